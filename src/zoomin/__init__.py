@@ -1,0 +1,34 @@
+"""zoomin: classify very large images, decode only what attention asks for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .images.open_image import open_image
+    from .inference import explain, load_model, predict
+    from .model import ZoomIn, ZoomInConfig
+
+__version__ = "0.1.0"
+__all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]
+
+_HOMES = {
+    "ZoomIn": ".model",
+    "ZoomInConfig": ".model",
+    "explain": ".inference",
+    "load_model": ".inference",
+    "open_image": ".images.open_image",
+    "predict": ".inference",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home on first use, so that `import zoomin` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoomin' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

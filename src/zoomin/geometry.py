@@ -1,0 +1,138 @@
+"""Where things are: level-0 regions, the grid of tiles, the positions inside a tile.
+
+Every coordinate is in level-0 pixels (the full-resolution frame of the image), x to the right and y down,
+unless its name says otherwise. Tensors of regions have the columns x, y, width, height, in this order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .errors import ConfigError
+
+__all__ = ["Region", "TileGrid", "regions_tensor", "sub_tile_regions", "view_size"]
+
+
+class Region(NamedTuple):
+    """A box of an image in level-0 pixels; it may reach beyond the border.
+
+    Example:
+        >>> Region(x=10, y=20, width=250, height=250)
+        Region(x=10, y=20, width=250, height=250)
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def view_size(length: int, scale: float) -> int:
+    """Pixels of a view of `length` level-0 pixels read at `scale`: rounded half up, at least one.
+
+    Example:
+        >>> view_size(250, 0.1), view_size(3, 0.1)
+        (25, 1)
+    """
+    return max(1, int(length * scale + 0.5))
+
+
+def regions_tensor(regions: list[Region], device: torch.device | str = "cpu") -> Int[Tensor, "n 4"]:
+    """The regions as an integer tensor with the columns x, y, width, height."""
+    return torch.tensor(regions, dtype=torch.int64, device=device).reshape(-1, 4)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The non-overlapping tiles of a batch of images of any sizes, as one flat ragged list.
+
+    `ceil(height / tile_size) x ceil(width / tile_size)` tiles an image, in row-major order; those of the
+    last row and column reach beyond the border (paper, section 2.1).
+
+    Attributes:
+        tile_size: side of a tile, level-0 pixels.
+        image: image index of each tile, sorted.
+        index: index of each tile inside its image.
+        regions: x, y, width, height of each tile.
+        rows: rows of tiles of each image.
+        columns: columns of tiles of each image.
+    """
+
+    tile_size: int
+    image: Int[Tensor, " tiles"]
+    index: Int[Tensor, " tiles"]
+    regions: Int[Tensor, "tiles 4"]
+    rows: Int[Tensor, " batch"]
+    columns: Int[Tensor, " batch"]
+
+    @classmethod
+    def of(cls, sizes: Int[Tensor, "batch 2"], tile_size: int) -> TileGrid:
+        """The grid of images of the given sizes (height, width), level-0 pixels.
+
+        Example:
+            >>> grid = TileGrid.of(torch.tensor([[500, 501]]), tile_size=250)
+            >>> grid.rows.tolist(), grid.columns.tolist(), grid.regions[-1].tolist()
+            ([2], [3], [500, 250, 250, 250])
+
+        Raises:
+            ConfigError: if `tile_size` is not positive.
+        """
+        if tile_size < 1:
+            raise ConfigError(f"tile_size is {tile_size}", remedy="Give a tile size of at least one pixel.")
+        rows = (sizes[:, 0] + tile_size - 1) // tile_size
+        columns = (sizes[:, 1] + tile_size - 1) // tile_size
+        count = rows * columns
+        image = torch.repeat_interleave(count)
+        index = torch.arange(image.numel(), device=sizes.device) - (count.cumsum(0) - count)[image]
+        y = index // columns[image] * tile_size
+        x = index % columns[image] * tile_size
+        side = torch.full_like(x, tile_size)
+        return cls(tile_size, image, index, torch.stack([x, y, side, side], 1), rows, columns)
+
+    @property
+    def count(self) -> Int[Tensor, " batch"]:
+        """Number of tiles of each image."""
+        return self.rows * self.columns
+
+    @property
+    def first(self) -> Int[Tensor, " batch"]:
+        """Place of each image's first tile in the flat list."""
+        return self.count.cumsum(0) - self.count
+
+
+def sub_tile_regions(
+    tiles: Int[Tensor, "n 4"], position: Int[Tensor, " n"], map_size: tuple[int, int], sub_tile_size: int
+) -> Int[Tensor, "n 4"]:
+    """The sub-tiles centred on positions of tiles' attention maps.
+
+    Row i of a map of u rows covers the level-0 pixels [i h/u, (i+1) h/u) of its tile of height h, and its
+    centre is (i + 0.5) h/u: the half-cell offset without which every sub-tile would be shifted up and left.
+
+    Args:
+        tiles: the tile of each sub-tile, level-0 pixels.
+        position: row-major index into the attention map of that tile.
+        map_size: rows and columns of the attention maps.
+        sub_tile_size: side of a sub-tile, level-0 pixels.
+
+    Example:
+        >>> tile = torch.tensor([[0, 0, 250, 250]])
+        >>> sub_tile_regions(tile, torch.tensor([51]), (50, 50), 27).tolist()
+        [[-6, -6, 27, 27]]
+    """
+    rows, columns = map_size
+    centre_y = (2 * (position // columns) + 1) * tiles[:, 3]  # in units of 1 / (2 rows) pixels
+    centre_x = (2 * (position % columns) + 1) * tiles[:, 2]
+    y = tiles[:, 1] + _half_up(centre_y - sub_tile_size * rows, 2 * rows)
+    x = tiles[:, 0] + _half_up(centre_x - sub_tile_size * columns, 2 * columns)
+    side = torch.full_like(x, sub_tile_size)
+    return torch.stack([x, y, side, side], 1)
+
+
+def _half_up(numerator: Int[Tensor, " n"], denominator: int) -> Int[Tensor, " n"]:
+    """Round a fraction to the nearest integer, halves up, in exact integer arithmetic."""
+    return torch.div(2 * numerator + denominator, 2 * denominator, rounding_mode="floor")

@@ -1,0 +1,87 @@
+"""What every image can do, whatever its format: tell its size and read regions at a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Int, UInt8
+from torch import Tensor, device
+
+from ..geometry import Region
+
+__all__ = ["Image", "ImageBatch"]
+
+
+@runtime_checkable
+class Image(Protocol):
+    """A source of pixels of any size.
+
+    Attributes:
+        height: level-0 pixels.
+        width: level-0 pixels.
+        mpp: microns per level-0 pixel, or None where unknown.
+        background: the red, green and blue (0 to 255) found beyond the border.
+        name: what to call the image in messages and tables, usually its path.
+    """
+
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def mpp(self) -> float | None: ...  # noqa: D102
+    @property
+    def background(self) -> tuple[int, int, int]: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
+        """Read regions of one size at a scale, area-averaged; beyond the border lies the background.
+
+        Output pixel (i, j) averages the box that it covers in level-0 pixels. h and w are the regions'
+        height and width times `scale`, rounded half up, at least one.
+
+        Raises:
+            ImageError: if the pixels cannot be decoded, or the regions are not of one size.
+        """
+        ...
+
+
+@runtime_checkable
+class ImageBatch(Protocol):
+    """Several images behind one batched read: all that the model knows of pixels.
+
+    Attributes:
+        sizes: height and width of each image in level-0 pixels, on `device`.
+        device: where views are delivered.
+        names: one name an image.
+    """
+
+    @property
+    def sizes(self) -> Int[Tensor, "batch 2"]: ...  # noqa: D102
+    @property
+    def device(self) -> device: ...  # noqa: D102
+    @property
+    def names(self) -> Sequence[str]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...  # noqa: D105
+
+    def read(
+        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        """Read one region of each indexed image, all of one size, at one scale.
+
+        Args:
+            image_index: which image of the batch each row reads.
+            regions: x, y, width, height in level-0 pixels; all rows share width and height.
+            scale: in (0, 1].
+
+        Returns:
+            uint8 views on `device`, red-green-blue; where an image lends itself, in channels-last memory.
+        """
+        ...
+
+    def to(self, device: device | str) -> ImageBatch:
+        """The same images with views delivered on another device."""
+        ...
