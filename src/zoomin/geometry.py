@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from .errors import ConfigError
 
-__all__ = ["Region", "TileGrid", "regions_tensor", "sub_tile_regions", "view_size"]
+__all__ = [
+    "Region",
+    "TileGrid",
+    "positions_inside",
+    "regions_tensor",
+    "sub_tile_regions",
+    "view_size",
+]
 
 
 class Region(NamedTuple):
@@ -131,6 +138,33 @@ def sub_tile_regions(
     x = tiles[:, 0] + _half_up(centre_x - sub_tile_size * columns, 2 * columns)
     side = torch.full_like(x, sub_tile_size)
     return torch.stack([x, y, side, side], 1)
+
+
+def positions_inside(
+    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+) -> Bool[Tensor, "n positions"]:
+    """Which positions of each tile's attention map have their centre inside the image.
+
+    Tiles of the last row and column reach beyond the border; there is nothing to see there. The first
+    position of a tile always counts.
+
+    Args:
+        tiles: level-0 pixels.
+        sizes: height and width of the image of each tile.
+        map_size: rows and columns of the attention maps.
+
+    Example:
+        >>> tile = torch.tensor([[0, 0, 4, 4]])
+        >>> positions_inside(tile, torch.tensor([[3, 9]]), (2, 2)).tolist()
+        [[True, True, False, False]]
+    """
+    rows, columns = map_size
+    row = torch.arange(rows, device=tiles.device)
+    column = torch.arange(columns, device=tiles.device)
+    in_rows = (2 * row + 1) * tiles[:, 3:] < 2 * rows * (sizes[:, :1] - tiles[:, 1:2])
+    in_columns = (2 * column + 1) * tiles[:, 2:3] < 2 * columns * (sizes[:, 1:] - tiles[:, :1])
+    inside = (in_rows | (row == 0))[:, :, None] & (in_columns | (column == 0))[:, None, :]
+    return inside.flatten(1)
 
 
 def _half_up(numerator: Int[Tensor, " n"], denominator: int) -> Int[Tensor, " n"]:

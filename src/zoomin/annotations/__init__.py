@@ -1,0 +1,1 @@
+"""What people have marked: the ROI of an image at any region and scale."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int, UInt8
-from torch import Tensor, device
+import torch
+from torch import Tensor
 
 from ..geometry import Region
 
@@ -61,7 +62,7 @@ class ImageBatch(Protocol):
     @property
     def sizes(self) -> Int[Tensor, "batch 2"]: ...  # noqa: D102
     @property
-    def device(self) -> device: ...  # noqa: D102
+    def device(self) -> torch.device: ...  # noqa: D102
     @property
     def names(self) -> Sequence[str]: ...  # noqa: D102
 
@@ -82,6 +83,6 @@ class ImageBatch(Protocol):
         """
         ...
 
-    def to(self, device: device | str) -> ImageBatch:
+    def to(self, device: torch.device | str) -> ImageBatch:
         """The same images with views delivered on another device."""
         ...

@@ -1,0 +1,13 @@
+"""The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
+
+from .attention import ATTENTION_NETWORKS, attention_network
+from .features import FEATURE_NETWORKS, feature_network
+from .heads import LinearHead
+
+__all__ = [
+    "ATTENTION_NETWORKS",
+    "FEATURE_NETWORKS",
+    "LinearHead",
+    "attention_network",
+    "feature_network",
+]

@@ -1,0 +1,1 @@
+"""Train a network and judge it: `fit` for one run, `crossval` for many."""

@@ -1,0 +1,168 @@
+"""An ROI drawn as a mask image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import DataError
+from ..geometry import Region, view_size
+
+__all__ = ["MaskAnnotation"]
+
+
+class MaskAnnotation:
+    """A mask of the image's size, or smaller by one factor along both sides; nonzero is ROI.
+
+    Palette images count by their index, colour images by any nonzero channel (transparency aside).
+
+    Args:
+        mask: (h, w) array of bool or integers, or the path of a mask image, read when first needed.
+        height: of the image, level-0 pixels.
+        width: of the image, level-0 pixels.
+        name: what to call the mask in messages, by default its path.
+
+    Raises:
+        DataError: if the mask does not fit the image (for a path: when first read).
+
+    Example:
+        >>> mask = np.zeros((4, 8), dtype=bool)
+        >>> mask[:, :4] = True
+        >>> annotation = MaskAnnotation(mask, height=4, width=8)
+        >>> annotation.read([Region(2, 0, 4, 4)], scale=0.25)
+        tensor([[[0.5000]]])
+    """
+
+    def __init__(
+        self, mask: NDArray[np.generic] | Path | str, height: int, width: int, *, name: str | None = None
+    ) -> None:
+        """Keep the mask or its path; an array is checked at once."""
+        self.height = height
+        self.width = width
+        self._mask = mask if isinstance(mask, np.ndarray) else Path(mask)
+        self.name = name or (str(mask) if isinstance(self._mask, Path) else "mask")
+        if isinstance(self._mask, np.ndarray):
+            self._steps(self._mask)
+
+    @cached_property
+    def empty(self) -> bool:
+        """Whether there is no ROI at all."""
+        return bool(self._sums[-1, -1] == 0)
+
+    def read(self, regions: Sequence[Region], scale: float) -> Float[Tensor, "n h w"]:
+        """The share of ROI in each view pixel: exact, by the summed-area table; see `Annotation.read`."""
+        sizes = {(region.height, region.width) for region in regions}
+        if len(sizes) != 1:
+            raise DataError(
+                f"{len(sizes)} sizes of region in one read",
+                where=self.name,
+                remedy="Read regions of one size.",
+            )
+        (height, width), sums = sizes.pop(), self._sums
+        rows, columns = view_size(height, scale), view_size(width, scale)
+        corner = torch.tensor([[region.y, region.x] for region in regions], dtype=torch.float64)
+        y = corner[:, :1] + torch.arange(rows + 1, dtype=torch.float64) * (height / rows)
+        x = corner[:, 1:] + torch.arange(columns + 1, dtype=torch.float64) * (width / columns)
+        step_y, step_x = self._step
+        at = _interpolate(sums, y.clamp(0, self.height) / step_y, x.clamp(0, self.width) / step_x)
+        inside = at[:, 1:, 1:] - at[:, :-1, 1:] - at[:, 1:, :-1] + at[:, :-1, :-1]
+        share = inside * (step_y * step_x * rows * columns / (height * width))
+        return share.clamp(0, 1).float()
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.bool_]:
+        mask = _decode(self._mask) if isinstance(self._mask, Path) else self._mask
+        return np.asarray(mask != 0)
+
+    @cached_property
+    def _step(self) -> tuple[float, float]:
+        """Level-0 pixels a mask pixel, down and across."""
+        return self._steps(self._pixels)
+
+    @cached_property
+    def _sums(self) -> Float64[Tensor, "rows columns"]:
+        """The number of ROI pixels above and to the left of each corner of the mask's pixels."""
+        self._steps(self._pixels)
+        rows, columns = self._pixels.shape
+        sums = np.zeros((rows + 1, columns + 1), dtype=np.float64)
+        np.cumsum(np.cumsum(self._pixels, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+        return torch.from_numpy(sums)
+
+    def _steps(self, mask: NDArray[np.generic]) -> tuple[float, float]:
+        """The common factor, whole where a whole one fits both sides (the last mask pixel may overhang)."""
+        if (
+            mask.ndim == 2
+            and 0 not in mask.shape
+            and mask.shape[0] <= self.height
+            and mask.shape[1] <= self.width
+        ):
+            ranges = [
+                (side / (pixels + 1), side / (pixels - 1) if pixels > 1 else math.inf)
+                for side, pixels in zip((self.height, self.width), mask.shape, strict=True)
+            ]
+            low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
+            if low < high:
+                exact = max(self.height, self.width) / max(mask.shape)
+                whole = round(exact)
+                if low < whole < high:
+                    return float(whole), float(whole)
+                return self.height / mask.shape[0], self.width / mask.shape[1]
+        raise DataError(
+            f"the mask is {_size(mask.shape)} pixels high and wide, the image {self.height} x {self.width}",
+            where=self.name,
+            remedy="Give a mask of the image's size, or one smaller by the same factor along both sides.",
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _interpolate(
+    sums: Float64[Tensor, "rows columns"], y: Float64[Tensor, "n i"], x: Float64[Tensor, "n j"]
+) -> Float64[Tensor, "n i j"]:
+    """The summed-area table between its corners: bilinear, which is exact for pixels of constant value."""
+    y = y.clamp(max=sums.shape[0] - 1)
+    x = x.clamp(max=sums.shape[1] - 1)
+    top = y.floor().long().clamp(max=sums.shape[0] - 2)
+    left = x.floor().long().clamp(max=sums.shape[1] - 2)
+    down, right = (y - top)[:, :, None], (x - left)[:, None, :]
+    top, left = top[:, :, None], left[:, None, :]
+    upper = torch.lerp(sums[top, left], sums[top, left + 1], right.expand(-1, top.shape[1], -1))
+    lower = torch.lerp(sums[top + 1, left], sums[top + 1, left + 1], right.expand(-1, top.shape[1], -1))
+    return torch.lerp(upper, lower, down.expand_as(upper))
+
+
+def _decode(path: Path) -> NDArray[np.generic]:
+    if not path.exists():
+        raise DataError("no such mask", where=path, remedy="Check the path.")
+    try:
+        with PillowImage.open(path) as image:
+            mask = np.asarray(image)
+            transparent = image.mode in ("RGBA", "LA", "RGBX", "PA")
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        PillowImage.DecompressionBombError,
+    ) as error:
+        raise DataError(
+            f"the mask cannot be decoded ({error})",
+            where=path,
+            remedy="Save it as a PNG or TIFF, a huge one at a lower resolution.",
+        ) from error
+    if mask.ndim == 2:
+        return mask
+    colour: NDArray[np.bool_] = (mask[:, :, :-1] if transparent else mask) != 0
+    return np.asarray(colour.any(axis=2))

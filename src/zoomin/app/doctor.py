@@ -1,0 +1,171 @@
+"""Look the installation over: versions, devices, image formats, the network, and how to mend each."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from packaging.requirements import Requirement
+from PIL import Image as PillowImage
+
+from .. import __version__
+
+__all__ = ["Check", "examine"]
+
+_OPTIONAL = {
+    "efficientnet_lite_pytorch": ("pretrained features of the baselines", "pip install 'zoomin[dev]'"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        status: "ok"; "absent", optional and not there; or "broken".
+        detail: what was found.
+        remedy: what to do where it is not ok.
+    """
+
+    name: str
+    status: Literal["ok", "absent", "broken"]
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> list[Check]:
+    """Every check, in the order of a report; nothing is installed, changed or downloaded."""
+    checks = [
+        Check("zoomin", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    ]
+    checks += _packages()
+    checks += _devices()
+    checks += [_guarded(f"read {name}", lambda name=name: _read_back(name)) for name in _PICTURES]  # type: ignore[misc]
+    checks.append(_guarded("network", _forward))
+    checks.append(_guarded("write here", _write))
+    checks += _optional()
+    return checks
+
+
+def _packages() -> Iterator[Check]:
+    """Every requirement of the distribution, with its installed version."""
+    try:
+        wanted = [Requirement(text) for text in requires("zoomin") or []]
+    except PackageNotFoundError:
+        remedy = "Install it: pip install -e . in the folder of the repository."
+        yield Check("packages", "broken", "zoomin is not installed as a package", remedy)
+        return
+    for need in wanted:
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(need.name)
+        except PackageNotFoundError:
+            yield Check(need.name, "broken", "not installed", f"pip install '{need.name}{need.specifier}'")
+            continue
+        if need.specifier.contains(found, prereleases=True):
+            yield Check(need.name, "ok", found)
+        else:
+            remedy = f"pip install '{need.name}{need.specifier}'"
+            yield Check(need.name, "broken", f"{found}, needed {need.specifier}", remedy)
+
+
+def _devices() -> Iterator[Check]:
+    yield Check("CPU", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads for the network")
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            yield _guarded(f"GPU {number}", lambda number=number: _gpu(number))  # type: ignore[misc]
+    elif torch.backends.mps.is_available():
+        yield Check("GPU", "ok", "Apple, device mps")
+    else:
+        yield Check("GPU", "absent", "none that this PyTorch can use", "Not needed; training takes longer.")
+
+
+def _gpu(number: int) -> str:
+    torch.ones(8, device=f"cuda:{number}").sum().item()
+    memory = torch.cuda.get_device_properties(number).total_memory
+    return f"{torch.cuda.get_device_name(number)}, {memory / 2**30:.0f} GiB, device cuda:{number}"
+
+
+_PIXELS = np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)
+
+
+def _tiff(path: Path, compression: str | None, pixels: np.ndarray = _PIXELS) -> None:
+    import tifffile
+
+    tifffile.imwrite(path, pixels, compression=compression)
+
+
+_PICTURES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "PNG": (".png", lambda path: PillowImage.fromarray(_PIXELS).save(path)),
+    "JPEG": (".jpg", lambda path: PillowImage.fromarray(_PIXELS).save(path)),
+    "BMP": (".bmp", lambda path: PillowImage.fromarray(_PIXELS).save(path)),
+    "TIFF": (".tif", lambda path: _tiff(path, None)),
+    "TIFF, 16 bit": (".tif", lambda path: _tiff(path, None, _PIXELS.astype(np.uint16) * 257)),
+    "TIFF, LZW": (".tif", lambda path: _tiff(path, "lzw")),
+    "TIFF, deflate": (".tif", lambda path: _tiff(path, "zlib")),
+    "TIFF, JPEG": (".tif", lambda path: _tiff(path, "jpeg")),
+}
+
+
+def _read_back(name: str) -> str:
+    """Write a small picture and read it through the readers of the library."""
+    from ..images.open_image import open_image
+
+    suffix, write = _PICTURES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"picture{suffix}"
+        write(path)
+        image = open_image(path)
+        if (image.height, image.width) != _PIXELS.shape[:2]:
+            raise ValueError(f"read as {image.height} x {image.width} instead of 16 x 24")
+    return "reads"
+
+
+def _forward() -> str:
+    from ..config import ZoomInConfig
+    from ..model import ZoomIn
+
+    net = ZoomIn(ZoomInConfig(tile_size=64, sub_tile_size=15, n_samples=4))
+    net(torch.zeros(1, 3, 96, 96, dtype=torch.uint8)).logits.sum().backward()
+    return "forward and backward pass"
+
+
+def _write() -> str:
+    with tempfile.TemporaryFile(dir=Path.cwd()) as file:
+        file.write(b"x")
+    return "this folder can be written"
+
+
+def _optional() -> Iterator[Check]:
+    for module, (purpose, remedy) in _OPTIONAL.items():
+        there = find_spec(module) is not None
+        yield Check(module, "ok" if there else "absent", purpose, "" if there else remedy)
+
+
+_REMEDIES = {
+    "read": "Reinstall the readers: pip install --force-reinstall pillow tifffile imagecodecs",
+    "network": "Reinstall PyTorch as https://pytorch.org/get-started says for this machine.",
+    "GPU": "Update the driver, or install the PyTorch build for it; --device cpu works meanwhile.",
+    "write": "Change to a folder of your own, or give --out one.",
+}
+
+
+def _guarded(name: str, look: Callable[[], str]) -> Check:
+    """Whatever goes wrong in a check is its result: a doctor does not faint."""
+    try:
+        return Check(name, "ok", look())
+    except Exception as error:  # any failure at all is the finding
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Check(name, "broken", detail, _REMEDIES.get(name.split()[0], f"Python: {sys.executable}"))

@@ -1,0 +1,115 @@
+"""What a Zoom-In network is made of: every number and name that a saved model needs to be rebuilt."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConfigError
+from .sampling import design
+
+__all__ = ["ZoomInConfig"]
+
+
+@dataclass(frozen=True)
+class ZoomInConfig:
+    """Configuration of a Zoom-In network; the defaults are the paper's for colon cancer.
+
+    Attributes:
+        n_classes: number of classes; class 0 is the negative class of the contrastive loss.
+        tile_size: side of a tile, level-0 pixels.
+        sub_tile_size: side of a sub-tile, level-0 pixels.
+        tile_scale: s1, the scale at which the tile attention sees every tile.
+        sub_tile_scale: s2, the scale at which the position attention sees a drawn tile.
+        n_samples: N, sub-tiles drawn in an image.
+        sampling: "multinomial" (the paper's), "systematic", "exact" or "top".
+        tile_attention: network a: "lenet", "lenet_relu", "resnet16" or "timm:MODEL".
+        position_attention: network b, likewise.
+        features: network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        pretrained: load the pretrained weights of `timm` networks.
+        normalize_features: scale every feature to unit length.
+        mean: of red, green and blue in [0, 1], subtracted from views.
+        std: likewise, views are divided by it.
+        chunk_size: most views that one network call sees at once, which bounds memory.
+        class_names: names of the classes in order; empty: their numbers.
+
+    Raises:
+        ConfigError: naming the value that cannot work and a remedy.
+    """
+
+    n_classes: int = 2
+    tile_size: int = 250
+    sub_tile_size: int = 27
+    tile_scale: float = 0.1
+    sub_tile_scale: float = 0.2
+    n_samples: int = 10
+    sampling: str = "multinomial"
+    tile_attention: str = "lenet"
+    position_attention: str = "lenet"
+    features: str = "lenet"
+    pretrained: bool = False
+    normalize_features: bool = True
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    chunk_size: int = 2048
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        design(self.sampling)
+        for name in ("tile_size", "sub_tile_size", "n_samples", "chunk_size"):
+            _require(
+                getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1."
+            )
+        for name in ("tile_scale", "sub_tile_scale"):
+            _require(
+                0 < getattr(self, name) <= 1, name, getattr(self, name), "Give a scale above 0 and at most 1."
+            )
+        _require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
+        _require(
+            self.sub_tile_size <= self.tile_size,
+            "sub_tile_size",
+            f"{self.sub_tile_size}, larger than the tile ({self.tile_size})",
+            "Sub-tiles lie inside tiles: give a smaller sub_tile_size or a larger tile_size.",
+        )
+        _require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
+        _require(
+            not self.class_names or len(self.class_names) == self.n_classes,
+            "class_names",
+            f"{len(self.class_names)} names for {self.n_classes} classes",
+            "Give one name a class, or none.",
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: `class_names`, or their numbers."""
+        return self.class_names or tuple(str(i) for i in range(self.n_classes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain numbers, strings and lists, for JSON and YAML."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str | None = None) -> ZoomInConfig:
+        """The configuration from what `to_dict` gave.
+
+        Raises:
+            ConfigError: on a name that this version does not know, or a value that cannot work.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"unknown model settings {', '.join(unknown)}",
+                where=where,
+                remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _require(condition: bool, name: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)

@@ -1,0 +1,343 @@
+"""Batches of images and labels for Lightning: opened once, in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import ConfigError, DataError
+from ..images.augment import Augmentation
+from ..images.base import ImageBatch
+from .find import open_dataset
+from .manifest import SPLITS, Manifest, ManifestColumns, check_trainable
+from .splits import split_of
+from .store import ImageStore, Residence, open_store
+from .table import listed
+
+__all__ = ["Batch", "BatchKey", "DataConfig", "TrainingOrder", "ZoomInDataModule"]
+
+_ORDER, _AUGMENTATION = 1, 2  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how they are split, and how they are served.
+
+    Attributes:
+        root: a manifest CSV, a folder with manifest.csv or with one folder a class, or the colon-cancer data.
+        classes: the classes in their order, the negative one first; by default those found, in natural order.
+        columns: names of the columns of the manifest CSV.
+        batch_size: images a batch; the last batch of an epoch may be smaller.
+        val_fraction: share of the training images held out for validation where the data has no such split.
+        test_fraction: share held out for testing where the data has no such split.
+        seed: of the splits, of the order of training images and of their augmentation.
+        resident: "always" keeps all pixels in memory, "never" decodes images again for each batch, "auto"
+            keeps them if they fill less than a quarter of the free memory.
+        threads: images decoded at a time; no result depends on it.
+        augmentation: random changes of training images.
+    """
+
+    root: str
+    classes: list[str] | None = None
+    columns: ManifestColumns = field(default_factory=ManifestColumns)
+    batch_size: int = 5
+    val_fraction: float = 0.2
+    test_fraction: float = 0.0
+    seed: int = 0
+    resident: Residence = "auto"
+    threads: int = 4
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: naming the one that is out of range.
+        """
+        for name, least in (("batch_size", 1), ("threads", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(
+                    f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
+                )
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 0.5:
+                raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images and their labels.
+
+    Attributes:
+        images: behind one batched read; augmented in training.
+        labels: class index of each image, -1 where the manifest has no label.
+        index: row of the manifest of each image.
+    """
+
+    images: ImageBatch
+    labels: Int[Tensor, " batch"]
+    index: Int[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self.index.numel()
+
+    def to(self, device: torch.device | str, **options: Any) -> Batch:  # noqa: ANN401 (torch's own options)
+        """The same batch with views and labels on another device."""
+        if self.images.device == torch.device(device) and self.labels.device == torch.device(device):
+            return self
+        return Batch(
+            self.images.to(device), self.labels.to(device, **options), self.index.to(device, **options)
+        )
+
+
+class BatchKey(NamedTuple):
+    """What decides a batch completely, given the data and the seed.
+
+    Attributes:
+        rows: of the manifest.
+        epoch: of training, -1 for batches that are not augmented.
+        number: of the batch in its epoch.
+    """
+
+    rows: tuple[int, ...]
+    epoch: int
+    number: int
+
+
+class TrainingOrder(Sampler[BatchKey]):
+    """The batches of one epoch of training, in an order that (seed, epoch) decides.
+
+    The trainer tells the epoch before each pass with `set_epoch`, so that a run resumed in epoch 7 goes
+    through it as the uninterrupted run would have.
+
+    Args:
+        rows: of the manifest, the training images.
+        batch_size: images a batch.
+        seed: of the order.
+    """
+
+    def __init__(self, rows: Int[Tensor, " n"], batch_size: int, seed: int) -> None:
+        """Start in epoch 0."""
+        self._rows = rows
+        self._batch_size = batch_size
+        self._seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-self._rows.numel() // self._batch_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        """The keys of the batches."""
+        generator = _generator(self._seed, _ORDER, self.epoch)
+        order = self._rows[torch.randperm(self._rows.numel(), generator=generator)]
+        yield from _keys(order, self._batch_size, self.epoch)
+
+
+class _Keys(Dataset[BatchKey]):
+    """Hands a sampler's keys on: batches are made from their key by the loader's collate function."""
+
+    def __getitem__(self, key: BatchKey) -> BatchKey:
+        return key
+
+
+class ZoomInDataModule(LightningDataModule):
+    """Opens every image once and serves batches of them.
+
+    The loaders work in the main process (`num_workers=0`): a batch of resident images is a list of places in
+    one tensor, which takes microseconds to make, while workers would copy all pixels into each and could
+    not hold them on a GPU. Streamed images decode in threads, which release Python's lock.
+
+    Args:
+        config: which images, and how to serve them.
+        manifest: the images; by default those found in `config.root`.
+        splits: rows of the manifest for "train", "val" and "test"; by default the manifest's own, or drawn at
+            random with the fractions of `config`.
+        progress: show a progress bar while images are read; by default where messages go to a terminal.
+
+    Raises:
+        DataError: if the data set, or the splits, cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        manifest: Manifest | None = None,
+        splits: Mapping[str, Int[Tensor, " n"]] | None = None,
+        *,
+        progress: bool | None = None,
+    ) -> None:
+        """Find the images and split them; nothing is decoded yet."""
+        super().__init__()
+        self.config = config
+        self.manifest = manifest or open_dataset(config.root, classes=config.classes, columns=config.columns)
+        if splits is None:
+            splits = split_of(self.manifest, config.seed, config.val_fraction, config.test_fraction)
+        self.splits = _checked(splits, self.manifest)
+        self.progress = progress
+        self._store: ImageStore | None = None
+        place = {name: number for number, name in enumerate(self.manifest.classes)}
+        self.labels: Int[Tensor, " images"] = torch.tensor(
+            [-1 if r.label is None else place[r.label] for r in self.manifest], dtype=torch.int64
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.manifest.classes
+
+    @property
+    def store(self) -> ImageStore:
+        """The opened images; opens them where `prepare` has not been called."""
+        return self.prepare()
+
+    def with_splits(self, splits: Mapping[str, Int[Tensor, " n"]]) -> ZoomInDataModule:
+        """Other splits of the same images, such as the next fold; images already open are shared."""
+        other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress)
+        other._store = self._store
+        return other
+
+    def with_seed(self, seed: int) -> ZoomInDataModule:
+        """The same images and splits, shuffled and augmented by another seed; open images are shared."""
+        other = self.with_splits(self.splits)
+        other.config = replace(self.config, seed=seed)
+        return other
+
+    def prepare(self, device: torch.device | str | None = None) -> ImageStore:
+        """Open all images of the splits, unless they are open, and bring them to a device.
+
+        Raises:
+            DataError: listing every image that cannot be read.
+        """
+        rows = torch.cat(list(self.splits.values())).sort().values
+        if self._store is None or not self._store.holds(rows):
+            self._store = open_store(
+                self.manifest.records,
+                rows,
+                resident=self.config.resident,
+                threads=self.config.threads,
+                device=device or "cpu",
+                progress=self.progress,
+            )
+        if device is not None and self._store.device != torch.device(device):
+            self._store = self._store.to(device)
+        return self._store
+
+    def setup(self, stage: str | None = None) -> None:
+        """Check that the training images can be learnt from, and open all images on the trainer's device.
+
+        Raises:
+            DataError: if there are fewer than two classes or two images of a class to train on, a label is
+                missing, or images cannot be read.
+        """
+        if stage in (None, "fit"):
+            check_trainable(self.manifest.subset(self.splits["train"]))
+        labelled = {
+            "fit": ("train", "val"),
+            "validate": ("val",),
+            "test": ("test",),
+            None: tuple(self.splits),
+        }
+        for name in labelled.get(stage, ()):
+            self.manifest.subset(self.splits[name]).targets()
+        self.prepare(None if self.trainer is None else self.trainer.strategy.root_device)
+
+    def train_dataloader(self) -> DataLoader[BatchKey]:
+        """Shuffled, augmented batches; call `loader.sampler.set_epoch` before each pass, as trainers do."""
+        order = TrainingOrder(self.splits["train"], self.config.batch_size, self.config.seed)
+        return self._loader(order)
+
+    def val_dataloader(self) -> DataLoader[BatchKey]:
+        """The validation images in the manifest's order."""
+        return self._ordered(self.splits["val"])
+
+    def test_dataloader(self) -> DataLoader[BatchKey]:
+        """The test images in the manifest's order."""
+        return self._ordered(self.splits["test"])
+
+    def predict_dataloader(self) -> DataLoader[BatchKey]:
+        """The images of all splits in the manifest's order, with label -1 where there is none."""
+        return self._ordered(torch.cat(list(self.splits.values())).sort().values)
+
+    def batch(self, key: BatchKey) -> Batch:
+        """Make the batch that a key stands for, on the device of the images."""
+        rows = torch.tensor(key.rows, dtype=torch.int64)
+        store = self.store
+        images = store.select(rows)
+        if key.epoch >= 0:
+            generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
+            images = self.config.augmentation.draw(images, generator)
+        return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Bring a batch to the trainer's device, where it usually is already."""
+        return batch.to(device)
+
+    def _ordered(self, rows: Int[Tensor, " n"]) -> DataLoader[BatchKey]:
+        return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
+
+    def _loader(self, order: Iterable[BatchKey]) -> DataLoader[BatchKey]:
+        make: Callable[[Any], Any] = self.batch  # without a batch size, collate gets single keys
+        return DataLoader(_Keys(), batch_size=None, sampler=order, collate_fn=make, num_workers=0)
+
+
+def _checked(splits: Mapping[str, Int[Tensor, " n"]], manifest: Manifest) -> dict[str, Int[Tensor, " n"]]:
+    """All three splits, ascending where they are served in order."""
+    unknown = splits.keys() - set(SPLITS)
+    if unknown:
+        raise DataError(
+            f"unknown splits {listed(sorted(unknown))}",
+            where=manifest.source,
+            remedy="Use train, val and test.",
+        )
+    nothing = torch.zeros(0, dtype=torch.int64)
+    whole = {name: splits.get(name, nothing).sort().values for name in SPLITS}
+    rows = torch.cat(list(whole.values()))
+    if not rows.numel():
+        raise DataError("no image in any split", where=manifest.source, remedy="Give at least one image.")
+    if rows.min() < 0 or rows.max() >= len(manifest):
+        raise DataError(
+            f"a split names row {int(rows.max())} of {len(manifest)}",
+            where=manifest.source,
+            remedy="Mend the split.",
+        )
+    ordered = rows.sort().values
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if repeated.numel():
+        twice = manifest.records[int(repeated[0])]
+        raise DataError(
+            f"the image {twice.place} is in two splits",
+            where=manifest.source,
+            remedy="Put it into one of them.",
+        )
+    return whole
+
+
+def _keys(rows: Int[Tensor, " n"], batch_size: int, epoch: int) -> list[BatchKey]:
+    """The rows cut into batches."""
+    starts = range(0, rows.numel(), batch_size)
+    return [
+        BatchKey(tuple(rows[start : start + batch_size].tolist()), epoch, number)
+        for number, start in enumerate(starts)
+    ]
+
+
+def _generator(*seed: int) -> torch.Generator:
+    """A generator of its own for each combination of numbers."""
+    state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1)
+    return torch.Generator().manual_seed(int(state))

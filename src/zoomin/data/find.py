@@ -1,0 +1,60 @@
+"""Find out how a data set is laid out, and read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DataError
+from .colon_cancer import find_colon_cancer, read_colon_cancer
+from .folders import LAYOUTS, read_folders
+from .manifest import Manifest, ManifestColumns, read_manifest
+
+__all__ = ["open_dataset"]
+
+_TABLES = {".csv", ".tsv", ".txt"}
+
+
+def open_dataset(
+    root: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    columns: ManifestColumns | None = None,
+    labels_required: bool = True,
+) -> Manifest:
+    """Read a data set in any accepted layout.
+
+    In this order: a CSV file; a folder with a `manifest.csv`; the colon-cancer data as downloaded; a folder
+    for each class.
+
+    Args:
+        root: the CSV file or the folder.
+        classes: the classes in their order, the negative one first; by default those found, in natural order.
+        columns: names of the columns of the CSV.
+        labels_required: whether images without any label column or class folder are an error.
+
+    Raises:
+        DataError: if nothing of the kind is found, or what is found cannot be used.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise DataError("no such file or folder", where=root, remedy=f"Check the path. {LAYOUTS}")
+    if root.is_file():
+        if root.suffix.lower() not in _TABLES:
+            raise DataError("a file that is not a CSV", where=root, remedy=LAYOUTS)
+        return read_manifest(root, columns, classes, labels_required=labels_required)
+    if (root / "manifest.csv").is_file():
+        return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)
+    if find_colon_cancer(root) is not None:
+        manifest = read_colon_cancer(root)
+        return manifest if classes is None else manifest.with_classes(classes)
+    try:
+        return read_folders(root, classes=classes, labels_required=labels_required)
+    except DataError as error:
+        if error.what != "no image found":
+            raise
+        inside = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+        shown = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
+        raise DataError(
+            f"no data set found; the folder holds {shown or 'nothing'}", where=root, remedy=LAYOUTS
+        ) from error

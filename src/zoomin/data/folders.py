@@ -1,0 +1,121 @@
+"""A folder of images for each class, optionally below folders named train, val and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import DataError
+from .manifest import Manifest, Record, natural_order, split_name
+
+__all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
+
+IMAGE_SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
+    ".svs .ndpi .mrxs .scn .vms .vmu .bif .svslide .qptiff .dcm .vrt".split()
+)
+
+LAYOUTS = (
+    "Accepted are: a CSV with the columns image and label; a folder with such a manifest.csv; "
+    "a folder for each class (FOLDER/CLASS/image.png, or FOLDER/train/CLASS/image.png beside val and test); "
+    "the colon-cancer data as downloaded (CRCHistoPhenotypes_2016_04_28)."
+)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images in a folder and below it, known by suffix, in natural order, without hidden ones."""
+    return sorted_paths(_walk(folder), folder)
+
+
+def sorted_paths(paths: Iterator[Path], folder: Path) -> list[Path]:
+    """The paths in the natural order of their names below `folder`."""
+    by_name = {path.relative_to(folder).as_posix(): path for path in paths}
+    return [by_name[name] for name in natural_order(by_name)]
+
+
+def read_folders(
+    root: Path | str, *, classes: Sequence[str] | None = None, labels_required: bool = True
+) -> Manifest:
+    """Read `root/CLASS/*.png`, or `root/{train,val,test}/CLASS/*.png`.
+
+    Args:
+        root: the folder above the class folders, or above the split folders.
+        classes: the classes in their order, the negative one first; by default in natural order.
+        labels_required: where False, images outside the class folders are listed without label.
+
+    Raises:
+        DataError: if there is no image, a class folder is empty, images lie outside the class folders, or
+            only some of the folders are named after splits.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError("no such folder", where=root, remedy="Check the path.")
+    records = list(_split_records(root))
+    loose = _direct_images(root)
+    if not records and not loose:
+        raise DataError("no image found", where=root, remedy=LAYOUTS)
+    if loose and labels_required:
+        raise DataError(
+            f"{len(loose)} images lie outside the class folders, the first is {loose[0].name}",
+            where=root,
+            remedy=f"Move them into the folder of their class. {LAYOUTS}",
+        )
+    records += [Record(path, label=None) for path in loose]
+    return Manifest.of(records, root, classes)
+
+
+def _split_records(root: Path) -> Iterator[Record]:
+    folders = _folders(root)
+    splits = {folder: split_name(folder.name) for folder in folders}
+    if not any(splits.values()):
+        yield from _class_records(root, None)
+        return
+    others = [folder.name for folder, split in splits.items() if split is None]
+    if others:
+        raise DataError(
+            f"folders named after splits stand beside others: {', '.join(others)}",
+            where=root,
+            remedy="Keep only train, val and test at this level, with one folder for each class in them.",
+        )
+    for folder, split in splits.items():
+        loose = _direct_images(folder)
+        if loose:
+            raise DataError(
+                f"{len(loose)} images lie outside the class folders, the first is {loose[0].name}",
+                where=folder,
+                remedy="Move them into the folder of their class.",
+            )
+        yield from _class_records(folder, split)
+
+
+def _class_records(folder: Path, split: str | None) -> Iterator[Record]:
+    for class_folder in _folders(folder):
+        images = list_images(class_folder)
+        if not images:
+            raise DataError(
+                "the folder of this class holds no image",
+                where=class_folder,
+                remedy=f"Remove the folder or add images ({', '.join(sorted(IMAGE_SUFFIXES))}). {LAYOUTS}",
+            )
+        for image in images:
+            yield Record(image, label=class_folder.name, split=split)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    yield from _direct_images(folder)
+    for inner in _folders(folder):
+        yield from _walk(inner)
+
+
+def _folders(folder: Path) -> list[Path]:
+    inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted_paths(inner, folder)
+
+
+def _direct_images(folder: Path) -> list[Path]:
+    files = (
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    return sorted_paths(files, folder)

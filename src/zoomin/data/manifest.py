@@ -1,0 +1,402 @@
+"""The list of images to learn from or to judge: one record an image, read from and written to CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..errors import DataError
+from .table import Row, Table, listed, read_table
+
+__all__ = [
+    "SPLITS",
+    "Manifest",
+    "ManifestColumns",
+    "Record",
+    "check_groups",
+    "check_trainable",
+    "natural_order",
+    "read_manifest",
+    "split_name",
+    "write_manifest",
+]
+
+SPLITS = ("train", "val", "test")
+_SPLIT_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
+_SHOWN = 5  # examples given in a message about many rows
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and what is known about it.
+
+    Attributes:
+        image: path of the image.
+        label: name of its class, or None where unknown.
+        group: what must stay on one side of every split, usually the patient.
+        split: "train", "val", "test", or None where the manifest leaves it open.
+        mpp: microns per level-0 pixel, overriding the file's own; None to trust the file.
+        annotation: path of nucleus centres or of a mask, the ROI.
+        mask: path of a mask image, nonzero inside the ROI.
+        row: line of the manifest file, for messages; None for records that come from elsewhere.
+    """
+
+    image: Path
+    label: str | None
+    group: str | None = None
+    split: str | None = None
+    mpp: float | None = None
+    annotation: Path | None = None
+    mask: Path | None = None
+    row: int | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> str:
+        """The image and its row, for messages."""
+        return str(self.image) if self.row is None else f"{self.image} (row {self.row})"
+
+
+@dataclass(frozen=True)
+class ManifestColumns:
+    """Names of the columns of a manifest CSV.
+
+    Attributes:
+        image: path of the image, relative to the folder of the CSV or absolute.
+        label: name of the class.
+        group: images of one group never stand on two sides of a split, usually the patient.
+        split: train, val (or valid, validation) or test.
+        mpp: microns per level-0 pixel.
+        annotation: path of nucleus centres (.mat) or of a mask image.
+        mask: path of a mask image, nonzero inside the ROI.
+    """
+
+    image: str = "image"
+    label: str = "label"
+    group: str = "group"
+    split: str = "split"
+    mpp: str = "mpp"
+    annotation: str = "annotation"
+    mask: str = "mask"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Records and the order of their classes.
+
+    The place of a class in `classes` is its index in logits and targets. Index 0 is the class that the
+    contrastive loss takes for "negative: no object in the image". The order is natural ("2" before "10"), no
+    name is guessed to be the negative one: where the first of them is not, give the order with `classes`.
+
+    Attributes:
+        records: one an image.
+        classes: names of the classes, the negative one first.
+        source: the file or folder that the records come from.
+
+    Example:
+        >>> records = (Record(Path("a.png"), "tumour"), Record(Path("b.png"), "healthy"))
+        >>> manifest = Manifest(records, classes=("healthy", "tumour"), source=Path("demo.csv"))
+        >>> manifest.targets().tolist(), len(manifest.subset([1]))
+        ([1, 0], 1)
+    """
+
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    source: Path
+
+    @classmethod
+    def of(cls, records: Iterable[Record], source: Path, classes: Sequence[str] | None = None) -> Manifest:
+        """A manifest whose classes are those found, in natural order, or the ones given.
+
+        Raises:
+            DataError: if a record's label is not among the classes given.
+        """
+        records = tuple(records)
+        found = natural_order({record.label for record in records if record.label is not None})
+        manifest = cls(records, tuple(found), source)
+        return manifest if classes is None else manifest.with_classes(classes)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        """The records, in order."""
+        return iter(self.records)
+
+    def targets(self) -> Int[Tensor, " images"]:
+        """The class index of each image.
+
+        Raises:
+            DataError: at the first image whose label is missing or unknown.
+        """
+        place = {name: index for index, name in enumerate(self.classes)}
+        for record in self.records:
+            if record.label not in place:
+                raise self._label_error(record)
+        return torch.tensor([place[str(record.label)] for record in self.records], dtype=torch.int64)
+
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, in the order of `classes`."""
+        count = Counter(record.label for record in self.records)
+        return {name: count[name] for name in self.classes}
+
+    def subset(self, indices: Iterable[int] | Int[Tensor, " n"]) -> Manifest:
+        """The records at these places, with the same classes."""
+        chosen = indices.tolist() if isinstance(indices, Tensor) else indices
+        return replace(self, records=tuple(self.records[index] for index in chosen))
+
+    def with_classes(self, classes: Sequence[str]) -> Manifest:
+        """The same records with the classes, and their order, of a trained model or of the user's choice.
+
+        Raises:
+            DataError: if a class is named twice, or a record's label is not among them.
+        """
+        twice = [name for name, count in Counter(classes).items() if count > 1]
+        if twice:
+            raise DataError(
+                f"class {twice[0]!r} is named twice", where="classes", remedy="Name each class once."
+            )
+        manifest = replace(self, classes=tuple(classes))
+        for record in self.records:
+            if record.label is not None and record.label not in manifest.classes:
+                raise manifest._label_error(record)
+        return manifest
+
+    def _label_error(self, record: Record) -> DataError:
+        if record.label is None:
+            return DataError(
+                f"the image {record.place} has no label",
+                where=self.source,
+                remedy="Fill in its label or drop it.",
+            )
+        return DataError(
+            f"the image {record.place} has the unknown class {record.label!r}; known: {listed(self.classes)}",
+            where=self.source,
+            remedy="Mend the label, or drop the images of classes that the model does not know.",
+        )
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Sort with numbers by value.
+
+    Example:
+        >>> natural_order(["img10", "img2", "b", "B"])
+        ['B', 'b', 'img2', 'img10']
+    """
+
+    def key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+        parts = re.split(r"([0-9]+)", name.casefold())
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
+
+    return sorted(names, key=key)
+
+
+def split_name(name: str) -> str | None:
+    """The split that a column entry or a folder names: "train", "val" or "test"; None for any other name.
+
+    Example:
+        >>> split_name("Validation"), split_name("tumour")
+        ('val', None)
+    """
+    return _SPLIT_ALIASES.get(name.strip().casefold())
+
+
+def read_manifest(
+    path: Path | str,
+    columns: ManifestColumns | None = None,
+    classes: Sequence[str] | None = None,
+    *,
+    labels_required: bool = True,
+) -> Manifest:
+    """Read a CSV of images.
+
+    UTF-8 with or without byte order mark, separated by comma, semicolon or tab (the one under which the image
+    column is found in the header). Paths are relative to the folder of the CSV. Empty cells mean "unknown".
+
+    Args:
+        path: the CSV file.
+        columns: names of the columns; only the image column is always needed.
+        classes: the classes in their order, the negative one first; by default those found, in natural order.
+        labels_required: whether a missing label column is an error.
+
+    Raises:
+        DataError: naming file, row and remedy, whenever the file cannot be trusted: missing or empty file, no
+            image or label column, a row of another length, an image twice, a group in two splits, an
+            unknown split, an `mpp` that is not a positive number, files that do not exist.
+    """
+    path = Path(path)
+    columns = columns or ManifestColumns()
+    table = read_table(path, columns.image, "columns.image")
+    _check_header(table, columns, labels_required)
+    records = tuple(_record(row, columns, path) for row in table.rows)
+    if not records:
+        raise DataError("no image is listed", where=path, remedy="Add one row an image below the header.")
+    _check_duplicates(records, path)
+    check_groups(records, path)
+    _check_files(records, path)
+    return Manifest.of(records, path, classes)
+
+
+def write_manifest(manifest: Manifest, path: Path | str) -> None:
+    """Write a CSV that `read_manifest` reads back to the same records.
+
+    Paths below the folder of the CSV are written relative to it, so that the two can move together, others in
+    full. Optional columns are written where a record fills them. The order of classes is not part of a CSV.
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    names = [f.name for f in fields(Record) if f.name != "row"]
+    used = [n for n in names if n in ("image", "label") or any(getattr(r, n) is not None for r in manifest)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(used)
+        writer.writerows([_cell(getattr(record, name), folder) for name in used] for record in manifest)
+
+
+def check_trainable(manifest: Manifest) -> None:
+    """Check that a classifier can be learnt from these images.
+
+    Raises:
+        DataError: if a label is missing, if there are fewer than two classes, or a class has fewer than two
+            images.
+    """
+    manifest.targets()
+    counts = manifest.counts()
+    present = [name for name, count in counts.items() if count]
+    if len(present) < 2:
+        found = f"only the class {present[0]!r}" if present else "no class"
+        raise DataError(
+            f"{found} in {len(manifest)} images",
+            where=manifest.source,
+            remedy="Training needs at least two classes.",
+        )
+    few = [f"{name!r} has {count}" for name, count in counts.items() if count < 2]
+    if few:
+        raise DataError(
+            f"too few images of a class: {', '.join(few)}",
+            where=manifest.source,
+            remedy="Give at least two images of each class, or leave the class out.",
+        )
+
+
+def check_groups(records: Sequence[Record], source: Path) -> None:
+    """Check that no group stands in two splits.
+
+    Raises:
+        DataError: naming the group and the rows.
+    """
+    seen: dict[str, Record] = {}
+    for record in records:
+        if record.group is None or record.split is None:
+            continue
+        first = seen.setdefault(record.group, record)
+        if first.split != record.split:
+            raise DataError(
+                f"the group {record.group!r} is in two splits: {first.place} in {first.split}, "
+                f"{record.place} in {record.split}",
+                where=source,
+                remedy="Put all images of a group into one split.",
+            )
+
+
+def _check_header(table: Table, columns: ManifestColumns, labels_required: bool) -> None:
+    """Labels are needed where asked for, and every column that the user has named."""
+    for f in fields(ManifestColumns):
+        name = getattr(columns, f.name)
+        needed = f.name == "label" and labels_required
+        if name not in table.header and (needed or name != f.default):
+            raise DataError(
+                f"no column {name!r}; the columns are {listed(table.header)}",
+                where=table.path,
+                remedy=f"Add the column, or give the name of yours with columns.{f.name}.",
+            )
+
+
+def _record(row: Row, columns: ManifestColumns, path: Path) -> Record:
+    def cell(name: str) -> str | None:
+        return row.cells.get(getattr(columns, name))
+
+    def file(name: str) -> Path | None:
+        found = cell(name)
+        return None if found is None else path.parent / found
+
+    image, split, mpp = file("image"), cell("split"), cell("mpp")
+    if image is None:
+        raise DataError(
+            f"row {row.number} names no image", where=path, remedy="Fill in the path or drop the row."
+        )
+    if split is not None and split_name(split) is None:
+        raise DataError(
+            f"row {row.number} has the unknown split {split!r}", where=path, remedy="Use train, val or test."
+        )
+    return Record(
+        image=image,
+        label=cell("label"),
+        group=cell("group"),
+        split=None if split is None else split_name(split),
+        mpp=None if mpp is None else _positive(mpp, row.number, path),
+        annotation=file("annotation"),
+        mask=file("mask"),
+        row=row.number,
+    )
+
+
+def _positive(text: str, row: int, path: Path) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise DataError(
+            f"row {row} has the mpp {text!r}, which is not a positive number",
+            where=path,
+            remedy="Give microns per pixel with a decimal point, or leave the cell empty.",
+        )
+    return value
+
+
+def _check_duplicates(records: Sequence[Record], path: Path) -> None:
+    seen: dict[str, Record] = {}
+    for record in records:
+        first = seen.setdefault(os.path.normcase(os.path.normpath(record.image)), record)
+        if first is not record:
+            raise DataError(
+                f"the image {record.image} is listed twice, in rows {first.row} and {record.row}",
+                where=path,
+                remedy="Keep one of the two rows.",
+            )
+
+
+def _check_files(records: Sequence[Record], path: Path) -> None:
+    for name in ("image", "annotation", "mask"):
+        paths = [(getattr(record, name), record.row) for record in records]
+        missing = [f"{file} (row {row})" for file, row in paths if file is not None and not file.exists()]
+        if missing:
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            raise DataError(
+                f"{len(missing)} of {len(records)} {name} files do not exist: "
+                f"{', '.join(missing[:_SHOWN])}{more}",
+                where=path,
+                remedy="Paths are relative to the folder of the CSV: mend them, or drop these rows.",
+            )
+
+
+def _cell(value: object, folder: Path) -> str:
+    if isinstance(value, Path):
+        absolute = Path(os.path.abspath(value))  # noqa: PTH100 (resolve() would follow links)
+        for base in (folder, Path(os.path.abspath(folder))):  # noqa: PTH100
+            if absolute.is_relative_to(base):
+                return absolute.relative_to(base).as_posix()
+        return absolute.as_posix()
+    return "" if value is None else str(value)

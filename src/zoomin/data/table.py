@@ -1,0 +1,127 @@
+"""CSV files as people write them: any common separator, with or without byte order mark."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError
+
+__all__ = ["Row", "Table", "listed", "read_table"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table that is not blank.
+
+    Attributes:
+        number: its line in the file, from 1.
+        cells: its filled cells by column, without the spaces around them.
+    """
+
+    number: int
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The header and the rows of a CSV file.
+
+    Attributes:
+        path: the file.
+        header: names of the columns.
+        rows: the rows below the header.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def read_table(path: Path, column: str, option: str) -> Table:
+    """Read a CSV: UTF-8, separated by comma, semicolon or tab, whichever yields `column` in the header.
+
+    Args:
+        path: the file.
+        column: the column that must be there.
+        option: how the user tells another name for it, for the message.
+
+    Raises:
+        DataError: if the file is missing, empty, no UTF-8 text, lacks the column, or a row is too long.
+    """
+    lines = _read_lines(path)
+    delimiter, header = _read_header(lines, column, option, path)
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:
+        raise DataError(f"the column {twice[0]!r} appears twice", where=path, remedy="Drop one of the two.")
+    parsed = _parse(lines, delimiter, path)
+    next(parsed)
+    rows = []
+    for number, cells in parsed:
+        if len(cells) > len(header):
+            raise DataError(
+                f"row {number} has {len(cells)} cells for {len(header)} columns",
+                where=path,
+                remedy="Quote the cell that holds the separator, or drop what stands beyond the last column.",
+            )
+        filled = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+        rows.append(Row(number, filled))
+    return Table(path, tuple(header), tuple(rows))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in quotes, for messages."""
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def _read_lines(path: Path) -> list[str]:
+    if path.is_dir():
+        raise DataError("a folder, not a CSV file", where=path, remedy="Give the CSV file inside it.")
+    if not path.exists():
+        raise DataError("no such manifest", where=path, remedy="Check the path.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("not a UTF-8 text", where=path, remedy="Save the CSV as UTF-8.") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
+        ) from error
+    if not text.strip():
+        raise DataError(
+            "the file is empty", where=path, remedy="Write a header such as image,label and rows below."
+        )
+    return text.splitlines(keepends=True)
+
+
+def _read_header(lines: list[str], column: str, option: str, path: Path) -> tuple[str, list[str]]:
+    """The delimiter under which the column is found, and the header."""
+    headers = []
+    for delimiter in (",", ";", "\t"):
+        header = next(_parse(lines, delimiter, path))[1]
+        headers.append((delimiter, [name.strip() for name in header]))
+    for delimiter, header in headers:
+        if column in header:
+            return delimiter, header
+    found = max((header for _, header in headers), key=len)
+    raise DataError(
+        f"no column {column!r}; the columns are {listed(found)}",
+        where=path,
+        remedy=f"Add the column, or give the name of yours with {option}.",
+    )
+
+
+def _parse(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise DataError(
+            f"row {reader.line_num} cannot be read ({error})", where=path, remedy="Mend or quote the row."
+        ) from error

@@ -1,0 +1,50 @@
+"""Whatever a caller has for images, as one batch that the model can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .array import ArrayImage
+from .base import Image, ImageBatch
+from .resident import ResidentImages
+from .streamed import StreamedImages
+
+__all__ = ["ResidentImages", "StreamedImages", "as_batch"]
+
+
+def as_batch(images: Sequence[Image] | Tensor | ImageBatch, device: torch.device | str = "cpu") -> ImageBatch:
+    """A batch that reads on `device`.
+
+    Args:
+        images: a batch already; images, kept on the device if all are in memory and streamed otherwise; or a
+            (B, 3, H, W) tensor, uint8 or floating point in [0, 1].
+        device: where views are delivered.
+
+    Raises:
+        ConfigError: if a tensor has another shape, type or range, or there are no images.
+    """
+    if isinstance(images, Tensor):
+        return ResidentImages([ArrayImage(pixels) for pixels in _as_bytes(images)], device)
+    if isinstance(images, ImageBatch):
+        return images.to(device)
+    arrays = [image for image in images if isinstance(image, ArrayImage)]
+    return ResidentImages(arrays, device) if len(arrays) == len(images) else StreamedImages(images, device)
+
+
+def _as_bytes(images: Tensor) -> Tensor:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ConfigError(
+            f"a tensor of shape {tuple(images.shape)}", remedy="Give images as (B, 3, height, width)."
+        )
+    if images.dtype == torch.uint8:
+        return images.cpu()
+    if not images.is_floating_point() or bool((images.amin() < 0) | (images.amax() > 1)):
+        raise ConfigError(
+            f"a tensor of type {images.dtype} outside [0, 1]",
+            remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
+        )
+    return (images.detach() * 255 + 0.5).to(torch.uint8).cpu()

@@ -1,0 +1,70 @@
+"""The terms of the paper's objective (supplement K, equation 12). Each can be left out."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from .estimators import segment_sum
+
+__all__ = ["classification_loss", "contrastive_loss", "entropy", "entropy_loss"]
+
+
+def classification_loss(
+    logits: Float[Tensor, "batch classes"],
+    labels: Int[Tensor, " batch"],
+    class_weights: Float[Tensor, " classes"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the image labels, optionally weighted by class (weighted mean over the batch).
+
+    Example:
+        >>> classification_loss(torch.zeros(2, 2), torch.tensor([0, 1]))
+        tensor(0.6931)
+    """
+    return functional.cross_entropy(logits, labels, class_weights)
+
+
+def contrastive_loss(
+    contrast_logits: Float[Tensor, "positives classes"], batch_size: int
+) -> Float[Tensor, ""]:
+    """What attention rejects in a positive image must look negative (paper, section 2.3, equation 11).
+
+    The features estimated under the complement laws are classified to the negative class, class 0; each
+    weighs 1, and the sum is averaged over the batch like the other terms. No positives: 0.
+    """
+    if contrast_logits.shape[0] == 0:
+        return contrast_logits.new_zeros(())
+    negative = torch.zeros(contrast_logits.shape[0], dtype=torch.int64, device=contrast_logits.device)
+    return functional.cross_entropy(contrast_logits, negative, reduction="sum") / batch_size
+
+
+def entropy(log_p: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
+    """Entropy of each row in nats; cells of probability 0 add nothing.
+
+    Example:
+        >>> entropy(torch.tensor([[0.5, 0.5, 0.0]]).log())
+        tensor([0.6931])
+    """
+    finite = torch.where(log_p.isfinite(), log_p, 0.0)
+    return -(log_p.exp() * finite).sum(1)
+
+
+def entropy_loss(
+    log_alpha: Float[Tensor, "batch tiles"],
+    log_beta: Float[Tensor, "drawn positions"],
+    image: Int[Tensor, " drawn"],
+    strength: float,
+) -> Float[Tensor, ""]:
+    """-lambda times the entropies of the tile attention and of the drawn tiles' maps, a mean over images.
+
+    Args:
+        log_alpha: log attention over the tiles of each image, -inf where an image has no such tile.
+        log_beta: log attention over the positions of each drawn tile.
+        image: the image of each drawn tile.
+        strength: lambda (paper: 1e-5).
+    """
+    batch = log_alpha.shape[0]
+    per_image = entropy(log_alpha) + segment_sum(entropy(log_beta), image, batch)
+    return -strength * per_image.mean()

@@ -1,0 +1,283 @@
+"""The Zoom-In network on one page (Kong & Henao, CVPR 2022; docs/method.md).
+
+    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit a tile
+    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit a position
+    F      = sum_c alpha_c  sum_c' beta^c_c'  f(sub-tile(c, c'))
+    logits = g(F)
+
+F is estimated from N drawn sub-tiles. A forward pass makes three batched reads and three network calls for
+all images of the batch together. Letters of shapes: B images, S estimates, T tiles, P positions, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .config import ZoomInConfig
+from .errors import ConfigError
+from .estimators import expected_feature, sample_weights
+from .geometry import TileGrid, positions_inside, sub_tile_regions, view_size
+from .images.base import Image, ImageBatch
+from .images.batch import as_batch
+from .networks import LinearHead, attention_network, feature_network
+from .output import Attention, SubTiles, Tiles, ZoomInOutput
+from .sampling import complement, derive_keys, design
+from .storage import load_pretrained, save_pretrained
+
+__all__ = ["ZoomIn", "ZoomInConfig"]
+
+
+class Estimates(NamedTuple):
+    """The estimates that a forward pass draws: replicates of every image, then the contrastive ones.
+
+    Attributes:
+        image: image of each estimate.
+        replicate: replicate of each estimate.
+        contrast: whether it is drawn from the complement laws.
+        keys: seed of its random numbers.
+    """
+
+    image: Int[Tensor, " estimates"]
+    replicate: Int[Tensor, " estimates"]
+    contrast: Bool[Tensor, " estimates"]
+    keys: Int[Tensor, " estimates"]
+
+
+class ZoomIn(nn.Module):
+    """Classify images of any size by sampling tiles and sub-tiles with attention.
+
+    Example:
+        >>> net = ZoomIn(ZoomInConfig(n_classes=2, tile_size=64, sub_tile_size=15, n_samples=4))
+        >>> images = torch.randint(256, (3, 3, 130, 150), dtype=torch.uint8)
+        >>> out = net(images, generator=torch.Generator().manual_seed(0))
+        >>> tuple(out.logits.shape), tuple(out.attention.alpha.shape)
+        ((3, 2), (3, 9))
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ZoomInConfig) -> None:
+        """Build a, b, f and g.
+
+        Raises:
+            ConfigError: if a network is unknown or its weights cannot be loaded.
+        """
+        super().__init__()
+        self.config = config
+        self.tile_attention = attention_network(config.tile_attention, pretrained=config.pretrained)
+        self.position_attention = attention_network(config.position_attention, pretrained=config.pretrained)
+        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.head = LinearHead(dims, config.n_classes)
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
+        self.map_size = self._measure_map()
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        images: Sequence[Image] | Tensor | ImageBatch,
+        *,
+        generator: torch.Generator | None = None,
+        keys: Int[Tensor, " batch"] | None = None,
+        n_samples: int | None = None,
+        sampling: str | None = None,
+        replicates: int = 1,
+        contrast: Bool[Tensor, " batch"] | None = None,
+    ) -> ZoomInOutput:
+        """Classify a batch of images.
+
+        Args:
+            images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
+            generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
+            keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
+            n_samples: N, sub-tiles an image and replicate; the configuration's by default.
+            sampling: "multinomial", "systematic", "exact" or "top"; the configuration's by default.
+            replicates: independent estimates whose features are averaged before the head.
+            contrast: images for which the feature is estimated under the complement laws too.
+
+        Returns:
+            logits, features, what was drawn, and the attention.
+
+        Raises:
+            ConfigError: if the sampling is unknown, N or `replicates` is not positive.
+            ImageError: if pixels cannot be read.
+        """
+        batch = as_batch(images, self.device)
+        law = design(sampling or self.config.sampling)
+        n = self.config.n_samples if n_samples is None else n_samples
+        estimates = self._plan(len(batch), generator, keys, n, replicates, contrast)
+
+        # Stage 1: attend to the tiles of every overview, draw tiles.
+        grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        log_alpha = self._attend_tiles(batch, grid)  # (B, T)
+        log_p = _law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
+        room = self._room(batch, grid, log_alpha)[estimates.image]
+        draw = law.tiles(log_p.detach(), n, room, estimates.keys)
+        estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
+        count, kappa_tile, log_p_tile = (
+            draw.count[estimate, tile],
+            draw.kappa[estimate, tile],
+            log_p[estimate, tile],
+        )
+
+        # Stage 2: attend to the positions inside the drawn tiles, each tile once, draw positions.
+        drawn, row = torch.unique(grid.first[estimates.image[estimate]] + tile, return_inverse=True)
+        tiles = self._attend_positions(batch, grid, drawn, log_alpha)
+        log_q = _law_of(estimates.contrast[estimate], tiles.log_beta[row])  # (rows, P)
+        draws = law.positions(log_q.detach(), count, derive_keys(estimates.keys[estimate], tile))
+        r, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
+        log_attention = log_p_tile[r] + log_q[r, position]
+
+        # Zoom: read and encode the sub-tiles, estimate the expected feature, classify it.
+        regions = sub_tile_regions(tiles.regions[row[r]], position, self.map_size, self.config.sub_tile_size)
+        e = estimate[r]
+        encoded = self._encode(batch, estimates.image[e], regions)
+        features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
+        replicated = features[: replicates * len(batch)].unflatten(0, (replicates, len(batch)))
+        feature, contrastive = replicated.mean(0), features[replicates * len(batch) :]
+        kept = ~estimates.contrast[e]
+        weight = sample_weights(log_attention, kappa).detach() / replicates
+        sub_tiles = SubTiles(
+            image=estimates.image[e][kept],
+            tile=row[r][kept],
+            position=position[kept],
+            regions=regions[kept],
+            weight=weight[kept],
+            features=encoded.detach()[kept],
+            replicate=estimates.replicate[e][kept],
+        )
+        return ZoomInOutput(
+            logits=self.head(feature),
+            features=feature,
+            tiles=tiles,
+            sub_tiles=sub_tiles,
+            attention=Attention(grid, log_alpha),
+            replicates=replicated,
+            contrast_image=estimates.image[estimates.contrast],
+            contrast_features=contrastive,
+            contrast_logits=self.head(contrastive),
+        )
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `model.safetensors` and `config.json` into a folder."""
+        return save_pretrained(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> ZoomIn:
+        """The model that `save_pretrained` wrote, in evaluation mode.
+
+        Raises:
+            CheckpointError: if a file is missing or damaged, or does not fit the configuration.
+        """
+        return load_pretrained(cls, folder, device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.head.weight.device
+
+    def _plan(
+        self,
+        batch: int,
+        generator: torch.Generator | None,
+        keys: Tensor | None,
+        n: int,
+        replicates: int,
+        contrast: Tensor | None,
+    ) -> Estimates:
+        """Lay out the estimates to draw, replicate by replicate, then the contrastive ones."""
+        for name, value in (("n_samples", n), ("replicates", replicates)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
+        if keys is None:
+            source = torch.default_generator if generator is None else generator
+            seed = torch.randint(2**62, (1,), generator=source, device=source.device).to(self.device)
+            keys = derive_keys(seed.expand(batch), torch.arange(batch, device=self.device))
+        image = torch.arange(batch, device=self.device).repeat(replicates)
+        replicate = torch.arange(replicates, device=self.device).repeat_interleave(batch)
+        extra = image[:0] if contrast is None else contrast.to(self.device).nonzero()[:, 0]
+        return Estimates(
+            image=torch.cat([image, extra]),
+            replicate=torch.cat([replicate, torch.zeros_like(extra)]),
+            contrast=torch.cat([torch.zeros_like(image), torch.ones_like(extra)]).bool(),
+            keys=torch.cat(
+                [
+                    derive_keys(keys.to(self.device).repeat(replicates), replicate),
+                    derive_keys(keys[extra], -2),
+                ]
+            ),
+        )
+
+    def _attend_tiles(self, batch: ImageBatch, grid: TileGrid) -> Float[Tensor, "batch tiles"]:
+        """log alpha of every image: a on every tile of the overviews, one softmax an image."""
+
+        def tile_logits(views: Tensor) -> Tensor:
+            return self.tile_attention(views).mean((1, 2))
+
+        logits = self._see(tile_logits, batch, grid.image, grid.regions, self.config.tile_scale)
+        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
+        return padded.index_put((grid.image, grid.index), logits).log_softmax(1)
+
+    def _attend_positions(
+        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
+    ) -> Tiles:
+        """log beta of the drawn tiles: b on each; positions beyond the border get no attention."""
+        image, index, regions = grid.image[drawn], grid.index[drawn], grid.regions[drawn]
+        logits = self._see(self.position_attention, batch, image, regions, self.config.sub_tile_scale)
+        inside = positions_inside(regions, batch.sizes[image], self.map_size)
+        log_beta = logits.flatten(1).masked_fill(~inside, -torch.inf).log_softmax(1)
+        return Tiles(image, index, regions, log_alpha[image, index], log_beta, self.map_size)
+
+    def _encode(
+        self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
+    ) -> Float[Tensor, "n dims"]:
+        """f of the sub-tiles, of unit length where the configuration says so."""
+        features = self._see(self.features, batch, image, regions, 1.0)
+        return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
+
+    def _see(
+        self,
+        network: Callable[[Tensor], Tensor],
+        batch: ImageBatch,
+        image: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        scale: float,
+    ) -> Float[Tensor, "n ..."]:
+        """Read views and pass them through a network; chunks bound the memory, nearly always one."""
+        parts = []
+        size = self.config.chunk_size
+        for i, r in zip(image.split(size), regions.split(size), strict=True):
+            views = (batch.read(i, r, scale).to(self.mean.dtype) - self.mean) / self.std
+            parts.append(network(views.contiguous(memory_format=torch.channels_last)).float())
+        return torch.cat(parts)
+
+    def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
+        """Number of positions inside the image of every tile that can be drawn."""
+        inside = positions_inside(grid.regions, batch.sizes[grid.image], self.map_size).sum(1)
+        room = torch.zeros_like(log_alpha, dtype=torch.int64)
+        return room.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
+
+    def _measure_map(self) -> tuple[int, int]:
+        """Rows and columns of the position network's map of a tile."""
+        side = view_size(self.config.tile_size, self.config.sub_tile_scale)
+        was_training = self.position_attention.training
+        with torch.no_grad():
+            shape = self.position_attention.eval()(torch.zeros(1, 3, side, side)).shape
+        self.position_attention.train(was_training)
+        return int(shape[1]), int(shape[2])
+
+
+def _law_of(
+    contrast: Bool[Tensor, " rows"], log_p: Float[Tensor, "rows cells"]
+) -> Float[Tensor, "rows cells"]:
+    """The law that each row draws from: attention, or its complement (equation 11) in the last rows."""
+    direct = int((~contrast).sum())
+    return torch.cat([log_p[:direct], complement(log_p[direct:])]) if direct < len(log_p) else log_p

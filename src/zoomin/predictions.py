@@ -1,0 +1,149 @@
+"""How to look at images, and predictions: one row an image, written to CSV as they come."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ConfigError
+from .sampling import DESIGNS
+
+__all__ = ["InferenceConfig", "Prediction", "Summary", "write_predictions"]
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How to look at images.
+
+    Attributes:
+        sampling: "auto", "exact", "systematic", "multinomial" or "top". "auto" enumerates ("exact") images
+            of at most `exact_budget` sub-tiles and draws ("systematic") in the others.
+        n_samples: N, sub-tiles an image and replicate; by default the model's.
+        replicates: independent estimates whose features are averaged; exact and top need and take one.
+        seed: of the draws.
+        exact_budget: most sub-tiles (tiles times positions) that "auto" enumerates.
+        batch_size: most images that the network sees at once.
+        threads: images that are opened ahead of the network, at once.
+    """
+
+    sampling: str = "auto"
+    n_samples: int | None = None
+    replicates: int = 8
+    seed: int = 0
+    exact_budget: int = 512
+    batch_size: int = 8
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot be.
+        """
+        if self.sampling != "auto" and self.sampling not in DESIGNS:
+            raise ConfigError(
+                f"unknown sampling {self.sampling!r}",
+                where="sampling",
+                remedy=f"Choose one of auto, {', '.join(DESIGNS)}.",
+            )
+        for name in ("n_samples", "replicates", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(
+                f"seed is {self.seed}", where="seed", remedy="Give a number from 0 to 2^63 - 1."
+            )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        image: its path, or name.
+        label: the class of highest probability; None where the image failed.
+        probabilities: of each class, in the order of the model's classes; empty where the image failed.
+        standard_error: of the predicted class's probability, owed to drawing sub-tiles; 0 for exact and top,
+            NaN where a single replicate cannot tell.
+        sampling: the design that was used.
+        n_samples: sub-tiles that one replicate was asked for; for exact, those that there are.
+        replicates: estimates that were averaged.
+        seed: of the draws.
+        pixels_read: pixels of all views that the network read, at their scales.
+        status: "ok" or "error".
+        error: why the image failed.
+    """
+
+    image: str
+    label: str | None
+    probabilities: tuple[float, ...]
+    standard_error: float
+    sampling: str
+    n_samples: int
+    replicates: int
+    seed: int
+    pixels_read: int
+    status: str = "ok"
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a list of images.
+
+    Attributes:
+        done: images predicted.
+        failed: images that could not be read, each with its error.
+        counts: images predicted as each class.
+    """
+
+    done: int
+    failed: tuple[tuple[str, str], ...]
+    counts: Mapping[str, int]
+
+
+def write_predictions(
+    predictions: Iterable[Prediction],
+    classes: Sequence[str],
+    path: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+) -> Summary:
+    """Write predictions to a CSV as they come.
+
+    Rows go to `path` + ".part", each flushed at once, so that an interrupted job keeps what it has; the
+    complete file then replaces an older one in one step.
+
+    Args:
+        predictions: may be an iterator.
+        classes: of the model.
+        path: the CSV.
+        labels: the true label of each image, for a column of its own.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    done, failed, counts = 0, [], dict.fromkeys(classes, 0)
+    truth = ["label"] if labels is not None else []
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        probabilities = [f"prob_{name}" for name in classes]
+        tail = "standard_error sampling n_samples replicates seed pixels_read status error".split()
+        writer.writerow(["image", *truth, "prediction", *probabilities, *tail])
+        for index, row in enumerate(predictions):
+            values = [f"{p:.6f}" for p in row.probabilities] or [""] * len(classes)
+            error = "" if math.isnan(row.standard_error) else f"{row.standard_error:.6f}"
+            known = [labels[index]] if labels is not None else []
+            drawn = [error, row.sampling, row.n_samples, row.replicates, row.seed, row.pixels_read]
+            writer.writerow([row.image, *known, row.label or "", *values, *drawn, row.status, row.error])
+            file.flush()
+            if row.label is None:
+                failed.append((row.image, row.error))
+            else:
+                done, counts[row.label] = done + 1, counts[row.label] + 1
+    part.replace(path)
+    return Summary(done, tuple(failed), counts)

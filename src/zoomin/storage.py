@@ -1,0 +1,65 @@
+"""Save and load models: `model.safetensors` and `config.json` in a folder, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .config import ZoomInConfig
+from .errors import CheckpointError
+
+__all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "save_pretrained"]
+
+Model = TypeVar("Model", bound=nn.Module)
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_pretrained(model: nn.Module, config: ZoomInConfig, folder: str | Path) -> Path:
+    """Write weights and configuration into a folder; whole files replace old ones at once."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / (WEIGHTS + ".part"), metadata={"format": "pt"})
+    (folder / (CONFIG + ".part")).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    for name in (WEIGHTS, CONFIG):
+        (folder / (name + ".part")).replace(folder / name)
+    return folder
+
+
+def load_pretrained(
+    build: Callable[[ZoomInConfig], Model], folder: str | Path, device: str | torch.device = "cpu"
+) -> Model:
+    """The model that `save_pretrained` wrote, in evaluation mode.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged, or the weights are of another configuration.
+        ConfigError: if the configuration has settings that this version does not know.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            remedy = "Give the model/ folder of a finished run."
+            raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
+    try:
+        values = json.loads((folder / CONFIG).read_text())
+        state = load_file(folder / WEIGHTS, device=str(device))
+    except (ValueError, SafetensorError) as error:
+        remedy = "Copy or train the model again."
+        raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
+    model = build(ZoomInConfig.from_dict({**values, "pretrained": False}, where=str(folder / CONFIG)))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights do not fit the configuration ({str(error).splitlines()[-1].strip()})",
+            where=folder,
+            remedy="config.json and model.safetensors must come from the same run.",
+        ) from error
+    return model.to(device).eval()

@@ -1,0 +1,145 @@
+"""The checkpoints of a run: when they are written, what they belong to, and how they are read back."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import nn
+
+from ..errors import CheckpointError, ConfigError
+from .config import MONITORS, TrainConfig
+from .run_folder import differing_settings, plain
+
+__all__ = [
+    "BEST",
+    "LAST",
+    "Identity",
+    "checkpoint_callbacks",
+    "comparable",
+    "epochs_done",
+    "load_weights",
+]
+
+BEST = Path("checkpoints") / "best.ckpt"
+LAST = Path("checkpoints") / "last.ckpt"
+
+_FREE = {  # settings that a resumed run may change
+    "out": None,
+    "resume": None,
+    "data": ("root", "threads", "resident"),
+    "train": ("epochs", "device", "early_stopping_patience", "evaluation_sampling", "evaluation_replicates"),
+}
+
+
+def checkpoint_callbacks(folder: Path, config: TrainConfig, has_validation: bool) -> list[Callback]:
+    """Best before last, so that the last checkpoint knows of the best one; both after every whole epoch."""
+    options: dict[str, Any] = {
+        "dirpath": (folder / LAST).parent,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    callbacks: list[Callback] = []
+    if has_validation:
+        mode = MONITORS[config.monitor]
+        callbacks.append(ModelCheckpoint(filename=BEST.stem, monitor=config.monitor, mode=mode, **options))
+        if config.early_stopping_patience is not None:
+            patience = config.early_stopping_patience
+            callbacks.append(EarlyStopping(config.monitor, patience=patience, mode=mode))
+    return [*callbacks, ModelCheckpoint(filename=LAST.stem, **options)]
+
+
+class Identity(Callback):
+    """Writes into every checkpoint which configuration and data it belongs to."""
+
+    def __init__(self, identity: Mapping[str, Any]) -> None:
+        """Remember it."""
+        self._identity = identity
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write it."""
+        checkpoint["zoomin"] = dict(self._identity)
+
+
+def comparable(config: object) -> dict[str, Any]:
+    """The settings that a run and its resumption must share."""
+    settings: dict[str, Any] = plain(config)
+    for name, inner in _FREE.items():
+        for setting in inner or ():
+            del settings[name][setting]
+        if inner is None:
+            del settings[name]
+    return settings
+
+
+def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> int:
+    """Whole epochs behind the checkpoint to resume, 0 without one.
+
+    Args:
+        folder: of the run.
+        identity: settings ("config") and data ("data") that the checkpoint must have been written with.
+        epochs: how far the run shall go.
+
+    Raises:
+        CheckpointError: if it is damaged, or of other settings or data.
+        ConfigError: if it is already further than the run shall go.
+    """
+    path = folder / LAST
+    if not path.is_file():
+        return 0
+    checkpoint = _load(path)
+    known = checkpoint.get("zoomin")
+    if known is None:
+        raise CheckpointError("not a checkpoint of zoomin", where=path, remedy="Give the folder of a run.")
+    if differences := differing_settings(known["config"], identity["config"]):
+        raise CheckpointError(
+            f"the run was begun with other settings: {'; '.join(differences)}",
+            where=path,
+            remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
+        )
+    if known["data"] != identity["data"]:
+        raise CheckpointError(
+            "the run was begun with other images, labels or splits",
+            where=path,
+            remedy=f"Compare {folder / 'manifest.csv'} and splits.json with the data, or give another --out.",
+        )
+    done = int(checkpoint["epoch"]) + 1
+    if done > epochs:
+        raise ConfigError(
+            f"the run to resume has {done} epochs behind it, train.epochs is {epochs}",
+            where=path,
+            remedy=f"Set train.epochs to at least {done}.",
+        )
+    return done
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            where=path,
+            remedy="Delete the folder of the run and train again.",
+        ) from error
+    return checkpoint
+
+
+def load_weights(net: nn.Module, path: Path) -> int:
+    """Give a network the weights in a checkpoint; its epoch, counted from 0.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    checkpoint = _load(path)
+    prefix = "net."
+    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    net.load_state_dict(weights)
+    return int(checkpoint["epoch"])

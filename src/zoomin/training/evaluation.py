@@ -1,0 +1,53 @@
+"""Careful evaluation of a trained network on loaded batches: many draws, the same for every batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..data.datamodule import Batch
+from ..model import ZoomIn
+from .task import evaluation_keys
+
+__all__ = ["Judged", "judge"]
+
+
+class Judged(NamedTuple):
+    """What a network says of some images, and the truth.
+
+    Attributes:
+        probabilities: of each class.
+        labels: true classes.
+        image: number of each image in the manifest.
+    """
+
+    probabilities: Float[Tensor, "n classes"]
+    labels: Int[Tensor, " n"]
+    image: Int[Tensor, " n"]
+
+
+@torch.no_grad()
+def judge(
+    net: ZoomIn, batches: Iterable[Batch], *, sampling: str | None = None, replicates: int = 1, seed: int = 0
+) -> Judged:
+    """Probabilities of all images, in evaluation mode and single precision.
+
+    Args:
+        net: a network; afterwards it is in evaluation mode.
+        batches: labelled images, at least one.
+        sampling: how tiles and positions are drawn; the network's own by default.
+        replicates: estimates averaged.
+        seed: of the draws; an image's draws depend on it and on the number of the image alone.
+    """
+    net.eval()
+    parts = []
+    for batch in batches:
+        batch = batch.to(net.device)
+        keys = evaluation_keys(seed, batch.index)
+        out = net(batch.images, keys=keys, sampling=sampling, replicates=replicates)
+        parts.append((out.logits.float().softmax(1).cpu(), batch.labels.cpu(), batch.index.cpu()))
+    return Judged(*(torch.cat(column) for column in zip(*parts, strict=True)))

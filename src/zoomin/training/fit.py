@@ -1,0 +1,247 @@
+"""Train one network on one data set, leave everything needed to judge, repeat and use it in one folder."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..errors import ConfigError
+from ..metrics import classification_metrics
+from ..model import ZoomIn, ZoomInConfig
+from .checkpoints import BEST, LAST, Identity, checkpoint_callbacks, comparable, epochs_done, load_weights
+from .config import TrainConfig
+from .evaluation import judge
+from .records import EpochTable, ProgressBar, quiet_lightning
+from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
+from .task import ZoomInTask
+
+__all__ = ["FitResult", "RunConfig", "fit", "match_classes", "new_task", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run: the network, the data, the training, and where the results go.
+
+    Attributes:
+        model: the network; number and names of its classes come from the data.
+        data: the images; its seed decides the splits.
+        train: the optimisation.
+        out: folder of the results, new or empty.
+        seed: of the first weights, of the order and augmentation of the images, and of all draws.
+        resume: go on with the run in `out` after its last whole epoch; where there is none, start.
+    """
+
+    data: DataConfig
+    model: ZoomInConfig = field(default_factory=ZoomInConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    out: str = "runs/zoomin"
+    seed: int = 0
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` made.
+
+    Attributes:
+        folder: of the run.
+        model: folder of the saved network.
+        metrics: what metrics.json holds.
+        history: a row an epoch, what metrics.csv holds.
+    """
+
+    folder: Path
+    model: Path
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
+    """Train, choose the network, evaluate it, and fill the folder of the run.
+
+    The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
+    splits.json, metrics.csv (a row an epoch), TensorBoard events, checkpoints/last.ckpt and best.ckpt, model/
+    (the network of the best validation epoch; of the last epoch where nothing is held out for validation) and
+    metrics.json. The test images, where there are any, take no part in any choice.
+
+    Args:
+        config: the run.
+        progress: show progress bars.
+
+    Raises:
+        ConfigError: if settings cannot work together or with the data, the folder is not empty, or the loss
+            ceases to be a number.
+        DataError: if the data cannot be used.
+        CheckpointError: if the run to resume is damaged, or has other settings or data.
+        KeyboardInterrupt: when interrupted; `resume` then goes on.
+    """
+    folder = Path(config.out)
+    data = ZoomInDataModule(config.data, progress=None if progress else False).with_seed(config.seed)
+    model = match_classes(config.model, data.classes)
+    config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
+    _check_validation(config.train, data)
+    task = new_task(config, data)
+    new_folder(folder, resume=config.resume)
+    identity = {"config": comparable(config), "data": data_fingerprint(data.manifest, data.splits)}
+    done = epochs_done(folder, identity, config.train.epochs) if config.resume else 0
+    data.setup("fit")  # images are opened, and refused, before anything is written
+    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+    table = EpochTable(folder / "metrics.csv", resume_at=done)
+    has_validation = data.splits["val"].numel() > 0
+    callbacks = checkpoint_callbacks(folder, config.train, has_validation)
+    callbacks = [*callbacks, Identity(identity), *([ProgressBar(table)] if progress else [])]
+    events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    started = time.perf_counter()
+    train(task, data, callbacks, [table, events], folder / LAST if done else None)
+    seconds = time.perf_counter() - started
+    chosen = BEST if has_validation else LAST
+    epoch = load_weights(task.net, folder / chosen)
+    task.net.save_pretrained(folder / "model")
+    metrics = {
+        "model": chosen.stem,
+        "epoch": epoch,
+        "chosen_by": f"{config.train.monitor} of the validation images" if has_validation else None,
+        "epochs": len(table.rows),
+        "contrastive_from_epoch": task.contrastive_epoch,
+        "seconds": seconds,
+        **_final_metrics(task.net, data, config),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return FitResult(folder, folder / "model", metrics, table.rows)
+
+
+def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
+    """A network with the first weights of the run's seed, ready to be trained on the data."""
+    labels = data.labels[data.splits["train"]]
+    counts = torch.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
+    weights = config.train.weights_of(counts)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        net = ZoomIn(config.model)
+    task = ZoomInTask(net, config.train, config.seed, weights)
+    if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
+        logger.warning(
+            "The contrastive loss is off: nothing says that the class %r means 'no object'. "
+            "If it does, set train.negative_class to true.",
+            data.classes[0],
+        )
+    return task
+
+
+def train(
+    task: ZoomInTask,
+    data: ZoomInDataModule,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    checkpoint: Path | None = None,
+) -> None:
+    """Run Lightning's trainer over all epochs, from a checkpoint where one is given.
+
+    Raises:
+        KeyboardInterrupt: when interrupted.
+    """
+    config = task.config
+    with quiet_lightning(), _interruptible():
+        trainer = lightning.Trainer(
+            accelerator=config.device,
+            devices=1,
+            precision=config.precision,
+            max_epochs=config.epochs,
+            gradient_clip_val=config.gradient_clip,
+            callbacks=callbacks,
+            logger=loggers,
+            limit_val_batches=1.0 if data.splits["val"].numel() else 0,
+            num_sanity_val_steps=0,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1_000_000,
+        )
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def match_classes(config: ZoomInConfig, classes: tuple[str, ...]) -> ZoomInConfig:
+    """The configuration with the number and the names of the classes of the data.
+
+    Raises:
+        ConfigError: if it asks for other classes.
+
+    Example:
+        >>> match_classes(ZoomInConfig(), ("empty", "50", "70")).n_classes
+        3
+    """
+    if config.class_names and config.class_names != classes:
+        raise ConfigError(
+            f"the model's classes are {', '.join(config.class_names)}, the data's {', '.join(classes)}",
+            where="model.class_names",
+            remedy="Leave model.class_names out, or give the order of the data's classes by data.classes.",
+        )
+    if config.n_classes not in (ZoomInConfig.n_classes, len(classes)):
+        raise ConfigError(
+            f"the model has {config.n_classes} classes, the data {len(classes)} ({', '.join(classes)})",
+            where="model.n_classes",
+            remedy="Leave model.n_classes out: it is taken from the data.",
+        )
+    return replace(config, n_classes=max(2, len(classes)), class_names=classes if len(classes) > 1 else ())
+
+
+def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:
+    held = data.splits["val"]
+    if config.early_stopping_patience is not None and not held.numel():
+        raise ConfigError(
+            "early stopping needs validation images, and there are none",
+            where="train.early_stopping_patience",
+            remedy="Set data.val_fraction, mark a split 'val' in the manifest, or switch it off with null.",
+        )
+    if config.monitor == "val_auroc" and held.numel() and len(torch.unique(data.labels[held])) < 2:
+        raise ConfigError(
+            "the validation images are all of one class and have no AUROC",
+            where="train.monitor",
+            remedy="Set train.monitor to val_loss, or hold out images of other classes too.",
+        )
+
+
+def _final_metrics(net: ZoomIn, data: ZoomInDataModule, config: RunConfig) -> dict[str, Any]:
+    """Metrics of the validation and test images, by many draws."""
+    how: dict[str, Any] = {
+        "sampling": config.train.evaluation_sampling,
+        "replicates": config.train.evaluation_replicates,
+        "seed": config.seed,
+    }
+    net.to(data.store.device)
+    found: dict[str, Any] = {"evaluation": how}
+    for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        if data.splits[name].numel():
+            data.manifest.subset(data.splits[name]).targets()  # every one has a label
+            judged = judge(net, loader, **how)
+            found[name] = classification_metrics(judged.probabilities, judged.labels)
+    return found
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn the exit that Lightning makes of an interrupt back into the interrupt."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,154 @@
+"""The folder of a run: what was asked for, with which software and data, and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jaxtyping import Int
+from torch import Tensor
+
+from .. import __version__
+from ..data.manifest import Manifest, write_manifest
+from ..errors import ConfigError
+
+__all__ = [
+    "data_fingerprint",
+    "differing_settings",
+    "new_folder",
+    "plain",
+    "versions",
+    "write_inputs",
+    "write_json",
+    "write_text",
+]
+
+_PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "scikit-learn", "pillow")
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 (whatever JSON and YAML can hold)
+    """Configurations as nested dictionaries, tuples as lists, paths as strings.
+
+    Example:
+        >>> plain((Path("a"), {"b": (1, 2.5)}))
+        ['a', {'b': [1, 2.5]}]
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def new_folder(folder: Path, *, resume: bool) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        ConfigError: if it is a file, or holds something and `resume` is off.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("a file, not a folder", where=folder, remedy="Give another --out.")
+    if folder.is_dir() and any(folder.iterdir()) and not resume:
+        raise ConfigError(
+            "the folder of the run is not empty",
+            where=folder,
+            remedy="Give another --out, go on with this run by --resume true, or delete the folder.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_inputs(
+    folder: Path, config: object, manifest: Manifest, splits: Mapping[str, Int[Tensor, " n"]] | None = None
+) -> None:
+    """Write config.yaml, versions.json, manifest.csv and, where given, splits.json."""
+    write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+    write_json(folder / "versions.json", versions())
+    write_manifest(manifest, folder / "manifest.csv")
+    if splits is not None:
+        named = {
+            name: [str(manifest.records[row].image) for row in rows.tolist()] for name, rows in splits.items()
+        }
+        write_json(folder / "splits.json", named)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def versions() -> dict[str, Any]:
+    """The software and the machine: packages, git commit of zoomin, Python, system, threads, GPU, time."""
+    return {
+        "zoomin": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source code, "+changes" where files differ from it; None outside a repository."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", "--error-unmatch", "../errors.py"):
+            return None
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "..") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def data_fingerprint(manifest: Manifest, splits: Mapping[str, Int[Tensor, " n"]]) -> str:
+    """The same for the same images, by name and label, in the same splits, wherever their folder lies."""
+    rows = {
+        name: [(manifest.records[row].image.name, manifest.records[row].label) for row in place.tolist()]
+        for name, place in splits.items()
+    }
+    text = json.dumps([list(manifest.classes), plain(rows)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
+    """The settings in which two configurations differ, as `a.b (1, now 2)`.
+
+    Example:
+        >>> differing_settings({"a": {"b": 1, "c": 3}}, {"a": {"b": 2, "c": 3}})
+        ['a.b (1, now 2)']
+    """
+    found = []
+    for name in dict.fromkeys([*old, *new]):
+        here, before, now = path + name, old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += differing_settings(before, now, here + ".")
+        elif before != now:
+            found.append(f"{here} ({before}, now {now})")
+    return found

@@ -1,0 +1,207 @@
+"""What one training step is: the losses, the random keys, the optimiser, and what is recorded of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lightning.pytorch as lightning
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..data.datamodule import Batch
+from ..errors import ConfigError
+from ..losses import classification_loss, contrastive_loss, entropy, entropy_loss
+from ..metrics import ClassificationScores, Scores
+from ..model import ZoomIn
+from ..output import ZoomInOutput
+from ..sampling import derive_keys
+from .config import TrainConfig
+
+__all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
+
+_VALIDATION = -2  # where keys of validation have what keys of training have the number of the step
+_TERMS = ("loss", "cross_entropy", "contrastive", "entropy_term", "tiles", "tile_entropy", "position_entropy")
+
+
+def training_keys(
+    seed: int, step: int, batch: int, device: torch.device | str = "cpu"
+) -> Int[Tensor, " batch"]:
+    """Keys of the draws of a training step: they depend on the seed, the step and the place in the batch."""
+    place = torch.arange(batch, device=device)
+    return derive_keys(derive_keys(torch.full_like(place, seed), step), place)
+
+
+def evaluation_keys(seed: int, index: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    """Keys of the draws of an evaluation: they depend on the seed and the number of the image alone."""
+    return derive_keys(derive_keys(torch.full_like(index, seed), _VALIDATION), index)
+
+
+class EpochMeans(Metric):
+    """Means over an epoch of several numbers, in one small tensor on the device.
+
+    Example:
+        >>> means = EpochMeans(("loss", "tiles"))
+        >>> means.update(torch.tensor([1.0, 4.0]), 3)
+        >>> means.update(torch.tensor([5.0, 8.0]), 1)
+        >>> means.compute()
+        {'loss': 2.0, 'tiles': 5.0}
+    """
+
+    full_state_update = False
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Name the numbers."""
+        super().__init__()
+        self.names = tuple(names)
+        self.add_state("total", default=torch.zeros(len(self.names)), dist_reduce_fx="sum")
+        self.add_state("weight", default=torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, values: Float[Tensor, " names"], weight: int) -> None:
+        """Add the means of a batch of `weight` images."""
+        self.total += values.detach() * weight
+        self.weight += weight
+
+    def compute(self) -> dict[str, float]:
+        """The means over everything added."""
+        return dict(zip(self.names, (self.total / self.weight).tolist(), strict=True))
+
+
+class ZoomInTask(lightning.LightningModule):
+    """Train a Zoom-In network with the paper's objective (supplement K, equation 12).
+
+    Recorded of every epoch, as train_NAME and val_NAME: loss, accuracy, balanced_accuracy and auroc (not
+    where only one class occurs; for training images under training's own draws). Of training also
+    cross_entropy, contrastive, entropy_term, tiles (distinct tiles read in an image, on average),
+    tile_entropy and position_entropy (of the attention, nats), and lr.
+    """
+
+    def __init__(
+        self, net: ZoomIn, config: TrainConfig, seed: int = 0, class_weights: Sequence[float] | None = None
+    ) -> None:
+        """Take the network to train.
+
+        Args:
+            net: the network.
+            config: how to train it.
+            seed: of all draws.
+            class_weights: weight of each class in the cross-entropy.
+        """
+        super().__init__()
+        self.net = net
+        self.config = config
+        self.seed = seed
+        self.contrastive_epoch = config.contrastive_epoch(net.config.n_classes)
+        self.class_weights: Tensor | None
+        self.first_bad_step: Tensor
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
+        self.train_means = EpochMeans(_TERMS)
+        self.val_means = EpochMeans(("loss",))
+        self.train_scores = ClassificationScores()
+        self.val_scores = ClassificationScores()
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether the contrastive loss takes part in the current epoch."""
+        return self.contrastive_epoch is not None and self.current_epoch >= self.contrastive_epoch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """The objective of a batch."""
+        keys = training_keys(self.seed, self.global_step, len(batch.labels), self.device)
+        out = self.net(batch.images, keys=keys, contrast=batch.labels > 0 if self.contrasts else None)
+        loss, values = self._objective(out, batch.labels)
+        self._watch(loss)
+        self.train_means.update(values, len(batch.labels))
+        self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log what the epoch was like."""
+        self._raise_where_bad()
+        record = {**self.train_means.compute(), **_defined(self.train_scores.compute())}
+        record["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self._log_epoch("train", record)
+        self.train_means.reset()
+        self.train_scores.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Judge a batch by one estimate an image, or as many as configured."""
+        out = self.net(
+            batch.images,
+            keys=evaluation_keys(self.seed, batch.index),
+            sampling=self.config.validation_sampling,
+            replicates=self.config.validation_replicates,
+        )
+        loss = classification_loss(out.logits.float(), batch.labels, self.class_weights)
+        self.val_means.update(loss[None], len(batch.labels))
+        self.val_scores.update(out.logits.float().softmax(1), batch.labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what validation found."""
+        self._raise_where_bad()
+        self._log_epoch("val", {**self.val_means.compute(), **_defined(self.val_scores.compute())})
+        self.val_means.reset()
+        self.val_scores.reset()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, and the steps of its learning rate where configured."""
+        config = self.config
+        adam = torch.optim.Adam(
+            self.net.parameters(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        if config.lr_step is None:
+            return adam
+        steps = torch.optim.lr_scheduler.StepLR(adam, config.lr_step, config.lr_gamma)
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": steps, "interval": "epoch"}}
+
+    def _objective(
+        self, out: ZoomInOutput, labels: Tensor
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
+        """The loss, and the numbers that `_TERMS` names."""
+        batch, tiles, log_alpha = len(labels), out.tiles, out.attention.log_alpha
+        cross_entropy = classification_loss(out.logits.float(), labels, self.class_weights)
+        contrastive = contrastive_loss(out.contrast_logits.float(), batch)
+        sharpness = log_alpha.new_zeros(())
+        if self.config.entropy_strength:
+            sharpness = entropy_loss(log_alpha, tiles.log_beta, tiles.image, self.config.entropy_strength)
+        loss = cross_entropy + contrastive + sharpness
+        with torch.no_grad():
+            spread = [entropy(log_alpha).mean(), entropy(tiles.log_beta).mean()]
+            values = torch.stack([loss, cross_entropy, contrastive, sharpness, loss, *spread])
+            values[4] = len(tiles.image) / batch
+        return loss, values
+
+    def _watch(self, loss: Float[Tensor, ""]) -> None:
+        """Note the first step whose loss is no number; on a GPU without waiting for it."""
+        bad = ~loss.detach().isfinite() & (self.first_bad_step < 0)
+        self.first_bad_step.masked_fill_(bad, self.global_step)
+        if loss.device.type == "cpu":
+            self._raise_where_bad()
+
+    def _raise_where_bad(self) -> None:
+        step = int(self.first_bad_step)
+        if step >= 0:
+            raise ConfigError(
+                f"the loss is no finite number at step {step}, epoch {self.current_epoch}",
+                where="train",
+                remedy="Lower train.learning_rate, set train.gradient_clip, or use train.precision 32-true; "
+                "with --resume true training goes on from the last whole epoch.",
+            )
+
+    def _log_epoch(self, stage: str, record: dict[str, float]) -> None:
+        values = {"lr" if name == "lr" else f"{stage}_{name}": value for name, value in record.items()}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+
+
+def _defined(scores: Scores) -> dict[str, float]:
+    return {name: value for name, value in scores._asdict().items() if value is not None}

@@ -1,0 +1,152 @@
+"""The habits of the house: light imports, no side effects, checked shapes, tidy files."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from jaxtyping import TypeCheckError
+
+from zoomin import errors
+from zoomin.geometry import sub_tile_regions
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SOURCE = REPOSITORY / "src" / "zoomin"
+MODULES = sorted(
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in SOURCE.rglob("*.py")
+)
+
+
+def run_python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def own_files() -> list[Path]:
+    """Files that git tracks or would track: all but the ignored ones."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=True,
+    )
+    paths = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def test_import_zoomin_is_light() -> None:
+    heavy = "torch lightning openslide rasterio PIL tifffile timm matplotlib sklearn".split()
+    code = f"import sys, zoomin; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["ZoomIn", "open_image", "predict"])
+def test_face_brings_no_lightning(name: str) -> None:
+    heavy = "lightning pytorch_lightning openslide rasterio matplotlib".split()
+    code = f"import sys; from zoomin import {name}; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_face_is_complete() -> None:
+    code = "import zoomin; print([callable(getattr(zoomin, name)) for name in zoomin.__all__])"
+    assert "False" not in run_python(code)
+
+
+def test_importing_everything_does_nothing() -> None:
+    code = f"""
+import os, random, threading
+import numpy, torch
+before = torch.get_rng_state(), numpy.random.get_state()[1].copy(), random.getstate()
+settings = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), os.getcwd()
+import importlib
+for name in {MODULES}:
+    importlib.import_module(name)
+assert torch.equal(before[0], torch.get_rng_state()), "torch's random state"
+assert (before[1] == numpy.random.get_state()[1]).all(), "numpy's random state"
+assert before[2] == random.getstate(), "random's state"
+assert settings == (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), os.getcwd())
+assert not torch.cuda.is_initialized(), "a device"
+"""
+    assert run_python(code) == ""
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    config = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    floors = next(c for c in config["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    placed = {name for layer in floors["layers"] for name in re.findall(r"[\w.]+", layer)}
+    packages = {name for name in MODULES if (SOURCE.parent / name.replace(".", "/")).is_dir()}
+    homeless = [
+        name
+        for name in set(MODULES) - packages
+        if not any(name == place or name.startswith(place + ".") for place in placed)
+    ]
+    assert homeless == [], "name them in the layers of [tool.importlinter] in pyproject.toml"
+
+
+def test_shapes_are_checked() -> None:
+    tiles = torch.tensor([[0, 0, 250, 250]])
+    position = torch.tensor([0])
+    assert sub_tile_regions(tiles, position, (50, 50), 27).shape == (1, 4)
+    with pytest.raises(TypeCheckError):
+        sub_tile_regions(tiles[:, :3], position, (50, 50), 27)
+    with pytest.raises(TypeCheckError):
+        sub_tile_regions(tiles, torch.tensor([0, 1]), (50, 50), 27)
+    with pytest.raises(TypeCheckError):
+        sub_tile_regions(tiles.float(), position, (50, 50), 27)
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_speak_and_pickle(name: str) -> None:
+    kind = getattr(errors, name)
+    error = kind("the file is empty", where=Path("a.png"), remedy="Remove it.")
+    assert str(error) == "a.png: the file is empty. Remove it."
+    assert str(kind("no image")) == "no image."
+    assert isinstance(error, errors.ZoomInError)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert (str(again), again.what, again.where, again.remedy) == (
+        str(error),
+        "the file is empty",
+        "a.png",
+        "Remove it.",
+    )
+
+
+def test_files_are_short() -> None:
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 450} == {}
+
+
+def test_files_name_no_machine() -> None:
+    home = re.compile(rb"(?<![\w.])/(home|Users|root|work|tmp|private|mnt)/\w")
+    found = {}
+    for path in own_files():
+        match = home.search(path.read_bytes())
+        if match:
+            found[str(path.relative_to(REPOSITORY))] = match.group().decode()
+    assert found == {}
+
+
+def test_no_stray_files() -> None:
+    locks = {"poetry.lock", "uv.lock", "Pipfile.lock", "pdm.lock", "package-lock.json", ".DS_Store"}
+    binary = {".lock", ".ckpt", ".pt", ".pth", ".safetensors", ".pyc", ".orig", ".rej"}
+    names = [path.relative_to(REPOSITORY) for path in own_files()]
+    assert [str(name) for name in names if name.name in locks or name.suffix in binary] == []
+
+
+def test_recipes_parse() -> None:
+    recipes = sorted((REPOSITORY / "recipes").rglob("*.yaml"))
+    parsed = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in recipes}
+    assert parsed
+    assert [name for name, recipe in parsed.items() if not isinstance(recipe, dict) or not recipe] == []
