@@ -107,7 +107,8 @@ class ZoomInConfig:
                 where=where,
                 remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**settings)
 
 
 def _require(condition: bool, name: str, value: object, remedy: str) -> None:

@@ -217,10 +217,11 @@ class ZoomIn(nn.Module):
         )
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid) -> Float[Tensor, "batch tiles"]:
-        """log alpha of every image: a on every tile of the overviews, one softmax an image."""
+        """Attention logs of every image: a on every tile of the overviews, one softmax an image."""
 
         def tile_logits(views: Tensor) -> Tensor:
-            return self.tile_attention(views).mean((1, 2))
+            logits: Tensor = self.tile_attention(views)
+            return logits.mean((1, 2))
 
         logits = self._see(tile_logits, batch, grid.image, grid.regions, self.config.tile_scale)
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
@@ -229,7 +230,7 @@ class ZoomIn(nn.Module):
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
     ) -> Tiles:
-        """log beta of the drawn tiles: b on each; positions beyond the border get no attention."""
+        """Attention logs inside the drawn tiles: b on each; positions beyond the border get no attention."""
         image, index, regions = grid.image[drawn], grid.index[drawn], grid.regions[drawn]
         logits = self._see(self.position_attention, batch, image, regions, self.config.sub_tile_scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
@@ -239,7 +240,7 @@ class ZoomIn(nn.Module):
     def _encode(
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
     ) -> Float[Tensor, "n dims"]:
-        """f of the sub-tiles, of unit length where the configuration says so."""
+        """Features of the sub-tiles, of unit length where the configuration says so."""
         features = self._see(self.features, batch, image, regions, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
 

@@ -58,7 +58,7 @@ class Tiles:
     @property
     def maps(self) -> Float[Tensor, "drawn rows columns"]:
         """Stage-2 attention maps; each sums to 1."""
-        return self.log_beta.exp().unflatten(1, self.map_size)
+        return self.log_beta.exp().reshape(-1, *self.map_size)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A draw returns which cells were taken and `kappa`: the constant weight that the cell's feature carries in the
 estimate of the expected feature (estimators.py). Writing a for the attention of a cell, kappa = u a with
-E[u 1{drawn}] = 1, so that the expectation of the estimate is exact. The designs stand in one table, `DESIGNS`.
+E[u 1{drawn}] = 1, so that the expectation of the estimate is exact. `DESIGNS` is the table of designs.
 
 Randomness is counter-based: a uniform number is a hash of a key and a counter. An image's draws depend on
 its key alone, hence not on the batch it comes in, on the number of workers, or on the device.
@@ -11,7 +11,7 @@ its key alone, hence not on the batch it comes in, on the number of workers, or 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -79,7 +79,8 @@ def uniforms(keys: Int[Tensor, " rows"], n: int, stream: int = 0) -> Float[Tenso
 # --------------------------------------------------------------------------- what a draw returns
 
 
-class TileDraw(NamedTuple):
+@dataclass(frozen=True)
+class TileDraw:
     """Tiles drawn, an estimate a row.
 
     Attributes:
@@ -91,7 +92,8 @@ class TileDraw(NamedTuple):
     kappa: Float[Tensor, "estimates tiles"]
 
 
-class PositionDraw(NamedTuple):
+@dataclass(frozen=True)
+class PositionDraw:
     """Positions drawn, a drawn tile a row, in the order of the draw.
 
     Attributes:
@@ -105,7 +107,8 @@ class PositionDraw(NamedTuple):
     kappa: Float[Tensor, "rows draws"]
 
 
-class Design(NamedTuple):
+@dataclass(frozen=True)
+class Design:
     """One way to draw: `tiles(log_p, n, room, keys)` and `positions(log_p, n, keys)`.
 
     Attributes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Int, UInt8
 import torch
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from ..geometry import Region
