@@ -1,17 +1,19 @@
 """The Zoom-In network as a loop: one image, one tile and one sub-tile at a time, the way one first writes it.
 
-Its structure is that of the authors' released program: for every image, a on each tile; for every drawn tile,
-b on it, a draw, each sub-tile cut out by itself, f on the sub-tiles of that tile; then the paper's equations 5
-to 8 word by word. It serves twice: as an oracle for the tests (the same keys give the same draws, hence the
-same logits and gradients as `ZoomIn`), and as the slower side of the benchmarks. There it is treated fairly:
-pixels of every scale are prepared once, as for the batched network, and the contrastive pass reuses the
-attention of the first, which the released program computes again.
+Its structure is that of the authors' released program: for every image, a on each tile; for every drawn
+tile, b on it, a draw, each sub-tile cut out by itself, f on the sub-tiles of that tile, and a sum.
+
+It serves twice: as an oracle for the tests (the same keys give the same draws, hence the same logits and
+gradients as `ZoomIn`), and as the slower side of the benchmarks. There it is treated fairly: pixels of every
+scale are prepared once, as for the batched network, draws are torch's own, and the contrastive pass reuses
+the attention of the first, which the released program computes again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -22,7 +24,7 @@ from .errors import ConfigError
 from .geometry import Region, TileGrid, positions_inside, sub_tile_regions
 from .images.base import Image
 from .model import ZoomIn
-from .sampling import PositionDraw, TileDraw, complement, derive_keys, design
+from .sampling import complement, derive_keys, design
 
 __all__ = ["LoopImage", "LoopOutput", "forward_loop", "prepare"]
 
@@ -154,6 +156,13 @@ def forward_loop(
     )
 
 
+class _OneDraw(NamedTuple):
+    """Tiles of one image: sub-tiles to draw in each, and the weight of each tile's feature."""
+
+    count: Tensor
+    kappa: Tensor
+
+
 @dataclass
 class _Pass:
     """One image on its way through the network."""
@@ -178,15 +187,15 @@ class _Pass:
         log_p = complement(self.log_alpha[None])[0] if complementary else self.log_alpha
         size = torch.tensor([self.image.size], device=self.net.device).expand(len(log_p), 2)
         room = positions_inside(self.image.tiles, size, self.net.map_size).sum(1)
-        count, kappa = self._draw_tiles(log_p.detach(), room, key)
+        draw = self._draw_tiles(log_p.detach(), room, key)
         total: Tensor | float = 0.0
-        for tile in count.nonzero()[:, 0].tolist():
+        for tile in draw.count.nonzero()[:, 0].tolist():
             log_q = self._attend(tile)
             if complementary:
                 log_q = complement(log_q[None])[0]
             tile_key = None if key is None else derive_keys(key, tile)
-            feature = self._tile_feature(tile, log_q, int(count[tile]), tile_key)
-            total = total + _weight(kappa[tile], log_p[tile]) * feature
+            feature = self._tile_feature(tile, log_q, int(draw.count[tile]), tile_key)
+            total = total + _weight(draw.kappa[tile], log_p[tile]) * feature
         assert isinstance(total, Tensor)
         return total
 
@@ -213,20 +222,20 @@ class _Pass:
             features = functional.normalize(features, dim=1)
         return _weight(kappa, log_q[position]) @ features
 
-    def _draw_tiles(self, log_p: Tensor, room: Tensor, key: Tensor | None) -> TileDraw:
+    def _draw_tiles(self, log_p: Tensor, room: Tensor, key: Tensor | None) -> _OneDraw:
         if key is not None:
             draw = design(self.sampling).tiles(log_p[None], self.n, room[None], key)
-            return TileDraw(draw.count[0], draw.kappa[0])
+            return _OneDraw(draw.count[0], draw.kappa[0])
         if self.sampling != "multinomial":
             raise ConfigError(f"sampling is {self.sampling} and there are no keys", remedy="Give keys.")
         drawn = torch.multinomial(log_p.exp(), self.n, replacement=True)
         count = drawn.bincount(minlength=len(log_p))
-        return TileDraw(count.minimum(room), count / self.n)
+        return _OneDraw(count.minimum(room), count / self.n)
 
     def _draw_positions(self, log_q: Tensor, count: int, key: Tensor | None) -> tuple[Tensor, Tensor]:
         if key is not None:
             number = torch.tensor([count], device=log_q.device)
-            draw: PositionDraw = design(self.sampling).positions(log_q[None], number, key)
+            draw = design(self.sampling).positions(log_q[None], number, key)
             return draw.index[draw.taken], draw.kappa[draw.taken]
         gumbel = -torch.log(-torch.log(torch.rand_like(log_q)))
         position = (log_q + gumbel).topk(count).indices
@@ -243,5 +252,5 @@ class _Pass:
 
 
 def _weight(kappa: Tensor, log_p: Tensor) -> Tensor:
-    """u p with u constant: kappa in value, u dp in gradient."""
+    """Value kappa = u p, gradient u dp: the constant-weight form."""
     return kappa * (log_p - log_p.detach()).exp()
