@@ -11,7 +11,6 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
-from zoomin.images.augment import Augmentation
 
 from zoomin.data import store as store_module
 from zoomin.data.datamodule import Batch, BatchKey, DataConfig, ZoomInDataModule
@@ -19,8 +18,10 @@ from zoomin.data.manifest import Manifest, Record, read_manifest
 from zoomin.data.store import PathImage, available_memory, open_store
 from zoomin.errors import ConfigError, DataError
 from zoomin.geometry import Region
+from zoomin.images.augment import Augmentation, AugmentedBatch
 
 PLAIN = Augmentation()
+STRONG = Augmentation(flips=True, quarter_turns=True, brightness=0.2, contrast=0.2, stain=0.1)
 
 
 def write(folder, n=11, columns="image,label", row=lambda i: f"{i}.png,{'ab'[i % 2]}", size=(40, 30)):
@@ -250,13 +251,30 @@ def test_a_path_image_is_an_image_that_pickles(folder):
     assert image.name == str(folder / "4.png")
 
 
-def test_a_batch_moves(folder):
-    data = everything(folder)
-    batch = next(iter(data.predict_dataloader()))
+class Elsewhere:
+    """Images that can be told another device, since a test machine may have but one."""
+
+    def __init__(self, device="cpu"):
+        self.device = torch.device(device)
+        self.sizes = torch.tensor([[4, 4]])
+        self.names = ["x"]
+
+    def __len__(self):
+        return 1
+
+    def read(self, image_index, regions, scale):
+        return torch.zeros(len(regions), 3, 4, 4, dtype=torch.uint8)
+
+    def to(self, device):
+        return Elsewhere(device)
+
+
+def test_a_batch_moves_whole():
+    batch = Batch(Elsewhere(), torch.tensor([1]), torch.tensor([7]))
     assert batch.to("cpu") is batch
     moved = batch.to("meta", non_blocking=True)
-    assert moved.images.device.type == moved.labels.device.type == moved.index.device.type == "meta"
-    assert len(moved) == len(batch) and batch.index.device.type == "cpu"
+    assert moved.images.device == moved.labels.device == moved.index.device == torch.device("meta")
+    assert len(moved) == 1 and batch.index.device.type == "cpu"
 
 
 class Recorder(LightningModule):
@@ -294,11 +312,33 @@ def fit(folder, tmp_path, epochs, resume=None, augmentation=PLAIN):
     return recorder.seen
 
 
+def test_augmentation_is_decided_by_seed_epoch_and_batch(folder):
+    one, same, other = (everything(folder, seed=seed, augmentation=STRONG) for seed in (3, 3, 4))
+    first = [pixels(batch) for batch in epoch_of(one, 1)]
+    assert all(map(torch.equal, first, [pixels(batch) for batch in epoch_of(same, 1)]))
+    key = BatchKey((0, 1, 2, 3), epoch=0, number=0)
+    reference = pixels(one.batch(key))
+    for data, changed in ((one, key._replace(epoch=1)), (one, key._replace(number=1)), (other, key)):
+        assert not torch.equal(reference, pixels(data.batch(changed)))
+
+
+def test_augmentation_leaves_the_order_and_evaluation_alone(folder):
+    plain, strong = (module(folder, augmentation=augmentation) for augmentation in (PLAIN, STRONG))
+    assert order(epoch_of(plain, 0)) == order(epoch_of(strong, 0))
+    assert all(isinstance(batch.images, AugmentedBatch) for batch in epoch_of(strong, 0))
+    assert not any(isinstance(batch.images, AugmentedBatch) for batch in epoch_of(plain, 0))
+    for name in ("val_dataloader", "test_dataloader", "predict_dataloader"):
+        pairs = zip(getattr(plain, name)(), getattr(strong, name)(), strict=True)
+        assert all(torch.equal(pixels(one), pixels(other)) for one, other in pairs)
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_a_trainer_gets_the_order_of_each_epoch_and_a_resumed_run_the_same(folder, tmp_path):
-    whole = fit(folder, tmp_path, epochs=4)
-    first = fit(folder, tmp_path, epochs=2)
-    second = fit(folder, tmp_path, epochs=4, resume=tmp_path / "last.ckpt")
+@pytest.mark.parametrize("augmentation", [PLAIN, STRONG], ids=["plain", "augmented"])
+def test_a_trainer_gets_the_order_of_each_epoch_and_a_resumed_run_the_same(folder, tmp_path, augmentation):
+    whole = fit(folder, tmp_path, epochs=4, augmentation=augmentation)
+    first = fit(folder, tmp_path, epochs=2, augmentation=augmentation)
+    last = tmp_path / "last.ckpt"
+    second = fit(folder, tmp_path, epochs=4, resume=last, augmentation=augmentation)
     assert first + second == whole
     data = module(folder)
     for epoch in range(4):

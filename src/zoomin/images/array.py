@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ..errors import ImageError
-from ..geometry import Region, regions_tensor, view_size
+from ..geometry import Region
+from .averaging import average_boxes, common_size, exact_scale, whole_view
 
-__all__ = ["ArrayImage", "box_filter", "check_one_size"]
+__all__ = ["ArrayImage"]
 
 WHITE = (255, 255, 255)
-
-
-def box_filter(length: int, pitch: float, n: int) -> Float[Tensor, "n length"]:
-    """The share of each of `length` pixels in each of `n` boxes, box i covering [i pitch, (i + 1) pitch).
-
-    Divide the sums by `pitch` for averages; shares that are whole numbers keep those sums exact. A box that
-    reaches beyond the last pixel has a row that sums to less than `pitch`.
-
-    Example:
-        >>> box_filter(4, pitch=1.5, n=2)
-        tensor([[1.0000, 0.5000, 0.0000, 0.0000],
-                [0.0000, 0.5000, 1.0000, 0.0000]])
-    """
-    low = pitch * torch.arange(n, dtype=torch.float64)[:, None]
-    pixel = torch.arange(length, dtype=torch.float64)
-    overlap = torch.minimum(low + pitch, pixel + 1) - torch.maximum(low, pixel)
-    return overlap.clamp(min=0).float()
-
-
-def check_one_size(regions: Sequence[Region], name: str) -> tuple[int, int]:
-    """Height and width shared by all regions.
-
-    Raises:
-        ImageError: if they differ, or are not positive.
-    """
-    sizes = {(region.height, region.width) for region in regions}
-    if len(sizes) > 1:
-        raise ImageError(
-            f"regions of {len(sizes)} sizes in one read",
-            where=name,
-            remedy="Read regions of one size at a time.",
-        )
-    height, width = sizes.pop() if sizes else (1, 1)
-    if height < 1 or width < 1:
-        raise ImageError(f"a region of {width} x {height} pixels", where=name, remedy="Give a positive size.")
-    return height, width
+_CHUNK = 1 << 24  # bytes of regions gathered at a time
 
 
 class ArrayImage:
@@ -101,34 +67,40 @@ class ArrayImage:
         return int(self.pixels.shape[2])
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale (see `images.base.Image`)."""
-        height, width = check_one_size(regions, self.name)
-        corners = regions_tensor(list(regions))
-        y = corners[:, 1:2] + torch.arange(height)
-        x = corners[:, 0:1] + torch.arange(width)
-        inside = ((y >= 0) & (y < self.height))[:, :, None] & ((x >= 0) & (x < self.width))[:, None, :]
-        y, x = y.clamp(0, self.height - 1), x.clamp(0, self.width - 1)
-        crops = self.pixels[:, y[:, :, None], x[:, None, :]].transpose(0, 1)
-        colour = torch.tensor(self.background, dtype=torch.uint8).view(3, 1, 1)
-        crops = torch.where(inside[:, None], crops, colour)
-        rows, columns = view_size(height, scale), view_size(width, scale)
-        if (rows, columns) == (height, width):
-            return crops
-        down = box_filter(height, height / rows, rows)
-        across = box_filter(width, width / columns, columns)
-        area = (height / rows) * (width / columns)
-        return ((down @ crops.float() @ across.T) / area + 0.5).clamp(0, 255).to(torch.uint8)
+        """Read regions of one size at a scale, exactly area-averaged (see `images.base.Image`).
+
+        Raises:
+            ConfigError: if the scale is not in (0, 1].
+            ImageError: if the regions are not of one size.
+        """
+        height, width, rows, columns = common_size(regions, scale)
+        views = torch.empty(len(regions), 3, rows, columns, dtype=torch.uint8)
+        box = Fraction(height, rows), Fraction(width, columns)
+        chunk = max(1, _CHUNK // (3 * height * width))
+        for start in range(0, len(regions), chunk):
+            crops = self._crop(regions[start : start + chunk])
+            views[start : start + chunk] = average_boxes(crops, (rows, columns), box)
+        return views
 
     def level(self, scale: float) -> UInt8[Tensor, "3 rows columns"]:
         """The whole image at a scale: pixel i averages [i / scale, (i + 1) / scale), background beyond."""
-        if scale == 1:
-            return self.pixels
-        down = box_filter(self.height, 1 / scale, math.ceil(self.height * scale - 1e-9))
-        across = box_filter(self.width, 1 / scale, math.ceil(self.width * scale - 1e-9))
-        missing = 1 / scale**2 - down.sum(1)[:, None] * across.sum(1)
-        colour = torch.tensor(self.background, dtype=torch.float32).view(3, 1, 1)
-        view = (down @ self.pixels.float() @ across.T + missing * colour) * scale**2
-        return (view + 0.5).clamp(0, 255).to(torch.uint8)
+        colour = torch.tensor(self.background, dtype=torch.uint8)
+        return whole_view(self.pixels.permute(1, 2, 0), colour, exact_scale(scale)).permute(2, 0, 1)
+
+    def _crop(self, regions: Sequence[Region]) -> UInt8[Tensor, "n 3 height width"]:
+        """Regions at full resolution; a single one inside the image is not copied."""
+        x, y, width, height = regions[0]
+        inside = x >= 0 and y >= 0 and x + width <= self.width and y + height <= self.height
+        if len(regions) == 1 and inside:
+            return self.pixels[None, :, y : y + height, x : x + width]
+        colour = torch.tensor(self.background, dtype=torch.uint8)
+        crops = colour[:, None, None].expand(len(regions), 3, height, width).clone()
+        for crop, (x, y, _, _) in zip(crops, regions, strict=True):
+            top, bottom = max(y, 0), min(y + height, self.height)
+            left, right = max(x, 0), min(x + width, self.width)
+            if top < bottom and left < right:
+                crop[:, top - y : bottom - y, left - x : right - x] = self.pixels[:, top:bottom, left:right]
+        return crops
 
 
 def _as_rgb(
@@ -148,7 +120,8 @@ def _as_rgb(
     if 0 in pixels.shape:
         raise ImageError("the image has no pixels", where=name, remedy="Remove it, or export it again.")
     if pixels.shape[0] == 4:
-        alpha = pixels[3:].float() / 255
-        colour = torch.tensor(background, dtype=torch.float32).view(3, 1, 1)
-        pixels = (pixels[:3] * alpha + colour * (1 - alpha) + 0.5).to(torch.uint8)
+        alpha = pixels[3:].int()
+        colour = torch.tensor(background, dtype=torch.int32).view(3, 1, 1)
+        over = pixels[:3] * alpha + colour * (255 - alpha)
+        pixels = (2 * over + 255).div(510, rounding_mode="floor").to(torch.uint8)
     return pixels.contiguous()

@@ -25,7 +25,8 @@ def as_batch(images: Sequence[Image] | Tensor | ImageBatch, device: torch.device
         device: where views are delivered.
 
     Raises:
-        ConfigError: if a tensor has another shape, type or range, or there are no images.
+        ConfigError: if a tensor has another shape, type or range, or requires a gradient, or there are no
+            images.
     """
     if isinstance(images, Tensor):
         return ResidentImages([ArrayImage(pixels) for pixels in _as_bytes(images)], device)
@@ -42,7 +43,12 @@ def _as_bytes(images: Tensor) -> Tensor:
         )
     if images.dtype == torch.uint8:
         return images.cpu()
-    if not images.is_floating_point() or bool((images.amin() < 0) | (images.amax() > 1)):
+    if images.requires_grad:
+        raise ConfigError(
+            "a tensor that requires a gradient; pixels are read as bytes",
+            remedy="Give images.detach(): gradients reach the networks, not the pixels.",
+        )
+    if not images.is_floating_point() or not bool((images.amin() >= 0) & (images.amax() <= 1)):
         raise ConfigError(
             f"a tensor of type {images.dtype} outside [0, 1]",
             remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",

@@ -12,7 +12,8 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..geometry import Region, view_size
+from ..geometry import Region
+from .averaging import common_size
 from .base import Image
 
 __all__ = ["StreamedImages"]
@@ -39,6 +40,7 @@ class StreamedImages:
         self._device = torch.device(device)
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
 
     def __len__(self) -> int:
         """Number of images."""
@@ -62,7 +64,9 @@ class StreamedImages:
     def select(self, indices: Int[Tensor, " n"] | Sequence[int]) -> StreamedImages:
         """Some of the images, in the order given."""
         chosen = torch.as_tensor(indices).tolist()
-        return StreamedImages([self._images[i] for i in chosen], self._device, self._threads)
+        selected = StreamedImages([self._images[i] for i in chosen], self._device, self._threads)
+        selected._pool, selected._process = self._executor(), self._process
+        return selected
 
     def to(self, device: torch.device | str) -> StreamedImages:
         """The same images with views delivered on another device."""
@@ -71,12 +75,19 @@ class StreamedImages:
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
     ) -> UInt8[Tensor, "n 3 h w"]:
-        """Read one region of each indexed image (see `images.base.ImageBatch`)."""
-        if len(regions) == 0:
-            return torch.empty(0, 3, 1, 1, dtype=torch.uint8, device=self._device)
+        """Read one region of each indexed image (see `images.base.ImageBatch`).
+
+        Raises:
+            ConfigError: if the scale is not in (0, 1].
+            ImageError: if the regions are not of one size, or an image cannot be decoded.
+        """
         boxes = [Region(*row) for row in regions.tolist()]
-        size = view_size(boxes[0].height, scale), view_size(boxes[0].width, scale)
-        views = torch.empty(len(boxes), 3, *size, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        _, _, rows, columns = common_size(boxes, scale)
+        pinned = self._device.type == "cuda" and bool(boxes)
+        views = torch.empty(len(boxes), rows, columns, 3, dtype=torch.uint8, pin_memory=pinned)
+        views = views.permute(0, 3, 1, 2)  # channels-last
+        if not boxes:
+            return views.to(self._device)
         order = image_index.cpu().argsort(stable=True)
         tasks = []
         for image, rows in zip(*_by_image(image_index.cpu()[order], order), strict=True):
@@ -90,8 +101,9 @@ class StreamedImages:
         return views.to(self._device, non_blocking=True)
 
     def _executor(self) -> ThreadPoolExecutor:
-        if self._pool is None:
+        if self._pool is None or self._process != os.getpid():  # a forked process has no threads yet
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="zoomin-read")
+            self._process = os.getpid()
         return self._pool
 
     def __getstate__(self) -> dict[str, Any]:

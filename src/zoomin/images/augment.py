@@ -1,0 +1,277 @@
+"""Random changes of training images, made on the crops that are read: orientation and colour.
+
+An augmented image has coordinates of its own: those of the image after its flips and turns. Colours change by
+one law an image, so that its tiles and sub-tiles, and its background, agree at every scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from ..errors import ConfigError
+from .base import ImageBatch
+
+__all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch"]
+
+# An orientation is 4 t + 2 v + h: transposed if t, then upside down if v, then left to right if h.
+_FLIPS = (0, 1, 2, 3)
+_TURNS = (0, 6, 3, 5)  # by 0, 90, 180 and 270 degrees, against the clock
+_ALL = tuple(range(8))
+
+# Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok & Johnston 2001).
+_HED = ((0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776))
+
+
+@dataclass(frozen=True)
+class AugmentationDraw:
+    """What was drawn for each image of a batch.
+
+    Attributes:
+        orientation: 0 to 7, the eight symmetries of the square: 4 if transposed, then + 2 if upside down,
+            then + 1 if mirrored left to right.
+        brightness: factor of all values.
+        contrast: factor of the distance from mid-grey.
+        stain_scale: factor of the amounts of haematoxylin, eosin and DAB.
+        stain_shift: what is added to these amounts, in optical density.
+    """
+
+    orientation: Int[Tensor, " batch"]
+    brightness: Float[Tensor, " batch"]
+    contrast: Float[Tensor, " batch"]
+    stain_scale: Float[Tensor, "batch 3"]
+    stain_shift: Float[Tensor, "batch 3"]
+
+    @classmethod
+    def of(cls, orientation: Int[Tensor, " batch"] | Sequence[int]) -> AugmentationDraw:
+        """Images in the given orientations, their colours unchanged."""
+        chosen = torch.as_tensor(orientation, dtype=torch.int64)
+        n = len(chosen)
+        return cls(chosen, torch.ones(n), torch.ones(n), torch.ones(n, 3), torch.zeros(n, 3))
+
+    def to(self, device: torch.device | str) -> AugmentationDraw:
+        """The same draw on another device."""
+        return AugmentationDraw(
+            self.orientation.to(device),
+            self.brightness.to(device),
+            self.contrast.to(device),
+            self.stain_scale.to(device),
+            self.stain_shift.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which random changes to make; none by default.
+
+    Attributes:
+        flips: mirror left to right, upside down, or both, each half of the time.
+        quarter_turns: turn by 0, 90, 180 or 270 degrees. With `flips`, all eight orientations alike.
+        brightness: multiply all values by 1 - `brightness` to 1 + `brightness`.
+        contrast: multiply the distance from mid-grey by 1 - `contrast` to 1 + `contrast`.
+        stain: for stained tissue: multiply the amounts of haematoxylin, eosin and DAB by 1 - `stain` to
+            1 + `stain` and add -`stain` to `stain` optical density (Tellez et al. 2018; 0.05 is light,
+            0.2 strong).
+
+    Example:
+        >>> Augmentation(flips=True).sample(5, torch.Generator().manual_seed(0)).orientation
+        tensor([1, 2, 0, 0, 0])
+    """
+
+    flips: bool = False
+    quarter_turns: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    stain: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the strengths.
+
+        Raises:
+            ConfigError: naming the one that is out of range.
+        """
+        for name in ("brightness", "contrast", "stain"):
+            strength = getattr(self, name)
+            if not 0 <= strength < 1:
+                raise ConfigError(
+                    f"the strength {strength} is out of range",
+                    where=f"augmentation.{name}",
+                    remedy="Give 0 (off) to less than 1.",
+                )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything changes."""
+        return self != Augmentation()
+
+    def draw(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
+        """The images, changed at random; the batch itself where nothing is switched on."""
+        return AugmentedBatch(images, self.sample(len(images), generator)) if self.active else images
+
+    def sample(self, n: int, generator: torch.Generator) -> AugmentationDraw:
+        """Draw the changes of n images.
+
+        A change that is switched on or off leaves what is drawn for the others as it is.
+        """
+        uniform = torch.rand(n, 9, generator=generator, device=generator.device)
+        whole = 2 * uniform - 1
+        choices = _ALL if self.flips and self.quarter_turns else _FLIPS if self.flips else _TURNS
+        allowed = torch.tensor(choices if self.flips or self.quarter_turns else (0,), device=uniform.device)
+        return AugmentationDraw(
+            orientation=allowed[(uniform[:, 0] * len(allowed)).long().clamp(max=len(allowed) - 1)],
+            brightness=1 + self.brightness * whole[:, 1],
+            contrast=1 + self.contrast * whole[:, 2],
+            stain_scale=1 + self.stain * whole[:, 3:6],
+            stain_shift=self.stain * whole[:, 6:9],
+        )
+
+
+class AugmentedBatch:
+    """An `ImageBatch` of changed images, in their own coordinates.
+
+    Views are those of the changed images wherever the wrapped batch's views are exact.
+
+    Args:
+        batch: the images as they are.
+        draw: one row an image.
+
+    Raises:
+        ConfigError: if `draw` is of another number of images.
+    """
+
+    def __init__(self, batch: ImageBatch, draw: AugmentationDraw) -> None:
+        """Look at the draw once; nothing is read."""
+        if len(draw.orientation) != len(batch):
+            raise ConfigError(f"a draw of {len(draw.orientation)} for {len(batch)} images")
+        self._batch = batch
+        self._turned = bool((draw.orientation != 0).any())
+        self._transposed = bool((draw.orientation >= 4).any())
+        self._stained = bool(((draw.stain_scale != 1) | (draw.stain_shift != 0)).any())
+        self._graded = bool(((draw.brightness != 1) | (draw.contrast != 1)).any())
+        self.draw = draw.to(batch.device)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._batch)
+
+    @property
+    def device(self) -> torch.device:
+        """Where views are delivered."""
+        return self._batch.device
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Name of each image."""
+        return self._batch.names
+
+    @cached_property
+    def sizes(self) -> Int[Tensor, "batch 2"]:
+        """Height and width of each changed image, level-0 pixels."""
+        sizes = self._batch.sizes
+        return torch.where((self.draw.orientation >= 4)[:, None], sizes.flip(1), sizes)
+
+    def to(self, device: torch.device | str) -> AugmentedBatch:
+        """The same changed images with views delivered on another device."""
+        return AugmentedBatch(self._batch.to(device), self.draw)
+
+    def source_regions(
+        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
+    ) -> Int[Tensor, "n 4"]:
+        """Where regions of the changed images lie in the images as they are.
+
+        Annotations speak of images as they are: look them up there.
+
+        Args:
+            image_index: which image each row is of.
+            regions: x, y, width, height in level-0 pixels of the changed images.
+
+        Example:
+            >>> from zoomin.images.batch import as_batch
+            >>> images = as_batch(torch.zeros(1, 3, 50, 90, dtype=torch.uint8))
+            >>> mirrored = AugmentedBatch(images, AugmentationDraw.of([1]))
+            >>> mirrored.source_regions(torch.tensor([0]), torch.tensor([[10, 0, 20, 20]])).tolist()
+            [[60, 0, 20, 20]]
+        """
+        orientation = self.draw.orientation[image_index]
+        height, width = self.sizes[image_index].unbind(1)
+        x, y, w, h = regions.unbind(1)
+        x = torch.where(orientation & 1 > 0, width - x - w, x)
+        y = torch.where(orientation & 2 > 0, height - y - h, y)
+        straight, transposed = torch.stack([x, y, w, h], 1), torch.stack([y, x, h, w], 1)
+        return torch.where((orientation >= 4)[:, None], transposed, straight)
+
+    def read(
+        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        """Read one region of each indexed image (see `images.base.ImageBatch`).
+
+        Raises:
+            ConfigError: if some image is turned by a quarter and the regions are not square.
+            ImageError: if the regions are not of one size.
+        """
+        if not self._turned:
+            return self._recolour(self._batch.read(image_index, regions, scale), image_index)
+        if self._transposed and not bool((regions[:, 2] == regions[:, 3]).all()):
+            raise ConfigError(
+                "regions that are not square cannot be read from images turned by a quarter",
+                where="augmentation.quarter_turns",
+                remedy="Read square regions, or switch quarter turns off.",
+            )
+        views = self._batch.read(image_index, self.source_regions(image_index, regions), scale)
+        return self._recolour(_turn(views, self.draw.orientation[image_index]), image_index)
+
+    def _recolour(
+        self, views: UInt8[Tensor, "n 3 h w"], image_index: Int[Tensor, " n"]
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        if not (self._stained or self._graded):
+            return views
+        values = views.float()
+        if self._stained:
+            scale, shift = self.draw.stain_scale[image_index], self.draw.stain_shift[image_index]
+            values = _stain(values, scale, shift)
+        if self._graded:
+            contrast = self.draw.contrast[image_index].view(-1, 1, 1, 1)
+            brightness = self.draw.brightness[image_index].view(-1, 1, 1, 1)
+            values = ((values - 127.5) * contrast + 127.5) * brightness
+        return values.add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def _turn(views: UInt8[Tensor, "n 3 h w"], orientation: Int[Tensor, " n"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Bring each view into its orientation: one gather of pixels, channels-last.
+
+    The eight orientations of the pixels' places are made once; each view takes its own.
+    """
+    n, channels, height, width = views.shape
+    places = torch.arange(height * width, device=views.device).view(height, width)
+    orders = []
+    for code in _ALL if height == width else _FLIPS:
+        turned = places.T if code & 4 else places
+        turned = turned.flip(0) if code & 2 else turned
+        orders.append((turned.flip(1) if code & 1 else turned).flatten())
+    first = torch.arange(n, device=views.device) * (height * width)
+    order = (torch.stack(orders)[orientation] + first[:, None]).flatten()
+    pixels = views.permute(0, 2, 3, 1).reshape(-1, channels)
+    return pixels.index_select(0, order).view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _stain(
+    values: Float[Tensor, "n 3 h w"], scale: Float[Tensor, "n 3"], shift: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n 3 h w"]:
+    """Change the amounts of the three stains; values from 0 to 255.
+
+    With amounts s, optical densities are d = M^T s, so that scaling and shifting s is one affine map of d.
+    """
+    stains = torch.tensor(_HED, dtype=torch.float64)
+    stains = stains / stains.norm(dim=1, keepdim=True)
+    inverse = torch.linalg.inv(stains).to(values)
+    stains = stains.to(values)
+    matrix = torch.einsum("si,ns,js->nij", stains, scale, inverse)
+    offset = shift @ stains
+    density = torch.log10(256 / (values + 1))  # white is 0; black is finite
+    density = torch.einsum("nij,njhw->nihw", matrix, density) + offset[:, :, None, None]
+    return 256 * torch.pow(10.0, -density) - 1

@@ -1,0 +1,196 @@
+"""Decode a whole image file into memory: PNG, JPEG, BMP, GIF, WebP and TIFF."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
+from PIL import Image as PillowImage
+
+from ..errors import ConfigError, ImageError
+from .array import ArrayImage
+from .pixels import Bytes, check_size, over_white, to_bytes, upright
+from .tiff import decode_tiff
+
+__all__ = ["decode_image", "format_of", "read_head"]
+
+_HEAD = 4096
+_ORIENTATION = 0x0112
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+_FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+
+# Called by name, not through PIL.Image.open: other formats, some of which run programs, stay out, and the
+# limit on pixels is `check_size`, not Pillow's setting of the whole process.
+_PLUGINS: dict[str, Callable[[str], ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.jpeg_factory,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+
+
+def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
+    """Decode an image as a person expects to see it.
+
+    The format is told by the content, not by the suffix. Grey, palette and CMYK become red-green-blue; what
+    is transparent is laid over white; EXIF orientation is applied; 16 bits keep their upper byte, so that
+    12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the first
+    image is taken. Colour profiles are not applied.
+
+    Args:
+        path: the file.
+        mpp: microns per pixel, in place of what the file says. Only TIFFs are believed, and only if their
+            resolution is in centimetres, equal along both sides, and from 0.05 to 20 microns.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: naming the file, what is wrong with it, and the remedy.
+    """
+    path = Path(path)
+    if mpp is not None and not (0 < mpp < math.inf):
+        raise ConfigError(f"{mpp} microns per pixel", where=path, remedy="Give a positive number, or none.")
+    head = read_head(path)
+    kind = format_of(head)
+    if kind is None:
+        raise _unknown(head, path)
+    if kind == "TIFF":
+        pixels, found = decode_tiff(path)
+    else:
+        pixels, found = _decode_pillow(path, kind, head), None
+    return ArrayImage(pixels, mpp=mpp if mpp is not None else found, name=str(path))
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file, by which its format is told.
+
+    Raises:
+        ImageError: if there is no such file, or it is a folder, empty, or not readable.
+    """
+    if path.is_dir():
+        raise ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError as error:
+        raise ImageError("no such file", where=path, remedy="Check the path.") from error
+    except OSError as error:
+        raise ImageError(
+            f"the file cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
+        ) from error
+    if not head:
+        raise ImageError("the file is empty", where=path, remedy="Copy or download it again.")
+    return head
+
+
+def format_of(head: bytes) -> str | None:
+    """The format that a file's first bytes tell, None if it is unknown.
+
+    Example:
+        >>> format_of(b"GIF89a...")
+        'GIF'
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
+
+
+def _unknown(head: bytes, path: Path) -> ImageError:
+    text = head[:40].decode("utf-8", errors="replace")
+    remedy = f"Give a {_FORMATS} file."
+    if "\ufffd" not in text[:-1] and all(c.isprintable() or c.isspace() for c in text[:-1]):
+        what = f"the file holds text, not an image; it begins with {text!r}"
+        return ImageError(what, where=path, remedy=f"{remedy} It may be a download that failed.")
+    return ImageError("the file is of an unknown format", where=path, remedy=remedy)
+
+
+def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
+    """Decode anything but TIFF: (height, width, 3)."""
+    declared = _declared_size(kind, head)
+    if declared is not None:
+        check_size(*declared, path)
+    try:
+        with _PLUGINS[kind](str(path)) as image:
+            check_size(*image.size, path)
+            image.load()
+            orientation = _orientation(image)
+            pixels = rgb(image, path)
+    except _DAMAGE as error:
+        raise ImageError(
+            f"the {kind} is damaged or cut short ({error})",
+            where=path,
+            remedy="Copy or download it again, or export it anew.",
+        ) from error
+    return np.array(upright(pixels, orientation))
+
+
+def rgb(image: PillowImage.Image, path: Path) -> Bytes:
+    """The pixels of an image of any of Pillow's modes, (height, width, 3)."""
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        samples = np.asarray(image)
+        grey = to_bytes(samples.astype(np.uint16) if image.mode.startswith("I") else samples, path)
+        key = image.info.get("transparency")
+        if isinstance(key, int):
+            grey = np.where(samples == key, np.uint8(255), grey)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        pixels = np.asarray(image.convert("RGBA"))
+        return over_white(pixels[..., :3], pixels[..., 3])
+    return np.asarray(image.convert("RGB"))
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """The EXIF orientation; 1 where there is none, or EXIF that makes no sense."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _declared_size(kind: str, head: bytes) -> tuple[int, int] | None:
+    """Width and height, where the head tells them simply; Pillow does not say what is wrong with 0."""
+    if kind == "PNG" and len(head) >= 24:
+        width, height = struct.unpack(">II", head[16:24])
+        return width, height
+    if kind == "GIF" and len(head) >= 10:
+        width, height = struct.unpack("<HH", head[6:10])
+        return width, height
+    if kind == "BMP" and len(head) >= 26 and head[14:18] != b"\x0c\0\0\0":
+        width, height = struct.unpack("<ii", head[18:26])
+        return width, abs(height)  # a negative height means rows from top to bottom
+    return None

@@ -1,0 +1,112 @@
+"""From the pixels that files hold to red, green and blue bytes as a person expects to see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ImageError
+
+__all__ = ["Bytes", "Pixels", "check_size", "over_white", "to_bytes", "upright"]
+
+Pixels = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 1_000_000_000
+
+
+def check_size(width: int, height: int, path: Path) -> None:
+    """Refuse images without pixels, and those too large to decode whole.
+
+    Raises:
+        ImageError: naming the file and its size.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(
+            f"an image without pixels ({width} x {height})",
+            where=path,
+            remedy="Remove it, or export it again.",
+        )
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{width} x {height} pixels are too many to decode whole (at most {MAX_PIXELS:,})",
+            where=path,
+            remedy="Cut it into parts, or save it as a tiled pyramid (whole-slide or GeoTIFF).",
+        )
+
+
+def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None, largest: int | None = None) -> Bytes:
+    """Any samples as 8 bits.
+
+    * 1 bit: 0 and 255.
+    * 16 bits: the full range, that is the upper byte (65535 is white). Where the file declares fewer bits or
+      a largest value, that one is white instead. It never depends on the values themselves: images of one
+      set would differ in scale.
+    * floating point: 0 to 1 where no value exceeds 1, else 0 to 255.
+
+    Args:
+        pixels: samples of any shape.
+        path: named in errors.
+        bits: bits a sample, where the file declares them.
+        largest: value of white, where the file declares it.
+
+    Raises:
+        ImageError: if the samples are of another type, not finite, or out of range.
+
+    Example:
+        >>> to_bytes(np.array([0, 255, 256, 65535], dtype=np.uint16), Path("a.tif"))
+        array([  0,   0,   1, 255], dtype=uint8)
+    """
+    if pixels.dtype == np.bool_ or bits == 1:
+        return np.where(pixels != 0, np.uint8(255), np.uint8(0))
+    if pixels.dtype == np.uint8 and (bits or 8) == 8:
+        return pixels.astype(np.uint8, copy=False)
+    if pixels.dtype in (np.uint8, np.uint16):
+        white = largest or 2 ** (bits or 8 * pixels.dtype.itemsize) - 1
+        if white == 65535:
+            return np.asarray(pixels >> 8, dtype=np.uint8)
+        if white < 256:  # few bits: all of 0 to 255
+            return np.minimum((pixels.astype(np.uint32) * 255 + white // 2) // white, 255).astype(np.uint8)
+        return np.minimum(pixels.astype(np.uint32) * 256 // (white + 1), 255).astype(np.uint8)
+    if np.issubdtype(pixels.dtype, np.floating):
+        return _from_float(pixels, path)
+    raise ImageError(
+        f"pixels of type {pixels.dtype}",
+        where=path,
+        remedy="Save it with 8 or 16 unsigned bits, or as floating point from 0 to 1.",
+    )
+
+
+def _from_float(pixels: Pixels, path: Path) -> Bytes:
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 255):  # also where one of them is not a number
+        raise ImageError(
+            f"floating-point pixels from {low:g} to {high:g}",
+            where=path,
+            remedy="Save finite values from 0 to 1, or from 0 to 255.",
+        )
+    values: Bytes = np.floor(pixels * (255 if high <= 1 else 1) + 0.5).astype(np.uint8)
+    return values
+
+
+def over_white(colour: Bytes, alpha: Bytes, *, premultiplied: bool = False) -> Bytes:
+    """Lay (height, width, channels) over white by its opacity (height, width), rounded half up."""
+    opacity = alpha[..., None].astype(np.uint16)
+    if premultiplied:
+        return np.minimum(colour + (255 - opacity), 255).astype(np.uint8)
+    over = colour * opacity + 255 * (255 - opacity)  # at most 255 * 255
+    return ((over.astype(np.uint32) * 2 + 255) // 510).astype(np.uint8)
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo the EXIF orientation (1 to 8; anything else counts as 1) of rows and columns."""
+    if 5 <= orientation <= 8:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels

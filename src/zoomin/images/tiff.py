@@ -1,0 +1,158 @@
+"""Decode TIFF and BigTIFF of any compression that tifffile and imagecodecs know."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image as PillowImage
+
+from ..errors import ImageError
+from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
+
+__all__ = ["decode_tiff"]
+
+_PLAUSIBLE_MPP = (0.02, 5.0)
+_CENTIMETRE = 3
+_PREMULTIPLIED, _ALPHA = 1, 2  # values of the tag ExtraSamples
+_DAMAGE = (
+    tifffile.TiffFileError,
+    OSError,
+    ValueError,
+    RuntimeError,  # the codecs of imagecodecs
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ZeroDivisionError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+
+
+def decode_tiff(path: Path) -> tuple[Bytes, float | None]:
+    """The pixels (height, width, 3), and microns per pixel where the file can be believed.
+
+    Raises:
+        ImageError: if the file is damaged, holds several pages or channels, or no image.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = _only_page(file, path)
+            check_size(page.imagewidth, page.imagelength, path)
+            pixels = _rgb(page, path)
+            orientation = page.tags.valueof("Orientation", 1)
+            mpp = _mpp(page)
+    except _DAMAGE as error:
+        raise ImageError(
+            f"the TIFF is damaged, cut short or of an unknown kind ({error})",
+            where=path,
+            remedy="Copy or download it again, or export it anew.",
+        ) from error
+    return np.array(upright(pixels, int(orientation))), mpp
+
+
+def _only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tifffile is not typed)
+    """The first page of the main image; lower resolutions, labels and thumbnails stand beside it."""
+    if not file.pages:
+        raise ImageError("the TIFF holds no image", where=path, remedy="Export it again.")
+    page = file.pages[0]
+    check_size(page.imagewidth, page.imagelength, path)
+    main = file.series[0].levels[0]
+    planes = {axis: n for axis, n in zip(main.axes, main.shape, strict=True) if axis not in "YXS" and n > 1}
+    if planes:
+        count = int(np.prod(list(planes.values())))
+        kind = "channels" if set(planes) == {"C"} else "pages"
+        raise ImageError(
+            f"the TIFF holds {count} {kind} of one size (axes {main.axes})",
+            where=path,
+            remedy="Save the one to use, or red, green and blue, as an image of its own.",
+        )
+    return main.keyframe
+
+
+def _rgb(page: Any, path: Path) -> Bytes:  # noqa: ANN401
+    """The pixels of a page: (height, width, 3)."""
+    kind = page.photometric.name
+    if kind in ("CIELAB", "ICCLAB", "ITULAB") or (kind == "YCBCR" and page.compression.name != "JPEG"):
+        return _by_pillow(path)
+    samples = page.asarray().reshape(page.shape)
+    if page.samplesperpixel > 1 and page.planarconfig == 2:
+        samples = np.moveaxis(samples, 0, -1)
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    if kind == "PALETTE":
+        return _paint(samples[..., 0], page.colormap)
+    samples = to_bytes(samples, path, bits=_bits(page), largest=_largest(page))
+    if kind == "SEPARATED" and samples.shape[2] == 4:
+        return np.asarray(PillowImage.fromarray(np.ascontiguousarray(samples), mode="CMYK").convert("RGB"))
+    if kind == "MINISWHITE":
+        samples[..., 0] = 255 - samples[..., 0]
+    return _colour(samples, tuple(int(extra) for extra in page.extrasamples), path)
+
+
+def _colour(samples: Bytes, extra: tuple[int, ...], path: Path) -> Bytes:
+    """Grey or red-green-blue, with or without alpha, as red, green and blue."""
+    channels = samples.shape[2]
+    colours = channels - len(extra)
+    has_alpha = len(extra) == 1 and extra[0] in (_PREMULTIPLIED, _ALPHA)
+    if channels == 4 and extra in ((), (0,)):
+        colours = 3  # a fourth sample of unknown meaning is left out
+    if colours not in (1, 3) or channels > colours + 1 or (channels == 2 and not has_alpha):
+        raise ImageError(
+            f"the TIFF has {channels} channels",
+            where=path,
+            remedy="Save grey or red-green-blue, with or without alpha.",
+        )
+    pixels = samples[..., :colours]
+    if has_alpha:
+        pixels = over_white(pixels, samples[..., -1], premultiplied=extra[0] == _PREMULTIPLIED)
+    return np.repeat(pixels, 3, axis=2) if colours == 1 else pixels
+
+
+def _paint(index: Pixels, palette: Pixels) -> Bytes:
+    """Colours of a palette: (height, width, 3). Palettes are of 16 bits; some writers give 8."""
+    shift = 0 if palette.max() < 256 else 8
+    colours = np.right_shift(palette.astype(np.uint16), shift).astype(np.uint8)
+    return colours.T[index]
+
+
+def _bits(page: Any) -> int | None:  # noqa: ANN401
+    bits = page.bitspersample
+    return int(bits) if isinstance(bits, int) and bits < 64 else None
+
+
+def _largest(page: Any) -> int | None:  # noqa: ANN401
+    """The largest value that 16-bit samples can have, where the file declares it."""
+    declared = page.tags.valueof("MaxSampleValue")
+    values = declared if isinstance(declared, tuple) else (declared,)
+    if page.dtype != np.uint16 or not all(isinstance(value, int) and value >= 255 for value in values):
+        return None
+    return int(max(values))
+
+
+def _by_pillow(path: Path) -> Bytes:
+    """Colour spaces that tifffile leaves as they are."""
+    with PillowImage.open(path, formats=["TIFF"]) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _mpp(page: Any) -> float | None:  # noqa: ANN401
+    """Microns per pixel, from a resolution in centimetres that a microscope can have."""
+    if page.tags.valueof("ResolutionUnit") != _CENTIMETRE:
+        return None
+    sides = []
+    for tag in ("XResolution", "YResolution"):
+        numerator, denominator = page.tags.valueof(tag, (0, 0))
+        if not numerator or not denominator:
+            return None
+        sides.append(10_000 * denominator / numerator)
+    low, high = _PLAUSIBLE_MPP
+    alike = abs(sides[0] - sides[1]) <= 0.01 * sides[0]
+    return sum(sides) / 2 if alike and low <= sides[0] <= high else None

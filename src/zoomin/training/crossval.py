@@ -1,0 +1,297 @@
+"""Cross-validate: every fold and seed once, in parallel, resumable, both protocols side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from json import loads
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from torch import Tensor
+
+from ..data.datamodule import ZoomInDataModule
+from ..data.manifest import Manifest
+from ..errors import CheckpointError, ConfigError
+from .crossval_report import summarise, write_report
+from .fit import RunConfig, match_classes
+from .folds import FoldJob, deal_folds, run_fold
+from .records import progress_columns
+from .run_folder import (
+    data_fingerprint,
+    differing_settings,
+    new_folder,
+    plain,
+    versions,
+    write_inputs,
+    write_json,
+)
+
+__all__ = ["CrossvalConfig", "crossval"]
+
+_POLL = 0.5  # seconds
+_SIDES = ("train", "held out")
+_FREE = {  # settings that a resumed cross-validation may change; those of "" stand at the top
+    "": ("out", "resume", "seed"),
+    "data": ("root", "threads", "resident"),
+    "train": ("device",),
+    "cv": ("jobs", "seeds", "folds_dir"),
+}
+
+
+@dataclass(frozen=True)
+class CrossvalConfig:
+    """Which folds, how often, how many at a time.
+
+    Attributes:
+        folds: number of stratified folds, groups kept whole, or "authors" for the ten of the paper's authors.
+        repeats: times that stratified folds are dealt out anew.
+        seeds: every fold is trained once with each.
+        folds_dir: folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root.
+        jobs: trainings at a time, each in a process with its share of the processor's cores.
+    """
+
+    folds: int | Literal["authors"] = 10
+    repeats: int = 1
+    seeds: tuple[int, ...] = (0,)
+    folds_dir: str | None = None
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot work.
+        """
+        checks = {
+            "folds": (self.folds == "authors" or self.folds >= 2, "at least 2, or authors"),
+            "repeats": (self.repeats >= 1, "at least 1"),
+            "jobs": (self.jobs >= 1, "at least 1"),
+            "seeds": (
+                len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0,
+                "one or more different numbers from 0",
+            ),
+        }
+        for name, (right, need) in checks.items():
+            if not right:
+                raise ConfigError(
+                    f"{getattr(self, name)} cannot be", where=f"cv.{name}", remedy=f"Give {need}."
+                )
+
+
+def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> dict[str, Any]:
+    """Train and judge every fold with every seed.
+
+    Two protocols stand side by side. `last_epoch` is honest: training runs for all epochs and the network of the
+    last one is judged. `best_epoch` is the paper's: the best of all epochs on the held-out images themselves,
+    which is optimistic. The folder `run.out` receives folds/*.json (one a training, written when it is done and
+    never computed again), crossval.json, crossval.md, crossval.png, out_of_fold.csv, config.yaml, versions.json
+    and manifest.csv.
+
+    Args:
+        run: network, data and training; `run.seed` is replaced by the seeds of `cv`.
+        cv: folds, seeds and processes.
+        progress: show a progress bar.
+
+    Returns:
+        What crossval.json holds beside configuration and versions; see `crossval_report.summarise`.
+
+    Raises:
+        ConfigError: if settings cannot work, or the folder is not empty and `run.resume` is off.
+        CheckpointError: if the folder holds a cross-validation of other settings or data.
+        DataError: if the data cannot be used.
+        KeyboardInterrupt: when interrupted; `run.resume` then goes on with the folds left.
+    """
+    if run.train.early_stopping_patience is not None:
+        raise ConfigError(
+            "early stopping would choose the epoch on the held-out images",
+            where="train.early_stopping_patience",
+            remedy="Set it to null: every fold is trained for all epochs.",
+        )
+    data = ZoomInDataModule(run.data, progress=None if progress else False)
+    run = replace(run, model=match_classes(run.model, data.classes))
+    run = replace(run, data=replace(run.data, classes=list(data.classes)))
+    folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
+    jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]
+    folder = Path(run.out)
+    new_folder(folder, resume=run.resume)
+    _check_same(folder, _identity(run, cv, data.manifest, folds))
+    settings = {**plain(replace(run, resume=False)), "cv": plain(cv)}
+    write_inputs(folder, settings, data.manifest)
+    (folder / "folds").mkdir(exist_ok=True)
+    left = [job for job in jobs if not _file(folder, job).is_file()]
+    with _bar(progress, len(jobs), len(left), run.train.epochs) as (bar, task):
+        _Runner(run, cv, data.manifest, folder, bar, task).run(left)
+    results = [loads(_file(folder, job).read_text(encoding="utf-8")) for job in jobs]
+    summary = summarise(results)
+    origin = {"config": settings, "versions": versions(), "classes": list(data.classes)}
+    write_json(folder / "crossval.json", {**summary, **origin})
+    write_report(folder, summary, results, data.classes)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs trainings in this process or in several, and shows how far they are."""
+
+    run_config: RunConfig
+    cv: CrossvalConfig
+    manifest: Manifest
+    folder: Path
+    bar: Progress
+    task: TaskID
+
+    def run(self, jobs: Sequence[FoldJob]) -> None:
+        if not jobs:
+            return
+        if self.cv.jobs == 1:
+            worker = _Worker(self.run_config, self.manifest, self.folder, jobs)
+            for job in jobs:
+                worker.work(job, lambda: self.bar.advance(self.task))
+                self.bar.update(self.task, note=f"{job.name} done")
+            return
+        context = multiprocessing.get_context("spawn")
+        epochs, stop = context.Value("q", 0), context.Value("b", 0)
+        pool = ProcessPoolExecutor(
+            self.cv.jobs,
+            mp_context=context,
+            initializer=_start,
+            initargs=(self.run_config, self.manifest, self.folder, list(jobs), self.cv.jobs, epochs, stop),
+        )
+        try:
+            self._watch({pool.submit(_work, job): job for job in jobs}, epochs)
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                "a training process died, perhaps for want of memory",
+                where="cv.jobs",
+                remedy="Go on with fewer jobs and --resume true; finished folds are kept.",
+            ) from error
+        finally:
+            stop.value = 1
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _watch(self, futures: dict[Future[None], FoldJob], epochs: Synchronized[int]) -> None:
+        seen, waiting = 0, set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
+            self.bar.advance(self.task, epochs.value - seen)
+            seen = epochs.value
+            for future in done:
+                future.result()
+                self.bar.update(self.task, note=f"{futures[future].name} done")
+
+
+class _Worker:
+    """The images of a cross-validation, opened once a process, and what is done with them."""
+
+    def __init__(self, run: RunConfig, manifest: Manifest, folder: Path, jobs: Sequence[FoldJob]) -> None:
+        rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))
+        self.run, self.folder = run, folder
+        self.data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=False)
+        self.data.prepare()
+
+    def work(self, job: FoldJob, on_epoch: Callable[[], None]) -> None:
+        """Train one fold and write its file."""
+        write_json(_file(self.folder, job), run_fold(self.run, self.data, job, on_epoch))
+
+
+@dataclass(frozen=True)
+class _Process:
+    """What a process of its own keeps from one fold to the next."""
+
+    worker: _Worker
+    epochs: Synchronized[int]
+    stop: Synchronized[int]
+
+    def on_epoch(self) -> None:
+        """Tell of an epoch; stop where the cross-validation has been stopped."""
+        if self.stop.value:
+            raise KeyboardInterrupt
+        with self.epochs.get_lock():
+            self.epochs.value += 1
+
+
+_process: list[_Process] = []  # filled in processes that `_Runner` starts, empty elsewhere
+
+
+def _start(
+    run: RunConfig,
+    manifest: Manifest,
+    folder: Path,
+    jobs: Sequence[FoldJob],
+    processes: int,
+    epochs: Synchronized[int],
+    stop: Synchronized[int],
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and stops all
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    _process.append(_Process(_Worker(run, manifest, folder, jobs), epochs, stop))
+
+
+def _work(job: FoldJob) -> None:
+    (process,) = _process
+    process.worker.work(job, process.on_epoch)
+
+
+def _file(folder: Path, job: FoldJob) -> Path:
+    return folder / "folds" / f"{job.name}.json"
+
+
+def _check_same(folder: Path, identity: dict[str, Any]) -> None:
+    """Write what the folder belongs to, or compare with what is written.
+
+    Raises:
+        CheckpointError: if the folder belongs to other settings or data.
+    """
+    path = folder / "identity.json"
+    if not path.is_file():
+        write_json(path, identity)
+        return
+    known = loads(path.read_text(encoding="utf-8"))
+    if differences := differing_settings(known["settings"], identity["settings"]):
+        raise CheckpointError(
+            f"the cross-validation was begun with other settings: {'; '.join(differences)}",
+            where=folder,
+            remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
+        )
+    if known["folds"] != identity["folds"]:
+        raise CheckpointError(
+            "the cross-validation was begun with other images, labels or folds",
+            where=folder,
+            remedy="Give another --out.",
+        )
+
+
+def _identity(
+    run: RunConfig, cv: CrossvalConfig, manifest: Manifest, folds: Sequence[tuple[Tensor, Tensor]]
+) -> dict[str, Any]:
+    """Settings and folds that all trainings of one cross-validation share."""
+    settings: dict[str, Any] = {**plain(run), "cv": plain(cv)}
+    for section, names in _FREE.items():
+        for name in names:
+            del (settings[section] if section else settings)[name]
+    parts = {
+        f"{n} {side}": rows
+        for n, fold in enumerate(folds, 1)
+        for side, rows in zip(_SIDES, fold, strict=True)
+    }
+    return {"settings": settings, "folds": data_fingerprint(manifest, parts)}
+
+
+@contextmanager
+def _bar(shown: bool, total: int, left: int, epochs: int) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar that counts epochs, those of finished folds included."""
+    console = Console(stderr=True)
+    with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not shown) as bar:
+        name = f"{total} trainings x {epochs} epochs"
+        yield bar, bar.add_task(name, total=total * epochs, completed=(total - left) * epochs, note="")

@@ -1,0 +1,207 @@
+"""What a cross-validation says: both protocols side by side as numbers, a table, a plot."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..metrics import classification_metrics
+from .run_folder import write_text
+
+__all__ = ["PROTOCOLS", "summarise", "write_report"]
+
+PROTOCOLS = {
+    "last_epoch": "last epoch, one estimate an image as in training (honest)",
+    "last_epoch_careful": "last epoch, many estimates averaged (honest)",
+    "best_epoch": "best epoch of each fold on its held-out images (the paper's; optimistic)",
+}
+_HONEST = ("last_epoch", "last_epoch_careful")
+_SCORES = ("accuracy", "balanced_accuracy", "auroc")
+_COLOURS = {"last_epoch": "#0072b2", "last_epoch_careful": "#56b4e9", "best_epoch": "#d55e00"}
+
+Results = Sequence[dict[str, Any]]
+
+
+def summarise(results: Results) -> dict[str, Any]:
+    """The numbers of a cross-validation.
+
+    Args:
+        results: of `folds.run_fold`, of all seeds and folds.
+
+    Returns:
+        `protocols`: for each protocol and score the `mean` over seeds of the mean over folds, its standard
+        deviation `sd` over seeds (None for one seed) and the mean of each seed. A fold whose held-out images
+        are all of one class has no AUROC and does not count there. `pooled`: for each honest protocol the
+        metrics of all out-of-fold predictions of a seed together, with bootstrap intervals over images,
+        averaged over repeats image by image; and their mean over seeds. `folds`: the scores of every fold.
+    """
+    seeds = list(dict.fromkeys(result["seed"] for result in results))
+    by_seed = {seed: [result for result in results if result["seed"] == seed] for seed in seeds}
+    return {
+        "protocols": {
+            protocol: {
+                "what": what,
+                **{score: _over_seeds(by_seed, protocol, score) for score in _SCORES},
+            }
+            for protocol, what in PROTOCOLS.items()
+        },
+        "pooled": {protocol: _pooled(by_seed, protocol) for protocol in _HONEST},
+        "folds": [{k: v for k, v in r.items() if k not in ("history", "images")} for r in results],
+    }
+
+
+def write_report(folder: Path, summary: dict[str, Any], results: Results, classes: Sequence[str]) -> None:
+    """Write crossval.md, crossval.png and out_of_fold.csv."""
+    write_text(folder / "crossval.md", _table(summary, results))
+    _plot(folder / "crossval.png", summary, results)
+    _write_predictions(folder / "out_of_fold.csv", results, classes)
+
+
+def _over_seeds(by_seed: dict[int, list[dict[str, Any]]], protocol: str, score: str) -> dict[str, Any]:
+    means = []
+    for results in by_seed.values():
+        values = [r[protocol][score] for r in results if r[protocol][score] is not None]
+        means.append(statistics.fmean(values) if values else None)
+    known = [mean for mean in means if mean is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "seeds": means,
+    }
+
+
+def _pooled(by_seed: dict[int, list[dict[str, Any]]], protocol: str) -> dict[str, Any]:
+    each = []
+    for seed, results in by_seed.items():
+        labels: dict[int, int] = {}
+        said: dict[int, list[list[float]]] = {}
+        for image in (image for result in results for image in result["images"]):
+            labels[image["row"]] = image["label"]
+            said.setdefault(image["row"], []).append(image[protocol])
+        probabilities = torch.stack([torch.tensor(said[row]).mean(0) for row in labels])
+        each.append(
+            {"seed": seed, **classification_metrics(probabilities, torch.tensor(list(labels.values())))}
+        )
+    known = {score: [one[score] for one in each if one[score] is not None] for score in _SCORES}
+    means = {score: statistics.fmean(values) if values else None for score, values in known.items()}
+    return {**means, "seeds": each}
+
+
+def _table(summary: dict[str, Any], results: Results) -> str:
+    seeds = sorted({result["seed"] for result in results})
+    lines = [
+        "# Cross-validation",
+        "",
+        f"{len(results)} trainings: {len(results) // len(seeds)} folds, seeds {', '.join(map(str, seeds))}. "
+        "Mean over seeds of the mean over folds, standard deviation over seeds, in %.",
+        "",
+        "| protocol | accuracy | balanced accuracy | AUROC |",
+        "| --- | --- | --- | --- |",
+    ]
+    for protocol, what in PROTOCOLS.items():
+        scores = summary["protocols"][protocol]
+        lines.append(f"| {what} | {' | '.join(_spread(scores[score]) for score in _SCORES)} |")
+    lines += [
+        "",
+        "All out-of-fold predictions of a seed together (95 % bootstrap interval over images), in %:",
+        "",
+        "| protocol | seed | accuracy | balanced accuracy | AUROC |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for protocol in _HONEST:
+        for one in summary["pooled"][protocol]["seeds"]:
+            cells = [_bounded(one[score], one[f"{score}_interval"]) for score in _SCORES]
+            lines.append(f"| {PROTOCOLS[protocol]} | {one['seed']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Accuracy of every fold, in %:",
+        "",
+        "| seed | fold | held out | last epoch | last epoch, many estimates | best epoch | which |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for r in results:
+        cells = [_percent(r[protocol]["accuracy"]) for protocol in PROTOCOLS]
+        lines.append(
+            f"| {r['seed']} | {r['fold']} | {r['n_held']} | {' | '.join(cells)} | {r['best_epoch']['epoch'] + 1} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _spread(score: dict[str, Any]) -> str:
+    return _percent(score["mean"]) + (f" ± {_percent(score['sd'])}" if score["sd"] is not None else "")
+
+
+def _bounded(value: float | None, interval: list[float] | None) -> str:
+    bounds = f" ({_percent(interval[0])} to {_percent(interval[1])})" if interval else ""
+    return _percent(value) + bounds
+
+
+def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
+    """Left: accuracy of every fold, mean over seeds and range. Right: held-out accuracy by epoch."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    folds = sorted({result["fold"] for result in results})
+    drawn = ("last_epoch", "best_epoch")
+    for protocol, offset in zip(drawn, (-0.12, 0.12), strict=True):
+        for fold in folds:
+            values = [100 * r[protocol]["accuracy"] for r in results if r["fold"] == fold]
+            left.plot([fold + offset] * 2, [min(values), max(values)], color=_COLOURS[protocol], lw=1.5)
+            left.plot(fold + offset, statistics.fmean(values), "o", color=_COLOURS[protocol], ms=6)
+        mean = summary["protocols"][protocol]["accuracy"]
+        name = "last epoch (honest)" if protocol == "last_epoch" else "best epoch (paper's, optimistic)"
+        left.axhline(
+            100 * mean["mean"], color=_COLOURS[protocol], lw=1, ls="--", label=f"{name}: {_spread(mean)} %"
+        )
+    left.set(
+        xlabel="fold", ylabel="accuracy on held-out images (%)", xticks=_ticks(folds), ylim=(None, 101.5)
+    )
+    left.legend(loc="lower left", frameon=False, fontsize=9)
+    curves = torch.tensor([result["history"]["val_accuracy"] for result in results]) * 100
+    epochs = range(1, curves.shape[1] + 1)
+    right.plot(
+        epochs, curves.mean(0), color=_COLOURS["last_epoch"], lw=1.5, label="mean over folds and seeds"
+    )
+    best = summary["protocols"]["best_epoch"]["accuracy"]["mean"]
+    right.axhline(
+        100 * best, color=_COLOURS["best_epoch"], lw=1, ls="--", label="each fold at its own best epoch"
+    )
+    right.set(xlabel="epoch", ylabel="accuracy on held-out images (%)")
+    right.legend(loc="lower right", frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+    figure.savefig(path, dpi=150)
+
+
+def _ticks(folds: Sequence[int]) -> list[int]:
+    return list(folds[:: math.ceil(len(folds) / 20)])
+
+
+def _write_predictions(path: Path, results: Results, classes: Sequence[str]) -> None:
+    """A row an image, seed and fold that holds it out: its label, and probabilities of the last epoch."""
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        columns = [f"{kind}{name}" for kind in ("prob_", "careful_prob_") for name in classes]
+        writer.writerow(["seed", "fold", "image", "label", *columns])
+        for result in results:
+            for image in result["images"]:
+                values = [f"{p:.6f}" for protocol in _HONEST for p in image[protocol]]
+                label = classes[image["label"]]
+                writer.writerow([result["seed"], result["fold"], image["image"], label, *values])
+    part.replace(path)

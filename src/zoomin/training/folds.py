@@ -1,0 +1,183 @@
+"""The folds of a cross-validation: which images they hold out, and how one of them is trained and judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from ..data.colon_cancer import colon_cancer_folds, fold_indices
+from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..data.manifest import Manifest
+from ..data.splits import kfold
+from ..errors import ConfigError
+from ..metrics import point_scores
+from .evaluation import Judged, judge
+from .fit import RunConfig, new_task, train
+from .records import EpochHook, EpochTable
+
+__all__ = ["FoldJob", "deal_folds", "run_fold"]
+
+_FOLDS = "colon_cancer_folds"
+_HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_auroc")
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One training of a cross-validation.
+
+    Attributes:
+        seed: the seed among those repeated.
+        fold: number of the fold, from 1; with repeats the numbers go on.
+        train: places in the manifest of the images to train on.
+        held: places of the images held out.
+    """
+
+    seed: int
+    fold: int
+    train: Int[Tensor, " train"]
+    held: Int[Tensor, " held"]
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"seed{self.seed}_fold{self.fold:02d}"
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of this training, another for every seed and fold."""
+        return int(np.random.SeedSequence([self.seed, self.fold]).generate_state(1)[0])
+
+
+def deal_folds(
+    manifest: Manifest,
+    config: DataConfig,
+    folds: int | Literal["authors"],
+    *,
+    repeats: int = 1,
+    folds_dir: str | None = None,
+) -> list[tuple[Int[Tensor, " train"], Int[Tensor, " held"]]]:
+    """The folds as (train, held out) places in the manifest.
+
+    Args:
+        manifest: all images.
+        config: of the data; its seed shuffles.
+        folds: number of stratified folds, groups kept whole, or "authors" for the published ones.
+        repeats: times that stratified folds are dealt out.
+        folds_dir: folder of the published folds; by default `colon_cancer_folds` in or beside `config.root`.
+
+    Raises:
+        ConfigError: if the published folds are not found, or are to be repeated.
+        DataError: if the folds do not fit the images.
+    """
+    if folds != "authors":
+        return kfold(manifest, folds, config.seed, repeats)
+    if repeats != 1:
+        raise ConfigError(
+            "the authors' folds cannot be dealt out again",
+            where="cv.repeats",
+            remedy="Leave repeats at 1, or give a number of folds.",
+        )
+    root = Path(config.root)
+    places = (
+        [Path(folds_dir)] if folds_dir else [root / _FOLDS, root.parent / _FOLDS, root.parent.parent / _FOLDS]
+    )
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise ConfigError(
+            "the authors' folds are not there",
+            where=" or ".join(str(place) for place in places),
+            remedy="Give the folder of labels_histo_train_fold_1.csv by cv.folds_dir.",
+        )
+    return fold_indices(manifest, colon_cancer_folds(found))
+
+
+def run_fold(
+    run: RunConfig, data: ZoomInDataModule, job: FoldJob, on_epoch: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Train on a fold's training images for all epochs, judging those held out after each.
+
+    Args:
+        run: network and training.
+        data: the images, already opened.
+        job: the fold.
+        on_epoch: called before every epoch.
+
+    Returns:
+        Ready for JSON: scores of `last_epoch` (the configured validation, nothing chosen),
+        `last_epoch_careful` (many replicates, the same network) and `best_epoch` (the first epoch of highest
+        held-out accuracy: the paper's protocol, optimistic), the history, and probabilities of all held-out
+        images by the last epoch's network.
+    """
+    started = time.perf_counter()
+    run = replace(run, seed=job.run_seed)
+    data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
+    task, table = new_task(run, data), EpochTable()
+    callbacks: list[Callback] = [] if on_epoch is None else [EpochHook(on_epoch)]
+    train(task, data, callbacks, [table])
+    net, settings = task.net.to(data.store.device), run.train
+    last = judge(
+        net,
+        data.val_dataloader(),
+        sampling=settings.validation_sampling,
+        replicates=settings.validation_replicates,
+        seed=run.seed,
+    )
+    careful = judge(
+        net,
+        data.val_dataloader(),
+        sampling=settings.evaluation_sampling,
+        replicates=settings.evaluation_replicates,
+        seed=run.seed,
+    )
+    return {
+        "seed": job.seed,
+        "fold": job.fold,
+        "run_seed": job.run_seed,
+        "n_train": job.train.numel(),
+        "n_held": job.held.numel(),
+        "last_epoch": _scores(last),
+        "last_epoch_careful": _scores(careful),
+        "best_epoch": _best(table.rows),
+        "seconds": time.perf_counter() - started,
+        "history": {name: [row.get(name) for row in table.rows] for name in _HISTORY},
+        "images": _images(data.manifest, last, careful),
+    }
+
+
+def _scores(judged: Judged) -> dict[str, float | None]:
+    return point_scores(judged.probabilities, judged.labels)._asdict()
+
+
+def _best(rows: Sequence[dict[str, float]]) -> dict[str, float | None]:
+    best = max(rows, key=lambda row: row["val_accuracy"])  # of equals, the first
+    scores = {name: best.get(f"val_{name}") for name in ("accuracy", "balanced_accuracy", "auroc")}
+    return {"epoch": best["epoch"], **scores}
+
+
+def _images(manifest: Manifest, last: Judged, careful: Judged) -> list[dict[str, Any]]:
+    assert torch.equal(last.image, careful.image)
+    columns = (
+        last.image.tolist(),
+        last.labels.tolist(),
+        last.probabilities.tolist(),
+        careful.probabilities.tolist(),
+    )
+    return [
+        {
+            "row": row,
+            "image": manifest.records[row].image.name,
+            "label": label,
+            "last_epoch": probabilities,
+            "last_epoch_careful": better,
+        }
+        for row, label, probabilities, better in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoomin.annotations.mask import MaskAnnotation
+from zoomin.explanation import CROPS, Explanation, overlay_figure, overlay_figures
+from zoomin.images.array import ArrayImage
+from zoomin.inference import explain, predict
+from zoomin.model import ZoomIn, ZoomInConfig
+
+MODES = ["exact", "systematic", "multinomial", "top"]
+
+
+@pytest.fixture(scope="module")
+def net() -> ZoomIn:
+    torch.manual_seed(0)
+    config = ZoomInConfig(
+        n_classes=3, tile_size=40, sub_tile_size=9, n_samples=6, class_names=("none", "cat", "dog")
+    )
+    return ZoomIn(config).eval()
+
+
+def picture(height: int = 90, width: int = 130, seed: int = 0, name: str = "picture") -> ArrayImage:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+    return ArrayImage(pixels, name=name)
+
+
+@pytest.fixture(scope="module")
+def explanation(net: ZoomIn) -> Explanation:
+    return explain(picture(), net, sampling="systematic", replicates=3)[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_contributions_and_bias_sum_to_the_logits(net: ZoomIn, mode: str) -> None:
+    images = [picture(seed=1), picture(41, 39, seed=2), picture(20, 200, seed=3)]
+    for one in explain(images, net, sampling=mode, replicates=4):
+        torch.testing.assert_close(one.contribution.sum(0) + one.bias, one.logits, atol=1e-4, rtol=0)
+        places = one.places()
+        torch.testing.assert_close(places.contribution.sum(0) + one.bias, one.logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_explains_what_predict_answers(net: ZoomIn, mode: str) -> None:
+    images = [picture(seed=1), picture(41, 39, seed=2)]
+    rows = predict(images, net, sampling=mode, seed=5)
+    for row, one in zip(rows, explain(images, net, sampling=mode, seed=5), strict=True):
+        assert row.label == one.label
+        assert row.probabilities == pytest.approx(tuple(one.probabilities.tolist()), abs=1e-6)
+
+
+def test_evidence_is_complete(explanation: Explanation) -> None:
+    one = explanation
+    assert one.size == (90, 130)
+    assert one.overview.shape == (3, 90, 130)
+    assert one.attention.shape == (3, 4)
+    assert float(one.attention.sum()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(one.beta.sum((1, 2)), torch.ones(len(one.tiles)))
+    rows, columns = one.tiles[:, 1] // 40, one.tiles[:, 0] // 40
+    torch.testing.assert_close(one.alpha, one.attention[rows, columns])
+    assert len(one.sub_tiles) == 3 * 6
+    assert bool((one.sub_tiles[:, 2:] == 9).all())
+
+
+def test_places_are_distinct_and_heaviest_first(explanation: Explanation) -> None:
+    places = explanation.places()
+    assert len({tuple(region) for region in places.regions.tolist()}) == len(places.regions)
+    assert bool((places.weight.diff() <= 0).all())
+    assert float(places.weight.sum()) == pytest.approx(float(explanation.weight.sum()), abs=1e-5)
+    assert len(explanation.crops) == min(CROPS, len(places.regions))
+
+
+def test_crops_are_the_pixels_of_the_heaviest_places(explanation: Explanation) -> None:
+    x, y, width, height = explanation.places().regions[0].tolist()
+    pixels = torch.nn.functional.pad(picture().pixels, (9, 9, 9, 9), value=255)
+    expected = pixels[:, y + 9 : y + 9 + height, x + 9 : x + 9 + width]
+    assert torch.equal(explanation.crops[0], expected)
+
+
+def test_evidence_speaks_for_and_against(explanation: Explanation) -> None:
+    assert explanation.evidence().shape == (18,)
+    total = sum(explanation.evidence(name) for name in explanation.classes)
+    assert isinstance(total, Tensor)
+    torch.testing.assert_close(total, torch.zeros(18), atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="bird"):
+        explanation.evidence("bird")
+
+
+def test_heat_map_is_attention_relative_to_the_mean(net: ZoomIn) -> None:
+    # 80 x 120: whole tiles, all of them enumerated, a map pixel a position.
+    [one] = explain(picture(80, 120), net, sampling="exact")
+    rows, columns = net.map_size
+    heat = one.heat_map(2 * rows, 3 * columns)
+    assert float(heat.mean()) == pytest.approx(1, abs=1e-4)
+    first = one.alpha[0] * one.beta[0] * 6 * rows * columns
+    torch.testing.assert_close(heat[:rows, :columns], first)
+
+
+def test_heat_map_spreads_tiles_that_were_not_drawn(net: ZoomIn) -> None:
+    [one] = explain(picture(80, 120), net, sampling="top", n_samples=1)
+    assert len(one.tiles) == 1
+    rows, columns = net.map_size
+    heat = one.heat_map(2 * rows, 3 * columns)
+    drawn = int(one.tiles[0, 1]) // 40, int(one.tiles[0, 0]) // 40
+    other = (1 - drawn[0], drawn[1])
+    block = heat[other[0] * rows : (other[0] + 1) * rows, other[1] * columns : (other[1] + 1) * columns]
+    torch.testing.assert_close(block, (one.attention[other] * 6).expand_as(block))
+
+
+def test_overview_of_a_large_image_is_small(net: ZoomIn) -> None:
+    [one] = explain(picture(40, 1600), net, sampling="top")
+    assert one.overview.shape == (3, 19, 768)
+
+
+def test_picture_shows_everything(explanation: Explanation) -> None:
+    mask = torch.zeros(90, 130, dtype=torch.bool)
+    mask[20:40, 50:70] = True
+    figure = overlay_figure(explanation, MaskAnnotation(mask.numpy(), 90, 130))
+    left, middle = figure.subfigs[0].axes[:2]
+    assert len(left.patches) == len(explanation.places().regions)
+    assert "ROI" in left.get_title()
+    assert any(type(artist).__name__ == "QuadContourSet" for artist in left.collections)
+    assert len(middle.images) == 2
+    titles = [axes.get_title() for axes in figure.subfigs[0].axes]
+    assert f"{float(explanation.places().weight[0]):.1%}" in " ".join(titles)
+    assert explanation.label in figure.subfigs[0]._suptitle.get_text()
+
+
+def test_picture_without_roi_and_with_several_rows(explanation: Explanation, net: ZoomIn) -> None:
+    other = explain(picture(300, 60, name="x" * 90), net, sampling="exact", exact_budget=10)[0]
+    figure = overlay_figures([explanation, other], [None, None])
+    assert len(figure.subfigs) == 2
+    assert "ROI" not in figure.subfigs[0].axes[0].get_title()
+    assert len(figure.subfigs[1]._suptitle.get_text()) < 100
+    figure.canvas.draw()
