@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from zoomin.annotations.mask import MaskAnnotation
+from zoomin.errors import ConfigError
 from zoomin.explanation import CROPS, Explanation, overlay_figure, overlay_figures
 from zoomin.images.array import ArrayImage
 from zoomin.inference import explain, predict
@@ -84,7 +85,7 @@ def test_evidence_speaks_for_and_against(explanation: Explanation) -> None:
     total = sum(explanation.evidence(name) for name in explanation.classes)
     assert isinstance(total, Tensor)
     torch.testing.assert_close(total, torch.zeros(18), atol=1e-6, rtol=0)
-    with pytest.raises(ValueError, match="bird"):
+    with pytest.raises(ConfigError, match=r"unknown class 'bird'.*none, cat, dog"):
         explanation.evidence("bird")
 
 

@@ -117,7 +117,7 @@ def _run(
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             output = model(
                 [image for _, image in opened],
                 keys=torch.full((len(opened),), config.seed, dtype=torch.int64),

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from .annotations.base import Annotation
+from .errors import ConfigError
 from .estimators import segment_sum
 from .geometry import Region
 from .images.base import Image
@@ -101,9 +102,15 @@ class Explanation:
         """What each sub-tile says for a class, the predicted one by default: positive speaks for it.
 
         The contribution to its logit minus the mean over classes, which softmax does not see.
+
+        Raises:
+            ConfigError: if there is no such class.
         """
-        k = self.classes.index(self.label if label is None else label)
-        return self.contribution[:, k] - self.contribution.mean(1)
+        label = self.label if label is None else label
+        if label not in self.classes:
+            known = ", ".join(self.classes)
+            raise ConfigError(f"unknown class {label!r}", where="label", remedy=f"Choose one of {known}.")
+        return _speaks_for(self.contribution, self.classes.index(label))
 
     def heat_map(self, height: int, width: int) -> Float[Tensor, "height width"]:
         """Attention as a picture of the whole image, relative to looking everywhere alike (1).
@@ -335,8 +342,11 @@ def _finish(axes: Axes, explanation: Explanation, truth: Float[Tensor, "h w"] | 
 
 
 def _for_label(explanation: Explanation, places: Places) -> Float[Tensor, " places"]:
-    k = explanation.classes.index(explanation.label)
-    return places.contribution[:, k] - places.contribution.mean(1)
+    return _speaks_for(places.contribution, explanation.classes.index(explanation.label))
+
+
+def _speaks_for(contribution: Float[Tensor, "n classes"], k: int) -> Float[Tensor, " n"]:
+    return contribution[:, k] - contribution.mean(1)
 
 
 def _roi_share(roi: Annotation, explanation: Explanation) -> Float[Tensor, "h w"]:

@@ -308,7 +308,8 @@ def probability_standard_error(
     derivative = p[rows, best] * (logits[:, rows, best] - (p * logits).sum(2))
     if len(replicates) < 2:
         return torch.full_like(derivative[0], torch.nan)
-    return derivative.std(0, correction=1) / math.sqrt(len(replicates))
+    error: Tensor = derivative.std(0, correction=1) / math.sqrt(len(replicates))
+    return error
 
 
 # --------------------------------------------------------------------------- one batch after another

@@ -98,11 +98,11 @@ def average_boxes(
         >>> average_boxes(torch.tensor([[0, 4, 8, 9]], dtype=torch.uint8), (1, 2), (Fraction(1), Fraction(2)))
         tensor([[2, 9]], dtype=torch.uint8)
     """
-    if box == (1, 1):
+    if box[0] == box[1] == 1:
         return pixels.narrow(dims[0], 0, size[0]).narrow(dims[1], 0, size[1])
-    area = box[0].numerator * box[1].numerator
+    area: int = box[0].numerator * box[1].numerator
     dtype = torch.int32 if 512 * area < 1 << 31 else torch.int64
-    total = pixels
+    total: Tensor = pixels
     for dim, count, side in zip(dims, size, box, strict=True):
         total = _sum_boxes(total, dim, count, side, dtype)
     return total.mul_(2).add_(area).div_(2 * area, rounding_mode="floor").to(torch.uint8)
@@ -114,7 +114,7 @@ def _sum_boxes(values: Tensor, dim: int, count: int, box: Fraction, dtype: torch
     if unit == 1:
         boxes = values.narrow(dim, 0, count * length).unflatten(dim, (count, length))
         step = dim + 1 if dim >= 0 else dim
-        total = boxes.select(step, 0).to(dtype, copy=True)
+        total: Tensor = boxes.select(step, 0).to(dtype, copy=True)
         for tap in range(1, length):
             total += boxes.select(step, tap)
         return total

@@ -55,7 +55,7 @@ _DAMAGE = (
 
 # Called by name, not through PIL.Image.open: other formats, some of which run programs, stay out, and the
 # limit on pixels is `check_size`, not Pillow's setting of the whole process.
-_PLUGINS: dict[str, Callable[[str], ImageFile.ImageFile]] = {
+_PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.jpeg_factory,
     "BMP": BmpImagePlugin.BmpImageFile,

@@ -38,20 +38,18 @@ def check_size(width: int, height: int, path: Path) -> None:
         )
 
 
-def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None, largest: int | None = None) -> Bytes:
+def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
     """Any samples as 8 bits.
 
     * 1 bit: 0 and 255.
-    * 16 bits: the full range, that is the upper byte (65535 is white). Where the file declares fewer bits or
-      a largest value, that one is white instead. It never depends on the values themselves: images of one
-      set would differ in scale.
-    * floating point: 0 to 1 where no value exceeds 1, else 0 to 255.
+    * 16 bits: the upper byte (65535 is white); where the file stores fewer bits a sample, say 12, their
+      largest value is white. It never depends on the values: images of one set would differ in scale.
+    * floating point: 0 to 1.
 
     Args:
         pixels: samples of any shape.
         path: named in errors.
-        bits: bits a sample, where the file declares them.
-        largest: value of white, where the file declares it.
+        bits: stored bits a sample, by default those of the type.
 
     Raises:
         ImageError: if the samples are of another type, not finite, or out of range.
@@ -63,14 +61,13 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None, largest: in
     if pixels.dtype == np.bool_ or bits == 1:
         return np.where(pixels != 0, np.uint8(255), np.uint8(0))
     if pixels.dtype == np.uint8 and (bits or 8) == 8:
-        return pixels.astype(np.uint8, copy=False)
+        return np.asarray(pixels, dtype=np.uint8)
     if pixels.dtype in (np.uint8, np.uint16):
-        white = largest or 2 ** (bits or 8 * pixels.dtype.itemsize) - 1
-        if white == 65535:
-            return np.asarray(pixels >> 8, dtype=np.uint8)
+        white = 2 ** (bits or 8 * pixels.dtype.itemsize) - 1
         if white < 256:  # few bits: all of 0 to 255
-            return np.minimum((pixels.astype(np.uint32) * 255 + white // 2) // white, 255).astype(np.uint8)
-        return np.minimum(pixels.astype(np.uint32) * 256 // (white + 1), 255).astype(np.uint8)
+            scaled = (pixels.astype(np.uint16) * 255 + white // 2) // white
+            return np.minimum(scaled, 255).astype(np.uint8)
+        return np.minimum(pixels // ((white + 1) // 256), 255).astype(np.uint8)
     if np.issubdtype(pixels.dtype, np.floating):
         return _from_float(pixels, path)
     raise ImageError(
@@ -82,13 +79,13 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None, largest: in
 
 def _from_float(pixels: Pixels, path: Path) -> Bytes:
     low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 255):  # also where one of them is not a number
+    if not (low >= 0 and high <= 1):  # also where one of them is not a number
         raise ImageError(
             f"floating-point pixels from {low:g} to {high:g}",
             where=path,
-            remedy="Save finite values from 0 to 1, or from 0 to 255.",
+            remedy="Save finite values from 0 to 1.",
         )
-    values: Bytes = np.floor(pixels * (255 if high <= 1 else 1) + 0.5).astype(np.uint8)
+    values: Bytes = np.floor(pixels.astype(np.float64) * 255 + 0.5).astype(np.uint8)
     return values
 
 
@@ -96,9 +93,11 @@ def over_white(colour: Bytes, alpha: Bytes, *, premultiplied: bool = False) -> B
     """Lay (height, width, channels) over white by its opacity (height, width), rounded half up."""
     opacity = alpha[..., None].astype(np.uint16)
     if premultiplied:
-        return np.minimum(colour + (255 - opacity), 255).astype(np.uint8)
+        blended: Bytes = np.minimum(colour + (255 - opacity), 255).astype(np.uint8)
+        return blended
     over = colour * opacity + 255 * (255 - opacity)  # at most 255 * 255
-    return ((over.astype(np.uint32) * 2 + 255) // 510).astype(np.uint8)
+    result: Bytes = ((over.astype(np.uint32) * 2 + 255) // 510).astype(np.uint8)
+    return result
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -90,8 +90,8 @@ class StreamedImages:
             return views.to(self._device)
         order = image_index.cpu().argsort(stable=True)
         tasks = []
-        for image, rows in zip(*_by_image(image_index.cpu()[order], order), strict=True):
-            tasks += [(image, part) for part in rows.split(_ROWS_A_TASK)]
+        for image, own in zip(*_by_image(image_index.cpu()[order], order), strict=True):
+            tasks += [(image, part) for part in own.split(_ROWS_A_TASK)]
 
         def fetch(task: tuple[int, Tensor]) -> None:
             image, rows = task

@@ -16,7 +16,7 @@ from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 
 __all__ = ["decode_tiff"]
 
-_PLAUSIBLE_MPP = (0.02, 5.0)
+_PLAUSIBLE_MPP = (0.05, 20.0)
 _CENTIMETRE = 3
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of the tag ExtraSamples
 _DAMAGE = (
@@ -89,7 +89,7 @@ def _rgb(page: Any, path: Path) -> Bytes:  # noqa: ANN401
         samples = samples[..., None]
     if kind == "PALETTE":
         return _paint(samples[..., 0], page.colormap)
-    samples = to_bytes(samples, path, bits=_bits(page), largest=_largest(page))
+    samples = to_bytes(samples, path, bits=_bits(page))
     if kind == "SEPARATED" and samples.shape[2] == 4:
         return np.asarray(PillowImage.fromarray(np.ascontiguousarray(samples), mode="CMYK").convert("RGB"))
     if kind == "MINISWHITE":
@@ -126,15 +126,6 @@ def _paint(index: Pixels, palette: Pixels) -> Bytes:
 def _bits(page: Any) -> int | None:  # noqa: ANN401
     bits = page.bitspersample
     return int(bits) if isinstance(bits, int) and bits < 64 else None
-
-
-def _largest(page: Any) -> int | None:  # noqa: ANN401
-    """The largest value that 16-bit samples can have, where the file declares it."""
-    declared = page.tags.valueof("MaxSampleValue")
-    values = declared if isinstance(declared, tuple) else (declared,)
-    if page.dtype != np.uint16 or not all(isinstance(value, int) and value >= 255 for value in values):
-        return None
-    return int(max(values))
 
 
 def _by_pillow(path: Path) -> Bytes:

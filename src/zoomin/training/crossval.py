@@ -92,11 +92,11 @@ class CrossvalConfig:
 def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> dict[str, Any]:
     """Train and judge every fold with every seed.
 
-    Two protocols stand side by side. `last_epoch` is honest: training runs for all epochs and the network of the
-    last one is judged. `best_epoch` is the paper's: the best of all epochs on the held-out images themselves,
-    which is optimistic. The folder `run.out` receives folds/*.json (one a training, written when it is done and
-    never computed again), crossval.json, crossval.md, crossval.png, out_of_fold.csv, config.yaml, versions.json
-    and manifest.csv.
+    Two protocols stand side by side. `last_epoch` is honest: training runs for all epochs and the network of
+    the last one is judged. `best_epoch` is the paper's: the best of all epochs on the held-out images
+    themselves, which is optimistic. The folder `run.out` receives folds/*.json (one a training, written when
+    it is done and never computed again), crossval.json, crossval.md, crossval.png, out_of_fold.csv,
+    config.yaml, versions.json and manifest.csv.
 
     Args:
         run: network, data and training; `run.seed` is replaced by the seeds of `cv`.

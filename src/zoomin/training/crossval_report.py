@@ -127,9 +127,8 @@ def _table(summary: dict[str, Any], results: Results) -> str:
     ]
     for r in results:
         cells = [_percent(r[protocol]["accuracy"]) for protocol in PROTOCOLS]
-        lines.append(
-            f"| {r['seed']} | {r['fold']} | {r['n_held']} | {' | '.join(cells)} | {r['best_epoch']['epoch'] + 1} |"
-        )
+        cells = [str(r["seed"]), str(r["fold"]), str(r["n_held"]), *cells, str(r["best_epoch"]["epoch"] + 1)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
