@@ -1,4 +1,4 @@
-"""Small problems that own their exact solution: laws whose draws can all be listed, networks that can be summed.
+"""Small problems that own their exact solution: laws whose draws can be listed, networks that can be summed.
 
 Everything here is written from docs/method.md in plain Python, without the code under test.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoomin.geometry import Region
 from zoomin.images.base import Image
-from zoomin.model import ZoomIn
+from zoomin.model import ZoomIn, ZoomInConfig
 
 LAWS = {
     "uniform": [0.25, 0.25, 0.25, 0.25],
@@ -65,7 +66,7 @@ def systematic_draws(sizes: list[float]) -> Iterator[tuple[tuple[int, ...], floa
             total += sizes[k]
             breaks.add(min(max(math.ceil(total) - total, 0.0), 1.0))
         points = sorted(breaks)
-        for low, high in zip(points, points[1:], strict=False):
+        for low, high in pairwise(points):
             if high - low > 1e-9:
                 yield order, (low + high) / 2, (high - low) / ways
 
@@ -166,3 +167,32 @@ def exact_features(net: ZoomIn, image: Image, *, complement: bool = False) -> Te
             total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def small_network(seed: int = 0, sharpness: float = 4.0, **settings: Any) -> ZoomIn:
+    """A network of tiles of 16, maps of 3 x 3 positions, sub-tiles of 5; its attention is far from uniform."""
+    values = {
+        "tile_size": 16,
+        "sub_tile_size": 5,
+        "tile_scale": 0.25,
+        "sub_tile_scale": 0.1875,
+        "n_samples": 6,
+        **settings,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = ZoomIn(ZoomInConfig(**values))
+    with torch.no_grad():
+        for network in (net.tile_attention, net.position_attention):
+            last = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+            last.weight *= sharpness
+    return net
+
+
+def gradients_of(net: ZoomIn, value: Tensor) -> dict[str, Tensor]:
+    """Gradient of a scalar with respect to every parameter of a, b and f."""
+    named = [(k, p) for k, p in net.named_parameters() if not k.startswith("head.")]
+    gradients = torch.autograd.grad(value, [p for _, p in named], retain_graph=True, allow_unused=True)
+    return {
+        k: torch.zeros_like(p) if g is None else g for (k, p), g in zip(named, gradients, strict=True)
+    }

@@ -110,10 +110,10 @@ def test_many_replicates_agree_with_exact_within_the_standard_error(
 
 
 def test_standard_error_is_the_spread_of_repeated_predictions(net: ZoomIn, folder: Path) -> None:
-    rows = [predict(folder / "4.png", net, sampling="multinomial", seed=seed)[0] for seed in range(60)]
+    rows = [predict(folder / "4.png", net, sampling="multinomial", seed=seed)[0] for seed in range(40)]
     spread = torch.tensor([row.probabilities[0] for row in rows]).std()
     told = torch.tensor([row.standard_error for row in rows]).square().mean().sqrt()
-    assert float(told / spread) == pytest.approx(1, rel=0.3)
+    assert float(told / spread) == pytest.approx(1, rel=0.35)
 
 
 def test_standard_error_is_the_delta_method(net: ZoomIn) -> None:
@@ -248,7 +248,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
         return image
 
     monkeypatch.setattr(batching, "open_image", counted)
-    rows = iter_predictions([folder / "0.png"] * 60, net, InferenceConfig(batch_size=2, threads=2))
+    rows = iter_predictions([folder / "0.png"] * 60, net, InferenceConfig("top", 1, batch_size=2, threads=2))
     assert sum(row.status == "ok" for row in rows) == 60
     gc.collect()
     assert most <= 12

@@ -170,6 +170,7 @@ def _confusion(probabilities: Tensor, labels: Tensor) -> Int[Tensor, "classes cl
 
 
 def _scores(probabilities: Tensor, labels: Tensor, confusion: Tensor) -> Scores:
+    confusion = confusion.double()
     per_class = confusion.sum(1)
     occurs = per_class > 0
     found = confusion.diagonal()[occurs] / per_class[occurs]

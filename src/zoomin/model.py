@@ -32,6 +32,8 @@ from .storage import load_pretrained, save_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
 
+CPU_CHUNK = 64  # views in one network call on a CPU; benchmarks/training_step.py measures it
+
 
 class Estimates(NamedTuple):
     """The estimates that a forward pass draws: replicates of every image, then the contrastive ones.
@@ -221,7 +223,7 @@ class ZoomIn(nn.Module):
 
         def tile_logits(views: Tensor) -> Tensor:
             logits: Tensor = self.tile_attention(views)
-            return logits.mean((1, 2))
+            return logits.float().mean((1, 2))
 
         logits = self._see(tile_logits, batch, grid.image, grid.regions, self.config.tile_scale)
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
@@ -252,13 +254,22 @@ class ZoomIn(nn.Module):
         regions: Int[Tensor, "n 4"],
         scale: float,
     ) -> Float[Tensor, "n ..."]:
-        """Read views and pass them through a network; chunks bound the memory, nearly always one."""
+        """Read views and pass them through a network, in chunks that bound the memory."""
         parts = []
-        size = self.config.chunk_size
-        for i, r in zip(image.split(size), regions.split(size), strict=True):
+        chunks = max(1, -(-len(image) // self._chunk_size()))
+        for i, r in zip(image.tensor_split(chunks), regions.tensor_split(chunks), strict=True):
             views = (batch.read(i, r, scale).to(self.mean.dtype) - self.mean) / self.std
             parts.append(network(views.contiguous(memory_format=torch.channels_last)).float())
         return torch.cat(parts)
+
+    def _chunk_size(self) -> int:
+        """Most views in one call: few on a CPU, which would map memory anew for larger activations.
+
+        Batch normalisation must see the whole batch while it trains.
+        """
+        norm = self.training and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
+        small = self.device.type == "cpu" and not norm
+        return min(self.config.chunk_size, CPU_CHUNK) if small else self.config.chunk_size
 
     def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""

@@ -181,7 +181,7 @@ def every_tile(
 
 def _capped(count: Tensor, n: int, room: Tensor, log_p: Tensor) -> TileDraw:
     """Weights n_c / n, and no more draws in a tile than it has positions (its feature is then exact)."""
-    return TileDraw(count.minimum(room), (count / n).to(log_p.dtype))
+    return TileDraw(count.minimum(room), count.to(log_p.dtype) / n)
 
 
 def _enumerate_where_covered(draw: TileDraw, n: int, room: Tensor, log_p: Tensor) -> TileDraw:
@@ -209,7 +209,8 @@ def ordered_positions(
     left = (1 - (p.cumsum(1) - p)).clamp(min=0)
     kappa = (left + p * (n[:, None] - order)) / n[:, None]
     kappa = torch.where(_complete(log_p, n), p, kappa)
-    return PositionDraw(index, order <= n[:, None], kappa)
+    taken = (order <= n[:, None]) & log_p.gather(1, index).isfinite()
+    return PositionDraw(index, taken, kappa)
 
 
 def systematic_positions(
@@ -238,7 +239,7 @@ def systematic_positions(
 def top_positions(log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"]) -> PositionDraw:
     """The n positions of highest attention, weights renormalised to sum to 1; deterministic, biased."""
     index = log_p.topk(_widest(n), dim=1).indices
-    taken = torch.arange(index.shape[1], device=n.device) < n[:, None]
+    taken = (torch.arange(index.shape[1], device=n.device) < n[:, None]) & log_p.gather(1, index).isfinite()
     p = log_p.gather(1, index).exp() * taken
     return PositionDraw(index, taken, p / p.sum(1, keepdim=True))
 
@@ -252,13 +253,17 @@ def every_position(
 
 
 def _inclusion(p: Float[Tensor, "r p"], n: Int[Tensor, " r"]) -> Float[Tensor, "r p"]:
-    """min(1, t p) with t such that each row sums to n, by trying every number of capped cells at once."""
-    ordered = p.sort(1, descending=True).values
-    rest = ordered.flip(1).cumsum(1).flip(1)  # mass of the cells that are not capped, if the first j are
-    capped = torch.arange(p.shape[1], device=p.device)
-    t = (n[:, None] - capped) / rest.clamp(min=1e-300 if p.dtype == torch.float64 else 1e-38)
-    fits = (t * ordered <= 1 + 1e-12) & (capped < n[:, None])
-    first = torch.where(fits.any(1), fits.to(torch.int8).argmax(1), n.clamp(max=p.shape[1]) - 1)
+    """min(1, t p) with t such that each row sums to n, by trying every number of capped cells at once.
+
+    Fewer than n cells can be capped, so only the n largest are sorted.
+    """
+    largest = p.topk(min(_widest(n), p.shape[1]), dim=1).values
+    capped = torch.arange(largest.shape[1], device=p.device)
+    rest = p.sum(1, keepdim=True) - (largest.cumsum(1) - largest)  # mass of the cells that are not capped
+    t = (n[:, None] - capped) / rest.clamp(min=torch.finfo(p.dtype).tiny)
+    fits = (t * largest <= 1 + 1e-12) & (capped < n[:, None])
+    last = n.clamp(max=largest.shape[1]) - 1
+    first = torch.where(fits.any(1), fits.to(torch.int8).argmax(1), last)
     return (t.gather(1, first[:, None]) * p).clamp(max=1)
 
 

@@ -29,6 +29,7 @@ class Command(NamedTuple):
 
     Attributes:
         summary: one line for `zoomin --help`.
+        usage: what follows the name of the command.
         examples: for `zoomin COMMAND --help`.
         build: adds its options; imports what they are made of.
         run: does it, returns the exit code.
@@ -36,6 +37,7 @@ class Command(NamedTuple):
     """
 
     summary: str
+    usage: str
     examples: str
     build: Callable[[ArgumentParser], None]
     run: Callable[[ArgumentParser, Namespace], int]
@@ -99,7 +101,8 @@ def _top_parser() -> argparse.ArgumentParser:
 def _parser(name: str, command: Command) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"zoomin {name}",
-        description=command.summary,
+        usage=f"zoomin {name} {command.usage}",
+        description=command.summary[0].upper() + command.summary[1:] + ".",
         epilog=f"examples:\n{command.examples}",
         formatter_class=_HelpFormatter,
     )
@@ -133,7 +136,7 @@ def _run_config(values: Namespace) -> RunConfig:
 def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ..training.fit import fit
 
-    result = fit(_run_config(parser.instantiate(options)))
+    result = fit(_run_config(parser.instantiate(options)), progress=_is_shown())
     _print_metrics("Trained", result.metrics)
     _say(f"The run is in {result.folder}.")
     return 0
@@ -151,7 +154,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
     values = parser.instantiate(options)
     run = _run_config(values)
-    _print_metrics("Cross-validation", crossval(run, values.cv))
+    _print_protocols(crossval(run, values.cv, progress=_is_shown()))
     _say(f"Everything is in {run.out}.")
     return 0
 
@@ -249,8 +252,10 @@ def _build_demo(parser: ArgumentParser) -> None:
 def _demo(parser: ArgumentParser, options: Namespace) -> int:
     from .demo import run_demo
 
-    result = run_demo(options.out, options.work, quick=options.quick, seed=options.seed, say=_say)
-    _print_metrics("On images that the model has never seen", result.metrics)
+    result = run_demo(
+        options.out, options.work, quick=options.quick, seed=options.seed, say=_say, progress=_is_shown()
+    )
+    _print_metrics("On images that the model has never seen", dict(result.metrics))
     low, high = result.metrics["accuracy_interval"]
     _say(
         f"Test accuracy {result.metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}); "
@@ -268,7 +273,7 @@ def _build_data(parser: ArgumentParser) -> None:
     parser.add_argument(
         "kind", choices=["needles"], help="needles: tiny objects in busy images, with ROI masks"
     )
-    parser.add_argument("--out", type=str, required=True, help="a new folder")
+    parser.add_argument("--out", type=str, default="needles", help="a new folder")
     parser.add_class_arguments(NeedleConfig)
 
 
@@ -330,15 +335,34 @@ def _warn_failed(failed: Sequence[tuple[str, str]] | Any) -> None:  # noqa: ANN4
         print(f"warning: and {len(failures) - 5} more failed; see the status column", file=sys.stderr)
 
 
-def _print_metrics(title: str, metrics: Any) -> None:  # noqa: ANN401 (numbers, or tables of them)
-    """The numbers of a result as a table; what is longer stands in the files."""
+_SCORES = ("accuracy", "balanced_accuracy", "auroc")
+_SHOWN = ("n_images", *_SCORES, "epochs", "epoch", "seconds")
+
+
+def _print_metrics(title: str, metrics: dict[str, Any]) -> None:
+    """The main numbers of a result as a table; all of them stand in its files."""
     from rich.table import Table
 
-    table = Table("metric", "value", "95 % interval", title=title)
+    table = Table("", "value", "95 % interval", title=title, title_justify="left")
     for name, value in _numbers(metrics, ""):
         interval = _found(metrics, f"{name}_interval")
         shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}", shown)
+        table.add_row(name.replace("_", " "), f"{value:.4g}", shown)
+    _print(table)
+
+
+def _print_protocols(result: dict[str, Any]) -> None:
+    """Both protocols of a cross-validation, side by side."""
+    from rich.table import Table
+
+    table = Table("protocol", *_SCORES, title="Mean over folds (and standard deviation over seeds)")
+    for protocol in result["protocols"].values():
+        cells = []
+        for name in _SCORES:
+            mean, sd = protocol[name]["mean"], protocol[name]["sd"]
+            spread = "" if sd is None else f" ({sd:.3f})"
+            cells.append("" if mean is None else f"{mean:.3f}{spread}")
+        table.add_row(protocol["what"], *cells)
     _print(table)
 
 
@@ -347,7 +371,7 @@ def _numbers(metrics: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
     for name, value in metrics.items():
         if isinstance(value, dict):
             rows += _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif name in _SHOWN and value is not None:
             rows.append((f"{prefix}{name}", value))
     return rows
 
@@ -361,7 +385,8 @@ def _found(metrics: dict[str, Any], path: str) -> Sequence[float] | None:
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(
-        "make images with tiny objects, learn to find them, report: a few minutes on a laptop",
+        "make images with tiny objects, learn to find them, report; takes a few minutes",
+        "[--out FOLDER] [--work FOLDER] [--quick] [--seed SEED]",
         "  zoomin demo --out report\n  zoomin demo --quick",
         _build_demo,
         _demo,
@@ -369,6 +394,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command(
         "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
+        "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
         "  zoomin train --config recipes/colon_cancer.yaml --data.root DIR --out runs/first\n"
         "  zoomin train --data.root my_images --model.n_samples 20 --train.epochs 50\n"
         "  zoomin train --config runs/first/config.yaml --out runs/first --resume true\n"
@@ -379,6 +405,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "crossval": Command(
         "train and judge on every fold: honest (last epoch) and best-epoch figures side by side",
+        "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
         "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --out runs/cv\n"
         "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --cv.folds 5",
         _build_crossval,
@@ -387,6 +414,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate": Command(
         "judge a trained model on labelled images",
+        "--run FOLDER [--data.root IMAGES] [--split SPLIT] [--out FOLDER] [options]",
         "  zoomin evaluate --run runs/first\n"
         "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out judged",
         _build_evaluate,
@@ -394,6 +422,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "predict": Command(
         "classify images: files, folders, patterns, or a manifest CSV",
+        "IMAGES ... --run FOLDER [--manifest CSV] [--out CSV] [options]",
         "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
         "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
         "  zoomin predict --manifest list.csv --run runs/first --strict",
@@ -403,6 +432,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "data": Command(
         "make images to try things on",
+        "make needles [--out FOLDER] [options]",
         "  zoomin data make needles --out needles\n"
         "  zoomin data make needles --out big --min_size 2000 --max_size 4000 --n_train 50",
         _build_data,
@@ -410,11 +440,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench": Command(
         "measure speed against the simplest correct version",
+        "[options]",
         "  zoomin bench --help",
         _build_nothing,
         _bench,
     ),
-    "doctor": Command("look the installation over", "  zoomin doctor", _build_nothing, _doctor),
+    "doctor": Command("look the installation over", "", "  zoomin doctor", _build_nothing, _doctor),
 }
 
 

@@ -59,14 +59,21 @@ def demo_config(*, quick: bool = False, seed: int = 0) -> tuple[NeedleConfig, Ru
         quick: smaller in everything, to see that it works.
         seed: of images, weights and draws.
     """
-    needles = NeedleConfig(seed=seed)
+    needles = NeedleConfig(max_needles=6, max_size=600, seed=seed)
     model = ZoomInConfig(
-        tile_size=100, sub_tile_size=24, tile_scale=0.2, sub_tile_scale=0.25, n_samples=10, features="lenet"
+        tile_size=100,
+        sub_tile_size=32,
+        tile_scale=0.2,
+        sub_tile_scale=0.25,
+        n_samples=16,
+        tile_attention="lenet_relu",
+        position_attention="lenet_relu",
+        features="lenet_released",
     )
-    train = TrainConfig(epochs=30, contrastive_from_epoch=5, monitor="val_loss", device="cpu")
+    train = TrainConfig(epochs=25, contrastive_from_epoch=15, device="cpu")
     if quick:
-        needles = replace(needles, n_train=80, n_val=16, n_test=24, min_size=200, max_size=260)
-        train = replace(train, epochs=12, evaluation_replicates=4)
+        needles = replace(needles, n_train=120, n_val=20, n_test=40, min_size=200, max_size=300)
+        train = replace(train, epochs=20, contrastive_from_epoch=None, evaluation_replicates=4)
     return needles, RunConfig(DataConfig(root="", batch_size=8), model, train, seed=seed)
 
 

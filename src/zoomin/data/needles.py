@@ -1,8 +1,8 @@
 """Generated images with needles: tiny objects that decide the class of a large, busy image.
 
-A positive image holds one or a few needles, a negative one none. A needle is a blue cross; distractors are of
-its size, of many shapes (some of them crosses) and of every colour but blue. The needles cover about a
-thousandth of an image, so that its colours as a whole say little about its class. Each image comes with the
+A positive image holds a few needles, a negative one none. A needle is a blue cross; distractors are of its
+size, of many shapes (some of them crosses) and of every colour but blue. The needles cover well under a
+hundredth of an image, so that its mean colour says little about its class. Each image comes with the
 mask of its needles, and the images of one group share their background.
 """
 
@@ -46,7 +46,8 @@ class NeedleConfig:
         n_test: test images.
         min_size: smallest side of an image, pixels.
         max_size: largest side of an image, pixels; height and width are drawn apart.
-        max_needles: a positive image holds 1 to this many needles.
+        min_needles: fewest needles in a positive image; more of them make the labels easier to learn from.
+        max_needles: most needles in a positive image.
         min_needle: smallest width of a needle, pixels; distractors have the same sizes.
         max_needle: largest width of a needle, pixels.
         distractors: distractors in a square of 100 x 100 pixels, on average.
@@ -59,7 +60,8 @@ class NeedleConfig:
     n_test: int = 80
     min_size: int = 400
     max_size: int = 640
-    max_needles: int = 4
+    min_needles: int = 4
+    max_needles: int = 10
     min_needle: int = 14
     max_needle: int = 20
     distractors: float = 1.5
@@ -80,7 +82,8 @@ class NeedleConfig:
             "max_needle": (self.max_needle >= self.min_needle, "at least min_needle"),
             "min_size": (self.min_size >= 4 * self.max_needle, "at least four times max_needle"),
             "max_size": (self.max_size >= self.min_size, "at least min_size"),
-            "max_needles": (self.max_needles >= 1, "at least 1"),
+            "min_needles": (self.min_needles >= 1, "at least 1"),
+            "max_needles": (self.max_needles >= self.min_needles, "at least min_needles"),
             "distractors": (self.distractors >= 0, "at least 0"),
             "group_size": (self.group_size >= 2 and self.group_size % 2 == 0, "even and at least 2"),
             "seed": (self.seed >= 0, "at least 0"),
@@ -168,7 +171,7 @@ def draw_needles(
     canvas = _background(rng, palette, height, width)
     count = rng.poisson(config.distractors * height * width / 1e4)
     _draw(canvas, rng, config, count, _OTHER_HUES, crosses=0.15)
-    needles = int(rng.integers(1, config.max_needles, endpoint=True)) if number % 2 else 0
+    needles = int(rng.integers(config.min_needles, config.max_needles, endpoint=True)) if number % 2 else 0
     mask = _draw(canvas, rng, config, needles, _NEEDLE_HUE, crosses=1.0)
     return np.clip(canvas + 0.5, 0, 255).astype(np.uint8), mask
 

@@ -154,6 +154,7 @@ class AugmentedBatch:
         self._stained = bool(((draw.stain_scale != 1) | (draw.stain_shift != 0)).any())
         self._graded = bool(((draw.brightness != 1) | (draw.contrast != 1)).any())
         self.draw = draw.to(batch.device)
+        self._stain_matrix, self._stain_offset = (part.to(batch.device) for part in _stain_map(draw))
 
     def __len__(self) -> int:
         """Number of images."""
@@ -232,8 +233,7 @@ class AugmentedBatch:
             return views
         values = views.float()
         if self._stained:
-            scale, shift = self.draw.stain_scale[image_index], self.draw.stain_shift[image_index]
-            values = _stain(values, scale, shift)
+            values = _stain(values, self._stain_matrix[image_index], self._stain_offset[image_index])
         if self._graded:
             contrast = self.draw.contrast[image_index].view(-1, 1, 1, 1)
             brightness = self.draw.brightness[image_index].view(-1, 1, 1, 1)
@@ -259,19 +259,22 @@ def _turn(views: UInt8[Tensor, "n 3 h w"], orientation: Int[Tensor, " n"]) -> UI
     return pixels.index_select(0, order).view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _stain(
-    values: Float[Tensor, "n 3 h w"], scale: Float[Tensor, "n 3"], shift: Float[Tensor, "n 3"]
-) -> Float[Tensor, "n 3 h w"]:
-    """Change the amounts of the three stains; values from 0 to 255.
+def _stain_map(draw: AugmentationDraw) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
+    """The changed amounts of stains as one affine map of optical densities.
 
-    With amounts s, optical densities are d = M^T s, so that scaling and shifting s is one affine map of d.
+    With the stains in the rows of M, amounts s make densities d = M^T s: M^T diag(scale) M^-T and M^T shift.
     """
-    stains = torch.tensor(_HED, dtype=torch.float64)
+    stains = torch.tensor(_HED, dtype=torch.float64, device=draw.stain_scale.device)
     stains = stains / stains.norm(dim=1, keepdim=True)
-    inverse = torch.linalg.inv(stains).to(values)
-    stains = stains.to(values)
-    matrix = torch.einsum("si,ns,js->nij", stains, scale, inverse)
-    offset = shift @ stains
-    density = torch.log10(256 / (values + 1))  # white is 0; black is finite
-    density = torch.einsum("nij,njhw->nihw", matrix, density) + offset[:, :, None, None]
+    matrix = stains.T @ (draw.stain_scale.double()[:, :, None] * torch.linalg.inv(stains.T))
+    return matrix.float(), (draw.stain_shift.double() @ stains).float()
+
+
+def _stain(
+    values: Float[Tensor, "n 3 h w"], matrix: Float[Tensor, "n 3 3"], offset: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n 3 h w"]:
+    """Map the optical densities of values from 0 to 255: white is 0, black is finite."""
+    density = torch.log10(256 / (values + 1))
+    with torch.autocast(values.device.type, enabled=False):
+        density = torch.einsum("nij,njhw->nihw", matrix, density) + offset[:, :, None, None]
     return 256 * torch.pow(10.0, -density) - 1

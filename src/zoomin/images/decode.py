@@ -51,6 +51,7 @@ _DAMAGE = (
     OverflowError,
     struct.error,
     zlib.error,
+    PillowImage.DecompressionBombError,  # a damaged GIF whose frames reach beyond its screen
 )
 
 # Called by name, not through PIL.Image.open: other formats, some of which run programs, stay out, and the

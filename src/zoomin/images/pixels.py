@@ -66,8 +66,10 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
         white = 2 ** (bits or 8 * pixels.dtype.itemsize) - 1
         if white < 256:  # few bits: all of 0 to 255
             scaled = (pixels.astype(np.uint16) * 255 + white // 2) // white
-            return np.minimum(scaled, 255).astype(np.uint8)
-        return np.minimum(pixels // ((white + 1) // 256), 255).astype(np.uint8)
+        else:
+            scaled = pixels // ((white + 1) // 256)
+        clipped: Bytes = np.minimum(scaled, 255).astype(np.uint8)
+        return clipped
     if np.issubdtype(pixels.dtype, np.floating):
         return _from_float(pixels, path)
     raise ImageError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
 
 from ..errors import ImageError
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
@@ -46,8 +47,11 @@ def decode_tiff(path: Path) -> tuple[Bytes, float | None]:
         with tifffile.TiffFile(path) as file:
             page = _only_page(file, path)
             check_size(page.imagewidth, page.imagelength, path)
-            pixels = _rgb(page, path)
-            orientation = page.tags.valueof("Orientation", 1)
+            _check_whole(page, file.filehandle.size, path)
+            if _left_to_pillow(page):
+                pixels = _by_pillow(path)
+            else:
+                pixels = upright(_rgb(page, path), int(page.tags.valueof("Orientation", 1)))
             mpp = _mpp(page)
     except _DAMAGE as error:
         raise ImageError(
@@ -55,7 +59,7 @@ def decode_tiff(path: Path) -> tuple[Bytes, float | None]:
             where=path,
             remedy="Copy or download it again, or export it anew.",
         ) from error
-    return np.array(upright(pixels, int(orientation))), mpp
+    return np.ascontiguousarray(pixels), mpp
 
 
 def _only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tifffile is not typed)
@@ -77,11 +81,22 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tif
     return main.keyframe
 
 
+def _check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401
+    """Refuse a page whose pixels reach beyond the end of the file: some codecs would invent the rest."""
+    end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+    if end > size:
+        raise ImageError(
+            f"the TIFF is cut short: {size} bytes, of at least {end}",
+            where=path,
+            remedy="Copy or download it again.",
+        )
+
+
 def _rgb(page: Any, path: Path) -> Bytes:  # noqa: ANN401
     """The pixels of a page: (height, width, 3)."""
     kind = page.photometric.name
-    if kind in ("CIELAB", "ICCLAB", "ITULAB") or (kind == "YCBCR" and page.compression.name != "JPEG"):
-        return _by_pillow(path)
+    if kind not in ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "SEPARATED", "YCBCR"):
+        raise ImageError(f"a TIFF of colours {kind}", where=path, remedy="Save it as grey or RGB.")
     samples = page.asarray().reshape(page.shape)
     if page.samplesperpixel > 1 and page.planarconfig == 2:
         samples = np.moveaxis(samples, 0, -1)
@@ -91,7 +106,7 @@ def _rgb(page: Any, path: Path) -> Bytes:  # noqa: ANN401
         return _paint(samples[..., 0], page.colormap)
     samples = to_bytes(samples, path, bits=_bits(page))
     if kind == "SEPARATED" and samples.shape[2] == 4:
-        return np.asarray(PillowImage.fromarray(np.ascontiguousarray(samples), mode="CMYK").convert("RGB"))
+        return np.array(PillowImage.fromarray(np.ascontiguousarray(samples), mode="CMYK").convert("RGB"))
     if kind == "MINISWHITE":
         samples[..., 0] = 255 - samples[..., 0]
     return _colour(samples, tuple(int(extra) for extra in page.extrasamples), path)
@@ -128,10 +143,16 @@ def _bits(page: Any) -> int | None:  # noqa: ANN401
     return int(bits) if isinstance(bits, int) and bits < 64 else None
 
 
+def _left_to_pillow(page: Any) -> bool:  # noqa: ANN401
+    """Whether the colour space is one that tifffile leaves as it is."""
+    kind = page.photometric.name
+    return kind in ("CIELAB", "ICCLAB", "ITULAB") or (kind == "YCBCR" and page.compression.name != "JPEG")
+
+
 def _by_pillow(path: Path) -> Bytes:
-    """Colour spaces that tifffile leaves as they are."""
-    with PillowImage.open(path, formats=["TIFF"]) as image:
-        return np.asarray(image.convert("RGB"))
+    """Pixels by Pillow, which turns those of a TIFF upright itself."""
+    with TiffImagePlugin.TiffImageFile(str(path)) as image:
+        return np.array(image.convert("RGB"))
 
 
 def _mpp(page: Any) -> float | None:  # noqa: ANN401

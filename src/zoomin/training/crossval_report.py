@@ -25,6 +25,8 @@ _HONEST = ("last_epoch", "last_epoch_careful")
 _SCORES = ("accuracy", "balanced_accuracy", "auroc")
 _COLOURS = {"last_epoch": "#0072b2", "last_epoch_careful": "#56b4e9", "best_epoch": "#d55e00"}
 
+_ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 9}
+
 Results = Sequence[dict[str, Any]]
 
 
@@ -168,7 +170,7 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
     left.set(
         xlabel="fold", ylabel="accuracy on held-out images (%)", xticks=_ticks(folds), ylim=(None, 101.5)
     )
-    left.legend(loc="lower left", frameon=False, fontsize=9)
+    left.legend(**_ABOVE)
     curves = torch.tensor([result["history"]["val_accuracy"] for result in results]) * 100
     epochs = range(1, curves.shape[1] + 1)
     right.plot(
@@ -179,7 +181,8 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
         100 * best, color=_COLOURS["best_epoch"], lw=1, ls="--", label="each fold at its own best epoch"
     )
     right.set(xlabel="epoch", ylabel="accuracy on held-out images (%)")
-    right.legend(loc="lower right", frameon=False, fontsize=9)
+    right.legend(**_ABOVE)
+    right.xaxis.get_major_locator().set_params(integer=True)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.9")

@@ -24,7 +24,7 @@ from ..model import ZoomIn, ZoomInConfig
 from .checkpoints import BEST, LAST, Identity, checkpoint_callbacks, comparable, epochs_done, load_weights
 from .config import TrainConfig
 from .evaluation import judge
-from .records import EpochTable, ProgressBar, quiet_lightning
+from .records import EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
 from .task import ZoomInTask
 
@@ -68,7 +68,7 @@ class FitResult:
     folder: Path
     model: Path
     metrics: dict[str, Any]
-    history: list[dict[str, float]]
+    history: list[Row]
 
 
 def fit(config: RunConfig, *, progress: bool = True) -> FitResult:

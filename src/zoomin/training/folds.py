@@ -22,7 +22,7 @@ from ..errors import ConfigError
 from ..metrics import point_scores
 from .evaluation import Judged, judge
 from .fit import RunConfig, new_task, train
-from .records import EpochHook, EpochTable
+from .records import EpochHook, EpochTable, Row
 
 __all__ = ["FoldJob", "deal_folds", "run_fold"]
 
@@ -157,7 +157,7 @@ def _scores(judged: Judged) -> dict[str, float | None]:
     return point_scores(judged.probabilities, judged.labels)._asdict()
 
 
-def _best(rows: Sequence[dict[str, float]]) -> dict[str, float | None]:
+def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
     best = max(rows, key=lambda row: row["val_accuracy"])  # of equals, the first
     scores = {name: best.get(f"val_{name}") for name in ("accuracy", "balanced_accuracy", "auroc")}
     return {"epoch": best["epoch"], **scores}

@@ -24,7 +24,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["EpochHook", "EpochTable", "ProgressBar", "progress_columns", "quiet_lightning"]
+__all__ = ["EpochHook", "EpochTable", "ProgressBar", "Row", "progress_columns", "quiet_lightning"]
+
+Row = dict[str, int | float]  # one epoch: its number, and what was measured
 
 _SHOWN = ("train_loss", "val_loss", "val_balanced_accuracy", "val_auroc")
 
@@ -41,12 +43,12 @@ class EpochTable(Logger):
         """Read the rows of the epochs done."""
         super().__init__()
         self._path = path
-        self._rows: dict[int, dict[str, float]] = {}
+        self._rows: dict[int, Row] = {}
         if path is not None and path.is_file() and resume_at:
             with path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     if int(row["epoch"]) < resume_at:
-                        values = {name: float(value) for name, value in row.items() if value}
+                        values: Row = {name: float(value) for name, value in row.items() if value}
                         self._rows[int(row["epoch"])] = {**values, "epoch": int(row["epoch"])}
 
     @property
@@ -60,7 +62,7 @@ class EpochTable(Logger):
         return None
 
     @property
-    def rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[Row]:
         """A row an epoch, in order; what was not logged is absent."""
         return [self._rows[epoch] for epoch in sorted(self._rows)]
 
@@ -71,7 +73,7 @@ class EpochTable(Logger):
         """Add numbers to the row of their epoch; those of training come last and complete it."""
         epoch = int(metrics["epoch"])
         self._rows.setdefault(epoch, {"epoch": epoch}).update(
-            {name: float(value) for name, value in metrics.items() if name != "epoch"}
+            {name: float(f"{value:.7g}") for name, value in metrics.items() if name != "epoch"}
         )
         if "lr" in metrics and self._path is not None:
             self._write(self._path)

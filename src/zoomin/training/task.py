@@ -22,6 +22,7 @@ from .config import TrainConfig
 
 __all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
 
+_LARGE = 1e6
 _VALIDATION = -2  # where keys of validation have what keys of training have the number of the step
 _TERMS = ("loss", "cross_entropy", "contrastive", "entropy_term", "tiles", "tile_entropy", "position_entropy")
 
@@ -114,7 +115,12 @@ class ZoomInTask(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """The objective of a batch."""
         keys = training_keys(self.seed, self.global_step, len(batch.labels), self.device)
-        out = self.net(batch.images, keys=keys, contrast=batch.labels > 0 if self.contrasts else None)
+        try:
+            out = self.net(batch.images, keys=keys, contrast=batch.labels > 0 if self.contrasts else None)
+        except (RuntimeError, IndexError) as error:  # attention that is no number draws nothing
+            if self._diverged():
+                raise self._divergence(self.global_step) from error
+            raise
         loss, values = self._objective(out, batch.labels)
         self._watch(loss)
         self.train_means.update(values, len(batch.labels))
@@ -191,12 +197,19 @@ class ZoomInTask(lightning.LightningModule):
     def _raise_where_bad(self) -> None:
         step = int(self.first_bad_step)
         if step >= 0:
-            raise ConfigError(
-                f"the loss is no finite number at step {step}, epoch {self.current_epoch}",
-                where="train",
-                remedy="Lower train.learning_rate, set train.gradient_clip, or use train.precision 32-true; "
-                "with --resume true training goes on from the last whole epoch.",
-            )
+            raise self._divergence(step)
+
+    def _diverged(self) -> bool:
+        """Whether a weight is no number, or absurdly large."""
+        return any(not bool((weight.detach().abs() < _LARGE).all()) for weight in self.net.parameters())
+
+    def _divergence(self, step: int) -> ConfigError:
+        return ConfigError(
+            f"the loss is no finite number at step {step}, epoch {self.current_epoch}",
+            where="train",
+            remedy="Lower train.learning_rate, set train.gradient_clip, or use train.precision 32-true; "
+            "with --resume true training goes on from the last whole epoch.",
+        )
 
     def _log_epoch(self, stage: str, record: dict[str, float]) -> None:
         values = {"lr" if name == "lr" else f"{stage}_{name}": value for name, value in record.items()}

@@ -1,0 +1,122 @@
+"""The networks of supplement tables 5 and 6, layer by layer, and timm's in their place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zoomin.errors import ConfigError
+from zoomin.networks import (
+    ATTENTION_NETWORKS,
+    FEATURE_NETWORKS,
+    LinearHead,
+    attention_network,
+    feature_network,
+)
+
+
+def convolutions(network: nn.Module) -> list[tuple[int, int, int, int, int, int]]:
+    """Of every convolution in order: channels in, out, side, stride, padding, parameters."""
+    return [
+        (
+            m.in_channels,
+            m.out_channels,
+            int(m.kernel_size[0]),
+            int(m.stride[0]),
+            int(m.padding[0]),
+            sum(p.numel() for p in m.parameters()),
+        )
+        for m in network.modules()
+        if isinstance(m, nn.Conv2d)
+    ]
+
+
+def kinds(network: nn.Module) -> list[str]:
+    return [type(m).__name__ for m in network.modules() if not list(m.children())]
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["lenet", "lenet_relu"])
+def test_table_5_attention(name: str) -> None:
+    network = attention_network(name)
+    expected = [(3, 8, 3, 1, 1, 224), (8, 8, 3, 1, 1, 584), (8, 1, 3, 1, 1, 73)]
+    assert convolutions(network) == expected
+    between = "Tanh" if name == "lenet" else "ReLU"
+    assert kinds(network) == ["Conv2d", between, "Conv2d", between, "Conv2d"], "nothing after the last one"
+    assert parameters(network) == 881
+
+
+def test_table_5_features() -> None:
+    network, dims = feature_network("lenet")
+    expected = [(3, 32, 7, 1, 3, 32 * (3 * 49 + 1))] + [(32, 32, 3, 1, 1, 32 * (32 * 9 + 1))] * 3
+    assert convolutions(network) == expected
+    assert kinds(network) == ["Conv2d", "ReLU"] * 4
+    assert (dims, parameters(network)) == (32, 32_480)
+
+
+def test_released_features() -> None:
+    network, dims = feature_network("lenet_released")
+    assert convolutions(network) == [(3, 36, 5, 1, 0, 2736), (36, 48, 5, 1, 0, 43_248)]
+    assert kinds(network) == ["Conv2d", "ReLU", "MaxPool2d"] * 2
+    assert (dims, parameters(network)) == (48, 45_984)
+
+
+def test_table_6_attention() -> None:
+    network = attention_network("resnet16")
+    expected = [(3, 8, 3, 1, 1, 224), (8, 16, 3, 1, 1, 1168), (16, 32, 3, 1, 1, 4640), (32, 1, 3, 1, 1, 289)]
+    assert convolutions(network) == expected
+    assert kinds(network) == ["Conv2d", "ReLU"] * 3 + ["Conv2d"]
+
+
+def test_table_6_features() -> None:
+    network, dims = feature_network("resnet16")
+    found = convolutions(network)
+    assert found[0] == (3, 32, 3, 1, 1, 896)
+    square = [layer for layer in found[1:] if layer[2] == 3]
+    assert [layer[3] for layer in square] == [1, 1, 2, 1, 2, 1, 2, 1], "strides of the residual blocks"
+    assert {layer[:3] for layer in square} == {(32, 32, 3)}
+    shortcuts = [layer for layer in found if layer[2] == 1]
+    assert [layer[3] for layer in shortcuts] == [2, 2, 2]
+    norms = [m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms == [32] * 9
+    assert dims == 32
+    assert parameters(network) == 896 + 8 * 9216 + 3 * 1056 + 9 * 64
+
+
+@pytest.mark.parametrize("name", [*ATTENTION_NETWORKS, "timm:resnet10t"])
+@pytest.mark.parametrize("size", [(24, 30), (50, 50), (1, 1)])
+def test_attention_maps(name: str, size: tuple[int, int]) -> None:
+    network = attention_network(name).eval()
+    height, width = size
+    stride = 8 if name.startswith("timm:") else 1
+    expected = (2, -(-height // stride), -(-width // stride))
+    assert network(torch.randn(2, 3, height, width)).shape == expected
+
+
+@pytest.mark.parametrize("name", [*FEATURE_NETWORKS, "timm:resnet10t"])
+def test_features_are_vectors_of_their_own_sub_tile(name: str) -> None:
+    network, dims = feature_network(name)
+    network.eval()
+    views = torch.randn(4, 3, 27, 27)
+    features = network(views)
+    assert features.shape == (4, dims)
+    torch.testing.assert_close(network(views[2:3]), features[2:3], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("build", [attention_network, feature_network])
+def test_unknown_names(build: object) -> None:
+    assert callable(build)
+    with pytest.raises(ConfigError, match=r"(?s)'vgg'.*lenet"):
+        build("vgg")
+    with pytest.raises(ConfigError, match=r"(?s)timm has no model 'resnet10x'"):
+        build("timm:resnet10x")
+
+
+def test_head_is_linear() -> None:
+    head = LinearHead(5, 3)
+    a, b = torch.randn(2, 5), torch.randn(2, 5)
+    torch.testing.assert_close(head(0.3 * a + 0.7 * b), 0.3 * head(a) + 0.7 * head(b))
