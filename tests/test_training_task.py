@@ -11,7 +11,7 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.training.config import TrainConfig
 from zoomin.training.evaluation import judge
-from zoomin.training.fit import new_task, train
+from zoomin.training.fit import match_classes, new_task, train
 from zoomin.training.records import EpochTable
 from zoomin.training.task import EpochMeans, evaluation_keys, training_keys
 
@@ -25,6 +25,7 @@ def trained(root, **settings):
     """The task after training on all images, and a row an epoch."""
     config = run_config(root, root, data_val_fraction=0.0, **settings)
     data = ZoomInDataModule(config.data, progress=False)
+    config = replace(config, model=match_classes(config.model, data.classes))
     task, table = new_task(config, data), EpochTable()
     train(task, data, [], [table])
     return task, table.rows

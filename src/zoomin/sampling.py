@@ -262,8 +262,7 @@ def _inclusion(p: Float[Tensor, "r p"], n: Int[Tensor, " r"]) -> Float[Tensor, "
     rest = p.sum(1, keepdim=True) - (largest.cumsum(1) - largest)  # mass of the cells that are not capped
     t = (n[:, None] - capped) / rest.clamp(min=torch.finfo(p.dtype).tiny)
     fits = (t * largest <= 1 + 1e-12) & (capped < n[:, None])
-    last = n.clamp(max=largest.shape[1]) - 1
-    first = torch.where(fits.any(1), fits.to(torch.int8).argmax(1), last)
+    first = (~fits).to(torch.int8).cumprod(1).sum(1).minimum(n.clamp(max=largest.shape[1]) - 1).clamp(min=0)
     return (t.gather(1, first[:, None]) * p).clamp(max=1)
 
 

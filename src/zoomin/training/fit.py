@@ -24,7 +24,7 @@ from ..model import ZoomIn, ZoomInConfig
 from .checkpoints import BEST, LAST, Identity, checkpoint_callbacks, comparable, epochs_done, load_weights
 from .config import TrainConfig
 from .evaluation import judge
-from .records import EpochTable, ProgressBar, Row, quiet_lightning
+from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
 from .task import ZoomInTask
 
@@ -152,18 +152,23 @@ def train(
 ) -> None:
     """Run Lightning's trainer over all epochs, from a checkpoint where one is given.
 
+    Networks that draw random numbers of their own (dropout) are seeded before every epoch, and torch's global
+    random state is afterwards what it was.
+
     Raises:
         KeyboardInterrupt: when interrupted.
     """
     config = task.config
-    with quiet_lightning(), _interruptible():
+    seeding = EpochHook(lambda: torch.manual_seed(1_000_003 * task.seed + task.current_epoch))
+    devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
+    with quiet_lightning(), _interruptible(), torch.random.fork_rng(devices):
         trainer = lightning.Trainer(
             accelerator=config.device,
             devices=1,
             precision=config.precision,
             max_epochs=config.epochs,
             gradient_clip_val=config.gradient_clip,
-            callbacks=callbacks,
+            callbacks=[*callbacks, seeding],
             logger=loggers,
             limit_val_batches=1.0 if data.splits["val"].numel() else 0,
             num_sanity_val_steps=0,
