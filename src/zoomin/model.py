@@ -168,6 +168,18 @@ class ZoomIn(nn.Module):
             contrast_logits=self.head(contrastive),
         )
 
+    def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
+        """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
+
+        Returns:
+            The attention over tiles, and all tiles of all images with the maps inside them, image by image.
+        """
+        batch = as_batch(images, self.device)
+        grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        log_alpha = self._attend_tiles(batch, grid)
+        every = torch.arange(len(grid.image), device=self.device)
+        return Attention(grid, log_alpha), self._attend_positions(batch, grid, every, log_alpha)
+
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `model.safetensors` and `config.json` into a folder."""
         return save_pretrained(self, self.config, folder)
