@@ -22,7 +22,7 @@ MODEL = ZoomInConfig(
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Tiny networks only wait for a second thread."""
     threads = torch.get_num_threads()

@@ -162,7 +162,7 @@ def _write_report(
     (result.folder / PAGE).write_text(_page(result), encoding="utf-8")
 
 
-def _curve(history: Sequence[Mapping[str, float]]) -> Figure:
+def _curve(history: Sequence[Mapping[str, float | int]]) -> Figure:
     """Loss and accuracy of training and validation, epoch by epoch."""
     from matplotlib.figure import Figure
 

@@ -159,7 +159,7 @@ def train(
         KeyboardInterrupt: when interrupted.
     """
     config = task.config
-    seeding = EpochHook(lambda: torch.manual_seed(1_000_003 * task.seed + task.current_epoch))
+    seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with quiet_lightning(), _interruptible(), torch.random.fork_rng(devices):
         trainer = lightning.Trainer(
@@ -203,6 +203,10 @@ def match_classes(config: ZoomInConfig, classes: tuple[str, ...]) -> ZoomInConfi
             remedy="Leave model.n_classes out: it is taken from the data.",
         )
     return replace(config, n_classes=max(2, len(classes)), class_names=classes if len(classes) > 1 else ())
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
 
 
 def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:

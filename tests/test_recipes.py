@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from zoomin.config import ZoomInConfig
+from zoomin.data.datamodule import DataConfig
+from zoomin.data.find import open_dataset
+from zoomin.data.splits import kfold
+from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
+from zoomin.images.array import ArrayImage
+from zoomin.training.config import TrainConfig
+from zoomin.training.fit import RunConfig
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+def recipe(name: str) -> RunConfig:
+    """A recipe as a configuration; names that no configuration knows are errors."""
+    values = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+    sections = {"model": ZoomInConfig, "data": DataConfig, "train": TrainConfig}
+    for section, kind in sections.items():
+        inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values[section].items()}
+        assert set(inner) <= {field.name for field in fields(kind)}
+        values[section] = kind(**inner)
+    return RunConfig(**values)
+
+
+def test_colon_cancer_is_the_papers():
+    """Section 6 of the method: row "colon cancer" and the text above the table."""
+    run = recipe("colon_cancer")
+    assert (run.train.learning_rate, run.model.n_samples, run.data.batch_size) == (1e-3, 10, 5)
+    assert (run.train.epochs, run.model.tile_size, run.model.sub_tile_size) == (100, 250, 27)
+    assert (run.model.tile_scale, run.model.sub_tile_scale) == (0.1, 0.2)
+    assert run.train.betas == (0.9, 0.999)
+    assert run.train.contrastive_from_epoch == 10
+    assert run.train.entropy_strength == 1e-5
+    assert run.model.sampling == "multinomial"
+    assert run.train.validation_sampling is None
+    assert run.train.contrastive_epoch(run.model.n_classes) == 10
+    assert not run.data.augmentation.active
+
+
+def test_what_only_the_authors_code_says_is_marked():
+    run = recipe("colon_cancer")
+    train = run.train
+    assert (train.weight_decay, train.lr_step, train.lr_gamma, train.gradient_clip) == (1e-5, 30, 0.9, 5.0)
+    lines = (RECIPES / "colon_cancer.yaml").read_text().splitlines()
+    marked = {line.split(":")[0].strip() for line in lines if line.endswith("# authors' code")}
+    assert marked == {"weight_decay", "lr_step", "lr_gamma", "gradient_clip"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_is_a_whole_run(name):
+    run = recipe(name)
+    assert run.out == f"runs/{name}"
+    assert not run.resume
+
+
+def test_colour_statistics_are_what_they_are_called():
+    pixels = torch.zeros(3, 4, 6, dtype=torch.uint8)
+    pixels[0, :, :3] = 255  # half of it red, half black
+    values = dict(zip(STATISTICS, colour_statistics(ArrayImage(pixels)), strict=True))
+    assert len(STATISTICS) == len(set(STATISTICS)) == 36
+    assert values["red_mean"] == pytest.approx(0.5)
+    assert values["red_sd"] == pytest.approx(0.5)
+    assert values["red_skewness"] == pytest.approx(0)
+    assert (values["red_p10"], values["red_p90"]) == (0, 1)
+    assert values["blue_mean"] == values["blue_skewness"] == 0
+    assert values["saturation_mean"] == pytest.approx(0.5)
+
+
+def test_colours_tell_red_from_blue(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for number in range(12):
+        kind = number % 2
+        pixels = torch.randint(100, (8, 8, 3), generator=generator, dtype=torch.uint8)
+        pixels[:, :, 2 * kind] += 120
+        folder = tmp_path / "data" / ("red", "blue")[kind]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+    manifest = open_dataset(tmp_path / "data")
+    result = colour_baseline(manifest, kfold(manifest, 3, seed=0))
+    assert result["accuracy"] == result["pooled_accuracy"] == 1.0
+    assert len(result["folds"]) == 3
+
+
+def test_the_baseline_runs_on_the_real_images(data_root, tmp_path):
+    out = tmp_path / "results" / "baseline.json"
+    root, folds = data_root / "CRCHistoPhenotypes_2016_04_28", data_root / "colon_cancer_folds"
+    result = main(["--root", str(root), "--folds-dir", str(folds), "--out", str(out)])
+    assert json.loads(out.read_text()) == result
+    assert 0.75 < result["authors"]["accuracy"] < 0.9
+    assert 0.8 < result["stratified"]["accuracy"] < 0.9
