@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -156,7 +155,8 @@ def forward_loop(
     )
 
 
-class _OneDraw(NamedTuple):
+@dataclass(frozen=True)
+class _OneDraw:
     """Tiles of one image: sub-tiles to draw in each, and the weight of each tile's feature."""
 
     count: Tensor
@@ -220,7 +220,8 @@ class _Pass:
         features = self.net.features(self._float(sub_tiles)).float()
         if self.net.config.normalize_features:
             features = functional.normalize(features, dim=1)
-        return _weight(kappa, log_q[position]) @ features
+        feature: Tensor = _weight(kappa, log_q[position]) @ features
+        return feature
 
     def _draw_tiles(self, log_p: Tensor, room: Tensor, key: Tensor | None) -> _OneDraw:
         if key is not None:

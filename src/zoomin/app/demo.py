@@ -59,10 +59,10 @@ def demo_config(*, quick: bool = False, seed: int = 0) -> tuple[NeedleConfig, Ru
         quick: smaller in everything, to see that it works.
         seed: of images, weights and draws.
     """
-    needles = NeedleConfig(max_needles=6, max_size=600, seed=seed)
+    needles = NeedleConfig(seed=seed)
     model = ZoomInConfig(
         tile_size=100,
-        sub_tile_size=32,
+        sub_tile_size=24,
         tile_scale=0.2,
         sub_tile_scale=0.25,
         n_samples=16,
@@ -70,7 +70,7 @@ def demo_config(*, quick: bool = False, seed: int = 0) -> tuple[NeedleConfig, Ru
         position_attention="lenet_relu",
         features="lenet_released",
     )
-    train = TrainConfig(epochs=25, contrastive_from_epoch=15, device="cpu")
+    train = TrainConfig(epochs=16, contrastive_from_epoch=12, device="cpu")
     if quick:
         needles = replace(needles, n_train=120, n_val=20, n_test=40, min_size=200, max_size=300)
         train = replace(train, epochs=20, contrastive_from_epoch=None, evaluation_replicates=4)
