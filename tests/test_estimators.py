@@ -7,6 +7,8 @@ from itertools import product
 
 import pytest
 import torch
+from torch import Tensor
+
 from problems import (
     finite_differences,
     inclusion,
@@ -16,8 +18,6 @@ from problems import (
     uniforms_of_counts,
     uniforms_of_order,
 )
-from torch import Tensor
-
 from zoomin import sampling
 from zoomin.estimators import expected_feature, sample_weights, segment_sum
 

@@ -54,13 +54,13 @@ def colour_statistics(image: Image) -> Float[np.ndarray, " statistics"]:
         ImageError: if it cannot be read.
     """
     pixels = image.read([Region(0, 0, image.width, image.height)], 1.0)[0]
-    rgb = pixels.permute(1, 2, 0).reshape(-1, 3).numpy() / 255
-    columns = np.concatenate([rgb, rgb_to_hsv(rgb)], axis=1)
-    spread = columns.std(0)
-    varied = spread > 1e-8  # the skewness of a constant is taken to be 0
+    rgb = pixels.flatten(1).numpy().astype(np.float32) / 255
+    channels = np.concatenate([rgb, rgb_to_hsv(rgb.T).T])
+    mean, spread = channels.mean(1, dtype=np.float64), channels.std(1, dtype=np.float64)
     skewness = np.zeros_like(spread)
-    skewness[varied] = skew(columns[:, varied], axis=0)
-    measures = [columns.mean(0), spread, skewness, *np.percentile(columns, (10, 50, 90), axis=0)]
+    varied = spread > 1e-6  # the skewness of a constant is taken to be 0
+    skewness[varied] = skew(channels[varied].astype(np.float64), axis=1)
+    measures = [mean, spread, skewness, *np.percentile(channels, (10, 50, 90), axis=1)]
     return np.stack(measures, axis=1).ravel()
 
 
