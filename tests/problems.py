@@ -170,7 +170,7 @@ def exact_features(net: ZoomIn, image: Image, *, complement: bool = False) -> Te
 
 
 def small_network(seed: int = 0, **settings: Any) -> ZoomIn:
-    """A network of tiles of 16, maps of 3 x 3 positions, sub-tiles of 3; its attention is far from uniform."""
+    """A network of tiles of 16, maps of 3 x 3 positions, sub-tiles of 3, whose attention is not uniform."""
     values: dict[str, Any] = {
         "tile_size": 16,
         "sub_tile_size": 3,

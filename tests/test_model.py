@@ -1,4 +1,4 @@
-"""The network against sums over everything, and its promises: any sizes, any batch, any order, same answer."""
+"""The network against sums over everything, and its promises: any size, any batch, any order, one answer."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\x00\xff" * 40])
+@pytest.mark.parametrize("content", [b"", b"{", b"\x00\xff" * 40], ids=["empty", "cut", "bytes"])
 def test_damaged_file(name: str, content: bytes, saved: Path) -> None:
     (saved / name).write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):

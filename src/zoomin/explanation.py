@@ -293,20 +293,20 @@ def _draw_sub_tiles(axes: Axes, explanation: Explanation) -> None:
 
 
 def _draw_heat(axes: Axes, explanation: Explanation) -> None:
-    from matplotlib.colors import PowerNorm
+    """Attention on a logarithmic scale over the image in grey, transparent where it is below its mean."""
+    from matplotlib.colors import LogNorm
 
     height, width = explanation.size
-    grey = explanation.overview.float().mean(0) * 0.35
-    axes.imshow(grey.numpy(), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    extent = (0, width, height, 0)
+    grey = explanation.overview.float().mean(0)
+    axes.imshow(grey.numpy(), cmap="gray", vmin=0, vmax=400, extent=extent)
     heat = explanation.heat_map(*explanation.overview.shape[1:])
-    shown = axes.imshow(
-        heat.numpy(),
-        cmap="magma",
-        norm=PowerNorm(0.4, vmin=0, vmax=max(float(heat.max()), 1.0)),
-        alpha=0.8,
-        extent=(0, width, height, 0),
-    )
+    norm = LogNorm(1, max(float(heat.max()), 10.0), clip=True)
+    strength = torch.as_tensor(norm(heat.numpy()).filled(0)).sqrt()
+    shown = axes.imshow(heat.numpy(), cmap="inferno", norm=norm, alpha=strength.numpy(), extent=extent)
     bar = axes.figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.02)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)  # the scale itself is opaque
     bar.ax.tick_params(labelsize=7)
 
 

@@ -69,7 +69,7 @@ class ZoomIn(nn.Module):
         """Build a, b, f and g.
 
         Raises:
-            ConfigError: if a network is unknown or its weights cannot be loaded.
+            ConfigError: if a network is unknown, its weights cannot be loaded, or sub-tiles too small.
         """
         super().__init__()
         self.config = config
@@ -80,6 +80,7 @@ class ZoomIn(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
         self.map_size = self._measure_map()
+        self._check_sub_tile()
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -288,6 +289,20 @@ class ZoomIn(nn.Module):
         inside = positions_inside(grid.regions, batch.sizes[grid.image], self.map_size).sum(1)
         room = torch.zeros_like(log_alpha, dtype=torch.int64)
         return room.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
+
+    def _check_sub_tile(self) -> None:
+        """Refuse sub-tiles that the feature network shrinks to nothing, before any image is opened."""
+        side, was_training = self.config.sub_tile_size, self.features.training
+        try:
+            with torch.no_grad():
+                self.features.eval()(torch.zeros(1, 3, side, side))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"sub-tiles of {side} pixels are too small for the feature network {self.config.features!r}",
+                where="sub_tile_size",
+                remedy="Give a larger sub_tile_size, or another network.",
+            ) from error
+        self.features.train(was_training)
 
     def _measure_map(self) -> tuple[int, int]:
         """Rows and columns of the position network's map of a tile."""

@@ -48,12 +48,12 @@ def load_pretrained(
             remedy = "Give the model/ folder of a finished run."
             raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
     try:
-        values = json.loads((folder / CONFIG).read_text())
+        values = {**json.loads((folder / CONFIG).read_text()), "pretrained": False}
         state = load_file(folder / WEIGHTS, device=str(device))
-    except (ValueError, SafetensorError) as error:
+    except (TypeError, ValueError, SafetensorError) as error:
         remedy = "Copy or train the model again."
         raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
-    model = build(ZoomInConfig.from_dict({**values, "pretrained": False}, where=str(folder / CONFIG)))
+    model = build(ZoomInConfig.from_dict(values, where=str(folder / CONFIG)))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
