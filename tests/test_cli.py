@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image as PillowImage
 
@@ -405,6 +404,15 @@ def test_demo_settings_differ_by_seed_and_speed() -> None:
     needles, run = demo_config(seed=3)
     assert (needles.seed, run.seed) == (3, 3)
     quick, fast = demo_config(quick=True)
-    assert quick.n_train < needles.n_train
-    assert fast.train.epochs <= run.train.epochs
-    assert torch.tensor(fast.model.sub_tile_size) == run.model.sub_tile_size
+    assert quick.n_train * quick.max_size**2 < needles.n_train * needles.max_size**2 / 4
+    assert fast.model == run.model
+
+
+def test_demo_and_recipe_are_the_same() -> None:
+    """What the demo shows can be trained from recipes/needles.yaml."""
+    recipe = yaml.safe_load((Path(__file__).parent.parent / "recipes" / "needles.yaml").read_text())
+    _, run = demo_config()
+    for part in ("model", "train"):
+        for name, value in recipe[part].items():
+            assert getattr(getattr(run, part), name) == value, name
+    assert run.data.batch_size == recipe["data"]["batch_size"]

@@ -75,7 +75,7 @@ def test_config_that_is_no_table(saved: Path) -> None:
         ZoomIn.from_pretrained(saved)
 
 
-@pytest.mark.parametrize("change", [{"features": "lenet_released"}, {"n_classes": 3, "class_names": []}])
+@pytest.mark.parametrize("change", [{"features": "resnet16"}, {"n_classes": 3, "class_names": []}])
 def test_weights_of_another_configuration(change: dict[str, object], saved: Path) -> None:
     path = saved / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))

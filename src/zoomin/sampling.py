@@ -230,7 +230,8 @@ def systematic_positions(
     cumulative = cumulative * (n[:, None] / cumulative[:, -1:])
     passed = (cumulative + uniforms(keys, 1, stream=6).to(p.dtype) + 1e-12).floor()
     drawn = passed.diff(dim=1, prepend=torch.zeros_like(passed[:, :1])) > 0
-    place = drawn.to(torch.int8).topk(_widest(n), dim=1)
+    rank = torch.arange(drawn.shape[1], 0, -1, device=n.device)  # no ties: the same order in any batch
+    place = torch.where(drawn, rank, 0).topk(_widest(n), dim=1)
     index = order.gather(1, place.indices)
     kappa = (p.gather(1, index) / inclusion.gather(1, index)).nan_to_num(0.0)
     return PositionDraw(index, place.values > 0, kappa.to(log_p.dtype))

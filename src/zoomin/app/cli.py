@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -151,10 +151,11 @@ def _build_crossval(parser: ArgumentParser) -> None:
 
 def _crossval(parser: ArgumentParser, options: Namespace) -> int:
     from ..training.crossval import crossval
+    from .tables import protocols_table
 
     values = parser.instantiate(options)
     run = _run_config(values)
-    _print_protocols(crossval(run, values.cv, progress=_is_shown()))
+    _print(protocols_table(crossval(run, values.cv, progress=_is_shown())))
     _say(f"Everything is in {run.out}.")
     return 0
 
@@ -255,7 +256,7 @@ def _demo(parser: ArgumentParser, options: Namespace) -> int:
     result = run_demo(
         options.out, options.work, quick=options.quick, seed=options.seed, say=_say, progress=_is_shown()
     )
-    _print_metrics("On images that the model has never seen", dict(result.metrics))
+    _print_metrics("On images that the model has never seen", result.metrics)
     low, high = result.metrics["accuracy_interval"]
     _say(
         f"Test accuracy {result.metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}); "
@@ -291,16 +292,11 @@ def _build_nothing(parser: ArgumentParser) -> None:
 
 
 def _doctor(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.table import Table
-
     from .doctor import examine
+    from .tables import checks_table
 
     checks = examine()
-    table = Table("", "check", "found", "remedy", title="zoomin doctor")
-    marks = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
-    for check in checks:
-        table.add_row(marks[check.status], check.name, check.detail, check.remedy)
-    _print(table)
+    _print(checks_table(checks))
     broken = [check for check in checks if check.status == "broken"]
     _say(f"{len(broken)} things are broken." if broken else "Everything that is needed works.")
     return int(bool(broken))
@@ -327,7 +323,7 @@ def _is_shown() -> bool:
     return sys.stderr.isatty()
 
 
-def _warn_failed(failed: Sequence[tuple[str, str]] | Any) -> None:  # noqa: ANN401 (a view of dict items)
+def _warn_failed(failed: Iterable[tuple[str, str]]) -> None:
     failures = list(failed)
     for _, error in failures[:5]:
         print(f"warning: {error}", file=sys.stderr)
@@ -335,52 +331,10 @@ def _warn_failed(failed: Sequence[tuple[str, str]] | Any) -> None:  # noqa: ANN4
         print(f"warning: and {len(failures) - 5} more failed; see the status column", file=sys.stderr)
 
 
-_SCORES = ("accuracy", "balanced_accuracy", "auroc")
-_SHOWN = ("n_images", *_SCORES, "epochs", "epoch", "seconds")
+def _print_metrics(title: str, metrics: Mapping[str, Any]) -> None:
+    from .tables import metrics_table
 
-
-def _print_metrics(title: str, metrics: dict[str, Any]) -> None:
-    """The main numbers of a result as a table; all of them stand in its files."""
-    from rich.table import Table
-
-    table = Table("", "value", "95 % interval", title=title, title_justify="left")
-    for name, value in _numbers(metrics, ""):
-        interval = _found(metrics, f"{name}_interval")
-        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        table.add_row(name.replace("_", " "), f"{value:.4g}", shown)
-    _print(table)
-
-
-def _print_protocols(result: dict[str, Any]) -> None:
-    """Both protocols of a cross-validation, side by side."""
-    from rich.table import Table
-
-    table = Table("protocol", *_SCORES, title="Mean over folds (and standard deviation over seeds)")
-    for protocol in result["protocols"].values():
-        cells = []
-        for name in _SCORES:
-            mean, sd = protocol[name]["mean"], protocol[name]["sd"]
-            spread = "" if sd is None else f" ({sd:.3f})"
-            cells.append("" if mean is None else f"{mean:.3f}{spread}")
-        table.add_row(protocol["what"], *cells)
-    _print(table)
-
-
-def _numbers(metrics: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
-    rows: list[tuple[str, float]] = []
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            rows += _numbers(value, f"{prefix}{name}.")
-        elif name in _SHOWN and value is not None:
-            rows.append((f"{prefix}{name}", value))
-    return rows
-
-
-def _found(metrics: dict[str, Any], path: str) -> Sequence[float] | None:
-    value: Any = metrics
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value if isinstance(value, (list, tuple)) else None
+    _print(metrics_table(title, metrics))
 
 
 COMMANDS: dict[str, Command] = {

@@ -70,7 +70,7 @@ def demo_config(*, quick: bool = False, seed: int = 0) -> tuple[NeedleConfig, Ru
         position_attention="lenet_relu",
         features="lenet_released",
     )
-    train = TrainConfig(epochs=16, contrastive_from_epoch=12, device="cpu")
+    train = TrainConfig(epochs=16, contrastive_from_epoch=12, negative_class=True, device="cpu")
     if quick:
         needles = replace(needles, n_train=120, n_val=20, n_test=40, min_size=200, max_size=300)
         train = replace(train, epochs=20, contrastive_from_epoch=None, evaluation_replicates=4)

@@ -1,0 +1,67 @@
+"""Results as tables for a terminal; all of their numbers stand in files as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from .doctor import Check
+
+__all__ = ["checks_table", "metrics_table", "protocols_table"]
+
+_SCORES = ("accuracy", "balanced_accuracy", "auroc")
+_SHOWN = ("n_images", *_SCORES, "epochs", "epoch", "seconds")
+_MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
+
+
+def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
+    """The main numbers of a result, with their intervals.
+
+    Args:
+        title: of the table.
+        metrics: of `evaluate` or `fit`; those of several splits may be nested.
+    """
+    table = Table("", "value", "95 % interval", title=title, title_justify="left")
+    for name, value, interval in _numbers(metrics, ""):
+        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+        table.add_row(name.replace("_", " "), f"{value:.4g}", shown)
+    return table
+
+
+def protocols_table(result: Mapping[str, Any]) -> Table:
+    """Both protocols of a cross-validation, side by side.
+
+    Args:
+        result: of `crossval`.
+    """
+    table = Table("protocol", *_SCORES, title="Mean over folds (and standard deviation over seeds)")
+    for protocol in result["protocols"].values():
+        cells = []
+        for name in _SCORES:
+            mean, sd = protocol[name]["mean"], protocol[name]["sd"]
+            spread = "" if sd is None else f" ({sd:.3f})"
+            cells.append("" if mean is None else f"{mean:.3f}{spread}")
+        table.add_row(protocol["what"], *cells)
+    return table
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """What the doctor found."""
+    table = Table("", "check", "found", "remedy", title="zoomin doctor")
+    for check in checks:
+        table.add_row(_MARKS[check.status], check.name, check.detail, check.remedy)
+    return table
+
+
+def _numbers(
+    metrics: Mapping[str, Any], prefix: str
+) -> list[tuple[str, float | int, Sequence[float] | None]]:
+    rows: list[tuple[str, float | int, Sequence[float] | None]] = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            rows += _numbers(value, f"{prefix}{name}.")
+        elif name in _SHOWN and value is not None:
+            rows.append((f"{prefix}{name}", value, metrics.get(f"{name}_interval")))
+    return rows
