@@ -333,7 +333,7 @@ def _finish(axes: Axes, explanation: Explanation, truth: Float[Tensor, "h w"] | 
         x = (torch.arange(columns) + 0.5) * (width / columns)
         y = (torch.arange(rows) + 0.5) * (height / rows)
         level = float(truth.max()) / 2
-        axes.contour(x.numpy(), y.numpy(), truth.numpy(), levels=[level], colors=[_ROI], linewidths=1.4)
+        axes.contour(x.numpy(), y.numpy(), truth.numpy(), levels=[level], colors=[_ROI], linewidths=0.9)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_aspect("equal")

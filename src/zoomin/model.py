@@ -226,7 +226,7 @@ class ZoomIn(nn.Module):
             keys=torch.cat(
                 [
                     derive_keys(keys.to(self.device).repeat(replicates), replicate),
-                    derive_keys(keys[extra], -2),
+                    derive_keys(keys.to(self.device)[extra], -2),
                 ]
             ),
         )
