@@ -32,7 +32,7 @@ from .storage import load_pretrained, save_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
 
-CPU_CHUNK = 64  # views in one network call on a CPU; benchmarks/training_step.py measures it
+CPU_CHUNK = 32  # views in one network call on a CPU; benchmarks/training_step.py measures it
 
 
 class Estimates(NamedTuple):

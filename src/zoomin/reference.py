@@ -123,7 +123,8 @@ def forward_loop(
     Example:
         >>> from zoomin.config import ZoomInConfig
         >>> from zoomin.images.array import ArrayImage
-        >>> net = ZoomIn(ZoomInConfig(tile_size=32, sub_tile_size=9, n_samples=4))
+        >>> scales = {"tile_scale": 0.25, "sub_tile_scale": 0.25}  # tiles of whole pixels: equal views
+        >>> net = ZoomIn(ZoomInConfig(tile_size=32, sub_tile_size=9, n_samples=4, **scales))
         >>> image = ArrayImage(torch.randint(256, (3, 60, 70), dtype=torch.uint8))
         >>> loop = forward_loop(net, [prepare(net, image)], keys=torch.tensor([7]))
         >>> torch.allclose(loop.logits, net([image], keys=torch.tensor([7])).logits, atol=1e-5)

@@ -233,10 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("no CUDA device", where="--device", remedy="Use --device cpu.")
     console = Console()
+    where = machine(options.device, options.threads)
     with _threads(options.threads):
         comparisons, scaling = _measure(options, console)
     report = {
-        "machine": machine(options.device, options.threads),
+        "machine": where,
         "repeats": options.repeats,
         "comparisons": [c.summary() for c in comparisons],
         "scaling": [s.summary() for s in scaling],
@@ -258,6 +259,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "accelerator": accelerator,
         "threads": threads,
         "system": platform.platform(terse=True),
