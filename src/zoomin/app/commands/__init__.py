@@ -1,0 +1,1 @@
+"""The subcommands of `zoomin`, one room a file; `cli.py` lists them."""

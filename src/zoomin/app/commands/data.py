@@ -1,0 +1,42 @@
+"""`zoomin data`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, say
+
+__all__ = ["DATA"]
+
+
+def _build_data(parser: ArgumentParser) -> None:
+    from ...data.needles import NeedleConfig
+
+    parser.add_argument("action", choices=["make"], help="make: generate images")
+    parser.add_argument(
+        "kind", choices=["needles"], help="needles: tiny objects in busy images, with ROI masks"
+    )
+    parser.add_argument("--out", type=str, default="needles", help="a new folder")
+    parser.add_class_arguments(NeedleConfig)
+
+
+def _data(parser: ArgumentParser, options: Namespace) -> int:
+    from ...data.needles import NeedleConfig, make_needles
+
+    config = NeedleConfig(**{f.name: options[f.name] for f in fields(NeedleConfig)})
+    manifest = make_needles(options.out, config)
+    say(f"{len(manifest)} images: {Path(options.out) / 'manifest.csv'}")
+    return 0
+
+
+DATA = Command(
+    "make images to try things on",
+    "make needles [--out FOLDER] [options]",
+    "  zoomin data make needles --out needles\n"
+    "  zoomin data make needles --out big --min_size 2000 --max_size 4000 --n_train 50",
+    _build_data,
+    _data,
+)

@@ -1,0 +1,47 @@
+"""`zoomin demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, is_shown, print_metrics, say
+
+__all__ = ["DEMO"]
+
+
+def _build_demo(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=str, default="report", help="folder of the report")
+    parser.add_argument(
+        "--work", type=str, default="demo", help="folder of the generated images and of the run"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer images and epochs, to see that it works")
+    parser.add_argument("--seed", type=int, default=0, help="of images, weights and draws")
+
+
+def _demo(parser: ArgumentParser, options: Namespace) -> int:
+    from ..demo import run_demo
+
+    result = run_demo(
+        options.out, options.work, quick=options.quick, seed=options.seed, say=say, progress=is_shown()
+    )
+    print_metrics("On images that the model has never seen", result.metrics)
+    low, high = result.metrics["accuracy_interval"]
+    say(
+        f"Test accuracy {result.metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}); "
+        f"{result.hit_share:.0%} of the heaviest sub-tiles of positive images hit a needle "
+        f"({result.chance_share:.1%} would by chance)."
+    )
+    say(f"Open {Path(options.out) / 'index.html'}")
+    return 0
+
+
+DEMO = Command(
+    "make images with tiny objects, learn to find them, report; takes a few minutes",
+    "[--out FOLDER] [--work FOLDER] [--quick] [--seed SEED]",
+    "  zoomin demo --out report\n  zoomin demo --quick",
+    _build_demo,
+    _demo,
+    "Give the same command again; images already made are kept.",
+)

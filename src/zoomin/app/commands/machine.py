@@ -1,0 +1,39 @@
+"""`zoomin bench` and `zoomin doctor`: the machine and the installation."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, print_rich, say
+
+__all__ = ["BENCH", "DOCTOR"]
+
+
+def _build_nothing(parser: ArgumentParser) -> None:
+    """A command without options of its own."""
+
+
+def _doctor(parser: ArgumentParser, options: Namespace) -> int:
+    from ..doctor import examine
+    from ..tables import checks_table
+
+    checks = examine()
+    print_rich(checks_table(checks))
+    broken = [check for check in checks if check.status == "broken"]
+    say(f"{len(broken)} things are broken." if broken else "Everything that is needed works.")
+    return int(bool(broken))
+
+
+def _bench(parser: ArgumentParser, options: Namespace) -> int:
+    raise AssertionError("bench parses its own options")
+
+
+BENCH = Command(
+    "measure speed against the simplest correct version",
+    "[options]",
+    "  zoomin bench --help",
+    _build_nothing,
+    _bench,
+)
+
+DOCTOR = Command("look the installation over", "", "  zoomin doctor", _build_nothing, _doctor)

@@ -1,0 +1,108 @@
+"""`zoomin evaluate` and `zoomin predict`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, is_shown, print_metrics, say, warn_failed
+
+__all__ = ["EVALUATE", "PREDICT"]
+
+
+def _build_inference(parser: ArgumentParser) -> None:
+    from ...predictions import InferenceConfig
+
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
+    parser.add_class_arguments(InferenceConfig)
+
+
+def _inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
+    from ...predictions import InferenceConfig
+
+    return InferenceConfig(**{f.name: options[f.name] for f in fields(InferenceConfig)})
+
+
+def _build_evaluate(parser: ArgumentParser) -> None:
+    parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument(
+        "--data.root",
+        type=str | None,
+        default=None,
+        help="labelled images in any layout that train accepts, or a manifest CSV; by default the run's own",
+    )
+    parser.add_argument(
+        "--split",
+        type=str | None,
+        default=None,
+        help="train, val, test or all; by default test where the images have such a split, else all",
+    )
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder for metrics.json, predictions.csv"
+    )
+    _build_inference(parser)
+
+
+def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
+    from ...inference import evaluate, evaluation_manifest, load_model
+
+    model = load_model(options.run, options.device)
+    manifest = evaluation_manifest(options.run, options.data.root, options.split)
+    metrics = evaluate(manifest, model, _inference_config(options), out=options.out, progress=is_shown())
+    print_metrics(f"{options.run} on {manifest.source}", metrics)
+    warn_failed(metrics["failed"].items())
+    if options.out is not None:
+        say(f"metrics.json and predictions.csv are in {options.out}.")
+    return 0
+
+
+def _build_predict(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
+    )
+    parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument(
+        "--manifest", type=str | None, default=None, help="a CSV that lists the images instead"
+    )
+    parser.add_argument("--out", type=str, default="predictions.csv", help="the CSV to write")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
+    )
+    _build_inference(parser)
+
+
+def _predict(parser: ArgumentParser, options: Namespace) -> int:
+    from ...inference import find_images, iter_predictions, load_model, write_predictions
+
+    config = _inference_config(options)
+    model = load_model(options.run, options.device)
+    images = find_images(options.images, options.manifest)
+    rows = iter_predictions(images, model, config, progress=is_shown())
+    summary = write_predictions(rows, model.config.classes, options.out)
+    counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
+    say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted ({counts}): {options.out}")
+    warn_failed(summary.failed)
+    return int(not summary.done or (options.strict and bool(summary.failed)))
+
+
+EVALUATE = Command(
+    "judge a trained model on labelled images",
+    "--run FOLDER [--data.root IMAGES] [--split SPLIT] [--out FOLDER] [options]",
+    "  zoomin evaluate --run runs/first\n"
+    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out judged",
+    _build_evaluate,
+    _evaluate,
+)
+
+PREDICT = Command(
+    "classify images: files, folders, patterns, or a manifest CSV",
+    "IMAGES ... --run FOLDER [--manifest CSV] [--out CSV] [options]",
+    "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
+    "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
+    "  zoomin predict --manifest list.csv --run runs/first --strict",
+    _build_predict,
+    _predict,
+    "The rows so far are in the file --out with .part added.",
+)
