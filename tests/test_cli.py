@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image as PillowImage
 from zoomin import __version__
 from zoomin.app import cli, doctor
 from zoomin.app.cli import COMMANDS, main
+from zoomin.app.commands.base import Command, Group
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
 from zoomin.data.manifest import read_manifest
 from zoomin.data.needles import NeedleConfig
@@ -53,6 +55,15 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def command_names(commands: Mapping[str, Command | Group], before: tuple[str, ...] = ()) -> list[str]:
+    """Every command with the words before it, such as "data make needles"."""
+    names = []
+    for name, command in commands.items():
+        words = (*before, name)
+        names += command_names(command.commands, words) if isinstance(command, Group) else [" ".join(words)]
+    return names
+
+
 def zoomin(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as a user gives it."""
     return subprocess.run(
@@ -78,14 +89,26 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {name} " in shown for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "bench"])
+@pytest.mark.parametrize("name", [name for name in command_names(COMMANDS) if name != "bench"])
 def test_each_command_helps_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert f"usage: zoomin {name}" in shown
     assert f"examples:\n  zoomin {name}" in shown
+
+
+def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data"]) == main(["data", "make"]) == 0
+    shown = capsys.readouterr().out
+    assert "usage: zoomin data COMMAND" in shown
+    assert "  make " in shown
+    assert "  needles " in shown
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "bake"])
+    assert stop.value.code == 2
+    assert "choose from" in capsys.readouterr().err
 
 
 def test_bench_helps(capsys: pytest.CaptureFixture[str]) -> None:

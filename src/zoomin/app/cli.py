@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from .. import __version__
 from ..errors import ZoomInError
-from .commands.base import Command
+from .commands.base import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.machine import BENCH, DOCTOR
@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 INTERRUPTED = 130
 
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
     "train": TRAIN,
     "crossval": CROSSVAL,
@@ -51,40 +51,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
     words = [word for word in words if word != "--debug"]
-    place = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
-    chosen = _top_parser().parse_args(words[: place + 1]).command
-    if chosen is None:
-        _top_parser().print_help()
+    name, chosen, words = _choose(words)
+    if isinstance(chosen, Group):
+        _group_parser(name, chosen).print_help()
         return 0
-    command = COMMANDS[chosen]
     try:
-        if chosen == "bench":
-            return int(importlib.import_module("zoomin.experiments.bench").main(words[place + 1 :]))
-        parser = _parser(chosen, command)
-        return command.run(parser, parser.parse_args(words[place + 1 :]))
+        if name == "bench":
+            return int(importlib.import_module("zoomin.experiments.bench").main(words))
+        parser = _parser(name, chosen)
+        return chosen.run(parser, parser.parse_args(words))
     except ZoomInError as error:
         if debug:
             raise
-        print(f"zoomin {chosen}: {error}", file=sys.stderr)
+        print(f"zoomin {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nzoomin {chosen}: interrupted. {command.resume}", file=sys.stderr)
+        print(f"\nzoomin {name}: interrupted. {chosen.resume}", file=sys.stderr)
         return INTERRUPTED
 
 
-def _top_parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+def _choose(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
+    """Follow the words to a command; its whole name, itself, and the words left. A wrong word exits."""
+    chosen: Command | Group = Group("", COMMANDS)
+    name, rest = "", list(words)
+    while isinstance(chosen, Group):
+        place = next((i for i, word in enumerate(rest) if not word.startswith("-")), len(rest))
+        word = _group_parser(name, chosen).parse_args(rest[: place + 1]).command
+        if word is None:
+            break
+        name, chosen, rest = f"{name} {word}".lstrip(), chosen.commands[word], rest[place + 1 :]
+    return name, chosen, rest
+
+
+def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {word:<10} {command.summary}" for word, command in group.commands.items())
+    prog = f"zoomin {name}".rstrip()
+    usage, description, debug = f"{prog} COMMAND ...", group.summary[:1].upper() + group.summary[1:] + ".", ""
+    if not name:
+        usage = "zoomin [--help] [--version] [--debug] COMMAND ..."
+        description = "Classify very large images with tiny objects, and see where the model looked."
+        debug = "\n`--debug`, or ZOOMIN_DEBUG=1, shows the traceback of an error."
     parser = argparse.ArgumentParser(
-        prog="zoomin",
-        usage="zoomin [--help] [--version] [--debug] COMMAND ...",
-        description="Classify very large images with tiny objects, and see where the model looked.",
-        epilog=f"commands:\n{listed}\n\n`zoomin COMMAND --help` tells the options of each, with examples.\n"
-        "`--debug`, or ZOOMIN_DEBUG=1, shows the traceback of an error.",
+        prog=prog,
+        usage=usage,
+        description=description,
+        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells more, with examples.{debug}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"zoomin {__version__}")
+    if not name:
+        parser.add_argument("--version", action="version", version=f"zoomin {__version__}")
     parser.add_argument(
-        "command", nargs="?", choices=list(COMMANDS), metavar="COMMAND", help=argparse.SUPPRESS
+        "command", nargs="?", choices=list(group.commands), metavar="COMMAND", help=argparse.SUPPRESS
     )
     return parser
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-__all__ = ["Command", "is_shown", "print_metrics", "print_rich", "say", "warn_failed"]
+__all__ = ["Command", "Group", "is_shown", "print_metrics", "print_rich", "say", "warn_failed"]
 
 
 class Command(NamedTuple):
@@ -29,6 +29,18 @@ class Command(NamedTuple):
     build: Callable[[ArgumentParser], None]
     run: Callable[[ArgumentParser, Namespace], int]
     resume: str = "Nothing was lost: give the same command again."
+
+
+class Group(NamedTuple):
+    """A word after which another one follows, such as `zoomin data` and `zoomin data make`.
+
+    Attributes:
+        summary: one line for `zoomin --help`.
+        commands: what may follow, by name.
+    """
+
+    summary: str
+    commands: Mapping[str, Command | Group]
 
 
 def say(text: str) -> None:

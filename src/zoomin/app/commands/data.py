@@ -1,4 +1,4 @@
-"""`zoomin data`."""
+"""`zoomin data`: what is done with images before they are learnt from."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, say
+from .base import Command, Group, say
 
 __all__ = ["DATA"]
 
 
-def _build_data(parser: ArgumentParser) -> None:
+def _build_needles(parser: ArgumentParser) -> None:
     from ...data.needles import NeedleConfig
 
-    parser.add_argument("action", choices=["make"], help="make: generate images")
-    parser.add_argument(
-        "kind", choices=["needles"], help="needles: tiny objects in busy images, with ROI masks"
-    )
     parser.add_argument("--out", type=str, default="needles", help="a new folder")
     parser.add_class_arguments(NeedleConfig)
 
 
-def _data(parser: ArgumentParser, options: Namespace) -> int:
+def _make_needles(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.needles import NeedleConfig, make_needles
 
     config = NeedleConfig(**{f.name: options[f.name] for f in fields(NeedleConfig)})
@@ -32,11 +28,16 @@ def _data(parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
-DATA = Command(
-    "make images to try things on",
-    "make needles [--out FOLDER] [options]",
+NEEDLES = Command(
+    "generate busy images with tiny objects, and ROI masks",
+    "[--out FOLDER] [options]",
     "  zoomin data make needles --out needles\n"
     "  zoomin data make needles --out big --min_size 2000 --max_size 4000 --n_train 50",
-    _build_data,
-    _data,
+    _build_needles,
+    _make_needles,
+)
+
+DATA = Group(
+    "make images to try things on",
+    {"make": Group("generate images to try things on", {"needles": NEEDLES})},
 )
