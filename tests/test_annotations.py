@@ -175,8 +175,11 @@ def test_the_annotation_is_chosen_by_what_the_record_names(tmp_path):
     )
     nuclei = open_annotation(Record(image, None, annotation=tmp_path / "n.mat"), 20, 20)
     assert isinstance(nuclei, NucleiAnnotation) and nuclei.centres.tolist() == [[5.0, 5.0]]
-    with pytest.raises(DataError, match=r"the kind '\.xml' cannot be read"):
+    with pytest.raises(DataError, match=r"a\.xml: no such annotation"):
         open_annotation(Record(image, None, annotation=tmp_path / "a.xml"), 20, 20)
+    (tmp_path / "a.txt").write_text("by hand")
+    with pytest.raises(DataError, match=r"a\.txt: neither nucleus centres.*Give nucleus centres"):
+        open_annotation(Record(image, None, annotation=tmp_path / "a.txt"), 20, 20)
 
 
 def test_real_nuclei_cover_their_centres(data_root):

@@ -68,15 +68,21 @@ class MaskAnnotation:
                 where=self.name,
                 remedy="Read regions of one size.",
             )
-        (height, width), sums = sizes.pop(), self._sums
-        rows, columns = view_size(height, scale), view_size(width, scale)
-        corner = torch.tensor([[region.y, region.x] for region in regions], dtype=torch.float64)
-        y = corner[:, :1] + torch.arange(rows + 1, dtype=torch.float64) * (height / rows)
-        x = corner[:, 1:] + torch.arange(columns + 1, dtype=torch.float64) * (width / columns)
+        height, width = sizes.pop()
+        boxes = np.array([[r.x, r.y, r.width, r.height] for r in regions], dtype=np.float64)
+        return self.read_boxes(boxes, view_size(height, scale), view_size(width, scale))
+
+    def read_boxes(
+        self, boxes: Float64[np.ndarray, "n 4"], rows: int, columns: int
+    ) -> Float[Tensor, "n rows columns"]:
+        """The share of ROI in views of boxes x, y, width, height, level-0 pixels."""
+        x0, y0, width, height = torch.from_numpy(boxes)[:, :, None].unbind(1)
+        y = y0 + torch.arange(rows + 1, dtype=torch.float64) * (height / rows)
+        x = x0 + torch.arange(columns + 1, dtype=torch.float64) * (width / columns)
         step_y, step_x = self._step
-        at = _interpolate(sums, y.clamp(0, self.height) / step_y, x.clamp(0, self.width) / step_x)
+        at = _interpolate(self._sums, y.clamp(0, self.height) / step_y, x.clamp(0, self.width) / step_x)
         inside = at[:, 1:, 1:] - at[:, :-1, 1:] - at[:, 1:, :-1] + at[:, :-1, :-1]
-        share = inside * (step_y * step_x * rows * columns / (height * width))
+        share = inside * (step_y * step_x * rows * columns / (height * width))[:, :, None]
         return share.clamp(0, 1).float()
 
     @cached_property

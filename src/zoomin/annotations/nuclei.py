@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
@@ -77,6 +77,12 @@ class NucleiAnnotation:
     def read(self, regions: Sequence[Region], scale: float) -> Float[Tensor, "n h w"]:
         """The share of each view pixel that lies in a disc; see `Annotation.read`."""
         return self._mask.read(regions, scale)
+
+    def read_boxes(
+        self, boxes: Float64[np.ndarray, "n 4"], rows: int, columns: int
+    ) -> Float[Tensor, "n rows columns"]:
+        """The share of discs in views of boxes x, y, width, height, level-0 pixels."""
+        return self._mask.read_boxes(boxes, rows, columns)
 
     @cached_property
     def _mask(self) -> MaskAnnotation:

@@ -46,7 +46,7 @@ class Record:
         group: what must stay on one side of every split, usually the patient.
         split: "train", "val", "test", or None where the manifest leaves it open.
         mpp: microns per level-0 pixel, overriding the file's own; None to trust the file.
-        annotation: path of nucleus centres or of a mask, the ROI.
+        annotation: path of the ROI: polygons (GeoJSON, ASAP XML), nucleus centres, or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
         row: line of the manifest file, for messages; None for records that come from elsewhere.
     """
@@ -76,7 +76,7 @@ class ManifestColumns:
         group: images of one group never stand on two sides of a split, usually the patient.
         split: train, val (or valid, validation) or test.
         mpp: microns per level-0 pixel.
-        annotation: path of nucleus centres (.mat) or of a mask image.
+        annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
     """
 

@@ -1,0 +1,188 @@
+"""Files of polygons: GeoJSON and the XML of ASAP, read, written, mended or refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+import torch
+
+from zoomin.annotations.asap import read_asap, write_asap
+from zoomin.annotations.geojson import MapFrame, read_geojson, write_geojson
+from zoomin.annotations.open_annotation import open_annotation
+from zoomin.annotations.polygons import Outline, PolygonAnnotation, polygon_of
+from zoomin.annotations.rescaled import RescaledAnnotation
+from zoomin.data.manifest import Record
+from zoomin.errors import DataError
+from zoomin.geometry import Region
+
+SQUARE = [[2, 2], [10, 2], [10, 10], [2, 10], [2, 2]]
+HOLE = [[4, 4], [4, 6], [6, 6], [6, 4], [4, 4]]
+
+
+def feature(geometry, **properties):
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def polygon(*rings):
+    return {"type": "Polygon", "coordinates": list(rings)}
+
+
+def save(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def opened(path, height=40, width=40, **options):
+    return open_annotation(Record(path, None, annotation=path), height, width, **options)
+
+
+def test_geojson_in_every_wrapping(tmp_path):
+    wanted = polygon(SQUARE, HOLE)
+    wrappings = [
+        {"type": "FeatureCollection", "features": [feature(wanted)]},
+        [feature(wanted)],  # QuPath
+        feature(wanted),
+        wanted,
+        {"type": "MultiPolygon", "coordinates": [wanted["coordinates"]]},
+        {"type": "GeometryCollection", "geometries": [wanted, {"type": "Point", "coordinates": [1, 1]}]},
+    ]
+    for content in wrappings:
+        annotation = opened(save(tmp_path / "a.json", content))
+        assert isinstance(annotation, PolygonAnnotation) and annotation.area == 60
+
+
+def test_classes_of_qupath(tmp_path):
+    far = [[20, 20], [24, 20], [24, 24], [20, 24], [20, 20]]
+    content = [
+        feature(
+            polygon(SQUARE), classification={"name": "Tumor", "color": [200, 0, 0]}, objectType="annotation"
+        ),
+        feature(polygon(HOLE), classification={"name": "Exclusion"}),
+        feature(polygon(far), classification={"name": "Ignore*"}),
+        feature({"type": "LineString", "coordinates": [[0, 0], [40, 40]]}),
+        feature(None),
+    ]
+    outlines = read_geojson(save(tmp_path / "a.geojson", content))
+    assert [(o.name, o.excludes) for o in outlines] == [("Tumor", False), ("Exclusion", True)]
+    assert opened(tmp_path / "a.geojson").area == 60
+
+
+def test_geojson_is_written_as_it_is_read(tmp_path):
+    outlines = [Outline(polygon_of(SQUARE, [HOLE]), "Tumor"), Outline(polygon_of(HOLE), "Exclusion", True)]
+    write_geojson(tmp_path / "a.geojson", outlines)
+    again = read_geojson(tmp_path / "a.geojson")
+    assert [o[1:] for o in again] == [o[1:] for o in outlines]
+    assert all(shapely.equals(a.polygons, b.polygons) for a, b in zip(again, outlines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "not a readable JSON"),
+        ("{}", "not a GeoJSON FeatureCollection"),
+        ('{"type": "FeatureCollection"}', "not a GeoJSON FeatureCollection"),
+        ("[1, 2]", "not a GeoJSON FeatureCollection"),
+        ([feature(polygon(SQUARE)), feature({"type": "Circle"})], "feature 1: the unknown geometry 'Circle'"),
+        ([feature({"type": "Polygon", "coordinates": 3})], "feature 0: its geometry cannot be read"),
+        ([feature(polygon([[0, 0], [1], [2, 2]]))], "feature 0: a corner is not a pair"),
+        ([feature(polygon([[0, 0], [1, None], [2, 2]]))], "feature 0: a corner is"),
+    ],
+)
+def test_geojson_that_cannot_be_read(tmp_path, content, complaint):
+    path = save(tmp_path / "bad.geojson", content)
+    with pytest.raises(DataError, match=f"bad.geojson: .*{complaint}.*Export it again"):
+        opened(path)
+
+
+def test_map_coordinates_where_the_image_lies_on_a_map(tmp_path):
+    """Pixels of 10 m in UTM zone 33 north; the square stands at pixels 2 to 10."""
+    transform = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
+    place = MapFrame("EPSG:32633", transform, height=40, width=40)
+    utm = [[500_000 + 10 * x, 5_000_000 - 10 * y] for x, y in SQUARE]
+    named = {"type": "FeatureCollection", "features": [feature(polygon(utm))]}
+    named["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    assert opened(save(tmp_path / "utm.geojson", named), place=place).area == pytest.approx(64)
+    from rasterio.warp import transform as warp
+
+    degrees = np.stack(warp("EPSG:32633", "OGC:CRS84", *np.array(utm).T), axis=1).tolist()
+    path = save(tmp_path / "degrees.geojson", feature(polygon(degrees)))
+    found = opened(path, place=place)
+    assert found.area == pytest.approx(64, rel=1e-4)
+    np.testing.assert_allclose(found.roi.bounds, (2, 2, 10, 10), atol=1e-3)
+    assert opened(save(tmp_path / "pixels.geojson", feature(polygon(SQUARE))), place=place).area == 64
+    named["crs"]["properties"]["name"] = "EPSG:1"
+    with pytest.raises(DataError, match=r"utm\.geojson: the unknown coordinate reference system 'EPSG:1'"):
+        opened(save(tmp_path / "utm.geojson", named), place=place)
+
+
+def asap(*annotations):
+    """Annotations as (group, kind, corners), corners as (order, x, y)."""
+    body = "".join(
+        f'<Annotation Name="A{i}" Type="{kind}" PartOfGroup="{group}" Color="#F4FA58"><Coordinates>'
+        + "".join(f'<Coordinate Order="{o}" X="{x}" Y="{y}"/>' for o, x, y in corners)
+        + "</Coordinates></Annotation>"
+        for i, (group, kind, corners) in enumerate(annotations)
+    )
+    return f'<?xml version="1.0"?><ASAP_Annotations><Annotations>{body}</Annotations></ASAP_Annotations>'
+
+
+def ring(x, y, side, shuffle=False):
+    corners = [(0, x, y), (1, x + side, y), (2, x + side, y + side), (3, x, y + side)]
+    return [corners[i] for i in (2, 0, 3, 1)] if shuffle else corners
+
+
+@pytest.mark.parametrize(
+    ("roi", "out"),
+    [("_0", "_2"), ("_1", "_2"), ("Tumor", "Exclusion"), ("metastases", "Normal"), ("Tumor", "None")],
+)
+def test_groups_of_camelyon(tmp_path, roi, out):
+    text = asap((roi, "Polygon", ring(2, 2, 8, shuffle=True)), (out, "Polygon", ring(4, 4, 2)))
+    annotation = opened(save(tmp_path / "tumor_001.xml", text))
+    assert [(o.name, o.excludes) for o in annotation.outlines] == [(roi, False), (out, True)]
+    assert annotation.area == 60
+
+
+def test_asap_without_groups_with_dots_and_decimal_commas(tmp_path):
+    corners = [(0, "2,5", 2), (1, "10,5", 2), (2, "10,5", 10), (3, "2,5", 10)]
+    text = asap(("None", "Spline", corners), ("None", "Dot", [(0, 30, 30)]))
+    annotation = opened(save(tmp_path / "a.xml", text))
+    assert annotation.roi.bounds == (2.5, 2, 10.5, 10)
+
+
+def test_asap_is_written_as_it_is_read(tmp_path):
+    write_asap(tmp_path / "a.xml", [Outline(polygon_of(SQUARE, [HOLE]), "Tumor")])
+    assert [o[1:] for o in read_asap(tmp_path / "a.xml")] == [("Tumor", False), ("Exclusion", True)]
+    assert opened(tmp_path / "a.xml").area == 60
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><ASAP_Annotations>&c;</ASAP_Annotations>'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("<ASAP_Annotations>", "not a readable XML file"),
+        (BOMB, "not a readable XML file"),
+        ("<Annotations/>", "an XML file of <Annotations>"),
+        (asap(("_0", "Polygon", [(0, 1, 1), (0, 2, 2), (1, 3, 1)])), "'A0': two corners have the Order 0"),
+        (asap(("_0", "Polygon", [(0, 1, "south"), (1, 2, 2), (2, 3, 1)])), "'A0': corner 0 lacks"),
+    ],
+)
+def test_asap_that_cannot_be_read(tmp_path, text, complaint):
+    with pytest.raises(DataError, match=rf"bad\.xml: .*{complaint}"):
+        opened(save(tmp_path / "bad.xml", text))
+
+
+def test_files_that_are_not_there(tmp_path):
+    for read in (read_asap, read_geojson, opened):
+        with pytest.raises(DataError, match=r"none\.xml: no such annotation"):
+            read(tmp_path / "none.xml")
+
+
+def test_a_resampled_image_reads_its_annotation_rescaled(tmp_path):
+    path = save(tmp_path / "a.json", feature(polygon(SQUARE)))
+    found = opened(path, frame=(20, 20))
+    assert isinstance(found, RescaledAnnotation)
+    torch.testing.assert_close(found.read([Region(1, 1, 4, 4)], 0.5), torch.ones(1, 2, 2))
+    assert isinstance(opened(path, frame=(40, 40)), PolygonAnnotation)
