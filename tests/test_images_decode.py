@@ -486,7 +486,7 @@ def test_pyramids_and_thumbnails_give_the_main_image(colour, tmp_path):
 def test_real_slides_and_a_bitmap(data_root):
     assert open_image(data_root / "slides" / "CMU-1-Small-Region.svs").height == 2967
     fails(data_root / "slides" / "small_vectra.qptiff", "channels")
-    fails(data_root / "slides" / "small_dicom.dcm", "unknown format")
+    fails(data_root / "slides" / "small_dicom.dcm", "DICOM", "not a whole-slide image")
     path = data_root / "CRCHistoPhenotypes_2016_04_28" / "Classification" / "img1" / "img1.bmp"
     with PillowImage.open(path) as image:
         same(path, np.asarray(image.convert("RGB")))

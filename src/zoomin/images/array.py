@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from ..errors import ImageError
 from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
+from .fractional import average_windows, checked_boxes
 
 __all__ = ["ArrayImage"]
 
@@ -41,6 +42,8 @@ class ArrayImage:
         tensor([[  0, 255],
                 [  0, 255]], dtype=torch.uint8)
     """
+
+    georeference = None
 
     def __init__(
         self,
@@ -81,6 +84,24 @@ class ArrayImage:
             crops = self._crop(regions[start : start + chunk])
             views[start : start + chunk] = average_boxes(crops, (rows, columns), box)
         return views
+
+    def read_boxes(
+        self, boxes: Float64[Tensor, "n 4"], rows: int, columns: int
+    ) -> UInt8[Tensor, "n 3 rows columns"]:
+        """Read boxes with fractional edges, each averaged to `rows` x `columns` view pixels.
+
+        Args:
+            boxes: x, y, width, height in level-0 pixels; they may reach beyond the border.
+            rows: view pixels.
+            columns: view pixels.
+
+        Raises:
+            ImageError: if a box or the view is empty, or a number is not finite.
+        """
+        array = checked_boxes(boxes, rows, columns, self.name)
+        source = self.pixels.permute(1, 2, 0).numpy()
+        views = average_windows(source, array, (rows, columns), self.background)
+        return torch.from_numpy(views).permute(0, 3, 1, 2)
 
     def level(self, scale: float) -> UInt8[Tensor, "3 rows columns"]:
         """The whole image at a scale: pixel i averages [i / scale, (i + 1) / scale), background beyond."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,12 +18,13 @@ from PIL import (
 )
 from PIL import Image as PillowImage
 
-from ..errors import ConfigError, ImageError
+from ..errors import ImageError
 from .array import ArrayImage
+from .physical import check_mpp
 from .pixels import Bytes, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff
 
-__all__ = ["decode_image", "format_of", "read_head"]
+__all__ = ["decode_image", "format_of", "read_head", "unknown_format"]
 
 _HEAD = 4096
 _ORIENTATION = 0x0112
@@ -83,12 +83,11 @@ def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
         ImageError: naming the file, what is wrong with it, and the remedy.
     """
     path = Path(path)
-    if mpp is not None and not (0 < mpp < math.inf):
-        raise ConfigError(f"{mpp} microns per pixel", where=path, remedy="Give a positive number, or none.")
+    check_mpp(mpp, path)
     head = read_head(path)
     kind = format_of(head)
     if kind is None:
-        raise _unknown(head, path)
+        raise unknown_format(head, path)
     if kind == "TIFF":
         pixels, found = decode_tiff(path)
     else:
@@ -130,7 +129,8 @@ def format_of(head: bytes) -> str | None:
     return next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
 
 
-def _unknown(head: bytes, path: Path) -> ImageError:
+def unknown_format(head: bytes, path: Path) -> ImageError:
+    """The error for a file whose first bytes are those of no image."""
     text = head[:40].decode("utf-8", errors="replace")
     remedy = f"Give a {_FORMATS} file."
     if "\ufffd" not in text[:-1] and all(c.isprintable() or c.isspace() for c in text[:-1]):

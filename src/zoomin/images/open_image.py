@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from .base import Image
-from .decode import decode_image, read_head
+from .decode import decode_image, format_of, read_head
 
 __all__ = ["Reader", "open_image"]
 
@@ -30,8 +30,43 @@ class Reader(NamedTuple):
     open: _Open
 
 
+def _takes_slide(path: Path, head: bytes) -> bool:
+    """Whether OpenSlide knows the file; its plain tiled TIFFs go to GDAL, which reads more of them."""
+    kind = format_of(head)
+    dicom = head[128:132] == b"DICM"
+    if not dicom and (kind in _NEVER_SLIDES or (kind == "JPEG" and path.suffix.lower() != ".mrxs")):
+        return False
+    from .slide import slide_vendor
+
+    return dicom or slide_vendor(path) not in (None, "generic-tiff")
+
+
+def _open_slide(path: Path, *, mpp: float | None) -> Image:
+    from .slide import open_slide
+
+    return open_slide(path, mpp=mpp)
+
+
+def _takes_raster(path: Path, head: bytes) -> bool:
+    from .raster import takes_raster
+
+    return takes_raster(path, head)
+
+
+def _open_raster(path: Path, *, mpp: float | None) -> Image:
+    from .raster import open_raster
+
+    return open_raster(path, mpp=mpp)
+
+
+_NEVER_SLIDES = ("PNG", "BMP", "GIF", "WEBP")
+
 # The first that takes a file opens it: special formats stand before general ones.
-_READERS: tuple[Reader, ...] = (Reader("whole images", lambda path, head: True, decode_image),)
+_READERS: tuple[Reader, ...] = (
+    Reader("whole-slide images", _takes_slide, _open_slide),
+    Reader("rasters", _takes_raster, _open_raster),
+    Reader("whole images", lambda path, head: True, decode_image),
+)
 
 
 def open_image(path: Path | str, *, mpp: float | None = None) -> Image:

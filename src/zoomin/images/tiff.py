@@ -6,21 +6,25 @@ import struct
 import zlib
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import tifffile
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 
 from ..errors import ImageError
+from .physical import PLAUSIBLE
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 
-__all__ = ["decode_tiff"]
+__all__ = ["DAMAGE", "check_whole", "decode_tiff", "mpp_of", "only_page"]
 
-_PLAUSIBLE_MPP = (0.05, 20.0)
 _CENTIMETRE = 3
+_MICRONS = {"µm": 1.0, "\u03bcm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of the tag ExtraSamples
-_DAMAGE = (
+DAMAGE = (
     tifffile.TiffFileError,
     OSError,
     ValueError,
@@ -45,15 +49,15 @@ def decode_tiff(path: Path) -> tuple[Bytes, float | None]:
     """
     try:
         with tifffile.TiffFile(path) as file:
-            page = _only_page(file, path)
+            page = only_page(file, path)
             check_size(page.imagewidth, page.imagelength, path)
-            _check_whole(page, file.filehandle.size, path)
+            check_whole(page, file.filehandle.size, path)
             if _left_to_pillow(page):
                 pixels = _by_pillow(path)
             else:
                 pixels = upright(_rgb(page, path), int(page.tags.valueof("Orientation", 1)))
-            mpp = _mpp(page)
-    except _DAMAGE as error:
+            mpp = mpp_of(file, page)
+    except DAMAGE as error:
         raise ImageError(
             f"the TIFF is damaged, cut short or of an unknown kind ({error})",
             where=path,
@@ -62,7 +66,7 @@ def decode_tiff(path: Path) -> tuple[Bytes, float | None]:
     return np.ascontiguousarray(pixels), mpp
 
 
-def _only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tifffile is not typed)
+def only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tifffile is not typed)
     """The first page of the main image; lower resolutions, labels and thumbnails stand beside it."""
     if not file.pages:
         raise ImageError("the TIFF holds no image", where=path, remedy="Export it again.")
@@ -81,7 +85,7 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tif
     return main.keyframe
 
 
-def _check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401
+def check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401
     """Refuse a page whose pixels reach beyond the end of the file: some codecs would invent the rest."""
     end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
     if end > size:
@@ -155,16 +159,39 @@ def _by_pillow(path: Path) -> Bytes:
         return np.array(image.convert("RGB"))
 
 
-def _mpp(page: Any) -> float | None:  # noqa: ANN401
-    """Microns per pixel, from a resolution in centimetres that a microscope can have."""
-    if page.tags.valueof("ResolutionUnit") != _CENTIMETRE:
+def mpp_of(file: Any, page: Any) -> float | None:  # noqa: ANN401
+    """Microns per pixel, from OME metadata, or a resolution in centimetres that a microscope can have."""
+    sides = _ome_sides(file) or _resolution_sides(page)
+    if sides is None:
         return None
-    sides = []
-    for tag in ("XResolution", "YResolution"):
-        numerator, denominator = page.tags.valueof(tag, (0, 0))
-        if not numerator or not denominator:
-            return None
-        sides.append(10_000 * denominator / numerator)
-    low, high = _PLAUSIBLE_MPP
+    low, high = PLAUSIBLE
     alike = abs(sides[0] - sides[1]) <= 0.01 * sides[0]
     return sum(sides) / 2 if alike and low <= sides[0] <= high else None
+
+
+def _resolution_sides(page: Any) -> tuple[float, float] | None:  # noqa: ANN401
+    if page.tags.valueof("ResolutionUnit") != _CENTIMETRE:
+        return None
+    (x, per_x), (y, per_y) = (page.tags.valueof(f"{axis}Resolution", (0, 0)) for axis in "XY")
+    return (10_000 * per_x / x, 10_000 * per_y / y) if x and per_x and y and per_y else None
+
+
+def _ome_sides(file: Any) -> tuple[float, float] | None:  # noqa: ANN401
+    """Width and height of a pixel of the first image of OME metadata, microns."""
+    if not file.is_ome:
+        return None
+    try:
+        root = fromstring(file.ome_metadata)
+    except (ParseError, DefusedXmlException, TypeError):
+        return None
+    pixels = root.find(".//{*}Pixels")
+    if pixels is None:
+        return None
+    sides = []
+    for axis in "XY":
+        factor = _MICRONS.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        size = pixels.get(f"PhysicalSize{axis}")
+        if factor is None or size is None:
+            return None
+        sides.append(float(size) * factor)
+    return sides[0], sides[1]

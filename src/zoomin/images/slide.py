@@ -1,0 +1,222 @@
+"""Whole-slide images by OpenSlide: the only file that knows OpenSlide's levels.
+
+The level-0 frame is the whole canvas as OpenSlide gives it, (0, 0) its upper left corner. Where a scanner
+scanned only a part of it (MIRAX, some Ventana and generic DICOM slides), `bounds` is that part; programs that
+show the part alone, such as QuPath on request, write coordinates less `bounds.x` and `bounds.y`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from ..errors import ImageError
+from ..geometry import Region
+from .handles import HANDLES
+from .physical import PLAUSIBLE, check_mpp, square_mpp
+from .stored import Level, StoredImage, identity_of
+from .windows import Window
+
+__all__ = ["SlideImage", "open_slide", "slide_vendor"]
+
+Bytes = npt.NDArray[np.uint8]
+
+_BLOCK = 256  # where a format does not tell the size of its blocks
+_CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+
+
+class SlideImage(StoredImage):
+    """A whole-slide image that OpenSlide reads (see `stored.StoredImage`).
+
+    Attributes:
+        vendor: the format, in OpenSlide's words.
+        bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+    """
+
+    def __init__(
+        self, path: Path, levels: tuple[Level, ...], properties: Mapping[str, str], mpp: float | None
+    ) -> None:
+        """Describe a slide from its properties; `open_slide` reads them."""
+        super().__init__(path, levels, mpp=mpp, background=background_of(properties))
+        self.vendor = properties.get("openslide.vendor", "")
+        self.bounds = bounds_of(properties)
+
+    def decode(self, level: int, window: Window) -> Bytes:
+        """The pixels of a window of a level.
+
+        Raises:
+            ImageError: if OpenSlide cannot decode them. Its handle is then of no more use: the next call
+                opens another.
+        """
+        from openslide import OpenSlideError
+
+        slide = HANDLES.get(self._key, self._open)
+        downsample = slide.level_downsamples[level]
+        corner = round(window.x0 * downsample), round(window.y0 * downsample)
+        size = window.x1 - window.x0, window.y1 - window.y0
+        try:
+            pixels = slide.read_region(corner, level, size)
+        except (OpenSlideError, OSError, MemoryError) as error:
+            HANDLES.drop(lambda key: key == self._key)
+            raise ImageError(
+                f"the pixels at level {level}, x {corner[0]}, y {corner[1]}, {size[0]} x {size[1]} cannot be "
+                f"decoded ({error})",
+                where=self.path,
+                remedy="The file is damaged there, or has moved: copy or download it again.",
+            ) from error
+        return self._flatten(pixels)
+
+    def close(self) -> None:
+        """Let go of the slide's handle; the next read opens it again."""
+        HANDLES.drop(lambda key: key == self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return "openslide", self.identity
+
+    def _open(self) -> Any:  # noqa: ANN401 (openslide is not typed)
+        if identity_of(self.path) != self.identity:
+            raise ImageError(
+                "the file has changed since it was opened", where=self.path, remedy="Open it anew."
+            )
+        slide = _opened(self.path)
+        slide.set_cache(HANDLES.get("openslide cache", _cache))
+        return slide
+
+    def _flatten(self, pixels: PillowImage.Image) -> Bytes:
+        """Red, green and blue, what is transparent laid on the background."""
+        if pixels.getchannel("A").getextrema() == (255, 255):
+            return np.asarray(pixels.convert("RGB"))
+        samples = np.asarray(pixels)
+        alpha = samples[..., 3:].astype(np.uint32)
+        over = samples[..., :3] * alpha + np.array(self.background, dtype=np.uint32) * (255 - alpha)
+        flat: Bytes = ((over * 2 + 255) // 510).astype(np.uint8)
+        return flat
+
+
+def slide_vendor(path: Path) -> str | None:
+    """The format in OpenSlide's words; None where OpenSlide does not know the file."""
+    import openslide
+
+    try:
+        return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
+    except openslide.OpenSlideError:
+        return None
+
+
+def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
+    """Open a whole-slide image.
+
+    Args:
+        path: the file; of formats of several files, the one that OpenSlide wants (`.mrxs`, `.vms`, any
+            `.dcm`).
+        mpp: microns per pixel, in place of a missing or wrong property.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: if OpenSlide cannot open it, or its pixels are not square and `mpp` is not given.
+    """
+    check_mpp(mpp, path)
+    slide = _opened(path)
+    properties = dict(slide.properties)
+    full = slide.dimensions[::-1]
+    levels = tuple(
+        Level.of(size[::-1], full, _block_of(properties, index))
+        for index, size in enumerate(slide.level_dimensions)
+    )
+    slide.close()
+    return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path))
+
+
+def mpp_of(properties: Mapping[str, str], path: Path) -> float | None:
+    """Microns per pixel of a microscope's slide, None where it is missing or beyond belief (0.05 to 20).
+
+    Raises:
+        ImageError: if the pixels are not square.
+    """
+    try:
+        x, y = (float(properties[f"openslide.mpp-{axis}"]) for axis in "xy")
+    except (KeyError, ValueError):
+        return None
+    low, high = PLAUSIBLE
+    return square_mpp(x, y, path) if low <= x <= high and low <= y <= high else None
+
+
+def background_of(properties: Mapping[str, str]) -> tuple[int, int, int]:
+    """The slide's own background; else black for fluorescence and white for all others.
+
+    Example:
+        >>> background_of({"openslide.background-color": "FFEEDD"}), background_of({})
+        ((255, 238, 221), (255, 255, 255))
+    """
+    named = properties.get("openslide.background-color", "")
+    try:
+        red, green, blue = bytes.fromhex(named)
+    except ValueError:
+        fluorescent = any("EmissionWaveLength" in value for value in properties.values())
+        return _BLACK if fluorescent else _WHITE
+    return red, green, blue
+
+
+def bounds_of(properties: Mapping[str, str]) -> Region | None:
+    """The scanned part of the canvas, level-0 pixels, where it is told.
+
+    Example:
+        >>> sides = {"x": "10", "y": "20", "width": "300", "height": "400"}
+        >>> bounds_of({f"openslide.bounds-{side}": value for side, value in sides.items()})
+        Region(x=10, y=20, width=300, height=400)
+    """
+    try:
+        return Region(
+            *(int(properties[f"openslide.bounds-{side}"]) for side in ("x", "y", "width", "height"))
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _opened(path: Path) -> Any:  # noqa: ANN401
+    """An OpenSlide handle.
+
+    Raises:
+        ImageError: saying what the file is, and what to do.
+    """
+    import openslide
+
+    try:
+        return openslide.OpenSlide(str(path))
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise ImageError(
+            "a slide or DICOM file of a kind that OpenSlide does not read",
+            where=path,
+            remedy="Give the main file of the slide, with the files that belong to it beside it.",
+        ) from error
+    except (openslide.OpenSlideError, OSError) as error:
+        if "image flavor" in str(error) or "VL Whole Slide" in str(error):
+            raise ImageError(
+                "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
+                where=path,
+                remedy="Export it as PNG or TIFF with the windowing that you want to classify on.",
+            ) from error
+        raise ImageError(
+            f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})",
+            where=path,
+            remedy="Copy or download it again with all files that belong to it, or export a pyramidal TIFF.",
+        ) from error
+
+
+def _block_of(properties: Mapping[str, str], level: int) -> tuple[int, int]:
+    sides = (properties.get(f"openslide.level[{level}].tile-{side}", "") for side in ("height", "width"))
+    height, width = (int(side) if side.isdigit() else _BLOCK for side in sides)
+    return height, width
+
+
+def _cache() -> Any:  # noqa: ANN401
+    import openslide
+
+    return openslide.OpenSlideCache(_CACHE)
