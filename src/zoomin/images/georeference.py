@@ -17,7 +17,7 @@ class Georeference:
             (a x + b y + c, d x + e y + f) on the map. (0, 0) is the outer corner of the first pixel.
 
     Example:
-        >>> Georeference(crs=None, transform=(0.5, 0, 1000, 0, -0.5, 2000)).to_map(10, 20)
+        >>> Georeference(crs=None, transform=(0.5, 0.0, 1e3, 0.0, -0.5, 2e3)).to_map(10.0, 20.0)
         (1005.0, 1990.0)
     """
 
@@ -33,7 +33,7 @@ class Georeference:
         """The place in level-0 pixels of map coordinates.
 
         Example:
-            >>> Georeference(crs=None, transform=(0.5, 0, 1000, 0, -0.5, 2000)).to_pixels(1005, 1990)
+            >>> Georeference(crs=None, transform=(0.5, 0.0, 1e3, 0.0, -0.5, 2e3)).to_pixels(1005.0, 1990.0)
             (10.0, 20.0)
         """
         a, b, c, d, e, f = self.transform
