@@ -17,6 +17,7 @@ from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.machine import BENCH, DOCTOR
 from .commands.predict import EVALUATE, PREDICT
+from .commands.report import REPORT
 from .commands.train import CROSSVAL, TRAIN
 
 __all__ = ["main"]
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Command | Group] = {
     "crossval": CROSSVAL,
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "report": REPORT,
     "data": DATA,
     "bench": BENCH,
     "doctor": DOCTOR,

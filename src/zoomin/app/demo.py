@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -22,14 +20,13 @@ from ..explanation import Explanation, overlay_figures
 from ..geometry import Region
 from ..inference import InferenceConfig, evaluate, explain, load_model
 from ..training.config import TrainConfig
-from ..training.fit import FitResult, RunConfig, fit
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ..training.fit import RunConfig, fit
+from .report import ReportConfig, write_report
 
 __all__ = ["DemoResult", "demo_config", "run_demo"]
 
-PICTURE, CURVE, PAGE = "where_it_looked.png", "training.png", "index.html"
+PICTURE, PAGE = "where_it_looked.png", "index.html"
+GALLERY = 12  # images in the report
 HEAVIEST = 5  # sub-tiles of each positive image that must prove themselves
 
 
@@ -92,7 +89,7 @@ def run_demo(
     interrupted one goes on.
 
     Args:
-        out: folder of the report: predictions.csv, metrics.json, pictures, index.html.
+        out: folder of the report: index.html, predictions.csv, metrics.json, a picture.
         work: folder of images and run.
         quick: fewer and smaller images, fewer epochs.
         seed: of images, weights and draws.
@@ -116,7 +113,7 @@ def run_demo(
     explanations = explain(positive, model, seed=seed)
     rois = _rois(positive, explanations)
     result = DemoResult(out, fitted.folder, metrics, *_hits(explanations, rois))
-    _write_report(result, fitted, explanations, rois)
+    _write_report(result, root, explanations, rois, progress)
     return result
 
 
@@ -144,13 +141,14 @@ def _hits(explanations: Sequence[Explanation], rois: Sequence[Annotation]) -> tu
     return sum(touched) / max(len(touched), 1), sum(could) / max(len(could), 1)
 
 
-# --------------------------------------------------------------------------- the report
-
-
 def _write_report(
-    result: DemoResult, fitted: FitResult, explanations: Sequence[Explanation], rois: Sequence[Annotation]
+    result: DemoResult,
+    root: Path,
+    explanations: Sequence[Explanation],
+    rois: Sequence[Annotation],
+    progress: bool,
 ) -> None:
-    result.folder.mkdir(parents=True, exist_ok=True)
+    """The report of the run, as `zoomin report` writes it, and a picture of three positive images."""
     found = [k for k, e in enumerate(explanations) if int(e.logits.argmax()) > 0] or [0]
     shown = found[:: max(1, len(found) // 3)][:3]
     figure = overlay_figures(
@@ -158,67 +156,20 @@ def _write_report(
         [rois[k] for k in shown],
     )
     figure.savefig(result.folder / PICTURE)
-    _curve(fitted.history).savefig(result.folder / CURVE)
-    (result.folder / PAGE).write_text(_page(result), encoding="utf-8")
-
-
-def _curve(history: Sequence[Mapping[str, float | int]]) -> Figure:
-    """Loss and accuracy of training and validation, epoch by epoch."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3), dpi=110, layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for part, colour in (("train", "#2b6cb0"), ("val", "#d7301f")):
-            rows = [row for row in history if f"{part}_{name}" in row]
-            epochs = [row["epoch"] + 1 for row in rows]
-            axes.plot(epochs, [row[f"{part}_{name}"] for row in rows], label=part, color=colour)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(name)
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _page(result: DemoResult) -> str:
-    """One page that needs no other file."""
-    metrics = result.metrics
-    rows = ""
-    for name in ("accuracy", "balanced_accuracy", "auroc"):
-        interval = metrics.get(f"{name}_interval")
-        if metrics[name] is not None:
-            span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-            rows += f"<tr><td>{name.replace('_', ' ')}</td><td>{metrics[name]:.3f}</td><td>{span}</td></tr>\n"
-    classes = [html.escape(name) for name in metrics["classes"]]
-    head = "".join(f"<th>predicted {name}</th>" for name in classes)
-    confusion = "".join(
-        f"<tr><td>{name}</td>{''.join(f'<td>{count}</td>' for count in counts)}</tr>\n"
-        for name, counts in zip(classes, metrics["confusion_matrix"], strict=True)
+    config = ReportConfig(
+        run=str(result.run),
+        predictions=str(result.folder / "predictions.csv"),
+        labels=str(root / "manifest.csv"),
+        images=GALLERY,
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>zoomin demo</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222 }}
-body {{ max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ padding: .25rem .9rem; text-align: left }}
-tr {{ border-bottom: 1px solid #ddd }} img {{ max-width: 100% }}
-</style></head><body>
-<h1>zoomin demo</h1>
-<p>Is there a needle, a tiny blue cross, in the image? The model learnt it from one label an image; the masks
-of the needles were never shown to it. Judged on {metrics["n_images"]} test images that it has not seen.</p>
-<table><tr><th>metric</th><th>value</th><th>95 % interval</th></tr>
-{rows}</table>
-<table><tr><th>truth</th>{head}</tr>
-{confusion}</table>
-<h2>Where it looked</h2>
-<p>{result.hit_share:.0%} of the {HEAVIEST} heaviest sub-tiles of each positive test image touch a needle;
-placed at random, {result.chance_share:.1%} would. Above each sub-tile stand its weight and what it says for
-the class predicted.</p>
-<img alt="sub-tiles, attention and heaviest sub-tiles" src="{_embedded(result.folder / PICTURE)}">
-<h2>Training</h2>
-<img alt="loss and accuracy of each epoch" src="{_embedded(result.folder / CURVE)}">
-</body></html>
-"""
-
-
-def _embedded(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
+    write_report(
+        config,
+        result.folder / PAGE,
+        known=explanations,
+        title="zoomin demo: is there a needle, a tiny blue cross, in the image?",
+        judged=f"{result.metrics['n_images']} test images that the model has not seen",
+        extra="It learnt from one label an image; the masks of the needles were never shown to it. "
+        f"{result.hit_share:.0%} of the {HEAVIEST} heaviest sub-tiles of each positive test image touch a "
+        f"needle; placed at random, {result.chance_share:.1%} would.",
+        progress=progress,
+    )

@@ -217,6 +217,7 @@ def read_manifest(
     classes: Sequence[str] | None = None,
     *,
     labels_required: bool = True,
+    files_required: bool = True,
 ) -> Manifest:
     """Read a CSV of images.
 
@@ -228,6 +229,7 @@ def read_manifest(
         columns: names of the columns; only the image column is always needed.
         classes: the classes in their order, the negative one first; by default those found, in natural order.
         labels_required: whether a missing label column is an error.
+        files_required: whether a file that does not exist is an error.
 
     Raises:
         DataError: naming file, row and remedy, whenever the file cannot be trusted: missing or empty file, no
@@ -243,7 +245,8 @@ def read_manifest(
         raise DataError("no image is listed", where=path, remedy="Add one row an image below the header.")
     _check_duplicates(records, path)
     check_groups(records, path)
-    _check_files(records, path)
+    if files_required:
+        _check_files(records, path)
     return Manifest.of(records, path, classes)
 
 

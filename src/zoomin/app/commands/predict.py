@@ -9,17 +9,19 @@ from jsonargparse import ArgumentParser, Namespace
 
 from .base import Command, is_shown, print_metrics, say, warn_failed
 
-__all__ = ["EVALUATE", "PREDICT"]
+__all__ = ["EVALUATE", "PREDICT", "build_inference", "inference_config"]
 
 
-def _build_inference(parser: ArgumentParser) -> None:
+def build_inference(parser: ArgumentParser) -> None:
+    """Add the options that tell how to look."""
     from ...predictions import InferenceConfig
 
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
     parser.add_class_arguments(InferenceConfig)
 
 
-def _inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
+def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
+    """What these options say."""
     from ...predictions import InferenceConfig
 
     return InferenceConfig(**{f.name: options[f.name] for f in fields(InferenceConfig)})
@@ -42,7 +44,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for metrics.json, predictions.csv"
     )
-    _build_inference(parser)
+    build_inference(parser)
 
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
@@ -50,7 +52,7 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
 
     model = load_model(options.run, options.device)
     manifest = evaluation_manifest(options.run, options.data.root, options.split)
-    metrics = evaluate(manifest, model, _inference_config(options), out=options.out, progress=is_shown())
+    metrics = evaluate(manifest, model, inference_config(options), out=options.out, progress=is_shown())
     print_metrics(f"{options.run} on {manifest.source}", metrics)
     warn_failed(metrics["failed"].items())
     if options.out is not None:
@@ -70,13 +72,13 @@ def _build_predict(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
     )
-    _build_inference(parser)
+    build_inference(parser)
 
 
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference import find_images, iter_predictions, load_model, write_predictions
 
-    config = _inference_config(options)
+    config = inference_config(options)
     model = load_model(options.run, options.device)
     images = find_images(options.images, options.manifest)
     rows = iter_predictions(images, model, config, progress=is_shown())

@@ -1,0 +1,80 @@
+"""`zoomin report`."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, is_shown, say
+from .predict import build_inference, inference_config
+
+__all__ = ["REPORT"]
+
+
+def _build_report(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--run", type=str | None, default=None, help="folder of a finished run or cross-validation"
+    )
+    parser.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        help="the HTML file; by default report.html in the run, or beside the predictions",
+    )
+    parser.add_argument(
+        "--split",
+        type=str | None,
+        default=None,
+        help="train, val, test or all; by default test, where there is none val, else all",
+    )
+    parser.add_argument(
+        "--data.root", type=str | None, default=None, help="judge the run on these labelled images instead"
+    )
+    parser.add_argument(
+        "--predictions",
+        type=str | None,
+        default=None,
+        help="a CSV of predict or evaluate, judged as it is; --run then only adds the panels",
+    )
+    parser.add_argument(
+        "--labels",
+        type=str | None,
+        default=None,
+        help="the truth for --predictions: a manifest CSV, or images in any layout that train accepts",
+    )
+    parser.add_argument("--images", type=int, default=24, help="most images in the gallery")
+    parser.add_argument(
+        "--annotated", type=int, default=100, help="most annotated images whose attention is measured"
+    )
+    build_inference(parser)
+
+
+def _report(parser: ArgumentParser, options: Namespace) -> int:
+    from ..report import ReportConfig, write_report
+
+    config = ReportConfig(
+        run=options.run,
+        predictions=options.predictions,
+        labels=options.labels,
+        root=options.data.root,
+        split=options.split,
+        images=options.images,
+        annotated=options.annotated,
+    )
+    result = write_report(
+        config, options.out, inference=inference_config(options), device=options.device, progress=is_shown()
+    )
+    size = result.path.stat().st_size / 1e6
+    say(f"{result.path}: {len(result.evidence.answers)} answers, {result.panels} panels, {size:.1f} MB.")
+    return 0
+
+
+REPORT = Command(
+    "write one HTML file with scores, curves, best and worst images",
+    "--run FOLDER [--out FILE.html] [--split SPLIT] [--data.root IMAGES] [options]",
+    "  zoomin report --run runs/first\n"
+    "  zoomin report --run runs/cv --out cv.html\n"
+    "  zoomin report --predictions predictions.csv --labels truth.csv",
+    _build_report,
+    _report,
+    "Give the same command again: predictions of the run's own images are kept.",
+)

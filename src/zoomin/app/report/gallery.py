@@ -1,0 +1,154 @@
+"""The gallery: which images are worth a look, their panels, and what attention says of their ROI."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ...annotations.base import Annotation
+from ...annotations.open_annotation import open_annotation
+from ...errors import ZoomInError
+from ...explanation import Explanation, overlay_figure
+from ...geometry import Region
+from ...images.open_image import open_image
+from .evidence import Answer, Evidence
+from .roi import ImageRoi, attention_on_roi
+
+__all__ = ["Card", "Explain", "choose", "make_cards"]
+
+_QUALITY = 82
+_SIDE = 720  # longest side of a picture of an image without explanation, pixels
+
+Explain = Callable[[Answer], Explanation | None]  # the evidence for an answer; None where it cannot be had
+
+
+@dataclass(frozen=True)
+class Card:
+    """An image of the gallery, or one that was only measured.
+
+    Attributes:
+        answer: what was said of it.
+        picture: its panel as a data address, "" where there is none.
+        panel: whether the picture is a panel; else it is the image alone.
+        missing: why there is no panel, "" where there is one or none was to be expected.
+        roi: how attention lies on its ROI, None where it has none.
+    """
+
+    answer: Answer
+    picture: str
+    panel: bool
+    missing: str
+    roi: ImageRoi | None
+
+
+def choose(evidence: Evidence, n: int) -> list[Answer]:
+    """The images to show: half of them the worst answers, half the best, the classes in turn.
+
+    The worst are those whose true class was given the least probability. Images without label stand in the
+    order of how sure the answer is.
+    """
+    answers = {a.image: a for a in evidence.answers if a.probabilities}.values()
+
+    def merit(answer: Answer) -> float:
+        known = evidence.probability(answer, answer.label)
+        return max(answer.probabilities) if known is None else known
+
+    ordered = sorted(answers, key=merit)
+    worst = ordered[: n // 2 if len(ordered) > n else len(ordered) - len(ordered) // 2]
+    rest = ordered[len(worst) :][::-1]
+    lists = [[a for a in rest if (a.label or evidence.said(a)) == name] for name in evidence.classes]
+    best = [answer for turn in zip_longest(*lists) for answer in turn if answer is not None]
+    return worst + best[: n - len(worst)]
+
+
+def make_cards(
+    shown: Sequence[Answer],
+    measured: Sequence[Answer],
+    explain: Explain | None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Card]:
+    """Pictures of the images shown, and measures of those that have a ROI, an image at a time.
+
+    Args:
+        shown: images of the gallery.
+        measured: images whose attention is held against their ROI.
+        explain: gives the evidence; None where no model is known, and the images are shown plain.
+        advance: called after each image.
+
+    Returns:
+        A card for each image shown, in order, then for those that were measured alone.
+    """
+    wanted = {answer.image for answer in measured}
+    alone = [answer for answer in measured if answer.image not in {a.image for a in shown}]
+    cards = []
+    for answer, visible in [*((a, True) for a in shown), *((a, False) for a in alone)]:
+        try:
+            cards.append(_card(answer, visible, answer.image in wanted, explain))
+        except (ZoomInError, OSError) as error:
+            cards.append(Card(answer, "", False, str(error), None))
+        advance()
+    return cards
+
+
+def _card(answer: Answer, visible: bool, measure: bool, explain: Explain | None) -> Card:
+    explanation = explain(answer) if explain is not None else None
+    if explanation is None:
+        why = "" if explain is None else "no evidence was kept for it"
+        return Card(answer, _plain(answer) if visible else "", False, why, None)
+    roi, problem = _roi(answer, explanation) if measure or visible else (None, "")
+    found = attention_on_roi(explanation, roi) if roi is not None else None
+    picture = _panel(explanation, roi if found else None) if visible else ""
+    return Card(answer, picture, visible, problem, found)
+
+
+def _roi(answer: Answer, explanation: Explanation) -> tuple[Annotation | None, str]:
+    if answer.record is None:
+        return None, ""
+    try:
+        return open_annotation(answer.record, *explanation.size), ""
+    except ZoomInError as error:  # the evidence is worth showing without the truth
+        return None, str(error)
+
+
+def _panel(explanation: Explanation, roi: Annotation | None) -> str:
+    from PIL import Image
+
+    named = replace(explanation, image=Path(explanation.image).name)
+    buffer = io.BytesIO()
+    overlay_figure(named, roi).savefig(buffer, format="png", dpi=110)
+    buffer.seek(0)
+    with Image.open(buffer) as picture:
+        return _address(picture.convert("RGB"))
+
+
+def _plain(answer: Answer) -> str:
+    """The image alone.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    from PIL import Image
+
+    record = answer.record
+    image = open_image(answer.image if record is None else record.image, mpp=record.mpp if record else None)
+    scale = min(1.0, _SIDE / max(image.height, image.width))
+    view: UInt8[Tensor, "3 h w"] = image.read([Region(0, 0, image.width, image.height)], scale)[0]
+    return _address(Image.fromarray(view.permute(1, 2, 0).cpu().numpy()))
+
+
+def _address(picture: object) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=_QUALITY, method=4)  # type: ignore[attr-defined]
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def rois(cards: Iterable[Card]) -> list[ImageRoi]:
+    """The measures of those cards that have one."""
+    return [card.roi for card in cards if card.roi is not None]

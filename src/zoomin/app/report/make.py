@@ -1,0 +1,276 @@
+"""Make the report of a run, of a cross-validation, or of predictions and labels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ...errors import CheckpointError, ConfigError, DataError
+from ...explanation import Explanation
+from ...inference import explain, load_model
+from ...model import ZoomIn
+from ...predictions import InferenceConfig
+from .answers import kept_predictions, predictions_of
+from .evidence import Answer, Evidence
+from .gallery import Explain, choose, make_cards, rois
+from .page import render
+from .roi import gather
+from .sources import (
+    answers_of,
+    crossval_evidence,
+    is_crossval,
+    judged_images,
+    origin_of_run,
+    read_predictions,
+    read_truth,
+)
+
+__all__ = ["ReportConfig", "ReportResult", "write_report"]
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What a report is made of.
+
+    Attributes:
+        run: folder of a finished run or cross-validation; None where predictions are given.
+        predictions: a CSV that predict or evaluate wrote, judged as it is.
+        labels: the truth for these predictions: a manifest CSV, or images in any layout that train accepts.
+        root: images to judge the run on; by default the run's own.
+        split: train, val, test or all; by default test, where there is none val, else all.
+        images: most images in the gallery.
+        annotated: most annotated images whose attention is held against their ROI.
+    """
+
+    run: str | None = None
+    predictions: str | None = None
+    labels: str | None = None
+    root: str | None = None
+    split: str | None = None
+    images: int = 24
+    annotated: int = 100
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            ConfigError: naming what is missing or too much.
+        """
+        if self.run is None and self.predictions is None:
+            raise ConfigError(
+                "nothing to report on", where="--run", remedy="Give the folder of a run, or --predictions."
+            )
+        if self.labels is not None and self.predictions is None:
+            raise ConfigError(
+                "labels without predictions",
+                where="--labels",
+                remedy="Give --predictions too, or other images of a run by --data.root.",
+            )
+        if self.predictions is not None and (self.root is not None or self.split is not None):
+            raise ConfigError(
+                "predictions are judged as they are",
+                where="--predictions",
+                remedy="Leave --data.root and --split out.",
+            )
+        for name in ("images", "annotated"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Give 0 or more.")
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was made.
+
+    Attributes:
+        path: of the page.
+        evidence: what it shows.
+        panels: images of the gallery that have a panel.
+    """
+
+    path: Path
+    evidence: Evidence
+    panels: int
+
+
+def write_report(
+    config: ReportConfig,
+    out: str | Path | None = None,
+    *,
+    inference: InferenceConfig | None = None,
+    device: str = "cpu",
+    known: Sequence[Explanation] = (),
+    title: str | None = None,
+    judged: str | None = None,
+    extra: str = "",
+    progress: bool = False,
+) -> ReportResult:
+    """Judge, explain the best and the worst answers, and write one HTML file that needs no other.
+
+    Predictions of a run's own images are kept beside the run (`predictions-SPLIT.csv`); a second report does
+    not look at these images again.
+
+    Args:
+        config: what to report on.
+        out: the file; by default `report.html` in the run's folder, or beside the predictions.
+        inference: how to look.
+        device: where to compute.
+        known: explanations already made of these images by this model; others are made as needed.
+        title: of the report; by default the name of the folder or file.
+        judged: which images these are, in words.
+        extra: a sentence for the head of the report.
+        progress: show progress bars on stderr.
+
+    Raises:
+        CheckpointError: if the run has no model and no kept predictions, or has not finished.
+        DataError: if images, labels or predictions cannot be used.
+        ConfigError: if settings do not fit together.
+    """
+    inference = inference or InferenceConfig()
+    evidence, explainer = _gather(config, inference, device, progress)
+    evidence = replace(evidence, title=title or evidence.title, judged=judged or evidence.judged)
+    if explainer is not None and known:
+        explainer = _first_of(known, explainer)
+    shown = choose(evidence, config.images)
+    measured = _annotated(evidence, config.annotated) if explainer is not None else []
+    with _bar(progress, len({a.image for a in [*shown, *measured]}), "Explaining") as advance:
+        cards = make_cards(shown, measured, explainer, advance)
+    page = render(evidence, cards[: len(shown)], gather(rois(cards)), extra=extra)
+    path = Path(out) if out is not None else _default_out(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)
+    return ReportResult(path, evidence, sum(card.panel for card in cards[: len(shown)]))
+
+
+def _default_out(config: ReportConfig) -> Path:
+    if config.run is not None:
+        return Path(config.run) / "report.html"
+    return Path(str(config.predictions)).with_suffix(".html")
+
+
+def _gather(
+    config: ReportConfig, inference: InferenceConfig, device: str, progress: bool
+) -> tuple[Evidence, Explain | None]:
+    run = None if config.run is None else Path(config.run)
+    if run is not None and not run.is_dir():
+        kind = "a file, not a folder" if run.exists() else "no such folder"
+        raise CheckpointError(kind, where=run, remedy="Give the folder of a run.")
+    if config.predictions is not None:
+        return _of_predictions(config, run, inference, device)
+    assert run is not None
+    if is_crossval(run):
+        if config.root is not None or config.split is not None:
+            raise ConfigError(
+                "a cross-validation is judged on the images that it held out",
+                where="--data.root or --split",
+                remedy="Leave them out.",
+            )
+        return crossval_evidence(run), None
+    return _of_run(config, run, inference, device, progress)
+
+
+def _of_run(
+    config: ReportConfig, run: Path, inference: InferenceConfig, device: str, progress: bool
+) -> tuple[Evidence, Explain | None]:
+    manifest, split, caution = judged_images(run, config.root, config.split)
+    name = split if config.root is None else None
+    notes = [caution] if caution else []
+    try:
+        model = load_model(run, device)
+    except CheckpointError as error:
+        kept = None
+        if name is not None and len(manifest.classes) > 1:
+            kept = kept_predictions(run, manifest, name, len(manifest.classes))
+        if kept is None:
+            raise
+        notes.append(f"The predictions are those that an earlier report kept, for the model is gone: {error}")
+        classes, predictions, explainer = manifest.classes, kept, None
+    else:
+        classes = model.config.classes
+        manifest = manifest.with_classes(classes)
+        predictions = predictions_of(run, manifest, model, inference, name, progress=progress)
+        explainer = _explainer(model, inference)
+    judged = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
+    evidence = Evidence(
+        title=run.resolve().name,
+        classes=classes,
+        answers=answers_of(predictions, manifest),
+        judged=judged if config.root is None else f"{judged} of {config.root}",
+        origin=origin_of_run(run),
+        notes=tuple(notes),
+    )
+    return evidence, explainer
+
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def _of_predictions(
+    config: ReportConfig, run: Path | None, inference: InferenceConfig, device: str
+) -> tuple[Evidence, Explain | None]:
+    path = Path(str(config.predictions))
+    classes, answers = read_predictions(path, read_truth(config.labels) if config.labels else None)
+    if not answers:
+        raise DataError("no prediction is listed", where=path, remedy="Give a file with a row an image.")
+    model = None if run is None else load_model(run, device)
+    if model is not None and model.config.classes != classes:
+        raise DataError(
+            f"the predictions are of the classes {', '.join(classes)}, the model's are "
+            f"{', '.join(model.config.classes)}",
+            where=path,
+            remedy="Give the run that made these predictions.",
+        )
+    evidence = Evidence(
+        title=path.stem if run is None else run.resolve().name,
+        classes=classes,
+        answers=answers,
+        judged=f"{len(answers)} images of {path.name}",
+    )
+    if run is not None:
+        evidence = replace(evidence, origin=origin_of_run(run))
+    return evidence, None if model is None else _explainer(model, inference)
+
+
+def _explainer(model: ZoomIn, inference: InferenceConfig) -> Explain:
+    """Explain an answer by looking at its image again, as the prediction did."""
+    how = asdict(inference)
+
+    def look(answer: Answer) -> Explanation | None:
+        [found] = explain([answer.image if answer.record is None else answer.record], model, **how)
+        return found
+
+    return look
+
+
+def _first_of(known: Sequence[Explanation], explainer: Explain) -> Explain:
+    """Explanations that are there, before others are made."""
+    by_image = {explanation.image: explanation for explanation in known}
+    return lambda answer: by_image.get(answer.image) or explainer(answer)
+
+
+def _annotated(evidence: Evidence, most: int) -> Sequence[Answer]:
+    """Images that name an annotation and have an answer; where there are more, some of them by lot."""
+    there = [
+        a
+        for a in evidence.answers
+        if a.probabilities and a.record is not None and (a.record.annotation or a.record.mask)
+    ]
+    return there if len(there) <= most else random.Random(0).sample(there, most)
+
+
+@contextmanager
+def _bar(shown: bool, total: int, name: str) -> Iterator[Callable[[], None]]:
+    if not shown or not total:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,103 @@
+"""The report as one HTML page: style, script, charts and pictures inside, no address outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from ... import __version__
+from .evidence import Evidence
+from .gallery import Card
+from .roi import RoiFindings
+from .sections import (
+    counts_section,
+    curves_section,
+    folds_section,
+    metrics_section,
+    roi_section,
+    software_section,
+    training_section,
+)
+from .tables import answer_table, gallery_section
+
+__all__ = ["render"]
+
+
+def render(evidence: Evidence, cards: Sequence[Card], roi: RoiFindings | None, *, extra: str = "") -> str:
+    """The page.
+
+    Args:
+        evidence: what was found.
+        cards: the gallery.
+        roi: attention against the truth, None where no image shown is annotated.
+        extra: a sentence for the head of the report.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    folder = files(__package__)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(_read(folder, "page.html"))
+    context: dict[str, Any] = {
+        "title": evidence.title,
+        "extra": extra,
+        "classes": evidence.classes,
+        "judged": evidence.judged,
+        "notes": [*evidence.notes, *_failures(evidence)],
+        "made": f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with zoomin {__version__}.",
+        "footer": "This file holds everything that it shows and loads nothing from elsewhere.",
+        "css": _safe(_read(folder, "page.css")),
+        "js": _safe(_read(folder, "page.js")),
+        **metrics_section(evidence),
+        "curves": curves_section(evidence),
+        "folds": folds_section(evidence),
+        "roi": roi_section(roi),
+        **gallery_section(evidence, cards),
+        **answer_table(evidence),
+        "training": training_section(evidence.origin),
+        "counts": counts_section(evidence),
+        **software_section(evidence.origin),
+    }
+    context["lead"] = f"{context['lead']} {extra}".strip()
+    context["contents"] = _contents(context)
+    return template.render(context)
+
+
+def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sections = (
+        ("numbers", "Scores", True),
+        ("folds", "Folds", context["folds"]),
+        ("curves", "Curves", context["curves"]),
+        ("roi", "ROI", context["roi"]),
+        ("gallery", "Gallery", True),
+        ("images", "Images", True),
+        ("training", "Training", context["training"]),
+        ("made", "How made", True),
+    )
+    return [(name, title) for name, title, there in sections if there]
+
+
+def _failures(evidence: Evidence) -> list[str]:
+    notes = []
+    if failed := evidence.failed:
+        example = f"{failed[0].name}: {failed[0].error}" if failed[0].error else failed[0].name
+        notes.append(
+            f"{len(failed)} of {len(evidence.answers)} images could not be read and count nowhere "
+            f"(they stand in the table of every image). The first: {example}"
+        )
+    unlabelled = sum(answer.label is None for answer in evidence.answers)
+    if 0 < unlabelled < len(evidence.answers):
+        notes.append(f"{unlabelled} of {len(evidence.answers)} images have no label and are not scored.")
+    return notes
+
+
+def _read(folder: Any, name: str) -> str:  # noqa: ANN401 (a Traversable, whose place differs by version)
+    return str(folder.joinpath(name).read_text(encoding="utf-8"))
+
+
+def _safe(code: str) -> object:
+    """Our own style and script, which must not be escaped."""
+    from markupsafe import Markup
+
+    return Markup(code)

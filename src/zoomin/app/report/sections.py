@@ -1,0 +1,379 @@
+"""What each section of the page shows: numbers as text, charts with captions and words for who cannot see."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ...errors import DataError
+from ...metrics import classification_metrics
+from .charts import (
+    curve_chart,
+    folds_chart,
+    held_out_chart,
+    history_chart,
+    reliability_chart,
+    scatter_chart,
+)
+from .evidence import Answer, Evidence, Origin
+from .numbers import calibration, class_scores, curves, wilson
+from .roi import RoiFindings
+
+__all__ = [
+    "counts_section",
+    "curves_section",
+    "folds_section",
+    "metrics_section",
+    "roi_section",
+    "software_section",
+    "training_section",
+]
+
+_UNDEFINED = "not defined"
+_NONE = "\N{EN DASH}"
+_SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
+_PROTOCOLS = {
+    "last_epoch": "last epoch",
+    "last_epoch_careful": "last epoch, many estimates",
+    "best_epoch": "best epoch (optimistic)",
+}
+_TILES = 4000  # most points of a scatter chart
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A score as text."""
+    return _UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def metrics_section(evidence: Evidence) -> dict[str, Any]:
+    """Scores with intervals, confusion matrix, scores of each class; or why there are none."""
+    if not evidence.answered:
+        return {"metrics": [], "figures": [], "no_metrics": _no_metrics(evidence), "lead": _count(evidence)}
+    probabilities, labels = evidence.tensors()
+    found = _scores(evidence)
+    calibrated = calibration(probabilities, labels)
+    rows = [_score_row(name, found) for name in _SCORES]
+    common = float(labels.bincount().max()) / len(labels)
+    rows += [
+        _row("expected calibration error", number(calibrated.error), note="0 is best; ten bins"),
+        _row("Brier score", number(calibrated.brier), note="0 is best"),
+        _row("accuracy of the most common class", number(common), note="what knowing nothing gives"),
+    ]
+    accuracy, span = rows[0]["value"], rows[0]["interval"]
+    return {
+        "metrics": rows,
+        "figures": [_figure(row) for row in rows[:3]]
+        + [{"name": "calibration error", "value": rows[3]["value"], "below": "expected, 0 is best"}],
+        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {evidence.judged}{_left_out(evidence)}.",
+        "bootstrap": _bootstrap_words(found),
+        "confusion": _confusion(evidence.classes, found["confusion_matrix"]),
+        "per_class": [
+            {"name": s.name, "cells": [str(s.images), *(number(value) for value in s[2:])]}
+            for s in class_scores(probabilities, labels, evidence.classes)
+        ],
+    }
+
+
+def _scores(evidence: Evidence) -> dict[str, Any]:
+    """Metrics of all answers; of several seeds the mean, with the mean ends of the interval of each.
+
+    The answers of several seeds for one image are not independent: an interval over all of them together
+    would be too narrow. The confusion matrix is summed.
+    """
+    by_seed: dict[int | None, dict[str, list[Answer]]] = {}
+    for answer in evidence.answered:
+        by_seed.setdefault(answer.seed, {}).setdefault(answer.image, []).append(answer)
+    each = []
+    for images in by_seed.values():
+        first = [answers[0] for answers in images.values()]
+        means = torch.stack([evidence.tensors(answers)[0].mean(0) for answers in images.values()])
+        each.append(classification_metrics(means, evidence.tensors(first)[1]))
+    result = dict(each[0])
+    for name in _SCORES:
+        if result[name] is not None:
+            result[name] = statistics.fmean(one[name] for one in each)
+            spans = [one[f"{name}_interval"] for one in each]
+            result[f"{name}_interval"] = [statistics.fmean(ends) for ends in zip(*spans, strict=True)]
+    matrices = torch.tensor([one["confusion_matrix"] for one in each])
+    result["confusion_matrix"] = matrices.sum(0).tolist()
+    result["seeds"] = len(each)
+    return result
+
+
+def _no_metrics(evidence: Evidence) -> str:
+    if not any(answer.probabilities for answer in evidence.answers):
+        return "No image could be read, so there is nothing to judge. The table of every image says why."
+    return (
+        "The labels of these images are unknown, so there is nothing to judge the predictions by. "
+        "Give labels (zoomin report --predictions FILE --labels MANIFEST) to see scores."
+    )
+
+
+def _count(evidence: Evidence) -> str:
+    answered = sum(bool(answer.probabilities) for answer in evidence.answers)
+    return f"{answered} of {len(evidence.answers)} images answered; no scores."
+
+
+def _left_out(evidence: Evidence) -> str:
+    n, total = len(evidence.answered), len(evidence.answers)
+    return "" if n == total else f", of which {n} have both a label and an answer"
+
+
+def _score_row(name: str, found: Mapping[str, Any]) -> dict[str, str]:
+    value, interval = found[name], found[f"{name}_interval"]
+    if value is None:
+        return _row(_SCORES[name], _UNDEFINED, note="all images are of one class")
+    note = ""
+    if name == "accuracy" and interval and interval[0] == interval[1]:
+        interval = list(wilson(value, found["n_images"]))
+        note = "Wilson's interval: all alike, a bootstrap cannot tell"
+    elif interval and interval[0] == interval[1]:
+        interval = None
+        note = "all alike: a bootstrap cannot tell an interval"
+    span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+    return _row(_SCORES[name], number(value), span or _NONE, note)
+
+
+def _row(name: str, value: str, interval: str = _NONE, note: str = "") -> dict[str, str]:
+    return {"name": name, "value": value, "interval": interval, "note": note}
+
+
+def _figure(row: Mapping[str, str]) -> dict[str, str]:
+    spread = row["interval"]
+    defined = row["value"] != _UNDEFINED
+    below = f"95 %: {spread}" if spread != _NONE else ("" if defined else row["note"])
+    return {"name": row["name"], "value": row["value"] if defined else _NONE, "below": below}
+
+
+def _bootstrap_words(found: Mapping[str, Any]) -> str:
+    words = (
+        f"Intervals: {found['n_bootstrap']} bootstrap resamples of the images; "
+        "they tell what other images like these would give, not what another training would."
+    )
+    if found["seeds"] > 1:
+        words += (
+            f" Values and ends of intervals are means over {found['seeds']} seeds, each judged by itself."
+        )
+    if found["resamples_dropped"]:
+        words += f" {found['resamples_dropped']} resamples lost a class and are left out where that matters."
+    return words
+
+
+def _confusion(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    rows = []
+    for index, (name, counts) in enumerate(zip(classes, matrix, strict=True)):
+        total = sum(counts)
+        cells = [
+            {
+                "count": count,
+                "right": column == index,
+                "share": f"{count / total if total else 0:.3f}",
+                "percent": f"{100 * count / total:.0f} %" if total else _NONE,
+            }
+            for column, count in enumerate(counts)
+        ]
+        rows.append({"name": name, "cells": cells})
+    return rows
+
+
+def _chart(svg: str, caption: str, alt: str, *, wide: bool = False) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    return {"svg": Markup(svg), "caption": caption, "alt": alt, "wide": wide}  # matplotlib escapes names
+
+
+def curves_section(evidence: Evidence) -> list[dict[str, Any]]:
+    """ROC, precision-recall and reliability, as far as they are defined."""
+    if not evidence.answered:
+        return []
+    probabilities, labels = evidence.tensors()
+    roc, precision = curves(probabilities, labels, evidence.classes)
+    charts = []
+    if roc:
+        rest = "the rest" if len(evidence.classes) > 2 else repr(evidence.classes[0])
+        areas = ", ".join(f"{c.name} {c.area:.3f}" for c in roc)
+        drawn = curve_chart(
+            roc,
+            "false positive rate",
+            "true positive rate",
+            "AUROC",
+            chance=None,
+            identity=True,
+            name="roc",
+        )
+        whose = "Each class" if len(roc) > 1 else repr(roc[0].name)
+        charts.append(_chart(drawn, f"ROC. {whose} against {rest}.", f"ROC curves; AUROC: {areas}"))
+        areas = ", ".join(f"{c.name} {c.area:.3f}" for c in precision)
+        share = float((labels == 1).double().mean()) if len(evidence.classes) == 2 else None
+        drawn = curve_chart(
+            precision, "recall", "precision", "AP", chance=share, identity=False, name="precision"
+        )
+        words = f"Precision-recall curves; average precision: {areas}"
+        charts.append(_chart(drawn, "Precision and recall; AP is the average precision.", words))
+    found = calibration(probabilities, labels)
+    drawn = reliability_chart(found, len(evidence.classes), name="reliability")
+    bins = "; ".join(f"{b.images} images at {b.confidence:.2f}: {b.accuracy:.2f} right" for b in found.bins)
+    caption = (
+        f"Calibration: of predictions made with a probability, how many are right. Below the dashed line the "
+        f"model is too sure of itself. Expected calibration error {found.error:.3f}."
+    )
+    return [*charts, _chart(drawn, caption, f"Reliability diagram. {bins}")]
+
+
+def folds_section(evidence: Evidence) -> dict[str, Any] | None:
+    """Both protocols of a cross-validation side by side, and every fold."""
+    if evidence.folds is None:
+        return None
+    protocols, folds = evidence.folds["protocols"], evidence.folds["folds"]
+    drawn = folds_chart(folds, _PROTOCOLS, name="folds")
+    charts = [
+        _chart(
+            drawn,
+            "Accuracy of every fold: the mean over seeds, and the range.",
+            "Accuracy of every fold under three protocols; the numbers stand in crossval.md",
+            wide=True,
+        )
+    ]
+    histories = [history for history in evidence.folds.get("histories", []) if history]
+    if histories and len({len(history) for history in histories}) == 1:
+        words = "Accuracy on held-out images by epoch: every training (thin), and their mean."
+        charts.append(_chart(held_out_chart(histories, name="held"), words, words, wide=True))
+    return {
+        "caption": "Mean over seeds of the mean over folds, ± standard deviation over seeds, in %",
+        "scores": list(_SCORES.values()),
+        "protocols": [
+            {"name": protocol["what"], "cells": [_spread(protocol[score]) for score in _SCORES]}
+            for protocol in protocols.values()
+        ],
+        "pooled": [
+            {
+                "name": _PROTOCOLS[name],
+                "seed": one["seed"],
+                "cells": [_percent(one[score], one[f"{score}_interval"]) for score in _SCORES],
+            }
+            for name, pooled in evidence.folds["pooled"].items()
+            for one in pooled["seeds"]
+        ],
+        "charts": charts,
+    }
+
+
+def _spread(score: Mapping[str, Any]) -> str:
+    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
+    return _percent(score["mean"], None) + spread
+
+
+def _percent(value: float | None, interval: Sequence[float] | None) -> str:
+    span = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
+    return _UNDEFINED if value is None else f"{100 * value:.1f}{span}"
+
+
+def roi_section(found: RoiFindings | None) -> dict[str, Any] | None:
+    """Attention against the annotated truth, over images and over tiles."""
+    if found is None:
+        return None
+    n = len(found.images)
+    text = (
+        f"{n} annotated image{'s' if n > 1 else ''}: the attention inside the ROI is "
+        f"{found.median_ratio:.1f} times what looking everywhere alike would put there (median), and above "
+        f"it in {found.above_chance} of {n}."
+    )
+    if found.spearman is not None:
+        text += (
+            " Over all of their tiles, attention and share of ROI have a rank correlation of "
+            f"{found.spearman:.2f}."
+        )
+    areas, shares = [i.area for i in found.images], [i.attention for i in found.images]
+    whole = scatter_chart(
+        areas,
+        shares,
+        ("share of the image that is ROI", "share of the attention inside the ROI"),
+        log=True,
+        chance="looking everywhere alike",
+        name="roi",
+    )
+    x = [share for image in found.images for share in image.tile_share]
+    y = [attention for image in found.images for attention in image.tile_attention]
+    step = -(-len(x) // _TILES)
+    tiles = scatter_chart(
+        x[::step],
+        y[::step],
+        ("share of the tile that is ROI", "attention of the tile, times its mean"),
+        log=False,
+        chance="looking everywhere alike",
+        name="roi-tiles",
+    )
+    rank = _UNDEFINED if found.spearman is None else f"{found.spearman:.3f}"
+    thinned = f", every {step}th drawn" if step > 1 else ""
+    return {
+        "text": text,
+        "charts": [
+            _chart(whole, "Images: above the dashed line attention prefers the ROI.", text),
+            _chart(
+                tiles,
+                f"Tiles of these images ({len(x)}{thinned}). Spearman's rank correlation {rank}.",
+                f"Attention of tiles against their share of ROI; Spearman's rank correlation {rank}",
+            ),
+        ],
+    }
+
+
+def training_section(origin: Origin) -> list[dict[str, Any]]:
+    """Losses and scores by epoch."""
+    if not origin.history:
+        return []
+    there = {name.split("_", 1)[1] for row in origin.history for name in row if "_" in name}
+    measures = [name for name in ("loss", "accuracy", "auroc") if name in there]
+    chosen = origin.chosen_epoch if origin.chosen_by else None
+    drawn = history_chart(origin.history, measures, chosen, name="history")
+    last = {k: v for k, v in origin.history[-1].items() if k != "epoch"}
+    words = "; ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in last.items())
+    how = (
+        f"The network of epoch {chosen + 1} was kept, by the {origin.chosen_by}."
+        if chosen is not None
+        else "The network of the last epoch was kept."
+    )
+    caption = f"{len(origin.history)} epochs. {how}"
+    return [_chart(drawn, caption, f"Training curves. Last epoch: {words}", wide=True)]
+
+
+def counts_section(evidence: Evidence) -> list[dict[str, Any]]:
+    """Images by split and class."""
+    rows = []
+    for split, counts in evidence.origin.counts.items():
+        each = [counts.get(name, 0) for name in evidence.classes]
+        rows.append({"name": split, "cells": [*each, sum(each)]})
+    return rows
+
+
+def software_section(origin: Origin) -> dict[str, Any]:
+    """Configuration, versions, and the commands that make the run again."""
+    import yaml
+
+    versions = origin.versions
+    shown = {
+        "zoomin": versions.get("zoomin"),
+        "commit": versions.get("git_commit"),
+        "Python": versions.get("python"),
+        **versions.get("packages", {}),
+        "system": versions.get("system"),
+        "GPU": versions.get("gpu") or ("none" if versions else None),
+        "threads": versions.get("threads"),
+        "started": versions.get("started"),
+    }
+    try:
+        config = yaml.safe_load(origin.config) if origin.config else {}
+    except yaml.YAMLError as error:
+        raise DataError("config.yaml is damaged", where="config.yaml", remedy="Restore it.") from error
+    seeds = (config.get("cv") or {}).get("seeds", config.get("seed", "unknown"))
+    return {
+        "config": origin.config,
+        "again": origin.again,
+        "zoomin_version": versions.get("zoomin", "of an unknown version"),
+        "commit": versions.get("git_commit"),
+        "seed": ", ".join(map(str, seeds)) if isinstance(seeds, list) else seeds,
+        "software": [(name, value) for name, value in shown.items() if value is not None] if versions else [],
+    }

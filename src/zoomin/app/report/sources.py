@@ -1,0 +1,332 @@
+"""Find out what there is to report: a training run, a cross-validation, or predictions and labels alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...data.find import open_dataset
+from ...data.manifest import SPLITS, Manifest, Record, read_manifest
+from ...data.table import Row, read_table
+from ...errors import CheckpointError, DataError
+from ...predictions import Prediction
+from .evidence import Answer, Evidence, Origin
+
+__all__ = [
+    "answers_of",
+    "crossval_evidence",
+    "is_crossval",
+    "judged_images",
+    "origin_of_run",
+    "read_predictions",
+    "read_truth",
+]
+
+_PREFIX = "prob_"
+
+
+def is_crossval(folder: Path) -> bool:
+    """Whether a folder is that of a cross-validation.
+
+    Raises:
+        CheckpointError: if the cross-validation has not finished.
+    """
+    if (folder / "crossval.json").is_file():
+        return True
+    if (folder / "folds").is_dir():
+        done = len(list((folder / "folds").glob("*.json")))
+        raise CheckpointError(
+            f"this cross-validation has not finished; {done} of its trainings are done",
+            where=folder,
+            remedy=f"Go on with zoomin crossval --config {folder / 'config.yaml'} --resume true.",
+        )
+    return False
+
+
+# --------------------------------------------------------------------------- a training run
+
+
+def judged_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
+    """The images to judge a run on; those that are no longer there are among them.
+
+    By default its test images; where there are none, its validation images; else all.
+
+    Args:
+        run: folder of the run.
+        root: other images, in any layout that training accepts.
+        split: "train", "val", "test" or "all".
+
+    Returns:
+        The images, their split ("all" for every one), and what the reader must know of this choice, or None.
+
+    Raises:
+        DataError: if there are no such images.
+    """
+    if split not in (None, "all", *SPLITS):
+        raise DataError(f"unknown split {split!r}", where="split", remedy="Choose train, val, test or all.")
+    table = run / "manifest.csv"
+    if root is None and not table.is_file():
+        raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
+    manifest = read_manifest(table, files_required=False) if root is None else open_dataset(root)
+    parts = [record.split for record in manifest] if root is not None else _splits(run, manifest)
+    wanted = split or next((name for name in ("test", "val") if name in parts), "all")
+    chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
+    if not len(chosen):
+        known = ", ".join(sorted({part for part in parts if part})) or "none"
+        raise DataError(
+            f"no image in the split {wanted!r}; there are: {known}",
+            where=manifest.source,
+            remedy="Choose another --split, or all.",
+        )
+    return chosen, wanted, _caution(wanted) if root is None else None
+
+
+def _caution(split: str) -> str | None:
+    return {
+        "val": "There are no test images. The validation images, by which the epoch was chosen, stand in for "
+        "them: read the numbers as an upper bound.",
+        "train": "These are the images that the model was trained on: the numbers say nothing of new images.",
+        "all": "The images that the model was trained on are among these: the numbers say little of new "
+        "images.",
+    }.get(split)
+
+
+def _splits(run: Path, manifest: Manifest) -> list[str | None]:
+    """The split of each image, also where run and images have moved since: the ends of paths are compared."""
+    path = run / "splits.json"
+    if not path.is_file():
+        return [record.split for record in manifest]
+    names = json.loads(path.read_text(encoding="utf-8"))
+    place = {Path(os.path.normpath(name)).parts: part for part, listed in names.items() for name in listed}
+
+    def find(record: Record) -> str | None:
+        parts = Path(os.path.abspath(record.image)).parts  # noqa: PTH100 (resolve() would follow links)
+        ends = (place.get(parts[start:]) for start in range(len(parts)))
+        return next((part for part in ends if part), None)
+
+    absolute = {Path(os.path.abspath(Path(*parts))).parts: part for parts, part in place.items()}  # noqa: PTH100
+    place = {**place, **absolute}
+    return [find(record) for record in manifest]
+
+
+def origin_of_run(run: Path) -> Origin:
+    """What the files of a run say of how its model was made; each of them may be missing."""
+    metrics = _json(run / "metrics.json")
+    history = []
+    if (run / "metrics.csv").is_file():
+        with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    counts: dict[str, dict[str, int]] = {}
+    if (run / "manifest.csv").is_file():
+        manifest = read_manifest(run / "manifest.csv", files_required=False)
+        parts = _splits(run, manifest)
+        for part in (*SPLITS, None):
+            rows = [index for index, found in enumerate(parts) if found == part]
+            if rows:
+                counts[part or "unused"] = manifest.subset(rows).counts()
+    return Origin(
+        config=_text(run / "config.yaml"),
+        versions=_json(run / "versions.json"),
+        again=_again("train", run),
+        history=tuple(history),
+        chosen_epoch=metrics.get("epoch"),
+        chosen_by=metrics.get("chosen_by"),
+        counts=counts,
+    )
+
+
+def _again(command: str, run: Path) -> tuple[str, ...]:
+    if not (run / "config.yaml").is_file():
+        return ()
+    config, out = shlex.quote(str(run / "config.yaml")), shlex.quote(f"{run}-again")
+    return (f"zoomin {command} --config {config} --out {out}",)
+
+
+def answers_of(predictions: Sequence[Prediction], manifest: Manifest) -> tuple[Answer, ...]:
+    """Answers from predictions of the images of a manifest, in its order."""
+    return tuple(
+        Answer(
+            image=row.image,
+            label=record.label,
+            probabilities=row.probabilities,
+            standard_error=None if math.isnan(row.standard_error) else row.standard_error,
+            pixels_read=row.pixels_read,
+            error=row.error,
+            record=record,
+        )
+        for row, record in zip(predictions, manifest, strict=True)
+    )
+
+
+# --------------------------------------------------------------------------- predictions in a file
+
+
+def read_predictions(
+    path: Path, truth: Mapping[str, Record] | None = None
+) -> tuple[tuple[str, ...], tuple[Answer, ...]]:
+    """Classes and answers of a CSV that `zoomin predict` or `zoomin evaluate` wrote.
+
+    Args:
+        path: with the columns `image` and `prob_CLASS`, and perhaps `label`.
+        truth: records by image, whose labels win over those of the file.
+
+    Raises:
+        DataError: if the file cannot be used, or a label is no class.
+    """
+    table = read_table(path, "image", "the first line")
+    columns = [name for name in table.header if name.startswith(_PREFIX)]
+    classes = tuple(name.removeprefix(_PREFIX) for name in columns)
+    if len(classes) < 2:
+        raise DataError(
+            f"{len(classes)} columns prob_CLASS, and at least 2 are needed",
+            where=path,
+            remedy="Give a file that zoomin predict or zoomin evaluate wrote.",
+        )
+    answers = []
+    for row in table.rows:
+        record = _match(truth or {}, row.cells.get("image", ""))
+        label = record.label if record and record.label else row.cells.get("label")
+        if label is not None and label not in classes:
+            raise DataError(
+                f"row {row.number} has the label {label!r}; the classes are {', '.join(classes)}",
+                where=path if record is None else record.place,
+                remedy="Mend the label, or leave it empty where it is unknown.",
+            )
+        answers.append(_answer(row, columns, label, record, path))
+    return classes, tuple(answers)
+
+
+def read_truth(path: str) -> dict[str, Record]:
+    """Records by image, from labels in any layout that training accepts.
+
+    Raises:
+        DataError: if they cannot be read.
+    """
+    if Path(path).is_file():
+        manifest = read_manifest(path, labels_required=True, files_required=False)
+    else:
+        manifest = open_dataset(path)
+    return {str(record.image): record for record in manifest}
+
+
+def _match(truth: Mapping[str, Record], image: str) -> Record | None:
+    """The record of an image: by path, else by a file name that is the only one of its kind."""
+    if image in truth:
+        return truth[image]
+    named = [record for record in truth.values() if record.image.name == Path(image).name]
+    return named[0] if len(named) == 1 else None
+
+
+def _answer(row: Row, columns: list[str], label: str | None, record: Record | None, path: Path) -> Answer:
+    cells = row.cells
+    image = cells.get("image", f"row {row.number}")
+    failed = cells.get("status", "ok") != "ok"
+    try:
+        probabilities = () if failed else tuple(float(cells[name]) for name in columns)
+        error = float(cells["standard_error"]) if "standard_error" in cells else None
+        pixels = int(cells["pixels_read"]) if "pixels_read" in cells else None
+    except (KeyError, ValueError) as problem:
+        raise DataError(
+            f"row {row.number} has no number in the column {problem}"
+            if isinstance(problem, KeyError)
+            else f"row {row.number}: {problem}",
+            where=path,
+            remedy="Mend or drop the row.",
+        ) from problem
+    known = record or (Record(Path(image), label) if Path(image).is_file() else None)
+    return Answer(image, label, probabilities, error, pixels, None, None, cells.get("error", ""), known)
+
+
+# --------------------------------------------------------------------------- a cross-validation
+
+
+def crossval_evidence(folder: Path) -> Evidence:
+    """What a finished cross-validation found, from its files.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+    """
+    summary = _json(folder / "crossval.json")
+    classes = tuple(summary.get("classes", ()))
+    if not classes or not (folder / "out_of_fold.csv").is_file():
+        raise DataError(
+            "crossval.json or out_of_fold.csv is missing or damaged",
+            where=folder,
+            remedy="Write them anew with zoomin crossval --config FOLDER/config.yaml --resume true.",
+        )
+    folds = [_json(path) for path in sorted((folder / "folds").glob("*.json"))]
+    summary["histories"] = [fold["history"]["val_accuracy"] for fold in folds if "history" in fold]
+    answers = tuple(_held_out(folder, classes))
+    seeds = sorted({str(answer.seed) for answer in answers})
+    images = len({answer.image for answer in answers})
+    return Evidence(
+        title=folder.resolve().name,
+        classes=classes,
+        answers=answers,
+        judged=f"{images} images, each by a model that was not trained on it"
+        + (f", with {len(seeds)} seeds" if len(seeds) > 1 else ""),
+        origin=Origin(
+            config=_text(folder / "config.yaml"),
+            versions=summary.get("versions", {}),
+            again=_again("crossval", folder),
+            counts=_counts(answers, classes),
+        ),
+        notes=(
+            f"Confusion matrix, curves, calibration and tables count every image {len(seeds)} times, once a "
+            "seed. A cross-validation keeps no model; it judges the recipe, not one model.",
+        )
+        if len(seeds) > 1
+        else (),
+        folds=summary,
+    )
+
+
+def _held_out(folder: Path, classes: Sequence[str]) -> list[Answer]:
+    known: dict[str, Record] = {}
+    if (folder / "manifest.csv").is_file():
+        manifest = read_manifest(folder / "manifest.csv", files_required=False)
+        known = {record.image.name: record for record in manifest}
+    table = read_table(folder / "out_of_fold.csv", "image", "the first line")
+    answers = []
+    for row in table.rows:
+        cells = row.cells
+        probabilities = tuple(float(cells[f"careful_{_PREFIX}{name}"]) for name in classes)
+        record = known.get(cells["image"])
+        answers.append(
+            Answer(
+                image=str(record.image) if record else cells["image"],
+                label=cells["label"],
+                probabilities=probabilities,
+                seed=int(cells["seed"]),
+                fold=int(cells["fold"]),
+                record=record,
+            )
+        )
+    return answers
+
+
+def _counts(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    labels = {answer.image: answer.label for answer in answers}
+    return {"all": {name: sum(label == name for label in labels.values()) for name in classes}}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"damaged ({error})", where=path, remedy="Delete it, or make the run again."
+        ) from error
+    return found if isinstance(found, dict) else {}
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

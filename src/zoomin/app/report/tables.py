@@ -1,0 +1,136 @@
+"""The gallery and the table of every image, as text for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .evidence import Answer, Evidence
+from .gallery import Card
+
+__all__ = ["answer_table", "gallery_section"]
+
+ROWS = 2000  # most rows of the table
+_OUTCOMES = {"right": "right", "wrong": "wrong", "unknown": "without label", "failed": "failed"}
+_READING = (
+    "Left in each panel, the sub-tiles that were read: red speaks for the class predicted, blue against it. "
+    "Middle, the attention. Right, the heaviest sub-tiles with their weight and what they say."
+)
+_TAGS = {"right": "right", "wrong": "wrong", "unknown": "no label", "failed": "failed"}
+
+
+def gallery_section(evidence: Evidence, cards: Sequence[Card]) -> dict[str, Any]:
+    """What the gallery shows, its filters, and what it says where it is empty."""
+    rows = [_card(evidence, card) for card in cards]
+    present = {_outcome(evidence, answer) for answer in evidence.answers}
+    wrong = sum(row["outcome"] == "wrong" for row in rows)
+    total = sum(evidence.is_right(answer) is False for answer in evidence.answers)
+    mistakes = f"{wrong} of {total} wrong answers are here." if total else "No answer is wrong."
+    text = (
+        f"The images whose true class was given the least and the most probability. {mistakes} "
+        if evidence.answered
+        else "The images of the least and of the most sure answers. "
+    )
+    if any(card.panel for card in cards):
+        text += _READING
+    elif any(card.picture for card in cards):
+        text += "No model is at hand that could explain them, so the images are shown alone. "
+    elif cards:
+        text += f"None of them can be shown; the first: {cards[0].missing} "
+        rows = [{**row, "missing": ""} for row in rows]
+    return {
+        "cards": rows,
+        "gallery_text": text,
+        "no_cards": "No image has an answer, so there is none to show.",
+        "outcomes": [(name, words) for name, words in _OUTCOMES.items() if name in present],
+    }
+
+
+def _card(evidence: Evidence, card: Card) -> dict[str, Any]:
+    answer = card.answer
+    said, truth = evidence.said(answer), answer.label
+    merit, sure = evidence.probability(answer, truth), evidence.probability(answer, said)
+    outcome = _outcome(evidence, answer)
+    words = f"predicted {said}" if truth is None else f"{truth}, predicted {said}"
+    text = f"{words} with probability {sure:.3f}" if sure is not None else words
+    if outcome == "wrong" and merit is not None:
+        text += f"; the truth got {merit:.3f}"
+    if card.roi is not None:
+        text += f". Attention on the ROI {card.roi.ratio:.1f} times chance"
+    what = "sub-tiles read, attention, heaviest sub-tiles" if card.panel else "the image"
+    return {
+        "picture": card.picture,
+        "panel": card.panel,
+        "missing": f"No panel: {card.missing}" if card.missing else "",
+        "name": answer.name,
+        "text": f"{text}.",
+        "alt": f"{answer.name}, {words}: {what}",
+        "outcome": outcome,
+        "tag": _TAGS[outcome],
+        "truth": truth or "",
+        "said": said or "",
+        "merit": _exact(merit if merit is not None else sure),
+        "sure": _exact(sure),
+        "ratio": "" if card.roi is None else _exact(card.roi.ratio),
+    }
+
+
+def answer_table(evidence: Evidence) -> dict[str, Any]:
+    """A row an image, the worst first, columns as far as anything is known."""
+    answers = sorted(evidence.answers, key=lambda a: _rank(evidence, a))
+    has_label = any(a.label is not None for a in answers)
+    has_error = any(a.standard_error is not None for a in answers)
+    has_fold = any(a.fold is not None for a in answers)
+    failed = any(a.error for a in answers)
+    columns = [("image", False)]
+    columns += [("truth", False)] if has_label else []
+    columns += [("predicted", False), ("outcome", False)]
+    columns += [(f"probability of {name}", True) for name in evidence.classes]
+    columns += [("standard error", True)] if has_error else []
+    columns += [("seed", True), ("fold", True)] if has_fold else []
+    columns += [("error", False)] if failed else []
+    rows = []
+    for answer in answers[:ROWS]:
+        outcome = _outcome(evidence, answer)
+        cells = [_cell(answer.name)]
+        cells += [_cell(answer.label or "")] if has_label else []
+        cells += [_cell(evidence.said(answer) or ""), _cell(_TAGS[outcome], tag=outcome)]
+        chances: Sequence[float | None] = answer.probabilities or [None] * len(evidence.classes)
+        cells += [_number(value) for value in chances]
+        cells += [_number(answer.standard_error, 4)] if has_error else []
+        cells += [_cell(str(v), number=True) for v in (answer.seed, answer.fold)] if has_fold else []
+        cells += [_cell(answer.error)] if failed else []
+        rows.append({"cells": cells, "outcome": outcome, "path": answer.image})
+    caption = f"{len(answers)} images, the worst answers first"
+    if len(answers) > ROWS:
+        caption += f"; the first {ROWS} are shown, the file of predictions has all"
+    return {"columns": columns, "rows": rows, "rows_caption": caption}
+
+
+def _rank(evidence: Evidence, answer: Answer) -> tuple[bool, float]:
+    """Failures last, then by the probability of the truth, or of the answer where that is unknown."""
+    merit = evidence.probability(answer, answer.label)
+    if merit is None:
+        merit = max(answer.probabilities, default=0.0)
+    return not answer.probabilities, merit
+
+
+def _outcome(evidence: Evidence, answer: Answer) -> str:
+    if not answer.probabilities:
+        return "failed"
+    right = evidence.is_right(answer)
+    return "unknown" if right is None else "right" if right else "wrong"
+
+
+def _cell(text: str, *, number: bool = False, sort: str | None = None, tag: str = "") -> dict[str, Any]:
+    return {"text": text, "number": number, "sort": sort, "tag": tag}
+
+
+def _number(value: float | None, digits: int = 3) -> dict[str, Any]:
+    if value is None:
+        return _cell("", number=True)
+    return _cell(f"{value:.{digits}f}", number=True, sort=_exact(value))
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else f"{value:.8g}"
