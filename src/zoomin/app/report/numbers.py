@@ -98,10 +98,11 @@ def curves(
         if truth.all() or not truth.any():
             continue
         false, true, _ = roc_curve(truth, score)
-        roc.append(Curve(classes[index], _thin(false.tolist()), _thin(true.tolist()), float(auc(false, true))))
+        x, y = _thin(false.tolist()), _thin(true.tolist())
+        roc.append(Curve(classes[index], x, y, float(auc(false, true))))
         right, found, _ = precision_recall_curve(truth, score)
-        area = float(average_precision_score(truth, score))
-        precision.append(Curve(classes[index], _thin(found[::-1].tolist()), _thin(right[::-1].tolist()), area))
+        x, y = _thin(found[::-1].tolist()), _thin(right[::-1].tolist())
+        precision.append(Curve(classes[index], x, y, float(average_precision_score(truth, score))))
     return roc, precision
 
 
