@@ -37,7 +37,36 @@ NEEDLES = Command(
     _make_needles,
 )
 
+
+def _build_slides(parser: ArgumentParser) -> None:
+    from ...data.slides import SlideConfig
+
+    parser.add_argument("--out", type=str, default="slides", help="a new folder")
+    parser.add_argument("--jobs", type=int, default=1, help="slides made at once, a process each")
+    parser.add_class_arguments(SlideConfig)
+
+
+def _make_slides(parser: ArgumentParser, options: Namespace) -> int:
+    from ...data.slides import SlideConfig, make_slides
+
+    config = SlideConfig(**{f.name: options[f.name] for f in fields(SlideConfig)})
+    manifest = make_slides(options.out, config, jobs=options.jobs)
+    say(f"{len(manifest)} slides: {Path(options.out) / 'manifest.csv'}")
+    return 0
+
+
+SLIDES = Command(
+    "generate giant pyramidal slides with needles, and their outlines",
+    "[--out FOLDER] [--textures DATA] [options]",
+    "  zoomin data make slides --out slides --n_train 8 --n_val 4 --n_test 4 --jobs 2\n"
+    "  zoomin data make slides --out slides --textures CRCHistoPhenotypes_2016_04_28 --roi_share 0.003\n"
+    "  zoomin data make slides --out giant --width 100000 --height 100000 --n_train 0 --n_val 0 --n_test 1",
+    _build_slides,
+    _make_slides,
+    resume="Finished slides are kept: give the same command again.",
+)
+
 DATA = Group(
     "make images to try things on",
-    {"make": Group("generate images to try things on", {"needles": NEEDLES})},
+    {"make": Group("generate images to try things on", {"needles": NEEDLES, "slides": SLIDES})},
 )
