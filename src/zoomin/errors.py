@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
+    "BatchReadError",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -48,6 +51,43 @@ class ConfigError(ZoomInError):
 
 class ImageError(ZoomInError):
     """An image that cannot be opened or read."""
+
+
+class BatchReadError(ImageError):
+    """Images of a batch that cannot be read, beside others that can.
+
+    Attributes:
+        failures: what is wrong with each, by its place in the batch.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        remedy: str | None = None,
+        failures: Mapping[int, ImageError] | None = None,
+    ) -> None:
+        """Compose the message of the first."""
+        self.failures = dict(failures or {})
+        super().__init__(what, where=where, remedy=remedy)
+
+    @classmethod
+    def of(cls, failures: Mapping[int, ImageError]) -> BatchReadError:
+        """The failures, at least one, as one error with the message of the first."""
+        first = failures[min(failures)]
+        more = f" (and {len(failures) - 1} more images of the batch)" if len(failures) > 1 else ""
+        return cls(first.what + more, where=first.where, remedy=first.remedy, failures=failures)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the failures."""
+        return _rebuild_batch, (self.what, self.where, self.remedy, self.failures)
+
+
+def _rebuild_batch(
+    what: str, where: str | None, remedy: str | None, failures: Mapping[int, ImageError]
+) -> BatchReadError:
+    return BatchReadError(what, where=where, remedy=remedy, failures=failures)
 
 
 class DataError(ZoomInError):

@@ -57,6 +57,7 @@ class ArrayImage:
         self.background = background
         self.name = name
         self.mpp = mpp
+        self.identity = object()  # of these pixels in this process, for caches
         self.pixels: UInt8[Tensor, "3 h w"] = _as_rgb(pixels, background, name)
 
     @property

@@ -54,6 +54,16 @@ class AugmentationDraw:
         n = len(chosen)
         return cls(chosen, torch.ones(n), torch.ones(n), torch.ones(n, 3), torch.zeros(n, 3))
 
+    def select(self, indices: Int[Tensor, " n"]) -> AugmentationDraw:
+        """What was drawn for some of the images."""
+        return AugmentationDraw(
+            self.orientation[indices],
+            self.brightness[indices],
+            self.contrast[indices],
+            self.stain_scale[indices],
+            self.stain_shift[indices],
+        )
+
     def to(self, device: torch.device | str) -> AugmentationDraw:
         """The same draw on another device."""
         return AugmentationDraw(
@@ -179,6 +189,15 @@ class AugmentedBatch:
     def to(self, device: torch.device | str) -> AugmentedBatch:
         """The same changed images with views delivered on another device."""
         return AugmentedBatch(self._batch.to(device), self.draw)
+
+    def select(self, indices: Int[Tensor, " n"] | Sequence[int]) -> AugmentedBatch:
+        """Some of the changed images, in the order given."""
+        chosen = torch.as_tensor(indices, device=self.device)
+        return AugmentedBatch(self._batch.select(chosen), self.draw.select(chosen))
+
+    def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
+        """Say what will be read soon (see `images.base.ImageBatch`)."""
+        self._batch.prefetch(image_index, self.source_regions(image_index, regions), scale)
 
     def source_regions(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]

@@ -83,6 +83,20 @@ class ImageBatch(Protocol):
         """
         ...
 
+    def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
+        """Say what will be read soon, such as an overview; whoever reads from disk may begin. Returns at once.
+
+        Args:
+            image_index: which image of the batch each row will be read from.
+            regions: x, y, width, height in level-0 pixels; all rows share width and height.
+            scale: in (0, 1].
+        """
+        ...
+
+    def select(self, indices: Int[Tensor, " chosen"] | Sequence[int]) -> ImageBatch:
+        """Some of the images, in the order given."""
+        ...
+
     def to(self, device: torch.device | str) -> ImageBatch:
         """The same images with views delivered on another device."""
         ...

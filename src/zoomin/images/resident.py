@@ -115,6 +115,9 @@ class ResidentImages:
         moved._index, moved._sizes = self._index.to(device), self._sizes.to(device)
         return moved
 
+    def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
+        """Nothing: all pixels are at hand."""
+
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
     ) -> UInt8[Tensor, "n 3 h w"]:

@@ -1,46 +1,97 @@
-"""Images that stay on disk: every read decodes the regions asked for, on a pool of threads."""
+"""Images that stay on disk: every read decodes the regions asked for, on the threads of the process.
+
+All reads of a stage, for all images of a batch, become tasks: image by image, from top to bottom, so that a
+reader sees neighbours together and decodes what they share once. Overviews that are announced by `prefetch`
+are read in the background and kept in a bounded cache (docs/streaming.md).
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import BatchReadError, ConfigError, ImageError, ZoomInError
 from ..geometry import Region
 from .averaging import common_size
 from .base import Image
+from .cache import Cache
+from .pool import Reading, Task, default_threads
 
-__all__ = ["StreamedImages"]
+__all__ = ["CACHE_BYTES", "StreamedImages"]
 
-_ROWS_A_TASK = 16
+CACHE_BYTES = 1 << 28  # of overviews, unless another number is given
+_LEAST_ROWS = 8  # regions in a task: a reader merges neighbours within a task
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class _Held(NamedTuple):
+    """Views of one image that are in memory, or on their way to it."""
+
+    views: Bytes  # n, height, width, 3
+    place: dict[tuple[int, int], int]  # x and y of a region -> its view
+    reading: Reading
+    group: int
+
+
+class _Rows(NamedTuple):
+    """The rows of a read that look at one image, from top to bottom."""
+
+    image: int
+    rows: npt.NDArray[np.int64]
+    regions: list[Region]
+
+
+@dataclass
+class _Shared:
+    """What all selections of the same images share."""
+
+    threads: int
+    timeout: float | None
+    cache: Cache[_Held]
+    seconds: list[float] = field(default_factory=lambda: [0.0])
 
 
 class StreamedImages:
     """An `ImageBatch` over any images, decoded region by region when they are read.
 
     Args:
-        images: any images; their `read` must be callable from several threads.
+        images: any images; their `read` must be callable from several threads. Views of those that have an
+            `identity` (a hashable that no other pixels share) can be kept.
         device: where views are delivered.
-        threads: decoding threads; by default one a processor, at most 8.
+        threads: that read at a time, of those that the process shares; by default one a processor, at most 8.
+        cache_bytes: for views that are read ahead; 0 keeps none.
+        timeout: seconds after which a single read is given up; by default never.
+
+    Raises:
+        ConfigError: if there are no images, or a number is out of range.
     """
 
     def __init__(
-        self, images: Sequence[Image], device: torch.device | str = "cpu", threads: int | None = None
+        self,
+        images: Sequence[Image],
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        timeout: float | None = None,
     ) -> None:
-        """Keep the images; the pool starts with the first read."""
+        """Keep the images; nothing is opened or read."""
         if not images:
             raise ConfigError("a batch without images", remedy="Give at least one image.")
+        if timeout is not None and timeout <= 0:
+            raise ConfigError(f"a timeout of {timeout} seconds", remedy="Give a positive number, or none.")
         self._images = tuple(images)
         self._device = torch.device(device)
-        self._threads = threads or min(8, os.cpu_count() or 1)
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
+        self._shared = _Shared(threads or default_threads(), timeout, Cache(cache_bytes))
 
     def __len__(self) -> int:
         """Number of images."""
@@ -61,16 +112,55 @@ class StreamedImages:
         """Name of each image."""
         return [image.name for image in self._images]
 
+    @property
+    def seconds_waiting(self) -> float:
+        """Time spent in `read` so far, by this batch and all that share its images: waiting for pixels."""
+        return self._shared.seconds[0]
+
     def select(self, indices: Int[Tensor, " n"] | Sequence[int]) -> StreamedImages:
-        """Some of the images, in the order given."""
-        chosen = torch.as_tensor(indices).tolist()
-        selected = StreamedImages([self._images[i] for i in chosen], self._device, self._threads)
-        selected._pool, selected._process = self._executor(), self._process
-        return selected
+        """Some of the images, in the order given; what is cached is shared."""
+        return self._like([self._images[i] for i in torch.as_tensor(indices).tolist()], self._device)
 
     def to(self, device: torch.device | str) -> StreamedImages:
         """The same images with views delivered on another device."""
-        return StreamedImages(self._images, device, self._threads)
+        return self._like(self._images, torch.device(device))
+
+    def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
+        """Start to read these regions into the cache; `read` will wait for them, not read them again.
+
+        Returns at once. Left out are images whose views do not fit the cache, those without an identity, and
+        those at hand already. What goes wrong is told by `read`.
+
+        Raises:
+            ConfigError: if the scale is not in (0, 1].
+            ImageError: if the regions are not of one size.
+        """
+        _, _, height, width = common_size(regions.tolist(), scale)
+        tasks: list[Task] = []
+        asked: list[tuple[Hashable, Bytes, _Rows]] = []
+        room = self._shared.cache.budget
+        for part in _by_image(image_index, regions):
+            key = self._key(part, scale)
+            size = len(part.rows) * height * width * 3
+            if key is None or size > room or self._held(part, scale) is not None:
+                continue
+            room -= size
+            views = np.empty((len(part.rows), height, width, 3), np.uint8)
+            inside = part._replace(rows=np.arange(len(part.rows)))
+            tasks += self._tasks(inside, scale, views, self._shared.threads)
+            asked.append((key, views, part))
+        started: dict[int, tuple[Hashable, _Held]] = {}
+
+        def done(group: int, error: Exception | None) -> None:
+            if error is not None:
+                self._shared.cache.drop(*started[group])
+
+        reading = Reading(tasks, self._shared.threads, done)
+        for key, views, part in asked:
+            place = {region[:2]: view for view, region in enumerate(part.regions)}
+            started[part.image] = key, _Held(views, place, reading, part.image)
+            self._shared.cache.put(*started[part.image], views.nbytes)
+        reading.start()
 
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
@@ -79,39 +169,138 @@ class StreamedImages:
 
         Raises:
             ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size, or an image cannot be decoded.
+            ImageError: if the regions are not of one size.
+            BatchReadError: if some images cannot be decoded, or not in time; the others have been read.
         """
-        boxes = [Region(*row) for row in regions.tolist()]
-        _, _, rows, columns = common_size(boxes, scale)
-        pinned = self._device.type == "cuda" and bool(boxes)
-        views = torch.empty(len(boxes), rows, columns, 3, dtype=torch.uint8, pin_memory=pinned)
-        views = views.permute(0, 3, 1, 2)  # channels-last
-        if not boxes:
-            return views.to(self._device)
-        order = image_index.cpu().argsort(stable=True)
-        tasks = []
-        for image, own in zip(*_by_image(image_index.cpu()[order], order), strict=True):
-            tasks += [(image, part) for part in own.split(_ROWS_A_TASK)]
+        began = time.perf_counter()
+        _, _, height, width = common_size(regions.tolist(), scale)
+        views = _Delivery(len(regions), height, width, self._device)
+        parts = list(_by_image(image_index, regions))
+        kept = [self._held(part, scale) for part in parts]
+        split = -(-2 * self._shared.threads // max(1, kept.count(None)))
+        tasks = [
+            task
+            for part, held in zip(parts, kept, strict=True)
+            if held is None
+            for task in self._tasks(part, scale, views.staged, split)
+        ]
+        reading = Reading(tasks, self._shared.threads).start()
+        failures: dict[int, Exception] = {}
+        try:
+            for part, held in zip(parts, kept, strict=True):
+                source, group = (reading, part.image) if held is None else (held.reading, held.group)
+                error = source.wait(self._shared.timeout, group).get(group)
+                if error is not None:
+                    failures[part.image] = error
+                    continue
+                if held is not None:
+                    places = [held.place[region[:2]] for region in part.regions]
+                    views.staged[part.rows] = held.views[places]
+                views.send(part.rows)
+        finally:
+            reading.cancel()
+            self._shared.seconds[0] += time.perf_counter() - began
+        if failures:
+            raise BatchReadError.of({i: self._named(i, error) for i, error in failures.items()})
+        return views.delivered()
 
-        def fetch(task: tuple[int, Tensor]) -> None:
-            image, rows = task
-            views[rows] = self._images[image].read([boxes[row] for row in rows.tolist()], scale)
+    def _like(self, images: Sequence[Image], device: torch.device) -> StreamedImages:
+        other = StreamedImages(images, device)
+        other._shared = self._shared
+        return other
 
-        list(self._executor().map(fetch, tasks))
-        return views.to(self._device, non_blocking=True)
+    def _key(self, part: _Rows, scale: float) -> Hashable:
+        """What tells a set of views from others: the pixels, the scale, and the grid that the regions are of.
 
-    def _executor(self) -> ThreadPoolExecutor:
-        if self._pool is None or self._process != os.getpid():  # a forked process has no threads yet
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="zoomin-read")
-            self._process = os.getpid()
-        return self._pool
+        The corner of the grid tells mirrored grids from straight ones.
+        """
+        identity = getattr(self._images[part.image], "identity", None)
+        if identity is None:
+            return None
+        x, y, width, height = part.regions[0]
+        return identity, scale, width, height, x % width, y % height
+
+    def _held(self, part: _Rows, scale: float) -> _Held | None:
+        """The kept views among which all of these are."""
+        key = self._key(part, scale)
+        held = None if key is None else self._shared.cache.get(key)
+        if held is None or any(region[:2] not in held.place for region in part.regions):
+            return None
+        return held
+
+    def _tasks(self, part: _Rows, scale: float, views: Bytes, split: int) -> Iterator[Task]:
+        """About `split` tasks that read regions into their rows of the views."""
+        image = self._images[part.image]
+        for band in _bands(part.regions, split):
+
+            def fetch(band: slice = band) -> None:
+                read = image.read(part.regions[band], scale)
+                views[part.rows[band]] = read.permute(0, 2, 3, 1).numpy()
+
+            yield Task(part.image, fetch)
+
+    def _named(self, index: int, error: Exception) -> ImageError:
+        """The error of an image, with its name."""
+        name = self._images[index].name
+        if isinstance(error, ZoomInError):
+            return ImageError(error.what, where=error.where or name, remedy=error.remedy)
+        if isinstance(error, (OSError, MemoryError)):
+            reason = str(error) or type(error).__name__
+            return ImageError(f"cannot be read ({reason})", where=name, remedy="Check the file and its disk.")
+        raise error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without the pool."""
-        return {**self.__dict__, "_pool": None}
+        """Pickle without what other processes cannot use: the cache arrives empty."""
+        shared = _Shared(self._shared.threads, self._shared.timeout, self._shared.cache)
+        return {**self.__dict__, "_shared": shared}
 
 
-def _by_image(image: Tensor, order: Tensor) -> tuple[list[int], Sequence[Tensor]]:
-    """The distinct images, and the rows that read each."""
-    distinct, counts = image.unique_consecutive(return_counts=True)
-    return distinct.tolist(), order.split(counts.tolist())
+class _Delivery:
+    """Views on their way to a device: filled in (pinned) memory, sent as soon as an image is complete."""
+
+    def __init__(self, n: int, height: int, width: int, device: torch.device) -> None:
+        self._device = device
+        shape = n, height, width, 3
+        pinned = device.type == "cuda" and n > 0
+        self._memory = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        self.staged: Bytes = self._memory.numpy()
+        self._there = None if device.type == "cpu" else torch.empty(shape, dtype=torch.uint8, device=device)
+        self._late: list[npt.NDArray[np.int64]] = []
+
+    def send(self, rows: npt.NDArray[np.int64]) -> None:
+        """Copy rows, which are complete, without waiting."""
+        if self._there is None:
+            return
+        first, last = int(rows.min()), int(rows.max()) + 1
+        if last - first == len(rows):
+            self._there[first:last].copy_(self._memory[first:last], non_blocking=True)
+        else:
+            self._late.append(rows)
+
+    def delivered(self) -> UInt8[Tensor, "n 3 h w"]:
+        """All views, channels-last."""
+        views = self._memory
+        if self._there is not None:
+            views = self._there.copy_(self._memory, non_blocking=True) if self._late else self._there
+        return views.permute(0, 3, 1, 2)
+
+
+def _by_image(image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]) -> Iterator[_Rows]:
+    """The rows that look at each image, from top to bottom and left to right."""
+    image, boxes = image_index.cpu().numpy(), regions.cpu().numpy()
+    order = np.lexsort((boxes[:, 0], boxes[:, 1], image))
+    starts = np.flatnonzero(np.diff(image[order], prepend=-1))
+    for rows in np.split(order, starts[1:]) if len(order) else []:
+        yield _Rows(int(image[rows[0]]), rows, [Region(*box) for box in boxes[rows].tolist()])
+
+
+def _bands(regions: Sequence[Region], split: int) -> Iterator[slice]:
+    """About `split` runs of sorted regions, cut where a new row of regions begins, if one does in time."""
+    size = max(_LEAST_ROWS, -(-len(regions) // split))
+    start = 0
+    for at in range(1, len(regions)):
+        new_row = regions[at].y != regions[at - 1].y
+        if at - start >= (size if new_row else 2 * size):
+            yield slice(start, at)
+            start = at
+    yield slice(start, len(regions))
