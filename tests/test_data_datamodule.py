@@ -265,6 +265,12 @@ class Elsewhere:
     def read(self, image_index, regions, scale):
         return torch.zeros(len(regions), 3, 4, 4, dtype=torch.uint8)
 
+    def prefetch(self, image_index, regions, scale):
+        pass
+
+    def select(self, indices):
+        return self
+
     def to(self, device):
         return Elsewhere(device)
 

@@ -238,6 +238,7 @@ class ZoomIn(nn.Module):
             logits: Tensor = self.tile_attention(views)
             return logits.float().mean((1, 2))
 
+        batch.prefetch(grid.image, grid.regions, self.config.tile_scale)
         logits = self._see(tile_logits, batch, grid.image, grid.regions, self.config.tile_scale)
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
         return padded.index_put((grid.image, grid.index), logits).log_softmax(1)

@@ -40,8 +40,12 @@ class DataConfig:
         test_fraction: share held out for testing where the data has no such split.
         seed: of the splits, of the order of training images and of their augmentation.
         resident: "always" keeps all pixels in memory, "never" decodes images again for each batch, "auto"
-            keeps them if they fill less than a quarter of the free memory.
+            keeps those that are no slides or pyramids while they fill less than a quarter of the free memory.
         threads: images decoded at a time; no result depends on it.
+        cache_mb: megabytes for overviews of images that stay on disk, so that only the first epoch decodes
+            them; 0 keeps none. No result depends on it.
+        read_timeout: seconds after which a single read, or opening an image, is given up, such as on a
+            network drive that does not answer; none: never.
         augmentation: random changes of training images.
     """
 
@@ -54,6 +58,8 @@ class DataConfig:
     seed: int = 0
     resident: Residence = "auto"
     threads: int = 4
+    cache_mb: int = 1024
+    read_timeout: float | None = 120.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -62,12 +68,18 @@ class DataConfig:
         Raises:
             ConfigError: naming the one that is out of range.
         """
-        for name, least in (("batch_size", 1), ("threads", 1), ("seed", 0)):
+        for name, least in (("batch_size", 1), ("threads", 1), ("seed", 0), ("cache_mb", 0)):
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(
                     f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
                 )
+        if self.read_timeout is not None and self.read_timeout <= 0:
+            raise ConfigError(
+                f"{self.read_timeout} seconds",
+                where="data.read_timeout",
+                remedy="Give a positive number, or null.",
+            )
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
             if not 0 <= value <= 0.5:
@@ -233,6 +245,8 @@ class ZoomInDataModule(LightningDataModule):
                 threads=self.config.threads,
                 device=device or "cpu",
                 progress=self.progress,
+                cache_bytes=self.config.cache_mb << 20,
+                timeout=self.config.read_timeout,
             )
         if device is not None and self._store.device != torch.device(device):
             self._store = self._store.to(device)

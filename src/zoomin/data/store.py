@@ -1,4 +1,8 @@
-"""The images of a run: opened once, checked before training, then resident in memory or read from disk."""
+"""The images of a run: opened once, checked before training, then resident in memory or read from disk.
+
+Whole images (PNG, JPEG, plain TIFF) are decoded when they are opened, which checks them, and stay in memory
+where they fit. Stored images (slides, pyramids, rasters) are never decoded whole unless that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,8 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -19,27 +22,30 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from ..errors import DataError, ZoomInError
+from ..errors import DataError, ImageError, ZoomInError
 from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.base import Image, ImageBatch
 from ..images.batch import ResidentImages, StreamedImages
+from ..images.cache import Cache
 from ..images.open_image import open_image
+from ..images.pool import Reading, Task
+from ..images.stored import Identity, identity_of
+from ..images.streamed import CACHE_BYTES
 from .manifest import Record
 
 __all__ = ["ImageStore", "PathImage", "Residence", "available_memory", "open_store"]
 
 Residence = Literal["auto", "always", "never"]
-Opened = Image | ZoomInError
 _SHOWN = 20  # bad images listed in one message
-_CACHED = 16  # images that streaming keeps open at once
+_DECODED_BYTES = 1 << 29  # of whole images that streaming keeps decoded at once
 _MEMORY_SHARE = 0.25  # of the free memory, that images may fill
 _BYTES_PER_PIXEL = 4  # three colours and the pyramid
 
 
 @dataclass(frozen=True)
 class PathImage:
-    """An image that is opened again whenever it is read: it holds no pixels and pickles by its path.
+    """A whole image that is decoded again whenever it is read: it holds no pixels and pickles by its path.
 
     Attributes:
         path: of the image.
@@ -48,6 +54,7 @@ class PathImage:
         mpp: microns per level-0 pixel, or None where unknown.
         background: red, green and blue beyond the border.
         mpp_override: what the manifest says, None to trust the file.
+        identity: of the file's pixels, for caches; None: they are not cached.
     """
 
     path: Path
@@ -56,6 +63,7 @@ class PathImage:
     mpp: float | None
     background: tuple[int, int, int]
     mpp_override: float | None = None
+    identity: Identity | None = None
 
     @property
     def name(self) -> str:
@@ -63,18 +71,32 @@ class PathImage:
         return str(self.path)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Open the image, unless it is among those opened last, and read; see `Image.read`."""
-        with _LOCKS[hash(self.path) % len(_LOCKS)]:  # threads that read one image decode it once
-            image = _open_again(self.path, self.mpp_override)
+        """Decode the image, unless it is among those decoded last, and read; see `Image.read`.
+
+        Raises:
+            ImageError: if it cannot be decoded, or has another size than when it was opened.
+        """
+        key = self.path, self.identity
+        image = _DECODED.get_or_make(key, self._decode, _size_of)  # threads that ask at once decode it once
         return image.read(regions, scale)
 
+    def _decode(self) -> Image:
+        image = open_image(self.path, mpp=self.mpp_override)
+        if (image.height, image.width) != (self.height, self.width):
+            raise ImageError(
+                f"the image has changed: {image.width} x {image.height} pixels, once {self.width} x "
+                f"{self.height}",
+                where=self.path,
+                remedy="Start again with the new image.",
+            )
+        return image
 
-_LOCKS = tuple(Lock() for _ in range(64))
+
+_DECODED: Cache[Image] = Cache(_DECODED_BYTES)
 
 
-@lru_cache(maxsize=_CACHED)
-def _open_again(path: Path, mpp: float | None) -> Image:
-    return open_image(path, mpp=mpp)
+def _size_of(image: Image) -> int:
+    return min(_DECODED_BYTES, 3 * image.height * image.width)  # one larger than all room has it for itself
 
 
 @dataclass(frozen=True)
@@ -117,60 +139,91 @@ def open_store(
     threads: int = 4,
     device: torch.device | str = "cpu",
     progress: bool | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    timeout: float | None = None,
 ) -> ImageStore:
-    """Open and decode the images of some rows, all of them before anything else happens.
+    """Open the images of some rows, all of them before anything else happens; whole images are decoded.
 
     Args:
         records: of the whole manifest.
         rows: which of them to open.
-        resident: "always" keeps the pixels in memory, "never" decodes them again for each batch, "auto" keeps
-            them where four bytes a pixel fill less than a quarter of the free memory.
+        resident: "always" keeps all pixels in memory, "never" none, "auto" keeps whole images while four
+            bytes a pixel fill less than a quarter of the free memory; stored images stay on disk. No result
+            depends on it, except where "always" averages full-resolution pixels in place of a stored level.
         threads: decode this many images at a time; the result does not depend on it.
         device: where views are delivered, and resident pixels kept.
         progress: show a progress bar; by default where the messages go to a terminal.
+        cache_bytes: for overviews of streamed images.
+        timeout: seconds after which opening an image, or a single read, is given up; by default never.
 
     Raises:
         DataError: listing every image that cannot be opened, with the reason.
     """
-    budget = {"always": math.inf, "never": -1.0}.get(resident)
-    opener = _Opener(_MEMORY_SHARE * available_memory(device) if budget is None else budget)
     chosen = [records[row] for row in rows.tolist()]
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        found = list(_shown(pool.map(opener.open, chosen), len(chosen), progress))
+    opener = _Opener(chosen, resident, device)
+    reading = Reading([Task(i, partial(opener.open, i)) for i in range(len(chosen))], max(1, threads)).start()
+    found = [opener.take(i, reading, timeout) for i in _shown(range(len(chosen)), len(chosen), progress)]
     bad = [error for error in found if isinstance(error, ZoomInError)]
     if bad:
         raise _bad_images(chosen, found, len(bad))
     images = [image for image in found if not isinstance(image, ZoomInError)]
     place = torch.full((len(records),), -1, dtype=torch.int64)
     place[rows] = torch.arange(rows.numel())
-    arrays = [image for image in images if isinstance(image, ArrayImage)]
-    if opener.fits and len(arrays) == len(images):
-        return ImageStore(place, ResidentImages(arrays, device), resident=True)
-    by_path = [_by_path(record, image) for record, image in zip(chosen, images, strict=True)]
-    return ImageStore(place, StreamedImages(by_path, device, threads), resident=False)
+    if all(isinstance(image, ArrayImage) for image in images):
+        return ImageStore(place, ResidentImages(images, device), resident=True)
+    streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout)
+    return ImageStore(place, streamed, resident=False)
 
 
 class _Opener:
-    """Opens images and, once their pixels together exceed a budget of bytes, keeps the pixels of none."""
+    """Opens images; keeps the pixels of those that fit a budget of bytes."""
 
-    def __init__(self, budget: float) -> None:
-        self._budget = budget
+    def __init__(self, records: Sequence[Record], resident: Residence, device: torch.device | str) -> None:
+        free = available_memory(device)
+        self._budget = {"always": math.inf, "never": 0.0}.get(resident, _MEMORY_SHARE * free)
+        self._limit = free // _BYTES_PER_PIXEL if resident == "always" else 0  # pixels of a stored image
+        self._records = records
+        self._opened: dict[int, Image] = {}
         self._bytes = 0
         self._lock = Lock()
 
-    @property
-    def fits(self) -> bool:
-        return self._bytes <= self._budget
+    def open(self, index: int) -> None:
+        """Open an image."""
+        record = self._records[index]
+        image = open_image(record.image, mpp=record.mpp)
+        if self._limit and not isinstance(image, ArrayImage):
+            image = _whole(image, self._limit)
+        if isinstance(image, ArrayImage):
+            with self._lock:
+                size = image.height * image.width * _BYTES_PER_PIXEL
+                fits = self._bytes + size <= self._budget
+                self._bytes += size if fits else 0
+            if not fits:
+                image = _by_path(record, image)
+        self._opened[index] = image
 
-    def open(self, record: Record) -> Image | ZoomInError:
-        """The image, or why it cannot be opened."""
-        try:
-            image = open_image(record.image, mpp=record.mpp)
-        except ZoomInError as error:
+    def take(self, index: int, reading: Reading, timeout: float | None) -> Image | ZoomInError:
+        """An opened image, or why it cannot be opened."""
+        error = reading.wait(timeout, index).get(index)
+        if error is None:
+            return self._opened[index]
+        if isinstance(error, (OSError, MemoryError)):
+            return ImageError(str(error) or type(error).__name__, where=self._records[index].image)
+        if isinstance(error, ZoomInError):
             return error
-        with self._lock:
-            self._bytes += image.height * image.width * _BYTES_PER_PIXEL
-        return image if self.fits else _by_path(record, image)
+        raise error
+
+
+def _whole(image: Image, most: int) -> ArrayImage:
+    """A stored image in memory, at full resolution."""
+    if image.height * image.width > most:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels do not fit the memory",
+            where=image.name,
+            remedy="Set data.resident to auto: slides and other stored images then stay on disk.",
+        )
+    pixels = image.read([Region(0, 0, image.width, image.height)], 1.0)[0]
+    return ArrayImage(pixels, mpp=image.mpp, background=image.background, name=image.name)
 
 
 def available_memory(device: torch.device | str = "cpu") -> int:
@@ -188,7 +241,15 @@ def available_memory(device: torch.device | str = "cpu") -> int:
 
 
 def _by_path(record: Record, image: Image) -> PathImage:
-    return PathImage(record.image, image.height, image.width, image.mpp, image.background, record.mpp)
+    return PathImage(
+        record.image,
+        image.height,
+        image.width,
+        image.mpp,
+        image.background,
+        record.mpp,
+        identity_of(record.image),
+    )
 
 
 def _bad_images(records: Sequence[Record], found: Sequence[Image | ZoomInError], count: int) -> DataError:
@@ -204,7 +265,7 @@ def _bad_images(records: Sequence[Record], found: Sequence[Image | ZoomInError],
     )
 
 
-def _shown(items: Iterable[Opened], total: int, progress: bool | None) -> Iterable[Opened]:
+def _shown(items: Iterable[int], total: int, progress: bool | None) -> Iterable[int]:
     """The items behind a progress bar."""
     shown = sys.stderr.isatty() if progress is None else progress
-    return track(items, "Reading images", total=total, console=Console(stderr=True), disable=not shown)
+    return track(items, "Opening images", total=total, console=Console(stderr=True), disable=not shown)

@@ -84,7 +84,7 @@ class ImageBatch(Protocol):
         ...
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
-        """Say what will be read soon, such as an overview; whoever reads from disk may begin. Returns at once.
+        """Say what will be read soon, such as an overview; reading may begin. Returns at once.
 
         Args:
             image_index: which image of the batch each row will be read from.

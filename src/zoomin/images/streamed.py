@@ -136,25 +136,27 @@ class StreamedImages:
             ImageError: if the regions are not of one size.
         """
         _, _, height, width = common_size(regions.tolist(), scale)
-        tasks: list[Task] = []
         asked: list[tuple[Hashable, Bytes, _Rows]] = []
         room = self._shared.cache.budget
         for part in _by_image(image_index, regions):
             key = self._key(part, scale)
-            size = len(part.rows) * height * width * 3
-            if key is None or size > room or self._held(part, scale) is not None:
+            held = self._held(part, scale)
+            size = len(part.rows) * height * width * 3 if held is None else held.views.nbytes
+            if key is None or size > room:
                 continue
-            room -= size
+            room -= size  # what one call asks for does not drive out its own
+            if held is not None:
+                continue
             views = np.empty((len(part.rows), height, width, 3), np.uint8)
-            inside = part._replace(rows=np.arange(len(part.rows)))
-            tasks += self._tasks(inside, scale, views, self._shared.threads)
-            asked.append((key, views, part))
+            asked.append((key, views, part._replace(rows=np.arange(len(part.rows)))))
         started: dict[int, tuple[Hashable, _Held]] = {}
 
         def done(group: int, error: Exception | None) -> None:
             if error is not None:
                 self._shared.cache.drop(*started[group])
 
+        split = self._split(len(asked))
+        tasks = [task for _, views, part in asked for task in self._tasks(part, scale, views, split)]
         reading = Reading(tasks, self._shared.threads, done)
         for key, views, part in asked:
             place = {region[:2]: view for view, region in enumerate(part.regions)}
@@ -177,7 +179,7 @@ class StreamedImages:
         views = _Delivery(len(regions), height, width, self._device)
         parts = list(_by_image(image_index, regions))
         kept = [self._held(part, scale) for part in parts]
-        split = -(-2 * self._shared.threads // max(1, kept.count(None)))
+        split = self._split(kept.count(None))
         tasks = [
             task
             for part, held in zip(parts, kept, strict=True)
@@ -227,6 +229,10 @@ class StreamedImages:
         if held is None or any(region[:2] not in held.place for region in part.regions):
             return None
         return held
+
+    def _split(self, images: int) -> int:
+        """Tasks an image: enough to keep the threads busy, few enough for readers to merge neighbours."""
+        return -(-2 * self._shared.threads // max(1, images))
 
     def _tasks(self, part: _Rows, scale: float, views: Bytes, split: int) -> Iterator[Task]:
         """About `split` tasks that read regions into their rows of the views."""
