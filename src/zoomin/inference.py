@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,14 +24,16 @@ from .batching import Opened, Sources, find_images, look
 from .data.find import open_dataset
 from .data.manifest import SPLITS, Manifest
 from .errors import CheckpointError, DataError, ImageError, ZoomInError
-from .explanation import Explanation, explain_output
+from .explanation import Explanation, Provenance, explain_output
 from .geometry import view_size
 from .model import ZoomIn
 from .output import ZoomInOutput
 from .predictions import InferenceConfig, Prediction, Summary, write_predictions
 from .sampling import design
+from .storage import model_fingerprint
 
 __all__ = [
+    "Failure",
     "InferenceConfig",
     "Prediction",
     "Summary",
@@ -39,12 +41,25 @@ __all__ = [
     "evaluation_manifest",
     "explain",
     "find_images",
+    "iter_explanations",
     "iter_predictions",
     "load_model",
     "predict",
     "probability_standard_error",
     "write_predictions",
 ]
+
+
+class Failure(NamedTuple):
+    """An image that could not be read.
+
+    Attributes:
+        image: its path, or name.
+        error: why.
+    """
+
+    image: str
+    error: Exception
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> ZoomIn:
@@ -186,14 +201,47 @@ def explain(
         ImageError: at the first image that cannot be read.
     """
     config = InferenceConfig(sampling, n_samples, replicates, seed, exact_budget, batch_size, threads)
+    explanations = []
+    for found in iter_explanations(images, model, config, device=device):
+        if isinstance(found, Failure):
+            error = found.error
+            raise error if isinstance(error, ZoomInError) else ImageError(str(error), where=found.image)
+        explanations.append(found)
+    return explanations
 
-    def read(output: ZoomInOutput, opened: Sequence[Opened], mode: str) -> list[Explanation]:
-        return explain_output(output, opened, model.head, model.config.classes)
 
-    def failed(name: str, error: Exception) -> Explanation:
-        raise error if isinstance(error, ZoomInError) else ImageError(str(error), where=name)
+def iter_explanations(
+    images: Sources,
+    model: ZoomIn,
+    config: InferenceConfig | None = None,
+    *,
+    device: str | torch.device | None = None,
+) -> Iterator[Explanation | Failure]:
+    """`explain`, an image at a time; one that cannot be read becomes a failure, the others go on.
 
-    return list(look(images, model, config, device, read, failed))
+    Args:
+        images: see `predict`, as for all that follow.
+        model: what `load_model` gave.
+        config: how to look.
+        device: move the model there first.
+    """
+    config = config or InferenceConfig()
+    fingerprint = model_fingerprint(model, model.config)
+
+    def read(output: ZoomInOutput, opened: Sequence[Opened], mode: str) -> list[Explanation | Failure]:
+        rows = _predictions(output, [name for name, _ in opened], mode, model, config)
+        return [
+            *explain_output(
+                output,
+                opened,
+                model.head,
+                model.config.classes,
+                provenances=[Provenance(fingerprint, mode, r.n_samples, r.replicates, r.seed) for r in rows],
+                standard_errors=[row.standard_error for row in rows],
+            )
+        ]
+
+    yield from look(images, model, config, device, read, Failure)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import nn
 from .config import ZoomInConfig
 from .errors import CheckpointError
 
-__all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "save_pretrained"]
+__all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
 Model = TypeVar("Model", bound=nn.Module)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -63,3 +64,22 @@ def load_pretrained(
             remedy="config.json and model.safetensors must come from the same run.",
         ) from error
     return model.to(device).eval()
+
+
+def model_fingerprint(model: nn.Module, config: ZoomInConfig) -> str:
+    """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
+
+    Of the configuration, what is at its default does not count, so that a setting which a later version adds
+    changes nothing; nor do `chunk_size` and `pretrained`, which change no answer of a trained model.
+    """
+    default = ZoomInConfig().to_dict()
+    settings = {
+        name: value
+        for name, value in config.to_dict().items()
+        if value != default[name] and name not in ("chunk_size", "pretrained")
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -131,7 +131,7 @@ def _hits(explanations: Sequence[Explanation], rois: Sequence[Annotation]) -> tu
     """Share of the heaviest sub-tiles that touch a needle, and of all sub-tiles that there could be."""
     touched, could = [], []
     for explanation, roi in zip(explanations, rois, strict=True):
-        regions = explanation.places().regions[:HEAVIEST]
+        regions = explanation.places().regions[:HEAVIEST].long()
         share = roi.read([Region(*region) for region in regions.tolist()], 1.0)
         touched += (share.flatten(1).amax(1) > 0).tolist()
         height, width = explanation.size

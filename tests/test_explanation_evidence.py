@@ -6,7 +6,8 @@ from torch import Tensor
 
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.errors import ConfigError
-from zoomin.explanation import CROPS, Explanation, overlay_figure, overlay_figures
+from zoomin.explanation import Explanation, overlay_figure, overlay_figures
+from zoomin.explanation.build import CROPS
 from zoomin.images.array import ArrayImage
 from zoomin.inference import explain, predict
 from zoomin.model import ZoomIn, ZoomInConfig
@@ -59,7 +60,7 @@ def test_evidence_is_complete(explanation: Explanation) -> None:
     assert one.attention.shape == (3, 4)
     assert float(one.attention.sum()) == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(one.beta.sum((1, 2)), torch.ones(len(one.tiles)))
-    rows, columns = one.tiles[:, 1] // 40, one.tiles[:, 0] // 40
+    rows, columns = (one.tiles[:, :2] // 40).long().flip(1).unbind(1)
     torch.testing.assert_close(one.alpha, one.attention[rows, columns])
     assert len(one.sub_tiles) == 3 * 6
     assert bool((one.sub_tiles[:, 2:] == 9).all())
@@ -74,7 +75,7 @@ def test_places_are_distinct_and_heaviest_first(explanation: Explanation) -> Non
 
 
 def test_crops_are_the_pixels_of_the_heaviest_places(explanation: Explanation) -> None:
-    x, y, width, height = explanation.places().regions[0].tolist()
+    x, y, width, height = explanation.places().regions[0].long().tolist()
     pixels = torch.nn.functional.pad(picture().pixels, (9, 9, 9, 9), value=255)
     expected = pixels[:, y + 9 : y + 9 + height, x + 9 : x + 9 + width]
     assert torch.equal(explanation.crops[0], expected)
@@ -112,7 +113,7 @@ def test_heat_map_spreads_tiles_that_were_not_drawn(net: ZoomIn) -> None:
 
 def test_overview_of_a_large_image_is_small(net: ZoomIn) -> None:
     [one] = explain(picture(40, 1600), net, sampling="top")
-    assert one.overview.shape == (3, 19, 768)
+    assert one.overview.shape == (3, 26, 1024)
 
 
 def test_picture_shows_everything(explanation: Explanation) -> None:

@@ -1,0 +1,114 @@
+"""From an output of the network to explanations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+
+from ..geometry import Region
+from ..images.base import Image
+from ..output import ZoomInOutput
+from .evidence import Explanation, Provenance, Source
+
+__all__ = ["CROPS", "explain_output"]
+
+OVERVIEW_SIDE = 1024  # longest side of the thumbnail, pixels
+CROPS = 12  # sub-tiles of highest weight whose pixels are kept
+TILE_CROPS = 6  # tiles of highest attention whose pixels are kept
+TILE_CROP_SIDE = 320  # longest side of those, pixels
+
+
+def explain_output(
+    output: ZoomInOutput,
+    images: Sequence[tuple[str, Image]],
+    head: nn.Linear,
+    classes: Sequence[str],
+    *,
+    provenances: Sequence[Provenance] = (),
+    standard_errors: Sequence[float] = (),
+) -> list[Explanation]:
+    """The evidence behind an output of the network, an explanation an image.
+
+    Args:
+        output: of the batch.
+        images: name and image of each of the batch; their thumbnails and heaviest sub-tiles are read again.
+        head: the linear head that made the logits.
+        classes: names of the classes.
+        provenances: which model looked at each image, and how.
+        standard_errors: of each image's probability.
+
+    Raises:
+        ImageError: if pixels cannot be read.
+    """
+    sub_tiles, tiles = output.sub_tiles, output.tiles
+    with torch.no_grad():
+        contribution = (sub_tiles.weight[:, None] * (sub_tiles.features @ head.weight.T)).float().cpu()
+    bias = head.bias.detach().float().cpu()
+    explanations = []
+    for index, (name, image) in enumerate(images):
+        mine, drawn = sub_tiles.image == index, tiles.image == index
+        row = (drawn.cumsum(0) - 1)[sub_tiles.tile[mine]]  # of this image's tiles
+        bare = Explanation(
+            image=name,
+            size=(image.height, image.width),
+            classes=tuple(classes),
+            logits=output.logits[index].detach().float().cpu(),
+            bias=bias,
+            overview=_overview(image),
+            tile_size=float(output.attention.grid.tile_size),
+            attention=output.attention.map(index).detach().float().cpu(),
+            tiles=tiles.regions[drawn].double().cpu(),
+            alpha=tiles.log_alpha[drawn].detach().exp().float().cpu(),
+            beta=tiles.maps[drawn].detach().float().cpu(),
+            sub_tiles=sub_tiles.regions[mine].double().cpu(),
+            weight=sub_tiles.weight[mine].float().cpu(),
+            contribution=contribution[mine.cpu()],
+            tile=row.cpu(),
+            position=sub_tiles.position[mine].cpu(),
+            replicate=sub_tiles.replicate[mine].cpu(),
+            crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
+            tile_crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
+            standard_error=standard_errors[index] if standard_errors else math.nan,
+            source=_source(image, name),
+            provenance=provenances[index] if provenances else Provenance(),
+        )
+        explanations.append(_with_pixels(bare, image))
+    return explanations
+
+
+def _with_pixels(bare: Explanation, image: Image) -> Explanation:
+    """The explanation with the crops that pictures show."""
+    heaviest = bare.places().regions[:CROPS].long()
+    tiles = bare.tiles[bare.top_tiles()[:TILE_CROPS]].long()
+    scale = min(1.0, TILE_CROP_SIDE / bare.tile_size)
+    return replace(bare, crops=_crops(image, heaviest, 1.0), tile_crops=_crops(image, tiles, scale))
+
+
+def _overview(image: Image) -> UInt8[Tensor, "3 h w"]:
+    scale = min(1.0, OVERVIEW_SIDE / max(image.height, image.width))
+    return image.read([Region(0, 0, image.width, image.height)], scale)[0].cpu().contiguous()
+
+
+def _crops(image: Image, regions: Int[Tensor, "n 4"], scale: float) -> UInt8[Tensor, "n 3 h w"]:
+    if not len(regions):
+        return torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
+    return image.read([Region(*region) for region in regions.tolist()], scale).cpu().contiguous()
+
+
+def _source(image: Image, name: str) -> Source:
+    identity = getattr(image, "identity", None)
+    if identity is None and (path := Path(name)).is_file():
+        found = path.stat()
+        identity = str(path.resolve()), found.st_size, found.st_mtime_ns
+    return Source(
+        identity=identity,
+        mpp=image.mpp,
+        bounds=getattr(image, "bounds", None),
+        georeference=getattr(image, "georeference", None),
+    )

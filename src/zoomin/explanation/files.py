@@ -1,0 +1,246 @@
+"""An explanation as a folder of files: explanation.json, arrays.npz, overview and crops.
+
+The JSON tells what a reader wants to know: the answer, how it was found, the heaviest tiles and sub-tiles.
+The arrays hold every number in full, however many sub-tiles there are. docs/explain.md documents both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ..errors import DataError
+from ..geometry import Region
+from ..images.georeference import Georeference
+
+if TYPE_CHECKING:
+    from .evidence import Explanation, Source
+
+__all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields", "save_explanation"]
+
+JSON, ARRAYS, OVERVIEW, CROPS_FOLDER = "explanation.json", "arrays.npz", "overview.png", "crops"
+SCHEMA, VERSION = "zoomin-explanation", 1
+LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON lists; the arrays hold all
+_TENSORS = (
+    "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
+)
+_PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
+
+
+def save_explanation(explanation: Explanation, folder: str | Path) -> Path:
+    """Write an explanation into a folder; explanation.json comes last, so that it tells that all is there.
+
+    Returns:
+        The path of explanation.json.
+    """
+    folder = Path(folder)
+    (folder / CROPS_FOLDER).mkdir(parents=True, exist_ok=True)
+    done = folder / JSON
+    done.unlink(missing_ok=True)
+    for old in (folder / CROPS_FOLDER).glob("*tile_*.png"):
+        old.unlink()
+    arrays = {name: getattr(explanation, name).numpy() for name in _TENSORS}
+    np.savez_compressed(folder / ARRAYS, **arrays)
+    _write_png(explanation.overview, folder / OVERVIEW)
+    crops = _write_crops(explanation.crops, folder, "sub_tile")
+    tile_crops = _write_crops(explanation.tile_crops, folder, "tile")
+    text = json.dumps(_document(explanation, crops, tile_crops), indent=1, allow_nan=False)
+    part = folder / (JSON + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(done)
+    return done
+
+
+def load_fields(path: str | Path) -> dict[str, Any]:
+    """The fields of the explanation that `save_explanation` wrote; `source` and `provenance` as dictionaries.
+
+    Raises:
+        DataError: if a file is missing, damaged, or written by a newer version.
+    """
+    path = Path(path)
+    folder, path = (path, path / JSON) if path.is_dir() else (path.parent, path)
+    document = _read_document(path)
+    try:
+        arrays = _read_arrays(folder / ARRAYS)
+        return {
+            **arrays,
+            "image": document["image"],
+            "size": (document["height"], document["width"]),
+            "classes": tuple(document["classes"]),
+            "tile_size": document["tile_size"],
+            "overview": _read_png(folder / document["overview"]),
+            "crops": _read_crops(folder, document["crops"]),
+            "tile_crops": _read_crops(folder, document["tile_crops"]),
+            "standard_error": math.nan if document["standard_error"] is None else document["standard_error"],
+            "truth": document["truth"],
+            "source": _source(document),
+            "provenance": {name: document[name] for name in _PROVENANCE},
+        }
+    except FileNotFoundError as error:
+        raise DataError(
+            f"the file {Path(error.filename).name} of this explanation is missing",
+            where=folder,
+            remedy="Explain the image again with zoomin explain.",
+        ) from error
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"damaged ({error})", where=folder, remedy="Explain the image again with zoomin explain."
+        ) from error
+
+
+def _document(explanation: Explanation, crops: list[str], tile_crops: list[str]) -> dict[str, Any]:
+    from .. import __version__
+
+    one = explanation
+    by_class = {"probabilities": one.probabilities, "logits": one.logits, "bias": one.bias}
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "zoomin": __version__,
+        "image": one.image,
+        **_source_document(one.source),
+        "height": one.size[0],
+        "width": one.size[1],
+        "coordinates": "level-0 pixels of the image, x to the right, y down",
+        "classes": list(one.classes),
+        "prediction": one.label,
+        "truth": one.truth,
+        **{name: dict(zip(one.classes, row.tolist(), strict=True)) for name, row in by_class.items()},
+        "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
+        **{name: getattr(one.provenance, name) for name in _PROVENANCE},
+        "tile_size": one.tile_size,
+        "rows": one.attention.shape[0],
+        "columns": one.attention.shape[1],
+        "map_rows": one.beta.shape[1],
+        "map_columns": one.beta.shape[2],
+        "n_tiles_drawn": len(one.tiles),
+        "n_sub_tiles": len(one.sub_tiles),
+        "tiles": _tiles(one, tile_crops),
+        "sub_tiles": _sub_tiles(one, crops),
+        "overview": OVERVIEW,
+        "crops": crops,
+        "tile_crops": tile_crops,
+        "arrays": ARRAYS,
+    }
+
+
+def _source_document(source: Source) -> dict[str, Any]:
+    identity, georeference = source.identity, source.georeference
+    return {
+        "file": None
+        if identity is None
+        else dict(zip(("path", "bytes", "modified_ns"), identity, strict=True)),
+        "mpp": source.mpp,
+        "bounds": None if source.bounds is None else source.bounds._asdict(),
+        "georeference": None
+        if georeference is None
+        else {"crs": georeference.crs, "transform": list(georeference.transform)},
+    }
+
+
+def _source(document: dict[str, Any]) -> dict[str, Any]:
+    file, bounds, georeference = document["file"], document["bounds"], document["georeference"]
+    return {
+        "identity": None if file is None else (file["path"], file["bytes"], file["modified_ns"]),
+        "mpp": document["mpp"],
+        "bounds": None if bounds is None else Region(**bounds),
+        "georeference": None
+        if georeference is None
+        else Georeference(georeference["crs"], tuple(georeference["transform"])),
+    }
+
+
+def _box(box: Sequence[float]) -> dict[str, float]:
+    """Whole numbers without a decimal point."""
+    return {
+        name: int(value) if value == int(value) else value
+        for name, value in zip(("x", "y", "width", "height"), box, strict=True)
+    }
+
+
+def _tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
+    rows = one.top_tiles()[:LISTED].tolist()
+    return [
+        {
+            **_box(one.tiles[row].tolist()),
+            "alpha": float(one.alpha[row]),
+            "crop": crops[rank] if rank < len(crops) else None,
+        }
+        for rank, row in enumerate(rows)
+    ]
+
+
+def _sub_tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
+    places = one.places()
+    return [
+        {
+            **_box(places.regions[k].tolist()),
+            "weight": float(places.weight[k]),
+            "contribution": dict(zip(one.classes, places.contribution[k].tolist(), strict=True)),
+            "alpha": float(places.alpha[k]),
+            "beta": float(places.beta[k]),
+            "times_drawn": int(places.times[k]),
+            "crop": crops[k] if k < len(crops) else None,
+        }
+        for k in range(min(LISTED, len(places.regions)))
+    ]
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        remedy = "Make it with zoomin explain."
+        raise DataError("there is no explanation here", where=path.parent, remedy=remedy) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read ({error})", where=path, remedy="Explain the image again.") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise DataError("not an explanation", where=path, remedy="Give a folder that zoomin explain wrote.")
+    if document.get("version") != VERSION:
+        raise DataError(
+            f"written in version {document.get('version')} of the format; this zoomin reads {VERSION}",
+            where=path,
+            remedy="Upgrade zoomin, or explain the image again.",
+        )
+    return document
+
+
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in _TENSORS}
+
+
+def _write_crops(crops: UInt8[Tensor, "n 3 h w"], folder: Path, name: str) -> list[str]:
+    names = [f"{CROPS_FOLDER}/{name}_{rank + 1:02d}.png" for rank in range(len(crops))]
+    for file, crop in zip(names, crops, strict=True):
+        _write_png(crop, folder / file)
+    return names
+
+
+def _read_crops(folder: Path, names: list[str]) -> UInt8[Tensor, "n 3 h w"]:
+    crops = [_read_png(folder / name) for name in names]
+    return torch.stack(crops) if crops else torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
+
+
+def _write_png(pixels: UInt8[Tensor, "3 h w"], path: Path) -> None:
+    from PIL import Image as PillowImage
+
+    PillowImage.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path)
+
+
+def _read_png(path: Path) -> UInt8[Tensor, "3 h w"]:
+    from PIL import Image as PillowImage
+
+    with PillowImage.open(io.BytesIO(path.read_bytes())) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()

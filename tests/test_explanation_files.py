@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+
+from zoomin.errors import DataError
+from zoomin.explanation import Explanation, Provenance, Source
+from zoomin.geometry import Region
+from zoomin.images.georeference import Georeference
+from zoomin.inference import explain
+from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.storage import model_fingerprint
+
+NET = ZoomInConfig(
+    n_classes=3, tile_size=40, sub_tile_size=9, n_samples=6, class_names=("none", "cat", "d/ög")
+)
+
+
+@pytest.fixture(scope="module")
+def net() -> ZoomIn:
+    torch.manual_seed(0)
+    return ZoomIn(NET).eval()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "a.png"
+    noise = np.random.default_rng(0).integers(256, size=(91, 130, 3), dtype=np.uint8)
+    PillowImage.fromarray(noise).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def explanation(net: ZoomIn, image: Path) -> Explanation:
+    [one] = explain(image, net, sampling="multinomial", replicates=3, seed=7)
+    georeference = Georeference("EPSG:32633", (0.5, 0.0, 1000.25, 0.0, -0.5, 2000.0))
+    source = replace(one.source, mpp=0.2527, bounds=Region(3, 4, 80, 70), georeference=georeference)
+    return replace(one, truth="cat", source=source)
+
+
+def same(one: Explanation, other: Explanation) -> bool:
+    pairs = [(getattr(one, name), getattr(other, name)) for name in one.__dataclass_fields__]
+    return all(
+        torch.equal(a, b) and a.dtype == b.dtype if isinstance(a, Tensor) else a == b for a, b in pairs
+    )
+
+
+def test_every_number_comes_back(explanation: Explanation, tmp_path: Path) -> None:
+    path = explanation.save(tmp_path / "one")
+    assert path == tmp_path / "one" / "explanation.json"
+    assert same(Explanation.load(path), explanation)
+    assert same(Explanation.load(path.parent), explanation)
+    assert not list(path.parent.rglob("*.part"))
+
+
+def test_saving_again_leaves_nothing_of_the_old_one(
+    net: ZoomIn, explanation: Explanation, tmp_path: Path
+) -> None:
+    explanation.save(tmp_path)
+    [other] = explain(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), net, sampling="top", n_samples=1)
+    other.save(tmp_path)
+    assert len(list((tmp_path / "crops").iterdir())) == len(other.crops) + len(other.tile_crops)
+    assert same(Explanation.load(tmp_path), other)
+
+
+def test_a_single_replicate_has_no_standard_error(net: ZoomIn, tmp_path: Path) -> None:
+    [one] = explain(torch.zeros(1, 3, 50, 50, dtype=torch.uint8), net, sampling="multinomial", replicates=1)
+    one.save(tmp_path)
+    assert json.loads((tmp_path / "explanation.json").read_text())["standard_error"] is None
+    again = Explanation.load(tmp_path)
+    assert again.standard_error != again.standard_error
+
+
+def test_json_tells_others_what_there_is(explanation: Explanation, image: Path, tmp_path: Path) -> None:
+    document = json.loads(explanation.save(tmp_path).read_text(encoding="utf-8"))
+    assert document["image"] == str(image)
+    assert (document["height"], document["width"], document["mpp"]) == (91, 130, 0.2527)
+    assert document["file"] == {
+        "path": str(image.resolve()),
+        "bytes": image.stat().st_size,
+        "modified_ns": image.stat().st_mtime_ns,
+    }
+    assert document["bounds"] == {"x": 3, "y": 4, "width": 80, "height": 70}
+    assert document["georeference"]["transform"][2] == 1000.25
+    assert document["prediction"] == explanation.label
+    assert document["truth"] == "cat"
+    assert sum(document["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+    assert (document["sampling"], document["replicates"], document["seed"]) == ("multinomial", 3, 7)
+    heaviest = document["sub_tiles"][0]
+    assert heaviest["width"] == 9
+    assert set(heaviest["contribution"]) == set(NET.class_names)
+    with PillowImage.open(tmp_path / heaviest["crop"]) as crop:
+        assert crop.size == (9, 9)
+    assert document["tiles"][0]["alpha"] == float(explanation.alpha.max())
+    total = sum(sub_tile["weight"] for sub_tile in document["sub_tiles"])
+    assert total == pytest.approx(float(explanation.weight.sum()), abs=1e-5)  # fewer than the JSON may list
+
+
+def test_arrays_are_plain_numpy(explanation: Explanation, tmp_path: Path) -> None:
+    explanation.save(tmp_path)
+    with np.load(tmp_path / "arrays.npz", allow_pickle=False) as arrays:
+        assert arrays["sub_tiles"].shape == (18, 4)
+        assert arrays["contribution"].shape == (18, 3)
+        assert arrays["attention"].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_hundred_thousand_sub_tiles(explanation: Explanation, tmp_path: Path) -> None:
+    n = 100_000
+    pick = torch.arange(n) % len(explanation.sub_tiles)
+    boxes = torch.stack([torch.arange(n) * 1.0, pick * 1.0, pick + 9.0, pick + 9.0], 1).double()
+    names = "weight contribution tile position replicate".split()
+    large = replace(
+        explanation, sub_tiles=boxes, **{name: getattr(explanation, name)[pick] for name in names}
+    )
+    large.save(tmp_path)
+    assert (tmp_path / "explanation.json").stat().st_size < 100_000
+    assert (tmp_path / "arrays.npz").stat().st_size < 5_000_000
+    assert same(Explanation.load(tmp_path), large)
+
+
+def test_fractions_of_pixels_survive(explanation: Explanation, tmp_path: Path) -> None:
+    scaled = replace(explanation, tile_size=40 * 1.979, tiles=explanation.tiles * 1.979)
+    scaled.save(tmp_path)
+    assert same(Explanation.load(tmp_path), scaled)
+    assert json.loads((tmp_path / "explanation.json").read_text())["tiles"][0]["width"] == 40 * 1.979
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "overview.png", "crops/sub_tile_01.png"])
+def test_a_missing_file_is_named(explanation: Explanation, tmp_path: Path, name: str) -> None:
+    explanation.save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=rf"{Path(name).name}.*missing.*zoomin explain"):
+        Explanation.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "overview.png", "explanation.json"])
+def test_a_damaged_file_is_told(explanation: Explanation, tmp_path: Path, name: str) -> None:
+    explanation.save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:60])
+    with pytest.raises(DataError, match="Explain the image again"):
+        Explanation.load(tmp_path)
+
+
+def test_other_folders_and_versions_are_refused(explanation: Explanation, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no explanation here"):
+        Explanation.load(tmp_path)
+    path = explanation.save(tmp_path)
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(DataError, match="version 2 of the format"):
+        Explanation.load(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(DataError, match="not an explanation"):
+        Explanation.load(tmp_path)
+
+
+def test_source_knows_what_became_of_the_file(tmp_path: Path, net: ZoomIn) -> None:
+    path = tmp_path / "a.png"
+    PillowImage.new("RGB", (50, 40)).save(path)
+    [one] = explain(path, net)
+    assert one.source.changed() is None
+    PillowImage.new("RGB", (50, 41), (9, 9, 9)).save(path)
+    assert one.source.changed() == "changed"
+    path.unlink()
+    assert one.source.changed() == "gone"
+    assert Source().changed() is None
+
+
+def test_provenance_is_that_of_the_prediction(net: ZoomIn, explanation: Explanation) -> None:
+    fingerprint = model_fingerprint(net, net.config)
+    assert explanation.provenance == Provenance(fingerprint, "multinomial", 6, 3, 7)
+    assert len(fingerprint) == 16
+    other = ZoomIn(NET)
+    assert model_fingerprint(other, other.config) != fingerprint
+    other.load_state_dict(net.state_dict())
+    assert model_fingerprint(other, other.config) == fingerprint
+    assert model_fingerprint(other, replace(NET, tile_size=41)) != fingerprint
+    assert model_fingerprint(other, replace(NET, chunk_size=1)) == fingerprint
