@@ -160,7 +160,7 @@ def _source(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _box(box: Sequence[float]) -> dict[str, float]:
+def _box(box: Sequence[float]) -> dict[str, int | float]:
     """Whole numbers without a decimal point."""
     return {
         name: int(value) if value == int(value) else value
