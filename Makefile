@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10 --t
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format bench constraints clean
+.PHONY: help install demo test lint format docs bench constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ format: $(STAMP) ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(STAMP) ## The documentation site, into site/ (make test builds and reads it too)
+	@echo "== mkdocs"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html, or with search: .venv/bin/mkdocs serve"
+
 bench: $(STAMP) ## Speed against the per-image loop, both sides in one run
 	@$(BIN)/zoomin bench
 
@@ -65,5 +70,5 @@ constraints: $(BIN)/pip ## Write the installed versions to constraints.txt
 	@touch $(STAMP)
 
 clean: ## Remove what the targets made, but not .venv or runs/
-	@rm -rf report build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf report site artifacts build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find src tests benchmarks .ci -name __pycache__ -type d -prune -exec rm -rf {} +
