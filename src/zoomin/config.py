@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .errors import ConfigError
 from .sampling import design
@@ -32,6 +32,9 @@ class ZoomInConfig:
         mean: of red, green and blue in [0, 1], subtracted from views.
         std: likewise, views are divided by it.
         chunk_size: most views that one network call sees at once, which bounds memory.
+        checkpoint: compute activations again in the backward pass, which bounds the memory of training to one
+            chunk and costs about a third of its time: "always", "never", or "auto", where the views of a
+            stage have more than four million pixels.
         class_names: names of the classes in order; empty: their numbers.
 
     Raises:
@@ -53,6 +56,7 @@ class ZoomInConfig:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     chunk_size: int = 2048
+    checkpoint: Literal["auto", "always", "never"] = "auto"
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,6 +70,12 @@ class ZoomInConfig:
             _require(
                 0 < getattr(self, name) <= 1, name, getattr(self, name), "Give a scale above 0 and at most 1."
             )
+        _require(
+            self.checkpoint in ("auto", "always", "never"),
+            "checkpoint",
+            repr(self.checkpoint),
+            "Choose auto, always or never.",
+        )
         _require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
         _require(
             self.sub_tile_size <= self.tile_size,

@@ -11,7 +11,7 @@ all images of the batch together. Letters of shapes: B images, S estimates, T ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from .chunks import Chunks
 from .config import ZoomInConfig
 from .errors import ConfigError
 from .estimators import expected_feature, sample_weights
@@ -31,8 +32,6 @@ from .sampling import complement, derive_keys, design
 from .storage import load_pretrained, save_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
-
-CPU_CHUNK = 32  # views in one network call on a CPU; benchmarks/training_step.py measures it
 
 
 class Estimates(NamedTuple):
@@ -199,6 +198,11 @@ class ZoomIn(nn.Module):
         """Where the network computes."""
         return self.head.weight.device
 
+    @property
+    def _chunks(self) -> Chunks:
+        """How views reach the networks."""
+        return Chunks(self.config.chunk_size, self.config.checkpoint, self.mean, self.std)
+
     def _plan(
         self,
         batch: int,
@@ -233,13 +237,10 @@ class ZoomIn(nn.Module):
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid) -> Float[Tensor, "batch tiles"]:
         """Attention logs of every image: a on every tile of the overviews, one softmax an image."""
-
-        def tile_logits(views: Tensor) -> Tensor:
-            logits: Tensor = self.tile_attention(views)
-            return logits.float().mean((1, 2))
-
-        batch.prefetch(grid.image, grid.regions, self.config.tile_scale)
-        logits = self._see(tile_logits, batch, grid.image, grid.regions, self.config.tile_scale)
+        side, scale = self.config.tile_size, self.config.tile_scale
+        batch.prefetch(grid.image, grid.regions, scale)
+        maps = self._chunks.see(self.tile_attention, batch, grid.image, grid.regions, side, scale)
+        logits = maps.mean((1, 2))
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
         return padded.index_put((grid.image, grid.index), logits).log_softmax(1)
 
@@ -248,7 +249,8 @@ class ZoomIn(nn.Module):
     ) -> Tiles:
         """Attention logs inside the drawn tiles: b on each; positions beyond the border get no attention."""
         image, index, regions = grid.image[drawn], grid.index[drawn], grid.regions[drawn]
-        logits = self._see(self.position_attention, batch, image, regions, self.config.sub_tile_scale)
+        side, scale = self.config.tile_size, self.config.sub_tile_scale
+        logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         log_beta = logits.flatten(1).masked_fill(~inside, -torch.inf).log_softmax(1)
         return Tiles(image, index, regions, log_alpha[image, index], log_beta, self.map_size)
@@ -257,33 +259,8 @@ class ZoomIn(nn.Module):
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
     ) -> Float[Tensor, "n dims"]:
         """Features of the sub-tiles, of unit length where the configuration says so."""
-        features = self._see(self.features, batch, image, regions, 1.0)
+        features = self._chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
-
-    def _see(
-        self,
-        network: Callable[[Tensor], Tensor],
-        batch: ImageBatch,
-        image: Int[Tensor, " n"],
-        regions: Int[Tensor, "n 4"],
-        scale: float,
-    ) -> Float[Tensor, "n ..."]:
-        """Read views and pass them through a network, in chunks that bound the memory."""
-        parts = []
-        chunks = max(1, -(-len(image) // self._chunk_size()))
-        for i, r in zip(image.tensor_split(chunks), regions.tensor_split(chunks), strict=True):
-            views = (batch.read(i, r, scale).to(self.mean.dtype) - self.mean) / self.std
-            parts.append(network(views.contiguous(memory_format=torch.channels_last)).float())
-        return torch.cat(parts)
-
-    def _chunk_size(self) -> int:
-        """Most views in one call: few on a CPU, which would map memory anew for larger activations.
-
-        Batch normalisation must see the whole batch while it trains.
-        """
-        norm = self.training and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
-        small = self.device.type == "cpu" and not norm
-        return min(self.config.chunk_size, CPU_CHUNK) if small else self.config.chunk_size
 
     def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""

@@ -1,0 +1,125 @@
+"""Read views and pass them through a network, a chunk at a time, so that thousands of tiles fit the memory.
+
+Activations are kept for the backward pass, or computed again in it (activation checkpointing): the memory of
+training is then that of one chunk and of the views, which are bytes, whatever the number of tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .geometry import view_size
+from .images.base import ImageBatch
+
+__all__ = ["CHECKPOINT_PIXELS", "Chunks"]
+
+CPU_CHUNK = 32  # views in one network call on a CPU; benchmarks/training_step.py measures it
+READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
+CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How views reach a network.
+
+    Attributes:
+        size: most views in one call.
+        again: "always" computes activations again in the backward pass, "never" keeps them, "auto" computes
+            them again where the views of a stage have more than `CHECKPOINT_PIXELS` pixels.
+        mean: what is subtracted from views, of red, green and blue.
+        std: what they are divided by.
+    """
+
+    size: int
+    again: str
+    mean: Float[Tensor, "3 1 1"]
+    std: Float[Tensor, "3 1 1"]
+
+    def see(
+        self,
+        network: nn.Module,
+        batch: ImageBatch,
+        image: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        side: int,
+        scale: float,
+    ) -> Float[Tensor, "n ..."]:
+        """What the network makes of square regions of the images, read at a scale.
+
+        Args:
+            network: from standardised views to rows.
+            batch: the images.
+            image: which of them each row reads.
+            regions: level-0 pixels.
+            side: of the regions, level-0 pixels.
+            scale: to read them at.
+        """
+        pixels = view_size(side, scale) ** 2
+        step = -(-len(image) // max(1, -(-len(image) // self._size(network)))) or 1
+        together = step * max(1, READ_PIXELS // (step * pixels))
+        again = self._computes_again(network, len(image) * pixels)
+        parts = []
+        for i, r in zip(image.split(together), regions.split(together), strict=True):
+            for views in batch.read(i, r, scale).split(step):
+                parts.append(self._pass(network, views, again))
+        return torch.cat(parts)
+
+    def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], again: bool) -> Tensor:
+        def compute(views: Tensor) -> Tensor:
+            standard = (views.to(self.mean.dtype) - self.mean) / self.std
+            out: Tensor = network(standard.contiguous(memory_format=torch.channels_last))
+            return out.float()
+
+        if not again:
+            return compute(views)
+        seen: Tensor = checkpoint(
+            compute, views, use_reentrant=False, context_fn=lambda: _first_and_second(network)
+        )
+        return seen
+
+    def _size(self, network: nn.Module) -> int:
+        """Most views in one call: few on a CPU, which would map memory anew for larger activations.
+
+        Batch normalisation must see the whole batch while it trains.
+        """
+        norm = any(module.training for module in _batch_norms(network))
+        return min(self.size, CPU_CHUNK) if self.mean.device.type == "cpu" and not norm else self.size
+
+    def _computes_again(self, network: nn.Module, pixels: int) -> bool:
+        if self.again == "never" or not torch.is_grad_enabled():
+            return False
+        learns = any(parameter.requires_grad for parameter in network.parameters())
+        return learns and (self.again == "always" or pixels > CHECKPOINT_PIXELS)
+
+
+def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _first_and_second(
+    network: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around the first pass and around the second, in which running statistics must not move once more."""
+    return nullcontext(), _statistics_stay(network)
+
+
+@contextmanager
+def _statistics_stay(network: nn.Module) -> Iterator[None]:
+    moving = [norm for norm in _batch_norms(network) if norm.training and norm.track_running_stats]
+    momenta = [norm.momentum for norm in moving]
+    for norm in moving:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(moving, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1
