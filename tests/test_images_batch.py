@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import multiprocessing
 import pickle
-import random
 from fractions import Fraction
 
 import pytest
 import torch
 
 from zoomin.errors import ConfigError, ImageError
-from zoomin.geometry import Region, TileGrid, view_size
+from zoomin.geometry import Region, TileGrid
 from zoomin.images.array import ArrayImage
+from zoomin.images.augment import AugmentationDraw, AugmentedBatch
 from zoomin.images.base import ImageBatch
 from zoomin.images.batch import ResidentImages, StreamedImages, as_batch
-from zoomin.images.resident import _level_pixels
 
 SIZES = [(100, 120), (60, 50), (7, 9), (201, 33), (50, 50)]
 
@@ -76,23 +75,37 @@ def test_tiles_of_a_ragged_batch(kind, tile_size, scale, images):
     assert torch.equal(views, one_by_one(images, index, regions, scale))
 
 
+@pytest.mark.parametrize("kind", [ResidentImages, StreamedImages])
 @pytest.mark.parametrize("scale", [1 / 32, 0.1, 0.2, 1 / 3])
-def test_unaligned_regions_are_within_one_level_pixel(scale, generator):
-    """On ramps along both sides, the distance in colour is a distance in pixels."""
-    height, width = 200, 240
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    image = ArrayImage(torch.stack([y, x, torch.full_like(x, 7)]).to(torch.uint8))
-    side = 96
-    x0 = torch.randint(0, width - side, (40,), generator=generator)
-    y0 = torch.randint(0, height - side - 8, (40,), generator=generator)
-    regions = torch.stack([x0, y0, torch.full_like(x0, side), torch.full_like(x0, side)], 1)
-    index = torch.zeros(40, dtype=torch.int64)
-    views = ResidentImages([image]).read(index, regions, scale)
-    exact = one_by_one([image], index, regions, scale)
-    assert views.shape == exact.shape and not torch.equal(views, exact)
-    inside = (views[:, 1] < 200) & (views[:, 0] < 160)  # the level's last pixels are blended with white
-    away = (views.int() - exact.int()).abs() * inside[:, None]
-    assert away[:, :2].max() <= 0.5 / scale + 2 and away[:, 2].max() == 0
+@pytest.mark.parametrize("size", [(48, 48), (31, 31), (20, 50)])
+def test_regions_anywhere_are_averaged_exactly(kind, scale, size, images, generator):
+    corner = torch.randint(-60, 230, (40, 2), generator=generator)
+    regions = torch.cat([corner, torch.tensor([size]).expand(40, 2)], 1)
+    index = torch.randint(0, len(images), (40,), generator=generator)
+    views = kind(images).read(index, regions, scale)
+    assert torch.equal(views, one_by_one(images, index, regions, scale))
+
+
+@pytest.mark.parametrize(("tile_size", "scale"), [(50, 0.1), (32, 0.1), (33, 0.3), (250, 0.21), (40, 0.25)])
+@pytest.mark.parametrize("orientation", range(8))
+def test_tiles_of_mirrored_images_come_from_levels_and_agree_to_the_bit(
+    tile_size, scale, orientation, images
+):
+    resident = ResidentImages(images)
+    draw = AugmentationDraw.of([orientation] * len(images))
+    batches = [AugmentedBatch(batch, draw) for batch in (resident, StreamedImages(images))]
+    grid = TileGrid.of(batches[0].sizes, tile_size)
+    views = [batch.read(grid.image, grid.regions, scale) for batch in batches]
+    assert torch.equal(*views)
+    assert 1 <= len(resident._store.levels) <= 4
+
+
+def test_few_levels_are_kept(images):
+    batch = ResidentImages(images)
+    region = torch.tensor([[0, 0, 1, 1]])
+    for side in range(10, 50):
+        batch.read(torch.tensor([0]), region * side, 0.3)
+    assert len(batch._store.levels) == 12
 
 
 @pytest.mark.parametrize("kind", [ResidentImages, StreamedImages])
@@ -114,20 +127,6 @@ def test_outside_lies_the_background_of_each_image(kind, images):
             assert view.flatten(1).T.unique(dim=0).tolist() == [list(images[i].background)]
 
 
-@pytest.mark.parametrize(
-    ("scale", "width"), [(0.25, 250), (0.1, 27), (1 / 3, 256), (0.3, 250), (0.0625, 3200)]
-)
-def test_the_nearest_level_pixel_is_exact_in_giant_images(scale, width):
-    rng = random.Random(0)
-    starts = [rng.randrange(-1000, 500_000) for _ in range(50)]
-    size = view_size(width, scale)
-    exact = Fraction(scale).limit_denominator(1000)
-    found = _level_pixels(torch.tensor(starts), width, size, scale).tolist()
-    for start, pixels in zip(starts, found, strict=True):
-        centres = [start + Fraction(2 * j + 1, 2) * Fraction(width, size) for j in range(size)]
-        assert pixels == [math.floor(centre * exact) for centre in centres]
-
-
 @pytest.mark.parametrize("kind", [ResidentImages, StreamedImages])
 def test_select_takes_some_in_any_order(kind, images):
     batch = kind(images)
@@ -143,7 +142,7 @@ def test_selections_share_pixels_and_levels(images):
     batch = ResidentImages(images)
     some = batch.select([1, 2])
     some.read(torch.tensor([0]), torch.tensor([[0, 0, 50, 50]]), 0.1)
-    assert some._store is batch._store and list(batch._store.levels) == [Fraction(1, 10)]
+    assert some._store is batch._store and list(batch._store.levels) == [(Fraction(10), 0)]
     assert batch._store.full.pixels.numel() == sum(h * w for h, w in SIZES) + len(SIZES)
 
 

@@ -14,10 +14,13 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..geometry import Region
 from .array import ArrayImage
-from .averaging import common_size, exact_scale, whole_view
+from .averaging import average_boxes, common_size, whole_view
 from .base import Image
 
 __all__ = ["ResidentImages"]
+
+_LEVELS = 12  # kept at once: three sizes of view, each counted from every border
+_CHUNK = 1 << 22  # pixels of regions gathered at a time
 
 
 class _Level(NamedTuple):
@@ -35,27 +38,36 @@ class _Level(NamedTuple):
 
 @dataclass
 class _Store:
-    """What all selections of the same images share. Levels are averaged from the pixels on first use."""
+    """What all selections of the same images share. Levels are averaged from the pixels on first use.
+
+    The pixels of a level are boxes of level-0 pixels, counted from the upper or lower and from the left or
+    right border of each image: tiles of an image lie on the first, tiles of a mirrored image on the others.
+    """
 
     full: _Level
     names: tuple[str, ...]
-    levels: dict[Fraction, _Level] = field(default_factory=dict)
+    levels: dict[tuple[Fraction, int], _Level] = field(default_factory=dict)
 
-    def level(self, scale: float) -> _Level:
-        exact = exact_scale(scale)
-        if exact == 1:
-            return self.full
-        if exact not in self.levels:
-            views = [whole_view(pixels, colour, exact) for pixels, colour in _unpack(self.full)]
-            self.levels[exact] = _pack(views, self.full.pixels[self.full.background].view(torch.uint8))
-        return self.levels[exact]
+    def level(self, box: Fraction, anchor: int) -> _Level:
+        """All images in boxes of one side, from the lower border (anchor & 2), from the right one (& 1)."""
+        key = box, anchor
+        if key not in self.levels:
+            mirrored = [dim for dim in (0, 1) if anchor & (2 >> dim)]
+            views = [
+                whole_view(pixels.flip(mirrored), colour, 1 / box).flip(mirrored)
+                for pixels, colour in _unpack(self.full)
+            ]
+            if len(self.levels) == _LEVELS:
+                del self.levels[next(iter(self.levels))]
+            self.levels[key] = _pack(views, self.full.pixels[self.full.background].view(torch.uint8))
+        return self.levels[key]
 
 
 class ResidentImages:
-    """An `ImageBatch` over images that live on the device at full resolution and at every scale asked for.
+    """An `ImageBatch` over images that live on the device, at full resolution and at those of their tiles.
 
-    Memory: four bytes a pixel, and scale^2 of that for every scale that is read. Views come in channels-last
-    memory.
+    Memory: four bytes a pixel, and scale^2 of that for every scale at which tiles are read (up to four times
+    that where images are mirrored). Views come in channels-last memory.
 
     Args:
         images: images in memory, or small enough to be; their pixels are copied.
@@ -123,33 +135,90 @@ class ResidentImages:
     ) -> UInt8[Tensor, "n 3 h w"]:
         """Read one region of each indexed image (see `images.base.ImageBatch`).
 
-        A view pixel is the level's pixel under its centre: `Image.read` to the bit where the edges of the
-        regions fall on edges of the level's pixels, the nearest pixel elsewhere.
+        Views are those of `Image.read` to the bit. Regions on a grid of their own size, from any corner of
+        the image, are taken from an averaged level; others are averaged anew.
 
         Raises:
             ConfigError: if the scale is not in (0, 1].
             ImageError: if the regions are not of one size.
         """
         height, width, rows, columns = common_size(regions, scale)
-        level = self._store.level(scale)
-        image = self._index[image_index]
-        regions = regions.to(self.device)
-        y = _level_pixels(regions[:, 1], height, rows, scale)
-        x = _level_pixels(regions[:, 0], width, columns, scale)
-        in_y = (y >= 0) & (y < level.height[image, None])
-        in_x = (x >= 0) & (x < level.width[image, None])
-        place = (level.first[image, None] + y * level.width[image, None])[:, :, None] + x[:, None, :]
-        place = torch.where(in_y[:, :, None] & in_x[:, None, :], place, level.background[image, None, None])
-        pixels = level.pixels.index_select(0, place.flatten()).view(torch.uint8)
-        return pixels.view(*place.shape, 4)[..., :3].permute(0, 3, 1, 2)
+        image, regions = self._index[image_index], regions.to(self.device)
+        box = Fraction(height, rows), Fraction(width, columns)
+        if box[0] == box[1] == 1:
+            return _gather(self._store.full, image, regions[:, 1], regions[:, 0], (rows, columns))
+        anchors = _anchors(regions, self._sizes[image], box)
+        found = anchors.unique().tolist()
+        if len(found) == 1:
+            return self._averaged(image, regions, box, (rows, columns), found[0])
+        views = torch.empty(len(regions), rows, columns, 3, dtype=torch.uint8, device=self.device)
+        for anchor in found:
+            own = (anchors == anchor).nonzero()[:, 0]
+            averaged = self._averaged(image[own], regions[own], box, (rows, columns), anchor)
+            views.index_copy_(0, own, averaged.permute(0, 2, 3, 1))
+        return views.permute(0, 3, 1, 2)
+
+    def _averaged(
+        self,
+        image: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        box: tuple[Fraction, Fraction],
+        size: tuple[int, int],
+        anchor: int,
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        """Views of regions that all lie on the grid of a level, or on none (-1)."""
+        if anchor < 0:
+            return self._averaged_anew(image, regions, box, size)
+        level, side = self._store.level(box[0], anchor), box[0]
+        start = regions[:, :2].flip(1)
+        from_end = torch.tensor([anchor & 2 > 0, anchor & 1 > 0], device=self.device)
+        start = start - self._sizes[image] * from_end  # level-0 pixels from the border that counts
+        place = torch.div(start * side.denominator, side.numerator, rounding_mode="floor")
+        place = place + torch.stack([level.height, level.width], 1)[image] * from_end
+        return _gather(level, image, place[:, 0], place[:, 1], size)
+
+    def _averaged_anew(
+        self,
+        image: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        box: tuple[Fraction, Fraction],
+        size: tuple[int, int],
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        """Views of regions anywhere, from their pixels at full resolution."""
+        height, width = int(box[0] * size[0]), int(box[1] * size[1])
+        views = torch.empty(len(regions), *size, 3, dtype=torch.uint8, device=self.device)
+        step = max(1, _CHUNK // (height * width))
+        for view, i, r in zip(views.split(step), image.split(step), regions.split(step), strict=True):
+            pixels = _gather(self._store.full, i, r[:, 1], r[:, 0], (height, width))
+            view.copy_(average_boxes(pixels.permute(0, 2, 3, 1), size, box, dims=(1, 2)))
+        return views.permute(0, 3, 1, 2)
 
 
-def _level_pixels(start: Int[Tensor, " n"], length: int, size: int, scale: float) -> Int[Tensor, "n size"]:
-    """The level's pixel under the centre of every view pixel of regions that start at `start`: exact."""
-    exact = exact_scale(scale)
-    centre = (2 * torch.arange(size, device=start.device) + 1) * length  # in units of 1 / (2 size) pixels
-    place = (2 * size * start.long()[:, None] + centre) * exact.numerator
-    return torch.div(place, 2 * size * exact.denominator, rounding_mode="floor")
+def _gather(
+    level: _Level, image: Int[Tensor, " n"], y: Int[Tensor, " n"], x: Int[Tensor, " n"], size: tuple[int, int]
+) -> UInt8[Tensor, "n 3 h w"]:
+    """Windows of one size of a level, from the rows y and columns x on; background beyond the images."""
+    y = y[:, None] + torch.arange(size[0], device=y.device)
+    x = x[:, None] + torch.arange(size[1], device=x.device)
+    in_y = (y >= 0) & (y < level.height[image, None])
+    in_x = (x >= 0) & (x < level.width[image, None])
+    place = (level.first[image, None] + y * level.width[image, None])[:, :, None] + x[:, None, :]
+    place = torch.where(in_y[:, :, None] & in_x[:, None, :], place, level.background[image, None, None])
+    pixels = level.pixels.index_select(0, place.flatten()).view(torch.uint8)
+    return pixels.view(*place.shape, 4)[..., :3].permute(0, 3, 1, 2)
+
+
+def _anchors(
+    regions: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], box: tuple[Fraction, Fraction]
+) -> Int[Tensor, " n"]:
+    """From which border whole boxes reach each region (see `_Store.level`); -1 where from none."""
+    if box[0] != box[1]:
+        return torch.full_like(regions[:, 0], -1)
+    start = regions[:, :2].flip(1)  # y, x
+    on_first = start * box[0].denominator % box[0].numerator == 0
+    on_last = (start - sizes) * box[0].denominator % box[0].numerator == 0
+    anchor = 2 * (~on_first[:, 0]).long() + (~on_first[:, 1]).long()
+    return torch.where((on_first | on_last).all(1), anchor, -1)
 
 
 def _whole(image: Image) -> UInt8[Tensor, "3 height width"]:
