@@ -228,6 +228,30 @@ def test_model_gone_but_predictions_kept(run: Path, tmp_path: Path) -> None:
     assert "the model is gone" in page(found)
 
 
+def test_explanations_that_the_run_keeps_are_used(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = copied(run, tmp_path)
+    config = ReportConfig(run=str(moved), images=4)
+    first = write_report(config, inference=QUICK)
+    for number, answer in enumerate(first.evidence.answers):
+        [found] = explain([answer.image], load_model(moved), replicates=2)
+        found.save(moved / "explanations" / str(number))
+    asked: list[str] = []
+    monkeypatch.setattr("zoomin.app.report.make.explain", lambda images, *rest, **named: asked.append("look"))
+    assert write_report(config, inference=QUICK).panels == 2
+    assert asked == []
+    shutil.rmtree(moved.parent / "images")
+    shutil.rmtree(moved / "model")
+    assert write_report(config).panels == 2  # nothing is left but what was kept
+    document = moved / "explanations" / "0" / "explanation.json"
+    text = json.loads(document.read_text())
+    text["probabilities"] = dict.fromkeys(text["probabilities"], 0.5)
+    document.write_text(json.dumps(text))
+    (moved / "explanations" / "1" / "explanation.json").write_text("{")
+    assert write_report(config).panels == 0  # not evidence for these answers
+
+
 # --------------------------------------------------------------------------- a cross-validation
 
 

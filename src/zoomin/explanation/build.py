@@ -103,6 +103,8 @@ def _crops(image: Image, regions: Int[Tensor, "n 4"], scale: float) -> UInt8[Ten
 
 def _source(image: Image, name: str) -> Source:
     identity = getattr(image, "identity", None)
+    if not isinstance(identity, tuple):  # that of pixels in memory names no file
+        identity = None
     if identity is None and (path := Path(name)).is_file():
         found = path.stat()
         identity = str(path.resolve()), found.st_size, found.st_mtime_ns

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...annotations.base import Annotation
+from ...annotations.geojson import MapFrame
 from ...annotations.open_annotation import open_annotation
 from ...errors import ZoomInError
 from ...explanation import Explanation, overlay_figure
@@ -112,7 +113,9 @@ def _roi(answer: Answer, explanation: Explanation) -> tuple[Annotation | None, s
     if answer.record is None:
         return None, ""
     try:
-        return open_annotation(answer.record, *explanation.size), ""
+        map_ = explanation.source.georeference
+        place = None if map_ is None else MapFrame(map_.crs, map_.transform, *explanation.size)
+        return open_annotation(answer.record, *explanation.size, place=place), ""
     except ZoomInError as error:  # the evidence is worth showing without the truth
         return None, str(error)
 

@@ -13,11 +13,13 @@ from ...explanation import Explanation
 from ...inference import explain, load_model
 from ...model import ZoomIn
 from ...predictions import InferenceConfig
+from ...storage import model_fingerprint
 from .answers import kept_predictions, predictions_of
 from .evidence import Answer, Evidence
 from .gallery import Explain, choose, make_cards, rois
 from .page import render
 from .roi import gather
+from .saved import saved_explanations
 from .sources import (
     answers_of,
     crossval_evidence,
@@ -188,12 +190,12 @@ def _of_run(
         if kept is None:
             raise
         notes.append(f"The predictions are those that an earlier report kept, for the model is gone: {error}")
-        classes, predictions, explainer = manifest.classes, kept, None
+        classes, predictions, explainer = manifest.classes, kept, saved_explanations(run, None)
     else:
         classes = model.config.classes
         manifest = manifest.with_classes(classes)
         predictions = predictions_of(run, manifest, model, inference, name, progress=progress)
-        explainer = _explainer(model, inference)
+        explainer = _explainer(run, model, inference)
     judged = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
     evidence = Evidence(
         title=run.resolve().name,
@@ -232,14 +234,18 @@ def _of_predictions(
     )
     if run is not None:
         evidence = replace(evidence, origin=origin_of_run(run))
-    return evidence, None if model is None else _explainer(model, inference)
+    return evidence, None if run is None or model is None else _explainer(run, model, inference)
 
 
-def _explainer(model: ZoomIn, inference: InferenceConfig) -> Explain:
-    """Explain an answer by looking at its image again, as the prediction did."""
+def _explainer(run: Path, model: ZoomIn, inference: InferenceConfig) -> Explain:
+    """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did."""
     how = asdict(inference)
+    saved = saved_explanations(run, model_fingerprint(model, model.config))
 
     def look(answer: Answer) -> Explanation | None:
+        kept = None if saved is None else saved(answer)
+        if kept is not None:
+            return kept
         [found] = explain([answer.image if answer.record is None else answer.record], model, **how)
         return found
 
