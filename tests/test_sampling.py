@@ -392,3 +392,13 @@ def test_complement_twice_moves_towards_uniform() -> None:
     assert ((twice - 0.2).abs() <= (once - 0.2).abs() + 1e-12).all()
     for a, b in product(range(5), range(5)):
         assert (p[0, a] < p[0, b]) == (once[0, a] > once[0, b])
+
+
+def test_long_rows_are_drawn_in_chunks_alike(monkeypatch):
+    log_p = torch.randn(7, 40, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    n, keys = torch.tensor([1, 3, 2, 5, 40, 1, 2]), torch.arange(7)
+    whole = DESIGNS["multinomial"].positions(log_p, n, keys)
+    monkeypatch.setattr("zoomin.sampling._CHUNK", 100)
+    parts = DESIGNS["multinomial"].positions(log_p, n, keys)
+    assert torch.equal(whole.index, parts.index) and torch.equal(whole.taken, parts.taken)
+    assert torch.equal(whole.kappa, parts.kappa)

@@ -18,6 +18,7 @@ from .errors import ConfigError
 __all__ = [
     "Region",
     "TileGrid",
+    "count_positions_inside",
     "positions_inside",
     "regions_tensor",
     "sub_tile_regions",
@@ -158,13 +159,34 @@ def positions_inside(
         >>> positions_inside(tile, torch.tensor([[3, 9]]), (2, 2)).tolist()
         [[True, True, False, False]]
     """
+    in_rows, in_columns = _lines_inside(tiles, sizes, map_size)
+    return (in_rows[:, :, None] & in_columns[:, None, :]).flatten(1)
+
+
+def count_positions_inside(
+    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+) -> Int[Tensor, " n"]:
+    """How many positions of each tile `positions_inside` finds, without listing them.
+
+    Example:
+        >>> tile = torch.tensor([[0, 0, 4, 4]])
+        >>> count_positions_inside(tile, torch.tensor([[3, 9]]), (2, 2)).tolist()
+        [2]
+    """
+    in_rows, in_columns = _lines_inside(tiles, sizes, map_size)
+    return in_rows.sum(1) * in_columns.sum(1)
+
+
+def _lines_inside(
+    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+) -> tuple[Bool[Tensor, "n rows"], Bool[Tensor, "n columns"]]:
+    """Which rows and which columns of each tile's attention map have their centre inside the image."""
     rows, columns = map_size
     row = torch.arange(rows, device=tiles.device)
     column = torch.arange(columns, device=tiles.device)
     in_rows = (2 * row + 1) * tiles[:, 3:] < 2 * rows * (sizes[:, :1] - tiles[:, 1:2])
     in_columns = (2 * column + 1) * tiles[:, 2:3] < 2 * columns * (sizes[:, 1:] - tiles[:, :1])
-    inside = (in_rows | (row == 0))[:, :, None] & (in_columns | (column == 0))[:, None, :]
-    return inside.flatten(1)
+    return in_rows | (row == 0), in_columns | (column == 0)
 
 
 def _half_up(numerator: Int[Tensor, " n"], denominator: int) -> Int[Tensor, " n"]:

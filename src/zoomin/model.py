@@ -23,7 +23,7 @@ from .chunks import Chunks
 from .config import ZoomInConfig
 from .errors import ConfigError
 from .estimators import expected_feature, sample_weights
-from .geometry import TileGrid, positions_inside, sub_tile_regions, view_size
+from .geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
 from .images.base import Image, ImageBatch
 from .images.batch import as_batch
 from .networks import LinearHead, attention_network, feature_network
@@ -264,7 +264,7 @@ class ZoomIn(nn.Module):
 
     def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""
-        inside = positions_inside(grid.regions, batch.sizes[grid.image], self.map_size).sum(1)
+        inside = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
         room = torch.zeros_like(log_alpha, dtype=torch.int64)
         return room.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
 

@@ -32,6 +32,7 @@ __all__ = [
 
 # --------------------------------------------------------------------------- random numbers from keys
 
+_CHUNK = 1 << 18  # random numbers of long rows drawn at a time: they stay in a processor's cache
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd; as signed 64-bit integers: SplitMix64
 _MIX_1 = -4658895280553007687
 _MIX_2 = -7723592293110705685
@@ -202,8 +203,9 @@ def ordered_positions(
     drawn before the i-th draw, kappa_i = m_i / n + p_i (n - i) / n; a row that takes every position is
     exact, kappa = p.
     """
-    gumbel = -(-uniforms(keys, log_p.shape[1], stream=4).log()).log()
-    index = (log_p + gumbel).topk(_widest(n), dim=1).indices
+    width, few = _widest(n), max(1, _CHUNK // max(1, log_p.shape[1]))
+    chunks = zip(log_p.split(few), keys.split(few), strict=True)
+    index = torch.cat([_first_drawn(*chunk, width) for chunk in chunks])
     p = log_p.gather(1, index).exp()
     order = torch.arange(1, index.shape[1] + 1, device=n.device)
     left = (1 - (p.cumsum(1) - p)).clamp(min=0)
@@ -211,6 +213,12 @@ def ordered_positions(
     kappa = torch.where(_complete(log_p, n), p, kappa)
     taken = (order <= n[:, None]) & log_p.gather(1, index).isfinite()
     return PositionDraw(index, taken, kappa)
+
+
+def _first_drawn(log_p: Float[Tensor, "r p"], keys: Int[Tensor, " r"], n: int) -> Int[Tensor, "r n"]:
+    """The n cells of each row that come first in draws without replacement, in their order."""
+    gumbel = uniforms(keys, log_p.shape[1], stream=4).log_().neg_().log_().neg_()
+    return (log_p + gumbel).topk(n, dim=1).indices
 
 
 def systematic_positions(

@@ -32,9 +32,9 @@ class LeNet(_Pooled):
 
     def __init__(self) -> None:
         """Build the stack."""
-        layers: list[nn.Module] = [nn.Conv2d(3, 32, 7, padding=3), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(inplace=True)]
         for _ in range(3):
-            layers += [nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
@@ -47,10 +47,10 @@ class LeNetReleased(_Pooled):
         """Build the stack."""
         super().__init__(
             nn.Conv2d(3, 36, 5),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
             nn.Conv2d(36, 48, 5),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         )
 
@@ -68,7 +68,7 @@ class ResBlock(nn.Module):
         self.conv_1 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
         self.norm_2 = nn.BatchNorm2d(channels)
         self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(channels, channels, 1, stride=stride)
 
     def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels u v"]:
@@ -88,10 +88,10 @@ class ResNet16(_Pooled):
         """Build the stack."""
         super().__init__(
             nn.Conv2d(3, 32, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             *[ResBlock(32, stride) for stride in (1, 2, 2, 2)],
             nn.BatchNorm2d(32),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
 
 
