@@ -100,7 +100,7 @@ def reliability_chart(found: Calibration, n_classes: int, *, name: str) -> str:
         edges = [math.ceil(b.confidence * 10 - 1e-12) / 10 - 0.05 for b in found.bins]
         below.bar(edges, [b.images for b in found.bins], width=0.09, color=_colour(0), alpha=0.55)
         below.set(xlabel="probability of the predicted class", ylabel="images", xlim=above.get_xlim())
-        _whole(below.yaxis)
+        _whole(below.yaxis, 3)
         return _svg(figure, name)
 
 
@@ -149,7 +149,9 @@ def scatter_chart(
         else:
             top = max(*positive, 1.0)
             axes.axhline(1, color=_MUTED, ls="--", lw=1, label=chance)
-            axes.set_ylim(max(min(positive), top * 1e-6) / 1.6, top * 1.6)
+            bottom = max(min(*positive, 1.0), top * 1e-6)
+            room = 1.2 if top / bottom < 3 else 1.6
+            axes.set_ylim(bottom / room, top * room)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.legend(loc="best")
         return _svg(figure, name)
@@ -227,11 +229,11 @@ def _listed(panels: Any) -> list[Axes]:  # noqa: ANN401 (one axes or an array of
     return list(panels.flat) if hasattr(panels, "flat") else [panels]
 
 
-def _whole(axis: Any) -> None:  # noqa: ANN401 (an axis of matplotlib)
+def _whole(axis: Any, nbins: int = 8) -> None:  # noqa: ANN401 (an axis of matplotlib)
     """Ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_major_locator(MaxNLocator(nbins, integer=True))
 
 
 def _legend(axes: Axes, entries: int) -> None:
