@@ -70,8 +70,6 @@ def only_page(file: tifffile.TiffFile, path: Path) -> Any:  # noqa: ANN401 (tiff
     """The first page of the main image; lower resolutions, labels and thumbnails stand beside it."""
     if not file.pages:
         raise ImageError("the TIFF holds no image", where=path, remedy="Export it again.")
-    page = file.pages[0]
-    check_size(page.imagewidth, page.imagelength, path)
     main = file.series[0].levels[0]
     planes = {axis: n for axis, n in zip(main.axes, main.shape, strict=True) if axis not in "YXS" and n > 1}
     if planes:
