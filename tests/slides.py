@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,6 @@ def pyramid(path, pixels, *, compression="zlib", levels=3, sub_ifds=False, **opt
 
 def geotiff(path, pixels, *, crs="EPSG:32633", transform=None, overviews=(2, 4), **options):
     """A GeoTIFF with overviews averaged by GDAL."""
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     bands = pixels.shape[2]
     profile = {"driver": "GTiff", "dtype": pixels.dtype, "count": bands, "tiled": True}
     profile |= {"height": pixels.shape[0], "width": pixels.shape[1], "blockxsize": 64, "blockysize": 64}

@@ -53,6 +53,27 @@ class Bands:
     def _painted_clear(self) -> bool:
         return self.palette is not None and any(colour[3] < 255 for colour in self.palette)
 
+    def read(self, dataset: Any, window: Any, background: tuple[int, int, int], path: Path) -> Bytes:  # noqa: ANN401
+        """Red, green and blue (height, width, 3) of a window of an open raster.
+
+        Args:
+            dataset: rasterio's.
+            window: rasterio's.
+            background: what shows through where pixels are missing or transparent.
+            path: named in errors.
+
+        Raises:
+            ImageError: if floating-point samples are outside 0 to 1.
+        """
+        shape = (int(window.height), int(window.width), len(self.colour))
+        samples = np.empty(shape, dtype=dataset.dtypes[self.colour[0] - 1])
+        dataset.read(list(self.colour), window=window, out=samples.transpose(2, 0, 1))
+        if self.plain and samples.dtype == np.uint8:
+            return samples
+        alpha = None if self.alpha is None else dataset.read(self.alpha, window=window)
+        valid = dataset.read_masks(self.colour[0], window=window) if self.masked else None
+        return self.paint(samples, alpha, valid, background, path)
+
     def paint(
         self,
         samples: npt.NDArray[Any],

@@ -20,11 +20,12 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from .array import ArrayImage
+from .patience import patience, within
 from .physical import check_mpp
 from .pixels import Bytes, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff
 
-__all__ = ["decode_image", "format_of", "read_head", "unknown_format"]
+__all__ = ["declared_size", "decode_image", "format_of", "orientation_of", "read_head", "unknown_format"]
 
 _HEAD = 4096
 _ORIENTATION = 0x0112
@@ -99,19 +100,25 @@ def read_head(path: Path) -> bytes:
     """The first bytes of a file, by which its format is told.
 
     Raises:
-        ImageError: if there is no such file, or it is a folder, empty, or not readable.
+        ImageError: if there is no such file, it is a folder, empty or not readable, or does not answer.
     """
-    if path.is_dir():
-        raise ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
-    try:
+
+    def first_bytes() -> bytes | None:
+        if path.is_dir():
+            return None
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            return file.read(_HEAD)
+
+    try:
+        head = within(patience(), first_bytes, path)
     except FileNotFoundError as error:
         raise ImageError("no such file", where=path, remedy="Check the path.") from error
     except OSError as error:
         raise ImageError(
             f"the file cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
         ) from error
+    if head is None:
+        raise ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
     if not head:
         raise ImageError("the file is empty", where=path, remedy="Copy or download it again.")
     return head
@@ -137,6 +144,30 @@ def unknown_format(head: bytes, path: Path) -> ImageError:
         what = f"the file holds text, not an image; it begins with {text!r}"
         return ImageError(what, where=path, remedy=f"{remedy} It may be a download that failed.")
     return ImageError("the file is of an unknown format", where=path, remedy=remedy)
+
+
+def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG, JPEG, BMP or GIF by its header; None where it does not tell."""
+    kind = format_of(head)
+    if kind != "JPEG":
+        return _declared_size(kind or "", head)
+    try:
+        with _PLUGINS[kind](str(path)) as image:
+            return image.size
+    except _DAMAGE:
+        return None
+
+
+def orientation_of(path: Path) -> int:
+    """The EXIF orientation of a PNG or JPEG by its header; 1 where it does not tell."""
+    kind = format_of(read_head(path))
+    if kind not in _PLUGINS:
+        return 1
+    try:
+        with _PLUGINS[kind](str(path)) as image:
+            return _orientation(image)
+    except _DAMAGE:
+        return 1
 
 
 def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:

@@ -1,43 +1,37 @@
-"""Rasters by GDAL: GeoTIFF, cloud-optimised and pyramidal TIFF, OME-TIFF, JPEG 2000.
+"""Rasters by GDAL: GeoTIFF, cloud-optimised and pyramidal TIFF, OME-TIFF, JPEG 2000, huge PNG, JPEG and BMP.
 
-GDAL's handles belong to one thread each. Only local files of the drivers named here are opened, and GDAL's
-settings are those of the reads, not of the process.
+GDAL's handles belong to one thread each. Only local files of the drivers named in `gdal` are opened, and
+GDAL's settings are those of the reads, not of the process.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tifffile
 
 from ..errors import ImageError
 from .bands import Bands, bands_of
-from .decode import format_of, read_head
+from .decode import declared_size, orientation_of, read_head
+from .gdal import DRIVERS, SETTINGS, cause, complaints, driver_of, opened
 from .georeference import Georeference
 from .handles import HANDLES
 from .physical import check_mpp, square_mpp
 from .pixels import Bytes
-from .stored import Level, StoredImage, identity_of
+from .stored import Level, StoredImage
 from .tiff import DAMAGE, check_whole, mpp_of, only_page
+from .tiled_copy import BLOCK, level_sizes, tiled_copy
 from .windows import Window
 
-__all__ = ["DRIVERS", "RasterImage", "open_raster", "takes_raster"]
+__all__ = ["ConvertedImage", "RasterImage", "open_raster", "takes_raster"]
 
-DRIVERS = ("GTiff", "JP2OpenJPEG")
 IN_MEMORY = 1 << 26  # pixels of a plain image that is decoded whole
 _LARGEST_BLOCK = 1 << 27  # pixels
 _GEO_TAGS = (33550, 33922, 34264, 34735)
-_SETTINGS = {
-    "GDAL_CACHEMAX": 128,  # MB of decoded blocks a process; GDAL's own is a share of the machine
-    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    "GDAL_PAM_ENABLED": "NO",
-    "GTIFF_IGNORE_READ_ERRORS": "NO",
-    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
-}
+_IN_ORDER = ("PNG", "JPEG")  # no random access
 
 
 class RasterImage(StoredImage):
@@ -71,56 +65,58 @@ class RasterImage(StoredImage):
         Raises:
             ImageError: if GDAL cannot decode them.
         """
-        from rasterio.errors import RasterioError
+        import rasterio
+        from rasterio.windows import Window as GdalWindow
 
         key = (*self._key, level, threading.get_ident())
         dataset = HANDLES.get(key, lambda: self._open(level))
+        part = GdalWindow(window.x0, window.y0, window.x1 - window.x0, window.y1 - window.y0)
         try:
-            return self._decode(dataset, window)
-        except (RasterioError, OSError, MemoryError) as error:
-            HANDLES.drop(lambda other: other == key)
-            raise ImageError(
-                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} cannot be decoded ({_cause(error)})",
-                where=self.path,
-                remedy="The file is damaged there, or has moved: copy or download it again.",
-            ) from error
+            with complaints() as found, rasterio.Env(**SETTINGS):
+                pixels = self.bands.read(dataset, part, self.background, self.path)
+        except (rasterio.errors.RasterioError, OSError, MemoryError) as error:
+            raise self._undecoded(key, level, window, cause(error)) from error
+        if found:
+            raise self._undecoded(key, level, window, found[0])
+        return pixels
 
     def close(self) -> None:
         """Let go of the handles of all threads; the next read opens them again."""
         HANDLES.drop(lambda key: isinstance(key, tuple) and key[:2] == self._key)
+
+    def _undecoded(self, key: Hashable, level: int, window: Window, why: str) -> ImageError:
+        """The error; the handle, which may keep the damaged block, is let go."""
+        HANDLES.drop(lambda other: other == key)
+        return ImageError(
+            f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
+            f"{window.y1} cannot be decoded ({why})",
+            where=self.path,
+            remedy="The file is damaged there, or has moved: copy or download it again.",
+        )
 
     @property
     def _key(self) -> tuple[object, ...]:
         return "gdal", self.identity
 
     def _open(self, level: int) -> Any:  # noqa: ANN401 (rasterio is not typed)
-        if identity_of(self.path) != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it anew."
-            )
+        self.check_identity()
         return opened(self.path, self.driver, level)
 
-    def _decode(self, dataset: Any, window: Window) -> Bytes:  # noqa: ANN401
-        import rasterio
-        from rasterio.windows import Window as GdalWindow
 
-        bands = self.bands
-        height, width = window.y1 - window.y0, window.x1 - window.x0
-        part = GdalWindow(window.x0, window.y0, width, height)
-        samples = np.empty((height, width, len(bands.colour)), dtype=dataset.dtypes[bands.colour[0] - 1])
-        with rasterio.Env(**_SETTINGS):
-            dataset.read(list(bands.colour), window=part, out=samples.transpose(2, 0, 1))
-            if bands.plain and samples.dtype == np.uint8:
-                return samples
-            alpha = None if bands.alpha is None else dataset.read(bands.alpha, window=part)
-            valid = dataset.read_masks(bands.colour[0], window=part) if bands.masked else None
-        return bands.paint(samples, alpha, valid, self.background, self.path)
+class ConvertedImage(RasterImage):
+    """A PNG or JPEG too large for the memory, read from its tiled copy (see `tiled_copy`)."""
+
+    def _open(self, level: int) -> Any:  # noqa: ANN401
+        self.check_identity()
+        return opened(tiled_copy(self.path, self.identity, self.driver), "GTiff", level)
 
 
 def takes_raster(path: Path, head: bytes) -> bool:
-    """Whether a file is for GDAL: JPEG 2000; TIFFs on a map, in a pyramid, or too large for the memory."""
+    """Whether a file is for GDAL: JPEG 2000, TIFFs on a map or in a pyramid, what exceeds the memory."""
     driver = driver_of(head)
+    if driver in ("PNG", "JPEG", "BMP"):
+        size = declared_size(path, head)
+        return size is not None and size[0] * size[1] > IN_MEMORY
     if driver != "GTiff":
         return driver is not None
     try:
@@ -155,6 +151,8 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
     """
     check_mpp(mpp, path)
     driver = driver_of(read_head(path)) or DRIVERS[0]
+    if driver in _IN_ORDER:
+        return _open_converted(path, driver, mpp)
     found = _examine_tiff(path)
     with opened(path, driver) as dataset:
         bands = bands_of(dataset, path)
@@ -178,46 +176,20 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
     return RasterImage(path, tuple(levels), bands, driver=driver, mpp=mpp, georeference=georeference)
 
 
-def driver_of(head: bytes) -> str | None:
-    """The GDAL driver for a file, by its first bytes; None where there is none.
-
-    Example:
-        >>> driver_of(bytes.fromhex("49492a00"))
-        'GTiff'
-    """
-    if head[4:8] == b"jP  " or head.startswith(b"\xff\x4f\xff\x51"):
-        return "JP2OpenJPEG"
-    return "GTiff" if format_of(head) == "TIFF" else None
-
-
-def opened(path: Path, driver: str, level: int = 0) -> Any:  # noqa: ANN401
-    """GDAL's handle of a stored level, for this thread.
-
-    Raises:
-        ImageError: if GDAL cannot open it.
-    """
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    # An image need not lie on a map. Said once a process: catching it at each call is not safe in threads.
-    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-    options = {"overview_level": level - 1} if level else {}
-    try:
-        with rasterio.Env(**_SETTINGS):
-            return rasterio.open(path.absolute(), driver=driver, **options)
-    except (RasterioError, OSError) as error:
+def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
+    """A large PNG or JPEG; it is decoded, once, when first read."""
+    if orientation_of(path) not in (0, 1):
         raise ImageError(
-            f"the raster is damaged, cut short or of a kind that GDAL does not read ({_cause(error)})",
+            "an image that is stored on its side or mirrored, too large to turn in memory",
             where=path,
-            remedy="Copy or download it again, or convert it: gdal_translate -of COG IN OUT.",
-        ) from error
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost message: the outer ones only say that reading failed."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()).removesuffix(".")
+            remedy="Turn it upright and save it again, best as a tiled TIFF.",
+        )
+    with opened(path, driver) as dataset:
+        bands_of(dataset, path)
+        sizes = level_sizes(*dataset.shape)
+    levels = tuple(Level.of(size, sizes[0], (BLOCK, BLOCK)) for size in sizes)
+    colours = Bands(colour=(1, 2, 3))
+    return ConvertedImage(path, levels, colours, driver=driver, mpp=mpp, georeference=None)
 
 
 def _examine_tiff(path: Path) -> float | None:

@@ -19,7 +19,7 @@ from ..errors import ImageError
 from ..geometry import Region
 from .handles import HANDLES
 from .physical import PLAUSIBLE, check_mpp, square_mpp
-from .stored import Level, StoredImage, identity_of
+from .stored import Level, StoredImage
 from .windows import Window
 
 __all__ = ["SlideImage", "open_slide", "slide_vendor"]
@@ -81,10 +81,7 @@ class SlideImage(StoredImage):
         return "openslide", self.identity
 
     def _open(self) -> Any:  # noqa: ANN401 (openslide is not typed)
-        if identity_of(self.path) != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it anew."
-            )
+        self.check_identity()
         slide = _opened(self.path)
         slide.set_cache(HANDLES.get("openslide cache", _cache))
         return slide

@@ -8,8 +8,10 @@ background.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from ..geometry import Region
 from .averaging import common_size
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
+from .patience import look
 from .windows import Window, count_blocks, pieces
 
 __all__ = ["Identity", "Level", "StoredImage", "identity_of"]
@@ -37,6 +40,7 @@ _GATHERED = 1 << 23  # source pixels of boxes held at a time; a larger box is re
 _AVERAGED = 1 << 20  # source pixels averaged at a time, in single precision
 _BAND = 1024  # source rows of a band, at least one row of blocks
 _PIECE = 1 << 21  # source pixels of a piece of a band
+_PAUSE = 5.0  # seconds after which a file is looked at before it is read
 _SLACK = 1.01  # a level this much coarser than the view still serves: writers round sizes
 
 
@@ -130,6 +134,7 @@ class StoredImage(ABC):
         self.background = background
         self.georeference = georeference
         self.identity = identity_of(path)
+        self._seen = time.monotonic()
         self._decoded: dict[tuple[int, int], int] = {}  # a number a thread: none waits for another
 
     @property
@@ -178,6 +183,17 @@ class StoredImage(ABC):
         """
         return self._views(checked_boxes(boxes, rows, columns, self.name), rows, columns)
 
+    def check_identity(self) -> None:
+        """Make sure that the file is still the one whose levels are known.
+
+        Raises:
+            ImageError: if it is gone, does not answer, or has changed.
+        """
+        if identity_of(self.path) != self.identity:
+            raise ImageError(
+                "the file has changed since it was opened", where=self.path, remedy="Open it anew."
+            )
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the open files of this process; the next read opens them again."""
@@ -192,7 +208,7 @@ class StoredImage(ABC):
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle the description alone."""
-        return {**self.__dict__, "_decoded": {}}
+        return {**self.__dict__, "_decoded": {}, "_seen": -math.inf}
 
     def __repr__(self) -> str:
         """The kind, the path and the size."""
@@ -335,7 +351,10 @@ class StoredImage(ABC):
         worker = (os.getpid(), threading.get_ident())
         touched = count_blocks(inner, table.block) * table.block[0] * table.block[1]
         self._decoded[worker] = self._decoded.get(worker, 0) + touched
+        if time.monotonic() - self._seen > _PAUSE:
+            look(self.path)
         pixels = self.decode(level, inner)
+        self._seen = time.monotonic()
         if inner == window:
             return pixels
         rows = np.minimum(np.arange(window.y0, window.y1), table.height - 1) - inner.y0

@@ -1,0 +1,104 @@
+"""How GDAL is opened and listened to: local files of named drivers, own settings, warnings made errors."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import ImageError
+from .decode import format_of
+
+__all__ = ["DRIVERS", "SETTINGS", "cause", "complaints", "driver_of", "opened"]
+
+DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
+SETTINGS = {
+    "GDAL_CACHEMAX": 128,  # MB of decoded blocks a process; GDAL's own is a share of the machine
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    "GDAL_PAM_ENABLED": "NO",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
+    "GDAL_NUM_THREADS": "1",  # the threads are ours
+}
+_DAMAGE = ("Corrupt JPEG", "Premature end of JPEG")
+
+
+def driver_of(head: bytes) -> str | None:
+    """The GDAL driver for a file, by its first bytes; None where there is none.
+
+    Example:
+        >>> driver_of(bytes.fromhex("49492a00"))
+        'GTiff'
+    """
+    if head[4:8] == b"jP  " or head.startswith(b"\xff\x4f\xff\x51"):
+        return "JP2OpenJPEG"
+    kind = format_of(head)
+    return "GTiff" if kind == "TIFF" else kind if kind in DRIVERS else None
+
+
+def opened(path: Path, driver: str, level: int = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
+    """GDAL's handle of a stored level, for this thread.
+
+    Raises:
+        ImageError: if GDAL cannot open it.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    # An image need not lie on a map. Said once a process: catching it at each call is not safe in threads.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    options = {"overview_level": level - 1} if level else {}
+    try:
+        with complaints(), rasterio.Env(**SETTINGS):
+            return rasterio.open(path.absolute(), driver=driver, **options)
+    except (RasterioError, OSError) as error:
+        raise ImageError(
+            f"the raster is damaged, cut short or of a kind that GDAL does not read ({cause(error)})",
+            where=path,
+            remedy="Copy or download it again, or convert it: gdal_translate -of COG IN OUT.",
+        ) from error
+
+
+def cause(error: BaseException) -> str:
+    """The innermost message: the outer ones only say that reading failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+class _Listener(logging.Filter):
+    """Keeps GDAL's log out of the terminal while we read, and what it says of damage for us."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_thread = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found: list[str] | None = getattr(self.of_thread, "found", None)
+        if found is None:
+            return True
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING and any(sign in message for sign in _DAMAGE):
+            found.append(message.removeprefix("CPLE_AppDefined:").removeprefix("JPEGLib:"))
+        return False
+
+
+_LISTENER = _Listener()
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What GDAL says of damaged pixels in this thread: it returns such pixels as if they were right."""
+    logger = logging.getLogger("rasterio._err")
+    logger.addFilter(_LISTENER)  # adding it again does nothing
+    if not logger.isEnabledFor(logging.WARNING):
+        logger.setLevel(logging.WARNING)
+    _LISTENER.of_thread.found = found = []
+    try:
+        yield found
+    finally:
+        _LISTENER.of_thread.found = None
