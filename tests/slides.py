@@ -22,6 +22,10 @@ def picture(height=HEIGHT, width=WIDTH, seed=0):
     return (np.stack(waves, axis=-1) + rng.integers(0, 16, (height, width, 3))).astype(np.uint8)
 
 
+def noise(height=HEIGHT, width=WIDTH, seed=0, channels=3):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
 def halved(pixels):
     """Means of 2 x 2 pixels, rounded half up; the sides must be even."""
     height, width, channels = pixels.shape

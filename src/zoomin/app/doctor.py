@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from PIL import Image as PillowImage
 
 from .. import __version__
+from ..geometry import Region
 
 __all__ = ["Check", "examine"]
 
@@ -52,6 +53,8 @@ def examine() -> list[Check]:
     checks += _packages()
     checks += _devices()
     checks += [_guarded(f"read {name}", lambda name=name: _read_back(name)) for name in _PICTURES]  # type: ignore[misc]
+    checks += [_guarded("read slides by OpenSlide", _slides), _guarded("read rasters by GDAL", _rasters)]
+    checks.append(_guarded("cache", _cache))
     checks.append(_guarded("network", _forward))
     checks.append(_guarded("write here", _write))
     checks += _optional()
@@ -133,6 +136,55 @@ def _read_back(name: str) -> str:
     return "reads"
 
 
+def _slides() -> str:
+    """Write a tiled TIFF and read it through OpenSlide."""
+    import openslide
+    import tifffile
+
+    from ..images.slide import open_slide
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slide.tif"
+        tifffile.imwrite(path, np.tile(_PIXELS, (2, 2, 1)), tile=(16, 16), compression="zlib")
+        _same(open_slide(path).read([Region(0, 0, 24, 16)], 1.0)[0])
+    return f"OpenSlide {openslide.__library_version__}, openslide-python {openslide.__version__}"
+
+
+def _rasters() -> str:
+    """Write a tiled TIFF, read it through GDAL, and look for the drivers."""
+    import rasterio
+    import tifffile
+    from rasterio.env import Env
+
+    from ..images.gdal import DRIVERS
+    from ..images.raster import open_raster
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "raster.tif"
+        tifffile.imwrite(path, np.tile(_PIXELS, (2, 2, 1)), tile=(16, 16), compression="zlib")
+        _same(open_raster(path).read([Region(0, 0, 24, 16)], 1.0)[0])
+    with Env() as env:
+        there = env.drivers()
+    missing = [name for name in DRIVERS if name not in there]
+    if missing:
+        raise ValueError(f"GDAL {rasterio.__gdal_version__} lacks the drivers {', '.join(missing)}")
+    return f"GDAL {rasterio.__gdal_version__}, rasterio {rasterio.__version__}; drivers {', '.join(DRIVERS)}"
+
+
+def _same(view: torch.Tensor) -> None:
+    if not torch.equal(view, torch.from_numpy(_PIXELS).permute(2, 0, 1)):
+        raise ValueError("what was read differs from what was written")
+
+
+def _cache() -> str:
+    """Where tiled copies of huge PNG and JPEG are kept, and how large they are."""
+    from ..images.tiled_copy import cache_folder
+
+    copies = list(cache_folder().glob("*.tif"))
+    size = sum(copy.stat().st_size for copy in copies) / 1e9
+    return f"{len(copies)} tiled copies of huge images, {size:.1f} GB, in {cache_folder()}"
+
+
 def _forward() -> str:
     from ..config import ZoomInConfig
     from ..model import ZoomIn
@@ -155,7 +207,9 @@ def _optional() -> Iterator[Check]:
 
 
 _REMEDIES = {
-    "read": "Reinstall the readers: pip install --force-reinstall pillow tifffile imagecodecs",
+    "read": "Reinstall the readers: "
+    "pip install --force-reinstall pillow tifffile imagecodecs openslide-bin openslide-python rasterio",
+    "cache": "Set ZOOMIN_CACHE to a folder that can be read and written.",
     "network": "Reinstall PyTorch as https://pytorch.org/get-started says for this machine.",
     "GPU": "Update the driver, or install the PyTorch build for it; --device cpu works meanwhile.",
     "write": "Change to a folder of your own, or give --out one.",

@@ -97,8 +97,9 @@ class Bands:
         present = np.ones(samples.shape[:2], dtype=bool) if valid is None else valid > 0
         if self.nodata is not None:
             missing = np.isnan(samples) if np.isnan(self.nodata) else samples == self.nodata
-            present &= ~missing.all(axis=2)
-            samples = np.where(missing, samples.dtype.type(0), samples)
+            gone = missing.all(axis=2)
+            present &= ~gone
+            samples = np.where(gone[..., None], samples.dtype.type(0), samples)
         opacity = None if alpha is None else to_bytes(alpha, path, bits=self.bits).astype(np.uint32)
         if self.palette is not None:
             table = np.array(self.palette, dtype=np.uint8)

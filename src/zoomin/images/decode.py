@@ -165,7 +165,10 @@ def orientation_of(path: Path) -> int:
         return 1
     try:
         with _PLUGINS[kind](str(path)) as image:
-            return _orientation(image)
+            exif = PillowImage.Exif()
+            exif.load(image.info.get("exif", b""))  # `getexif` would decode a whole PNG
+            found = exif.get(_ORIENTATION, 1)
+            return found if isinstance(found, int) else 1
     except _DAMAGE:
         return 1
 

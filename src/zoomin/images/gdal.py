@@ -22,7 +22,7 @@ SETTINGS = {
     "GDAL_PAM_ENABLED": "NO",
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
-    "GDAL_NUM_THREADS": "1",  # the threads are ours
+    "GDAL_NUM_THREADS": "1",  # its own pool of threads would hang forked processes
 }
 _DAMAGE = ("Corrupt JPEG", "Premature end of JPEG")
 
@@ -97,7 +97,8 @@ def complaints() -> Iterator[list[str]]:
     logger.addFilter(_LISTENER)  # adding it again does nothing
     if not logger.isEnabledFor(logging.WARNING):
         logger.setLevel(logging.WARNING)
-    _LISTENER.of_thread.found = found = []
+    found: list[str] = []
+    _LISTENER.of_thread.found = found
     try:
         yield found
     finally:

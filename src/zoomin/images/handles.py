@@ -49,6 +49,13 @@ class Handles:
         del released  # closing happens here, without the lock
         return handle
 
+    def discard(self, key: Hashable, handle: object) -> None:
+        """Let go of a handle that is of no more use, unless another has taken its place."""
+        self._check_process()
+        with self._lock:
+            if self._open.get(key) is handle:
+                del self._open[key]
+
     def drop(self, chosen: Callable[[Any], bool]) -> None:
         """Let go of the handles whose keys are chosen."""
         self._check_process()

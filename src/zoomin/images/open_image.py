@@ -33,12 +33,14 @@ class Reader(NamedTuple):
 def _takes_slide(path: Path, head: bytes) -> bool:
     """Whether OpenSlide knows the file; its plain tiled TIFFs go to GDAL, which reads more of them."""
     kind = format_of(head)
-    dicom = head[128:132] == b"DICM"
-    if not dicom and (kind in _NEVER_SLIDES or (kind == "JPEG" and path.suffix.lower() != ".mrxs")):
+    mirax = kind == "JPEG" and path.suffix.lower() == ".mrxs"  # the slide is in the folder beside it
+    if mirax or head[128:132] == b"DICM":
+        return True
+    if kind in _NEVER_SLIDES:
         return False
     from .slide import slide_vendor
 
-    return dicom or slide_vendor(path) not in (None, "generic-tiff")
+    return slide_vendor(path) not in (None, "generic-tiff")
 
 
 def _open_slide(path: Path, *, mpp: float | None) -> Image:
@@ -59,7 +61,7 @@ def _open_raster(path: Path, *, mpp: float | None) -> Image:
     return open_raster(path, mpp=mpp)
 
 
-_NEVER_SLIDES = ("PNG", "BMP", "GIF", "WEBP")
+_NEVER_SLIDES = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 
 # The first that takes a file opens it: special formats stand before general ones.
 _READERS: tuple[Reader, ...] = (

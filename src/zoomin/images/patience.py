@@ -1,9 +1,9 @@
 """Bounded waiting for files: a network drive that has died answers nothing, not even an error.
 
 A call that hangs in the operating system cannot be interrupted. It is left behind in a thread that does not
-keep the process alive, and the caller gets an error. What is bounded is the first touch of a file and a look at
-it before each read that follows a pause; a read that hangs half-way, on a drive that answered a moment ago, is
-not.
+keep the process alive, and the caller gets an error. What is bounded is the first touch of a file, and a look
+at it before each read that follows a pause. What is not is a read that hangs half-way, on a drive that
+answered a moment ago.
 """
 
 from __future__ import annotations

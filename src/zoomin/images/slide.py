@@ -51,26 +51,25 @@ class SlideImage(StoredImage):
         """The pixels of a window of a level.
 
         Raises:
-            ImageError: if OpenSlide cannot decode them. Its handle is then of no more use: the next call
+            ImageError: if OpenSlide cannot decode them. Its handle is then of no more use; the next call
                 opens another.
         """
         from openslide import OpenSlideError
 
         slide = HANDLES.get(self._key, self._open)
-        downsample = slide.level_downsamples[level]
-        corner = round(window.x0 * downsample), round(window.y0 * downsample)
-        size = window.x1 - window.x0, window.y1 - window.y0
         try:
-            pixels = slide.read_region(corner, level, size)
+            return self._decode(slide, level, window)
+        except (OpenSlideError, OSError, MemoryError):
+            HANDLES.discard(self._key, slide)
+        try:  # the error may be another thread's: it stays with the handle
+            return self._decode(self._open(), level, window)
         except (OpenSlideError, OSError, MemoryError) as error:
-            HANDLES.drop(lambda key: key == self._key)
             raise ImageError(
-                f"the pixels at level {level}, x {corner[0]}, y {corner[1]}, {size[0]} x {size[1]} cannot be "
-                f"decoded ({error})",
+                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
+                f"{window.y1} cannot be decoded ({error})",
                 where=self.path,
                 remedy="The file is damaged there, or has moved: copy or download it again.",
             ) from error
-        return self._flatten(pixels)
 
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""
@@ -86,6 +85,12 @@ class SlideImage(StoredImage):
         slide.set_cache(HANDLES.get("openslide cache", _cache))
         return slide
 
+    def _decode(self, slide: Any, level: int, window: Window) -> Bytes:  # noqa: ANN401
+        downsample = slide.level_downsamples[level]
+        corner = round(window.x0 * downsample), round(window.y0 * downsample)
+        size = window.x1 - window.x0, window.y1 - window.y0
+        return self._flatten(slide.read_region(corner, level, size))
+
     def _flatten(self, pixels: PillowImage.Image) -> Bytes:
         """Red, green and blue, what is transparent laid on the background."""
         if pixels.getchannel("A").getextrema() == (255, 255):
@@ -99,8 +104,10 @@ class SlideImage(StoredImage):
 
 def slide_vendor(path: Path) -> str | None:
     """The format in OpenSlide's words; None where OpenSlide does not know the file."""
-    import openslide
-
+    try:
+        import openslide
+    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` tells
+        return None
     try:
         return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
     except openslide.OpenSlideError:
@@ -183,15 +190,21 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
     Raises:
         ImageError: saying what the file is, and what to do.
     """
-    import openslide
-
+    try:
+        import openslide
+    except (ImportError, OSError) as error:
+        raise ImageError(
+            f"OpenSlide, which reads whole slides, does not load ({error})",
+            where=path,
+            remedy="pip install --force-reinstall openslide-python openslide-bin; then `zoomin doctor`.",
+        ) from error
     try:
         return openslide.OpenSlide(str(path))
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise ImageError(
-            "a slide or DICOM file of a kind that OpenSlide does not read",
+            "a slide or DICOM file that OpenSlide does not read",
             where=path,
-            remedy="Give the main file of the slide, with the files that belong to it beside it.",
+            remedy="Keep its other files beside it: a MIRAX slide (.mrxs) needs the folder of its name.",
         ) from error
     except (openslide.OpenSlideError, OSError) as error:
         if "image flavor" in str(error) or "VL Whole Slide" in str(error):

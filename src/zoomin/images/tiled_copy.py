@@ -3,10 +3,10 @@
 PNG and JPEG have no random access: each region would decode all rows above it. Such an image, if it is too
 large for the memory, is decoded once, row by row, into a lossless TIFF in a cache folder, and read there.
 
-The folder is `tiled` in $ZOOMIN_CACHE, else in `~/.cache/zoomin`. Copies are named by the file's path, size and
-time, written aside and moved into place, so that processes may share the folder. When it holds more than
-$ZOOMIN_CACHE_GB (100), the copies used longest ago are removed, except those of the last day. It may be deleted
-at any time.
+The folder is `tiled` in $ZOOMIN_CACHE, else in `~/.cache/zoomin`. Copies are named by the file's path, size
+and time, written aside and moved into place, so that processes may share the folder. When it holds more than
+$ZOOMIN_CACHE_GB (100), the copies used longest ago are removed, except those of the last day. It may be
+deleted at any time.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _write(path: Path, driver: str, part: Path) -> None:
     from rasterio.errors import RasterioError
 
     options = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER"}
-    options |= {"compress": "zstd", "zstd_level": 3, "predictor": 2, "num_threads": 2, "photometric": "RGB"}
+    options |= {"compress": "zstd", "zstd_level": 3, "predictor": 2, "photometric": "RGB"}
     try:
         with opened(path, driver) as source, rasterio.Env(**SETTINGS):
             height, width = source.shape
@@ -110,7 +110,7 @@ def _write(path: Path, driver: str, part: Path) -> None:
                 for window, pixels in _strips(source, bands, path):
                     copy.write(pixels, window=window)
             factors = [2**i for i in range(1, len(level_sizes(height, width)))]
-            with rasterio.open(part, "r+", driver="GTiff", num_threads=2) as copy:
+            with rasterio.open(part, "r+", driver="GTiff") as copy:
                 copy.build_overviews(factors, Resampling.average)
     except (RasterioError, MemoryError) as error:
         raise ImageError(
