@@ -134,3 +134,14 @@ def chunks_grid(images):
 def test_the_choice_of_checkpointing_is_checked():
     with pytest.raises((ConfigError, TypeCheckError), match="checkpoint"):
         ZoomInConfig.from_dict({"checkpoint": "sometimes"})
+
+
+def test_large_views_are_passed_few_at_a_time(monkeypatch):
+    net, seen = ZoomIn(replace(CONFIG, chunk_size=100)).eval(), []
+    net.tile_attention.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    images = odd_images([(96, 120)])  # 20 tiles, seen at 6 x 6
+    whole = net(images, keys=torch.zeros(1, dtype=torch.int64)).logits
+    monkeypatch.setattr(chunks, "CPU_PIXELS", 3 * 36)
+    parts = net(images, keys=torch.zeros(1, dtype=torch.int64)).logits
+    assert seen[0] == 20 and max(seen[1:]) == 3 and sum(seen[1:]) == 20
+    assert torch.allclose(whole, parts)

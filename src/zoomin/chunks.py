@@ -21,6 +21,8 @@ from .images.base import ImageBatch
 __all__ = ["CHECKPOINT_PIXELS", "Chunks"]
 
 CPU_CHUNK = 32  # views in one network call on a CPU; benchmarks/training_step.py measures it
+CPU_PIXELS = 1 << 19  # view pixels in one network call on a CPU: 32 channels of them are 64 MiB
+GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
 READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
 CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
 
@@ -62,7 +64,7 @@ class Chunks:
             scale: to read them at.
         """
         pixels = view_size(side, scale) ** 2
-        step = -(-len(image) // max(1, -(-len(image) // self._size(network)))) or 1
+        step = -(-len(image) // max(1, -(-len(image) // self._size(network, pixels)))) or 1
         together = step * max(1, READ_PIXELS // (step * pixels))
         again = self._computes_again(network, len(image) * pixels)
         parts = []
@@ -84,13 +86,17 @@ class Chunks:
         )
         return seen
 
-    def _size(self, network: nn.Module) -> int:
-        """Most views in one call: few on a CPU, which would map memory anew for larger activations.
+    def _size(self, network: nn.Module, pixels: int) -> int:
+        """Most views in one call, of so many pixels each, so that activations stay small.
 
-        Batch normalisation must see the whole batch while it trains.
+        Few on a CPU, which would map memory anew for larger ones. Batch normalisation must see the whole
+        batch while it trains.
         """
-        norm = any(module.training for module in _batch_norms(network))
-        return min(self.size, CPU_CHUNK) if self.mean.device.type == "cpu" and not norm else self.size
+        if any(module.training for module in _batch_norms(network)):
+            return self.size
+        if self.mean.device.type == "cpu":
+            return max(1, min(self.size, CPU_CHUNK, CPU_PIXELS // pixels))
+        return max(1, min(self.size, GPU_PIXELS // pixels))
 
     def _computes_again(self, network: nn.Module, pixels: int) -> bool:
         if self.again == "never" or not torch.is_grad_enabled():
