@@ -12,8 +12,10 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
+from zoomin.config import ZoomInConfig
 from zoomin.data import store as store_module
-from zoomin.data.datamodule import Batch, BatchKey, DataConfig, ZoomInDataModule
+from zoomin.data.batch import Batch
+from zoomin.data.datamodule import BatchKey, DataConfig, ZoomInDataModule
 from zoomin.data.manifest import Manifest, Record, read_manifest
 from zoomin.data.store import PathImage, available_memory, open_store
 from zoomin.errors import ConfigError, DataError
@@ -363,3 +365,25 @@ def test_a_manifest_may_come_from_memory(folder):
     manifest = Manifest.of(records, folder)
     data = ZoomInDataModule(DataConfig(root="", val_fraction=0.0), manifest)
     assert len(next(iter(data.train_dataloader()))) == 5
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_overviews_of_the_next_batches_are_asked_for_ahead(folder, ahead, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "zoomin.data.datamodule.read_ahead",
+        lambda images, tile, scale: asked.append((list(images.names), tile, scale)),
+    )
+    config = DataConfig(root=str(folder), val_fraction=0.0, batch_size=3, prefetch=ahead)
+    data = ZoomInDataModule(config, model=ZoomInConfig(tile_size=32, sub_tile_size=9))
+    seen = []
+    for batch in data.predict_dataloader():
+        seen.append(batch)
+        wanted = min(4, len(seen) + ahead) if ahead else 0
+        assert [names for names, _, _ in asked] == [list(b.images.names) for b in data_batches(data)][:wanted]
+    assert [len(batch) for batch in seen] == [3, 3, 3, 2] and {entry[1:] for entry in asked} <= {(32, 0.1)}
+
+
+def data_batches(data):
+    rows = torch.arange(11).split(3)
+    return [data.batch(BatchKey(tuple(part.tolist()), -1, number)) for number, part in enumerate(rows)]

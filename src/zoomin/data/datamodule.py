@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -13,9 +14,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..config import ZoomInConfig
 from ..errors import ConfigError, DataError
 from ..images.augment import Augmentation
-from ..images.base import ImageBatch
+from ..images.batch import read_ahead
+from .batch import Batch
+from .failures import Failures
 from .find import open_dataset
 from .manifest import SPLITS, Manifest, ManifestColumns, check_trainable
 from .splits import split_of
@@ -44,6 +48,10 @@ class DataConfig:
         threads: images decoded at a time; no result depends on it.
         cache_mb: megabytes for overviews of images that stay on disk, so that only the first epoch decodes
             them; 0 keeps none. No result depends on it.
+        prefetch: batches whose overviews are read from disk while an earlier batch is at work; 0: none. No
+            result depends on it.
+        max_failures: images that may turn out to be unreadable while a run goes on; they are left out, and
+            recorded. One more stops the run.
         read_timeout: seconds after which a single read, or opening an image, is given up, such as on a
             network drive that does not answer; none: never.
         augmentation: random changes of training images.
@@ -59,6 +67,8 @@ class DataConfig:
     resident: Residence = "auto"
     threads: int = 4
     cache_mb: int = 1024
+    prefetch: int = 1
+    max_failures: int = 10
     read_timeout: float | None = 120.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -68,7 +78,8 @@ class DataConfig:
         Raises:
             ConfigError: naming the one that is out of range.
         """
-        for name, least in (("batch_size", 1), ("threads", 1), ("seed", 0), ("cache_mb", 0)):
+        least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(
@@ -84,33 +95,6 @@ class DataConfig:
             value = getattr(self, name)
             if not 0 <= value <= 0.5:
                 raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some images and their labels.
-
-    Attributes:
-        images: behind one batched read; augmented in training.
-        labels: class index of each image, -1 where the manifest has no label.
-        index: row of the manifest of each image.
-    """
-
-    images: ImageBatch
-    labels: Int[Tensor, " batch"]
-    index: Int[Tensor, " batch"]
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return self.index.numel()
-
-    def to(self, device: torch.device | str, **options: Any) -> Batch:  # noqa: ANN401 (torch's own options)
-        """The same batch with views and labels on another device."""
-        if self.images.device == torch.device(device) and self.labels.device == torch.device(device):
-            return self
-        return Batch(
-            self.images.to(device), self.labels.to(device, **options), self.index.to(device, **options)
-        )
 
 
 class BatchKey(NamedTuple):
@@ -168,6 +152,37 @@ class _Keys(Dataset[BatchKey]):
         return key
 
 
+class _Loader(DataLoader[BatchKey]):
+    """Batches of keys; the overviews of the next ones are read while one is at work.
+
+    Args:
+        order: the keys.
+        make: a batch of a key.
+        ahead: batches to prepare ahead.
+        announce: starts to read what a batch will need first.
+    """
+
+    def __init__(
+        self,
+        order: Iterable[BatchKey],
+        make: Callable[[Any], Any],
+        ahead: int,
+        announce: Callable[[Batch], None],
+    ) -> None:
+        super().__init__(_Keys(), batch_size=None, sampler=order, collate_fn=make, num_workers=0)
+        self._ahead, self._announce = ahead, announce
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch declares its own iterator
+        waiting: deque[Batch] = deque()
+        for batch in super().__iter__():
+            if self._ahead:
+                self._announce(batch)
+            waiting.append(batch)
+            if len(waiting) > self._ahead:
+                yield waiting.popleft()
+        yield from waiting
+
+
 class ZoomInDataModule(LightningDataModule):
     """Opens every image once and serves batches of them.
 
@@ -181,6 +196,10 @@ class ZoomInDataModule(LightningDataModule):
         splits: rows of the manifest for "train", "val" and "test"; by default the manifest's own, or drawn at
             random with the fractions of `config`.
         progress: show a progress bar while images are read; by default where messages go to a terminal.
+        model: the network that the images are for, which says how it wants them; by default as they are.
+
+    Attributes:
+        failures: images that could not be read after they had been opened.
 
     Raises:
         DataError: if the data set, or the splits, cannot be used.
@@ -193,6 +212,7 @@ class ZoomInDataModule(LightningDataModule):
         splits: Mapping[str, Int[Tensor, " n"]] | None = None,
         *,
         progress: bool | None = None,
+        model: ZoomInConfig | None = None,
     ) -> None:
         """Find the images and split them; nothing is decoded yet."""
         super().__init__()
@@ -202,6 +222,8 @@ class ZoomInDataModule(LightningDataModule):
             splits = split_of(self.manifest, config.seed, config.val_fraction, config.test_fraction)
         self.splits = _checked(splits, self.manifest)
         self.progress = progress
+        self.model = model
+        self.failures = Failures(config.max_failures)
         self._store: ImageStore | None = None
         place = {name: number for number, name in enumerate(self.manifest.classes)}
         self.labels: Int[Tensor, " images"] = torch.tensor(
@@ -220,8 +242,8 @@ class ZoomInDataModule(LightningDataModule):
 
     def with_splits(self, splits: Mapping[str, Int[Tensor, " n"]]) -> ZoomInDataModule:
         """Other splits of the same images, such as the next fold; images already open are shared."""
-        other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress)
-        other._store = self._store
+        other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress, model=self.model)
+        other._store, other.failures = self._store, self.failures
         return other
 
     def with_seed(self, seed: int) -> ZoomInDataModule:
@@ -307,7 +329,12 @@ class ZoomInDataModule(LightningDataModule):
 
     def _loader(self, order: Iterable[BatchKey]) -> DataLoader[BatchKey]:
         make: Callable[[Any], Any] = self.batch  # without a batch size, collate gets single keys
-        return DataLoader(_Keys(), batch_size=None, sampler=order, collate_fn=make, num_workers=0)
+        return _Loader(order, make, self.config.prefetch, self._announce)
+
+    def _announce(self, batch: Batch) -> None:
+        """Start to read the overviews of a batch, where the images are on disk and a network wants them."""
+        if self.model is not None:
+            read_ahead(batch.images, self.model.tile_size, self.model.tile_scale)
 
 
 def _checked(splits: Mapping[str, Int[Tensor, " n"]], manifest: Manifest) -> dict[str, Int[Tensor, " n"]]:

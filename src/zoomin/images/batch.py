@@ -8,12 +8,19 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..geometry import TileGrid
 from .array import ArrayImage
 from .base import Image, ImageBatch
 from .resident import ResidentImages
 from .streamed import StreamedImages
 
-__all__ = ["ResidentImages", "StreamedImages", "as_batch"]
+__all__ = ["ResidentImages", "StreamedImages", "as_batch", "read_ahead"]
+
+
+def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
+    """Start to read the overviews of images that are on disk: all their tiles at a scale. Returns at once."""
+    grid = TileGrid.of(images.sizes, tile_size)
+    images.prefetch(grid.image, grid.regions, scale)
 
 
 def as_batch(images: Sequence[Image] | Tensor | ImageBatch, device: torch.device | str = "cpu") -> ImageBatch:

@@ -32,7 +32,8 @@ LAST = Path("checkpoints") / "last.ckpt"
 _FREE = {  # settings that a resumed run may change
     "out": None,
     "resume": None,
-    "data": ("root", "threads", "resident"),
+    "data": ("root", "threads", "resident", "cache_mb", "prefetch", "max_failures", "read_timeout"),
+    "model": ("checkpoint",),
     "train": ("epochs", "device", "early_stopping_patience", "evaluation_sampling", "evaluation_replicates"),
 }
 

@@ -43,7 +43,8 @@ _POLL = 0.5  # seconds
 _SIDES = ("train", "held out")
 _FREE = {  # settings that a resumed cross-validation may change; those of "" stand at the top
     "": ("out", "resume", "seed"),
-    "data": ("root", "threads", "resident"),
+    "data": ("root", "threads", "resident", "cache_mb", "prefetch", "max_failures", "read_timeout"),
+    "model": ("checkpoint",),
     "train": ("device",),
     "cv": ("jobs", "seeds", "folds_dir"),
 }
@@ -197,7 +198,7 @@ class _Worker:
     def __init__(self, run: RunConfig, manifest: Manifest, folder: Path, jobs: Sequence[FoldJob]) -> None:
         rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))
         self.run, self.folder = run, folder
-        self.data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=False)
+        self.data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=False, model=run.model)
         self.data.prepare()
 
     def work(self, job: FoldJob, on_epoch: Callable[[], None]) -> None:

@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..data.datamodule import Batch
+from ..data.batch import Batch
+from ..data.failures import with_readable
+from ..errors import DataError, ImageError
 from ..model import ZoomIn
 from .task import evaluation_keys
 
@@ -23,11 +25,13 @@ class Judged(NamedTuple):
         probabilities: of each class.
         labels: true classes.
         image: number of each image in the manifest.
+        failed: images that could not be read, with the reason; they are in no row.
     """
 
     probabilities: Float[Tensor, "n classes"]
     labels: Int[Tensor, " n"]
     image: Int[Tensor, " n"]
+    failed: dict[str, str]
 
 
 @torch.no_grad()
@@ -42,12 +46,27 @@ def judge(
         sampling: how tiles and positions are drawn; the network's own by default.
         replicates: estimates averaged.
         seed: of the draws; an image's draws depend on it and on the number of the image alone.
+
+    Raises:
+        DataError: if no image can be read.
     """
     net.eval()
     parts = []
-    for batch in batches:
-        batch = batch.to(net.device)
+    failed: dict[str, str] = {}
+
+    def run(batch: Batch, kept: Int[Tensor, " kept"]) -> tuple[Tensor, Tensor, Tensor]:
         keys = evaluation_keys(seed, batch.index)
         out = net(batch.images, keys=keys, sampling=sampling, replicates=replicates)
-        parts.append((out.logits.float().softmax(1).cpu(), batch.labels.cpu(), batch.index.cpu()))
-    return Judged(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return out.logits.float().softmax(1).cpu(), batch.labels.cpu(), batch.index.cpu()
+
+    def note(name: str, error: ImageError) -> None:
+        failed[name] = str(error)
+
+    for batch in batches:
+        if (part := with_readable(batch.to(net.device), run, note)) is not None:
+            parts.append(part)
+    if not parts:
+        first = next(iter(failed.values()), "there are none")
+        raise DataError(f"none of the images to judge could be read; the first: {first}")
+    probabilities, labels, image = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Judged(probabilities, labels, image, failed)

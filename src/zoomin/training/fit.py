@@ -76,8 +76,9 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
     splits.json, metrics.csv (a row an epoch), TensorBoard events, checkpoints/last.ckpt and best.ckpt, model/
-    (the network of the best validation epoch; of the last epoch where nothing is held out for validation) and
-    metrics.json. The test images, where there are any, take no part in any choice.
+    (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
+    metrics.json and, where images could not be read while training went on, skipped.csv. The test images,
+    where there are any, take no part in any choice.
 
     Args:
         config: the run.
@@ -91,7 +92,8 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
         KeyboardInterrupt: when interrupted; `resume` then goes on.
     """
     folder = Path(config.out)
-    data = ZoomInDataModule(config.data, progress=None if progress else False).with_seed(config.seed)
+    data = ZoomInDataModule(config.data, progress=None if progress else False, model=config.model)
+    data = data.with_seed(config.seed)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     _check_validation(config.train, data)
@@ -101,6 +103,7 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     done = epochs_done(folder, identity, config.train.epochs) if config.resume else 0
     data.setup("fit")  # images are opened, and refused, before anything is written
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+    data.failures.path = folder / "skipped.csv"
     table = EpochTable(folder / "metrics.csv", resume_at=done)
     has_validation = data.splits["val"].numel() > 0
     callbacks = checkpoint_callbacks(folder, config.train, has_validation)
@@ -119,6 +122,7 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
         "epochs": len(table.rows),
         "contrastive_from_epoch": task.contrastive_epoch,
         "seconds": seconds,
+        "skipped": data.failures.images(),
         **_final_metrics(task.net, data, config),
     }
     write_json(folder / "metrics.json", metrics)
@@ -133,7 +137,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = ZoomIn(config.model)
-    task = ZoomInTask(net, config.train, config.seed, weights)
+    task = ZoomInTask(net, config.train, config.seed, weights, data.failures)
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
             "The contrastive loss is off: nothing says that the class %r means 'no object'. "
@@ -238,7 +242,10 @@ def _final_metrics(net: ZoomIn, data: ZoomInDataModule, config: RunConfig) -> di
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
             judged = judge(net, loader, **how)
-            found[name] = classification_metrics(judged.probabilities, judged.labels)
+            found[name] = {
+                **classification_metrics(judged.probabilities, judged.labels),
+                "failed": judged.failed,
+            }
     return found
 
 

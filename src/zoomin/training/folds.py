@@ -114,8 +114,9 @@ def run_fold(
     Returns:
         Ready for JSON: scores of `last_epoch` (the configured validation, nothing chosen),
         `last_epoch_careful` (many replicates, the same network) and `best_epoch` (the first epoch of highest
-        held-out accuracy: the paper's protocol, optimistic), the history, and probabilities of all held-out
-        images by the last epoch's network.
+        held-out accuracy: the paper's protocol, optimistic), the history, probabilities of all held-out
+        images by the last epoch's network, and `failed`: held-out images that could not be read, with the
+        reason; no score knows them.
     """
     started = time.perf_counter()
     run = replace(run, seed=job.run_seed)
@@ -150,6 +151,7 @@ def run_fold(
         "seconds": time.perf_counter() - started,
         "history": {name: [row.get(name) for row in table.rows] for name in _HISTORY},
         "images": _images(data.manifest, last, careful),
+        "failed": {**last.failed, **careful.failed},
     }
 
 
@@ -164,12 +166,14 @@ def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
 
 
 def _images(manifest: Manifest, last: Judged, careful: Judged) -> list[dict[str, Any]]:
-    assert torch.equal(last.image, careful.image)
+    both = set(last.image.tolist()) & set(careful.image.tolist())
+    chosen = (torch.tensor([row in both for row in judged.image.tolist()]) for judged in (last, careful))
+    in_last, in_careful = chosen
     columns = (
-        last.image.tolist(),
-        last.labels.tolist(),
-        last.probabilities.tolist(),
-        careful.probabilities.tolist(),
+        last.image[in_last].tolist(),
+        last.labels[in_last].tolist(),
+        last.probabilities[in_last].tolist(),
+        careful.probabilities[in_careful].tolist(),
     )
     return [
         {

@@ -11,8 +11,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..data.datamodule import Batch
-from ..errors import ConfigError
+from ..data.batch import Batch
+from ..data.failures import Failures, with_readable
+from ..errors import ConfigError, DataError, ImageError
 from ..losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..metrics import ClassificationScores, Scores
 from ..model import ZoomIn
@@ -82,7 +83,12 @@ class ZoomInTask(lightning.LightningModule):
     """
 
     def __init__(
-        self, net: ZoomIn, config: TrainConfig, seed: int = 0, class_weights: Sequence[float] | None = None
+        self,
+        net: ZoomIn,
+        config: TrainConfig,
+        seed: int = 0,
+        class_weights: Sequence[float] | None = None,
+        failures: Failures | None = None,
     ) -> None:
         """Take the network to train.
 
@@ -91,11 +97,13 @@ class ZoomInTask(lightning.LightningModule):
             config: how to train it.
             seed: of all draws.
             class_weights: weight of each class in the cross-entropy.
+            failures: where images that cannot be read are recorded; by default the first one stops the run.
         """
         super().__init__()
         self.net = net
         self.config = config
         self.seed = seed
+        self.failures = failures or Failures(0)
         self.contrastive_epoch = config.contrastive_epoch(net.config.n_classes)
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
@@ -112,9 +120,16 @@ class ZoomInTask(lightning.LightningModule):
         """Whether the contrastive loss takes part in the current epoch."""
         return self.contrastive_epoch is not None and self.current_epoch >= self.contrastive_epoch
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """The objective of a batch."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""] | None:
+        """The objective of a batch, without its images that cannot be read; None where none can."""
         keys = training_keys(self.seed, self.global_step, len(batch.labels), self.device)
+
+        def run(part: Batch, kept: Int[Tensor, " kept"]) -> Float[Tensor, ""]:
+            return self._train(part, keys[kept.to(keys.device)])
+
+        return with_readable(batch, run, self._note)
+
+    def _train(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         try:
             out = self.net(batch.images, keys=keys, contrast=batch.labels > 0 if self.contrasts else None)
         except (RuntimeError, IndexError) as error:  # attention that is no number draws nothing
@@ -130,6 +145,7 @@ class ZoomInTask(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log what the epoch was like."""
         self._raise_where_bad()
+        self._raise_where_nothing(self.train_means, "training")
         record = {**self.train_means.compute(), **_defined(self.train_scores.compute())}
         record["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._log_epoch("train", record)
@@ -138,6 +154,9 @@ class ZoomInTask(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Judge a batch by one estimate an image, or as many as configured."""
+        with_readable(batch, self._validate, self._note)
+
+    def _validate(self, batch: Batch, kept: Int[Tensor, " kept"]) -> None:
         out = self.net(
             batch.images,
             keys=evaluation_keys(self.seed, batch.index),
@@ -151,6 +170,7 @@ class ZoomInTask(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log what validation found."""
         self._raise_where_bad()
+        self._raise_where_nothing(self.val_means, "validation")
         self._log_epoch("val", {**self.val_means.compute(), **_defined(self.val_scores.compute())})
         self.val_means.reset()
         self.val_scores.reset()
@@ -186,6 +206,22 @@ class ZoomInTask(lightning.LightningModule):
             values = torch.stack([loss, cross_entropy, contrastive, sharpness, loss, *spread])
             values[4] = len(tiles.image) / batch
         return loss, values
+
+    def _note(self, name: str, error: ImageError) -> None:
+        """Record an image that cannot be read.
+
+        Raises:
+            DataError: if too many cannot.
+        """
+        self.failures.note(self.current_epoch, "train" if self.training else "val", name, error)
+
+    def _raise_where_nothing(self, means: EpochMeans, what: str) -> None:
+        if not float(means.weight):
+            raise DataError(
+                f"none of the {what} images could be read in epoch {self.current_epoch}",
+                where="data.root",
+                remedy="Check the disk or network drive that holds them; then go on with --resume true.",
+            )
 
     def _watch(self, loss: Float[Tensor, ""]) -> None:
         """Note the first step whose loss is no number; on a GPU without waiting for it."""

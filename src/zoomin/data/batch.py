@@ -1,0 +1,46 @@
+"""Some images of a data set and their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ..images.base import ImageBatch
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images and their labels.
+
+    Attributes:
+        images: behind one batched read; augmented in training.
+        labels: class index of each image, -1 where the manifest has no label.
+        index: row of the manifest of each image.
+    """
+
+    images: ImageBatch
+    labels: Int[Tensor, " batch"]
+    index: Int[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self.index.numel()
+
+    def select(self, places: Int[Tensor, " n"]) -> Batch:
+        """Some of the images, in the order given."""
+        there = places.to(self.index.device)
+        return Batch(self.images.select(places), self.labels[there], self.index[there])
+
+    def to(self, device: torch.device | str, **options: Any) -> Batch:  # noqa: ANN401 (torch's own options)
+        """The same batch with views and labels on another device."""
+        if self.images.device == torch.device(device) and self.labels.device == torch.device(device):
+            return self
+        return Batch(
+            self.images.to(device), self.labels.to(device, **options), self.index.to(device, **options)
+        )
