@@ -68,7 +68,7 @@ def reference():
     return ArrayImage(PIXELS)
 
 
-def regions(width, height, step=1, seed=0, n=6):
+def regions(width, height, step=1, seed=0, n=12):
     """Boxes anywhere, many beyond the border, their corners multiples of `step`."""
     rng = np.random.default_rng(seed)
     x = rng.integers(-width, WIDTH, n) // step * step
@@ -97,7 +97,7 @@ def test_views_are_averages_of_all_pixels(image):
     """Levels are rounded means themselves: one grey value apart at most."""
     for size, scale, step in ((96, 0.5, 2), (128, 0.25, 4), (128, 0.125, 8), (96, 1 / 3, 4), (240, 0.1, 20)):
         boxes = regions(size, size, step)
-        inside = [Region(abs(box.x), abs(box.y), size, size) for box in boxes]
+        inside = [box for box in boxes if box.x >= 0 and box.y >= 0]
         difference = image.read(inside, scale).int() - reference().read(inside, scale).int()
         exact = scale in (0.5, 0.25, 0.125) and "jp2" not in image.name  # wavelets are no averages
         limit = 1 if exact else 16
@@ -171,7 +171,7 @@ def test_each_block_is_decoded_once(files):
 
 
 def test_many_threads_read_as_one(image):
-    boxes = [regions(50, 40, seed=seed) for seed in range(6)]
+    boxes = [regions(50, 40, seed=seed) for seed in range(12)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda own: image.read(own, 1.0), boxes))
     assert all(torch.equal(view, reference().read(own, 1.0)) for view, own in zip(found, boxes, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,7 +11,9 @@ from torch.nn import functional
 
 from .estimators import segment_sum
 
-__all__ = ["classification_loss", "contrastive_loss", "entropy", "entropy_loss"]
+__all__ = ["RoiTarget", "classification_loss", "contrastive_loss", "entropy", "entropy_loss", "roi_loss"]
+
+RoiTarget = Literal["share", "literal"]
 
 
 def classification_loss(
@@ -68,3 +72,38 @@ def entropy_loss(
     batch = log_alpha.shape[0]
     per_image = entropy(log_alpha) + segment_sum(entropy(log_beta), image, batch)
     return -strength * per_image.mean()
+
+
+def roi_loss(
+    log_p: Float[Tensor, "rows cells"],
+    roi: Float[Tensor, "rows cells"],
+    image: Int[Tensor, " rows"],
+    batch_size: int,
+    target: RoiTarget = "share",
+) -> Float[Tensor, ""]:
+    """Squared distance of attention from the annotated ROI (supplement L, equation 13), a mean over images.
+
+    Rows of images without annotation, and rows without ROI, add nothing.
+
+    Args:
+        log_p: log attention, -inf where a cell cannot be attended to; ROI there does not count.
+        roi: share of ROI in each cell, 0 to 1; NaN where the image has no annotation.
+        image: the image of each row.
+        batch_size: number of images.
+        target: "share", each cell's part of all ROI of the row, which attention can reach; or "literal", the
+            paper's binary mask, which it cannot where several cells hold ROI.
+
+    Example:
+        >>> attention = torch.tensor([[0.5, 0.5, 0.0]]).log()
+        >>> float(roi_loss(attention, torch.tensor([[0.2, 0.2, 0.0]]), torch.tensor([0]), 1))
+        0.0
+        >>> float(roi_loss(attention, torch.tensor([[0.2, 0.2, 0.0]]), torch.tensor([0]), 1, "literal"))
+        0.5
+    """
+    mask = torch.where(log_p.isfinite() & roi.isfinite(), roi, 0.0)
+    total = mask.sum(1, keepdim=True)
+    wanted = (
+        mask / total.clamp(min=torch.finfo(mask.dtype).tiny) if target == "share" else (mask > 0).to(mask)
+    )
+    distance = (wanted - log_p.exp()).square().sum(1) * (total[:, 0] > 0)
+    return segment_sum(distance, image, batch_size).mean()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["coverage"]
 
+_NOISE = 1e-11  # what is left of edges that cancel, in shares of a pixel
 _AT_ONCE = 1 << 20  # crossings of edges with rows and columns of pixels: bounds the memory beside the views
 
 
@@ -45,6 +46,7 @@ def coverage(
     for part in _chunks(edges, rows, columns):
         _add_edges(sums, edges[part], view[part], rows, columns)
     covered: NDArray[np.float64] = sums.reshape(views, rows, columns + 1).cumsum(axis=2)[:, :, :-1]
+    covered[np.abs(covered) < _NOISE] = 0
     return covered.clip(0, 1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
@@ -19,6 +19,8 @@ from ..errors import DataError
 from ..geometry import Region, view_size
 
 __all__ = ["MaskAnnotation"]
+
+_NOISE = 1e-6  # what is left of sums that cancel, in mask pixels
 
 
 class MaskAnnotation:
@@ -82,6 +84,7 @@ class MaskAnnotation:
         step_y, step_x = self._step
         at = _interpolate(self._sums, y.clamp(0, self.height) / step_y, x.clamp(0, self.width) / step_x)
         inside = at[:, 1:, 1:] - at[:, :-1, 1:] - at[:, 1:, :-1] + at[:, :-1, :-1]
+        inside[inside < _NOISE] = 0
         share = inside * (step_y * step_x * rows * columns / (height * width))[:, :, None]
         return share.clamp(0, 1).float()
 
@@ -96,12 +99,13 @@ class MaskAnnotation:
         return self._steps(self._pixels)
 
     @cached_property
-    def _sums(self) -> Float64[Tensor, "rows columns"]:
+    def _sums(self) -> Int[Tensor, "rows columns"]:
         """The number of ROI pixels above and to the left of each corner of the mask's pixels."""
         self._steps(self._pixels)
         rows, columns = self._pixels.shape
-        sums = np.zeros((rows + 1, columns + 1), dtype=np.float64)
-        np.cumsum(np.cumsum(self._pixels, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+        kind = np.int32 if rows * columns < 2**31 else np.int64
+        sums = np.zeros((rows + 1, columns + 1), dtype=kind)
+        np.cumsum(np.cumsum(self._pixels, axis=0, dtype=kind), axis=1, out=sums[1:, 1:])
         return torch.from_numpy(sums)
 
     def _steps(self, mask: NDArray[np.generic]) -> tuple[float, float]:
@@ -135,7 +139,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _interpolate(
-    sums: Float64[Tensor, "rows columns"], y: Float64[Tensor, "n i"], x: Float64[Tensor, "n j"]
+    sums: Int[Tensor, "rows columns"], y: Float64[Tensor, "n i"], x: Float64[Tensor, "n j"]
 ) -> Float64[Tensor, "n i j"]:
     """The summed-area table between its corners: bilinear, which is exact for pixels of constant value."""
     y = y.clamp(max=sums.shape[0] - 1)
@@ -144,8 +148,9 @@ def _interpolate(
     left = x.floor().long().clamp(max=sums.shape[1] - 2)
     down, right = (y - top)[:, :, None], (x - left)[:, None, :]
     top, left = top[:, :, None], left[:, None, :]
-    upper = torch.lerp(sums[top, left], sums[top, left + 1], right.expand(-1, top.shape[1], -1))
-    lower = torch.lerp(sums[top + 1, left], sums[top + 1, left + 1], right.expand(-1, top.shape[1], -1))
+    right = right.expand(-1, top.shape[1], -1)
+    upper = torch.lerp(sums[top, left].double(), sums[top, left + 1].double(), right)
+    lower = torch.lerp(sums[top + 1, left].double(), sums[top + 1, left + 1].double(), right)
     return torch.lerp(upper, lower, down.expand_as(upper))
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import ConfigError
 from .base import ImageBatch
 
-__all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch"]
+__all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch", "turn"]
 
 # An orientation is 4 t + 2 v + h: transposed if t, then upside down if v, then left to right if h.
 _FLIPS = (0, 1, 2, 3)
@@ -243,7 +243,7 @@ class AugmentedBatch:
                 remedy="Read square regions, or switch quarter turns off.",
             )
         views = self._batch.read(image_index, self.source_regions(image_index, regions), scale)
-        return self._recolour(_turn(views, self.draw.orientation[image_index]), image_index)
+        return self._recolour(turn(views, self.draw.orientation[image_index]), image_index)
 
     def _recolour(
         self, views: UInt8[Tensor, "n 3 h w"], image_index: Int[Tensor, " n"]
@@ -260,8 +260,10 @@ class AugmentedBatch:
         return values.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
-def _turn(views: UInt8[Tensor, "n 3 h w"], orientation: Int[Tensor, " n"]) -> UInt8[Tensor, "n 3 h w"]:
-    """Bring each view into its orientation: one gather of pixels, channels-last.
+def turn(views: Shaped[Tensor, "n c h w"], orientation: Int[Tensor, " n"]) -> Shaped[Tensor, "n c h w"]:
+    """Bring each view into its orientation (see `AugmentationDraw`): one gather of pixels, channels-last.
+
+    Views that are not square can be mirrored, not transposed.
 
     The eight orientations of the pixels' places are made once; each view takes its own.
     """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import ConfigError
+from ..losses import RoiTarget
 from ..sampling import design
 
 __all__ = ["MONITORS", "TrainConfig"]
@@ -30,6 +31,11 @@ class TrainConfig:
         negative_class: whether class 0 means "no object", without which there is no contrastive loss; "auto":
             if there are two classes.
         entropy_strength: lambda of the entropy loss; 0 switches it off.
+        tile_roi_strength: weight of L_alpha, how far the tile attention is from the annotated ROI, squared
+            (paper: 1 where there are pixel annotations); images without annotation add nothing.
+        position_roi_strength: weight of the same for the maps inside the drawn tiles, L_beta.
+        roi_target: what the attention is held to: "share", each cell's part of the ROI, or "literal", the
+            paper's binary mask.
         class_weights: weight of each class in the cross-entropy; "balanced": inverse to its share of the
             training images, 1 on average; none: all alike.
         precision: "32-true", or "bf16-mixed" for networks in bfloat16.
@@ -57,6 +63,9 @@ class TrainConfig:
     contrastive_from_epoch: int | None = 10
     negative_class: bool | Literal["auto"] = "auto"
     entropy_strength: float = 1e-5
+    tile_roi_strength: float = 0.0
+    position_roi_strength: float = 0.0
+    roi_target: RoiTarget = "share"
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     device: str = "auto"
@@ -81,7 +90,11 @@ class TrainConfig:
             self.betas,
             "Give two numbers from 0 to below 1.",
         )
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "Give 0 or a positive number.")
+        for name in ("weight_decay", "tile_roi_strength", "position_roi_strength"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or a positive number.")
+        _require(
+            self.roi_target in ("share", "literal"), "roi_target", self.roi_target, "Give share or literal."
+        )
         _require(0 < self.lr_gamma <= 1, "lr_gamma", self.lr_gamma, "Give a factor above 0 and at most 1.")
         _require(
             self.gradient_clip is None or self.gradient_clip > 0,
@@ -103,6 +116,11 @@ class TrainConfig:
         for sampling in (self.validation_sampling, self.evaluation_sampling):
             if sampling is not None:
                 design(sampling)
+
+    @property
+    def uses_roi(self) -> bool:
+        """Whether the loss looks at pixel annotations."""
+        return self.tile_roi_strength > 0 or self.position_roi_strength > 0
 
     def weights_of(self, counts: list[int]) -> list[float] | None:
         """The class weights for data with so many training images of each class.

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from ..annotations.reader import RoiReader
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..errors import ConfigError
 from ..metrics import classification_metrics
@@ -24,11 +25,12 @@ from ..model import ZoomIn, ZoomInConfig
 from .checkpoints import BEST, LAST, Identity, checkpoint_callbacks, comparable, epochs_done, load_weights
 from .config import TrainConfig
 from .evaluation import judge
-from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
+from .pretrain import PretrainConfig, pretrain
+from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning, write_rows
 from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
 from .task import ZoomInTask
 
-__all__ = ["FitResult", "RunConfig", "fit", "match_classes", "new_task", "train"]
+__all__ = ["FitResult", "RunConfig", "fit", "match_classes", "new_task", "train", "training_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class RunConfig:
         model: the network; number and names of its classes come from the data.
         data: the images; its seed decides the splits.
         train: the optimisation.
+        pretrain: training of the three networks on crops before it, where there are pixel annotations.
         out: folder of the results, new or empty.
         seed: of the first weights, of the order and augmentation of the images, and of all draws.
         resume: go on with the run in `out` after its last whole epoch; where there is none, start.
@@ -49,6 +52,7 @@ class RunConfig:
     data: DataConfig
     model: ZoomInConfig = field(default_factory=ZoomInConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     out: str = "runs/zoomin"
     seed: int = 0
     resume: bool = False
@@ -75,10 +79,10 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     """Train, choose the network, evaluate it, and fill the folder of the run.
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
-    splits.json, metrics.csv (a row an epoch), TensorBoard events, checkpoints/last.ckpt and best.ckpt, model/
-    (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json and, where images could not be read while training went on, skipped.csv. The test images,
-    where there are any, take no part in any choice.
+    splits.json, pretrain.csv (where there was any), metrics.csv (a row an epoch), TensorBoard events,
+    checkpoints/last.ckpt and best.ckpt, model/ (the network of the best validation epoch; of the last epoch
+    where nothing is held out for validation), metrics.json and, where images could not be read while training
+    went on, skipped.csv. The test images, where there are any, take no part in any choice.
 
     Args:
         config: the run.
@@ -110,6 +114,11 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     callbacks = [*callbacks, Identity(identity), *([ProgressBar(table)] if progress else [])]
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
+    if not done and config.pretrain.steps:
+        net = task.net.to(training_device(config.train.device))
+        write_rows(
+            folder / "pretrain.csv", pretrain(net, data, config.pretrain, config.seed, progress=progress)
+        )
     train(task, data, callbacks, [table, events], folder / LAST if done else None)
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
@@ -137,7 +146,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = ZoomIn(config.model)
-    task = ZoomInTask(net, config.train, config.seed, weights, data.failures)
+    task = ZoomInTask(net, config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
             "The contrastive loss is off: nothing says that the class %r means 'no object'. "
@@ -184,6 +193,13 @@ def train(
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
+def training_device(name: str) -> torch.device:
+    """The device that `TrainConfig.device` names; "auto" is a GPU where there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+
+
 def match_classes(config: ZoomInConfig, classes: tuple[str, ...]) -> ZoomInConfig:
     """The configuration with the number and the names of the classes of the data.
 
@@ -207,6 +223,26 @@ def match_classes(config: ZoomInConfig, classes: tuple[str, ...]) -> ZoomInConfi
             remedy="Leave model.n_classes out: it is taken from the data.",
         )
     return replace(config, n_classes=max(2, len(classes)), class_names=classes if len(classes) > 1 else ())
+
+
+def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
+    """The annotations of the images, where training looks at them.
+
+    Raises:
+        ConfigError: if it does, and no training image has one.
+    """
+    if not config.train.uses_roi:
+        return None
+    roi = RoiReader(data.manifest.records)
+    if not any(roi.has(row) for row in data.splits["train"].tolist()):
+        raise ConfigError(
+            "no training image has an annotation",
+            where="train.tile_roi_strength"
+            if config.train.tile_roi_strength
+            else "train.position_roi_strength",
+            remedy="Fill the column annotation or mask of the manifest, or set the strength to 0.",
+        )
+    return roi
 
 
 def _seed(seed: int) -> None:

@@ -21,7 +21,8 @@ from ..data.splits import kfold
 from ..errors import ConfigError
 from ..metrics import point_scores
 from .evaluation import Judged, judge
-from .fit import RunConfig, new_task, train
+from .fit import RunConfig, new_task, train, training_device
+from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
 
 __all__ = ["FoldJob", "deal_folds", "run_fold"]
@@ -123,6 +124,7 @@ def run_fold(
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, table = new_task(run, data), EpochTable()
     callbacks: list[Callback] = [] if on_epoch is None else [EpochHook(on_epoch)]
+    pretrain(task.net.to(training_device(run.train.device)), data, run.pretrain, run.seed)
     train(task, data, callbacks, [table])
     net, settings = task.net.to(data.store.device), run.train
     last = judge(

@@ -6,7 +6,7 @@ import csv
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["EpochHook", "EpochTable", "ProgressBar", "Row", "progress_columns", "quiet_lightning"]
+__all__ = [
+    "EpochHook",
+    "EpochTable",
+    "ProgressBar",
+    "Row",
+    "progress_columns",
+    "quiet_lightning",
+    "write_rows",
+]
 
 Row = dict[str, int | float]  # one epoch: its number, and what was measured
 
@@ -79,13 +87,18 @@ class EpochTable(Logger):
             self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        part = path.with_suffix(".part")
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        part.replace(path)
+        write_rows(path, self.rows)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a CSV with a column for every name that occurs, whole or not at all."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
 
 
 class ProgressBar(Callback):

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
+from ..annotations.reader import RoiReader
 from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
 from ..errors import ConfigError, DataError, ImageError
@@ -20,12 +21,14 @@ from ..model import ZoomIn
 from ..output import ZoomInOutput
 from ..sampling import derive_keys
 from .config import TrainConfig
+from .supervision import roi_terms
 
 __all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
 
 _LARGE = 1e6
 _VALIDATION = -2  # where keys of validation have what keys of training have the number of the step
-_TERMS = ("loss", "cross_entropy", "contrastive", "entropy_term", "tiles", "tile_entropy", "position_entropy")
+_LOSSES = ("loss", "cross_entropy", "contrastive", "entropy_term", "tile_roi", "position_roi")
+_TERMS = (*_LOSSES, "tiles", "tile_entropy", "position_entropy")
 
 
 def training_keys(
@@ -78,8 +81,8 @@ class ZoomInTask(lightning.LightningModule):
 
     Recorded of every epoch, as train_NAME and val_NAME: loss, accuracy, balanced_accuracy and auroc (not
     where only one class occurs; for training images under training's own draws). Of training also
-    cross_entropy, contrastive, entropy_term, tiles (distinct tiles read in an image, on average),
-    tile_entropy and position_entropy (of the attention, nats), and lr.
+    cross_entropy, contrastive, entropy_term, tile_roi, position_roi, tiles (distinct tiles read in an image,
+    on average), tile_entropy and position_entropy (of the attention, nats), and lr.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class ZoomInTask(lightning.LightningModule):
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
         failures: Failures | None = None,
+        roi: RoiReader | None = None,
     ) -> None:
         """Take the network to train.
 
@@ -98,12 +102,21 @@ class ZoomInTask(lightning.LightningModule):
             seed: of all draws.
             class_weights: weight of each class in the cross-entropy.
             failures: where images that cannot be read are recorded; by default the first one stops the run.
+            roi: the annotations of the images, where the loss looks at them.
+
+        Raises:
+            ConfigError: if it does, and there are none.
         """
         super().__init__()
         self.net = net
         self.config = config
         self.seed = seed
         self.failures = failures or Failures(0)
+        self.roi = roi
+        if config.uses_roi and roi is None:
+            raise ConfigError(
+                "the loss needs annotations", where="train.tile_roi_strength", remedy="Set it to 0."
+            )
         self.contrastive_epoch = config.contrastive_epoch(net.config.n_classes)
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
@@ -136,7 +149,7 @@ class ZoomInTask(lightning.LightningModule):
             if self._diverged():
                 raise self._divergence(self.global_step) from error
             raise
-        loss, values = self._objective(out, batch.labels)
+        loss, values = self._objective(out, batch)
         self._watch(loss)
         self.train_means.update(values, len(batch.labels))
         self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
@@ -191,20 +204,24 @@ class ZoomInTask(lightning.LightningModule):
         return {"optimizer": adam, "lr_scheduler": {"scheduler": steps, "interval": "epoch"}}
 
     def _objective(
-        self, out: ZoomInOutput, labels: Tensor
+        self, out: ZoomInOutput, images: Batch
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
         """The loss, and the numbers that `_TERMS` names."""
-        batch, tiles, log_alpha = len(labels), out.tiles, out.attention.log_alpha
+        labels, tiles, log_alpha = images.labels, out.tiles, out.attention.log_alpha
         cross_entropy = classification_loss(out.logits.float(), labels, self.class_weights)
-        contrastive = contrastive_loss(out.contrast_logits.float(), batch)
+        contrastive = contrastive_loss(out.contrast_logits.float(), len(labels))
         sharpness = log_alpha.new_zeros(())
         if self.config.entropy_strength:
             sharpness = entropy_loss(log_alpha, tiles.log_beta, tiles.image, self.config.entropy_strength)
-        loss = cross_entropy + contrastive + sharpness
+        tile_roi = position_roi = log_alpha.new_zeros(())
+        if self.roi is not None and self.config.uses_roi:
+            tile_roi, position_roi = roi_terms(self.roi, images, out, self.config)
+        terms = torch.stack([cross_entropy, contrastive, sharpness, tile_roi, position_roi])
+        loss = terms.sum()
         with torch.no_grad():
             spread = [entropy(log_alpha).mean(), entropy(tiles.log_beta).mean()]
-            values = torch.stack([loss, cross_entropy, contrastive, sharpness, loss, *spread])
-            values[4] = len(tiles.image) / batch
+            read = terms.new_tensor(len(tiles.image) / len(labels))
+            values = torch.cat([loss[None], terms, torch.stack([read, *spread])])
         return loss, values
 
     def _note(self, name: str, error: ImageError) -> None:

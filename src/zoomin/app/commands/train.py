@@ -19,11 +19,13 @@ def _build_run(parser: ArgumentParser) -> None:
     from ...config import ZoomInConfig
     from ...data.datamodule import DataConfig
     from ...training.config import TrainConfig
+    from ...training.pretrain import PretrainConfig
 
     parser.add_argument("--config", action="config", help="a recipe (YAML); options given after it win")
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(ZoomInConfig, "model")
     parser.add_class_arguments(TrainConfig, "train")
+    parser.add_class_arguments(PretrainConfig, "pretrain")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of all draws")
     parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint in --out")

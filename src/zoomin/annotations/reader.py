@@ -1,0 +1,106 @@
+"""The ROI of the images of a batch, read where the model looks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..images.augment import AugmentedBatch, turn
+from ..images.base import ImageBatch
+from .open_annotation import Annotated, open_annotation
+from .polygons import PolygonAnnotation
+from .rescaled import BoxAnnotation
+
+__all__ = ["RoiReader"]
+
+_PIXELS = 1 << 27  # of masks that stay open: half a gigabyte of their summed areas
+
+
+class RoiReader:
+    """Opens the annotations of a manifest's images when they are needed, and keeps those used last.
+
+    Args:
+        records: of the whole manifest.
+    """
+
+    def __init__(self, records: Sequence[Annotated]) -> None:
+        """Open nothing yet."""
+        self._records = records
+        self._open: OrderedDict[int, BoxAnnotation] = OrderedDict()
+        self._pixels = 0
+
+    def has(self, row: int) -> bool:
+        """Whether the image in this row of the manifest has an annotation."""
+        return self._records[row].annotation is not None or self._records[row].mask is not None
+
+    def open(self, row: int, height: int, width: int) -> BoxAnnotation | None:
+        """The annotation of the image in a row of the manifest, None where it has none.
+
+        Args:
+            row: of the manifest.
+            height: of the image, level-0 pixels.
+            width: of the image, level-0 pixels.
+
+        Raises:
+            DataError: if it cannot be read or does not fit the image.
+        """
+        if row not in self._open:
+            opened = open_annotation(self._records[row], height, width)
+            if opened is None:
+                return None
+            self._open[row] = opened
+            self._pixels += _table(opened)
+            while self._pixels > _PIXELS and len(self._open) > 1:
+                _, oldest = self._open.popitem(last=False)
+                self._pixels -= _table(oldest)
+        self._open.move_to_end(row)
+        return self._open[row]
+
+    def read(
+        self,
+        images: ImageBatch,
+        rows: Int[Tensor, " batch"],
+        image_index: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        shape: tuple[int, int] = (1, 1),
+    ) -> Float[Tensor, "n h w"]:
+        """The share of ROI in each pixel of views of a batch, on its device; NaN without annotation.
+
+        Args:
+            images: the batch; of images that are flipped and turned, the ROI is flipped and turned with them.
+            rows: of the manifest, one an image of the batch.
+            image_index: which image of the batch each view is of.
+            regions: x, y, width, height of each view in level-0 pixels of the batch's images.
+            shape: height and width of a view, pixels.
+
+        Raises:
+            DataError: if an annotation cannot be read or does not fit its image.
+        """
+        sizes, orientation = images.sizes, None
+        if isinstance(images, AugmentedBatch):
+            orientation = images.draw.orientation
+            sizes = torch.where((orientation >= 4)[:, None], sizes.flip(1), sizes)
+            regions = images.source_regions(image_index, regions)
+            if bool((orientation >= 4).any()) and shape[0] != shape[1]:
+                raise ValueError("views of images turned by a quarter must be square")
+        found = torch.full((len(image_index), *shape), torch.nan)
+        owner, boxes = image_index.cpu().numpy(), regions.cpu().numpy().astype(np.float64)
+        for place, (row, (height, width)) in enumerate(zip(rows.tolist(), sizes.tolist(), strict=True)):
+            annotation = self.open(row, height, width)
+            mine = np.flatnonzero(owner == place)
+            if annotation is not None and len(mine):
+                found[torch.from_numpy(mine)] = annotation.read_boxes(boxes[mine], *shape)
+        found = found.to(images.device)
+        if orientation is None or shape == (1, 1):
+            return found
+        return turn(found[:, None], orientation[image_index])[:, 0]
+
+
+def _table(annotation: BoxAnnotation) -> int:
+    """Pixels whose summed areas an annotation keeps; polygons keep none."""
+    return 0 if isinstance(annotation, PolygonAnnotation) else annotation.height * annotation.width
