@@ -46,6 +46,7 @@ __all__ = [
     "load_model",
     "predict",
     "probability_standard_error",
+    "progress_bar",
     "write_predictions",
 ]
 
@@ -163,7 +164,7 @@ def iter_predictions(
             name, None, (), math.nan, config.sampling, n, config.replicates, config.seed, 0, "error", message
         )
 
-    with _progress_bar(images, progress) as advance:
+    with progress_bar(images, progress) as advance:
         for prediction in look(images, model, config, device, read, failed):
             advance()
             yield prediction
@@ -398,8 +399,14 @@ def _pixels_read(output: ZoomInOutput, model: ZoomIn) -> Tensor:
 
 
 @contextmanager
-def _progress_bar(images: Sources, shown: bool) -> Iterator[Callable[[], None]]:
-    """A function to call after each image, behind which a bar may move."""
+def progress_bar(images: Sources, shown: bool, verb: str = "Predicting") -> Iterator[Callable[[], None]]:
+    """A function to call after each image, behind which a bar may move.
+
+    Args:
+        images: their number is shown where it is known.
+        shown: whether there is a bar.
+        verb: what is being done.
+    """
     if not shown:
         yield lambda: None
         return
@@ -407,7 +414,7 @@ def _progress_bar(images: Sources, shown: bool) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     total = len(images) if isinstance(images, Sized) and not isinstance(images, (str, Path)) else None
-    columns = TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("Predicting", total=total)
+        task = bar.add_task(verb, total=total)
         yield lambda: bar.advance(task)

@@ -15,6 +15,7 @@ from ..errors import ZoomInError
 from .commands.base import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
+from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
 from .commands.predict import EVALUATE, PREDICT
 from .commands.report import REPORT
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Command | Group] = {
     "crossval": CROSSVAL,
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "explain": EXPLAIN,
     "report": REPORT,
     "data": DATA,
     "bench": BENCH,

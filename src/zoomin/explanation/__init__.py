@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from .build import explain_output
-from .evidence import Explanation, Places, Provenance, Source
+from .evidence import Explanation, Provenance, Source
+from .index import Entry, Index, read_index
 from .overlay import overlay_figure, overlay_figures
+from .panel import crops_figure, panel_figure
+from .places import Places
 
 __all__ = [
+    "Entry",
     "Explanation",
+    "Index",
     "Places",
     "Provenance",
     "Source",
+    "crops_figure",
     "explain_output",
     "overlay_figure",
     "overlay_figures",
+    "panel_figure",
+    "read_index",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry import Region
 from ..images.base import Image
+from ..images.stored import identity_of
 from ..output import ZoomInOutput
 from .evidence import Explanation, Provenance, Source
 
@@ -102,12 +103,10 @@ def _crops(image: Image, regions: Int[Tensor, "n 4"], scale: float) -> UInt8[Ten
 
 
 def _source(image: Image, name: str) -> Source:
-    identity = getattr(image, "identity", None)
-    if not isinstance(identity, tuple):  # that of pixels in memory names no file
-        identity = None
-    if identity is None and (path := Path(name)).is_file():
-        found = path.stat()
-        identity = str(path.resolve()), found.st_size, found.st_mtime_ns
+    identity = getattr(image, "identity", None)  # of images in memory: no file's
+    if not isinstance(identity, tuple):
+        path = Path(name)
+        identity = identity_of(path) if path.is_file() else None
     return Source(
         identity=identity,
         mpp=image.mpp,

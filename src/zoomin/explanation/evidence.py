@@ -7,23 +7,29 @@ every way of sampling. Nothing here is inferred after the fact.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
-from ..errors import ConfigError
 from ..estimators import segment_sum
 from ..geometry import Region
 from ..images.georeference import Georeference
 from .density import attention_density
 from .files import load_fields, save_explanation
+from .geojson import explanation_geojson
+from .panel import panel_figure
+from .places import Places, speaks_for
 
-__all__ = ["Explanation", "Places", "Provenance", "Source", "speaks_for"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..annotations.base import Annotation
+
+__all__ = ["Explanation", "Provenance", "Source"]
 
 
 @dataclass(frozen=True)
@@ -71,28 +77,6 @@ class Provenance:
     n_samples: int = 0
     replicates: int = 1
     seed: int = 0
-
-
-class Places(NamedTuple):
-    """Distinct places that were zoomed into, heaviest first.
-
-    Attributes:
-        regions: x, y, width, height, level-0 pixels.
-        weight: their share of the feature; a place drawn several times counts with the sum.
-        contribution: what each adds to the logit of each class.
-        tile: its tile, a row of `Explanation.tiles`.
-        alpha: attention of its tile.
-        beta: attention of its position inside the tile.
-        times: how often it was drawn.
-    """
-
-    regions: Float64[Tensor, "places 4"]
-    weight: Float[Tensor, " places"]
-    contribution: Float[Tensor, "places classes"]
-    tile: Int[Tensor, " places"]
-    alpha: Float[Tensor, " places"]
-    beta: Float[Tensor, " places"]
-    times: Int[Tensor, " places"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +188,42 @@ class Explanation:
         cells = self.attention, self.tiles, self.beta
         return attention_density(self.size, self.tile_size, *cells, (height, width), step)
 
+    def to_geojson(
+        self,
+        *,
+        top: int = 100,
+        coordinates: str = "auto",
+        bounds_offset: bool = False,
+        attention_cells: bool = False,
+    ) -> dict[str, Any]:
+        """Drawn tiles and the heaviest sub-tiles as a GeoJSON FeatureCollection.
+
+        Args:
+            top: most sub-tiles; 0 for all.
+            coordinates: "pixels": level-0 pixels; "map": of the image's coordinate reference system; "wgs84":
+                degrees, as RFC 7946 has it; "auto": map coordinates where the image has them, else pixels.
+            bounds_offset: count pixels from the corner of the slide's scanned part.
+            attention_cells: also every position of the drawn tiles whose attention is above the mean.
+
+        Raises:
+            ConfigError: if the coordinates cannot be had.
+        """
+        return explanation_geojson(
+            self,
+            top=top,
+            coordinates=coordinates,
+            bounds_offset=bounds_offset,
+            attention_cells=attention_cells,
+        )
+
+    def figure(self, roi: Annotation | None = None) -> Figure:
+        """The panel of the paper's figure 6: overview, ROI, attention, top tiles, top sub-tiles.
+
+        Args:
+            roi: the annotated truth of this image, if there is one.
+        """
+        return panel_figure(self, roi)
+
     def save(self, folder: str | Path) -> Path:
         """Write explanation.json, arrays.npz and pictures into a folder (docs/explain.md has the format).
 
@@ -225,17 +245,3 @@ class Explanation:
         values = load_fields(path)
         source, provenance = values.pop("source"), values.pop("provenance")
         return cls(**values, source=Source(**source), provenance=Provenance(**provenance))
-
-
-def speaks_for(
-    contribution: Float[Tensor, "n classes"], classes: Sequence[str], label: str
-) -> Float[Tensor, " n"]:
-    """What contributions say for a class: those to its logit minus the mean over classes.
-
-    Raises:
-        ConfigError: if there is no such class.
-    """
-    if label not in classes:
-        known = ", ".join(classes)
-        raise ConfigError(f"unknown class {label!r}", where="label", remedy=f"Choose one of {known}.")
-    return contribution[:, list(classes).index(label)] - contribution.mean(1)

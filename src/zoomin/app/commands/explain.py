@@ -1,0 +1,81 @@
+"""`zoomin explain`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, is_shown, say, warn_failed
+from .predict import build_inference, inference_config
+
+__all__ = ["EXPLAIN"]
+
+
+def _build_explain(parser: ArgumentParser) -> None:
+    from ...explanation.exports import ExportConfig
+
+    parser.add_argument(
+        "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
+    )
+    parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument(
+        "--manifest", type=str | None, default=None, help="a CSV that lists the images instead"
+    )
+    parser.add_argument(
+        "--split",
+        type=str | None,
+        default=None,
+        help="train, val, test or all: of the labelled images of --manifest, else of the run's own",
+    )
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="a folder; by default explanations in that of the run"
+    )
+    parser.add_argument(
+        "--resume",
+        type=bool,
+        default=False,
+        help="keep the explanations that are there, of unchanged images by this model in this way",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
+    )
+    parser.add_class_arguments(ExportConfig)
+    build_inference(parser)
+
+
+def _explain(parser: ArgumentParser, options: Namespace) -> int:
+    from ...explaining import explain_into, images_to_explain
+    from ...explanation.exports import ExportConfig
+    from ...inference import load_model
+
+    config = inference_config(options)
+    exports = ExportConfig(**{f.name: options[f.name] for f in fields(ExportConfig)})
+    model = load_model(options.run, options.device)
+    images = images_to_explain(options.images, options.run, options.manifest, options.split)
+    out = Path(options.run) / "explanations" if options.out is None else Path(options.out)
+    summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=is_shown())
+    done = summary.explained + summary.kept
+    kept = f", {summary.kept} of them before" if summary.kept else ""
+    say(f"{done} of {done + len(summary.failed)} images explained{kept}: {summary.folder}")
+    warn_failed(summary.failed)
+    warn_failed(summary.warnings)
+    if summary.with_bounds:
+        say(
+            f"{summary.with_bounds} slides have a scanned part with an offset. Where outlines are shifted in "
+            "QuPath, explain again with --bounds_offset true."
+        )
+    return int(not done or (options.strict and bool(summary.failed)))
+
+
+EXPLAIN = Command(
+    "show where the model looked: numbers, pictures, GeoJSON, heat maps",
+    "IMAGES ... --run FOLDER [--out FOLDER] [--manifest CSV] [--split SPLIT] [options]",
+    "  zoomin explain slides/a.svs --run runs/first\n"
+    "  zoomin explain --run runs/first --split test --resume true\n"
+    "  zoomin explain 'more/*.tif' --run runs/first --out looked --pictures false --coordinates wgs84",
+    _build_explain,
+    _explain,
+    "Finished images are kept: give the same command again with --resume true.",
+)

@@ -1,0 +1,98 @@
+"""The attention of a whole image as a TIFF: OME-TIFF, or GeoTIFF where the image lies on a map."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .evidence import Explanation
+
+__all__ = ["GEO_TIFF", "OME_TIFF", "dense_map", "write_dense_map"]
+
+OME_TIFF, GEO_TIFF = "attention.ome.tif", "attention.tif"
+_BLOCK = 256
+_NOTE = "attention, relative to its mean over the image (1)"
+
+
+def dense_map(explanation: Explanation, side: int = 4096) -> tuple[Float[Tensor, "rows columns"], int]:
+    """The attention of the whole image, and the level-0 pixels along the side of each of its pixels.
+
+    Pixel (i, j) covers the level-0 pixels [i step, (i+1) step) x [j step, (j+1) step) and holds their mean.
+    The step is a whole number: a position of the attention maps where `side` allows it.
+
+    Args:
+        explanation: of the image.
+        side: most pixels along the longer side.
+    """
+    height, width = explanation.size
+    position = explanation.tile_size / max(explanation.beta.shape[1:])
+    step = max(1, int(position), math.ceil(max(height, width) / side))
+    rows, columns = -(-height // step), -(-width // step)
+    return explanation.heat_map(rows, columns, (float(step), float(step))), step
+
+
+def write_dense_map(explanation: Explanation, folder: str | Path, side: int = 4096) -> Path:
+    """Write the attention of the whole image, float32, 1 where it is at its mean.
+
+    Returns:
+        The path: attention.tif, a GeoTIFF, where the image has a georeference; else attention.ome.tif.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    heat, step = dense_map(explanation, side)
+    if explanation.source.georeference is None:
+        return _write_ome(heat, step, explanation, folder / OME_TIFF)
+    return _write_geotiff(heat, step, explanation, folder / GEO_TIFF)
+
+
+def _write_ome(heat: Float[Tensor, "h w"], step: int, explanation: Explanation, path: Path) -> Path:
+    import tifffile
+
+    mpp = explanation.source.mpp
+    size, unit = (step, "pixel") if mpp is None else (step * mpp, "µm")
+    tifffile.imwrite(
+        path,
+        heat.numpy(),
+        ome=True,
+        compression="zlib",
+        tile=(_BLOCK, _BLOCK) if min(heat.shape) >= _BLOCK else None,
+        metadata={
+            "axes": "YX",
+            "Name": Path(explanation.image).name,
+            "Description": f"{_NOTE}; a pixel covers {step} x {step} level-0 pixels",
+            **{f"PhysicalSize{axis}": size for axis in "XY"},
+            **{f"PhysicalSize{axis}Unit": unit for axis in "XY"},
+        },
+    )
+    return path
+
+
+def _write_geotiff(heat: Float[Tensor, "h w"], step: int, explanation: Explanation, path: Path) -> Path:
+    import rasterio
+    from rasterio.transform import Affine
+
+    georeference = explanation.source.georeference
+    assert georeference is not None
+    a, b, c, d, e, f = georeference.transform
+    tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if min(heat.shape) >= _BLOCK else {}
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype="float32",
+        count=1,
+        height=heat.shape[0],
+        width=heat.shape[1],
+        crs=georeference.crs,
+        transform=Affine(a * step, b * step, c, d * step, e * step, f),
+        compress="deflate",
+        **tiles,
+    ) as dataset:
+        dataset.write(heat.numpy(), 1)
+        dataset.set_band_description(1, _NOTE)
+    return path

@@ -1,0 +1,49 @@
+"""Distinct places that were read, and what they say for a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from ..errors import ConfigError
+
+__all__ = ["Places", "speaks_for"]
+
+
+class Places(NamedTuple):
+    """Distinct places that were zoomed into, heaviest first.
+
+    Attributes:
+        regions: x, y, width, height, level-0 pixels.
+        weight: their share of the feature; a place drawn several times counts with the sum.
+        contribution: what each adds to the logit of each class.
+        tile: its tile, a row of `Explanation.tiles`.
+        alpha: attention of its tile.
+        beta: attention of its position inside the tile.
+        times: how often it was drawn.
+    """
+
+    regions: Float64[Tensor, "places 4"]
+    weight: Float[Tensor, " places"]
+    contribution: Float[Tensor, "places classes"]
+    tile: Int[Tensor, " places"]
+    alpha: Float[Tensor, " places"]
+    beta: Float[Tensor, " places"]
+    times: Int[Tensor, " places"]
+
+
+def speaks_for(
+    contribution: Float[Tensor, "n classes"], classes: Sequence[str], label: str
+) -> Float[Tensor, " n"]:
+    """What contributions say for a class: those to its logit minus the mean over classes.
+
+    Raises:
+        ConfigError: if there is no such class.
+    """
+    if label not in classes:
+        known = ", ".join(classes)
+        raise ConfigError(f"unknown class {label!r}", where="label", remedy=f"Choose one of {known}.")
+    return contribution[:, list(classes).index(label)] - contribution.mean(1)
