@@ -17,6 +17,7 @@ from .errors import DataError, ZoomInError
 from .explanation import Entry, Explanation, Index, read_index
 from .explanation.exports import ExportConfig, is_exported, remove_exports, write_exports
 from .explanation.index import INDEX, folder_name, write_index
+from .geometry import Region
 from .inference import Failure, evaluation_manifest, find_images, iter_explanations, progress_bar
 from .model import ZoomIn
 from .predictions import InferenceConfig
@@ -203,7 +204,11 @@ def _roi(image: str | Path | Record, one: Explanation) -> Annotation | None:
         return None
     found = one.source.georeference
     place = None if found is None else MapFrame(found.crs, found.transform, *one.size)
-    return open_annotation(image, *one.size, place=place)
+    roi = open_annotation(image, *one.size, place=place)
+    if roi is not None:  # a damaged one is found here, not while a picture is drawn
+        height, width = one.size
+        roi.read([Region(0, 0, width, height)], min(1.0, 256 / max(height, width)))
+    return roi
 
 
 def _truth(image: str | Path | Record) -> str | None:
