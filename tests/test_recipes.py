@@ -14,6 +14,7 @@ from zoomin.data.datamodule import DataConfig
 from zoomin.data.find import open_dataset
 from zoomin.data.splits import kfold
 from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
+from zoomin.experiments.gigapixel_jobs import GEOMETRY
 from zoomin.images.array import ArrayImage
 from zoomin.training.config import TrainConfig
 from zoomin.training.fit import RunConfig
@@ -45,6 +46,25 @@ def test_colon_cancer_is_the_papers():
     assert run.train.validation_sampling is None
     assert run.train.contrastive_epoch(run.model.n_classes) == 10
     assert not run.data.augmentation.active
+
+
+def test_camelyon16_is_the_papers():
+    """Section 6 of the method: row "Camelyon16" and the text above the table."""
+    run = recipe("camelyon16")
+    assert (run.train.learning_rate, run.model.n_samples, run.data.batch_size) == (1e-4, 100, 5)
+    assert (run.train.epochs, run.model.tile_size, run.model.sub_tile_size) == (200, 3200, 100)
+    assert (run.model.tile_scale, run.model.sub_tile_scale) == (1 / 32, 1 / 8)
+    assert run.train.betas == (0.9, 0.999)
+    assert run.train.contrastive_epoch(run.model.n_classes) == 10
+    assert run.train.entropy_strength == 1e-5
+    assert run.model.sampling == "multinomial"
+    assert (run.train.weight_decay, run.train.lr_step, run.train.gradient_clip) == (0.0, None, None)
+    assert run.data.resident == "never"
+    assert {name: getattr(run.model, name) for name in GEOMETRY} == GEOMETRY
+    lines = (RECIPES / "camelyon16.yaml").read_text().splitlines()
+    free = {line.split(":")[0].strip() for line in lines if "# free" in line}
+    assert {"sub_tile_size", "tile_scale", "sub_tile_scale"} <= free
+    assert free.isdisjoint({"tile_size", "n_samples", "epochs", "learning_rate", "batch_size"})
 
 
 def test_what_only_the_authors_code_says_is_marked():
