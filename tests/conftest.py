@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """One thread a process when tests run in parallel, at most two otherwise."""
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     torch.set_num_threads(1 if parallel else min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def readers() -> None:
+    """Import the readers before threads do: the checks of shapes parse each module as it is imported, and
+    Python 3.11 may lose count of its recursion where two threads parse at once (CPython issue 106905).
+    """
+    for name in ("slide", "raster"):
+        import_module(f"zoomin.images.{name}")
 
 
 @pytest.fixture(scope="session")
