@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import math
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image as PillowImage
 
+from slides import picture, pyramid
 from zoomin import batching
 from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
 from zoomin.images.array import ArrayImage
+from zoomin.images.handles import HANDLES
+from zoomin.images.open_image import open_image
+from zoomin.images.streamed import StreamedImages
 from zoomin.inference import (
     InferenceConfig,
     Prediction,
@@ -228,7 +234,7 @@ def test_an_image_that_fails_while_it_is_read_costs_only_itself(net: ZoomIn) -> 
     rows = predict([good, bad, good], net, batch_size=8)
     assert [row.status for row in rows] == ["ok", "error", "ok"]
     assert rows[1].error == "bad: disk error. Mend the disk."
-    assert rows[0] == pytest.approx(rows[2])
+    assert close(rows[0], rows[2])
     with pytest.raises(ImageError, match="disk error"):
         explain([good, bad], net)
 
@@ -255,11 +261,11 @@ def test_memory_does_not_grow_with_the_number_of_images(
 
 
 def test_batches_are_bounded_in_pixels(net: ZoomIn, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "BATCH_PIXELS", 100 * 100)
+    monkeypatch.setattr(batching, "BATCH_PIXELS", 100 * 110)
     sizes = []
     real = batching._run
     monkeypatch.setattr(
-        batching, "_run", lambda opened, *rest: sizes.append(len(opened)) or real(opened, *rest)
+        batching, "_run", lambda group, *rest: sizes.append(len(group.opened)) or real(group, *rest)
     )
     rows = predict([folder / "0.png"] * 3 + [folder / "5.png"] * 3, net, sampling="top")
     assert len(rows) == 6
@@ -277,8 +283,83 @@ def test_opening_is_not_far_ahead(net: ZoomIn, folder: Path) -> None:
 
     rows = iter_predictions(images(), net, InferenceConfig(batch_size=2, threads=2))
     next(rows)
-    assert taken <= 6
+    assert taken <= 8
     rows.close()
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pyramids that stay on disk, one with a block that cannot be decoded."""
+    root = tmp_path_factory.mktemp("slides")
+    paths = [pyramid(root / f"{seed}.tif", picture(392, 520, seed)) for seed in range(4)]
+    with tifffile.TiffFile(paths[2]) as file:
+        page = file.pages[2]
+        offset, count = page.dataoffsets[0], page.databytecounts[0]
+    with paths[2].open("r+b") as broken:
+        broken.seek(offset)
+        broken.write(b"\0" * count)
+    return paths
+
+
+def test_slides_are_read_ahead_with_the_same_answers(net: ZoomIn, slides: list[Path]) -> None:
+    answers = []
+    for prefetch in (0, 1, 3):
+        config = InferenceConfig("systematic", batch_size=2, threads=2, replicates=2, prefetch=prefetch)
+        answers.append(list(iter_predictions(slides, net, config)))
+    for rows in answers:
+        assert [row.status for row in rows] == ["ok", "ok", "error", "ok"]
+        assert "2.tif" in rows[2].error and "cannot be decoded" in rows[2].error
+        assert all(close(row, first) for row, first in zip(rows, answers[0], strict=True) if row.label)
+
+
+def test_streamed_images_count_by_their_views_and_tell_what_was_decoded(
+    net: ZoomIn, slides: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = open_image(slides[0])
+    [row] = predict(image, net, sampling="top")
+    assert 0 < row.decoded_pixels == image.decoded_pixels < 4 * 392 * 520
+    views = 130 * 4**2 + 6 * 8**2 + 6 * 9**2  # 130 tiles, of which 6 are drawn, with a sub-tile each
+    assert batching._pixels(image, net, InferenceConfig("top")) == views < 392 * 520
+    sizes: list[int] = []
+    real = batching._run
+    monkeypatch.setattr(batching, "BATCH_PIXELS", 3 * views)
+    monkeypatch.setattr(
+        batching, "_run", lambda group, *rest: sizes.append(len(group.opened)) or real(group, *rest)
+    )
+    predict([slides[0]] * 5, net, sampling="top")
+    assert sizes == [3, 2]
+
+
+def test_many_predictions_leave_nothing_behind(net: ZoomIn, slides: list[Path]) -> None:
+    config = InferenceConfig("top", 1, batch_size=4, threads=2)
+    list(iter_predictions([slides[0]] * 10, net, config))
+    gc.collect()
+    threads, files = threading.active_count(), len(HANDLES)
+    batches = sum(type(thing) is StreamedImages for thing in gc.get_objects())
+    assert (
+        sum(row.status == "ok" for row in iter_predictions([slides[0], slides[1]] * 50, net, config)) == 100
+    )
+    gc.collect()
+    assert threading.active_count() <= threads + 8 and len(HANDLES) <= files + 64
+    assert sum(type(thing) is StreamedImages for thing in gc.get_objects()) == batches
+
+
+def test_an_image_that_does_not_open_in_time_is_a_row(
+    net: ZoomIn, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, real = threading.Event(), batching.open_image
+
+    def slow(path: Path, **options: object) -> object:
+        if path.name == "0.png":
+            gate.wait(60)
+        return real(path, **options)
+
+    monkeypatch.setattr(batching, "open_image", slow)
+    config = InferenceConfig("top", batch_size=2, threads=2, read_timeout=1.0)
+    rows = list(iter_predictions([folder / "0.png", folder / "1.png"], net, config))
+    gate.set()
+    assert [row.status for row in rows] == ["error", "ok"]
+    assert "0.png: reading has not ended after 1 seconds" in rows[0].error
 
 
 # --------------------------------------------------------------------------- configuration and models
@@ -337,7 +418,7 @@ def test_predictions_are_written(net: ZoomIn, mixed: list[Path], tmp_path: Path)
     written = read_rows(tmp_path / "deep" / "predictions.csv")
     columns = (
         "image prediction prob_cat prob_dog standard_error sampling n_samples replicates seed pixels_read "
-        "status error"
+        "decoded_pixels status error"
     )
     assert list(written[0]) == columns.split()
     for row, line in zip(rows, written, strict=True):

@@ -1,10 +1,10 @@
-"""Find images, open them ahead of the network, batch them, run it; memory does not grow with their number."""
+"""Find images, open and read them ahead of the network, batch them, run it, in memory that does not grow."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,11 +14,13 @@ from torch import Tensor
 from .data.find import open_dataset
 from .data.folders import list_images
 from .data.manifest import Record
-from .errors import DataError, ImageError, ZoomInError
-from .geometry import TileGrid
+from .errors import BatchReadError, DataError, ImageError, ZoomInError
+from .geometry import TileGrid, view_size
 from .images.array import ArrayImage
-from .images.base import Image
+from .images.base import Image, ImageBatch
+from .images.batch import ResidentImages, StreamedImages, read_ahead
 from .images.open_image import open_image
+from .images.pool import Reading, Task
 from .model import ZoomIn
 from .output import ZoomInOutput
 from .predictions import InferenceConfig
@@ -26,7 +28,7 @@ from .sampling import design
 
 __all__ = ["Opened", "Sources", "find_images", "look"]
 
-BATCH_PIXELS = 2**26  # level-0 pixels of the images that one batch may hold together
+BATCH_PIXELS = 2**26  # of views, and of images in memory, that one batch may hold together
 
 T = TypeVar("T")
 Source = str | Path | Record | Image
@@ -38,6 +40,30 @@ class Opened(NamedTuple):
 
     name: str
     image: Image
+
+
+class _Group(NamedTuple):
+    """Images of a batch that go through the network together.
+
+    Attributes:
+        mode: the sampling design.
+        places: in the batch.
+        opened: the images and their names.
+        images: behind one batched read.
+    """
+
+    mode: str
+    places: list[int]
+    opened: list[Opened]
+    images: ImageBatch
+
+
+class _Batch(NamedTuple):
+    """Some images: those that could not be opened, by their place, and the others."""
+
+    size: int
+    failed: dict[int, tuple[str, Exception]]
+    groups: list[_Group]
 
 
 def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = None) -> list[Path | Record]:
@@ -86,71 +112,132 @@ def look(
     read: Callable[[ZoomInOutput, Sequence[Opened], str], list[T]],
     failed: Callable[[str, Exception], T],
 ) -> Iterator[T]:
-    """Open, batch, run the network; `read` turns its output into results, `failed` an error into one."""
+    """Open, batch, run the network; `read` turns its output into results, `failed` an error into one.
+
+    Overviews of `config.prefetch` further batches are read while one is at work.
+    """
     if device is not None:
         model.to(device)
-    for batch in _batches(_opened(_sources(images), config.threads), config.batch_size):
-        results: dict[int, T] = {}
-        modes: dict[str, list[int]] = {}
-        for place, (name, found) in enumerate(batch):
-            if isinstance(found, Exception):
-                results[place] = failed(name, found)
-            else:
-                modes.setdefault(_mode(found, model, config), []).append(place)
-        for mode, places in modes.items():
-            opened = [
-                Opened(name, found) for name, found in (batch[i] for i in places) if isinstance(found, Image)
-            ]
-            results.update(zip(places, _run(opened, mode, model, config, read, failed), strict=True))
-        yield from (results[place] for place in range(len(batch)))
+    opened = _opened(_sources(images), config)
+    waiting: deque[_Batch] = deque()
+    for found in _batches(opened, model, config):
+        waiting.append(_grouped(found, model, config))
+        if len(waiting) > config.prefetch:
+            yield from _results(waiting.popleft(), model, config, read, failed)
+    while waiting:
+        yield from _results(waiting.popleft(), model, config, read, failed)
+
+
+def _grouped(
+    found: Sequence[tuple[str, Image | Exception]], model: ZoomIn, config: InferenceConfig
+) -> _Batch:
+    """Sort a batch by sampling design, and start to read the overviews."""
+    errors: dict[int, tuple[str, Exception]] = {}
+    modes: dict[str, dict[int, Opened]] = {}
+    for place, (name, image) in enumerate(found):
+        if isinstance(image, Exception):
+            errors[place] = name, image
+        else:
+            modes.setdefault(_mode(image, model, config), {})[place] = Opened(name, image)
+    groups = []
+    for mode, own in modes.items():
+        images = [image for _, image in own.values()]
+        if all(isinstance(image, ArrayImage) for image in images):
+            batch: ImageBatch = ResidentImages(images, model.device)
+        else:
+            batch = StreamedImages(images, model.device, timeout=config.read_timeout)
+            if config.prefetch:
+                read_ahead(batch, model.config.tile_size, model.config.tile_scale)
+        groups.append(_Group(mode, list(own), list(own.values()), batch))
+    return _Batch(len(found), errors, groups)
+
+
+def _results(
+    batch: _Batch,
+    model: ZoomIn,
+    config: InferenceConfig,
+    read: Callable[[ZoomInOutput, Sequence[Opened], str], list[T]],
+    failed: Callable[[str, Exception], T],
+) -> Iterator[T]:
+    """What becomes of a batch, in its order."""
+    results = {place: failed(name, error) for place, (name, error) in batch.failed.items()}
+    for group in batch.groups:
+        results.update(zip(group.places, _run(group, model, config, read, failed), strict=True))
+    yield from (results[place] for place in range(batch.size))
 
 
 def _run(
-    opened: Sequence[Opened],
-    mode: str,
+    group: _Group,
     model: ZoomIn,
     config: InferenceConfig,
     read: Callable[[ZoomInOutput, Sequence[Opened], str], list[T]],
     failed: Callable[[str, Exception], T],
 ) -> list[T]:
-    """One forward pass; where it fails, every image alone, so that the guilty one is found."""
+    """One forward pass; where it fails, again without the guilty images, or each alone to find them."""
     was_training = model.training
     model.eval()
+    opened, mode = group.opened, group.mode
+    parts = [[place] for place in range(len(opened))]
+    errors: dict[int, Exception] = {}
     try:
         with torch.no_grad():
             output = model(
-                [image for _, image in opened],
+                group.images,
                 keys=torch.full((len(opened),), config.seed, dtype=torch.int64),
                 n_samples=config.n_samples,
                 sampling=mode,
                 replicates=config.replicates if design(mode).random else 1,
             )
             return read(output, opened, mode)
+    except BatchReadError as error:
+        errors.update(error.failures)
+        parts = [[place for place in range(len(opened)) if place not in errors]]
     except (ImageError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         if len(opened) == 1:
-            return [failed(opened[0].name, error)]
+            errors[0], parts = error, []
     finally:
         model.train(was_training)
-    return [result for one in opened for result in _run([one], mode, model, config, read, failed)]
+    results = {place: failed(opened[place].name, error) for place, error in errors.items()}
+    for part in filter(None, parts):
+        own = [opened[place] for place in part]
+        less = _Group(mode, list(range(len(own))), own, group.images.select(part))
+        results.update(zip(part, _run(less, model, config, read, failed), strict=True))
+    return [results[place] for place in range(len(opened))]
 
 
 def _mode(image: Image, model: ZoomIn, config: InferenceConfig) -> str:
     if config.sampling != "auto":
         return config.sampling
-    grid = TileGrid.of(torch.tensor([[image.height, image.width]]), model.config.tile_size)
-    sub_tiles = int(grid.count[0]) * model.map_size[0] * model.map_size[1]
+    sub_tiles = _tiles(image, model) * model.map_size[0] * model.map_size[1]
     return "exact" if sub_tiles <= config.exact_budget else "systematic"
 
 
+def _tiles(image: Image, model: ZoomIn) -> int:
+    return int(TileGrid.of(torch.tensor([[image.height, image.width]]), model.config.tile_size).count[0])
+
+
+def _pixels(image: Image, model: ZoomIn, config: InferenceConfig) -> int:
+    """Pixels that an image brings into a batch: its views, and itself where it is in memory."""
+    geometry, tiles = model.config, _tiles(image, model)
+    most = tiles * model.map_size[0] * model.map_size[1]
+    mode = _mode(image, model, config)
+    asked = (config.n_samples or geometry.n_samples) * (config.replicates if design(mode).random else 1)
+    drawn = most if mode == "exact" else min(most, asked)
+    overview = tiles * view_size(geometry.tile_size, geometry.tile_scale) ** 2
+    attended = min(tiles, drawn) * view_size(geometry.tile_size, geometry.sub_tile_scale) ** 2
+    held = image.height * image.width if isinstance(image, ArrayImage) else 0
+    return overview + attended + drawn * geometry.sub_tile_size**2 + held
+
+
 def _batches(
-    opened: Iterator[tuple[str, Image | Exception]], size: int
+    opened: Iterator[tuple[str, Image | Exception]], model: ZoomIn, config: InferenceConfig
 ) -> Iterator[list[tuple[str, Image | Exception]]]:
-    """Runs of at most `size` images and, but for a single one, `BATCH_PIXELS` pixels."""
+    """Runs of at most `config.batch_size` images and, but for a single one, `BATCH_PIXELS` pixels."""
     batch: list[tuple[str, Image | Exception]] = []
     pixels = 0
     for name, found in opened:
-        more = 0 if isinstance(found, Exception) else found.height * found.width
-        if batch and (len(batch) == size or pixels + more > BATCH_PIXELS):
+        more = 0 if isinstance(found, Exception) else _pixels(found, model, config)
+        if batch and (len(batch) == config.batch_size or pixels + more > BATCH_PIXELS):
             yield batch
             batch, pixels = [], 0
         batch.append((name, found))
@@ -159,31 +246,44 @@ def _batches(
         yield batch
 
 
-def _opened(sources: Iterator[Source], threads: int) -> Iterator[tuple[str, Image | Exception]]:
-    """Open images by a pool of threads, in order, at most `threads` ahead."""
-    waiting: deque[tuple[str, Future[Image | Exception]]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="zoomin-open") as pool:
-        try:
-            for source in sources:
-                waiting.append((_name(source), pool.submit(_open, source)))
-                if len(waiting) > threads:
-                    name, future = waiting.popleft()
-                    yield name, future.result()
-            while waiting:
-                name, future = waiting.popleft()
-                yield name, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+def _opened(sources: Iterator[Source], config: InferenceConfig) -> Iterator[tuple[str, Image | Exception]]:
+    """Open images in threads, in order, at most `config.threads` ahead."""
+    waiting: deque[tuple[str, list[Image | Exception], Reading]] = deque()
+    try:
+        for source in sources:
+            found: list[Image | Exception] = []
+            reading = Reading([Task(0, partial(_open, source, found))], 1).start()
+            waiting.append((_name(source), found, reading))
+            if len(waiting) > config.threads:
+                yield _taken(*waiting.popleft(), config.read_timeout)
+        while waiting:
+            yield _taken(*waiting.popleft(), config.read_timeout)
+    finally:
+        for _, _, reading in waiting:
+            reading.cancel()
 
 
-def _open(source: Source) -> Image | Exception:
+def _taken(
+    name: str, found: list[Image | Exception], reading: Reading, timeout: float | None
+) -> tuple[str, Image | Exception]:
+    """An opened image, once it is there or its time is over."""
+    error = reading.wait(timeout).get(0)
+    if error is None:
+        return name, found[0]
+    if not isinstance(error, ZoomInError):
+        raise error
+    return name, ImageError(error.what, where=name, remedy=error.remedy)
+
+
+def _open(source: Source, found: list[Image | Exception]) -> None:
+    """Add the image of a source, or why it cannot be opened, to a list."""
     try:
         if isinstance(source, Record):
-            return open_image(source.image, mpp=source.mpp)
-        return open_image(source) if isinstance(source, (str, Path)) else source
+            found.append(open_image(source.image, mpp=source.mpp))
+        else:
+            found.append(open_image(source) if isinstance(source, (str, Path)) else source)
     except (ZoomInError, OSError, MemoryError) as error:
-        return error
+        found.append(error)
 
 
 def _name(source: Source) -> str:

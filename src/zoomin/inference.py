@@ -155,7 +155,7 @@ def iter_predictions(
     config = config or InferenceConfig()
 
     def read(output: ZoomInOutput, opened: Sequence[Opened], mode: str) -> list[Prediction]:
-        return _predictions(output, [name for name, _ in opened], mode, model, config)
+        return _predictions(output, opened, mode, model, config)
 
     def failed(name: str, error: Exception) -> Prediction:
         message = str(error) or type(error).__name__
@@ -230,7 +230,7 @@ def iter_explanations(
     fingerprint = model_fingerprint(model, model.config)
 
     def read(output: ZoomInOutput, opened: Sequence[Opened], mode: str) -> list[Explanation | Failure]:
-        rows = _predictions(output, [name for name, _ in opened], mode, model, config)
+        rows = _predictions(output, opened, mode, model, config)
         return [
             *explain_output(
                 output,
@@ -365,12 +365,12 @@ def probability_standard_error(
 
 
 def _predictions(
-    output: ZoomInOutput, names: Sequence[str], mode: str, model: ZoomIn, config: InferenceConfig
+    output: ZoomInOutput, opened: Sequence[Opened], mode: str, model: ZoomIn, config: InferenceConfig
 ) -> list[Prediction]:
     certain = not design(mode).random
     probabilities = output.logits.float().softmax(1)
     errors = probability_standard_error(model, output.replicates).float()
-    pixels, drawn = _pixels_read(output, model), torch.bincount(output.sub_tiles.image, minlength=len(names))
+    pixels, drawn = _pixels_read(output, model), torch.bincount(output.sub_tiles.image, minlength=len(opened))
     n = config.n_samples or model.config.n_samples
     return [
         Prediction(
@@ -383,8 +383,9 @@ def _predictions(
             replicates=1 if certain else config.replicates,
             seed=config.seed,
             pixels_read=int(pixels[index]),
+            decoded_pixels=int(getattr(image, "decoded_pixels", image.height * image.width)),
         )
-        for index, (name, p) in enumerate(zip(names, probabilities.cpu(), strict=True))
+        for index, ((name, image), p) in enumerate(zip(opened, probabilities.cpu(), strict=True))
     ]
 
 

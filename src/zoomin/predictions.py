@@ -27,6 +27,8 @@ class InferenceConfig:
         exact_budget: most sub-tiles (tiles times positions) that "auto" enumerates.
         batch_size: most images that the network sees at once.
         threads: images that are opened ahead of the network, at once.
+        prefetch: batches whose overviews are read from disk while the network is at work on another; 0: none.
+        read_timeout: seconds after which opening an image, or a single read, is given up; none: never.
     """
 
     sampling: str = "auto"
@@ -36,6 +38,8 @@ class InferenceConfig:
     exact_budget: int = 512
     batch_size: int = 8
     threads: int = 4
+    prefetch: int = 1
+    read_timeout: float | None = 120.0
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -53,6 +57,14 @@ class InferenceConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
+        if self.prefetch < 0:
+            raise ConfigError(f"prefetch is {self.prefetch}", where="prefetch", remedy="Give 0 or more.")
+        if self.read_timeout is not None and self.read_timeout <= 0:
+            raise ConfigError(
+                f"read_timeout is {self.read_timeout}",
+                where="read_timeout",
+                remedy="Give a positive number of seconds, or null.",
+            )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(
                 f"seed is {self.seed}", where="seed", remedy="Give a number from 0 to 2^63 - 1."
@@ -76,6 +88,8 @@ class Prediction:
         pixels_read: pixels of all views that the network read, at their scales.
         status: "ok" or "error".
         error: why the image failed.
+        decoded_pixels: pixels of stored blocks that were decoded for it, or of the whole image where it was
+            decoded whole.
     """
 
     image: str
@@ -89,6 +103,7 @@ class Prediction:
     pixels_read: int
     status: str = "ok"
     error: str = ""
+    decoded_pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,14 +147,15 @@ def write_predictions(
     with part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         probabilities = [f"prob_{name}" for name in classes]
-        tail = "standard_error sampling n_samples replicates seed pixels_read status error".split()
-        writer.writerow(["image", *truth, "prediction", *probabilities, *tail])
+        drawn = "standard_error sampling n_samples replicates seed pixels_read decoded_pixels".split()
+        writer.writerow(["image", *truth, "prediction", *probabilities, *drawn, "status", "error"])
         for index, row in enumerate(predictions):
             values = [f"{p:.6f}" for p in row.probabilities] or [""] * len(classes)
             error = "" if math.isnan(row.standard_error) else f"{row.standard_error:.6f}"
             known = [labels[index]] if labels is not None else []
-            drawn = [error, row.sampling, row.n_samples, row.replicates, row.seed, row.pixels_read]
-            writer.writerow([row.image, *known, row.label or "", *values, *drawn, row.status, row.error])
+            how = [error, row.sampling, row.n_samples, row.replicates, row.seed]
+            how += [row.pixels_read, row.decoded_pixels]
+            writer.writerow([row.image, *known, row.label or "", *values, *how, row.status, row.error])
             file.flush()
             if row.label is None:
                 failed.append((row.image, row.error))

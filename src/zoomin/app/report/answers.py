@@ -72,7 +72,8 @@ def _keeping(rows: Iterator[Prediction], kept: list[Prediction]) -> Iterator[Pre
 
 def _identity(config: InferenceConfig) -> dict[str, object]:
     """Without what changes no answer."""
-    return {k: v for k, v in asdict(config).items() if k not in ("batch_size", "threads")}
+    free = ("batch_size", "threads", "prefetch", "read_timeout")
+    return {k: v for k, v in asdict(config).items() if k not in free}
 
 
 def _weights(run: Path) -> str | None:
