@@ -96,6 +96,8 @@ def predict(
     exact_budget: int = 512,
     batch_size: int = 8,
     threads: int = 4,
+    prefetch: int = 1,
+    read_timeout: float | None = 120.0,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> list[Prediction]:
@@ -115,6 +117,8 @@ def predict(
         exact_budget: most sub-tiles that "auto" enumerates.
         batch_size: most images that the network sees at once.
         threads: images opened ahead of the network.
+        prefetch: batches whose overviews are read ahead.
+        read_timeout: seconds after which a single read is given up.
         device: move the model there first; by default it computes where it is.
         progress: show a progress bar on stderr.
 
@@ -131,7 +135,9 @@ def predict(
         >>> row.label in ("cat", "dog"), row.sampling, row.standard_error
         (True, 'exact', 0.0)
     """
-    config = InferenceConfig(sampling, n_samples, replicates, seed, exact_budget, batch_size, threads)
+    config = InferenceConfig(
+        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout
+    )
     return list(iter_predictions(images, model, config, device=device, progress=progress))
 
 
@@ -181,6 +187,8 @@ def explain(
     exact_budget: int = 512,
     batch_size: int = 8,
     threads: int = 4,
+    prefetch: int = 1,
+    read_timeout: float | None = 120.0,
     device: str | torch.device | None = None,
 ) -> list[Explanation]:
     """The evidence behind what `predict` answers with the same arguments.
@@ -195,13 +203,17 @@ def explain(
         exact_budget: most sub-tiles that "auto" enumerates.
         batch_size: most images that the network sees at once.
         threads: images opened ahead of the network.
+        prefetch: batches whose overviews are read ahead.
+        read_timeout: seconds after which a single read is given up.
         device: move the model there first.
 
     Raises:
         ConfigError: if a value is out of range.
         ImageError: at the first image that cannot be read.
     """
-    config = InferenceConfig(sampling, n_samples, replicates, seed, exact_budget, batch_size, threads)
+    config = InferenceConfig(
+        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout
+    )
     explanations = []
     for found in iter_explanations(images, model, config, device=device):
         if isinstance(found, Failure):

@@ -113,6 +113,7 @@ def _rows(path: Path, n_classes: int) -> dict[str, Prediction]:
                 replicates=int(row["replicates"]),
                 seed=int(row["seed"]),
                 pixels_read=int(row["pixels_read"]),
+                decoded_pixels=int(row.get("decoded_pixels") or 0),
             )
     return found
 
