@@ -26,7 +26,7 @@ from .estimators import expected_feature, sample_weights
 from .geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
 from .images.base import Image, ImageBatch
 from .images.batch import as_batch
-from .networks import LinearHead, attention_network, feature_network
+from .networks import Embedding, LinearHead, attention_network, feature_network, trunk_of
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement, derive_keys, design
 from .storage import load_pretrained, save_pretrained
@@ -92,6 +92,7 @@ class ZoomIn(nn.Module):
         sampling: str | None = None,
         replicates: int = 1,
         contrast: Bool[Tensor, " batch"] | None = None,
+        tile_embeddings: Float[Tensor, "tiles channels"] | None = None,
     ) -> ZoomInOutput:
         """Classify a batch of images.
 
@@ -103,6 +104,7 @@ class ZoomIn(nn.Module):
             sampling: "multinomial", "systematic", "exact" or "top"; the configuration's by default.
             replicates: independent estimates whose features are averaged before the head.
             contrast: images for which the feature is estimated under the complement laws too.
+            tile_embeddings: what `embed_tiles` gave for these images, in place of reading stage 1 again.
 
         Returns:
             logits, features, what was drawn, and the attention.
@@ -118,7 +120,7 @@ class ZoomIn(nn.Module):
 
         # Stage 1: attend to the tiles of every overview, draw tiles.
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        log_alpha = self._attend_tiles(batch, grid)  # (B, T)
+        log_alpha = self._attend_tiles(batch, grid, tile_embeddings)  # (B, T)
         log_p = _law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
         room = self._room(batch, grid, log_alpha)[estimates.image]
         draw = law.tiles(log_p.detach(), n, room, estimates.keys)
@@ -167,6 +169,50 @@ class ZoomIn(nn.Module):
             contrast_features=contrastive,
             contrast_logits=self.head(contrastive),
         )
+
+    def tile_logits(
+        self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None
+    ) -> Float[Tensor, "batch tiles"]:
+        """Logits of the tiles before the softmax: the mean of a's map of each; -inf where there is no tile.
+
+        Args:
+            batch: images.
+            grid: their tiles.
+            embeddings: what `embed_tiles` gave for them; by default the tiles are read.
+        """
+        if embeddings is None:
+            logits = self._see_tiles(self.tile_attention, batch, grid).mean((1, 2))
+        else:
+            logits = trunk_of(self.tile_attention).mean_logits(embeddings)
+        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
+        return padded.index_put((grid.image, grid.index), logits)
+
+    def embed_tiles(self, batch: ImageBatch) -> Float[Tensor, "tiles channels"]:
+        """What the trunk of a `timm` tile attention makes of every tile, image by image.
+
+        It stays as it is while the trunk is frozen.
+
+        Raises:
+            ConfigError: if the tile attention has no trunk.
+        """
+        grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        return self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid)
+
+    def position_logits(
+        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
+    ) -> Float[Tensor, "drawn positions"]:
+        """Logits of the positions inside some tiles before the softmax; -inf beyond the border.
+
+        Args:
+            batch: images.
+            grid: their tiles.
+            drawn: places of the tiles in the grid's flat list.
+        """
+        image, regions = grid.image[drawn], grid.regions[drawn]
+        side, scale = self.config.tile_size, self.config.sub_tile_scale
+        logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
+        inside = positions_inside(regions, batch.sizes[image], self.map_size)
+        return logits.flatten(1).masked_fill(~inside, -torch.inf)
 
     def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
         """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
@@ -235,24 +281,24 @@ class ZoomIn(nn.Module):
             ),
         )
 
-    def _attend_tiles(self, batch: ImageBatch, grid: TileGrid) -> Float[Tensor, "batch tiles"]:
+    def _attend_tiles(
+        self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None
+    ) -> Float[Tensor, "batch tiles"]:
         """Attention logs of every image: a on every tile of the overviews, one softmax an image."""
+        return self.tile_logits(batch, grid, embeddings).log_softmax(1)
+
+    def _see_tiles(self, network: nn.Module, batch: ImageBatch, grid: TileGrid) -> Float[Tensor, "tiles ..."]:
+        """What a network makes of every tile at s1."""
         side, scale = self.config.tile_size, self.config.tile_scale
         batch.prefetch(grid.image, grid.regions, scale)
-        maps = self._chunks.see(self.tile_attention, batch, grid.image, grid.regions, side, scale)
-        logits = maps.mean((1, 2))
-        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
-        return padded.index_put((grid.image, grid.index), logits).log_softmax(1)
+        return self._chunks.see(network, batch, grid.image, grid.regions, side, scale)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
     ) -> Tiles:
         """Attention logs inside the drawn tiles: b on each; positions beyond the border get no attention."""
         image, index, regions = grid.image[drawn], grid.index[drawn], grid.regions[drawn]
-        side, scale = self.config.tile_size, self.config.sub_tile_scale
-        logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
-        inside = positions_inside(regions, batch.sizes[image], self.map_size)
-        log_beta = logits.flatten(1).masked_fill(~inside, -torch.inf).log_softmax(1)
+        log_beta = self.position_logits(batch, grid, drawn).log_softmax(1)
         return Tiles(image, index, regions, log_alpha[image, index], log_beta, self.map_size)
 
     def _encode(

@@ -1,13 +1,16 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
-from .attention import ATTENTION_NETWORKS, attention_network
+from .attention import ATTENTION_NETWORKS, Embedding, TimmAttention, attention_network, trunk_of
 from .features import FEATURE_NETWORKS, feature_network
 from .heads import LinearHead
 
 __all__ = [
     "ATTENTION_NETWORKS",
     "FEATURE_NETWORKS",
+    "Embedding",
     "LinearHead",
+    "TimmAttention",
     "attention_network",
     "feature_network",
+    "trunk_of",
 ]

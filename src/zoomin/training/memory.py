@@ -1,0 +1,51 @@
+"""What a frozen trunk sees never changes: embeddings of tiles, made once an image."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data.datamodule import Batch
+from ..geometry import TileGrid
+from ..model import ZoomIn
+from ..networks import TimmAttention
+
+__all__ = ["TileMemory", "freeze_trunks", "trunks"]
+
+
+class TileMemory:
+    """Embeddings of the tiles of images already seen, by row of the manifest; a few hundred bytes a tile."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._known: dict[int, Float[Tensor, "tiles channels"]] = {}
+
+    @torch.no_grad()
+    def of(self, net: ZoomIn, batch: Batch) -> Float[Tensor, "tiles channels"]:
+        """The embeddings of a batch, image by image; those not known are made, all others are not read.
+
+        Raises:
+            ImageError: if pixels cannot be read.
+        """
+        rows = batch.index.tolist()
+        if any(row not in self._known for row in rows):
+            count = TileGrid.of(batch.images.sizes, net.config.tile_size).count.tolist()
+            made = net.embed_tiles(batch.images).split(count)
+            self._known.update(zip(rows, made, strict=True))
+        return torch.cat([self._known[row] for row in rows])
+
+
+def trunks(net: ZoomIn) -> list[torch.nn.Module]:
+    """The parts of a network that come pretrained: trunks of `timm` attention and a `timm` feature network."""
+    attention = (net.tile_attention, net.position_attention)
+    found: list[torch.nn.Module] = [a.trunk for a in attention if isinstance(a, TimmAttention)]
+    if net.config.features.startswith("timm:"):
+        found.append(net.features)
+    return found
+
+
+def freeze_trunks(net: ZoomIn) -> None:
+    """Switch the gradients of the pretrained parts off."""
+    for trunk in trunks(net):
+        trunk.requires_grad_(False)
