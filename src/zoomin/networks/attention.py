@@ -15,7 +15,14 @@ from torch.nn import functional
 from ..errors import ConfigError
 from .trunks import TIMM_PREFIX, timm_trunk
 
-__all__ = ["ATTENTION_NETWORKS", "ConvAttention", "Embedding", "TimmAttention", "attention_network", "trunk_of"]
+__all__ = [
+    "ATTENTION_NETWORKS",
+    "ConvAttention",
+    "Embedding",
+    "TimmAttention",
+    "attention_network",
+    "trunk_of",
+]
 
 
 class ConvAttention(nn.Sequential):

@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import ConfigError
 from ..losses import RoiTarget
 from ..sampling import design
 
-__all__ = ["MONITORS", "TrainConfig"]
+__all__ = ["MONITORS", "TrainConfig", "WarmUp"]
 
 MONITORS = {"val_loss": "min", "val_accuracy": "max", "val_balanced_accuracy": "max", "val_auroc": "max"}
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How the attention is warmed up; off by default.
+
+    Attributes:
+        steps: optimisation steps of stage 1; 0: no warm-up at all.
+        position_steps: optimisation steps of stage 2; 0 leaves it as it is.
+        learning_rate: of Adam.
+        weight_decay: L2 penalty in Adam.
+        batch_size: images a step, half of them negative.
+        top_tiles: tiles an image whose positions stage 2 learns from.
+        pooling: "log_mean_exp", or "max": the highest logit of an image alone.
+    """
+
+    steps: int = 0
+    position_steps: int = 0
+    learning_rate: float = 0.01
+    weight_decay: float = 1e-3
+    batch_size: int = 16
+    top_tiles: int = 2
+    pooling: Literal["log_mean_exp", "max"] = "log_mean_exp"
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot work.
+        """
+        for name, least in (
+            ("steps", 0),
+            ("position_steps", 0),
+            ("batch_size", 2),
+            ("top_tiles", 1),
+            ("weight_decay", 0),
+        ):
+            value = getattr(self, name)
+            _require(value >= least, f"train.warm_up.{name}", value, f"Give at least {least}.")
+        _require(
+            self.learning_rate > 0,
+            "train.warm_up.learning_rate",
+            self.learning_rate,
+            "Give a positive number.",
+        )
 
 
 @dataclass(frozen=True)
@@ -20,6 +65,9 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training images.
+        freeze_trunks: keep the weights of `timm` networks as they are: only logits, head and the paper's own
+            networks learn. What frozen trunks see of unaugmented images is kept in memory.
+        warm_up: train the attention as detectors first.
         learning_rate: of Adam.
         betas: of Adam.
         weight_decay: L2 penalty in Adam (paper: none; the authors' code: 1e-5).
@@ -54,6 +102,8 @@ class TrainConfig:
     """
 
     epochs: int = 100
+    freeze_trunks: bool = False
+    warm_up: WarmUp = field(default_factory=WarmUp)
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0

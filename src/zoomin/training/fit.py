@@ -29,6 +29,7 @@ from .pretrain import PretrainConfig, pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning, write_rows
 from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
 from .task import ZoomInTask
+from .warm_up import warm_up
 
 __all__ = ["FitResult", "RunConfig", "fit", "match_classes", "new_task", "train", "training_device"]
 
@@ -114,11 +115,8 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     callbacks = [*callbacks, Identity(identity), *([ProgressBar(table)] if progress else [])]
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
-    if not done and config.pretrain.steps:
-        net = task.net.to(training_device(config.train.device))
-        write_rows(
-            folder / "pretrain.csv", pretrain(net, data, config.pretrain, config.seed, progress=progress)
-        )
+    if not done:
+        _before_training(task, data, config, folder, progress)
     train(task, data, callbacks, [table, events], folder / LAST if done else None)
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
@@ -136,6 +134,20 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     }
     write_json(folder / "metrics.json", metrics)
     return FitResult(folder, folder / "model", metrics, table.rows)
+
+
+def _before_training(
+    task: ZoomInTask, data: ZoomInDataModule, config: RunConfig, folder: Path, progress: bool
+) -> None:
+    """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs."""
+    net = task.net.to(training_device(config.train.device))
+    if config.pretrain.steps:
+        rows = pretrain(net, data, config.pretrain, config.seed, progress=progress)
+        write_rows(folder / "pretrain.csv", rows)
+    if config.train.warm_up.steps:
+        task.train()  # but for frozen trunks
+        steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
+        write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
 
 
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..data.datamodule import Batch
+from ..data.batch import Batch
 from ..geometry import TileGrid
 from ..model import ZoomIn
 from ..networks import TimmAttention
 
-__all__ = ["TileMemory", "freeze_trunks", "trunks"]
+__all__ = ["TileMemory", "freeze_trunks", "remembers", "trunks"]
 
 
 class TileMemory:
@@ -36,8 +36,13 @@ class TileMemory:
         return torch.cat([self._known[row] for row in rows])
 
 
+def remembers(net: ZoomIn) -> bool:
+    """Whether the tile attention has a trunk whose embeddings can be kept."""
+    return isinstance(net.tile_attention, TimmAttention)
+
+
 def trunks(net: ZoomIn) -> list[torch.nn.Module]:
-    """The parts of a network that come pretrained: trunks of `timm` attention and a `timm` feature network."""
+    """The `timm` parts of a network: the trunks of its attention, and its feature network."""
     attention = (net.tile_attention, net.position_attention)
     found: list[torch.nn.Module] = [a.trunk for a in attention if isinstance(a, TimmAttention)]
     if net.config.features.startswith("timm:"):

@@ -15,12 +15,14 @@ from ..annotations.reader import RoiReader
 from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
 from ..errors import ConfigError, DataError, ImageError
+from ..images.augment import AugmentedBatch
 from ..losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..metrics import ClassificationScores, Scores
 from ..model import ZoomIn
 from ..output import ZoomInOutput
 from ..sampling import derive_keys
 from .config import TrainConfig
+from .memory import TileMemory, freeze_trunks, remembers, trunks
 from .supervision import roi_terms
 
 __all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
@@ -123,10 +125,26 @@ class ZoomInTask(lightning.LightningModule):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
+        self.memory = TileMemory() if config.freeze_trunks and remembers(net) else None
+        if config.freeze_trunks:
+            freeze_trunks(net)
         self.train_means = EpochMeans(_TERMS)
         self.val_means = EpochMeans(("loss",))
         self.train_scores = ClassificationScores()
         self.val_scores = ClassificationScores()
+
+    def train(self, mode: bool = True) -> ZoomInTask:
+        """Switch training on or off; the statistics of frozen trunks stay."""
+        super().train(mode)
+        if self.config.freeze_trunks:
+            for trunk in trunks(self.net):
+                trunk.eval()
+        return self
+
+    def remembered(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
+        """What the frozen trunk of the tile attention sees of a batch, None where it must look anew."""
+        changed = isinstance(batch.images, AugmentedBatch)
+        return None if self.memory is None or changed else self.memory.of(self.net, batch)
 
     @property
     def contrasts(self) -> bool:
@@ -144,7 +162,12 @@ class ZoomInTask(lightning.LightningModule):
 
     def _train(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         try:
-            out = self.net(batch.images, keys=keys, contrast=batch.labels > 0 if self.contrasts else None)
+            out = self.net(
+                batch.images,
+                keys=keys,
+                contrast=batch.labels > 0 if self.contrasts else None,
+                tile_embeddings=self.remembered(batch),
+            )
         except (RuntimeError, IndexError) as error:  # attention that is no number draws nothing
             if self._diverged():
                 raise self._divergence(self.global_step) from error
@@ -175,6 +198,7 @@ class ZoomInTask(lightning.LightningModule):
             keys=evaluation_keys(self.seed, batch.index),
             sampling=self.config.validation_sampling,
             replicates=self.config.validation_replicates,
+            tile_embeddings=self.remembered(batch),
         )
         loss = classification_loss(out.logits.float(), batch.labels, self.class_weights)
         self.val_means.update(loss[None], len(batch.labels))
@@ -192,7 +216,7 @@ class ZoomInTask(lightning.LightningModule):
         """Adam, and the steps of its learning rate where configured."""
         config = self.config
         adam = torch.optim.Adam(
-            self.net.parameters(),
+            [weight for weight in self.net.parameters() if weight.requires_grad],
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,

@@ -13,64 +13,24 @@ negative images the ones most like the object. Both keep the weights that they e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..data.datamodule import Batch, BatchKey, ZoomInDataModule
+from ..data.batch import Batch
+from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..errors import ConfigError
 from ..geometry import TileGrid
 from ..model import ZoomIn
-from .memory import TileMemory
+from .config import WarmUp
 
-__all__ = ["WarmUp", "WarmUpStep", "log_mean_exp", "warm_up"]
+__all__ = ["WarmUpStep", "log_mean_exp", "warm_up"]
 
 _WARM_UP = 7  # stream of random numbers
 _AUGMENTED = 1 << 20  # epochs of warm-up batches, so that training draws other augmentations
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """How the attention is warmed up; off by default.
-
-    Attributes:
-        steps: optimisation steps of each stage; 0: none.
-        learning_rate: of Adam.
-        weight_decay: L2 penalty in Adam.
-        batch_size: images a step, half of them negative.
-        top_tiles: tiles an image whose positions stage 2 learns from; 0 leaves stage 2 as it is.
-        pooling: "log_mean_exp", or "max": the highest logit of an image alone.
-    """
-
-    steps: int = 0
-    learning_rate: float = 0.01
-    weight_decay: float = 1e-3
-    batch_size: int = 16
-    top_tiles: int = 8
-    pooling: Literal["log_mean_exp", "max"] = "log_mean_exp"
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot work.
-        """
-        for name, least in (("steps", 0), ("batch_size", 2), ("top_tiles", 0), ("weight_decay", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"{getattr(self, name)} is too small",
-                    where=f"train.warm_up.{name}",
-                    remedy=f"Give at least {least}.",
-                )
-        if self.learning_rate <= 0:
-            raise ConfigError(
-                f"{self.learning_rate} is no learning rate",
-                where="train.warm_up.learning_rate",
-                remedy="Give a positive number.",
-            )
 
 
 class WarmUpStep(NamedTuple):
@@ -88,7 +48,7 @@ class WarmUpStep(NamedTuple):
 
 
 def log_mean_exp(logits: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
-    """log of the mean of exp over the finite cells of each row.
+    """Log of the mean of exp over the finite cells of each row.
 
     Example:
         >>> log_mean_exp(torch.tensor([[0.0, 0.0, -torch.inf], [3.0, 3.0, 3.0]]))
@@ -102,19 +62,18 @@ def warm_up(
     net: ZoomIn,
     data: ZoomInDataModule,
     config: WarmUp,
-    *,
     seed: int = 0,
-    memory: TileMemory | None = None,
+    remembered: Callable[[Batch], Tensor | None] = lambda batch: None,
     progress: bool = False,
 ) -> list[WarmUpStep]:
     """Train both attention networks as detectors on the training images; weights that are frozen stay.
 
     Args:
-        net: the network; its a and b change, and it is left in training mode.
+        net: the network; its a and b change.
         data: the images; the training split is used.
         config: how.
         seed: of the batches.
-        memory: embeddings of tiles where the trunk of a is frozen.
+        remembered: embeddings of the tiles of a batch where the trunk of a is frozen, else None.
         progress: show a progress bar.
 
     Returns:
@@ -130,8 +89,7 @@ def warm_up(
 
     def tiles(batch: Batch) -> Tensor:
         grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        known = None if memory is None else memory.of(net, batch)
-        return net.tile_logits(batch.images, grid, known)
+        return net.tile_logits(batch.images, grid, remembered(batch))
 
     def positions(batch: Batch) -> Tensor:
         with torch.no_grad():
@@ -143,10 +101,9 @@ def warm_up(
         rows = found.new_full((len(batch), best.values.shape[1], found.shape[1]), -torch.inf)
         return rows.index_put((image, rank), found).flatten(1)
 
-    net.train()
-    steps = _train(net.tile_attention, tiles, loader, config, 1, progress)
-    if config.top_tiles:
-        steps += _train(net.position_attention, positions, loader, config, 2, progress)
+    steps = _train(net.tile_attention, tiles, loader, config, 1, config.steps, progress)
+    if config.position_steps:
+        steps += _train(net.position_attention, positions, loader, config, 2, config.position_steps, progress)
     return steps
 
 
@@ -156,6 +113,7 @@ def _train(
     loader: _Loader,
     config: WarmUp,
     stage: int,
+    steps: int,
     progress: bool,
 ) -> list[WarmUpStep]:
     """One stage: Adam on the weights of a network that learn."""
@@ -163,12 +121,12 @@ def _train(
     adam = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay)
     pool = log_mean_exp if config.pooling == "log_mean_exp" else _highest
     records = []
-    for step in _shown(config.steps, stage, progress):
+    for step in _shown(steps, stage, progress):
         batch = loader.batch(stage, step)
         target = (batch.labels > 0).float()
         loss = nn.functional.binary_cross_entropy_with_logits(pool(logits_of(batch)), target)
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
         adam.step()
         records.append(WarmUpStep(stage, step, float(loss.detach())))
@@ -204,9 +162,8 @@ class _Loader:
             )
 
     def batch(self, stage: int, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(
-            hash((self._seed, _WARM_UP, stage, step)) & 0x7FFF_FFFF_FFFF_FFFF
-        )
+        state = np.random.SeedSequence((self._seed, _WARM_UP, stage, step)).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
         half = self._size // 2
         rows = torch.cat(
             [
