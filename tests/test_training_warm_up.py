@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training_examples import MODEL, make_images, run_config
 
+from training_examples import MODEL, make_images, run_config
 from zoomin.data.datamodule import BatchKey, ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
