@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from training_examples import MODEL, make_images, run_config
 from zoomin.data.datamodule import BatchKey, ZoomInDataModule
@@ -108,32 +107,38 @@ def test_warm_up_needs_both_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_frozen_trunks_stay_and_runs_repeat(tmp_path: Path, augmented: bool) -> None:
-    root = make_images(tmp_path / "images", n=8, size=96)
+def test_frozen_trunks_stay(tmp_path: Path, augmented: bool) -> None:
+    root = make_images(tmp_path / "images", n=4, size=64)
     settings = {
-        "epochs": 2,
+        "epochs": 1,
         "freeze_trunks": True,
-        "warm_up": WarmUp(steps=3, position_steps=2, batch_size=4),
+        "warm_up": WarmUp(steps=2, position_steps=1, batch_size=2),
+        "evaluation_replicates": 1,
         "data_augmentation": Augmentation(flips=augmented),
+        "data_val_fraction": 0.0,
     }
-    results = []
-    for name in ("one", "two"):
-        config = replace(run_config(root, tmp_path / name, **settings), model=PRETRAINED)
-        result = fit(config, progress=False)
-        net = ZoomIn.from_pretrained(result.model)
-        results.append(net.state_dict())
-        table = (result.folder / "warm_up.csv").read_text(encoding="utf-8").splitlines()
-        assert len(table) == 1 + 3 + 2
-    fresh = ZoomIn(PRETRAINED)
-    assert isinstance(net.tile_attention, TimmAttention) and isinstance(fresh.tile_attention, TimmAttention)
-    for ours, theirs in zip(
-        (net.tile_attention.trunk, net.features),
-        (fresh.tile_attention.trunk, fresh.features),
-        strict=True,
+    config = run_config(root, tmp_path / "run", **settings)
+    small = replace(PRETRAINED, features=MODEL.features, n_samples=2)
+    result = fit(replace(config, model=small), progress=False)
+    table = (result.folder / "warm_up.csv").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "stage,step,loss" and len(table) == 1 + 2 + 1
+    net, fresh = ZoomIn.from_pretrained(result.model), ZoomIn(small)
+    for ours, theirs in (
+        (net.tile_attention, fresh.tile_attention),
+        (net.position_attention, fresh.position_attention),
     ):
-        assert isinstance(ours, nn.Module) and isinstance(theirs, nn.Module)
-        for key, value in ours.state_dict().items():
-            torch.testing.assert_close(value, theirs.state_dict()[key], rtol=0, atol=0, msg=key)
-    assert not torch.equal(net.tile_attention.logit.weight, fresh.tile_attention.logit.weight)
-    for key, value in results[0].items():
-        torch.testing.assert_close(value, results[1][key], rtol=1e-5, atol=1e-6, msg=key)
+        assert isinstance(ours, TimmAttention) and isinstance(theirs, TimmAttention)
+        for key, value in ours.trunk.state_dict().items():
+            torch.testing.assert_close(value, theirs.trunk.state_dict()[key], rtol=0, atol=0, msg=key)
+        assert not torch.equal(ours.logit.weight, theirs.logit.weight)
+
+
+def test_same_seed_same_warm_up(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "images", n=8)
+    config = run_config(root, tmp_path / "run", data_val_fraction=0.0)
+    data = ZoomInDataModule(config.data, progress=False)
+    losses = []
+    for seed in (0, 0, 1):
+        task = new_task(config, data)
+        losses.append([r.loss for r in warm_up(task.net, data, WarmUp(steps=3, batch_size=4), seed)])
+    assert losses[0] == losses[1] != losses[2]

@@ -105,7 +105,7 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
     manifest = open_dataset(folder)
     rows = {split: [i for i, r in enumerate(manifest) if r.split == split] for split in ("train", "test")}
     training = manifest.subset(rows["train"][:n_train])
-    listed = Path(config.out).with_suffix(".csv")
+    listed = Path(config.out + ".csv")
     listed.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(training, listed)
     config = replace(config, data=replace(config.data, root=str(listed), val_fraction=0.0))
