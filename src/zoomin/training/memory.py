@@ -29,10 +29,11 @@ class TileMemory:
             ImageError: if pixels cannot be read.
         """
         rows = batch.index.tolist()
-        if any(row not in self._known for row in rows):
-            count = TileGrid.of(batch.images.sizes, net.config.tile_size).count.tolist()
-            made = net.embed_tiles(batch.images).split(count)
-            self._known.update(zip(rows, made, strict=True))
+        new = {row: place for place, row in enumerate(rows) if row not in self._known}
+        if new:
+            images = batch.select(torch.tensor(list(new.values()))).images
+            count = TileGrid.of(images.sizes, net.config.tile_size).count.tolist()
+            self._known.update(zip(new, net.embed_tiles(images).split(count), strict=True))
         return torch.cat([self._known[row] for row in rows])
 
 
