@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10 --t
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format docs bench constraints clean
+.PHONY: help install demo test browser lint format docs bench constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +38,19 @@ demo: $(STAMP) ## Make images with tiny objects, train, evaluate, predict, write
 	@echo "== demo"
 	@$(BIN)/zoomin demo --out "$(REPORT)"
 
-test: lint ## Everything that CI runs: lint, then the tests
+test: lint browser ## Everything that CI runs: lint, then the tests
 	@echo "== pytest"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+browser: ## A Chromium for the tests of pages: the system's, or installed where this machine lets us
+	@[ -n "$$ZOOMIN_CHROMIUM" ] || command -v chromium chromium-browser google-chrome google-chrome-stable \
+	  > /dev/null 2>&1 || if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null 2>&1; then \
+	    echo "== install Chromium for the tests of pages"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; \
+	  else \
+	    echo "The tests of pages need a Chromium: install it (on Debian: apt install chromium), or name" \
+	      "one in ZOOMIN_CHROMIUM." >&2; exit 1; \
+	  fi
 
 lint: $(STAMP) ## Style, types and floors
 	@echo "== ruff check"
