@@ -43,14 +43,18 @@ test: lint browser ## Everything that CI runs: lint, then the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 browser: ## A Chromium for the tests of pages: the system's, or installed where this machine lets us
-	@[ -n "$$ZOOMIN_CHROMIUM" ] || command -v chromium chromium-browser google-chrome google-chrome-stable \
-	  > /dev/null 2>&1 || if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null 2>&1; then \
-	    echo "== install Chromium for the tests of pages"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; \
-	  else \
-	    echo "The tests of pages need a Chromium: install it (on Debian: apt install chromium), or name" \
-	      "one in ZOOMIN_CHROMIUM." >&2; exit 1; \
-	  fi
+	@if [ -n "$$ZOOMIN_CHROMIUM" ]; then exit 0; fi; \
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  if command -v "$$name" > /dev/null 2>&1; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null 2>&1; then \
+	  echo "== install Chromium for the tests of pages"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; \
+	else \
+	  echo "The tests of pages need a Chromium: install it (on Debian: apt install chromium)," \
+	    "or name one in ZOOMIN_CHROMIUM." >&2; \
+	  exit 1; \
+	fi
 
 lint: $(STAMP) ## Style, types and floors
 	@echo "== ruff check"
