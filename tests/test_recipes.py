@@ -16,7 +16,7 @@ from zoomin.data.splits import kfold
 from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
 from zoomin.experiments.gigapixel_jobs import GEOMETRY
 from zoomin.images.array import ArrayImage
-from zoomin.training.config import TrainConfig
+from zoomin.training.config import TrainConfig, WarmUp
 from zoomin.training.fit import RunConfig
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -29,6 +29,8 @@ def recipe(name: str) -> RunConfig:
     for section, kind in sections.items():
         inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values[section].items()}
         assert set(inner) <= {field.name for field in fields(kind)}
+        if "warm_up" in inner:
+            inner["warm_up"] = WarmUp(**inner["warm_up"])
         values[section] = kind(**inner)
     return RunConfig(**values)
 
