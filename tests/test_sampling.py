@@ -394,11 +394,13 @@ def test_complement_twice_moves_towards_uniform() -> None:
         assert (p[0, a] < p[0, b]) == (once[0, a] > once[0, b])
 
 
-def test_long_rows_are_drawn_in_chunks_alike(monkeypatch):
+@pytest.mark.parametrize("name", ["multinomial", "systematic"])
+def test_long_rows_are_drawn_in_chunks_alike(name, monkeypatch):
     log_p = torch.randn(7, 40, generator=torch.Generator().manual_seed(0)).log_softmax(1)
     n, keys = torch.tensor([1, 3, 2, 5, 40, 1, 2]), torch.arange(7)
-    whole = DESIGNS["multinomial"].positions(log_p, n, keys)
+    whole = DESIGNS[name].positions(log_p, n, keys)
     monkeypatch.setattr("zoomin.sampling._CHUNK", 100)
-    parts = DESIGNS["multinomial"].positions(log_p, n, keys)
+    monkeypatch.setattr("zoomin.sampling._SORTED", 100)
+    parts = DESIGNS[name].positions(log_p, n, keys)
     assert torch.equal(whole.index, parts.index) and torch.equal(whole.taken, parts.taken)
     assert torch.equal(whole.kappa, parts.kappa)

@@ -33,6 +33,7 @@ __all__ = [
 # --------------------------------------------------------------------------- random numbers from keys
 
 _CHUNK = 1 << 18  # random numbers of long rows drawn at a time: they stay in a processor's cache
+_SORTED = 1 << 21  # and sorted at a time: a dozen numbers of 8 bytes for each of them
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd; as signed 64-bit integers: SplitMix64
 _MIX_1 = -4658895280553007687
 _MIX_2 = -7723592293110705685
@@ -229,6 +230,17 @@ def systematic_positions(
     t is such that the inclusion probabilities sum to n; kappa = p / inclusion probability (Horvitz &
     Thompson 1952; Madow 1949).
     """
+    width, few = _widest(n), max(1, _SORTED // max(1, log_p.shape[1]))
+    chunks = zip(log_p.split(few), n.split(few), keys.split(few), strict=True)
+    parts = [_systematic(*chunk, width) for chunk in chunks]
+    index, taken, kappa = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    return PositionDraw(index, taken, kappa)
+
+
+def _systematic(
+    log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"], width: int
+) -> tuple[Int[Tensor, "r width"], Bool[Tensor, "r width"], Float[Tensor, "r width"]]:
+    """Index, whether taken, and kappa of `width` positions a row."""
     p = _double(log_p).exp()
     inclusion = _inclusion(p, n)
     inclusion = torch.where(_complete(log_p, n), (p > 0) | log_p.isfinite(), inclusion)
@@ -239,10 +251,10 @@ def systematic_positions(
     passed = (cumulative + uniforms(keys, 1, stream=6).to(p.dtype) + 1e-12).floor()
     drawn = passed.diff(dim=1, prepend=torch.zeros_like(passed[:, :1])) > 0
     rank = torch.arange(drawn.shape[1], 0, -1, device=n.device)  # no ties: the same order in any batch
-    place = torch.where(drawn, rank, 0).topk(_widest(n), dim=1)
+    place = torch.where(drawn, rank, 0).topk(width, dim=1)
     index = order.gather(1, place.indices)
     kappa = (p.gather(1, index) / inclusion.gather(1, index)).nan_to_num(0.0)
-    return PositionDraw(index, place.values > 0, kappa.to(log_p.dtype))
+    return index, place.values > 0, kappa.to(log_p.dtype)
 
 
 def top_positions(log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"]) -> PositionDraw:
