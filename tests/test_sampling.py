@@ -121,7 +121,7 @@ def test_systematic_tiles_are_exact(name: str, n: int, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", LAWS)
 def test_systematic_positions_are_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     p = law(name)
-    for n in range(1, len(p) + 1):
+    for n in range(2, len(p) + 1):
         share = inclusion(p.tolist(), n)
         assert sum(share) == pytest.approx(n)
         orders, offsets, chances = zip(*systematic_draws(share), strict=True)
@@ -141,6 +141,17 @@ def test_systematic_positions_are_exact(name: str, monkeypatch: pytest.MonkeyPat
             drawn, torch.tensor(share, dtype=torch.float64) * chance.sum(), atol=1e-10, rtol=0
         )
         torch.testing.assert_close(expected, p * chance.sum(), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_single_systematic_position_is_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = law(name)
+    cells = p.nonzero()[:, 0]
+    feed(monkeypatch, {6: (p.cumsum(0) - p / 2)[cells, None]})  # the middle of each cell's share
+    draw = sampling.systematic_positions(rows_of(p, len(cells)), numbers(1, len(cells)), cells)
+    assert draw.taken.all() and draw.index[:, 0].tolist() == cells.tolist()
+    expected = (p[cells, None] * scatter(draw.index, draw.taken, draw.kappa, len(p))).sum(0)
+    torch.testing.assert_close(expected, p, atol=1e-10, rtol=0)
 
 
 def test_exact_and_top_by_hand() -> None:

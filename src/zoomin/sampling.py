@@ -240,7 +240,27 @@ def systematic_positions(
 def _systematic(
     log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"], width: int
 ) -> tuple[Int[Tensor, "r width"], Bool[Tensor, "r width"], Float[Tensor, "r width"]]:
-    """Index, whether taken, and kappa of `width` positions a row."""
+    """Index, whether taken, and kappa of `width` positions a row.
+
+    A single draw needs no order, hence no sorting: it has probability p, and kappa = 1.
+    """
+    index = torch.zeros(len(n), width, dtype=torch.int64, device=n.device)
+    taken, kappa = torch.zeros_like(index, dtype=torch.bool), torch.zeros_like(index, dtype=log_p.dtype)
+    one, more = (n == 1).nonzero()[:, 0], (n > 1).nonzero()[:, 0]
+    if one.numel():
+        cumulative = _double(log_p[one]).exp().cumsum(1)
+        place = uniforms(keys[one], 1, stream=6).to(cumulative.dtype) * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, place, right=True).minimum(_last_possible(log_p[one]))
+        index[one, 0], taken[one, 0], kappa[one, 0] = drawn[:, 0], True, 1.0
+    if more.numel():
+        index[more], taken[more], kappa[more] = _in_random_order(log_p[more], n[more], keys[more], width)
+    return index, taken, kappa
+
+
+def _in_random_order(
+    log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"], width: int
+) -> tuple[Int[Tensor, "r width"], Bool[Tensor, "r width"], Float[Tensor, "r width"]]:
+    """Index, whether taken, and kappa of `width` positions a row, by a systematic sample."""
     p = _double(log_p).exp()
     inclusion = _inclusion(p, n)
     inclusion = torch.where(_complete(log_p, n), (p > 0) | log_p.isfinite(), inclusion)

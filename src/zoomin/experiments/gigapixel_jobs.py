@@ -40,7 +40,7 @@ GEOMETRY = {  # recipes/camelyon16.yaml
 }
 _SIDE = 256  # of the tiles that a tile-everything pipeline reads, pixels; stored blocks of generated slides
 _COLOURED = 24  # least difference of red, green and blue in tissue
-_RUN = 16  # tiles of a row that one read asks for
+_RUN = 16  # neighbouring tiles of a row that one thread reads
 _WARM_UP = 20  # predictions before memory is first looked at
 
 
@@ -86,17 +86,17 @@ def predict(
     return {"status": "ok", "seconds": seconds, "processor_seconds": processor, **first, **memory}
 
 
-def decode(image: str, threads: int = 2, part: int = 0, parts: int = 1) -> dict[str, Any]:
+def decode(image: str, threads: int = 2, part: int = 0, parts: int = 1, together: int = 1) -> dict[str, Any]:
     """Decode tissue at level 0, tile after tile, as a pipeline that encodes every tile must.
 
-    Nothing is computed of the pixels. Tiles are whole stored blocks of generated slides, and neighbours are
-    asked for together: the fastest way that the reader has.
+    Nothing is computed of the pixels. Tiles are whole stored blocks of generated slides, the best case.
 
     Args:
         image: path.
         threads: that decode.
         part: which of the `parts` runs of tiles to decode.
         parts: every so many runs are decoded.
+        together: neighbouring tiles that one read asks for; pipelines read tile by tile.
 
     Returns:
         Seconds, seconds of processors, tiles and pixels of this part; tiles of the whole tissue.
@@ -107,7 +107,7 @@ def decode(image: str, threads: int = 2, part: int = 0, parts: int = 1) -> dict[
     drop_from_cache(image)
     start, busy = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(threads) as pool:
-        count = sum(pool.map(lambda run: len(opened.read(run, 1.0)), runs))
+        count = sum(pool.map(lambda run: _read_run(opened, run, together), runs))
     seconds, processor = time.perf_counter() - start, time.process_time() - busy
     return {
         "status": "ok",
@@ -222,6 +222,12 @@ def _pixels(image: Image) -> dict[str, Any]:
         "decoded_pixels": decoded,
         "decoded_share": decoded / stored,
     }
+
+
+def _read_run(image: Image, run: list[Region], together: int) -> int:
+    """Read a run of tiles, so many at a time; how many they are."""
+    reads = (run[start : start + together] for start in range(0, len(run), together))
+    return sum(len(image.read(regions, 1.0)) for regions in reads)
 
 
 def _runs(tiles: Sequence[Region]) -> list[list[Region]]:
