@@ -117,6 +117,11 @@ class StreamedImages:
         """Time spent in `read` so far, by this batch and all that share its images: waiting for pixels."""
         return self._shared.seconds[0]
 
+    @property
+    def decoded_pixels(self) -> int:
+        """Pixels of stored blocks that the images have decoded so far, of those that count them."""
+        return sum(getattr(image, "decoded_pixels", 0) for image in self._images)
+
     def select(self, indices: Int[Tensor, " n"] | Sequence[int]) -> StreamedImages:
         """Some of the images, in the order given; what is cached is shared."""
         return self._like([self._images[i] for i in torch.as_tensor(indices).tolist()], self._device)
