@@ -40,6 +40,7 @@ from ..training.task import evaluation_keys
 
 __all__ = ["judge_slides", "main", "roi_share", "run_one"]
 
+_PLACES = ("textures", "background", "needles")  # paths of the machine that made the slides
 TOP = 10  # heaviest sub-tiles of a positive slide that are looked up in its annotation
 
 
@@ -117,7 +118,7 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
     recipe = json.loads((folder / "slides.json").read_text(encoding="utf-8"))
     return {
         "slides": folder.name,
-        "slides_config": recipe,
+        "slides_config": {key: value for key, value in recipe["config"].items() if key not in _PLACES},
         "n_train": len(training),
         "seed": config.seed,
         "epochs": config.train.epochs,
