@@ -15,13 +15,16 @@ from torch import Tensor
 from ..annotations.nuclei import read_centres
 from ..errors import DataError
 from .manifest import Manifest, Record, natural_order
+from .prepared import Prepared, finish, new_out
 
 __all__ = [
     "CLASSES",
+    "ColonCancerConfig",
     "NamedFold",
     "colon_cancer_folds",
     "find_colon_cancer",
     "fold_indices",
+    "prepare_colon_cancer",
     "read_colon_cancer",
 ]
 
@@ -92,6 +95,29 @@ def read_colon_cancer(root: Path | str, *, allow_partial: bool = False) -> Manif
         )
     records = [_record(folder / name, name) for name in names]
     return Manifest(tuple(records), CLASSES, folder)
+
+
+@dataclass(frozen=True)
+class ColonCancerConfig:
+    """How to prepare the colon-cancer images: nothing to choose."""
+
+
+def prepare_colon_cancer(
+    source: Path | str, out: Path | str, config: ColonCancerConfig, *, partial: bool = False
+) -> Prepared:
+    """List the images with the centres of their epithelial nuclei as ROI; see `read_colon_cancer`.
+
+    Args:
+        source: `CRCHistoPhenotypes_2016_04_28`, its `Classification`, or the folder above.
+        out: folder of the manifest; images and annotations stay where they are.
+        config: nothing to choose.
+        partial: whether fewer than 100 images are accepted.
+
+    Raises:
+        DataError: naming what is missing.
+    """
+    manifest = read_colon_cancer(source, allow_partial=partial)
+    return finish(new_out(out), "colon-cancer", manifest.records, CLASSES, config)
 
 
 def _record(folder: Path, name: str) -> Record:

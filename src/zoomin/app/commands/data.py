@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from .base import Command, Group, say
+from .data_sets import MAKE_PUBLISHED, PREPARE
 
 __all__ = ["DATA"]
 
@@ -66,7 +67,6 @@ SLIDES = Command(
     resume="Finished slides are kept: give the same command again.",
 )
 
-DATA = Group(
-    "make images to try things on",
-    {"make": Group("generate images to try things on", {"needles": NEEDLES, "slides": SLIDES})},
-)
+MAKE = Group("generate images to try things on", {"needles": NEEDLES, "slides": SLIDES, **MAKE_PUBLISHED})
+
+DATA = Group("prepare published data sets, make images to try things on", {"prepare": PREPARE, "make": MAKE})
