@@ -14,14 +14,18 @@ import tifffile
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from shapely.geometry import Point, shape
+from torch import Tensor
 
 from explanation_examples import SIDE, bright_net, dark_image, save_image
 from zoomin.errors import ConfigError
-from zoomin.explanation import Explanation, overlay_figure, panel_figure
+from zoomin.explaining import explain_into
+from zoomin.explanation import Explanation, overlay_figure, panel_figure, read_index
 from zoomin.explanation.dense import dense_map, write_dense_map
+from zoomin.explanation.exports import ExportConfig
 from zoomin.geometry import Region
+from zoomin.images.array import ArrayImage
 from zoomin.images.georeference import Georeference
-from zoomin.inference import explain
+from zoomin.inference import InferenceConfig, explain
 
 # height, width, centre x and y of the object, tile size, s1, s2: odd sizes, the object near borders and seams
 CASES = [
@@ -147,24 +151,37 @@ def test_bounds_offset_counts_from_the_scanned_part(seen: tuple[Explanation, flo
     )
 
 
-def test_sub_tiles_of_another_resolution_keep_their_place(
-    seen: tuple[Explanation, float], tmp_path: Path
-) -> None:
-    """Boxes of fractions of pixels, as a network that reads at another MPP leaves them."""
-    factor = 1.979
-    one, cell = seen
-    scaled = replace(
-        one,
-        size=(round(151 * factor), round(211 * factor)),
-        tile_size=one.tile_size * factor,
-        tiles=one.tiles * factor,
-        sub_tiles=one.sub_tiles * factor,
-    )
-    heat, step = dense_map(scaled)
+class Shrunk(ArrayImage):
+    """An image read at 1.979 times the MPP of its file, whose object lies elsewhere in the file's pixels."""
+
+    FACTOR = 1.979
+
+    @property
+    def source(self) -> ArrayImage:
+        height, width = round(self.height * self.FACTOR), round(self.width * self.FACTOR)
+        return ArrayImage(torch.zeros(3, height, width, dtype=torch.uint8), mpp=0.25, name="file")
+
+    def to_source(self, boxes: Tensor) -> Tensor:
+        return boxes * self.FACTOR
+
+
+def test_an_image_read_at_another_mpp_is_explained_in_the_pixels_of_its_file(tmp_path: Path) -> None:
+    height, width, (x, y), tile, s1, s2 = CASES[0]
+    net = bright_net(tile, s1, s2)
+    image = Shrunk(dark_image(height, width, (x, y)), mpp=0.25 * Shrunk.FACTOR, name="shrunk")
+    [one] = explain(image, net, sampling="systematic", replicates=2)
+    assert (one.size, one.source.mpp) == ((299, 418), 0.25)
+    assert one.tile_size == pytest.approx(37 * 1.979)
+    cell, x, y = 37 / 10 * 1.979, x * 1.979, y * 1.979
+    heat, step = dense_map(one)
     i, j = divmod(int(heat.argmax()), heat.shape[1])
-    assert abs((j + 0.5) * step - 101.5 * factor) <= cell * factor + step / 2
-    assert abs((i + 0.5) * step - 71.5 * factor) <= cell * factor + step / 2
-    check_geometry(scaled.to_geojson(attention_cells=True))
+    assert max(abs((j + 0.5) * step - x), abs((i + 0.5) * step - y)) <= cell + step / 2
+    collection = one.to_geojson(attention_cells=True)
+    check_geometry(collection)
+    centre = shape(features(collection, "detection")[0]["geometry"]).centroid
+    assert max(abs(centre.x - x), abs(centre.y - y)) <= cell + SIDE
+    one.save(tmp_path)
+    assert torch.equal(Explanation.load(tmp_path).sub_tiles, one.sub_tiles)
 
 
 # --------------------------------------------------------------------------- on a map
@@ -218,6 +235,29 @@ def test_geotiff_lies_on_the_object(seen: tuple[Explanation, float], tmp_path: P
         step = one.size[1] / heat.shape[1]
     x, y = TURNED.to_pixels(float(east), float(north))
     assert max(abs(x - 101.5), abs(y - 71.5)) <= cell + step
+
+
+def test_a_geotiff_is_explained_on_the_map(tmp_path: Path) -> None:
+    """From the file to the files, with the real reader."""
+    pixels, profile = dark_image(151, 211, (101.5, 71.5)), {"crs": "EPSG:32633", "dtype": "uint8", "count": 3}
+    transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
+    with rasterio.open(
+        tmp_path / "map.tif", "w", driver="GTiff", height=151, width=211, transform=transform, **profile
+    ) as dataset:
+        dataset.write(pixels.transpose(2, 0, 1))
+    how, exports = InferenceConfig(replicates=2), ExportConfig(pictures=False)
+    summary = explain_into([tmp_path / "map.tif"], bright_net(), tmp_path / "out", how, exports)
+    [entry] = read_index(summary.folder).entries
+    folder = summary.folder / str(entry.folder)
+    collection = json.loads((folder / "explanation.geojson").read_text())
+    assert "32633" in collection["crs"]["properties"]["name"]
+    centre = shape(features(collection, "detection")[0]["geometry"]).centroid
+    assert (centre.x, centre.y) == pytest.approx((500_050.75, 5_399_964.25), abs=0.5 * (3.7 + SIDE / 2))
+    with rasterio.open(folder / "attention.tif") as dataset:
+        heat = dataset.read(1)
+        east, north = dataset.xy(*divmod(int(heat.argmax()), heat.shape[1]))
+    assert (east, north) == pytest.approx((500_050.75, 5_399_964.25), abs=0.5 * 3.7 + 1)
+    assert Explanation.load(folder).source.mpp == pytest.approx(500_000)
 
 
 # --------------------------------------------------------------------------- dense maps

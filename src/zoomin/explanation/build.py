@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float64, Int, UInt8
 from torch import Tensor, nn
 
 from ..geometry import Region
@@ -23,6 +24,22 @@ OVERVIEW_SIDE = 1024  # longest side of the thumbnail, pixels
 CROPS = 12  # sub-tiles of highest weight whose pixels are kept
 TILE_CROPS = 6  # tiles of highest attention whose pixels are kept
 TILE_CROP_SIDE = 320  # longest side of those, pixels
+
+
+@runtime_checkable
+class Resampled(Protocol):
+    """An image that is read at another MPP than that of its file.
+
+    Attributes:
+        source: the file's own image.
+    """
+
+    @property
+    def source(self) -> Image: ...
+
+    def to_source(self, boxes: Float64[Tensor, "n 4"]) -> Float64[Tensor, "n 4"]:
+        """Boxes x, y, width, height in pixels of this image, in level-0 pixels of the file."""
+        ...
 
 
 def explain_output(
@@ -79,7 +96,7 @@ def explain_output(
             source=_source(image, name),
             provenance=provenances[index] if provenances else Provenance(),
         )
-        explanations.append(_with_pixels(bare, image))
+        explanations.append(_in_file(_with_pixels(bare, image), image))
     return explanations
 
 
@@ -89,6 +106,21 @@ def _with_pixels(bare: Explanation, image: Image) -> Explanation:
     tiles = bare.tiles[bare.top_tiles()[:TILE_CROPS]].long()
     scale = min(1.0, TILE_CROP_SIDE / bare.tile_size)
     return replace(bare, crops=_crops(image, heaviest, 1.0), tile_crops=_crops(image, tiles, scale))
+
+
+def _in_file(one: Explanation, image: Image) -> Explanation:
+    """The same, its boxes in level-0 pixels of the file."""
+    if not isinstance(image, Resampled):
+        return one
+    side = torch.tensor([[0.0, 0.0, one.tile_size, one.tile_size]], dtype=torch.float64)
+    return replace(
+        one,
+        size=(image.source.height, image.source.width),
+        tile_size=float(image.to_source(side)[0, 2]),
+        tiles=image.to_source(one.tiles),
+        sub_tiles=image.to_source(one.sub_tiles),
+        source=_source(image.source, one.image),
+    )
 
 
 def _overview(image: Image) -> UInt8[Tensor, "3 h w"]:
