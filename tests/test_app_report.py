@@ -147,7 +147,7 @@ def test_commands_shown_can_be_given(run: Path, result: ReportResult) -> None:
     chosen = COMMANDS[name]
     assert program == "zoomin"
     assert isinstance(chosen, Command)
-    parsed = _parser(name, chosen).parse_args(words)
+    parsed = _parser(name, chosen, words).parse_args(words)
     assert parsed.train.epochs == 3
     assert parsed.out != str(run)
 

@@ -15,6 +15,7 @@ import yaml
 
 from zoomin.app.cli import COMMANDS, _choose, _parser
 from zoomin.app.commands.base import Command, Group
+from zoomin.baselines import BASELINES
 from zoomin.experiments import bench
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -71,7 +72,7 @@ def understood(words: list[str]) -> None:
         if name == "bench":
             bench._parser().parse_args(rest)
         elif isinstance(chosen, Command):
-            _parser(name, chosen).parse_args(rest)
+            _parser(name, chosen, rest).parse_args(rest)
     except SystemExit as stop:
         assert stop.code == 0, f"zoomin {' '.join(words)}"
 
@@ -107,7 +108,10 @@ def test_options_in_tables_of_the_guide_exist() -> None:
     """Settings such as `model.tile_size` that the guide names are settings of `zoomin crossval`."""
     chosen = COMMANDS["crossval"]
     assert isinstance(chosen, Command)
-    known = _parser("crossval", chosen).get_defaults(skip_validation=True)
+    known = set(_parser("crossval", chosen).get_defaults(skip_validation=True).keys())
+    for model in BASELINES:
+        words = ["--model.name", model]
+        known |= set(_parser("crossval", chosen, words).get_defaults(skip_validation=True).keys())
     named = {
         name
         for page in PAGES

@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from zoomin.config import ZoomInConfig
+from zoomin.classifiers import config_class
 from zoomin.data.datamodule import DataConfig
 from zoomin.data.find import open_dataset
 from zoomin.data.splits import kfold
@@ -25,7 +25,8 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 def recipe(name: str) -> RunConfig:
     """A recipe as a configuration; names that no configuration knows are errors."""
     values = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
-    sections = {"model": ZoomInConfig, "data": DataConfig, "train": TrainConfig}
+    model = config_class(values["model"].get("name"))
+    sections = {"model": model, "data": DataConfig, "train": TrainConfig}
     for section, kind in sections.items():
         inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values[section].items()}
         assert set(inner) <= {field.name for field in fields(kind)}

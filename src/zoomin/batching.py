@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from .baselines import Baseline
+from .classifiers import Classifier
 from .data.find import open_dataset
 from .data.folders import list_images
 from .data.manifest import Record
@@ -22,7 +24,6 @@ from .images.batch import ResidentImages, StreamedImages, read_ahead
 from .images.open_image import open_image
 from .images.pool import Reading, Task
 from .model import ZoomIn
-from .output import ZoomInOutput
 from .predictions import InferenceConfig
 from .sampling import design
 
@@ -106,10 +107,10 @@ def _path(image: Path | Record) -> Path:
 
 def look(
     images: Sources,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig,
     device: str | torch.device | None,
-    read: Callable[[ZoomInOutput, Sequence[Opened], str], list[T]],
+    read: Callable[[Any, Sequence[Opened], str], list[T]],
     failed: Callable[[str, Exception], T],
 ) -> Iterator[T]:
     """Open, batch, run the network; `read` turns its output into results, `failed` an error into one.
@@ -129,7 +130,7 @@ def look(
 
 
 def _grouped(
-    found: Sequence[tuple[str, Image | Exception]], model: ZoomIn, config: InferenceConfig
+    found: Sequence[tuple[str, Image | Exception]], model: Classifier, config: InferenceConfig
 ) -> _Batch:
     """Sort a batch by sampling design, and start to read the overviews."""
     errors: dict[int, tuple[str, Exception]] = {}
@@ -146,7 +147,7 @@ def _grouped(
             batch: ImageBatch = ResidentImages(images, model.device)
         else:
             batch = StreamedImages(images, model.device, timeout=config.read_timeout)
-            if config.prefetch:
+            if config.prefetch and isinstance(model, ZoomIn):
                 read_ahead(batch, model.config.tile_size, model.config.tile_scale)
         groups.append(_Group(mode, list(own), list(own.values()), batch))
     return _Batch(len(found), errors, groups)
@@ -154,9 +155,9 @@ def _grouped(
 
 def _results(
     batch: _Batch,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig,
-    read: Callable[[ZoomInOutput, Sequence[Opened], str], list[T]],
+    read: Callable[[Any, Sequence[Opened], str], list[T]],
     failed: Callable[[str, Exception], T],
 ) -> Iterator[T]:
     """What becomes of a batch, in its order."""
@@ -168,9 +169,9 @@ def _results(
 
 def _run(
     group: _Group,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig,
-    read: Callable[[ZoomInOutput, Sequence[Opened], str], list[T]],
+    read: Callable[[Any, Sequence[Opened], str], list[T]],
     failed: Callable[[str, Exception], T],
 ) -> list[T]:
     """One forward pass; where it fails, again without the guilty images, or each alone to find them."""
@@ -205,7 +206,9 @@ def _run(
     return [results[place] for place in range(len(opened))]
 
 
-def _mode(image: Image, model: ZoomIn, config: InferenceConfig) -> str:
+def _mode(image: Image, model: Classifier, config: InferenceConfig) -> str:
+    if isinstance(model, Baseline):
+        return model.design_for(image.height, image.width, config.sampling, config.exact_budget)
     if config.sampling != "auto":
         return config.sampling
     sub_tiles = _tiles(image, model) * model.map_size[0] * model.map_size[1]
@@ -216,8 +219,11 @@ def _tiles(image: Image, model: ZoomIn) -> int:
     return int(TileGrid.of(torch.tensor([[image.height, image.width]]), model.config.tile_size).count[0])
 
 
-def _pixels(image: Image, model: ZoomIn, config: InferenceConfig) -> int:
+def _pixels(image: Image, model: Classifier, config: InferenceConfig) -> int:
     """Pixels that an image brings into a batch: its views, and itself where it is in memory."""
+    held = image.height * image.width if isinstance(image, ArrayImage) else 0
+    if isinstance(model, Baseline):
+        return held + model.pixels_of(image.height, image.width)
     geometry, tiles = model.config, _tiles(image, model)
     most = tiles * model.map_size[0] * model.map_size[1]
     mode = _mode(image, model, config)
@@ -225,12 +231,11 @@ def _pixels(image: Image, model: ZoomIn, config: InferenceConfig) -> int:
     drawn = most if mode == "exact" else min(most, asked)
     overview = tiles * view_size(geometry.tile_size, geometry.tile_scale) ** 2
     attended = min(tiles, drawn) * view_size(geometry.tile_size, geometry.sub_tile_scale) ** 2
-    held = image.height * image.width if isinstance(image, ArrayImage) else 0
     return overview + attended + drawn * geometry.sub_tile_size**2 + held
 
 
 def _batches(
-    opened: Iterator[tuple[str, Image | Exception]], model: ZoomIn, config: InferenceConfig
+    opened: Iterator[tuple[str, Image | Exception]], model: Classifier, config: InferenceConfig
 ) -> Iterator[list[tuple[str, Image | Exception]]]:
     """Runs of at most `config.batch_size` images and, but for a single one, `BATCH_PIXELS` pixels."""
     batch: list[tuple[str, Image | Exception]] = []

@@ -73,6 +73,18 @@ class Chunks:
                 parts.append(self._pass(network, views, again))
         return torch.cat(parts)
 
+    def through(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
+        """What the network makes of views that have been read.
+
+        Args:
+            network: from standardised views to rows.
+            views: of all rows.
+        """
+        pixels = views.shape[-2] * views.shape[-1]
+        again = self._computes_again(network, len(views) * pixels)
+        parts = views.split(self._size(network, pixels))
+        return torch.cat([self._pass(network, part, again) for part in parts])
+
     def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], again: bool) -> Tensor:
         def compute(views: Tensor) -> Tensor:
             standard = (views.to(self.mean.dtype) - self.mean) / self.std

@@ -20,7 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .baselines import Baseline, BaselineOutput
 from .batching import Opened, Sources, find_images, look
+from .classifiers import Classifier, load, zoom_in
 from .data.find import open_dataset
 from .data.manifest import SPLITS, Manifest
 from .errors import CheckpointError, DataError, ImageError, ZoomInError
@@ -63,8 +65,8 @@ class Failure(NamedTuple):
     error: Exception
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> ZoomIn:
-    """The model of a finished run, in evaluation mode.
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> Classifier:
+    """The model of a finished run, Zoom-In or a competitor, in evaluation mode.
 
     Args:
         path: a run folder (its `model/` is taken), or a folder that `save_pretrained` wrote.
@@ -82,12 +84,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> ZoomIn:
         raise CheckpointError(
             "this run has no model/ yet", where=folder, remedy="Its training has not finished: resume it."
         )
-    return ZoomIn.from_pretrained(inner if inner.is_dir() else folder, device=device)
+    return load(inner if inner.is_dir() else folder, device)
 
 
 def predict(
     images: Sources,
-    model: ZoomIn,
+    model: Classifier,
     *,
     sampling: str = "auto",
     n_samples: int | None = None,
@@ -143,7 +145,7 @@ def predict(
 
 def iter_predictions(
     images: Sources,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig | None = None,
     *,
     device: str | torch.device | None = None,
@@ -160,12 +162,12 @@ def iter_predictions(
     """
     config = config or InferenceConfig()
 
-    def read(output: ZoomInOutput, opened: Sequence[Opened], mode: str) -> list[Prediction]:
+    def read(output: ZoomInOutput | BaselineOutput, opened: Sequence[Opened], mode: str) -> list[Prediction]:
         return _predictions(output, opened, mode, model, config)
 
     def failed(name: str, error: Exception) -> Prediction:
         message = str(error) or type(error).__name__
-        n = config.n_samples or model.config.n_samples
+        n = _samples_asked(model, config)
         return Prediction(
             name, None, (), math.nan, config.sampling, n, config.replicates, config.seed, 0, "error", message
         )
@@ -178,7 +180,7 @@ def iter_predictions(
 
 def explain(
     images: Sources,
-    model: ZoomIn,
+    model: Classifier,
     *,
     sampling: str = "auto",
     n_samples: int | None = None,
@@ -225,7 +227,7 @@ def explain(
 
 def iter_explanations(
     images: Sources,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig | None = None,
     *,
     device: str | torch.device | None = None,
@@ -239,7 +241,7 @@ def iter_explanations(
         device: move the model there first.
     """
     config = config or InferenceConfig()
-    fingerprint = model_fingerprint(model, model.config)
+    fingerprint = model_fingerprint(model, zoom_in(model).config)
 
     def read(output: ZoomInOutput, opened: Sequence[Opened], mode: str) -> list[Explanation | Failure]:
         rows = _predictions(output, opened, mode, model, config)
@@ -259,7 +261,7 @@ def iter_explanations(
 
 def evaluate(
     manifest: Manifest,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig | None = None,
     *,
     out: str | Path | None = None,
@@ -351,7 +353,7 @@ def evaluation_manifest(
 
 
 def probability_standard_error(
-    model: ZoomIn, replicates: Float[Tensor, "replicates batch dims"]
+    model: Classifier, replicates: Float[Tensor, "replicates batch dims"]
 ) -> Float[Tensor, " batch"]:
     """Standard error of the predicted class's probability over the draws, by the delta method.
 
@@ -377,13 +379,21 @@ def probability_standard_error(
 
 
 def _predictions(
-    output: ZoomInOutput, opened: Sequence[Opened], mode: str, model: ZoomIn, config: InferenceConfig
+    output: ZoomInOutput | BaselineOutput,
+    opened: Sequence[Opened],
+    mode: str,
+    model: Classifier,
+    config: InferenceConfig,
 ) -> list[Prediction]:
     certain = not design(mode).random
     probabilities = output.logits.float().softmax(1)
     errors = probability_standard_error(model, output.replicates).float()
-    pixels, drawn = _pixels_read(output, model), torch.bincount(output.sub_tiles.image, minlength=len(opened))
-    n = config.n_samples or model.config.n_samples
+    if isinstance(output, BaselineOutput):
+        pixels, drawn = output.pixels_read, output.views_read
+    else:
+        pixels = _pixels_read(output, zoom_in(model))
+        drawn = torch.bincount(output.sub_tiles.image, minlength=len(opened))
+    n = _samples_asked(model, config)
     return [
         Prediction(
             image=name,
@@ -399,6 +409,13 @@ def _predictions(
         )
         for index, ((name, image), p) in enumerate(zip(opened, probabilities.cpu(), strict=True))
     ]
+
+
+def _samples_asked(model: Classifier, config: InferenceConfig) -> int:
+    """N of one replicate, as configured, else as the model has it."""
+    if config.n_samples is not None:
+        return config.n_samples
+    return model.n_samples if isinstance(model, Baseline) else model.config.n_samples
 
 
 def _pixels_read(output: ZoomInOutput, model: ZoomIn) -> Tensor:

@@ -237,7 +237,7 @@ class ZoomIn(nn.Module):
         Raises:
             CheckpointError: if a file is missing or damaged, or does not fit the configuration.
         """
-        return load_pretrained(cls, folder, device)
+        return load_pretrained(cls, folder, device, ZoomInConfig.from_dict)
 
     @property
     def device(self) -> torch.device:

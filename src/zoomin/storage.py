@@ -6,23 +6,32 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .config import ZoomInConfig
 from .errors import CheckpointError
 
 __all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
 Model = TypeVar("Model", bound=nn.Module)
+Config = TypeVar("Config", bound="ModelConfig")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def save_pretrained(model: nn.Module, config: ZoomInConfig, folder: str | Path) -> Path:
+@runtime_checkable
+class ModelConfig(Protocol):
+    """What is asked of a model's configuration: to become plain values, and to have defaults."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists."""
+        ...
+
+
+def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -> Path:
     """Write weights and configuration into a folder; whole files replace old ones at once."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,9 +44,18 @@ def save_pretrained(model: nn.Module, config: ZoomInConfig, folder: str | Path) 
 
 
 def load_pretrained(
-    build: Callable[[ZoomInConfig], Model], folder: str | Path, device: str | torch.device = "cpu"
+    build: Callable[[Config], Model],
+    folder: str | Path,
+    device: str | torch.device,
+    parse: Callable[[dict[str, Any], str], Config],
 ) -> Model:
     """The model that `save_pretrained` wrote, in evaluation mode.
+
+    Args:
+        build: a model of a configuration.
+        folder: with model.safetensors and config.json.
+        device: where to compute.
+        parse: a configuration of plain values and the name of their file.
 
     Raises:
         CheckpointError: if a file is missing or damaged, or the weights are of another configuration.
@@ -54,7 +72,7 @@ def load_pretrained(
     except (TypeError, ValueError, SafetensorError) as error:
         remedy = "Copy or train the model again."
         raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
-    model = build(ZoomInConfig.from_dict(values, where=str(folder / CONFIG)))
+    model = build(parse(values, str(folder / CONFIG)))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -66,13 +84,13 @@ def load_pretrained(
     return model.to(device).eval()
 
 
-def model_fingerprint(model: nn.Module, config: ZoomInConfig) -> str:
+def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
     """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
 
     Of the configuration, what is at its default does not count, so that a setting which a later version adds
     changes nothing; nor do `chunk_size` and `pretrained`, which change no answer of a trained model.
     """
-    default = ZoomInConfig().to_dict()
+    default = type(config)().to_dict()
     settings = {
         name: value
         for name, value in config.to_dict().items()

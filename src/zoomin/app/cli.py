@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if name == "bench":
             return int(importlib.import_module("zoomin.experiments.bench").main(words))
-        parser = _parser(name, chosen)
+        parser = _parser(name, chosen, words)
         return chosen.run(parser, parser.parse_args(words))
     except ZoomInError as error:
         if debug:
@@ -110,7 +110,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
     return parser
 
 
-def _parser(name: str, command: Command) -> ArgumentParser:
+def _parser(name: str, command: Command, words: Sequence[str] = ()) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"zoomin {name}",
         usage=f"zoomin {name} {command.usage}",
@@ -119,6 +119,8 @@ def _parser(name: str, command: Command) -> ArgumentParser:
         formatter_class=_HelpFormatter,
     )
     command.build(parser)
+    if command.build_late is not None:
+        command.build_late(parser, words)
     return parser
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..annotations.base import Annotation
 from ..annotations.open_annotation import open_annotation
+from ..classifiers import zoom_in
 from ..errors import DataError
 from ..geometry import Region, positions_inside
 from ..images.base import Image
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--split", default="val", help="train, val, test or all")
     parser.add_argument("--out", required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
-    model = load_model(options.run)
+    model = zoom_in(load_model(options.run))
     manifest = evaluation_manifest(options.run, options.root, options.split)
     images, rois = [], []
     for record in manifest:

@@ -27,13 +27,14 @@ from torch import Tensor
 
 from ..annotations.base import Annotation
 from ..annotations.open_annotation import open_annotation
+from ..classifiers import Classifier
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
 from ..geometry import Region
 from ..images.open_image import open_image
 from ..inference import load_model
 from ..metrics import classification_metrics
-from ..model import ZoomIn
+from ..output import ZoomInOutput
 from ..training.fit import RunConfig, fit
 from ..training.run_folder import write_json
 from ..training.task import evaluation_keys
@@ -60,7 +61,7 @@ def roi_share(roi: Annotation, regions: Int[Tensor, "n 4"]) -> Float[Tensor, " n
 
 @torch.no_grad()
 def judge_slides(
-    net: ZoomIn, manifest: Manifest, rows: Sequence[int], *, replicates: int = 2, seed: int = 0
+    net: Classifier, manifest: Manifest, rows: Sequence[int], *, replicates: int = 2, seed: int = 0
 ) -> dict[str, Any]:
     """Metrics of a network on some slides, and how often its heaviest sub-tiles touch the needles.
 
@@ -80,7 +81,8 @@ def judge_slides(
         keys = evaluation_keys(seed, torch.tensor([row]))
         out = net([image], keys=keys, replicates=replicates, sampling="systematic")
         probabilities.append(out.logits[0].float().softmax(0))
-        if targets[row] > 0 and record.annotation is not None:
+        seen = isinstance(out, ZoomInOutput)  # a competitor has no sub-tiles to compare
+        if seen and targets[row] > 0 and record.annotation is not None:
             roi = open_annotation(record, image.height, image.width)
             share = roi_share(roi, out.sub_tiles.regions) if roi is not None else torch.zeros(0)
             order = out.sub_tiles.weight.argsort(descending=True)[:TOP]
@@ -89,8 +91,8 @@ def judge_slides(
     metrics = classification_metrics(torch.stack(probabilities), targets[torch.tensor(rows)], seed=seed)
     return {
         **metrics,
-        "top_sub_tiles_on_roi": sum(hits) / max(1, len(hits)),
-        "weight_on_roi": sum(attended) / max(1, len(attended)),
+        "top_sub_tiles_on_roi": sum(hits) / len(hits) if hits else None,
+        "weight_on_roi": sum(attended) / len(attended) if attended else None,
     }
 
 

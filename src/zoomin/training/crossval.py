@@ -24,7 +24,7 @@ from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from .crossval_report import summarise, write_report
-from .fit import RunConfig, match_classes
+from .fit import RunConfig, match_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
 from .records import progress_columns
 from .run_folder import (
@@ -198,7 +198,9 @@ class _Worker:
     def __init__(self, run: RunConfig, manifest: Manifest, folder: Path, jobs: Sequence[FoldJob]) -> None:
         rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))
         self.run, self.folder = run, folder
-        self.data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=False, model=run.model)
+        self.data = ZoomInDataModule(
+            run.data, manifest, {"train": rows}, progress=False, model=tiles_of(run.model)
+        )
         self.data.prepare()
 
     def work(self, job: FoldJob, on_epoch: Callable[[], None]) -> None:

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..classifiers import Classifier
 from ..data.batch import Batch
 from ..data.failures import with_readable
 from ..errors import DataError, ImageError
-from ..model import ZoomIn
 from .task import evaluation_keys
 
 __all__ = ["Judged", "judge"]
@@ -36,7 +36,12 @@ class Judged(NamedTuple):
 
 @torch.no_grad()
 def judge(
-    net: ZoomIn, batches: Iterable[Batch], *, sampling: str | None = None, replicates: int = 1, seed: int = 0
+    net: Classifier,
+    batches: Iterable[Batch],
+    *,
+    sampling: str | None = None,
+    replicates: int = 1,
+    seed: int = 0,
 ) -> Judged:
     """Probabilities of all images, in evaluation mode and single precision.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
@@ -18,10 +18,13 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
+from ..baselines import Baseline
+from ..classifiers import Classifier, ClassifierConfig, build
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..errors import ConfigError
 from ..metrics import classification_metrics
 from ..model import ZoomIn, ZoomInConfig
+from .baseline_task import BaselineTask
 from .checkpoints import BEST, LAST, Identity, checkpoint_callbacks, comparable, epochs_done, load_weights
 from .config import TrainConfig
 from .evaluation import judge
@@ -31,9 +34,19 @@ from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
 from .task import ZoomInTask
 from .warm_up import warm_up
 
-__all__ = ["FitResult", "RunConfig", "fit", "match_classes", "new_task", "train", "training_device"]
+__all__ = [
+    "FitResult",
+    "RunConfig",
+    "fit",
+    "match_classes",
+    "new_task",
+    "tiles_of",
+    "train",
+    "training_device",
+]
 
 logger = logging.getLogger(__name__)
+AnyConfig = TypeVar("AnyConfig", bound=ClassifierConfig)
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class RunConfig:
     """A training run: the network, the data, the training, and where the results go.
 
     Attributes:
-        model: the network; number and names of its classes come from the data.
+        model: the network, Zoom-In or a competitor; number and names of its classes come from the data.
         data: the images; its seed decides the splits.
         train: the optimisation.
         pretrain: training of the three networks on crops before it, where there are pixel annotations.
@@ -51,7 +64,7 @@ class RunConfig:
     """
 
     data: DataConfig
-    model: ZoomInConfig = field(default_factory=ZoomInConfig)
+    model: ClassifierConfig = field(default_factory=ZoomInConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     out: str = "runs/zoomin"
@@ -97,7 +110,7 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
         KeyboardInterrupt: when interrupted; `resume` then goes on.
     """
     folder = Path(config.out)
-    data = ZoomInDataModule(config.data, progress=None if progress else False, model=config.model)
+    data = ZoomInDataModule(config.data, progress=None if progress else False, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
@@ -140,6 +153,8 @@ def _before_training(
     task: ZoomInTask, data: ZoomInDataModule, config: RunConfig, folder: Path, progress: bool
 ) -> None:
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs."""
+    if not isinstance(task.net, ZoomIn):
+        return
     net = task.net.to(training_device(config.train.device))
     if config.pretrain.steps:
         rows = pretrain(net, data, config.pretrain, config.seed, progress=progress)
@@ -157,7 +172,10 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
     weights = config.train.weights_of(counts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        net = ZoomIn(config.model)
+        net = build(config.model)
+    if isinstance(net, Baseline):
+        _check_baseline(config)
+        return BaselineTask(net, config.train, config.seed, weights, data.failures)
     task = ZoomInTask(net, config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
@@ -212,7 +230,7 @@ def training_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
 
 
-def match_classes(config: ZoomInConfig, classes: tuple[str, ...]) -> ZoomInConfig:
+def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
     """The configuration with the number and the names of the classes of the data.
 
     Raises:
@@ -257,6 +275,31 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
     return roi
 
 
+def tiles_of(config: ClassifierConfig) -> ZoomInConfig | None:
+    """The configuration whose tiles may be read ahead; a competitor reads its images as it goes."""
+    return config if isinstance(config, ZoomInConfig) else None
+
+
+def _check_baseline(config: RunConfig) -> None:
+    """Refuse what only Zoom-In learns from.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    asked = {
+        "train.tile_roi_strength": config.train.uses_roi,
+        "pretrain.steps": config.pretrain.steps > 0,
+        "train.warm_up.steps": config.train.warm_up.steps > 0,
+        "train.freeze_trunks": config.train.freeze_trunks,
+    }
+    for name in (name for name, is_on in asked.items() if is_on):
+        raise ConfigError(
+            "only Zoom-In is trained so; a competitor learns from the labels of images alone",
+            where=name,
+            remedy="Switch it off.",
+        )
+
+
 def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
@@ -277,7 +320,7 @@ def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:
         )
 
 
-def _final_metrics(net: ZoomIn, data: ZoomInDataModule, config: RunConfig) -> dict[str, Any]:
+def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -> dict[str, Any]:
     """Metrics of the validation and test images, by many draws."""
     how: dict[str, Any] = {
         "sampling": config.train.evaluation_sampling,

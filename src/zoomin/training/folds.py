@@ -20,6 +20,7 @@ from ..data.manifest import Manifest
 from ..data.splits import kfold
 from ..errors import ConfigError
 from ..metrics import point_scores
+from ..model import ZoomIn
 from .evaluation import Judged, judge
 from .fit import RunConfig, new_task, train, training_device
 from .pretrain import pretrain
@@ -124,7 +125,8 @@ def run_fold(
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, table = new_task(run, data), EpochTable()
     callbacks: list[Callback] = [] if on_epoch is None else [EpochHook(on_epoch)]
-    pretrain(task.net.to(training_device(run.train.device)), data, run.pretrain, run.seed)
+    if isinstance(task.net, ZoomIn):
+        pretrain(task.net.to(training_device(run.train.device)), data, run.pretrain, run.seed)
     train(task, data, callbacks, [table])
     net, settings = task.net.to(data.store.device), run.train
     last = judge(

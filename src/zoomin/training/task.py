@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -12,13 +13,13 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ..annotations.reader import RoiReader
+from ..classifiers import Classifier, zoom_in
 from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
 from ..errors import ConfigError, DataError, ImageError
 from ..images.augment import AugmentedBatch
 from ..losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..metrics import ClassificationScores, Scores
-from ..model import ZoomIn
 from ..output import ZoomInOutput
 from ..sampling import derive_keys
 from .config import TrainConfig
@@ -89,7 +90,7 @@ class ZoomInTask(lightning.LightningModule):
 
     def __init__(
         self,
-        net: ZoomIn,
+        net: Classifier,
         config: TrainConfig,
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
@@ -125,9 +126,9 @@ class ZoomInTask(lightning.LightningModule):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
-        self.memory = TileMemory() if config.freeze_trunks and remembers(net) else None
+        self.memory = TileMemory() if config.freeze_trunks and remembers(zoom_in(net)) else None
         if config.freeze_trunks:
-            freeze_trunks(net)
+            freeze_trunks(zoom_in(net))
         self.train_means = EpochMeans(_TERMS)
         self.val_means = EpochMeans(("loss",))
         self.train_scores = ClassificationScores()
@@ -137,14 +138,14 @@ class ZoomInTask(lightning.LightningModule):
         """Switch training on or off; the statistics of frozen trunks stay."""
         super().train(mode)
         if self.config.freeze_trunks:
-            for trunk in trunks(self.net):
+            for trunk in trunks(zoom_in(self.net)):
                 trunk.eval()
         return self
 
     def remembered(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
         """What the frozen trunk of the tile attention sees of a batch, None where it must look anew."""
         changed = isinstance(batch.images, AugmentedBatch)
-        return None if self.memory is None or changed else self.memory.of(self.net, batch)
+        return None if self.memory is None or changed else self.memory.of(zoom_in(self.net), batch)
 
     @property
     def contrasts(self) -> bool:
@@ -162,12 +163,7 @@ class ZoomInTask(lightning.LightningModule):
 
     def _train(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         try:
-            out = self.net(
-                batch.images,
-                keys=keys,
-                contrast=batch.labels > 0 if self.contrasts else None,
-                tile_embeddings=self.remembered(batch),
-            )
+            out = self._look(batch, keys, contrast=batch.labels > 0 if self.contrasts else None)
         except (RuntimeError, IndexError) as error:  # attention that is no number draws nothing
             if self._diverged():
                 raise self._divergence(self.global_step) from error
@@ -177,6 +173,10 @@ class ZoomInTask(lightning.LightningModule):
         self.train_means.update(values, len(batch.labels))
         self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
         return loss
+
+    def _look(self, batch: Batch, keys: Int[Tensor, " batch"], **how: Any) -> Any:  # noqa: ANN401
+        """The network's answer; of a competitor, another kind of output."""
+        return self.net(batch.images, keys=keys, tile_embeddings=self.remembered(batch), **how)
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch was like."""
@@ -193,12 +193,11 @@ class ZoomInTask(lightning.LightningModule):
         with_readable(batch, self._validate, self._note)
 
     def _validate(self, batch: Batch, kept: Int[Tensor, " kept"]) -> None:
-        out = self.net(
-            batch.images,
-            keys=evaluation_keys(self.seed, batch.index),
+        out = self._look(
+            batch,
+            evaluation_keys(self.seed, batch.index),
             sampling=self.config.validation_sampling,
             replicates=self.config.validation_replicates,
-            tile_embeddings=self.remembered(batch),
         )
         loss = classification_loss(out.logits.float(), batch.labels, self.class_weights)
         self.val_means.update(loss[None], len(batch.labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
@@ -21,6 +21,7 @@ class Command(NamedTuple):
         build: adds its options; imports what they are made of.
         run: does it, returns the exit code.
         resume: what to do after an interruption.
+        build_late: adds the options that depend on the words given, such as which model is meant.
     """
 
     summary: str
@@ -29,6 +30,7 @@ class Command(NamedTuple):
     build: Callable[[ArgumentParser], None]
     run: Callable[[ArgumentParser, Namespace], int]
     resume: str = "Nothing was lost: give the same command again."
+    build_late: Callable[[ArgumentParser, Sequence[str]], None] | None = None
 
 
 class Group(NamedTuple):

@@ -46,13 +46,14 @@ def _build_explain(parser: ArgumentParser) -> None:
 
 
 def _explain(parser: ArgumentParser, options: Namespace) -> int:
+    from ...classifiers import zoom_in
     from ...explaining import explain_into, images_to_explain
     from ...explanation.exports import ExportConfig
     from ...inference import load_model
 
     config = inference_config(options)
     exports = ExportConfig(**{f.name: options[f.name] for f in fields(ExportConfig)})
-    model = load_model(options.run, options.device)
+    model = zoom_in(load_model(options.run, options.device))
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
     out = Path(options.run) / "explanations" if options.out is None else Path(options.out)
     summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=is_shown())

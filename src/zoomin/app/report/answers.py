@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from ...classifiers import Classifier
 from ...data.manifest import Manifest, Record
 from ...inference import iter_predictions
-from ...model import ZoomIn
 from ...predictions import InferenceConfig, Prediction, write_predictions
 from ...storage import WEIGHTS
 
@@ -22,7 +22,7 @@ __all__ = ["kept_predictions", "predictions_of"]
 def predictions_of(
     run: Path,
     manifest: Manifest,
-    model: ZoomIn,
+    model: Classifier,
     config: InferenceConfig,
     name: str | None,
     *,

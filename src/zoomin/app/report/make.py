@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ...baselines import Baseline
+from ...classifiers import Classifier
 from ...errors import CheckpointError, ConfigError, DataError
 from ...explanation import Explanation
 from ...inference import explain, load_model
-from ...model import ZoomIn
 from ...predictions import InferenceConfig
 from ...storage import model_fingerprint
 from .answers import kept_predictions, predictions_of
@@ -237,8 +238,13 @@ def _of_predictions(
     return evidence, None if run is None or model is None else _explainer(run, model, inference)
 
 
-def _explainer(run: Path, model: ZoomIn, inference: InferenceConfig) -> Explain:
-    """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did."""
+def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explain | None:
+    """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did.
+
+    A competitor explains nothing.
+    """
+    if isinstance(model, Baseline):
+        return None
     how = asdict(inference)
     saved = saved_explanations(run, model_fingerprint(model, model.config))
 

@@ -1,0 +1,12 @@
+"""Published competitors, one a file, under the same training, evaluation and prediction as Zoom-In."""
+
+from typing import Any
+
+from .base import Baseline, BaselineConfig, BaselineOutput
+from .cnn import CNN, CNNConfig
+
+__all__ = ["BASELINES", "CNN", "Baseline", "BaselineConfig", "BaselineOutput", "CNNConfig"]
+
+BASELINES: dict[str, type[Baseline[Any]]] = {
+    "cnn": CNN,
+}

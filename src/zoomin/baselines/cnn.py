@@ -1,0 +1,123 @@
+"""A plain convolutional network on the whole image, shrunk until it fits: the first thing anyone tries.
+
+Every image is read at the scale that makes its longest side `side` pixels, at most at full resolution, in the
+middle of a square of `side` x `side`. With `lenet` this is the CNN that the papers compare with on colon
+cancer (Katharopoulos & Fleuret, ICML 2019, section 4; Kong & Henao, CVPR 2022, section 4.1: the feature
+network f on the whole image); with `timm:efficientnet_b0` and side 896 the EfficientNet-B0 of Kong & Henao's
+section 4.4 (Tan & Le, ICML 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..images.base import ImageBatch
+from ..networks import LinearHead, feature_network
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+
+__all__ = ["CNN", "CNNConfig"]
+
+
+@dataclass(frozen=True)
+class CNNConfig(BaselineConfig):
+    """A convolutional network on the whole image.
+
+    Attributes:
+        name: "cnn".
+        side: pixels of the square that the image is shrunk into.
+        features: the network: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        n_classes: see `BaselineConfig`, as for all that follow.
+        class_names: names of the classes.
+        pretrained: of `timm` networks.
+        mean: subtracted from views.
+        std: views are divided by it.
+        chunk_size: most images that one network call sees at once.
+        checkpoint: compute activations again in the backward pass.
+    """
+
+    name: Literal["cnn"] = "cnn"
+    side: int = 512
+    features: str = "lenet"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        require(self.side >= 1, "side", self.side, "Give a whole number of at least 1.")
+
+
+class CNN(Baseline[CNNConfig]):
+    """A convolutional network, global average pooling, and a linear layer, on whole images.
+
+    Example:
+        >>> net = CNN(CNNConfig(side=32))
+        >>> net(torch.zeros(3, 3, 130, 150, dtype=torch.uint8)).logits.shape
+        torch.Size([3, 2])
+    """
+
+    config_class = CNNConfig
+
+    def __init__(self, config: CNNConfig) -> None:
+        """Build the network.
+
+        Raises:
+            ConfigError: if the network is unknown, its weights cannot be loaded, or `side` is too small.
+        """
+        super().__init__(config)
+        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.head = LinearHead(dims, config.n_classes)
+        self._check_side()
+        self.to(memory_format=torch.channels_last)
+
+    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+        """Classify shrunk images."""
+        views = read_whole(batch, self.config.side)
+        features = self.chunks.through(self.features, views)
+        one = torch.ones(len(batch), dtype=torch.int64, device=self.device)
+        return BaselineOutput(
+            logits=self.head(features),
+            features=features,
+            replicates=features[None],
+            pixels_read=one * self.config.side**2,
+            views_read=one,
+            penalty=self.nothing(),
+        )
+
+    def pixels_of(self, height: int, width: int) -> int:
+        """The square that the image is shrunk into."""
+        return self.config.side**2
+
+    def _check_side(self) -> None:
+        """Refuse images that the network shrinks to nothing."""
+        was_training, side = self.features.training, min(self.config.side, 64)
+        try:
+            with torch.no_grad():
+                self.features.eval()(torch.zeros(1, 3, side, side))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"images of {side} pixels are too small for the network {self.config.features!r}",
+                where="side",
+                remedy="Give a larger side, or another network.",
+            ) from error
+        self.features.train(was_training)
+
+
+def read_whole(batch: ImageBatch, side: int) -> UInt8[Tensor, "batch 3 side side"]:
+    """Every image whole, in the middle of a square of `side` pixels, at the largest scale that fits it.
+
+    Images of the same longest side are read together.
+    """
+    longest = batch.sizes.amax(1).clamp(min=side)
+    views = torch.empty(len(batch), 3, side, side, dtype=torch.uint8, device=batch.device)
+    for length in longest.unique().tolist():
+        image = (longest == length).nonzero()[:, 0]
+        offset = (length - batch.sizes[image]) // 2
+        square = torch.full_like(image, length)
+        regions = torch.stack([-offset[:, 1], -offset[:, 0], square, square], 1)
+        views[image] = batch.read(image, regions, side / length)
+    return views.contiguous(memory_format=torch.channels_last)

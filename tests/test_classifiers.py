@@ -1,0 +1,91 @@
+"""A competitor goes through training, cross-validation, evaluation and prediction as Zoom-In does."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+
+import zoomin
+from training_examples import MODEL, make_images, one_thread, run_config
+from zoomin.app.cli import main
+from zoomin.baselines import BASELINES
+from zoomin.baselines.cnn import CNN, CNNConfig
+from zoomin.classifiers import build, config_class, zoom_in
+from zoomin.errors import ConfigError
+from zoomin.inference import explain, load_model
+from zoomin.model import ZoomIn
+from zoomin.training.config import TrainConfig
+from zoomin.training.crossval import CrossvalConfig, crossval
+from zoomin.training.fit import fit
+from zoomin.training.pretrain import PretrainConfig
+
+__all__ = ["one_thread"]
+CNN_MODEL = CNNConfig(side=24, features="lenet_released")
+
+
+def test_every_name_has_a_configuration_and_a_network():
+    for name, kind in BASELINES.items():
+        config = config_class(name)()
+        assert config.to_dict()["name"] == name
+        assert kind.config_class is config_class(name)
+        assert config_class(name).from_dict(config.to_dict()) == config
+        assert isinstance(build(config), kind)
+    assert isinstance(build(MODEL), ZoomIn)
+    with pytest.raises(ConfigError, match=r"model\.name: unknown model 'vit'"):
+        config_class("vit")
+
+
+def test_trained_from_the_command_line_and_used(tmp_path):
+    """A recipe that names a model; run folder, resumption, evaluation and predictions as for Zoom-In."""
+    data, run = make_images(tmp_path / "data"), tmp_path / "run"
+    recipe = tmp_path / "recipe.yaml"
+    values = {
+        "model": {"name": "cnn", "side": 24, "features": "lenet_released"},
+        "data": {"root": str(data), "batch_size": 4, "val_fraction": 0.25, "threads": 1},
+        "train": {"epochs": 1, "device": "cpu", "learning_rate": 0.003},
+    }
+    recipe.write_text(yaml.safe_dump(values))
+    assert main(["train", "--config", str(recipe), "--out", str(run), "--model.chunk_size", "7"]) == 0
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["model"]["name"] == "cnn" and saved["model"]["chunk_size"] == 7
+    more = ["--resume", "true", "--train.epochs", "2"]
+    assert main(["train", "--config", str(run / "config.yaml"), *more]) == 0
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert len(rows) == 2 and float(rows[1]["train_cross_entropy"]) > 0
+    assert main(["evaluate", "--run", str(run), "--split", "all", "--out", str(tmp_path / "judged")]) == 0
+    metrics = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    assert metrics["sampling"] == {"exact": 8}
+    [row, *_] = list(csv.DictReader((tmp_path / "judged" / "predictions.csv").open()))
+    assert row["prediction"] in ("empty", "square") and row["pixels_read"] == str(24 * 24)
+    assert float(row["standard_error"]) == 0
+    model = load_model(run)
+    assert isinstance(model, CNN) and model.config.classes == ("empty", "square")
+    assert zoomin.predict(torch.zeros(1, 3, 40, 50, dtype=torch.uint8), model)[0].status == "ok"
+
+
+def test_cross_validated_by_both_protocols(tmp_path):
+    run = replace(run_config(make_images(tmp_path / "data"), tmp_path / "cv", epochs=2), model=CNN_MODEL)
+    summary = crossval(run, CrossvalConfig(folds=2), progress=False)
+    assert {"last_epoch", "best_epoch"} <= set(summary["protocols"])
+
+
+def test_what_only_zoom_in_can_do_is_refused(tmp_path):
+    run = replace(run_config(make_images(tmp_path / "data"), tmp_path / "run"), model=CNN_MODEL)
+    with pytest.raises(ConfigError, match="labels of images alone"):
+        fit(replace(run, pretrain=PretrainConfig(steps=1)), progress=False)
+    with pytest.raises(ConfigError, match="labels of images alone"):
+        fit(replace(run, train=TrainConfig(tile_roi_strength=1.0)), progress=False)
+    with pytest.raises(ConfigError, match="no tiles and sub-tiles"):
+        explain(torch.zeros(1, 3, 40, 50, dtype=torch.uint8), build(CNN_MODEL))
+    with pytest.raises(ConfigError, match="no tiles and sub-tiles"):
+        zoom_in(build(CNN_MODEL))
+
+
+def test_a_wrong_name_is_told(tmp_path, capsys):
+    assert main(["train", "--model.name", "vit", "--data.root", str(tmp_path)]) == 2
+    assert "Choose one of cnn" in capsys.readouterr().err
