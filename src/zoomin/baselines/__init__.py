@@ -2,11 +2,22 @@
 
 from typing import Any
 
+from .ats import ATS, ATSConfig
 from .base import Baseline, BaselineConfig, BaselineOutput
 from .cnn import CNN, CNNConfig
 
-__all__ = ["BASELINES", "CNN", "Baseline", "BaselineConfig", "BaselineOutput", "CNNConfig"]
+__all__ = [
+    "ATS",
+    "BASELINES",
+    "CNN",
+    "ATSConfig",
+    "Baseline",
+    "BaselineConfig",
+    "BaselineOutput",
+    "CNNConfig",
+]
 
 BASELINES: dict[str, type[Baseline[Any]]] = {
     "cnn": CNN,
+    "ats": ATS,
 }

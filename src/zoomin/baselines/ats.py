@@ -1,0 +1,208 @@
+"""One-stage attention sampling: "ATS" in the tables of Kong & Henao (CVPR 2022).
+
+Katharopoulos & Fleuret, Processing Megapixel Images with Deep Attention-Sampling Models, ICML 2019.
+
+    alpha  = softmax over the positions of the whole overview V(x, s)       a: one logit a position
+    F      = sum over positions alpha f(sub-tile at full resolution)        estimated from N drawn sub-tiles
+    logits = g(F)
+
+The attention network sees the whole overview at once, so that its memory grows with the image: what the
+second stage of Zoom-In spares. Positions are drawn without replacement and weighed by the order of the draw,
+with the gradient that `estimators.py` proves; the entropy of the attention is rewarded. The defaults are for
+colon cancer: s = 0.2, N = 10, sub-tiles of 27 pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from ..estimators import expected_feature
+from ..geometry import sub_tile_regions, view_size
+from ..images.base import ImageBatch
+from ..losses import entropy
+from ..networks import LinearHead, attention_network, feature_network
+from ..sampling import derive_keys, design
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+
+__all__ = ["ATS", "ATSConfig"]
+
+
+@dataclass(frozen=True)
+class ATSConfig(BaselineConfig):
+    """One-stage attention sampling.
+
+    Attributes:
+        name: "ats".
+        scale: of the overview that the attention network sees whole.
+        sub_tile_size: side of a sub-tile, level-0 pixels.
+        n_samples: N, sub-tiles drawn in an image.
+        sampling: "multinomial" (the paper's: one after another, without replacement, weighed by their order),
+            "systematic", "exact" or "top".
+        attention: the attention network: "lenet", "lenet_relu", "resnet16" or "timm:MODEL".
+        features: the feature network: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        normalize_features: scale every feature to unit length.
+        entropy_strength: reward of the entropy of the attention, a mean over images.
+        n_classes: see `BaselineConfig`, as for all that follow.
+        class_names: names of the classes.
+        pretrained: of `timm` networks.
+        mean: subtracted from views.
+        std: views are divided by it.
+        chunk_size: most views that one network call sees at once.
+        checkpoint: compute activations again in the backward pass.
+    """
+
+    name: Literal["ats"] = "ats"
+    scale: float = 0.2
+    sub_tile_size: int = 27
+    n_samples: int = 10
+    sampling: str = "multinomial"
+    attention: str = "lenet"
+    features: str = "lenet"
+    normalize_features: bool = True
+    entropy_strength: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        design(self.sampling)
+        for name in ("sub_tile_size", "n_samples"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
+        require(0 < self.scale <= 1, "scale", self.scale, "Give a scale above 0 and at most 1.")
+        require(self.entropy_strength >= 0, "entropy_strength", self.entropy_strength, "Give 0 or more.")
+
+
+class ATS(Baseline[ATSConfig]):
+    """Draw sub-tiles from one attention map over the whole image.
+
+    Example:
+        >>> net = ATS(ATSConfig(n_samples=4, sub_tile_size=15))
+        >>> net(torch.zeros(3, 3, 130, 150, dtype=torch.uint8)).logits.shape
+        torch.Size([3, 2])
+    """
+
+    config_class = ATSConfig
+
+    def __init__(self, config: ATSConfig) -> None:
+        """Build the networks.
+
+        Raises:
+            ConfigError: if a network is unknown or its weights cannot be loaded.
+        """
+        super().__init__(config)
+        self.attention = attention_network(config.attention, pretrained=config.pretrained)
+        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.head = LinearHead(dims, config.n_classes)
+        self.stride = self._measure_stride()
+        self.to(memory_format=torch.channels_last)
+
+    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+        """Attend to the overviews, draw positions, encode their sub-tiles, classify the expected feature."""
+        n = how.n_samples or self.config.n_samples
+        law = design(how.sampling or self.config.sampling)
+        overviews = self.attend(batch)
+        image = torch.arange(len(batch), device=self.device).repeat(how.replicates)
+        replicate = torch.arange(how.replicates, device=self.device).repeat_interleave(len(batch))
+
+        log_p = overviews.log_alpha[image]  # a row an estimate
+        count = log_p.isfinite().sum(1).clamp(max=n)
+        draws = law.positions(log_p.detach(), count, derive_keys(how.keys.repeat(how.replicates), replicate))
+        estimate, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        position, kappa = draws.index[estimate, i], draws.kappa[estimate, i]
+        own = image[estimate]
+        regions = overviews.sub_tiles(own, position, self.config.sub_tile_size)
+        encoded = self.chunks.see(self.features, batch, own, regions, self.config.sub_tile_size, 1.0)
+        if self.config.normalize_features:
+            encoded = functional.normalize(encoded, dim=1)
+        drawn = expected_feature(encoded, log_p[estimate, position], kappa, estimate, len(image))
+        replicated = drawn.unflatten(0, (how.replicates, len(batch)))
+        feature = replicated.mean(0)
+        taken = torch.bincount(own, minlength=len(batch))
+        return BaselineOutput(
+            logits=self.head(feature),
+            features=feature,
+            replicates=replicated,
+            pixels_read=taken * self.config.sub_tile_size**2 + overviews.pixels,
+            views_read=taken,
+            penalty=-self.config.entropy_strength * entropy(overviews.log_alpha).mean(),
+        )
+
+    def attend(self, batch: ImageBatch) -> Overviews:
+        """The attention over every position of every whole overview; images of one size are seen together."""
+        sizes, kind = torch.unique(batch.sizes, dim=0, return_inverse=True)
+        flat: list[Tensor] = []
+        maps: list[list[int]] = []
+        pixels = torch.zeros_like(kind)
+        for number, (height, width) in enumerate(sizes.tolist()):
+            image = (kind == number).nonzero()[:, 0]
+            region = torch.tensor([0, 0, width, height], device=batch.device).expand(len(image), 4)
+            views = batch.read(image, region, self.config.scale)
+            logits = self.chunks.through(self.attention, views)
+            flat.append(logits.flatten(1).log_softmax(1))
+            maps.append(list(logits.shape[1:]))
+            pixels[image] = views.shape[2] * views.shape[3]
+        positions = max(row.shape[1] for row in flat)
+        padded = [functional.pad(row, (0, positions - row.shape[1]), value=-torch.inf) for row in flat]
+        log_alpha = torch.cat(padded)[kind.argsort(stable=True).argsort()]
+        return Overviews(log_alpha, batch.sizes, torch.tensor(maps, device=batch.device)[kind], pixels)
+
+    def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
+        """What is asked for; "auto" enumerates images of few positions."""
+        if sampling != "auto":
+            return sampling
+        rows, columns = (-(-view_size(n, self.config.scale) // self.stride) for n in (height, width))
+        return "exact" if rows * columns <= exact_budget else "systematic"
+
+    def pixels_of(self, height: int, width: int) -> int:
+        """The overview and the sub-tiles of a few replicates."""
+        overview = view_size(height, self.config.scale) * view_size(width, self.config.scale)
+        return overview + 8 * self.config.n_samples * self.config.sub_tile_size**2
+
+    @property
+    def n_samples(self) -> int:
+        """N."""
+        return self.config.n_samples
+
+    def _measure_stride(self) -> int:
+        """Pixels of a view, in a row, that share a position of the attention map."""
+        was_training, side = self.attention.training, 64
+        with torch.no_grad():
+            rows = self.attention.eval()(torch.zeros(1, 3, side, side)).shape[1]
+        self.attention.train(was_training)
+        return int(side // rows)
+
+
+@dataclass(frozen=True)
+class Overviews:
+    """The attention maps of a batch of images of any sizes.
+
+    Attributes:
+        log_alpha: log attention over the positions, row-major in each image's own map; -inf beyond it.
+        sizes: height and width of each image, level-0 pixels.
+        maps: rows and columns of each image's map.
+        pixels: of each overview.
+    """
+
+    log_alpha: Float[Tensor, "batch positions"]
+    sizes: Int[Tensor, "batch 2"]
+    maps: Int[Tensor, "batch 2"]
+    pixels: Int[Tensor, " batch"]
+
+    def sub_tiles(
+        self, image: Int[Tensor, " n"], position: Int[Tensor, " n"], side: int
+    ) -> Int[Tensor, "n 4"]:
+        """The sub-tiles of `side` level-0 pixels centred on positions of images."""
+        regions = image.new_empty(len(image), 4)
+        for shape in self.maps.unique(dim=0):
+            own = (self.maps[image] == shape).all(1)
+            height, width = self.sizes[image[own]].unbind(1)
+            nothing = torch.zeros_like(height)
+            whole = torch.stack([nothing, nothing, width, height], 1)
+            rows, columns = shape.tolist()
+            regions[own] = sub_tile_regions(whole, position[own], (rows, columns), side)
+        return regions
