@@ -59,7 +59,7 @@ def test_estimate_and_gradient_are_unbiased(sampling):
     exact = net([image], sampling="exact")
     weights = [*net.attention.parameters(), *net.features.parameters()]
     truth = torch.autograd.grad(exact.features[0] @ direction, weights)
-    drawn = net([image], sampling=sampling, replicates=600, n_samples=3, keys=torch.tensor([5]))
+    drawn = net([image], sampling=sampling, replicates=400, n_samples=3, keys=torch.tensor([5]))
     values = drawn.replicates[:, 0]
     error = values.std(0) / len(values) ** 0.5
     assert ((values.mean(0) - exact.features[0]).abs() < 4.5 * error + 1e-4).all()

@@ -155,9 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row = run_one(folder, _recipe(known.recipe, given), count, known.replicates)
             rows.append({"run": run, "recipe": name, "options": options, **row})
             write_json(known.out, rows)
-            print(
-                f"{run}: AUROC {row['auroc']}, sub-tiles on ROI {row['top_sub_tiles_on_roi']:.2f}", flush=True
-            )
+            print(f"{run}: AUROC {row['auroc']}, sub-tiles on ROI {row['top_sub_tiles_on_roi']}", flush=True)
     return 0
 
 
