@@ -155,6 +155,15 @@ class Shrunk(ArrayImage):
     """An image read at 1.979 times the MPP of its file, whose object lies elsewhere in the file's pixels."""
 
     FACTOR = 1.979
+    georeference = None
+
+    @property
+    def identity(self) -> Any:
+        return ("of the pixels", self.FACTOR)
+
+    @identity.setter
+    def identity(self, value: object) -> None:
+        pass
 
     @property
     def source(self) -> ArrayImage:
@@ -170,7 +179,7 @@ def test_an_image_read_at_another_mpp_is_explained_in_the_pixels_of_its_file(tmp
     net = bright_net(tile, s1, s2)
     image = Shrunk(dark_image(height, width, (x, y)), mpp=0.25 * Shrunk.FACTOR, name="shrunk")
     [one] = explain(image, net, sampling="systematic", replicates=2)
-    assert (one.size, one.source.mpp) == ((299, 418), 0.25)
+    assert (one.size, one.source.mpp, one.source.identity) == ((299, 418), 0.25, None)
     assert one.tile_size == pytest.approx(37 * 1.979)
     cell, x, y = 37 / 10 * 1.979, x * 1.979, y * 1.979
     heat, step = dense_map(one)

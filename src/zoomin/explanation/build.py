@@ -93,7 +93,7 @@ def explain_output(
             crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             tile_crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             standard_error=standard_errors[index] if standard_errors else math.nan,
-            source=_source(image, name),
+            source=_source(image.source if isinstance(image, Resampled) else image, name),
             provenance=provenances[index] if provenances else Provenance(),
         )
         explanations.append(_in_file(_with_pixels(bare, image), image))
@@ -119,7 +119,6 @@ def _in_file(one: Explanation, image: Image) -> Explanation:
         tile_size=float(image.to_source(side)[0, 2]),
         tiles=image.to_source(one.tiles),
         sub_tiles=image.to_source(one.sub_tiles),
-        source=_source(image.source, one.image),
     )
 
 
