@@ -241,7 +241,7 @@ def polygon_area(polygons: Sequence[Polygon]) -> float:
     """The area of polygons with holes.
 
     Example:
-        >>> polygon_area([[[(0, 0), (4, 0), (4, 2), (0, 2), (0, 0)]]])
+        >>> polygon_area([[[(0.0, 0.0), (4.0, 0.0), (4.0, 2.0), (0.0, 2.0), (0.0, 0.0)]]])
         8.0
     """
     total = 0.0
