@@ -270,6 +270,9 @@ class Elsewhere:
     def prefetch(self, image_index, regions, scale):
         pass
 
+    def foreground(self, grid):
+        return None
+
     def select(self, indices):
         return self
 

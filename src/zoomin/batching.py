@@ -13,16 +13,19 @@ from torch import Tensor
 
 from .baselines import Baseline
 from .classifiers import Classifier
+from .config import ZoomInConfig, microns
 from .data.find import open_dataset
 from .data.folders import list_images
 from .data.manifest import Record
+from .data.opening import foreground_mask, open_record
 from .errors import BatchReadError, DataError, ImageError, ZoomInError
 from .geometry import TileGrid, view_size
 from .images.array import ArrayImage
 from .images.base import Image, ImageBatch
-from .images.batch import ResidentImages, StreamedImages, read_ahead
-from .images.open_image import open_image
+from .images.batch import StreamedImages, batch_of, read_ahead
 from .images.pool import Reading, Task
+from .images.resampled import at_mpp
+from .images.tissue import ForegroundMask
 from .model import ZoomIn
 from .predictions import InferenceConfig
 from .sampling import design
@@ -41,6 +44,13 @@ class Opened(NamedTuple):
 
     name: str
     image: Image
+
+
+class _Ready(NamedTuple):
+    """An image as the model reads it, and its foreground where that is sought."""
+
+    image: Image
+    mask: ForegroundMask | None
 
 
 class _Group(NamedTuple):
@@ -119,7 +129,7 @@ def look(
     """
     if device is not None:
         model.to(device)
-    opened = _opened(_sources(images), config)
+    opened = _opened(_sources(images), model.config if isinstance(model, ZoomIn) else None, config)
     waiting: deque[_Batch] = deque()
     for found in _batches(opened, model, config):
         waiting.append(_grouped(found, model, config))
@@ -130,26 +140,24 @@ def look(
 
 
 def _grouped(
-    found: Sequence[tuple[str, Image | Exception]], model: Classifier, config: InferenceConfig
+    found: Sequence[tuple[str, _Ready | Exception]], model: Classifier, config: InferenceConfig
 ) -> _Batch:
     """Sort a batch by sampling design, and start to read the overviews."""
     errors: dict[int, tuple[str, Exception]] = {}
-    modes: dict[str, dict[int, Opened]] = {}
-    for place, (name, image) in enumerate(found):
-        if isinstance(image, Exception):
-            errors[place] = name, image
+    modes: dict[str, dict[int, _Ready]] = {}
+    for place, (name, ready) in enumerate(found):
+        if isinstance(ready, Exception):
+            errors[place] = name, ready
         else:
-            modes.setdefault(_mode(image, model, config), {})[place] = Opened(name, image)
+            modes.setdefault(_mode(ready.image, model, config), {})[place] = ready
     groups = []
     for mode, own in modes.items():
-        images = [image for _, image in own.values()]
-        if all(isinstance(image, ArrayImage) for image in images):
-            batch: ImageBatch = ResidentImages(images, model.device)
-        else:
-            batch = StreamedImages(images, model.device, timeout=config.read_timeout)
-            if config.prefetch and isinstance(model, ZoomIn):
-                read_ahead(batch, model.config.tile_size, model.config.tile_scale)
-        groups.append(_Group(mode, list(own), list(own.values()), batch))
+        images, masks = [ready.image for ready in own.values()], [ready.mask for ready in own.values()]
+        batch = batch_of(images, masks, model.device, config.read_timeout)
+        if config.prefetch and isinstance(batch, StreamedImages) and isinstance(model, ZoomIn):
+            read_ahead(batch, model.config.tile_size, model.config.tile_scale)
+        opened = [Opened(found[place][0], ready.image) for place, ready in own.items()]
+        groups.append(_Group(mode, list(own), opened, batch))
     return _Batch(len(found), errors, groups)
 
 
@@ -235,13 +243,13 @@ def _pixels(image: Image, model: Classifier, config: InferenceConfig) -> int:
 
 
 def _batches(
-    opened: Iterator[tuple[str, Image | Exception]], model: Classifier, config: InferenceConfig
-) -> Iterator[list[tuple[str, Image | Exception]]]:
+    opened: Iterator[tuple[str, _Ready | Exception]], model: Classifier, config: InferenceConfig
+) -> Iterator[list[tuple[str, _Ready | Exception]]]:
     """Runs of at most `config.batch_size` images and, but for a single one, `BATCH_PIXELS` pixels."""
-    batch: list[tuple[str, Image | Exception]] = []
+    batch: list[tuple[str, _Ready | Exception]] = []
     pixels = 0
     for name, found in opened:
-        more = 0 if isinstance(found, Exception) else _pixels(found, model, config)
+        more = 0 if isinstance(found, Exception) else _pixels(found.image, model, config)
         if batch and (len(batch) == config.batch_size or pixels + more > BATCH_PIXELS):
             yield batch
             batch, pixels = [], 0
@@ -251,13 +259,16 @@ def _batches(
         yield batch
 
 
-def _opened(sources: Iterator[Source], config: InferenceConfig) -> Iterator[tuple[str, Image | Exception]]:
+def _opened(
+    sources: Iterator[Source], model: ZoomInConfig | None, config: InferenceConfig
+) -> Iterator[tuple[str, _Ready | Exception]]:
     """Open images in threads, in order, at most `config.threads` ahead."""
-    waiting: deque[tuple[str, list[Image | Exception], Reading]] = deque()
+    waiting: deque[tuple[str, list[_Ready | Exception], Reading]] = deque()
+    mpp = None if config.mpp is None else microns(config.mpp)
     try:
         for source in sources:
-            found: list[Image | Exception] = []
-            reading = Reading([Task(0, partial(_open, source, found))], 1).start()
+            found: list[_Ready | Exception] = []
+            reading = Reading([Task(0, partial(_open, source, model, mpp, found))], 1).start()
             waiting.append((_name(source), found, reading))
             if len(waiting) > config.threads:
                 yield _taken(*waiting.popleft(), config.read_timeout)
@@ -269,8 +280,8 @@ def _opened(sources: Iterator[Source], config: InferenceConfig) -> Iterator[tupl
 
 
 def _taken(
-    name: str, found: list[Image | Exception], reading: Reading, timeout: float | None
-) -> tuple[str, Image | Exception]:
+    name: str, found: list[_Ready | Exception], reading: Reading, timeout: float | None
+) -> tuple[str, _Ready | Exception]:
     """An opened image, once it is there or its time is over."""
     error = reading.wait(timeout).get(0)
     if error is None:
@@ -280,13 +291,20 @@ def _taken(
     return name, ImageError(error.what, where=name, remedy=error.remedy)
 
 
-def _open(source: Source, found: list[Image | Exception]) -> None:
-    """Add the image of a source, or why it cannot be opened, to a list."""
+def _open(
+    source: Source, model: ZoomInConfig | None, mpp: float | None, found: list[_Ready | Exception]
+) -> None:
+    """Add the image of a source as the model reads it, or why it cannot be opened, to a list."""
+    record = source if isinstance(source, Record) else None
+    if isinstance(source, (str, Path)):
+        record = Record(Path(source), label=None)
     try:
-        if isinstance(source, Record):
-            found.append(open_image(source.image, mpp=source.mpp))
+        if record is not None:
+            image = open_record(record, model, mpp)
         else:
-            found.append(open_image(source) if isinstance(source, (str, Path)) else source)
+            assert isinstance(source, Image)
+            image = at_mpp(source, model.resolution if model else None)
+        found.append(_Ready(image, foreground_mask(image, record, model.foreground if model else None)))
     except (ZoomInError, OSError, MemoryError) as error:
         found.append(error)
 

@@ -3,13 +3,89 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .errors import ConfigError
 from .sampling import design
 
-__all__ = ["ZoomInConfig"]
+__all__ = ["Foreground", "ZoomInConfig", "microns"]
+
+_UNITS = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "km": 1e9, "m": 1e6}
+
+
+def microns(length: float | str, where: str = "mpp") -> float:
+    """A length in microns, given as a number of microns or with its unit (um, mm, cm, m, km, nm).
+
+    Args:
+        length: such as 0.25, "0.25um" or "10m".
+        where: the setting, for the message.
+
+    Raises:
+        ConfigError: if it is not a positive number with a known unit or none.
+
+    Example:
+        >>> microns("0.25um"), microns(0.5), microns("10 m")
+        (0.25, 0.5, 10000000.0)
+    """
+    text = str(length).strip()
+    unit = next((name for name in _UNITS if text.endswith(name)), "")
+    try:
+        value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(
+            f"{length!r} is no size of a pixel",
+            where=where,
+            remedy='Give microns as a positive number, or a unit with it, such as "0.25um" or "10m".',
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """Which tiles of an image can hold anything: the others get no attention.
+
+    Attributes:
+        method: "none": every tile. "mask": the tiles inside the image's mask file, the column `foreground` of
+            the manifest, and every tile of an image without one. "otsu": likewise, but an image without a
+            mask file has tissue found in its overview, on bright glass by colour saturation, on a dark
+            background by brightness.
+        min_share: least share of a tile, of what lies inside the image, that must be foreground.
+        side: longest side of the overview that tissue is sought in, pixels.
+        threshold: of the saturation (dark background: brightness), 0 to 1, in place of Otsu's; none: Otsu's.
+        pens: count strokes of green, blue and cyan pens as background. Where they are half as much as the
+            other tissue, or more, they are taken for a stain.
+        min_area: smaller pieces of tissue, and smaller holes in it, are ignored: pixels of the overview.
+
+    Raises:
+        ConfigError: naming the value that cannot work and a remedy.
+    """
+
+    method: Literal["none", "mask", "otsu"] = "none"
+    min_share: float = 0.02
+    side: int = 1024
+    threshold: float | None = None
+    pens: bool = True
+    min_area: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        methods = ("none", "mask", "otsu")
+        _require(self.method in methods, "foreground.method", self.method, "Choose none, mask or otsu.")
+        _require(
+            0 <= self.min_share <= 1, "foreground.min_share", self.min_share, "Give a share from 0 to 1."
+        )
+        _require(self.side >= 16, "foreground.side", self.side, "Give at least 16 pixels.")
+        _require(
+            self.threshold is None or 0 <= self.threshold <= 1,
+            "foreground.threshold",
+            self.threshold,
+            "Give a number from 0 to 1, or none.",
+        )
+        _require(self.min_area >= 0, "foreground.min_area", self.min_area, "Give 0 or more pixels.")
 
 
 @dataclass(frozen=True)
@@ -31,6 +107,11 @@ class ZoomInConfig:
         normalize_features: scale every feature to unit length.
         mean: of red, green and blue in [0, 1], subtracted from views.
         std: likewise, views are divided by it.
+        mpp: microns per pixel of the working frame: every image is brought to it, and all "level-0 pixels"
+            here are pixels of that size. None: each image's own pixels. "0.5m" are metres (satellite images).
+        tile_mpp: microns per pixel of the tile attention's views, in place of `tile_scale`; needs `mpp`.
+        sub_tile_mpp: likewise of the position attention's, in place of `sub_tile_scale`.
+        foreground: which tiles are looked at; the others, such as the glass of a slide, get no attention.
         chunk_size: most views that one network call sees at once, which bounds memory.
         checkpoint: compute activations again in the backward pass, which bounds the memory of training to one
             chunk and costs about a third of its time: "always", "never", or "auto", where the views of a
@@ -55,13 +136,21 @@ class ZoomInConfig:
     normalize_features: bool = True
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    mpp: float | str | None = None
+    tile_mpp: float | str | None = None
+    sub_tile_mpp: float | str | None = None
+    foreground: Foreground = field(default_factory=Foreground)
     chunk_size: int = 2048
     checkpoint: Literal["auto", "always", "never"] = "auto"
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the values, and take the scales from `tile_mpp` and `sub_tile_mpp` where these are given."""
         design(self.sampling)
+        if self.mpp is not None:
+            object.__setattr__(self, "mpp", microns(self.mpp, "mpp"))
+        for name in ("tile", "sub_tile"):
+            self._take_scale(f"{name}_mpp", f"{name}_scale")
         for name in ("tile_size", "sub_tile_size", "n_samples", "chunk_size"):
             _require(
                 getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1."
@@ -91,6 +180,35 @@ class ZoomInConfig:
             "Give one name a class, or none.",
         )
 
+    def _take_scale(self, name: str, scale: str) -> None:
+        """Set a scale from its microns per pixel."""
+        value = getattr(self, name)
+        if value is None:
+            return
+        coarse = microns(value, name)
+        _require(
+            self.resolution is not None,
+            name,
+            f"{value} without the resolution that it is relative to",
+            f"Give mpp too, the microns per pixel of sub-tiles, or {scale} in place of {name}.",
+        )
+        found = (self.resolution or 1.0) / coarse
+        given = getattr(self, scale)
+        default = type(self).__dataclass_fields__[scale].default
+        _require(
+            given == default or math.isclose(given, found, rel_tol=1e-9),
+            name,
+            f"{value}, a scale of {found:g}, and {scale} is {given:g}",
+            f"Give one of the two: leave {scale} out (its default is {default}), or set {name} to null.",
+        )
+        object.__setattr__(self, name, coarse)
+        object.__setattr__(self, scale, found)
+
+    @property
+    def resolution(self) -> float | None:
+        """Microns per pixel of the working frame, None where each image keeps its own pixels."""
+        return None if self.mpp is None else float(self.mpp)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: `class_names`, or their numbers."""
@@ -118,7 +236,19 @@ class ZoomInConfig:
                 remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
             )
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if isinstance(found := settings.get("foreground"), dict):
+            settings["foreground"] = _foreground(found, where)
         return cls(**settings)
+
+
+def _foreground(values: dict[str, Any], where: str | None) -> Foreground:
+    if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(Foreground)}):
+        raise ConfigError(
+            f"unknown foreground settings {', '.join(unknown)}",
+            where=where,
+            remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
+        )
+    return Foreground(**values)
 
 
 def _require(condition: bool, name: str, value: object, remedy: str) -> None:

@@ -30,7 +30,7 @@ from .explanation import Explanation, Provenance, explain_output
 from .geometry import view_size
 from .model import ZoomIn
 from .output import ZoomInOutput
-from .predictions import InferenceConfig, Prediction, Summary, write_predictions
+from .predictions import NO_FOREGROUND, InferenceConfig, Prediction, Summary, write_predictions
 from .sampling import design
 from .storage import model_fingerprint
 
@@ -282,7 +282,8 @@ def evaluate(
 
     Returns:
         The metrics of `classification_metrics` over the images that could be read, with `classes`,
-        `n_images`, `failed` (names and errors), `sampling` (images of each design) and `seed`.
+        `n_images`, `failed` (names and errors), `no_foreground` (names), `sampling` (images of each
+        design) and `seed`.
 
     Raises:
         DataError: if a label is missing or unknown to the model, or no image could be read.
@@ -295,7 +296,7 @@ def evaluate(
     if out is not None:
         labels = [record.label or "" for record in manifest]
         write_predictions(rows, model.config.classes, Path(out) / "predictions.csv", labels=labels)
-    read = [index for index, row in enumerate(rows) if row.status == "ok"]
+    read = [index for index, row in enumerate(rows) if row.label is not None]
     if not read:
         first = rows[0].error if rows else "the list is empty"
         raise DataError(
@@ -306,7 +307,8 @@ def evaluate(
     probabilities = torch.tensor([rows[index].probabilities for index in read])
     result = {
         "classes": list(model.config.classes),
-        "failed": {row.image: row.error for row in rows if row.status != "ok"},
+        "failed": {row.image: row.error for row in rows if row.label is None},
+        "no_foreground": [row.image for row in rows if row.status == NO_FOREGROUND],
         "sampling": dict(Counter(rows[index].sampling for index in read)),
         "seed": config.seed,
         **classification_metrics(probabilities, targets[read], n_bootstrap=n_bootstrap, seed=config.seed),
@@ -405,6 +407,7 @@ def _predictions(
             replicates=1 if certain else config.replicates,
             seed=config.seed,
             pixels_read=int(pixels[index]),
+            status=NO_FOREGROUND if index in output.attention.no_foreground else "ok",
             decoded_pixels=int(getattr(image, "decoded_pixels", image.height * image.width)),
         )
         for index, ((name, image), p) in enumerate(zip(opened, probabilities.cpu(), strict=True))
@@ -419,10 +422,10 @@ def _samples_asked(model: Classifier, config: InferenceConfig) -> int:
 
 
 def _pixels_read(output: ZoomInOutput, model: ZoomIn) -> Tensor:
-    """Pixels of the overview tiles, of the drawn tiles and of the sub-tiles that each image gave."""
+    """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles that each image gave."""
     side_1 = view_size(model.config.tile_size, model.config.tile_scale)
     side_2 = view_size(model.config.tile_size, model.config.sub_tile_scale)
-    count = output.attention.grid.count
+    count = output.attention.log_alpha.isfinite().sum(1)
     tiles = torch.bincount(output.tiles.image, minlength=len(count))
     sub_tiles = torch.bincount(output.sub_tiles.image, minlength=len(count))
     return count * side_1**2 + tiles * side_2**2 + sub_tiles * model.config.sub_tile_size**2

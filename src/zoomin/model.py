@@ -113,14 +113,15 @@ class ZoomIn(nn.Module):
             ConfigError: if the sampling is unknown, N or `replicates` is not positive.
             ImageError: if pixels cannot be read.
         """
-        batch = as_batch(images, self.device)
+        batch = as_batch(images, self.device, self.config)
         law = design(sampling or self.config.sampling)
         n = self.config.n_samples if n_samples is None else n_samples
         estimates = self._plan(len(batch), generator, keys, n, replicates, contrast)
 
         # Stage 1: attend to the tiles of every overview, draw tiles.
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        log_alpha = self._attend_tiles(batch, grid, tile_embeddings)  # (B, T)
+        attention = self._attend_tiles(batch, grid, tile_embeddings)
+        log_alpha = attention.log_alpha  # (B, T)
         log_p = _law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
         room = self._room(batch, grid, log_alpha)[estimates.image]
         draw = law.tiles(log_p.detach(), n, room, estimates.keys)
@@ -163,7 +164,7 @@ class ZoomIn(nn.Module):
             features=feature,
             tiles=tiles,
             sub_tiles=sub_tiles,
-            attention=Attention(grid, log_alpha),
+            attention=attention,
             replicates=replicated,
             contrast_image=estimates.image[estimates.contrast],
             contrast_features=contrastive,
@@ -173,19 +174,16 @@ class ZoomIn(nn.Module):
     def tile_logits(
         self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None
     ) -> Float[Tensor, "batch tiles"]:
-        """Logits of the tiles before the softmax: the mean of a's map of each; -inf where there is no tile.
+        """Logits of the tiles before the softmax: the mean of a's map of each.
+
+        They are -inf where there is no tile and where a tile is background, which is not read either.
 
         Args:
             batch: images.
             grid: their tiles.
             embeddings: what `embed_tiles` gave for them; by default the tiles are read.
         """
-        if embeddings is None:
-            logits = self._see_tiles(self.tile_attention, batch, grid).mean((1, 2))
-        else:
-            logits = trunk_of(self.tile_attention).mean_logits(embeddings)
-        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
-        return padded.index_put((grid.image, grid.index), logits)
+        return self._tile_logits(batch, grid, _looked_at(batch, grid).tiles, embeddings)
 
     def embed_tiles(self, batch: ImageBatch) -> Float[Tensor, "tiles channels"]:
         """What the trunk of a `timm` tile attention makes of every tile, image by image.
@@ -196,7 +194,8 @@ class ZoomIn(nn.Module):
             ConfigError: if the tile attention has no trunk.
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        return self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid)
+        every = torch.ones_like(grid.image, dtype=torch.bool)
+        return self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, every)
 
     def position_logits(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
@@ -220,11 +219,11 @@ class ZoomIn(nn.Module):
         Returns:
             The attention over tiles, and all tiles of all images with the maps inside them, image by image.
         """
-        batch = as_batch(images, self.device)
+        batch = as_batch(images, self.device, self.config)
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        log_alpha = self._attend_tiles(batch, grid)
+        attention = self._attend_tiles(batch, grid)
         every = torch.arange(len(grid.image), device=self.device)
-        return Attention(grid, log_alpha), self._attend_positions(batch, grid, every, log_alpha)
+        return attention, self._attend_positions(batch, grid, every, attention.log_alpha)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `model.safetensors` and `config.json` into a folder."""
@@ -281,17 +280,31 @@ class ZoomIn(nn.Module):
             ),
         )
 
-    def _attend_tiles(
-        self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None
-    ) -> Float[Tensor, "batch tiles"]:
-        """Attention logs of every image: a on every tile of the overviews, one softmax an image."""
-        return self.tile_logits(batch, grid, embeddings).log_softmax(1)
+    def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
+        """Attention to every image: a on the tiles of the overviews, one softmax an image."""
+        looked = _looked_at(batch, grid)
+        logits = self._tile_logits(batch, grid, looked.tiles, embeddings)
+        return Attention(grid, logits.log_softmax(1), looked.no_foreground)
 
-    def _see_tiles(self, network: nn.Module, batch: ImageBatch, grid: TileGrid) -> Float[Tensor, "tiles ..."]:
-        """What a network makes of every tile at s1."""
+    def _tile_logits(
+        self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"], embeddings: Tensor | None
+    ) -> Float[Tensor, "batch tiles"]:
+        """Logits of the tiles that are kept, -inf elsewhere."""
+        if embeddings is None:
+            logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
+        else:
+            logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
+        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
+        return padded.index_put((grid.image[kept], grid.index[kept]), logits)
+
+    def _see_tiles(
+        self, network: nn.Module, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"]
+    ) -> Float[Tensor, "kept ..."]:
+        """What a network makes of some tiles at s1."""
         side, scale = self.config.tile_size, self.config.tile_scale
-        batch.prefetch(grid.image, grid.regions, scale)
-        return self._chunks.see(network, batch, grid.image, grid.regions, side, scale)
+        image, regions = grid.image[kept], grid.regions[kept]
+        batch.prefetch(image, regions, scale)
+        return self._chunks.see(network, batch, image, regions, side, scale)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
@@ -336,6 +349,22 @@ class ZoomIn(nn.Module):
             shape = self.position_attention.eval()(torch.zeros(1, 3, side, side)).shape
         self.position_attention.train(was_training)
         return int(shape[1]), int(shape[2])
+
+
+class _Looked(NamedTuple):
+    """The tiles that are attended to, and the places of images that are all background."""
+
+    tiles: Bool[Tensor, " tiles"]
+    no_foreground: tuple[int, ...]
+
+
+def _looked_at(batch: ImageBatch, grid: TileGrid) -> _Looked:
+    """Foreground; every tile of an image that has none."""
+    found = batch.foreground(grid)
+    if found is None:
+        return _Looked(torch.ones_like(grid.image, dtype=torch.bool), ())
+    empty = torch.bincount(grid.image[found], minlength=len(batch)) == 0
+    return _Looked(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
 
 
 def _law_of(

@@ -18,11 +18,14 @@ class Attention:
 
     Attributes:
         grid: the tiles themselves.
-        log_alpha: log attention, row-major over the tiles of each image; -inf beyond an image's last tile.
+        log_alpha: log attention, row-major over the tiles of each image; -inf beyond an image's last tile and
+            where a tile is background.
+        no_foreground: places in the batch of images whose every tile is background: all were attended.
     """
 
     grid: TileGrid
     log_alpha: Float[Tensor, "batch tiles"]
+    no_foreground: tuple[int, ...] = ()
 
     @property
     def alpha(self) -> Float[Tensor, "batch tiles"]:

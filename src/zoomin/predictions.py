@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .config import microns
 from .errors import ConfigError
 from .sampling import DESIGNS
 
-__all__ = ["InferenceConfig", "Prediction", "Summary", "write_predictions"]
+__all__ = ["NO_FOREGROUND", "InferenceConfig", "Prediction", "Summary", "write_predictions"]
+
+NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class InferenceConfig:
         threads: images that are opened ahead of the network, at once.
         prefetch: batches whose overviews are read from disk while the network is at work on another; 0: none.
         read_timeout: seconds after which opening an image, or a single read, is given up; none: never.
+        mpp: microns per level-0 pixel of files of which no manifest tells it, in place of a missing or wrong
+            tag; "0.6m" are metres.
     """
 
     sampling: str = "auto"
@@ -40,6 +45,7 @@ class InferenceConfig:
     threads: int = 4
     prefetch: int = 1
     read_timeout: float | None = 120.0
+    mpp: float | str | None = None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -53,6 +59,8 @@ class InferenceConfig:
                 where="sampling",
                 remedy=f"Choose one of auto, {', '.join(DESIGNS)}.",
             )
+        if self.mpp is not None:
+            microns(self.mpp)
         for name in ("n_samples", "replicates", "batch_size", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -86,7 +94,8 @@ class Prediction:
         replicates: estimates that were averaged.
         seed: of the draws.
         pixels_read: pixels of all views that the network read, at their scales.
-        status: "ok" or "error".
+        status: "ok"; "no foreground" where none was found in the image, so that all of its tiles were looked
+            at; "error" where it could not be read.
         error: why the image failed.
         decoded_pixels: pixels of stored blocks that were decoded for it, or of the whole image where it was
             decoded whole.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -26,11 +26,16 @@ class RoiReader:
 
     Args:
         records: of the whole manifest.
+        file_size: height and width, level-0 pixels of its file, of the image in a row of the manifest: what
+            annotations speak of where images are brought to another resolution; by default they are not.
     """
 
-    def __init__(self, records: Sequence[Annotated]) -> None:
+    def __init__(
+        self, records: Sequence[Annotated], file_size: Callable[[int], tuple[int, int]] | None = None
+    ) -> None:
         """Open nothing yet."""
         self._records = records
+        self._file_size = file_size
         self._open: OrderedDict[int, BoxAnnotation] = OrderedDict()
         self._pixels = 0
 
@@ -43,14 +48,15 @@ class RoiReader:
 
         Args:
             row: of the manifest.
-            height: of the image, level-0 pixels.
-            width: of the image, level-0 pixels.
+            height: of the image as it is read, level-0 pixels.
+            width: likewise.
 
         Raises:
             DataError: if it cannot be read or does not fit the image.
         """
         if row not in self._open:
-            opened = open_annotation(self._records[row], height, width)
+            size = self._file_size(row) if self._file_size else (height, width)
+            opened = open_annotation(self._records[row], *size, frame=(height, width))
             if opened is None:
                 return None
             self._open[row] = opened

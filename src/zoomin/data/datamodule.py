@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..config import ZoomInConfig
+from ..config import ZoomInConfig, microns
 from ..errors import ConfigError, DataError
 from ..images.augment import Augmentation
 from ..images.batch import read_ahead
@@ -46,6 +46,8 @@ class DataConfig:
         resident: "always" keeps all pixels in memory, "never" decodes images again for each batch, "auto"
             keeps those that are no slides or pyramids while they fill less than a quarter of the free memory.
         threads: images decoded at a time; no result depends on it.
+        mpp: microns per level-0 pixel of images of which the manifest does not tell it, in place of a missing
+            or wrong tag of the file; "0.6m" are metres.
         cache_mb: megabytes for overviews of images that stay on disk, so that only the first epoch decodes
             them; 0 keeps none. No result depends on it.
         prefetch: batches whose overviews are read from disk while an earlier batch is at work; 0: none. No
@@ -66,6 +68,7 @@ class DataConfig:
     seed: int = 0
     resident: Residence = "auto"
     threads: int = 4
+    mpp: float | str | None = None
     cache_mb: int = 1024
     prefetch: int = 1
     max_failures: int = 10
@@ -78,6 +81,8 @@ class DataConfig:
         Raises:
             ConfigError: naming the one that is out of range.
         """
+        if self.mpp is not None:
+            microns(self.mpp, "data.mpp")
         least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
         for name, least in least_of.items():
             value = getattr(self, name)
@@ -269,10 +274,16 @@ class ZoomInDataModule(LightningDataModule):
                 progress=self.progress,
                 cache_bytes=self.config.cache_mb << 20,
                 timeout=self.config.read_timeout,
+                model=self.model,
+                mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
             )
         if device is not None and self._store.device != torch.device(device):
             self._store = self._store.to(device)
         return self._store
+
+    def file_size(self, row: int) -> tuple[int, int]:
+        """Height and width of the image in a row of the manifest, level-0 pixels of its file."""
+        return self.store.file_sizes[row]
 
     def setup(self, stage: str | None = None) -> None:
         """Check that the training images can be learnt from, and open all images on the trainer's device.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
 from collections import Counter
@@ -15,7 +14,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import DataError
+from ..config import microns
+from ..errors import ConfigError, DataError
 from .table import Row, Table, listed, read_table
 
 __all__ = [
@@ -48,6 +48,7 @@ class Record:
         mpp: microns per level-0 pixel, overriding the file's own; None to trust the file.
         annotation: path of the ROI: polygons (GeoJSON, ASAP XML), nucleus centres, or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
+        foreground: path of what holds the image's foreground, such as its tissue: a mask image or polygons.
         row: line of the manifest file, for messages; None for records that come from elsewhere.
     """
 
@@ -58,6 +59,7 @@ class Record:
     mpp: float | None = None
     annotation: Path | None = None
     mask: Path | None = None
+    foreground: Path | None = None
     row: int | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -78,6 +80,7 @@ class ManifestColumns:
         mpp: microns per level-0 pixel.
         annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
+        foreground: path of a mask image, or of polygons, of what is worth looking at (`model.foreground`).
     """
 
     image: str = "image"
@@ -87,6 +90,7 @@ class ManifestColumns:
     mpp: str = "mpp"
     annotation: str = "annotation"
     mask: str = "mask"
+    foreground: str = "foreground"
 
 
 @dataclass(frozen=True)
@@ -351,22 +355,20 @@ def _record(row: Row, columns: ManifestColumns, path: Path) -> Record:
         mpp=None if mpp is None else _positive(mpp, row.number, path),
         annotation=file("annotation"),
         mask=file("mask"),
+        foreground=file("foreground"),
         row=row.number,
     )
 
 
 def _positive(text: str, row: int, path: Path) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
+        return microns(text)
+    except ConfigError as error:
         raise DataError(
             f"row {row} has the mpp {text!r}, which is not a positive number",
             where=path,
-            remedy="Give microns per pixel with a decimal point, or leave the cell empty.",
-        )
-    return value
+            remedy='Give microns per pixel with a decimal point, metres as "0.6m", or leave the cell empty.',
+        ) from error
 
 
 def _check_duplicates(records: Sequence[Record], path: Path) -> None:
@@ -382,7 +384,7 @@ def _check_duplicates(records: Sequence[Record], path: Path) -> None:
 
 
 def _check_files(records: Sequence[Record], path: Path) -> None:
-    for name in ("image", "annotation", "mask"):
+    for name in ("image", "annotation", "mask", "foreground"):
         paths = [(getattr(record, name), record.row) for record in records]
         missing = [f"{file} (row {row})" for file, row in paths if file is not None and not file.exists()]
         if missing:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Literal
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float64, Int, UInt8
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from ..config import ZoomInConfig
 from ..errors import DataError, ImageError, ZoomInError
 from ..geometry import Region
 from ..images.array import ArrayImage
@@ -30,9 +31,12 @@ from ..images.batch import ResidentImages, StreamedImages
 from ..images.cache import Cache
 from ..images.open_image import open_image
 from ..images.pool import Reading, Task
+from ..images.resampled import ResampledImage, at_mpp
 from ..images.stored import Identity, identity_of
 from ..images.streamed import CACHE_BYTES
+from ..images.tissue import ForegroundMask, OverviewMask
 from .manifest import Record
+from .opening import foreground_mask, open_record
 
 __all__ = ["ImageStore", "PathImage", "Residence", "available_memory", "open_store"]
 
@@ -76,11 +80,19 @@ class PathImage:
         Raises:
             ImageError: if it cannot be decoded, or has another size than when it was opened.
         """
-        key = self.path, self.identity
-        image = _DECODED.get_or_make(key, self._decode, _size_of)  # threads that ask at once decode it once
-        return image.read(regions, scale)
+        return self._decoded().read(regions, scale)
 
-    def _decode(self) -> Image:
+    def read_boxes(
+        self, boxes: Float64[Tensor, "n 4"], rows: int, columns: int
+    ) -> UInt8[Tensor, "n 3 rows columns"]:
+        """Read boxes with fractional edges, likewise; see `ArrayImage.read_boxes`."""
+        return self._decoded().read_boxes(boxes, rows, columns)
+
+    def _decoded(self) -> ArrayImage:
+        key = self.path, self.identity
+        return _DECODED.get_or_make(key, self._decode, _size_of)  # threads that ask at once decode it once
+
+    def _decode(self) -> ArrayImage:
         image = open_image(self.path, mpp=self.mpp_override)
         if (image.height, image.width) != (self.height, self.width):
             raise ImageError(
@@ -89,13 +101,14 @@ class PathImage:
                 where=self.path,
                 remedy="Start again with the new image.",
             )
+        assert isinstance(image, ArrayImage)
         return image
 
 
-_DECODED: Cache[Image] = Cache(_DECODED_BYTES)
+_DECODED: Cache[ArrayImage] = Cache(_DECODED_BYTES)
 
 
-def _size_of(image: Image) -> int:
+def _size_of(image: ArrayImage) -> int:
     return min(_DECODED_BYTES, 3 * image.height * image.width)  # one larger than all room has it for itself
 
 
@@ -107,11 +120,13 @@ class ImageStore:
         place: for each row of the manifest its place in `images`, -1 where it was not asked for.
         images: all of them behind one batched read.
         resident: whether their pixels are kept in memory.
+        file_sizes: height and width of each, level-0 pixels of its file, by row of the manifest.
     """
 
     place: Int[Tensor, " rows"]
     images: ResidentImages | StreamedImages
     resident: bool
+    file_sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -141,6 +156,8 @@ def open_store(
     progress: bool | None = None,
     cache_bytes: int = CACHE_BYTES,
     timeout: float | None = None,
+    model: ZoomInConfig | None = None,
+    mpp: float | None = None,
 ) -> ImageStore:
     """Open the images of some rows, all of them before anything else happens; whole images are decoded.
 
@@ -155,12 +172,15 @@ def open_store(
         progress: show a progress bar; by default where the messages go to a terminal.
         cache_bytes: for overviews of streamed images.
         timeout: seconds after which opening an image, or a single read, is given up; by default never.
+        model: the network that the images are for: they are brought to its resolution, and their foreground
+            is told as it wants it; by default they are as their files, and every tile counts.
+        mpp: microns per level-0 pixel of files of which the manifest does not tell it.
 
     Raises:
         DataError: listing every image that cannot be opened, with the reason.
     """
     chosen = [records[row] for row in rows.tolist()]
-    opener = _Opener(chosen, resident, device)
+    opener = _Opener(chosen, resident, device, model, mpp)
     reading = Reading([Task(i, partial(opener.open, i)) for i in range(len(chosen))], max(1, threads)).start()
     found = [opener.take(i, reading, timeout) for i in _shown(range(len(chosen)), len(chosen), progress)]
     bad = [error for error in found if isinstance(error, ZoomInError)]
@@ -169,37 +189,56 @@ def open_store(
     images = [image for image in found if not isinstance(image, ZoomInError)]
     place = torch.full((len(records),), -1, dtype=torch.int64)
     place[rows] = torch.arange(rows.numel())
+    masks = [opener.masks[i] for i in range(len(chosen))]
+    sizes = {row: opener.sizes[i] for i, row in enumerate(rows.tolist())}
     if all(isinstance(image, ArrayImage) for image in images):
-        return ImageStore(place, ResidentImages(images, device), resident=True)
-    streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout)
-    return ImageStore(place, streamed, resident=False)
+        return ImageStore(place, ResidentImages(images, device, masks), True, sizes)
+    streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout, masks=masks)
+    return ImageStore(place, streamed, False, sizes)
 
 
 class _Opener:
     """Opens images; keeps the pixels of those that fit a budget of bytes."""
 
-    def __init__(self, records: Sequence[Record], resident: Residence, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        resident: Residence,
+        device: torch.device | str,
+        model: ZoomInConfig | None,
+        mpp: float | None,
+    ) -> None:
         free = available_memory(device)
         self._budget = {"always": math.inf, "never": 0.0}.get(resident, _MEMORY_SHARE * free)
         self._limit = free // _BYTES_PER_PIXEL if resident == "always" else 0  # pixels of a stored image
-        self._records = records
+        self._records, self._model, self._mpp = records, model, mpp
         self._opened: dict[int, Image] = {}
+        self.masks: dict[int, ForegroundMask | None] = {}
+        self.sizes: dict[int, tuple[int, int]] = {}
         self._bytes = 0
         self._lock = Lock()
 
     def open(self, index: int) -> None:
         """Open an image."""
         record = self._records[index]
-        image = open_image(record.image, mpp=record.mpp)
-        if self._limit and not isinstance(image, ArrayImage):
-            image = _whole(image, self._limit)
-        if isinstance(image, ArrayImage):
+        image = open_record(record, self._model, self._mpp)
+        file = image.source if isinstance(image, ResampledImage) else image
+        self.sizes[index] = file.height, file.width
+        fits = False
+        if self._limit or isinstance(file, ArrayImage):
             with self._lock:
                 size = image.height * image.width * _BYTES_PER_PIXEL
                 fits = self._bytes + size <= self._budget
                 self._bytes += size if fits else 0
-            if not fits:
-                image = _by_path(record, image)
+        if fits and not isinstance(image, ArrayImage):
+            image = _whole(image, self._limit)
+        elif isinstance(file, ArrayImage) and not fits:
+            by_path = _by_path(record, file, self._mpp)
+            image = at_mpp(by_path, self._model.resolution) if self._model else by_path
+        mask = foreground_mask(image, record, self._model.foreground if self._model else None)
+        if isinstance(mask, OverviewMask) and fits:
+            mask.find()  # and let go of the image, whose pixels are about to be copied
+        self.masks[index] = mask
         self._opened[index] = image
 
     def take(self, index: int, reading: Reading, timeout: float | None) -> Image | ZoomInError:
@@ -215,8 +254,8 @@ class _Opener:
 
 
 def _whole(image: Image, most: int) -> ArrayImage:
-    """A stored image in memory, at full resolution."""
-    if image.height * image.width > most:
+    """An image in memory, at full resolution; `most` pixels of it, 0: any number."""
+    if most and image.height * image.width > most:
         raise ImageError(
             f"{image.width} x {image.height} pixels do not fit the memory",
             where=image.name,
@@ -240,14 +279,14 @@ def available_memory(device: torch.device | str = "cpu") -> int:
     return 4 * 2**30
 
 
-def _by_path(record: Record, image: Image) -> PathImage:
+def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
     return PathImage(
         record.image,
         image.height,
         image.width,
         image.mpp,
         image.background,
-        record.mpp,
+        mpp if record.mpp is None else record.mpp,
         identity_of(record.image),
     )
 

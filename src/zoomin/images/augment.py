@@ -7,14 +7,15 @@ one law an image, so that its tiles and sub-tiles, and its background, agree at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..geometry import TileGrid
 from .base import ImageBatch
 
 __all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch", "turn"]
@@ -194,6 +195,10 @@ class AugmentedBatch:
         """Some of the changed images, in the order given."""
         chosen = torch.as_tensor(indices, device=self.device)
         return AugmentedBatch(self._batch.select(chosen), self.draw.select(chosen))
+
+    def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
+        """Which tiles of the changed images can hold anything: looked up in the images as they are."""
+        return self._batch.foreground(replace(grid, regions=self.source_regions(grid.image, grid.regions)))
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
         """Say what will be read soon (see `images.base.ImageBatch`)."""

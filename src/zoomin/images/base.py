@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from ..geometry import Region
+from ..geometry import Region, TileGrid
 
 __all__ = ["Image", "ImageBatch"]
 
@@ -95,6 +95,17 @@ class ImageBatch(Protocol):
 
     def select(self, indices: Int[Tensor, " chosen"] | Sequence[int]) -> ImageBatch:
         """Some of the images, in the order given."""
+        ...
+
+    def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
+        """Which tiles can hold anything, on `device`; None where no image of the batch has a mask.
+
+        Args:
+            grid: the tiles of this batch's images.
+
+        Raises:
+            ImageError: if an overview or a mask file cannot be read.
+        """
         ...
 
     def to(self, device: torch.device | str) -> ImageBatch:

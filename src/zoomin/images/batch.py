@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..config import ZoomInConfig
 from ..errors import ConfigError
 from ..geometry import TileGrid
 from .array import ArrayImage
 from .base import Image, ImageBatch
+from .resampled import at_mpp
 from .resident import ResidentImages
 from .streamed import StreamedImages
+from .tissue import ForegroundMask, overview_mask
 
-__all__ = ["ResidentImages", "StreamedImages", "as_batch", "read_ahead"]
+__all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahead"]
 
 
 def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
@@ -23,24 +26,51 @@ def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
     images.prefetch(grid.image, grid.regions, scale)
 
 
-def as_batch(images: Sequence[Image] | Tensor | ImageBatch, device: torch.device | str = "cpu") -> ImageBatch:
+def as_batch(
+    images: Sequence[Image] | Tensor | ImageBatch,
+    device: torch.device | str = "cpu",
+    model: ZoomInConfig | None = None,
+) -> ImageBatch:
     """A batch that reads on `device`.
 
     Args:
         images: a batch already; images, kept on the device if all are in memory and streamed otherwise; or a
             (B, 3, H, W) tensor, uint8 or floating point in [0, 1].
         device: where views are delivered.
+        model: whose resolution and foreground are wanted. Images are brought to its `mpp`; a tensor, whose
+            pixels have no size, is taken to have it, and a batch to be what its maker wanted.
 
     Raises:
         ConfigError: if a tensor has another shape, type or range, or requires a gradient, or there are no
             images.
     """
     if isinstance(images, Tensor):
-        return ResidentImages([ArrayImage(pixels) for pixels in _as_bytes(images)], device)
-    if isinstance(images, ImageBatch):
+        images = [ArrayImage(pixels) for pixels in _as_bytes(images)]
+    elif isinstance(images, ImageBatch):
         return images.to(device)
-    arrays = [image for image in images if isinstance(image, ArrayImage)]
-    return ResidentImages(arrays, device) if len(arrays) == len(images) else StreamedImages(images, device)
+    elif model is not None:
+        images = [at_mpp(image, model.resolution) for image in images]
+    foreground = None if model is None else model.foreground
+    return batch_of(images, [overview_mask(image, foreground) for image in images], device)
+
+
+def batch_of(
+    images: Sequence[Image],
+    masks: Sequence[ForegroundMask | None],
+    device: torch.device | str = "cpu",
+    timeout: float | None = None,
+) -> ResidentImages | StreamedImages:
+    """A batch of images: kept on the device if all are in memory, streamed otherwise.
+
+    Args:
+        images: as the model reads them.
+        masks: foreground of each, None where every tile counts.
+        device: where views are delivered.
+        timeout: seconds after which a single read is given up; by default never.
+    """
+    if all(isinstance(image, ArrayImage) for image in images):
+        return ResidentImages(images, device, masks)
+    return StreamedImages(images, device, timeout=timeout, masks=masks)
 
 
 def _as_bytes(images: Tensor) -> Tensor:

@@ -8,14 +8,15 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Bool, Int, Int32, UInt8
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..geometry import Region
+from ..geometry import Region, TileGrid
 from .array import ArrayImage
 from .averaging import average_boxes, common_size, whole_view
 from .base import Image
+from .tissue import ForegroundMask, foreground_of
 
 __all__ = ["ResidentImages"]
 
@@ -46,6 +47,7 @@ class _Store:
 
     full: _Level
     names: tuple[str, ...]
+    masks: tuple[ForegroundMask | None, ...]
     levels: dict[tuple[Fraction, int], _Level] = field(default_factory=dict)
 
     def level(self, box: Fraction, anchor: int) -> _Level:
@@ -72,19 +74,26 @@ class ResidentImages:
     Args:
         images: images in memory, or small enough to be; their pixels are copied.
         device: where pixels lie and views are delivered.
+        masks: foreground of each image; by default none has any, and all of their tiles count.
 
     Raises:
         ConfigError: if there are no images.
     """
 
-    def __init__(self, images: Sequence[Image], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        images: Sequence[Image],
+        device: torch.device | str = "cpu",
+        masks: Sequence[ForegroundMask | None] = (),
+    ) -> None:
         """Copy all pixels to the device."""
         if not images:
             raise ConfigError("a batch without images", remedy="Give at least one image.")
         views = [_whole(image).permute(1, 2, 0) for image in images]
         colours = torch.tensor([(*image.background, 0) for image in images], dtype=torch.uint8)
         full = _Level(*(part.to(device) for part in _pack(views, colours.flatten())))
-        self._store = _Store(full, tuple(image.name for image in images))
+        known = tuple(masks) or (None,) * len(images)
+        self._store = _Store(full, tuple(image.name for image in images), known)
         self._index: Int[Tensor, " batch"] = torch.arange(len(images), device=full.pixels.device)
         self._sizes: Int[Tensor, "images 2"] = torch.stack([full.height, full.width], 1)
 
@@ -113,6 +122,12 @@ class ResidentImages:
         chosen._store, chosen._sizes = self._store, self._sizes
         chosen._index = self._index[torch.as_tensor(indices, device=self.device)]
         return chosen
+
+    def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
+        """Which tiles can hold anything (see `images.base.ImageBatch`)."""
+        if not any(self._store.masks):
+            return None
+        return foreground_of([self._store.masks[i] for i in self._index.tolist()], grid)
 
     def to(self, device: torch.device | str) -> ResidentImages:
         """The same images on another device."""

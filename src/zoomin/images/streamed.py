@@ -10,20 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from ..errors import BatchReadError, ConfigError, ImageError, ZoomInError
-from ..geometry import Region
+from ..geometry import Region, TileGrid
 from .averaging import common_size
 from .base import Image
 from .cache import Cache
 from .pool import Reading, Task, default_threads
+from .tissue import ForegroundMask, foreground_of
 
 __all__ = ["CACHE_BYTES", "StreamedImages"]
 
@@ -70,6 +72,7 @@ class StreamedImages:
         threads: that read at a time, of those that the process shares; by default one a processor, at most 8.
         cache_bytes: for views that are read ahead; 0 keeps none.
         timeout: seconds after which a single read is given up; by default never.
+        masks: foreground of each image; by default none has any, and all of their tiles count.
 
     Raises:
         ConfigError: if there are no images, or a number is out of range.
@@ -83,6 +86,7 @@ class StreamedImages:
         *,
         cache_bytes: int = CACHE_BYTES,
         timeout: float | None = None,
+        masks: Sequence[ForegroundMask | None] = (),
     ) -> None:
         """Keep the images; nothing is opened or read."""
         if not images:
@@ -90,6 +94,7 @@ class StreamedImages:
         if timeout is not None and timeout <= 0:
             raise ConfigError(f"a timeout of {timeout} seconds", remedy="Give a positive number, or none.")
         self._images = tuple(images)
+        self._masks = tuple(masks) or (None,) * len(images)
         self._device = torch.device(device)
         self._shared = _Shared(threads or default_threads(), timeout, Cache(cache_bytes))
 
@@ -124,11 +129,32 @@ class StreamedImages:
 
     def select(self, indices: Int[Tensor, " n"] | Sequence[int]) -> StreamedImages:
         """Some of the images, in the order given; what is cached is shared."""
-        return self._like([self._images[i] for i in torch.as_tensor(indices).tolist()], self._device)
+        return self._like(torch.as_tensor(indices).tolist(), self._device)
 
     def to(self, device: torch.device | str) -> StreamedImages:
         """The same images with views delivered on another device."""
-        return self._like(self._images, torch.device(device))
+        return self._like(range(len(self)), torch.device(device))
+
+    def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
+        """Which tiles can hold anything (see `images.base.ImageBatch`); overviews are read in threads.
+
+        Raises:
+            BatchReadError: if the overviews or mask files of some images cannot be read, or not in time.
+        """
+        if not any(self._masks):
+            return None
+        regions = grid.regions.cpu().split(grid.count.tolist())
+        tasks = [
+            Task(i, partial(_look, mask, own))  # the answer is kept by the mask
+            for i, (mask, own) in enumerate(zip(self._masks, regions, strict=True))
+            if mask is not None
+        ]
+        reading = Reading(tasks, self._shared.threads).start()
+        waited = {task.group: reading.wait(self._shared.timeout, task.group) for task in tasks}
+        errors = {i: found[i] for i, found in waited.items() if i in found}
+        if errors:
+            raise BatchReadError.of({i: self._named(i, error) for i, error in errors.items()})
+        return foreground_of(self._masks, grid)
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
         """Start to read these regions into the cache; `read` will wait for them, not read them again.
@@ -211,8 +237,10 @@ class StreamedImages:
             raise BatchReadError.of({i: self._named(i, error) for i, error in failures.items()})
         return views.delivered()
 
-    def _like(self, images: Sequence[Image], device: torch.device) -> StreamedImages:
-        other = StreamedImages(images, device)
+    def _like(self, places: Sequence[int], device: torch.device) -> StreamedImages:
+        other = StreamedImages(
+            [self._images[i] for i in places], device, masks=[self._masks[i] for i in places]
+        )
         other._shared = self._shared
         return other
 
@@ -294,6 +322,10 @@ class _Delivery:
         if self._there is not None:
             views = self._there.copy_(self._memory, non_blocking=True) if self._late else self._there
         return views.permute(0, 3, 1, 2)
+
+
+def _look(mask: ForegroundMask, regions: Int[Tensor, "n 4"]) -> None:
+    mask.tiles(regions)
 
 
 def _by_image(image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]) -> Iterator[_Rows]:

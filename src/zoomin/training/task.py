@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from .memory import TileMemory, freeze_trunks, remembers, trunks
 from .supervision import roi_terms
 
 __all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
+
+logger = logging.getLogger(__name__)
 
 _LARGE = 1e6
 _VALIDATION = -2  # where keys of validation have what keys of training have the number of the step
@@ -133,6 +136,7 @@ class ZoomInTask(lightning.LightningModule):
         self.val_means = EpochMeans(("loss",))
         self.train_scores = ClassificationScores()
         self.val_scores = ClassificationScores()
+        self.no_foreground: set[str] = set()
 
     def train(self, mode: bool = True) -> ZoomInTask:
         """Switch training on or off; the statistics of frozen trunks stay."""
@@ -170,6 +174,7 @@ class ZoomInTask(lightning.LightningModule):
             raise
         loss, values = self._objective(out, batch)
         self._watch(loss)
+        self._note_empty(batch, out)
         self.train_means.update(values, len(batch.labels))
         self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
         return loss
@@ -262,6 +267,14 @@ class ZoomInTask(lightning.LightningModule):
                 where="data.root",
                 remedy="Check the disk or network drive that holds them; then go on with --resume true.",
             )
+
+    def _note_empty(self, batch: Batch, out: ZoomInOutput) -> None:
+        """Warn once of each image without foreground; it is learnt from with all of its tiles."""
+        for place in out.attention.no_foreground:
+            name = batch.images.names[place]
+            if name not in self.no_foreground:
+                self.no_foreground.add(name)
+                logger.warning("%s: no foreground found; all of its tiles are used.", name)
 
     def _watch(self, loss: Float[Tensor, ""]) -> None:
         """Note the first step whose loss is no number; on a GPU without waiting for it."""

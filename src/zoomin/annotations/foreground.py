@@ -1,0 +1,78 @@
+"""Foreground that the user drew: a mask image or polygons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..config import Foreground
+from ..errors import DataError, ImageError
+from ..images.base import Image
+from ..images.resampled import ResampledImage
+from .geojson import MapFrame
+from .open_annotation import open_annotation
+from .rescaled import BoxAnnotation
+
+__all__ = ["FileMask"]
+
+
+class _Named(NamedTuple):
+    annotation: Path
+    mask: None = None
+
+
+class FileMask:
+    """The foreground of one image, read from a file when it is first asked for.
+
+    Args:
+        path: a mask image, or polygons in level-0 pixels of the image's file, in any format of
+            `annotations.open_annotation`.
+        image: whose foreground it is.
+        config: the least share of a tile.
+    """
+
+    def __init__(self, path: Path, image: Image, config: Foreground) -> None:
+        """Nothing is read yet."""
+        self.path = path
+        self.config = config
+        self._size = image.height, image.width
+        file = image.source if isinstance(image, ResampledImage) else image
+        self._file_size = file.height, file.width
+        self._place: MapFrame | None = getattr(file, "georeference", None)
+        self._annotation: BoxAnnotation | None = None
+
+    def shares(self, regions: Int[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+        """The share of foreground in the part of each region that lies inside the image; 0 outside it.
+
+        Args:
+            regions: level-0 pixels of the image as it is read.
+
+        Raises:
+            ImageError: if the file cannot be used.
+        """
+        if not len(regions):
+            return torch.zeros(0)
+        try:
+            if self._annotation is None:
+                self._annotation = open_annotation(
+                    _Named(self.path), *self._file_size, frame=self._size, place=self._place
+                )
+            assert self._annotation is not None
+            share = self._annotation.read_boxes(regions.numpy().astype(np.float64), 1, 1)
+        except DataError as error:
+            raise ImageError(error.what, where=error.where or self.path, remedy=error.remedy) from error
+        x, y, width, height = regions.unbind(1)
+        down = (y + height).clamp(max=self._size[0]) - y.clamp(min=0)
+        across = (x + width).clamp(max=self._size[1]) - x.clamp(min=0)
+        inside = down.clamp(min=0) * across.clamp(min=0) / (width * height)
+        return (share.flatten(1).mean(1) / inside.clamp(min=1e-12)).clamp(0, 1)
+
+    def tiles(self, regions: Int[Tensor, "n 4"]) -> Bool[Tensor, " n"]:
+        """Whether each region holds enough foreground: a share of `min_share`, and more than nothing."""
+        shares = self.shares(regions.cpu())
+        return (shares > 0) & (shares >= self.config.min_share)

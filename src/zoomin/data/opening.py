@@ -1,0 +1,49 @@
+"""Open images the way a model looks at them: at its resolution, with their foreground."""
+
+from __future__ import annotations
+
+from ..annotations.foreground import FileMask
+from ..config import Foreground, ZoomInConfig
+from ..images.base import Image
+from ..images.open_image import open_image
+from ..images.resampled import at_mpp
+from ..images.tissue import ForegroundMask, overview_mask
+from .manifest import Record
+
+__all__ = ["foreground_mask", "open_record"]
+
+
+def open_record(record: Record, model: ZoomInConfig | None = None, mpp: float | None = None) -> Image:
+    """The image of a record in the frame that a model works in.
+
+    Args:
+        record: names the file, and its microns per pixel where the manifest knows better than the file.
+        model: whose resolution is wanted; None: that of the file.
+        mpp: microns per level-0 pixel of files whose record does not say.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: if it cannot be opened, or its pixels' size is needed and not known.
+    """
+    image = open_image(record.image, mpp=mpp if record.mpp is None else record.mpp)
+    return image if model is None else at_mpp(image, model.resolution)
+
+
+def foreground_mask(
+    image: Image, record: Record | None, foreground: Foreground | None
+) -> ForegroundMask | None:
+    """Where an image's foreground is found: in the file that its record names, else in its overview.
+
+    Args:
+        image: as the model reads it.
+        record: of the image; None for an image that is in no manifest.
+        foreground: how to look for it; None as for the method "none".
+
+    Returns:
+        A mask that has read nothing yet; None where every tile counts.
+    """
+    if foreground is None or foreground.method == "none":
+        return None
+    if record is not None and record.foreground is not None:
+        return FileMask(record.foreground, image, foreground)
+    return overview_mask(image, foreground)
