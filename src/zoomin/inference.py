@@ -100,6 +100,7 @@ def predict(
     threads: int = 4,
     prefetch: int = 1,
     read_timeout: float | None = 120.0,
+    mpp: float | str | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> list[Prediction]:
@@ -121,6 +122,7 @@ def predict(
         threads: images opened ahead of the network.
         prefetch: batches whose overviews are read ahead.
         read_timeout: seconds after which a single read is given up.
+        mpp: microns per level-0 pixel of files whose tag is missing or wrong.
         device: move the model there first; by default it computes where it is.
         progress: show a progress bar on stderr.
 
@@ -138,7 +140,7 @@ def predict(
         (True, 'exact', 0.0)
     """
     config = InferenceConfig(
-        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout
+        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout, mpp
     )
     return list(iter_predictions(images, model, config, device=device, progress=progress))
 
@@ -191,6 +193,7 @@ def explain(
     threads: int = 4,
     prefetch: int = 1,
     read_timeout: float | None = 120.0,
+    mpp: float | str | None = None,
     device: str | torch.device | None = None,
 ) -> list[Explanation]:
     """The evidence behind what `predict` answers with the same arguments.
@@ -207,6 +210,7 @@ def explain(
         threads: images opened ahead of the network.
         prefetch: batches whose overviews are read ahead.
         read_timeout: seconds after which a single read is given up.
+        mpp: microns per level-0 pixel of files whose tag is missing or wrong.
         device: move the model there first.
 
     Raises:
@@ -214,7 +218,7 @@ def explain(
         ImageError: at the first image that cannot be read.
     """
     config = InferenceConfig(
-        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout
+        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout, mpp
     )
     explanations = []
     for found in iter_explanations(images, model, config, device=device):

@@ -287,7 +287,7 @@ class ZoomIn(nn.Module):
         return Attention(grid, logits.log_softmax(1), looked.no_foreground)
 
     def _tile_logits(
-        self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"], embeddings: Tensor | None
+        self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " listed"], embeddings: Tensor | None
     ) -> Float[Tensor, "batch tiles"]:
         """Logits of the tiles that are kept, -inf elsewhere."""
         if embeddings is None:

@@ -45,6 +45,7 @@ class FileMask:
         self._file_size = file.height, file.width
         self._place: MapFrame | None = getattr(file, "georeference", None)
         self._annotation: BoxAnnotation | None = None
+        self._last: tuple[bytes, Bool[Tensor, " n"]] | None = None  # what was asked last, and the answer
 
     def shares(self, regions: Int[Tensor, "n 4"]) -> Float[Tensor, " n"]:
         """The share of foreground in the part of each region that lies inside the image; 0 outside it.
@@ -74,5 +75,8 @@ class FileMask:
 
     def tiles(self, regions: Int[Tensor, "n 4"]) -> Bool[Tensor, " n"]:
         """Whether each region holds enough foreground: a share of `min_share`, and more than nothing."""
-        shares = self.shares(regions.cpu())
-        return (shares > 0) & (shares >= self.config.min_share)
+        key = regions.cpu().numpy().tobytes()
+        if self._last is None or self._last[0] != key:
+            shares = self.shares(regions.cpu())
+            self._last = key, (shares > 0) & (shares >= self.config.min_share)
+        return self._last[1]

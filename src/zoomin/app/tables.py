@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
+from ..data.check import Checked
 from .doctor import Check
 
-__all__ = ["checks_table", "metrics_table", "protocols_table"]
+__all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 
+_ROWS = 60  # images shown in a terminal
 _SCORES = ("accuracy", "balanced_accuracy", "auroc")
 _SHOWN = ("n_images", *_SCORES, "epochs", "epoch", "seconds")
 _MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
@@ -53,6 +57,31 @@ def checks_table(checks: Sequence[Check]) -> Table:
     for check in checks:
         table.add_row(_MARKS[check.status], check.name, check.detail, check.remedy)
     return table
+
+
+def checked_table(rows: Sequence[Checked]) -> Table:
+    """Images that were looked over: those with a problem first, `_ROWS` of them in all."""
+    table = Table("image", "label", "format", "size", "levels", "mpp", "tissue", title="zoomin data check")
+    costs = any(row.tiles is not None for row in rows)
+    for name in ("tiles", "views", "MB a step") if costs else ():
+        table.add_column(name)
+    table.add_column("problem and remedy")
+    for row in sorted(rows, key=lambda row: not row.problem)[:_ROWS]:
+        size = "" if row.width is None else f"{row.width} x {row.height}"
+        facts = [size, _text(row.levels), _text(row.mpp), "" if row.tissue is None else f"{row.tissue:.0%}"]
+        cost = [_text(row.tiles), _text(row.views), _text(row.megabytes)] if costs else []
+        said = f"[red]{escape(row.problem)}.[/] {escape(row.remedy)}" if row.problem else ""
+        kind = f"{row.format} {row.compression} ({row.reader})" if row.reader else row.format
+        table.add_row(
+            escape(Path(row.image).name), escape(row.label), " ".join(kind.split()), *facts, *cost, said
+        )
+    if len(rows) > _ROWS:
+        table.caption = f"{len(rows) - _ROWS} more in check.csv"
+    return table
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _numbers(

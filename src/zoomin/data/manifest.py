@@ -222,6 +222,7 @@ def read_manifest(
     *,
     labels_required: bool = True,
     files_required: bool = True,
+    groups_checked: bool = True,
 ) -> Manifest:
     """Read a CSV of images.
 
@@ -234,6 +235,7 @@ def read_manifest(
         classes: the classes in their order, the negative one first; by default those found, in natural order.
         labels_required: whether a missing label column is an error.
         files_required: whether a file that does not exist is an error.
+        groups_checked: whether a group in two splits is an error.
 
     Raises:
         DataError: naming file, row and remedy, whenever the file cannot be trusted: missing or empty file, no
@@ -248,7 +250,8 @@ def read_manifest(
     if not records:
         raise DataError("no image is listed", where=path, remedy="Add one row an image below the header.")
     _check_duplicates(records, path)
-    check_groups(records, path)
+    if groups_checked:
+        check_groups(records, path)
     if files_required:
         _check_files(records, path)
     return Manifest.of(records, path, classes)

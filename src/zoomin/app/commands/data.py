@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from .base import Command, Group, say
+from .check import CHECK
 from .data_sets import MAKE_PUBLISHED, PREPARE
 
 __all__ = ["DATA"]
@@ -69,4 +70,7 @@ SLIDES = Command(
 
 MAKE = Group("generate images to try things on", {"needles": NEEDLES, "slides": SLIDES, **MAKE_PUBLISHED})
 
-DATA = Group("prepare published data sets, make images to try things on", {"prepare": PREPARE, "make": MAKE})
+DATA = Group(
+    "look images over before training, prepare published data sets, make images",
+    {"check": CHECK, "prepare": PREPARE, "make": MAKE},
+)

@@ -1,0 +1,80 @@
+"""`zoomin data check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, is_shown, print_rich, say
+
+__all__ = ["CHECK"]
+
+
+def _build_check(parser: ArgumentParser) -> None:
+    from ...config import ZoomInConfig
+    from ...data.datamodule import DataConfig
+    from ...training.config import TrainConfig
+    from ...training.pretrain import PretrainConfig
+
+    parser.add_argument(
+        "images", nargs="*", type=str, help="a manifest CSV, folders, image files; by default --data.root"
+    )
+    parser.add_argument("--config", action="config", help="a recipe (YAML): what its model would read")
+    parser.add_class_arguments(ZoomInConfig, "model")
+    parser.add_argument("--data.root", type=str | None, default=None, help="of the recipe")
+    parser.add_class_arguments(DataConfig, "data", skip={"root"}, instantiate=False)
+    for name, section in (("train", TrainConfig), ("pretrain", PretrainConfig)):  # recipes hold them too
+        parser.add_class_arguments(section, name, instantiate=False)
+    parser.add_argument("--out", type=str, default="check", help="folder of table and contact sheet")
+    parser.add_argument("--seed", type=int, default=0, help="of the recipe; nothing here is drawn")
+    parser.add_argument("--resume", type=bool, default=False, help="of the recipe; not used here")
+
+
+def _check(parser: ArgumentParser, options: Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from ...config import ZoomInConfig, microns
+    from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
+    from ...data.contact_sheet import ContactSheet
+    from ...data.manifest import ManifestColumns
+    from ..tables import checked_table
+
+    values = parser.instantiate(options)
+    model = None if values.model == ZoomInConfig() else values.model
+    sources = options.images or [root for root in (options.data.root,) if root]
+    columns = options.data.columns
+    records = images_to_check(sources, ManifestColumns(**dict(columns)) if columns else None)
+    mpp = None if options.data.mpp is None else microns(options.data.mpp, "data.mpp")
+    looks = check_images(
+        records, model, mpp=mpp, threads=options.data.threads, timeout=options.data.read_timeout
+    )
+    folder = Path(options.out)
+    sheet, rows = ContactSheet(folder), []
+    bar = Console(stderr=True)
+    for look in track(looks, "Checking", total=len(records), console=bar, disable=not is_shown()):
+        sheet.add(look)
+        rows.append(look.row)
+    pages = sheet.finish()
+    write_checks(rows, folder / "check.csv")
+    print_rich(checked_table(rows))
+    for split, counts in label_counts(records).items():
+        say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
+    doubts = manifest_problems(records)
+    for doubt in doubts:
+        say(f"manifest: {doubt}")
+    bad = sum(bool(row.problem) for row in rows)
+    say(f"{len(rows)} images, {bad} with a problem: {folder / 'check.csv'}, {len(pages)} pages {pages[0]}")
+    return int(bool(bad or doubts))
+
+
+CHECK = Command(
+    "open every image, list what is in it and what is wrong, draw a contact sheet",
+    "MANIFEST | FOLDER | IMAGES ... [--config RECIPE] [--out FOLDER] [--model.SETTING VALUE ...]",
+    "  zoomin data check manifest.csv --out check\n"
+    "  zoomin data check slides/*.svs --config recipes/camelyon16.yaml\n"
+    "  zoomin data check manifest.csv --model.mpp 0.5 --model.foreground.method otsu",
+    _build_check,
+    _check,
+)

@@ -1,0 +1,318 @@
+"""Look every image over before training: does it open, does it read, what is in it, what would it cost."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tifffile
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..annotations.open_annotation import open_annotation
+from ..config import Foreground, ZoomInConfig
+from ..errors import DataError, ZoomInError
+from ..geometry import Region, TileGrid, view_size
+from ..images.array import ArrayImage
+from ..images.base import Image
+from ..images.decode import format_of, read_head
+from ..images.pool import Reading, Task
+from ..images.resampled import ResampledImage, at_mpp
+from ..images.tissue import read_overview, tissue_mask
+from .find import open_dataset
+from .folders import list_images
+from .manifest import Manifest, ManifestColumns, Record, read_manifest
+from .opening import foreground_mask, open_record
+
+__all__ = [
+    "Checked",
+    "Look",
+    "check_images",
+    "images_to_check",
+    "label_counts",
+    "manifest_problems",
+    "write_checks",
+]
+
+_SIDE = 256  # level-0 pixels of the corner and of the centre that are read
+_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole"}  # all others are GDAL's
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of an image, a row of the table.
+
+    Attributes:
+        image: its path.
+        label: what the manifest says, or "".
+        group: likewise.
+        split: likewise.
+        format: how the file is encoded: PNG, TIFF, ...
+        reader: what decodes it: "OpenSlide", "GDAL", or "whole" for files that are decoded whole.
+        width: level-0 pixels of the file.
+        height: likewise.
+        levels: stored resolutions.
+        mpp: microns per level-0 pixel of the file or the manifest; None where unknown.
+        compression: of the stored pixels, where the file says.
+        tissue: share of the overview that is foreground.
+        tiles: that a model would look at, of those that hold foreground.
+        views: tiles and sub-tiles that one estimate reads.
+        megabytes: of these views, three bytes a pixel.
+        problem: what is wrong, or "".
+        remedy: what to do about it.
+    """
+
+    image: str
+    label: str = ""
+    group: str = ""
+    split: str = ""
+    format: str = ""
+    reader: str = ""
+    width: int | None = None
+    height: int | None = None
+    levels: int | None = None
+    mpp: float | None = None
+    compression: str = ""
+    tissue: float | None = None
+    tiles: int | None = None
+    views: int | None = None
+    megabytes: float | None = None
+    problem: str = ""
+    remedy: str = ""
+
+
+class Look(NamedTuple):
+    """What was found of an image, and what it looks like.
+
+    Attributes:
+        row: of the table.
+        overview: red, green and blue, None where it cannot be read.
+        mask: its foreground, of the overview's shape.
+    """
+
+    row: Checked
+    overview: UInt8[Tensor, "3 h w"] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | None = None) -> list[Record]:
+    """The records of what a user names.
+
+    Args:
+        sources: a manifest CSV, folders, or image files; files that do not exist are kept, to be reported.
+        columns: names of the columns of a CSV.
+
+    Raises:
+        DataError: if nothing is named, a folder holds no image, or the CSV itself cannot be read.
+    """
+    records: list[Record] = []
+    for source in map(Path, sources):
+        found: Manifest | None = None
+        if source.suffix.lower() in (".csv", ".tsv"):
+            found = _lenient(source, columns)
+        elif (source / "manifest.csv").is_file():
+            found = _lenient(source / "manifest.csv", columns)
+        elif source.is_dir():
+            try:
+                found = open_dataset(source, labels_required=False)
+            except DataError:  # no layout that training would take, but images all the same
+                if not (images := list_images(source)):
+                    raise
+                records += [Record(path, label=None) for path in images]
+        else:
+            records.append(Record(source, label=None))
+        if found is not None:
+            records += found.records
+    if not records:
+        raise DataError("no images given", remedy="Name a manifest CSV, folders or image files.")
+    return records
+
+
+def _lenient(path: Path, columns: ManifestColumns | None) -> Manifest:
+    return read_manifest(path, columns, labels_required=False, files_required=False, groups_checked=False)
+
+
+def manifest_problems(records: Sequence[Record]) -> list[str]:
+    """What is wrong with the list itself: groups across splits, missing labels, annotations of only some."""
+    problems = []
+    splits: dict[str, set[str]] = {}
+    for record in records:
+        if record.group is not None and record.split is not None:
+            splits.setdefault(record.group, set()).add(record.split)
+    across = sorted(group for group, found in splits.items() if len(found) > 1)
+    if across:
+        problems.append(f"{len(across)} groups are in several splits, the first is {across[0]!r}")
+    labelled = sum(record.label is not None for record in records)
+    if 0 < labelled < len(records):
+        problems.append(f"{len(records) - labelled} of {len(records)} images have no label")
+    return problems
+
+
+def check_images(
+    records: Sequence[Record],
+    model: ZoomInConfig | None = None,
+    *,
+    mpp: float | None = None,
+    threads: int = 4,
+    timeout: float | None = 120.0,
+) -> Iterator[Look]:
+    """Open each image, read a corner, the centre and the overview, and find its tissue; in order.
+
+    Whatever is wrong with one image is told in its row, and the others go on.
+
+    Args:
+        records: the images.
+        model: whose resolution, foreground and cost are of interest; by default tissue is sought by Otsu's
+            method and no cost is told.
+        mpp: microns per level-0 pixel of files of which the record does not tell it.
+        threads: images looked at, at once.
+        timeout: seconds after which an image is given up.
+    """
+    found: dict[int, Look] = {}
+
+    def look(index: int) -> None:
+        found[index] = _look(records[index], model, mpp)
+
+    for start in range(0, len(records), 64):  # overviews of at most so many images are in memory
+        places = range(start, min(start + 64, len(records)))
+        reading = Reading([Task(i, partial(look, i)) for i in places], max(1, threads)).start()
+        try:
+            for i in places:
+                error = reading.wait(timeout, i).get(i)
+                yield found.pop(i) if error is None else Look(_failed(_known(records[i]), error))
+        finally:
+            reading.cancel()
+
+
+def write_checks(rows: Iterable[Checked], path: Path) -> None:
+    """Write the table as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Checked)], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            values = {k: "" if v is None else v for k, v in asdict(row).items()}
+            for name in ("tissue", "megabytes"):
+                values[name] = f"{values[name]:.4g}" if values[name] != "" else ""
+            writer.writerow(values)
+
+
+def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
+    """Images of each label in each split, "" where the manifest leaves it open."""
+    counts: dict[str, Counter[str]] = {}
+    for record in records:
+        counts.setdefault(record.split or "", Counter())[record.label or "no label"] += 1
+    return counts
+
+
+# --------------------------------------------------------------------------- one image
+
+
+def _look(record: Record, model: ZoomInConfig | None, mpp: float | None) -> Look:
+    row = _known(record)
+    overview: Tensor | None = None
+    mask: NDArray[np.bool_] | None = None
+    foreground = model.foreground if model is not None else Foreground("otsu")
+    shown = foreground if foreground.method == "otsu" else replace(foreground, method="otsu")
+    try:
+        row = replace(row, format=format_of(read_head(record.image)) or record.image.suffix[1:].upper())
+        file = open_record(record, None, mpp)
+        row = replace(row, **_facts(file, record.image))
+        overview = read_overview(file, shown.side)
+        mask = tissue_mask(overview, shown)
+        row = replace(row, tissue=float(mask.mean()))
+        _read_corner_and_centre(file)
+        if record.annotation is not None or record.mask is not None:
+            open_annotation(record, file.height, file.width, place=getattr(file, "georeference", None))
+        image = at_mpp(file, None if model is None else model.resolution)
+        row = _judged(row, image, record, model, foreground)
+    except (ZoomInError, OSError, MemoryError) as error:
+        row = _failed(row, error)
+    return Look(row, overview, mask)
+
+
+def _known(record: Record) -> Checked:
+    return Checked(str(record.image), record.label or "", record.group or "", record.split or "")
+
+
+def _failed(row: Checked, error: Exception) -> Checked:
+    if isinstance(error, ZoomInError):
+        return replace(row, problem=error.what, remedy=error.remedy or "")
+    return replace(row, problem=str(error) or type(error).__name__, remedy="Check the file and its disk.")
+
+
+def _facts(image: Image, path: Path) -> dict[str, Any]:
+    return {
+        "reader": _READERS.get(type(image).__name__, "GDAL"),
+        "width": image.width,
+        "height": image.height,
+        "levels": 1 if isinstance(image, ArrayImage) else len(getattr(image, "levels", (None,))),
+        "mpp": image.mpp,
+        "compression": _compression(path),
+    }
+
+
+def _compression(path: Path) -> str:
+    """What a TIFF says of its first directory; "" of other formats, which have but one or do not say."""
+    if format_of(read_head(path)) != "TIFF":
+        return ""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return str(file.pages.first.compression.name)
+    except (ValueError, OSError, KeyError, IndexError, AttributeError, TypeError):
+        return ""  # the pixels have been read; what tifffile cannot parse it leaves unsaid
+
+
+def _read_corner_and_centre(image: Image) -> None:
+    side = min(_SIDE, image.height, image.width)
+    middle = Region((image.width - side) // 2, (image.height - side) // 2, side, side)
+    last = Region(image.width - side, image.height - side, side, side)
+    image.read([Region(0, 0, side, side), middle, last], 1.0)
+
+
+def _judged(
+    row: Checked, image: Image, record: Record, model: ZoomInConfig | None, foreground: Foreground
+) -> Checked:
+    """The cost for a model, and doubts about what reads well."""
+    mask = foreground_mask(image, record, foreground)
+    tiles = None
+    if model is not None:
+        grid = TileGrid.of(torch.tensor([[image.height, image.width]]), model.tile_size)
+        kept = len(grid.image) if mask is None else int(mask.tiles(grid.regions).sum())
+        tiles = kept or len(grid.image)
+        row = replace(row, **_cost(tiles, model))
+        if mask is not None and kept == 0:
+            return _empty(row)
+    elif row.tissue == 0:
+        return _empty(row)
+    if isinstance(image, ResampledImage) and image.factor < 0.99:
+        return replace(
+            row,
+            problem=f"pixels of {image.source.mpp:g} microns are coarser than the {image.mpp:g} asked for",
+            remedy="Details that are not there are blurred: leave it out, or work at a larger model.mpp.",
+        )
+    return row
+
+
+def _empty(row: Checked) -> Checked:
+    return replace(
+        row,
+        problem="no foreground found",
+        remedy="Look at the contact sheet: leave the image out, change model.foreground, or name a mask in "
+        "the column foreground. Until then all of its tiles are used.",
+    )
+
+
+def _cost(tiles: int, model: ZoomInConfig) -> dict[str, Any]:
+    drawn = min(tiles, model.n_samples)
+    side_1, side_2 = (view_size(model.tile_size, s) for s in (model.tile_scale, model.sub_tile_scale))
+    pixels = tiles * side_1**2 + drawn * side_2**2 + model.n_samples * model.sub_tile_size**2
+    return {"tiles": tiles, "views": tiles + drawn + model.n_samples, "megabytes": 3 * pixels / 1e6}
