@@ -61,20 +61,21 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 def checked_table(rows: Sequence[Checked]) -> Table:
     """Images that were looked over: those with a problem first, `_ROWS` of them in all."""
-    table = Table("image", "label", "format", "size", "levels", "mpp", "tissue", title="zoomin data check")
+    table = Table(title="zoomin data check", expand=False)
     costs = any(row.tiles is not None for row in rows)
-    for name in ("tiles", "views", "MB a step") if costs else ():
-        table.add_column(name)
-    table.add_column("problem and remedy")
+    labels = any(row.label for row in rows)
+    cost_names = ("tiles", "views", "MB") if costs else ()
+    for name in ("image", *(("label",) if labels else ()), "stored", "size", "mpp", "tissue", *cost_names):
+        numbers = name in ("tissue", *cost_names)
+        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if numbers else "left")
+    table.add_column("problem", min_width=12)
     for row in sorted(rows, key=lambda row: not row.problem)[:_ROWS]:
         size = "" if row.width is None else f"{row.width} x {row.height}"
-        facts = [size, _text(row.levels), _text(row.mpp), "" if row.tissue is None else f"{row.tissue:.0%}"]
+        kind = " ".join(f"{row.format} {row.compression}".split())
+        facts = [kind, size, _text(row.mpp), "" if row.tissue is None else f"{row.tissue:.0%}"]
         cost = [_text(row.tiles), _text(row.views), _text(row.megabytes)] if costs else []
-        said = f"[red]{escape(row.problem)}.[/] {escape(row.remedy)}" if row.problem else ""
-        kind = f"{row.format} {row.compression} ({row.reader})" if row.reader else row.format
-        table.add_row(
-            escape(Path(row.image).name), escape(row.label), " ".join(kind.split()), *facts, *cost, said
-        )
+        name = [escape(Path(row.image).name), *([escape(row.label)] if labels else [])]
+        table.add_row(*name, *facts, *cost, f"[red]{escape(row.problem)}[/]" if row.problem else "")
     if len(rows) > _ROWS:
         table.caption = f"{len(rows) - _ROWS} more in check.csv"
     return table

@@ -173,7 +173,7 @@ def tissue_mask(overview: UInt8[Tensor, "3 h w"], config: Foreground) -> NDArray
     lit = (high > _BLACK) & ((high > _INK) | (high - low > 15))
     colour = (high - low).astype(np.float32) / np.maximum(high, 1).astype(np.float32)
     pale = lit & (colour <= _GLASS) & (high >= 180)
-    if pale.sum() < 0.1 * lit.sum() and lit.sum() < 0.5 * lit.size:
+    if pale.sum() < 0.1 * lit.size and lit.sum() < 0.5 * lit.size:
         bright = high.astype(np.float32) / 255
         threshold = config.threshold if config.threshold is not None else _dark_threshold(bright)
         mask = bright > threshold

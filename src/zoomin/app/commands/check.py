@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, print_rich, say
+from .base import Command, is_shown, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
@@ -61,6 +61,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     print_rich(checked_table(rows))
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
+    warn_failed((r.image, f"{r.image}: {r.problem}. {r.remedy}") for r in rows if r.problem)
     doubts = manifest_problems(records)
     for doubt in doubts:
         say(f"manifest: {doubt}")

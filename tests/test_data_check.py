@@ -1,0 +1,102 @@
+"""Every image is looked over: facts, problems with their remedies, cost, a contact sheet, an exit code."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from zoomin.app.cli import main
+from zoomin.config import Foreground, ZoomInConfig
+from zoomin.data.check import check_images, images_to_check, manifest_problems
+from zoomin.data.contact_sheet import ContactSheet
+from zoomin.data.manifest import Record
+
+SIDE = 220
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A slide, glass, a text that is named as an image, and a manifest that lists a missing file too."""
+    glass = np.full((120, 160, 3), 242, dtype=np.uint8)
+    slide = glass.copy()
+    slide[40:80, 40:120] = (180, 90, 150)
+    PillowImage.fromarray(slide).save(tmp_path / "Präparat 1.png")
+    PillowImage.fromarray(glass).save(tmp_path / "glass.png")
+    (tmp_path / "bad.svs").write_text("no slide")
+    lines = [
+        "image,label,group,split,mpp",
+        "Präparat 1.png,tumour,p1,train,0.5",
+        "glass.png,normal,p1,test,0.5",
+        "bad.svs,normal,p2,train,",
+        "gone.png,,p3,test,",
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_each_image_has_its_row(folder: Path) -> None:
+    looks = list(check_images(images_to_check([folder / "manifest.csv"])))
+    slide, glass, bad, gone = (look.row for look in looks)
+    assert (slide.width, slide.height, slide.levels, slide.mpp, slide.format) == (160, 120, 1, 0.5, "PNG")
+    assert slide.tissue == pytest.approx(40 * 80 / (120 * 160), rel=0.05)
+    assert slide.problem == ""
+    assert glass.problem == "no foreground found"
+    assert bad.problem and bad.remedy and gone.problem and gone.remedy
+    assert [look.overview is None for look in looks] == [False, False, True, True]
+
+
+def test_cost_and_resolution_for_a_model(folder: Path) -> None:
+    records = [Record(folder / "Präparat 1.png", None)]
+    settings = {"tile_size": 40, "tile_scale": 0.5, "sub_tile_size": 10, "n_samples": 5}
+    model = ZoomInConfig(**settings, foreground=Foreground("otsu"))
+    [look] = check_images(records, model)
+    assert (look.row.tiles, look.row.views) == (2, 2 + 2 + 5)
+    assert look.row.megabytes == pytest.approx(3 * (2 * 20**2 + 2 * 8**2 + 5 * 10**2) / 1e6)
+    [unknown] = check_images(records, ZoomInConfig(**settings, mpp=0.5))
+    assert "not known" in unknown.row.problem
+    [coarse] = check_images(records, ZoomInConfig(**settings, mpp=0.5), mpp=1.0)
+    assert "coarser" in coarse.row.problem
+
+
+def test_the_list_itself_is_judged(folder: Path) -> None:
+    problems = manifest_problems(images_to_check([folder / "manifest.csv"]))
+    assert len(problems) == 2
+    assert "'p1'" in problems[0]
+    assert "1 of 4 images have no label" in problems[1]
+    assert manifest_problems(images_to_check([folder])) == problems
+
+
+def test_contact_sheet_is_paged_and_marks_problems(folder: Path) -> None:
+    looks = list(check_images(images_to_check([folder / "manifest.csv"])))
+    sheet = ContactSheet(folder / "sheets")
+    for look in looks * 8:
+        sheet.add(look)
+    pages = sheet.finish()
+    assert [page.name for page in pages] == ["sheet_001.png", "sheet_002.png"]
+    pixels = np.asarray(PillowImage.open(pages[0]).convert("RGB")).astype(int)
+    red = (pixels[:, :, 0] > 180) & (pixels[:, :, 1:] < 40).all(2)
+    green = (pixels[:, :, 1] > 140) & (pixels[:, :, 0] < 40)
+    first, second = np.s_[10 : 10 + SIDE, 10 : 10 + SIDE], np.s_[10 : 10 + SIDE, 20 + SIDE : 20 + 2 * SIDE]
+    assert green[first].sum() > 100 and not red[first].any()
+    assert red[second].sum() > 4 * SIDE and not green[second].any()
+
+
+def test_the_command_and_its_exit_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out"
+    assert main(["data", "check", str(folder / "manifest.csv"), f"--out={out}"]) == 1
+    with (out / "check.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["tumour", "normal", "normal", ""]
+    shown = capsys.readouterr()
+    assert "4 images, 3 with a problem" in shown.out
+    assert "manifest: 1 groups are in several splits" in shown.out
+    assert "bad.svs" in shown.err
+    recipe = folder / "recipe.yaml"
+    recipe.write_text("model: {tile_size: 40, sub_tile_size: 9}\ndata: {root: x, batch_size: 2}\nout: y\n")
+    options = [f"--config={recipe}", f"--out={folder / 'second'}", "--model.foreground.method=otsu"]
+    assert main(["data", "check", str(folder / "Präparat 1.png"), *options]) == 0
+    assert "1 images, 0 with a problem" in capsys.readouterr().out
