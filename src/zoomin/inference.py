@@ -27,10 +27,8 @@ from .data.find import open_dataset
 from .data.manifest import SPLITS, Manifest
 from .errors import CheckpointError, DataError, ImageError, ZoomInError
 from .explanation import Explanation, Provenance, explain_output
-from .geometry import view_size
-from .model import ZoomIn
 from .output import ZoomInOutput
-from .predictions import NO_FOREGROUND, InferenceConfig, Prediction, Summary, write_predictions
+from .predictions import NO_FOREGROUND, InferenceConfig, Prediction, Summary, pixels_read, write_predictions
 from .sampling import design
 from .storage import model_fingerprint
 
@@ -394,11 +392,13 @@ def _predictions(
     certain = not design(mode).random
     probabilities = output.logits.float().softmax(1)
     errors = probability_standard_error(model, output.replicates).float()
+    empty: tuple[int, ...] = ()
     if isinstance(output, BaselineOutput):
         pixels, drawn = output.pixels_read, output.views_read
     else:
-        pixels = _pixels_read(output, zoom_in(model))
+        pixels = pixels_read(output, zoom_in(model).config)
         drawn = torch.bincount(output.sub_tiles.image, minlength=len(opened))
+        empty = output.attention.no_foreground
     n = _samples_asked(model, config)
     return [
         Prediction(
@@ -411,7 +411,7 @@ def _predictions(
             replicates=1 if certain else config.replicates,
             seed=config.seed,
             pixels_read=int(pixels[index]),
-            status=NO_FOREGROUND if index in output.attention.no_foreground else "ok",
+            status=NO_FOREGROUND if index in empty else "ok",
             decoded_pixels=int(getattr(image, "decoded_pixels", image.height * image.width)),
         )
         for index, ((name, image), p) in enumerate(zip(opened, probabilities.cpu(), strict=True))
@@ -423,16 +423,6 @@ def _samples_asked(model: Classifier, config: InferenceConfig) -> int:
     if config.n_samples is not None:
         return config.n_samples
     return model.n_samples if isinstance(model, Baseline) else model.config.n_samples
-
-
-def _pixels_read(output: ZoomInOutput, model: ZoomIn) -> Tensor:
-    """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles that each image gave."""
-    side_1 = view_size(model.config.tile_size, model.config.tile_scale)
-    side_2 = view_size(model.config.tile_size, model.config.sub_tile_scale)
-    count = output.attention.log_alpha.isfinite().sum(1)
-    tiles = torch.bincount(output.tiles.image, minlength=len(count))
-    sub_tiles = torch.bincount(output.sub_tiles.image, minlength=len(count))
-    return count * side_1**2 + tiles * side_2**2 + sub_tiles * model.config.sub_tile_size**2
 
 
 @contextmanager

@@ -8,11 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import microns
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .config import ZoomInConfig, microns
 from .errors import ConfigError
+from .geometry import view_size
+from .output import ZoomInOutput
 from .sampling import DESIGNS
 
-__all__ = ["NO_FOREGROUND", "InferenceConfig", "Prediction", "Summary", "write_predictions"]
+__all__ = ["NO_FOREGROUND", "InferenceConfig", "Prediction", "Summary", "pixels_read", "write_predictions"]
 
 NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
 
@@ -172,3 +178,13 @@ def write_predictions(
                 done, counts[row.label] = done + 1, counts[row.label] + 1
     part.replace(path)
     return Summary(done, tuple(failed), counts)
+
+
+def pixels_read(output: ZoomInOutput, config: ZoomInConfig) -> Int[Tensor, " batch"]:
+    """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles that each image gave."""
+    side_1 = view_size(config.tile_size, config.tile_scale)
+    side_2 = view_size(config.tile_size, config.sub_tile_scale)
+    count = output.attention.log_alpha.isfinite().sum(1)
+    tiles = torch.bincount(output.tiles.image, minlength=len(count))
+    sub_tiles = torch.bincount(output.sub_tiles.image, minlength=len(count))
+    return count * side_1**2 + tiles * side_2**2 + sub_tiles * config.sub_tile_size**2
