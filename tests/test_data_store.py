@@ -11,6 +11,7 @@ import torch
 from PIL import Image as PillowImage
 
 from slides import picture, pyramid
+from zoomin.data import opening
 from zoomin.data import store as store_module
 from zoomin.data.manifest import Record
 from zoomin.data.store import PathImage, open_store
@@ -161,14 +162,14 @@ def test_a_file_that_vanishes_or_changes_is_named(records):
 
 
 def test_an_image_that_does_not_open_in_time_is_listed(records, monkeypatch):
-    gate, real = threading.Event(), store_module.open_image
+    gate, real = threading.Event(), opening.open_image
 
     def slow(path, mpp):
         if path.name == "3.png":
             gate.wait(60)
         return real(path, mpp=mpp)
 
-    monkeypatch.setattr(store_module, "open_image", slow)
+    monkeypatch.setattr(opening, "open_image", slow)
     with pytest.raises(DataError, match=r"(?s)1 of 5 images.*3\.png: reading has not ended after 1 seconds"):
         everything(records, timeout=1.0)
     gate.set()

@@ -18,6 +18,7 @@ from PIL import Image as PillowImage
 
 from slides import picture, pyramid
 from zoomin import batching
+from zoomin.data import opening
 from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
 from zoomin.images.array import ArrayImage
@@ -244,7 +245,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
 ) -> None:
     alive: weakref.WeakSet[ArrayImage] = weakref.WeakSet()
     most = 0
-    real = batching.open_image
+    real = opening.open_image
 
     def counted(path: Path, **options: object) -> ArrayImage:
         nonlocal most
@@ -253,7 +254,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(batching, "open_image", counted)
+    monkeypatch.setattr(opening, "open_image", counted)
     rows = iter_predictions([folder / "0.png"] * 60, net, InferenceConfig("top", 1, batch_size=2, threads=2))
     assert sum(row.status == "ok" for row in rows) == 60
     gc.collect()
@@ -347,14 +348,14 @@ def test_many_predictions_leave_nothing_behind(net: ZoomIn, slides: list[Path]) 
 def test_an_image_that_does_not_open_in_time_is_a_row(
     net: ZoomIn, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, real = threading.Event(), batching.open_image
+    gate, real = threading.Event(), opening.open_image
 
     def slow(path: Path, **options: object) -> object:
         if path.name == "0.png":
             gate.wait(60)
         return real(path, **options)
 
-    monkeypatch.setattr(batching, "open_image", slow)
+    monkeypatch.setattr(opening, "open_image", slow)
     config = InferenceConfig("top", batch_size=2, threads=2, read_timeout=1.0)
     rows = list(iter_predictions([folder / "0.png", folder / "1.png"], net, config))
     gate.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from ..config import Foreground
 from ..errors import DataError, ImageError
 from ..images.base import Image
 from ..images.resampled import ResampledImage
-from .geojson import MapFrame
-from .open_annotation import open_annotation
-from .rescaled import BoxAnnotation
+
+if TYPE_CHECKING:
+    from .geojson import MapFrame
+    from .rescaled import BoxAnnotation
 
 __all__ = ["FileMask"]
 
@@ -56,6 +57,8 @@ class FileMask:
         Raises:
             ImageError: if the file cannot be used.
         """
+        from .open_annotation import open_annotation  # its libraries are heavy, and few need it
+
         if not len(regions):
             return torch.zeros(0)
         try:
