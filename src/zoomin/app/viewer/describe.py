@@ -1,0 +1,189 @@
+"""What the page tells of its images: plain numbers and words, ready for JSON."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ImageError, ZoomInError
+from ...explanation import Explanation
+from ...images.base import Image
+from .entries import Collection, Entry
+from .layers import STAGES, AttentionLayer
+from .pyramid import Pyramid
+
+__all__ = ["LISTED", "Outlines", "describe", "overview", "outlines"]
+
+LISTED = 40  # sub-tiles in the list beside the map
+_DRAWN = 4000  # outlines of sub-tiles on the map
+_DRAWN_TILES = 4000
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """What is outlined on the map, heaviest first.
+
+    Attributes:
+        tiles: x, y, width, height of drawn tiles, level-0 pixels.
+        sub_tiles: likewise, of the distinct sub-tiles.
+        weight: of each sub-tile.
+        evidence: what each says for the predicted class.
+        strength: how strongly each is drawn, 0 to 1.
+        label: the predicted class.
+    """
+
+    tiles: list[list[int]]
+    sub_tiles: list[list[int]]
+    weight: list[float]
+    evidence: list[float]
+    strength: list[float]
+    label: str
+
+
+def overview(collection: Collection, token: str) -> dict[str, Any]:
+    """The list of images, without opening any."""
+    run = collection.run.resolve()
+    return {
+        "run": run.name,
+        "folder": str(run),
+        "token": token,
+        "images": [
+            {
+                "name": name,
+                "path": str(entry.path),
+                "label": entry.label,
+                "prediction": entry.prediction,
+                "probability": _number(entry.probability),
+                "right": entry.right,
+                "explained": entry.explanation is not None,
+            }
+            for name, entry in zip(_short_names(collection.entries), collection.entries, strict=True)
+        ],
+    }
+
+
+def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
+    """One image: its map, the answer and the evidence; whatever cannot be read becomes a message."""
+    entry = collection.entries[index]
+    image, image_problem = _try(lambda: collection.image(index))
+    layer, layer_problem = _try(lambda: collection.attention(index))
+    if image is not None and layer is not None:
+        layer_problem = _mismatch(image, layer.explanation)
+        layer = None if layer_problem else layer
+    answer: dict[str, Any] = {
+        "problem": image_problem,
+        "explanation_problem": layer_problem,
+        "explain": None if entry.explanation else _explain_command(collection, entry),
+        "explanation": None if layer is None else _explanation(layer, readable=image is not None),
+    }
+    if image is not None:
+        from .figure import map_item
+
+        answer |= {"height": image.height, "width": image.width, "mpp": image.mpp}
+        answer["roi"], answer["roi_problem"] = collection.has_roi(index), None
+        if answer["roi"]:
+            _, answer["roi_problem"] = _try(lambda: collection.annotation(index))
+            answer["roi"] = answer["roi_problem"] is None
+        drawn = None if layer is None else outlines(layer.explanation)
+        pyramid = Pyramid(image.height, image.width)
+        answer["map"] = map_item(pyramid, index, token, drawn, roi=answer["roi"])
+    return answer
+
+
+def outlines(explanation: Explanation) -> Outlines:
+    """The drawn tiles and the distinct sub-tiles, the heaviest few thousand of each."""
+    places, k = explanation.places(), explanation.classes.index(explanation.label)
+    evidence = places.contribution[:, k] - places.contribution.mean(1)
+    weight = places.weight[:_DRAWN]
+    most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
+    order = explanation.alpha.argsort(descending=True, stable=True)[:_DRAWN_TILES]
+    return Outlines(
+        tiles=explanation.tiles[order].tolist(),
+        sub_tiles=places.regions[:_DRAWN].tolist(),
+        weight=weight.tolist(),
+        evidence=evidence[:_DRAWN].tolist(),
+        strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
+        label=explanation.label,
+    )
+
+
+def _explanation(layer: AttentionLayer, *, readable: bool) -> dict[str, Any]:
+    """Sub-tiles whose pixels were not saved are listed while the image can be read."""
+    one = layer.explanation
+    drawn = outlines(one)
+    places = one.places()
+    probabilities = one.probabilities.tolist()
+    return {
+        "label": one.label,
+        "classes": [
+            {"name": name, "probability": _number(p), "standard_error": _standard_error(one, k)}
+            for k, (name, p) in enumerate(zip(one.classes, probabilities, strict=True))
+        ],
+        "top": {stage: layer.top(stage) for stage in STAGES},
+        "tiles": len(one.tiles),
+        "all_tiles": one.attention.numel(),
+        "sub_tiles": len(places.regions),
+        "outlined": len(drawn.sub_tiles),
+        "list": [
+            {
+                "region": drawn.sub_tiles[k],
+                "weight": drawn.weight[k],
+                "evidence": drawn.evidence[k],
+                "contribution": dict(zip(one.classes, places.contribution[k].tolist(), strict=True)),
+            }
+            for k in range(min(LISTED if readable else len(one.crops), len(drawn.sub_tiles)))
+        ],
+    }
+
+
+def _standard_error(one: Explanation, k: int) -> float | None:
+    """Of the predicted class's probability, where the explanation knows it."""
+    error = getattr(one, "standard_error", None)
+    return _number(error) if error is not None and one.classes[k] == one.label else None
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _mismatch(image: Image, explanation: Explanation) -> dict[str, str | None] | None:
+    if explanation.size == (image.height, image.width):
+        return None
+    (height, width), now = explanation.size, f"{image.width} x {image.height}"
+    return _message(
+        ImageError(
+            f"the explanation is of an image of {width} x {height} pixels, this one has {now}",
+            where=image.name,
+            remedy="The image has changed: explain it again.",
+        )
+    )
+
+
+def _explain_command(collection: Collection, entry: Entry) -> str:
+    return shlex.join(["zoomin", "explain", str(entry.path), "--run", str(collection.run)])
+
+
+def _try(make: Any) -> tuple[Any, dict[str, str | None] | None]:  # noqa: ANN401
+    try:
+        return make(), None
+    except (ZoomInError, OSError, MemoryError) as error:
+        return None, _message(error)
+
+
+def _message(error: Exception) -> dict[str, str | None]:
+    if isinstance(error, ZoomInError):
+        return {"what": error.what, "where": error.where, "remedy": error.remedy}
+    return {"what": str(error) or type(error).__name__, "where": None, "remedy": None}
+
+
+def _short_names(entries: Iterable[Entry]) -> list[str]:
+    """File names, with the folder where two are alike."""
+    names = [entry.path.name for entry in entries]
+    return [
+        f"{entry.path.parent.name}/{name}" if names.count(name) > 1 else name
+        for name, entry in zip(names, entries, strict=True)
+    ]

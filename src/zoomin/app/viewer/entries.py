@@ -1,0 +1,136 @@
+"""The images that a viewer was started with, opened when first looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import ZoomInError
+from .service import Kept
+
+if TYPE_CHECKING:
+    from ...annotations.base import Annotation
+    from ...explanation import Explanation
+    from ...images.base import Image
+    from .layers import AttentionLayer
+
+__all__ = ["Collection", "Entry"]
+
+_OPEN_IMAGES = 8
+_LOADED_EXPLANATIONS = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image to show, and what is known of it without opening it.
+
+    Attributes:
+        path: of the image.
+        mpp: microns per pixel in place of the file's own.
+        label: its true class, None where unknown.
+        prediction: the predicted class, None where it was not predicted.
+        probability: of the predicted class.
+        explanation: file or folder of its saved explanation, None where there is none.
+        annotation: file of its ROI, or None.
+        mask: mask image of its ROI, or None.
+    """
+
+    path: Path
+    mpp: float | None = None
+    label: str | None = None
+    prediction: str | None = None
+    probability: float | None = None
+    explanation: Path | None = None
+    annotation: Path | None = None
+    mask: Path | None = None
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the prediction is right; None where that is unknown."""
+        return None if None in (self.label, self.prediction) else self.label == self.prediction
+
+
+class Collection:
+    """Entries by their index. A few images and explanations stay open, the others are opened again.
+
+    Args:
+        run: folder of the run, for messages.
+        entries: what to show.
+    """
+
+    def __init__(self, run: Path, entries: Sequence[Entry]) -> None:
+        """Open nothing yet."""
+        self.run = run
+        self.entries = tuple(entries)
+        self._images: Kept[Image] = Kept(_OPEN_IMAGES)
+        self._explanations: Kept[AttentionLayer] = Kept(_LOADED_EXPLANATIONS)
+        self._annotations: Kept[Annotation | None] = Kept(_OPEN_IMAGES)
+
+    def image(self, index: int) -> Image:
+        """The image of an entry.
+
+        Raises:
+            ImageError: if it is missing or cannot be opened.
+        """
+        from ...images.open_image import open_image
+
+        entry = self.entries[index]
+        return self._images.get(index, lambda: open_image(entry.path, mpp=entry.mpp))
+
+    def attention(self, index: int) -> AttentionLayer | None:
+        """The explanation of an entry, ready to draw; None where there is none.
+
+        Raises:
+            ZoomInError: if it cannot be loaded.
+        """
+        path = self.entries[index].explanation
+        return None if path is None else self._explanations.get(index, lambda: _load(path))
+
+    def explanation(self, index: int) -> Explanation | None:
+        """The explanation of an entry; None where there is none.
+
+        Raises:
+            ZoomInError: if it cannot be loaded.
+        """
+        layer = self.attention(index)
+        return None if layer is None else layer.explanation
+
+    def annotation(self, index: int) -> Annotation | None:
+        """The ROI of an entry; None where there is none.
+
+        Raises:
+            ZoomInError: if the image or the annotation cannot be read.
+        """
+        from ...annotations.open_annotation import open_annotation
+
+        entry = self.entries[index]
+        if entry.annotation is None and entry.mask is None:
+            return None
+
+        def make() -> Annotation | None:
+            image = self.image(index)
+            return open_annotation(entry, image.height, image.width)
+
+        return self._annotations.get(index, make)
+
+    def has_roi(self, index: int) -> bool:
+        """Whether an entry names an annotation."""
+        return self.entries[index].annotation is not None or self.entries[index].mask is not None
+
+
+def attempt(make: Callable[[], object]) -> str | None:
+    """The message of what goes wrong; None if nothing does."""
+    try:
+        make()
+    except (ZoomInError, OSError, MemoryError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _load(path: Path) -> AttentionLayer:
+    from ...explanation import Explanation
+    from .layers import AttentionLayer
+
+    return AttentionLayer(Explanation.load(path))

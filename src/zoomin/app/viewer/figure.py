@@ -1,0 +1,125 @@
+"""The map of one image as a Bokeh plot. Its frame is level-0 pixels with y counted upwards: y = -level-0 y."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bokeh.embed import json_item
+from bokeh.models import (
+    ColumnDataSource,
+    HoverTool,
+    InlineStyleSheet,
+    PanTool,
+    Plot,
+    Quad,
+    Range1d,
+    TapTool,
+    TileRenderer,
+    WheelZoomTool,
+    WMTSTileSource,
+)
+
+from .describe import Outlines
+from .layers import STAGES
+from .pyramid import PICTURE_TILE, Pyramid
+
+__all__ = ["map_item"]
+
+_TARGET = "map"
+_MARGIN = 0.02  # of the image, around it at the first look
+_FOR, _AGAINST = "#d7301f", "#2563eb"
+_DRAWN = "#111827"
+
+
+def map_item(pyramid: Pyramid, index: int, token: str, outlines: Outlines | None, *, roi: bool) -> Any:  # noqa: ANN401
+    """The plot as what `Bokeh.embed.embed_item` takes.
+
+    Args:
+        pyramid: of the image.
+        index: of the image, for the addresses of its picture tiles.
+        token: of this start of the server, so that browsers do not show what they kept of another.
+        outlines: drawn tiles and sub-tiles; None without an explanation.
+        roi: whether there is an annotation.
+    """
+    plot = Plot(
+        name="plot",
+        x_range=Range1d(-_MARGIN * pyramid.width, (1 + _MARGIN) * pyramid.width, name="x"),
+        y_range=Range1d(-(1 + _MARGIN) * pyramid.height, _MARGIN * pyramid.height, name="y"),
+        toolbar_location=None,
+        sizing_mode="stretch_both",
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        outline_line_alpha=0,
+        min_border=0,
+        lod_threshold=None,
+        stylesheets=[InlineStyleSheet(css=".bk-Panel { display: none; }")],  # of attributions: there are none
+    )
+    wheel = WheelZoomTool(speed=1 / 400)
+    plot.add_tools(PanTool(), wheel)
+    plot.toolbar.active_scroll = wheel
+    for name in ("pixels", *(STAGES if outlines else ()), *(("roi",) if roi else ())):
+        renderer = TileRenderer(
+            name=name,
+            tile_source=_tiles(pyramid, f"image/{index}/{name}/{{Z}}/{{X}}/{{Y}}?s={token}"),
+            alpha=0.5 if name in STAGES else 1,
+            visible=name not in STAGES or name == "both",
+            smoothing=name not in STAGES,
+        )
+        plot.renderers.append(renderer)
+    if outlines:
+        _add_outlines(plot, outlines)
+    return json_item(plot, _TARGET)
+
+
+def _tiles(pyramid: Pyramid, url: str) -> WMTSTileSource:
+    """Addresses of picture tiles.
+
+    Bokeh shows the last zoom that is not sharper than the screen: told that picture tiles have half of their
+    pixels, it takes one that is at least as sharp as the screen, and as two screen pixels where they are fine.
+    """
+    nominal = PICTURE_TILE // 2
+    side = PICTURE_TILE << pyramid.max_zoom
+    return WMTSTileSource(
+        url=url,
+        tile_size=nominal,
+        initial_resolution=side / nominal,
+        min_zoom=0,
+        max_zoom=pyramid.max_zoom,
+        x_origin_offset=0,
+        y_origin_offset=side,
+        wrap_around=False,
+    )
+
+
+def _add_outlines(plot: Plot, outlines: Outlines) -> None:
+    tiles = ColumnDataSource(_boxes(outlines.tiles), name="drawn_tiles_source")
+    for name, colour, width in (("drawn_tiles_halo", "#ffffff", 3.0), ("drawn_tiles", _DRAWN, 1.25)):
+        glyph = Quad(fill_alpha=0, line_color=colour, line_width=width, line_alpha=0.8, line_join="miter")
+        plot.add_glyph(tiles, glyph, name=name)
+    data = _boxes(outlines.sub_tiles)
+    data["weight"] = [f"{weight:.2%}" for weight in outlines.weight]
+    data["says"] = [f"{value:+.3f}" for value in outlines.evidence]
+    data["colour"] = [_FOR if value >= 0 else _AGAINST for value in outlines.evidence]
+    data["strength"] = outlines.strength
+    sub_tiles = ColumnDataSource(data, name="sub_tiles_source")
+    halo = Quad(fill_alpha=0, line_color="#ffffff", line_width=3.5, line_alpha="strength")
+    plot.add_glyph(sub_tiles, halo, name="sub_tiles_halo")
+    plain = Quad(fill_alpha=0, line_color="colour", line_width=2, line_alpha="strength")
+    chosen = Quad(fill_alpha=0, line_color="colour", line_width=4, line_alpha=1)
+    shown = plot.add_glyph(
+        sub_tiles, plain, selection_glyph=chosen, nonselection_glyph=plain, name="sub_tiles"
+    )
+    label = f"for {outlines.label}"
+    hover = HoverTool(
+        renderers=[shown], tooltips=[("weight", "@weight"), (label, "@says")], attachment="horizontal"
+    )
+    plot.add_tools(hover, TapTool(renderers=[shown]))
+
+
+def _boxes(regions: list[list[int]]) -> dict[str, list[Any]]:
+    return {
+        "left": [x for x, _, _, _ in regions],
+        "right": [x + w for x, _, w, _ in regions],
+        "top": [-y for _, y, _, _ in regions],
+        "bottom": [-(y + h) for _, y, _, h in regions],
+    }

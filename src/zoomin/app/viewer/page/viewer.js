@@ -1,0 +1,445 @@
+// The page of `zoomin view`: lists the images, embeds the map of one (a Bokeh plot), flies over it.
+// The map's frame is level-0 pixels with y counted upwards: y = -(level-0 y).
+
+const $ = (id) => document.getElementById(id);
+const KEPT_TILES = 400; // picture tiles that the browser keeps of each layer
+const MOST_MAGNIFIED = 16; // screen pixels for one level-0 pixel
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+
+const state = { images: [], at: -1, token: "", view: null, manager: null, turn: 0, info: null, flight: 0 };
+
+// ------------------------------------------------------------------ small things
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "class") made.className = value;
+    else if (key in made && key !== "list") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child != null));
+  return made;
+}
+
+const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)} %`;
+const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(Math.abs(x) < 0.01 ? 4 : 2)}`;
+const grouped = (n) => n.toLocaleString("en-GB").replaceAll(",", "\u202f");
+const rounded = (x) => (x >= 100 ? x.toFixed(0) : Number(x.toPrecision(2)).toString());
+const many = (n, one) => `${grouped(n)} ${one}${n === 1 ? "" : "s"}`;
+
+function mark(right) {
+  if (right == null) return element("span", { class: "mark unknown", title: "right or wrong: not known" }, "·");
+  return right
+    ? element("span", { class: "mark right", title: "the prediction is right" }, "✓")
+    : element("span", { class: "mark wrong", title: "the prediction is wrong" }, "✗");
+}
+
+async function ask(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+  return answer.json();
+}
+
+// ------------------------------------------------------------------ light and dark
+
+function showTheme(theme) {
+  document.documentElement.classList.toggle("dark", theme === "dark");
+}
+
+function startTheme() {
+  const preferred = matchMedia("(prefers-color-scheme: dark)");
+  const current = () => localStorage.getItem("zoomin-theme") ?? (preferred.matches ? "dark" : "light");
+  preferred.addEventListener("change", () => showTheme(current()));
+  $("theme").addEventListener("click", () => {
+    localStorage.setItem("zoomin-theme", current() === "dark" ? "light" : "dark");
+    showTheme(current());
+  });
+  showTheme(current());
+}
+
+// ------------------------------------------------------------------ the list of images
+
+function listImages() {
+  const rows = state.images.map((image, index) => {
+    const said = image.prediction == null
+      ? (image.explained ? "" : "not explained")
+      : `${image.prediction}${image.label == null ? "" : image.right ? "" : ` (label: ${image.label})`}`;
+    const row = element("li", { tabIndex: 0, title: image.path, id: `image-${index}` },
+      mark(image.right),
+      element("span", { class: "file" }, image.name),
+      element("span", { class: "probability" }, image.probability == null ? "" : percent(image.probability, 0)),
+      element("span", { class: "said" }, said || "\u00a0"));
+    row.setAttribute("role", "option");
+    row.addEventListener("click", () => show(index));
+    row.addEventListener("keydown", (event) => { if (event.key === "Enter") show(index); });
+    return row;
+  });
+  $("images").setAttribute("role", "listbox");
+  $("images").replaceChildren(...rows);
+  const options = [["all", "All images"]];
+  if (state.images.some((image) => image.right != null)) options.push(["right", "Right"], ["wrong", "Wrong"]);
+  const classes = [...new Set(state.images.map((image) => image.prediction).filter((name) => name != null))].sort();
+  if (classes.length > 1) options.push(...classes.map((name) => [`predicted ${name}`, `Predicted ${name}`]));
+  $("filter").replaceChildren(...options.map(([value, text]) => element("option", { value }, text)));
+  $("filter").hidden = options.length === 1;
+}
+
+function filterImages() {
+  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = $("filter").value;
+  let shown = 0;
+  state.images.forEach((image, index) => {
+    const text = `${image.path} ${image.prediction ?? ""} ${image.label ?? ""}`.toLowerCase();
+    const fits = wanted === "all" || (wanted === "right" && image.right === true)
+      || (wanted === "wrong" && image.right === false) || wanted === `predicted ${image.prediction}`;
+    const visible = fits && words.every((word) => text.includes(word));
+    $(`image-${index}`).hidden = !visible;
+    shown += visible;
+  });
+  const judged = state.images.filter((image) => image.right != null);
+  const right = judged.filter((image) => image.right).length;
+  const count = shown === state.images.length ? many(shown, "image") : `${grouped(shown)} of ${many(state.images.length, "image")}`;
+  $("tally").textContent = judged.length ? `${count}, ${right} of ${judged.length} right` : count;
+}
+
+// ------------------------------------------------------------------ one image
+
+async function show(index) {
+  const turn = ++state.turn;
+  if (state.at >= 0) $(`image-${state.at}`)?.removeAttribute("aria-current");
+  state.at = index;
+  const row = $(`image-${index}`);
+  row.setAttribute("aria-current", "true");
+  row.scrollIntoView({ block: "nearest" });
+  history.replaceState(null, "", `#${index}`);
+  document.title = `${state.images[index].name} · zoomin view`;
+  clearMap();
+  $("problem").hidden = true;
+  $("loading").hidden = false;
+  document.body.dataset.ready = "";
+  try {
+    const info = await ask(`image/${index}.json`);
+    if (turn !== state.turn) return;
+    state.info = info;
+    $("loading").hidden = true;
+    tellAnswer(index, info);
+    tellEvidence(index, info);
+    if (info.problem) tellProblem("This image cannot be shown", info.problem);
+    else await showMap(turn, info);
+  } catch (error) {
+    if (turn !== state.turn) return;
+    $("loading").hidden = true;
+    tellProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
+  }
+  if (turn === state.turn) document.body.dataset.ready = String(index);
+}
+
+function tellProblem(title, problem) {
+  $("problem").replaceChildren(
+    element("h2", {}, title),
+    problem.where ? element("p", { class: "quiet" }, problem.where) : null ?? "",
+    element("p", {}, sentence(problem.what)),
+    problem.remedy ? element("p", {}, problem.remedy) : "");
+  $("problem").hidden = false;
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+function warning(problem, command) {
+  const text = problem ? `${sentence(problem.what)} ${problem.remedy ?? ""}` : "This image has no explanation yet. To make it:";
+  return element("div", { class: "warn" }, text, command ? element("code", {}, command) : null);
+}
+
+function tellAnswer(index, info) {
+  const image = state.images[index];
+  const size = info.height == null ? null : element("p", { class: "quiet", id: "size" }, ...sizeText(info));
+  const parts = [element("h1", { title: image.path }, image.name), size];
+  const one = info.explanation;
+  if (one) {
+    const right = image.label == null ? null : image.label === one.label;
+    parts.push(element("div", { class: "verdict" }, element("span", {}, one.label), mark(right)));
+    parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
+    const order = [...one.classes].sort((a, b) => b.probability - a.probability);
+    parts.push(element("ul", { class: "classes", id: "classes" }, ...order.map((each) => {
+      const error = each.standard_error == null ? "" : ` ± ${percent(each.standard_error)}`;
+      const bar = element("i");
+      bar.style.width = percent(each.probability ?? 0, 2).replace(" ", "");
+      return element("li", { class: each.name === one.label ? "first" : "" },
+        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, percent(each.probability) + error)),
+        element("div", { class: "bar" }, bar));
+    })));
+    const known = one.classes.some((each) => each.standard_error != null);
+    if (known) parts.push(element("p", { class: "quiet" }, "± standard error, owed to drawing sub-tiles"));
+  } else if (image.prediction != null) {
+    parts.push(element("div", { class: "verdict" }, element("span", {}, image.prediction), mark(image.right)));
+    parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
+  }
+  if (info.explanation_problem) parts.push(warning(info.explanation_problem, null));
+  if (info.explain) parts.push(warning(null, info.explain));
+  if (info.roi_problem) parts.push(warning({ what: `The annotation cannot be shown: ${info.roi_problem.what}`, remedy: info.roi_problem.remedy }, null));
+  $("answer").replaceChildren(...parts.filter(Boolean));
+}
+
+function sizeText(info) {
+  const pixels = info.width * info.height;
+  const count = pixels >= 1e9 ? `${rounded(pixels / 1e9)} gigapixels` : `${rounded(pixels / 1e6)} megapixels`;
+  const parts = [`${grouped(info.width)} × ${grouped(info.height)} pixels · ${count}`];
+  if (info.mpp) {
+    const sides = [info.width, info.height].map((side) => lengthText(side * info.mpp)).join(" × ");
+    parts.push(element("br"), `${sides} · ${rounded(info.mpp)} µm per pixel`);
+  }
+  return parts;
+}
+
+function lengthText(microns) {
+  return microns >= 1e6 ? `${rounded(microns / 1e6)} m` : microns >= 1000 ? `${rounded(microns / 1000)} mm` : `${rounded(microns)} µm`;
+}
+
+function tellEvidence(index, info) {
+  const one = info.explanation;
+  $("evidence").hidden = !one;
+  if (!one) return;
+  const read = `${many(one.sub_tiles, "sub-tile")} read in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}.`;
+  const left = one.outlined < one.sub_tiles ? ` The heaviest ${grouped(one.outlined)} are outlined.` : "";
+  $("evidence-note").textContent = `${read}${left} Weight in the answer, and what each says for ${one.label}.`;
+  $("places").replaceChildren(...one.list.map((place, rank) => {
+    const parts = Object.entries(place.contribution).map(([name, value]) => `${name} ${signed(value)}`);
+    const button = element("button", { type: "button", id: `place-${rank}`, title: `Adds to the logit of: ${parts.join(", ")}` },
+      element("img", { src: `image/${index}/crop/${rank}?s=${state.token}`, alt: `sub-tile ${rank + 1}`, loading: "lazy" }),
+      element("div", { class: "numbers" }, element("span", {}, percent(place.weight)),
+        element("span", { class: place.evidence < 0 ? "against" : "for" }, signed(place.evidence))));
+    button.addEventListener("click", () => flyTo(rank));
+    return element("li", {}, button);
+  }));
+}
+
+// ------------------------------------------------------------------ the map
+
+function clearMap() {
+  cancelAnimationFrame(state.flight);
+  state.manager?.clear?.();
+  state.manager = state.view = null;
+  $("map").replaceChildren();
+  for (const id of ["controls", "legend", "scale", "zoom"]) $(id).hidden = true;
+}
+
+async function showMap(turn, info) {
+  $("controls").hidden = !info.explanation && !info.roi;
+  for (const id of ["stages", "outlines"]) $(id).hidden = false;
+  $("stages").hidden = !info.explanation;
+  document.querySelector('label[for="opacity"]').hidden = !info.explanation;
+  for (const id of ["show-tiles", "show-sub-tiles"]) $(id).parentElement.hidden = !info.explanation;
+  $("roi-control").hidden = !info.roi;
+  const manager = await Bokeh.embed.embed_item(info.map, "map");
+  if (turn !== state.turn) { manager.clear?.(); return; }
+  state.manager = manager;
+  state.view = manager.roots[0];
+  const plot = state.view.model;
+  for (const renderer of plot.renderers) if (renderer.tile_source) tame(renderer, info);
+  for (const range of [plot.x_range, plot.y_range]) range.change.connect(moved);
+  plot.renderers.find((each) => each.name === "sub_tiles")?.data_source.selected.change.connect(() => chosen(plot));
+  showLayers();
+  for (const id of ["scale", "zoom"]) $(id).hidden = false;
+  moved();
+}
+
+// Bokeh asks for picture tiles around and below those shown, and keeps all: only those that exist, and a few.
+function tame(renderer, info) {
+  const source = renderer.tile_source;
+  const exists = ([x, y, z]) => {
+    const side = source.tile_size * source.get_resolution(z);
+    const row = 2 ** z - 1 - y;
+    return z <= source.max_zoom && x >= 0 && row >= 0 && x * side < info.width && row * side < info.height;
+  };
+  source.is_valid_tile = (x, y, z) => exists([x, y, z]);
+  const children = source.children_by_tile_xyz.bind(source);
+  source.children_by_tile_xyz = (x, y, z) => (z >= source.max_zoom ? [] : children(x, y, z).filter(exists));
+  const view = state.view.views?.find_one?.(renderer) ?? state.manager.find_one?.(renderer);
+  if (!view) return;
+  view._prefetch_tiles = () => {
+    if (source.tiles.size <= KEPT_TILES) return;
+    const zoom = source.get_level_by_extent(view.get_extent(), view.plot_view.frame.bbox.height, view.plot_view.frame.bbox.width);
+    const needed = new Set(source.get_tiles_by_extent(view.get_extent(), zoom).map(([x, y, z]) => source.tile_xyz_to_key(x, y, z)));
+    for (const [key, tile] of source.tiles) {
+      if (source.tiles.size <= KEPT_TILES / 2) break;
+      if (!needed.has(key) && tile.tile_coords[2] > 2) source.tiles.delete(key);
+    }
+    view._tiles = [...source.tiles.values()];
+  };
+}
+
+function showLayers() {
+  const plot = state.view?.model;
+  if (!plot) return;
+  const stage = document.querySelector('input[name="stage"]:checked').value;
+  const opacity = Number($("opacity").value) / 100;
+  $("opacity").title = `${$("opacity").value} %`;
+  const visible = {
+    pixels: true,
+    both: stage === "both" && opacity > 0,
+    tiles: stage === "tiles" && opacity > 0,
+    positions: stage === "positions" && opacity > 0,
+    roi: $("show-roi").checked,
+    drawn_tiles: $("show-tiles").checked,
+    drawn_tiles_halo: $("show-tiles").checked,
+    sub_tiles: $("show-sub-tiles").checked,
+    sub_tiles_halo: $("show-sub-tiles").checked,
+  };
+  for (const renderer of plot.renderers) {
+    renderer.visible = visible[renderer.name];
+    if (["both", "tiles", "positions"].includes(renderer.name)) renderer.alpha = opacity;
+  }
+  const top = state.info.explanation?.top[stage];
+  $("legend").hidden = !top || opacity === 0;
+  if (top) $("legend-top").textContent = `≥ ${rounded(top)} times the mean`;
+}
+
+// What the map shows: its centre and its resolution, level-0 pixels for one on the screen.
+function looking() {
+  const { x_range: x, y_range: y } = state.view.model;
+  const { width, height } = state.view.frame.bbox;
+  return { x: (x.start + x.end) / 2, y: (y.start + y.end) / 2, resolution: (x.end - x.start) / width, width, height };
+}
+
+function look({ x, y, resolution }) {
+  const { width, height } = state.view.frame.bbox;
+  const { x_range, y_range } = state.view.model;
+  x_range.setv({ start: x - (resolution * width) / 2, end: x + (resolution * width) / 2 });
+  y_range.setv({ start: y - (resolution * height) / 2, end: y + (resolution * height) / 2 });
+}
+
+function bounds() {
+  const { width, height } = state.view.frame.bbox;
+  const fit = Math.max(state.info.width / width, state.info.height / height) * 1.04;
+  return { fit, closest: Math.min(1 / MOST_MAGNIFIED, fit / 2), farthest: fit * 1.6 };
+}
+
+const whole = () => ({ x: state.info.width / 2, y: -state.info.height / 2, resolution: bounds().fit });
+
+// Keep the image in sight, and tell the scale.
+let waiting = false;
+function moved() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    if (!state.view?.frame?.bbox?.width) return;
+    const now = looking();
+    const { closest, farthest } = bounds();
+    const kept = {
+      x: Math.min(Math.max(now.x, 0), state.info.width),
+      y: Math.min(Math.max(now.y, -state.info.height), 0),
+      resolution: Math.min(Math.max(now.resolution, closest), farthest),
+    };
+    if (kept.x !== now.x || kept.y !== now.y || Math.abs(kept.resolution / now.resolution - 1) > 1e-6) look(kept);
+    tellScale(kept.resolution);
+  });
+}
+
+function tellScale(resolution) {
+  const unit = state.info.mpp ?? 1; // microns, else pixels
+  const most = 140 * resolution * unit;
+  const power = 10 ** Math.floor(Math.log10(most));
+  const length = [5, 2, 1].map((k) => k * power).find((nice) => nice <= most) ?? power;
+  $("scale").firstElementChild.style.width = `${length / (resolution * unit)}px`;
+  $("scale").lastElementChild.textContent = state.info.mpp ? lengthText(length) : `${rounded(length)} px`;
+  const ratio = resolution >= 1 ? `1:${rounded(resolution)}` : `${rounded(1 / resolution)}:1`;
+  $("resolution").textContent = state.info.mpp ? `${ratio} · ${rounded(resolution * state.info.mpp)} µm/px` : ratio;
+}
+
+// Zoom and pan together, the zoom evenly on a logarithmic scale.
+function fly(to, milliseconds = 550) {
+  cancelAnimationFrame(state.flight);
+  const from = looking();
+  const start = performance.now();
+  const zoom = Math.log(to.resolution / from.resolution);
+  const step = () => {
+    const t = CALM.matches ? 1 : Math.min(1, (performance.now() - start) / milliseconds);
+    const eased = t < 0.5 ? 4 * t ** 3 : 1 - (2 - 2 * t) ** 3 / 2;
+    const resolution = from.resolution * Math.exp(zoom * eased);
+    // Along the way the place that is flown to moves straight across the screen.
+    const share = Math.abs(zoom) < 1e-6 ? eased : (from.resolution - resolution) / (from.resolution - to.resolution);
+    look({ x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share, resolution });
+    if (t < 1) state.flight = requestAnimationFrame(step);
+    else look(to);
+  };
+  step();
+}
+
+function zoomBy(factor) {
+  const now = looking();
+  const { closest, farthest } = bounds();
+  fly({ ...now, resolution: Math.min(Math.max(now.resolution * factor, closest), farthest) }, 200);
+}
+
+function flyTo(rank) {
+  const sub = state.info.explanation.list[rank].region;
+  if (!state.view) return;
+  const { width, height } = state.view.frame.bbox;
+  const [x, y, w, h] = sub;
+  const resolution = Math.max((4 * w) / width, (4 * h) / height, bounds().closest);
+  const source = state.view.model.renderers.find((each) => each.name === "sub_tiles").data_source;
+  source.selected.indices = [rank];
+  fly({ x: x + w / 2, y: -(y + h / 2), resolution: Math.min(resolution, 1) }, 700);
+}
+
+function chosen(plot) {
+  const [rank] = plot.renderers.find((each) => each.name === "sub_tiles").data_source.selected.indices;
+  document.querySelector("#places [aria-current]")?.removeAttribute("aria-current");
+  const button = rank == null ? null : $(`place-${rank}`);
+  button?.setAttribute("aria-current", "true");
+  button?.scrollIntoView({ block: "nearest" });
+}
+
+// ------------------------------------------------------------------ start
+
+function next(step) {
+  for (let at = state.at + step; at >= 0 && at < state.images.length; at += step) {
+    if (!$(`image-${at}`).hidden) return show(at);
+  }
+}
+
+function startControls() {
+  for (const input of document.querySelectorAll("#controls input")) input.addEventListener("input", showLayers);
+  $("search").addEventListener("input", filterImages);
+  $("filter").addEventListener("change", filterImages);
+  const actions = {
+    "zoom-in": () => zoomBy(0.5),
+    "zoom-out": () => zoomBy(2),
+    fit: () => fly(whole()),
+    full: () => fly({ ...looking(), resolution: 1 }),
+  };
+  for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
+  const keys = { "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", 0: "fit", 1: "full" };
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches?.('input[type="search"], select') || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "n") next(1);
+    else if (event.key === "p") next(-1);
+    else if (state.view && event.key in keys) actions[keys[event.key]]();
+  });
+  addEventListener("hashchange", () => {
+    const index = Number(location.hash.slice(1));
+    if (index !== state.at && index in state.images) show(index);
+  });
+}
+
+async function start() {
+  startTheme();
+  startControls();
+  try {
+    const list = await ask("images.json");
+    Object.assign(state, { images: list.images, token: list.token });
+    $("run").textContent = list.run;
+    $("run").title = list.folder;
+    listImages();
+    filterImages();
+    const wanted = Number(location.hash.slice(1));
+    if (list.images.length) await show(wanted in list.images ? wanted : 0);
+  } catch (error) {
+    $("loading").hidden = true;
+    tellProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
+  }
+}
+
+window.zoominView = { state, looking, look, flyTo, show };
+start();
