@@ -1,7 +1,7 @@
-"""A pyramidal TIFF of many gigapixels in a moment: few encoded blocks, that the tables of all levels point to.
+"""A pyramidal TIFF of many gigapixels in a moment: few encoded blocks, to which all tables of levels point.
 
-White with a disc of "tissue" (pink with purple nuclei), and one block of it, the landmark, that is blue with a
-yellow cross. Every level shows the same picture.
+White with a disc of "tissue" (pink with purple nuclei), and one block of it, the landmark, blue with a yellow
+cross. Every level shows the same picture.
 """
 
 from __future__ import annotations

@@ -5,42 +5,21 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
 from ...images.base import Image
 from .entries import Collection, Entry
+from .figure import map_item
 from .layers import STAGES, AttentionLayer
+from .outlines import outlines
 from .pyramid import Pyramid
 
-__all__ = ["LISTED", "Outlines", "describe", "overview", "outlines"]
+__all__ = ["LISTED", "Outlines", "describe", "outlines", "overview"]
 
 LISTED = 40  # sub-tiles in the list beside the map
-_DRAWN = 4000  # outlines of sub-tiles on the map
-_DRAWN_TILES = 4000
 
-
-@dataclass(frozen=True)
-class Outlines:
-    """What is outlined on the map, heaviest first.
-
-    Attributes:
-        tiles: x, y, width, height of drawn tiles, level-0 pixels.
-        sub_tiles: likewise, of the distinct sub-tiles.
-        weight: of each sub-tile.
-        evidence: what each says for the predicted class.
-        strength: how strongly each is drawn, 0 to 1.
-        label: the predicted class.
-    """
-
-    tiles: list[list[int]]
-    sub_tiles: list[list[int]]
-    weight: list[float]
-    evidence: list[float]
-    strength: list[float]
-    label: str
 
 
 def overview(collection: Collection, token: str) -> dict[str, Any]:
@@ -80,8 +59,6 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
         "explanation": None if layer is None else _explanation(layer, readable=image is not None),
     }
     if image is not None:
-        from .figure import map_item
-
         answer |= {"height": image.height, "width": image.width, "mpp": image.mpp}
         answer["roi"], answer["roi_problem"] = collection.has_roi(index), None
         if answer["roi"]:
@@ -91,23 +68,6 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
         pyramid = Pyramid(image.height, image.width)
         answer["map"] = map_item(pyramid, index, token, drawn, roi=answer["roi"])
     return answer
-
-
-def outlines(explanation: Explanation) -> Outlines:
-    """The drawn tiles and the distinct sub-tiles, the heaviest few thousand of each."""
-    places, k = explanation.places(), explanation.classes.index(explanation.label)
-    evidence = places.contribution[:, k] - places.contribution.mean(1)
-    weight = places.weight[:_DRAWN]
-    most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
-    order = explanation.alpha.argsort(descending=True, stable=True)[:_DRAWN_TILES]
-    return Outlines(
-        tiles=explanation.tiles[order].tolist(),
-        sub_tiles=places.regions[:_DRAWN].tolist(),
-        weight=weight.tolist(),
-        evidence=evidence[:_DRAWN].tolist(),
-        strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
-        label=explanation.label,
-    )
 
 
 def _explanation(layer: AttentionLayer, *, readable: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The map of one image as a Bokeh plot. Its frame is level-0 pixels with y counted upwards: y = -level-0 y."""
+"""The map of one image as a Bokeh plot; its frame is level-0 pixels with y counted upwards, below 0."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bokeh.models import (
     WMTSTileSource,
 )
 
-from .describe import Outlines
 from .layers import STAGES
+from .outlines import Outlines
 from .pyramid import PICTURE_TILE, Pyramid
 
 __all__ = ["map_item"]
@@ -75,7 +75,7 @@ def _tiles(pyramid: Pyramid, url: str) -> WMTSTileSource:
     """Addresses of picture tiles.
 
     Bokeh shows the last zoom that is not sharper than the screen: told that picture tiles have half of their
-    pixels, it takes one that is at least as sharp as the screen, and as two screen pixels where they are fine.
+    pixels, it takes one that is at least as sharp as the screen.
     """
     nominal = PICTURE_TILE // 2
     side = PICTURE_TILE << pyramid.max_zoom

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from ...annotations.base import Annotation
 from ...explanation import Explanation
@@ -56,16 +55,16 @@ class AttentionLayer:
         """Attention, times its mean, averaged over each pixel of a square region; 0 where nothing was seen.
 
         Args:
-            stage: "tiles" (stage 1), "positions" (stage 2, in the drawn tiles alone) or "both": their product in
-                the drawn tiles, stage 1 elsewhere.
+            stage: "tiles" (stage 1), "positions" (stage 2, in the drawn tiles alone) or "both": their
+                product in the drawn tiles, stage 1 elsewhere.
             region: level-0 pixels.
             pixels: along a side of the answer.
         """
-        canvas = np.zeros((pixels, pixels), dtype=np.float32)
+        canvas = np.zeros((pixels, pixels), dtype=np.float64)
         side = self.explanation.tile_size
         if stage != "positions":
-            rows, columns = self._alpha.shape
-            _paste(canvas, self._alpha, Region(0, 0, columns * side, rows * side), region)
+            sums = self._sums[stage]
+            _add(canvas, sums, Region(0, 0, (sums.shape[1] - 1) * side, (sums.shape[0] - 1) * side), region)
         if stage != "tiles":
             tiles = self._tiles
             near = (
@@ -75,9 +74,9 @@ class AttentionLayer:
                 & (tiles[:, 1] + tiles[:, 3] > region.y)
             )
             for k in np.flatnonzero(near):
-                share = self._drawn_alpha[k] if stage == "both" else np.float32(1)
-                _paste(canvas, self._beta[k] * share, Region(*tiles[k].tolist()), region)
-        return canvas
+                share = float(self._drawn_alpha[k]) if stage == "both" else 1.0
+                _add(canvas, self._beta_sums[k], Region(*tiles[k].tolist()), region, share)
+        return canvas.astype(np.float32)
 
     def tile(self, stage: Stage, place: Place) -> Encoded:
         """A picture tile of the attention, transparent where it is at or below its mean."""
@@ -92,18 +91,32 @@ class AttentionLayer:
 
     @cached_property
     def _tops(self) -> dict[Stage, float]:
-        alpha, beta, drawn = self._alpha, self._beta, self._drawn_alpha
-        cells = beta[0].size if beta.size else 1
-        rest = alpha.ravel()
-        if beta.size:
-            side = self.explanation.tile_size
-            rest = np.delete(rest, self._tiles[:, 1] // side * alpha.shape[1] + self._tiles[:, 0] // side)
-        product = (beta * drawn[:, None, None]).ravel()
+        alpha, beta = self._alpha, self._beta
+        share = self._drawn_alpha[:, None, None]
+        rest = self._undrawn[self._undrawn > 0]
+        area = 1 / beta[0].size if beta.size else 1.0
+        both = np.concatenate([rest, (beta * share).ravel()])
+        areas = np.repeat(np.array([1, area]), [rest.size, beta.size])
         return {
-            "both": _saturation(np.concatenate([rest, product]), _areas(rest.size, 1.0, product.size, 1 / cells)),
-            "tiles": _saturation(alpha.ravel(), _areas(alpha.size, 1.0)),
-            "positions": _saturation(beta.ravel(), _areas(beta.size, 1.0)),
+            "both": _saturation(both, areas),
+            "tiles": _saturation(alpha.ravel(), np.ones(alpha.size)),
+            "positions": _saturation(beta.ravel(), np.ones(beta.size)),
         }
+
+    @cached_property
+    def _undrawn(self) -> NDArray[np.float32]:
+        """Attention of the tiles that were not drawn; 0 in the others."""
+        rest, side = self._alpha.copy(), self.explanation.tile_size
+        rest[self._tiles[:, 1] // side, self._tiles[:, 0] // side] = 0
+        return rest
+
+    @cached_property
+    def _sums(self) -> dict[Stage, NDArray[np.float64]]:
+        return {"tiles": _summed(self._alpha), "both": _summed(self._undrawn)}
+
+    @cached_property
+    def _beta_sums(self) -> list[NDArray[np.float64]]:
+        return [_summed(one) for one in self._beta]
 
     @cached_property
     def _alpha(self) -> NDArray[np.float32]:
@@ -162,13 +175,7 @@ def roi_tile(annotation: Annotation, place: Place) -> Encoded:
     return encode_png(picture)
 
 
-def _areas(*parts: float) -> NDArray[np.float32]:
-    """Pairs of a count and the area of each of so many cells."""
-    counts = [int(count) for count in parts[::2]]
-    return np.repeat(np.array(parts[1::2], dtype=np.float32), counts)
-
-
-def _saturation(values: NDArray[np.float32], areas: NDArray[np.float32]) -> float:
+def _saturation(values: NDArray[np.float32], areas: NDArray[np.float64]) -> float:
     """The value above which a share of the whole lies, at least `_LEAST_TOP`."""
     if not values.size:
         return _LEAST_TOP
@@ -183,27 +190,49 @@ def _first_beyond(left: int, side: int) -> int:
     return math.ceil(max(0, left) * LAYER_PIXELS / side)
 
 
-def _paste(
-    canvas: NDArray[np.float32], values: NDArray[np.float32], covers: Region, region: Region
+def _summed(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The sum of what is above and to the left of each corner of a map's cells."""
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
+    return sums
+
+
+def _add(
+    canvas: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    covers: Region,
+    region: Region,
+    share: float = 1.0,
 ) -> None:
-    """Draw a map that covers a region, averaged over the pixels of another region's canvas."""
+    """Add a map that covers a region to the canvas of another, exactly averaged over each pixel.
+
+    Args:
+        canvas: square, of `region`.
+        sums: what `_summed` gave.
+        covers: level-0 pixels.
+        region: level-0 pixels.
+        share: factor of the map.
+    """
     pixels = len(canvas)
-    spans = []
-    for start, length, origin, side, cells in (
-        (covers.x, covers.width, region.x, region.width, values.shape[1]),
-        (covers.y, covers.height, region.y, region.height, values.shape[0]),
-    ):
-        first = min(max(round((start - origin) * pixels / side), 0), pixels - 1)
-        last = min(max(round((start + length - origin) * pixels / side), first + 1), pixels)
-        low, high = (
-            min(max((pixel * side / pixels + origin - start) * cells / length, 0), cells)
-            for pixel in (first, last)
-        )
-        if high <= low:
-            return
-        spans.append((first, last, low, high))
-    (left, right, x0, x1), (top, bottom, y0, y1) = spans
-    drawn = PillowImage.fromarray(values).resize(
-        (right - left, bottom - top), PillowImage.Resampling.BOX, box=(x0, y0, x1, y1)
-    )
-    canvas[top:bottom, left:right] = np.asarray(drawn)
+    across = _edges(covers.x, covers.width, sums.shape[1] - 1, region.x, region.width, pixels)
+    down = _edges(covers.y, covers.height, sums.shape[0] - 1, region.y, region.height, pixels)
+    if across is None or down is None:
+        return
+    (left, x, width), (top, y, height) = across, down
+    row, column = np.minimum(y.astype(int), len(sums) - 2), np.minimum(x.astype(int), len(sums[0]) - 2)
+    rows = sums[row] + (sums[row + 1] - sums[row]) * (y - row)[:, None]
+    corners = rows[:, column] + (rows[:, column + 1] - rows[:, column]) * (x - column)
+    inside = np.diff(np.diff(corners, axis=0), axis=1)
+    canvas[top : top + len(y) - 1, left : left + len(x) - 1] += inside * (share / (width * height))
+
+
+def _edges(
+    start: int, length: int, cells: int, origin: int, side: int, pixels: int
+) -> tuple[int, NDArray[np.float64], float] | None:
+    """Along one axis: the first pixel that a map touches, the pixels' edges and their width in its cells."""
+    first = max(math.floor((start - origin) * pixels / side), 0)
+    last = min(math.ceil((start + length - origin) * pixels / side), pixels)
+    if last <= first:
+        return None
+    edges = (np.arange(first, last + 1) * (side / pixels) + (origin - start)) * (cells / length)
+    return first, np.clip(edges, 0, cells), side / pixels * cells / length

@@ -1,7 +1,7 @@
 """The picture tiles that a browser asks for: their place in the image, and their pixels as JPEG.
 
-A *picture tile* is a square of the page's map, not a tile of the model. Zoom 0 is one picture tile that holds the
-whole image; each further zoom doubles the resolution, up to full resolution at `max_zoom`.
+A *picture tile* is a square of the page's map, not a tile of the model. Zoom 0 is one picture tile that holds
+the whole image; each further zoom doubles the resolution, up to full resolution at `max_zoom`.
 """
 
 from __future__ import annotations

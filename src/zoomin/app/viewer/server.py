@@ -24,7 +24,7 @@ from .entries import Collection
 from .pyramid import PICTURE_TILE, Encoded
 from .service import Busy, Pictures
 
-__all__ = ["DEFAULT_PORT", "application", "is_loopback", "listen", "serve"]
+__all__ = ["DEFAULT_PORT", "address", "application", "is_loopback", "listen", "serve", "start"]
 
 DEFAULT_PORT = 8765
 _PORTS_TRIED = 20
@@ -80,7 +80,7 @@ class _Handler(tornado.web.RequestHandler):
 
     async def until_closed(self, work: Awaitable[None]) -> None:
         """Do something that ends when the browser goes away."""
-        self._work = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        self._work = asyncio.ensure_future(work)
         try:
             await self._work
         except asyncio.CancelledError:
@@ -172,7 +172,9 @@ font-family="sans-serif" text-anchor="middle" stroke="#fff" stroke-width="6" pai
 >cannot be read</text></svg>"""
 
 
-def application(collection: Collection, pictures: Pictures, *, any_host: bool = False) -> tornado.web.Application:
+def application(
+    collection: Collection, pictures: Pictures, *, any_host: bool = False
+) -> tornado.web.Application:
     """The site.
 
     Args:
@@ -192,7 +194,7 @@ def application(collection: Collection, pictures: Pictures, *, any_host: bool = 
         (rf"{image}/(crop)/{_NUMBER}", _Picture, site),
     ]
     return tornado.web.Application(
-        routes,  # type: ignore[arg-type]
+        routes,
         default_handler_class=_Nothing,
         default_handler_args=site,
         compress_response=True,
@@ -242,12 +244,18 @@ def listen(host: str, port: int | None) -> list[socket.socket]:
     raise AssertionError("port 0 is always free")
 
 
+def start(site: tornado.web.Application, sockets: list[socket.socket]) -> tornado.httpserver.HTTPServer:
+    """Answer from now on, in the running event loop."""
+    server = tornado.httpserver.HTTPServer(site)
+    server.add_sockets(sockets)
+    return server
+
+
 async def serve(
     site: tornado.web.Application, sockets: list[socket.socket], ready: Callable[[], None]
 ) -> None:
-    """Answer until interrupted or terminated."""
-    server = tornado.httpserver.HTTPServer(site)
-    server.add_sockets(sockets)
+    """Answer until interrupted or terminated; `ready` is called when the first request would be answered."""
+    server = start(site, sockets)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -86,7 +86,9 @@ class Pictures:
         most_waiting: int = _MOST_WAITING,
     ) -> None:
         """Start no thread before the first picture."""
-        self._pool = ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1), thread_name_prefix="zoomin-view")
+        self._pool = ThreadPoolExecutor(
+            threads or min(4, os.cpu_count() or 1), thread_name_prefix="zoomin-view"
+        )
         self._cache: OrderedDict[Hashable, Encoded] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._most_waiting = most_waiting
