@@ -16,10 +16,9 @@ from .layers import STAGES, AttentionLayer
 from .outlines import outlines
 from .pyramid import Pyramid
 
-__all__ = ["LISTED", "Outlines", "describe", "outlines", "overview"]
+__all__ = ["LISTED", "describe", "overview"]
 
 LISTED = 40  # sub-tiles in the list beside the map
-
 
 
 def overview(collection: Collection, token: str) -> dict[str, Any]:
