@@ -20,6 +20,7 @@ from .commands.machine import BENCH, DOCTOR
 from .commands.predict import EVALUATE, PREDICT
 from .commands.report import REPORT
 from .commands.train import CROSSVAL, TRAIN
+from .commands.view import VIEW
 
 __all__ = ["main"]
 
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Command | Group] = {
     "predict": PREDICT,
     "explain": EXPLAIN,
     "report": REPORT,
+    "view": VIEW,
     "data": DATA,
     "bench": BENCH,
     "doctor": DOCTOR,

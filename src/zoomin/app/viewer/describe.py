@@ -100,8 +100,7 @@ def _explanation(layer: AttentionLayer, *, readable: bool) -> dict[str, Any]:
 
 def _standard_error(one: Explanation, k: int) -> float | None:
     """Of the predicted class's probability, where the explanation knows it."""
-    error = getattr(one, "standard_error", None)
-    return _number(error) if error is not None and one.classes[k] == one.label else None
+    return _number(one.standard_error) if one.classes[k] == one.label else None
 
 
 def _number(value: float | None) -> float | None:

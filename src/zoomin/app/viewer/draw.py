@@ -64,7 +64,7 @@ def _crop(collection: Collection, index: int, rank: int) -> Encoded:
         regions = one.places().regions
         if rank >= len(regions):
             raise LookupError("no such sub-tile")
-        region = Region(*regions[rank].tolist())
+        region = Region(*(round(side) for side in regions[rank].tolist()))
         scale = min(1.0, _CROP_SIDE / max(region.width, region.height))
         pixels = collection.image(index).read([region], scale)[0]
     return encode_png(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import ZoomInError
 from .service import Kept
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ class Collection:
         Raises:
             ZoomInError: if the image or the annotation cannot be read.
         """
+        from ...annotations.geojson import MapFrame
         from ...annotations.open_annotation import open_annotation
 
         entry = self.entries[index]
@@ -111,22 +111,15 @@ class Collection:
 
         def make() -> Annotation | None:
             image = self.image(index)
-            return open_annotation(entry, image.height, image.width)
+            found, size = getattr(image, "georeference", None), (image.height, image.width)
+            place = None if found is None else MapFrame(found.crs, found.transform, *size)
+            return open_annotation(entry, *size, place=place)
 
         return self._annotations.get(index, make)
 
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""
         return self.entries[index].annotation is not None or self.entries[index].mask is not None
-
-
-def attempt(make: Callable[[], object]) -> str | None:
-    """The message of what goes wrong; None if nothing does."""
-    try:
-        make()
-    except (ZoomInError, OSError, MemoryError) as error:
-        return str(error) or type(error).__name__
-    return None
 
 
 def _load(path: Path) -> AttentionLayer:

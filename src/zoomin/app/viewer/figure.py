@@ -19,6 +19,7 @@ from bokeh.models import (
     WMTSTileSource,
 )
 
+from ...explanation.palette import AGAINST, FOR, TILE
 from .layers import STAGES
 from .outlines import Outlines
 from .pyramid import PICTURE_TILE, Pyramid
@@ -27,8 +28,6 @@ __all__ = ["map_item"]
 
 _TARGET = "map"
 _MARGIN = 0.02  # of the image, around it at the first look
-_FOR, _AGAINST = "#d7301f", "#2563eb"
-_DRAWN = "#111827"
 
 
 def map_item(pyramid: Pyramid, index: int, token: str, outlines: Outlines | None, *, roi: bool) -> Any:  # noqa: ANN401
@@ -93,13 +92,13 @@ def _tiles(pyramid: Pyramid, url: str) -> WMTSTileSource:
 
 def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     tiles = ColumnDataSource(_boxes(outlines.tiles), name="drawn_tiles_source")
-    for name, colour, width in (("drawn_tiles_halo", "#ffffff", 3.0), ("drawn_tiles", _DRAWN, 1.25)):
+    for name, colour, width in (("drawn_tiles_halo", "#111111", 3.5), ("drawn_tiles", TILE, 2.0)):
         glyph = Quad(fill_alpha=0, line_color=colour, line_width=width, line_alpha=0.8, line_join="miter")
         plot.add_glyph(tiles, glyph, name=name)
     data = _boxes(outlines.sub_tiles)
     data["weight"] = [f"{weight:.2%}" for weight in outlines.weight]
     data["says"] = [f"{value:+.3f}" for value in outlines.evidence]
-    data["colour"] = [_FOR if value >= 0 else _AGAINST for value in outlines.evidence]
+    data["colour"] = [FOR if value >= 0 else AGAINST for value in outlines.evidence]
     data["strength"] = outlines.strength
     sub_tiles = ColumnDataSource(data, name="sub_tiles_source")
     halo = Quad(fill_alpha=0, line_color="#ffffff", line_width=3.5, line_alpha="strength")
@@ -116,7 +115,7 @@ def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     plot.add_tools(hover, TapTool(renderers=[shown]))
 
 
-def _boxes(regions: list[list[int]]) -> dict[str, list[Any]]:
+def _boxes(regions: list[list[float]]) -> dict[str, list[Any]]:
     return {
         "left": [x for x, _, _, _ in regions],
         "right": [x + w for x, _, w, _ in regions],

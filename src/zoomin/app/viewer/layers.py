@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ...annotations.base import Annotation
 from ...explanation import Explanation
+from ...explanation.palette import ROI, rgb
 from ...geometry import Region
-from .pyramid import Encoded, Place, encode_png
+from .pyramid import PICTURE_TILE, Encoded, Place, encode_png
 
 __all__ = ["LAYER_PIXELS", "STAGES", "AttentionLayer", "Stage", "colours", "roi_tile"]
 
@@ -23,8 +24,10 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 LAYER_PIXELS = 256  # along a side of a picture tile of a layer
 _LEAST_TOP = 10.0  # times the mean: an attention that is nearly even everywhere stays pale
 _SATURATED = 0.15  # share of the attention that is shown in the last colour
-_ROI_COLOUR = (0, 200, 83)
-_ROI_WIDTH = 3  # pixels
+_ROI_WIDTH = 3  # pixels, of which the outermost is a white seam
+_WHITE = (255, 255, 255)
+
+Box = tuple[float, float, float, float]
 
 # From the mean, clear, to the top: blue-green, yellow, orange, red; opacity grows along.
 _STOPS = (
@@ -64,7 +67,8 @@ class AttentionLayer:
         side = self.explanation.tile_size
         if stage != "positions":
             sums = self._sums[stage]
-            _add(canvas, sums, Region(0, 0, (sums.shape[1] - 1) * side, (sums.shape[0] - 1) * side), region)
+            whole = 0.0, 0.0, (sums.shape[1] - 1) * side, (sums.shape[0] - 1) * side
+            _add(canvas, sums, whole, region)
         if stage != "tiles":
             tiles = self._tiles
             near = (
@@ -75,7 +79,7 @@ class AttentionLayer:
             )
             for k in np.flatnonzero(near):
                 share = float(self._drawn_alpha[k]) if stage == "both" else 1.0
-                _add(canvas, self._beta_sums[k], Region(*tiles[k].tolist()), region, share)
+                _add(canvas, self._beta_sums[k], tuple(tiles[k].tolist()), region, share)
         return canvas.astype(np.float32)
 
     def tile(self, stage: Stage, place: Place) -> Encoded:
@@ -107,7 +111,8 @@ class AttentionLayer:
     def _undrawn(self) -> NDArray[np.float32]:
         """Attention of the tiles that were not drawn; 0 in the others."""
         rest, side = self._alpha.copy(), self.explanation.tile_size
-        rest[self._tiles[:, 1] // side, self._tiles[:, 0] // side] = 0
+        place = np.rint(self._tiles[:, :2] / side).astype(int)
+        rest[place[:, 1], place[:, 0]] = 0
         return rest
 
     @cached_property
@@ -134,8 +139,8 @@ class AttentionLayer:
         return (explanation.alpha * explanation.attention.numel()).numpy().astype(np.float32)
 
     @cached_property
-    def _tiles(self) -> NDArray[np.int64]:
-        return self.explanation.tiles.numpy().astype(np.int64).reshape(-1, 4)
+    def _tiles(self) -> NDArray[np.float64]:
+        return self.explanation.tiles.numpy().reshape(-1, 4)
 
 
 def colours() -> NDArray[np.uint8]:
@@ -159,19 +164,19 @@ def roi_tile(annotation: Annotation, place: Place) -> Encoded:
         region.x - margin, region.y - margin, region.width + 2 * margin, region.height + 2 * margin
     )
     inside = annotation.read([wider], place.scale)[0].numpy() > 0
-    near = inside.copy()
+    near, line = inside.copy(), inside
     for _ in range(_ROI_WIDTH):
-        grown = near.copy()
+        line, grown = near, near.copy()
         grown[1:] |= near[:-1]
         grown[:-1] |= near[1:]
         grown[:, 1:] |= near[:, :-1]
         grown[:, :-1] |= near[:, 1:]
         near = grown
     w = _ROI_WIDTH
-    outline = (near & ~inside)[w:-w, w:-w]
-    picture = np.zeros((*outline.shape, 4), dtype=np.uint8)
-    picture[outline] = (*_ROI_COLOUR, 255)
-    picture[inside[w:-w, w:-w]] = (*_ROI_COLOUR, 28)
+    picture = np.zeros((PICTURE_TILE, PICTURE_TILE, 4), dtype=np.uint8)
+    picture[near[w:-w, w:-w]] = (*_WHITE, 255)
+    picture[line[w:-w, w:-w]] = (*rgb(ROI), 255)
+    picture[inside[w:-w, w:-w]] = 0
     return encode_png(picture)
 
 
@@ -200,7 +205,7 @@ def _summed(values: NDArray[np.float32]) -> NDArray[np.float64]:
 def _add(
     canvas: NDArray[np.float64],
     sums: NDArray[np.float64],
-    covers: Region,
+    covers: Box,
     region: Region,
     share: float = 1.0,
 ) -> None:
@@ -209,13 +214,13 @@ def _add(
     Args:
         canvas: square, of `region`.
         sums: what `_summed` gave.
-        covers: level-0 pixels.
+        covers: x, y, width, height, level-0 pixels.
         region: level-0 pixels.
         share: factor of the map.
     """
     pixels = len(canvas)
-    across = _edges(covers.x, covers.width, sums.shape[1] - 1, region.x, region.width, pixels)
-    down = _edges(covers.y, covers.height, sums.shape[0] - 1, region.y, region.height, pixels)
+    across = _edges(covers[0], covers[2], sums.shape[1] - 1, region.x, region.width, pixels)
+    down = _edges(covers[1], covers[3], sums.shape[0] - 1, region.y, region.height, pixels)
     if across is None or down is None:
         return
     (left, x, width), (top, y, height) = across, down
@@ -227,7 +232,7 @@ def _add(
 
 
 def _edges(
-    start: int, length: int, cells: int, origin: int, side: int, pixels: int
+    start: float, length: float, cells: int, origin: int, side: int, pixels: int
 ) -> tuple[int, NDArray[np.float64], float] | None:
     """Along one axis: the first pixel that a map touches, the pixels' edges and their width in its cells."""
     first = max(math.floor((start - origin) * pixels / side), 0)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...explanation import Explanation
+from ...explanation.places import speaks_for
 
 __all__ = ["Outlines", "outlines"]
 
@@ -26,8 +27,8 @@ class Outlines:
         label: the predicted class.
     """
 
-    tiles: list[list[int]]
-    sub_tiles: list[list[int]]
+    tiles: list[list[float]]
+    sub_tiles: list[list[float]]
     weight: list[float]
     evidence: list[float]
     strength: list[float]
@@ -36,13 +37,12 @@ class Outlines:
 
 def outlines(explanation: Explanation) -> Outlines:
     """The drawn tiles and the distinct sub-tiles, the heaviest few thousand of each."""
-    places, k = explanation.places(), explanation.classes.index(explanation.label)
-    evidence = places.contribution[:, k] - places.contribution.mean(1)
+    places = explanation.places()
+    evidence = speaks_for(places.contribution, explanation.classes, explanation.label)
     weight = places.weight[:_DRAWN]
     most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
-    order = explanation.alpha.argsort(descending=True, stable=True)[:_DRAWN_TILES]
     return Outlines(
-        tiles=explanation.tiles[order].tolist(),
+        tiles=explanation.tiles[explanation.top_tiles()[:_DRAWN_TILES]].tolist(),
         sub_tiles=places.regions[:_DRAWN].tolist(),
         weight=weight.tolist(),
         evidence=evidence[:_DRAWN].tolist(),

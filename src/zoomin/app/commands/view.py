@@ -1,0 +1,77 @@
+"""`zoomin view`."""
+
+from __future__ import annotations
+
+import sys
+
+from jsonargparse import ArgumentParser, Namespace
+
+from .base import Command, say
+
+__all__ = ["VIEW"]
+
+
+def _build_view(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "images", nargs="*", type=str, help="image files, folders or glob patterns; by default all explained"
+    )
+    parser.add_argument("--run", type=str, required=True, help="folder of a finished run")
+    parser.add_argument(
+        "--explanations",
+        type=str | None,
+        default=None,
+        help="folder that explain wrote; by default explanations in that of the run",
+    )
+    parser.add_argument(
+        "--manifest",
+        type=str | None,
+        default=None,
+        help="a CSV with labels, annotations and MPP of the images; by default the run's own",
+    )
+    parser.add_argument(
+        "--port", type=int | None, default=None, help="by default the first free one from 8765 on"
+    )
+    parser.add_argument(
+        "--host",
+        type=str,
+        default="127.0.0.1",
+        help="address to listen on; by default only this computer can look (through an SSH tunnel, too)",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+
+
+def _view(parser: ArgumentParser, options: Namespace) -> int:
+    from ..viewer.run import view
+
+    def ready(address: str, count: int, shared: bool) -> None:
+        say(f"{count} image{'s' * (count != 1)}: {address}")
+        say("Stop with Ctrl-C.")
+        if shared:
+            print(
+                f"warning: everybody who reaches {options.host} can look at the images; nobody is asked who "
+                "they are. Without --host, only this computer can.",
+                file=sys.stderr,
+            )
+
+    view(
+        options.run,
+        options.images,
+        explanations=options.explanations,
+        manifest=options.manifest,
+        host=options.host,
+        port=options.port,
+        open_browser=options.open,
+        ready=ready,
+    )
+    return 0
+
+
+VIEW = Command(
+    "look at explained images in a browser, from the overview to full resolution",
+    "[IMAGES ...] --run FOLDER [--port PORT] [--open] [options]",
+    "  zoomin view --run runs/first --open\n"
+    "  zoomin view slides/a.svs --run runs/first\n"
+    "  ssh -L 8765:localhost:8765 server zoomin view --run runs/first --port 8765",
+    _build_view,
+    _view,
+)

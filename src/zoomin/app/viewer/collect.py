@@ -1,0 +1,94 @@
+"""Which images to show: those that a run explained, or those that the user names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ...batching import find_images
+from ...data.manifest import Record, read_manifest
+from ...errors import DataError
+from ...explanation.index import INDEX, Index, read_index
+from ...explanation.index import Entry as Explained
+from .entries import Collection, Entry
+
+__all__ = ["collect"]
+
+
+def collect(
+    run: str | Path,
+    images: Sequence[str] = (),
+    *,
+    explanations: str | Path | None = None,
+    manifest: str | Path | None = None,
+) -> Collection:
+    """The images to show, with what was found out about each.
+
+    Args:
+        run: folder of the run.
+        images: files, folders or glob patterns; by default all that are explained.
+        explanations: folder that `zoomin explain` wrote; by default that of the run.
+        manifest: a CSV that tells labels, annotations and MPP; by default that of the run.
+
+    Raises:
+        DataError: if there is no such run, nothing to show, or a list is damaged.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise DataError("no such folder", where=run, remedy="Give --run the folder of a finished run.")
+    folder = run / "explanations" if explanations is None else Path(explanations)
+    index = _index(folder, run, needed=not images or explanations is not None)
+    explained = {_key(one.image): one for one in index.entries}
+    records = {_key(record.image): record for record in _records(run, manifest)}
+    asked: Iterable[Path | Record] = find_images(images) if images else [Path(k) for k in explained]
+    entries = [_entry(_path(image), folder, explained, records) for image in asked]
+    return Collection(run, entries)
+
+
+def _index(folder: Path, run: Path, *, needed: bool) -> Index:
+    if not needed and not (folder / INDEX).is_file():
+        return Index("", ())
+    if not (folder / INDEX).is_file():
+        raise DataError(
+            "no image of this run is explained yet",
+            where=folder,
+            remedy=f"Do it first: zoomin explain IMAGES --run {run}",
+        )
+    index = read_index(folder)
+    if not index.entries and needed:
+        raise DataError(
+            "the list of explanations is empty", where=folder, remedy=f"zoomin explain IMAGES --run {run}"
+        )
+    return index
+
+
+def _records(run: Path, manifest: str | Path | None) -> tuple[Record, ...]:
+    """Images that have gone meanwhile are told of in the page, not here."""
+    path = run / "manifest.csv" if manifest is None else Path(manifest)
+    if manifest is None and not path.is_file():
+        return ()
+    return read_manifest(path, labels_required=False, files_required=False).records
+
+
+def _entry(path: Path, folder: Path, explained: dict[str, Explained], records: dict[str, Record]) -> Entry:
+    record, one = records.get(_key(path)), explained.get(_key(path))
+    label = record.label if record else None
+    return Entry(
+        path=path,
+        mpp=record.mpp if record else None,
+        label=one.truth if one and one.truth else label,
+        prediction=one.prediction if one else None,
+        probability=one.probabilities.get(one.prediction) if one and one.prediction else None,
+        explanation=folder / one.folder if one and one.folder else None,
+        annotation=record.annotation if record else None,
+        mask=record.mask if record else None,
+    )
+
+
+def _path(image: Path | Record) -> Path:
+    return image.image if isinstance(image, Record) else image
+
+
+def _key(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 (links stay)

@@ -1,0 +1,61 @@
+"""`zoomin view`, from the folder of a run to a page that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .collect import collect
+from .server import address, application, is_loopback, listen, serve
+from .service import Pictures
+
+__all__ = ["view"]
+
+
+def view(
+    run: str | Path,
+    images: Sequence[str] = (),
+    *,
+    explanations: str | Path | None = None,
+    manifest: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    open_browser: bool = False,
+    ready: Callable[[str, int, bool], None] = lambda address, count, shared: None,
+) -> None:
+    """Show images and their explanations until interrupted. The model is never run.
+
+    Args:
+        run: folder of the run.
+        images: files, folders or glob patterns; by default all that are explained.
+        explanations: folder that `zoomin explain` wrote; by default that of the run.
+        manifest: a CSV that tells labels, annotations and MPP; by default that of the run.
+        host: to listen on; others than the loopback let other computers look.
+        port: by default the first free one.
+        open_browser: open the page.
+        ready: told the address, the number of images, and whether other computers can look.
+
+    Raises:
+        ConfigError: if the port cannot be used.
+        DataError: if there is nothing to show.
+    """
+    collection = collect(run, images, explanations=explanations, manifest=manifest)
+    shared = not is_loopback(host)
+    sockets = listen(host, port)
+    place = address(sockets, host)
+    pictures = Pictures()
+
+    def started() -> None:
+        ready(place, len(collection.entries), shared)
+        if open_browser:
+            asyncio.get_running_loop().run_in_executor(None, webbrowser.open, place)
+
+    async def answer() -> None:
+        await serve(application(collection, pictures, any_host=shared), sockets, started)
+
+    try:
+        asyncio.run(answer())
+    finally:
+        pictures.close()
