@@ -102,7 +102,7 @@ def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     data["strength"] = outlines.strength
     sub_tiles = ColumnDataSource(data, name="sub_tiles_source")
     halo = Quad(fill_alpha=0, line_color="#ffffff", line_width=3.5, line_alpha="strength")
-    plot.add_glyph(sub_tiles, halo, name="sub_tiles_halo")
+    plot.add_glyph(sub_tiles, halo, selection_glyph=None, nonselection_glyph=None, name="sub_tiles_halo")
     plain = Quad(fill_alpha=0, line_color="colour", line_width=2, line_alpha="strength")
     chosen = Quad(fill_alpha=0, line_color="colour", line_width=4, line_alpha=1)
     shown = plot.add_glyph(
