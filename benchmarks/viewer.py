@@ -1,4 +1,4 @@
-"""The viewer on a slide of ten gigapixels: time until the page is ready, memory over a thousand picture tiles.
+"""The viewer on a slide of ten gigapixels: time until the page is ready, memory over many picture tiles.
 
     python benchmarks/viewer.py --out benchmarks/results/viewer.json
 
@@ -30,7 +30,9 @@ SIDE = 102_400  # pixels: 10.5 gigapixels
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--requests", type=int, default=1000)
@@ -55,7 +57,6 @@ def main() -> int:
 def prepare(folder: Path) -> Path:
     from giant_slide import make_giant_slide
     from viewer_examples import example_explanation
-
     from zoomin.explanation import Entry, Index
     from zoomin.explanation.index import write_index
     from zoomin.images.open_image import open_image
@@ -80,9 +81,10 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def starts(run: Path, repeats: int) -> dict[str, object]:
-    """From the command to the address, and from the browser's request to a page with the whole image drawn."""
-    from browser import FLAGS, chromium
+    """From the command to the address, and from the browser's request to the whole image drawn."""
     from playwright.sync_api import sync_playwright
+
+    from browser import FLAGS, chromium
 
     command, page_ready, again = [], [], []
     with sync_playwright() as playwright:

@@ -71,7 +71,7 @@ def until(seen: Visit, what: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, "it did not happen"
-        seen.page.wait_for_timeout(50)  # requests are noted meanwhile
+        seen.page.wait_for_timeout(30)  # requests are noted meanwhile
     return found
 
 
@@ -175,13 +175,14 @@ def test_layers_opacity_wheel_and_drag(site: str, slide: GiantSlide) -> None:
         page.mouse.move(x + 100, y, steps=4)
         page.mouse.up()
         until(
+            seen,
             lambda: (
                 abs(looking(seen)["x"] - before["x"] + 100 * before["resolution"]) < 2 * before["resolution"]
-            )
+            ),
         )
-        for _ in range(100):  # fast
-            page.mouse.wheel(0, -200)
-            page.mouse.wheel(0, 150)
+        for _ in range(25):  # fast: a hundred steps
+            for step in (-200, 150, -180, 220):
+                page.mouse.wheel(0, step)
         page.click("#theme")
         assert "dark" not in (page.get_attribute("html", "class") or "")
         assert seen.errors == []
