@@ -131,7 +131,7 @@ def predict(
         ConfigError: if a value is out of range.
 
     Example:
-        >>> from zoomin.model import ZoomInConfig
+        >>> from zoomin.model import ZoomIn, ZoomInConfig
         >>> net = ZoomIn(ZoomInConfig(tile_size=32, sub_tile_size=9, class_names=("cat", "dog")))
         >>> [row] = predict(torch.zeros(1, 3, 40, 50, dtype=torch.uint8), net)
         >>> row.label in ("cat", "dog"), row.sampling, row.standard_error

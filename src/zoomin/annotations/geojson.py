@@ -10,9 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.errors import CRSError
-from rasterio.transform import Affine
-from rasterio.warp import transform as warp
 
 from ..errors import DataError
 from .polygons import Outline, polygon_of
@@ -155,6 +152,10 @@ def _polygons(geometry: Any) -> Iterator[list[Any]]:  # noqa: ANN401 (JSON)
 
 def _mapper(content: Any, features: list[dict[str, Any]], path: Path, frame: MapFrame) -> Mapper | None:  # noqa: ANN401
     """What takes the file's coordinates to level-0 pixels; None where they are level-0 pixels."""
+    from rasterio.errors import CRSError  # imported late: most annotations need no map
+    from rasterio.transform import Affine
+    from rasterio.warp import transform as warp
+
     to_pixels = ~Affine(*frame.transform[:6])
     named = content.get("crs") if isinstance(content, dict) else None
     source = (named.get("properties") or {}).get("name") if isinstance(named, dict) else None

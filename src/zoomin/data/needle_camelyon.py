@@ -275,6 +275,7 @@ def tissue_share(views: UInt8[Tensor, "n 3 h w"]) -> Tensor:
     """The share of pixels that are stained: neither white, grey nor black.
 
     Example:
+        >>> import torch
         >>> white = torch.full((1, 3, 2, 2), 240, dtype=torch.uint8)
         >>> tissue_share(white).tolist()
         [0.0]
