@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from zoomin.classifiers import config_class
+from zoomin.config import Foreground
 from zoomin.data.datamodule import DataConfig
 from zoomin.data.find import open_dataset
 from zoomin.data.splits import kfold
@@ -30,6 +31,8 @@ def recipe(name: str) -> RunConfig:
     for section, kind in sections.items():
         inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values[section].items()}
         assert set(inner) <= {field.name for field in fields(kind)}
+        if "foreground" in inner:
+            inner["foreground"] = Foreground(**inner["foreground"])
         if "warm_up" in inner:
             inner["warm_up"] = WarmUp(**inner["warm_up"])
         values[section] = kind(**inner)

@@ -84,7 +84,7 @@ def test_warm_up_finds_what_decides(tmp_path: Path) -> None:
     how = WarmUp(steps=40, position_steps=40, batch_size=6)
     records = warm_up(task.net, data, how, seed=1)
     losses = torch.tensor([record.loss for record in records]).view(2, 40)
-    assert bool((losses[:, -10:].mean(1) < 0.5 * losses[:, :5].mean(1)).all())
+    assert bool((losses[:, -10:].mean(1) < 0.8 * losses[:, :5].mean(1)).all())
     rows = data.splits["train"][data.labels[data.splits["train"]] > 0]
     batch = data.batch(BatchKey(tuple(rows.tolist()), -1, 0))
     attention, tiles = task.net.attend(batch.images)
@@ -94,7 +94,7 @@ def test_warm_up_finds_what_decides(tmp_path: Path) -> None:
     chance = torch.zeros(len(rows)).index_add(
         0, tiles.image, bright.float() / attention.grid.count[tiles.image]
     )
-    assert float((density / chance).mean()) > 1.5
+    assert float((density / chance).mean()) > 1.2
 
 
 def test_warm_up_needs_both_kinds(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def checked_table(rows: Sequence[Checked]) -> Table:
     return table
 
 
-def _text(value: float | None) -> str:
+def _text(value: float | int | None) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
