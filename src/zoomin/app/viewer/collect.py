@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...batching import find_images
 from ...data.manifest import Record, read_manifest
 from ...errors import DataError
 from ...explanation.index import INDEX, Index, read_index
@@ -41,9 +40,15 @@ def collect(
     index = _index(folder, run, needed=not images or explanations is not None)
     explained = {_key(one.image): one for one in index.entries}
     records = {_key(record.image): record for record in _records(run, manifest)}
-    asked: Iterable[Path | Record] = find_images(images) if images else [Path(k) for k in explained]
+    asked: Iterable[Path | Record] = _find(images) if images else [Path(k) for k in explained]
     entries = [_entry(_path(image), folder, explained, records) for image in asked]
     return Collection(run, entries)
+
+
+def _find(images: Sequence[str]) -> list[Path | Record]:
+    from ...batching import find_images  # brings the networks along, which a page without names can do without
+
+    return find_images(images)
 
 
 def _index(folder: Path, run: Path, *, needed: bool) -> Index:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .collect import collect
+from .entries import Collection
 from .server import address, application, is_loopback, listen, serve
 from .service import Pictures
 
@@ -48,6 +49,7 @@ def view(
     pictures = Pictures()
 
     def started() -> None:
+        pictures.begin(lambda: _open_first(collection))
         ready(place, len(collection.entries), shared)
         if open_browser:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, place)
@@ -59,3 +61,12 @@ def view(
         asyncio.run(answer())
     finally:
         pictures.close()
+
+
+def _open_first(collection: Collection) -> None:
+    """Load what draws a page and open the first image, while the browser is on its way."""
+    from .describe import describe
+    from .draw import draw
+
+    if collection.entries and describe(collection, 0, "")["problem"] is None:
+        draw(collection, 0, "pixels", (0, 0, 0))
