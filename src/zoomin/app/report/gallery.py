@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -16,11 +17,14 @@ from ...annotations.base import Annotation
 from ...annotations.geojson import MapFrame
 from ...annotations.open_annotation import open_annotation
 from ...errors import ZoomInError
-from ...explanation import Explanation, overlay_figure
+from ...explanation import Explanation, overlay_figure, panel_figure
 from ...geometry import Region
 from ...images.open_image import open_image
 from .evidence import Answer, Evidence
 from .roi import ImageRoi, attention_on_roi
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Card", "Explain", "choose", "make_cards"]
 
@@ -36,15 +40,16 @@ class Card:
 
     Attributes:
         answer: what was said of it.
-        picture: its panel as a data address, "" where there is none.
-        panel: whether the picture is a panel; else it is the image alone.
+        picture: what was read and attention over the image, or the image alone, as a data address, "" where
+            there is none.
+        panel: the whole way of the answer (figure 6 of the paper) as a data address, "" where there is none.
         missing: why there is no panel, "" where there is one or none was to be expected.
         roi: how attention lies on its ROI, None where it has none.
     """
 
     answer: Answer
     picture: str
-    panel: bool
+    panel: str
     missing: str
     roi: ImageRoi | None
 
@@ -93,7 +98,7 @@ def make_cards(
         try:
             cards.append(_card(answer, visible, answer.image in wanted, explain))
         except (ZoomInError, OSError) as error:
-            cards.append(Card(answer, "", False, str(error), None))
+            cards.append(Card(answer, "", "", str(error), None))
         advance()
     return cards
 
@@ -102,11 +107,11 @@ def _card(answer: Answer, visible: bool, measure: bool, explain: Explain | None)
     explanation = explain(answer) if explain is not None else None
     if explanation is None:
         why = "" if explain is None else "no evidence was kept for it"
-        return Card(answer, _plain(answer) if visible else "", False, why, None)
+        return Card(answer, _plain(answer) if visible else "", "", why, None)
     roi, problem = _roi(answer, explanation) if measure or visible else (None, "")
     found = attention_on_roi(explanation, roi) if roi is not None else None
-    picture = _panel(explanation, roi if found else None) if visible else ""
-    return Card(answer, picture, visible, problem, found)
+    pictures = _pictures(explanation, roi if found else None) if visible else ("", "")
+    return Card(answer, *pictures, problem, found)
 
 
 def _roi(answer: Answer, explanation: Explanation) -> tuple[Annotation | None, str]:
@@ -120,12 +125,17 @@ def _roi(answer: Answer, explanation: Explanation) -> tuple[Annotation | None, s
         return None, str(error)
 
 
-def _panel(explanation: Explanation, roi: Annotation | None) -> str:
+def _pictures(explanation: Explanation, roi: Annotation | None) -> tuple[str, str]:
+    """The overlay for the gallery, and the panel that it opens."""
+    named = replace(explanation, image=Path(explanation.image).name)
+    return _drawn(overlay_figure(named, roi), 110), _drawn(panel_figure(named, roi), 120)
+
+
+def _drawn(figure: Figure, dpi: int) -> str:
     from PIL import Image
 
-    named = replace(explanation, image=Path(explanation.image).name)
     buffer = io.BytesIO()
-    overlay_figure(named, roi).savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=dpi)
     buffer.seek(0)
     with Image.open(buffer) as picture:
         return _address(picture.convert("RGB"))

@@ -146,7 +146,7 @@ def write_report(
     part = path.with_name(path.name + ".part")
     part.write_text(page, encoding="utf-8")
     part.replace(path)
-    return ReportResult(path, evidence, sum(card.panel for card in cards[: len(shown)]))
+    return ReportResult(path, evidence, sum(bool(card.panel) for card in cards[: len(shown)]))
 
 
 def _default_out(config: ReportConfig) -> Path:

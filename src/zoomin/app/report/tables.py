@@ -13,8 +13,9 @@ __all__ = ["answer_table", "gallery_section"]
 ROWS = 2000  # most rows of the table
 _OUTCOMES = {"right": "right", "wrong": "wrong", "unknown": "without label", "failed": "failed"}
 _READING = (
-    "Left in each panel, the sub-tiles that were read: red speaks for the class predicted, blue against it. "
-    "Middle, the attention. Right, the heaviest sub-tiles with their weight and what they say."
+    "Left in each picture, the sub-tiles that were read: orange speaks for the class predicted, blue against "
+    "it. Middle, the attention. Right, the heaviest sub-tiles with their weight and what they say. Click one "
+    "for the whole way of its answer: both stages of the attention, the tiles drawn, the sub-tiles read."
 )
 _TAGS = {"right": "right", "wrong": "wrong", "unknown": "no label", "failed": "failed"}
 
