@@ -469,6 +469,10 @@ def test_panels_open(result: ReportResult) -> None:
     with visit(result.path.as_uri(), offline=True) as seen:
         seen.page.locator(".card .open").first.click()
         assert seen.page.locator("dialog img").is_visible()
+        sides = seen.page.evaluate(
+            "[...document.querySelectorAll('dialog img, .card .open img')].map(i => i.naturalHeight)"
+        )
+        assert sides[-1] > sides[0]  # the whole panel has more rows than the picture in the gallery
         assert "predicted" in seen.page.locator("dialog p").inner_text()
         seen.page.keyboard.press("Escape")
         assert not seen.page.locator("dialog").is_visible()

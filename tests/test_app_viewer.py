@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -349,6 +351,21 @@ def test_what_cannot_be_shown_says_so(site: str) -> None:
     other = json.loads(ask(site + "image/3.json")[2])
     assert "2203 x 1501 pixels, this one has 900 x 600" in other["explanation_problem"]["what"]
     assert other["explanation"] is None and other["map"]
+
+
+def test_an_image_written_again_shows_a_warning_and_its_explanation(tmp_path: Path) -> None:
+    path = save_png(tmp_path / "again.png", 600, 900)
+    open_as = open_image(path)
+    one = example_explanation(open_as, (300, 300), tile_size=256, cells=16)
+    found = path.stat()
+    identity = (str(path.resolve()), found.st_size, found.st_mtime_ns)
+    replace(one, source=replace(one.source, identity=identity)).save(tmp_path / "explanations" / "again")
+    entry = Entry(path, explanation=tmp_path / "explanations" / "again")
+    assert describe(Collection(tmp_path, [entry]), 0, "")["explanation_problem"] is None
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1_000_000_000))
+    shown = describe(Collection(tmp_path, [entry]), 0, "")
+    assert "written again" in shown["explanation_problem"]["what"]
+    assert shown["explanation"]["list"] and shown["map"]
 
 
 def test_outlines_are_level_0_boxes(collection: Collection) -> None:

@@ -46,7 +46,9 @@ def collect(
 
 
 def _find(images: Sequence[str]) -> list[Path | Record]:
-    from ...batching import find_images  # brings the networks along, which a page without names can do without
+    from ...batching import (
+        find_images,
+    )  # brings the networks along, which a page without names can do without
 
     return find_images(images)
 

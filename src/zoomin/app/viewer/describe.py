@@ -51,6 +51,7 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
     if image is not None and layer is not None:
         layer_problem = _mismatch(image, layer.explanation)
         layer = None if layer_problem else layer
+        layer_problem = layer_problem or (None if layer is None else _changed(layer.explanation))
     answer: dict[str, Any] = {
         "problem": image_problem,
         "explanation_problem": layer_problem,
@@ -119,6 +120,14 @@ def _mismatch(image: Image, explanation: Explanation) -> dict[str, str | None] |
             remedy="The image has changed: explain it again.",
         )
     )
+
+
+def _changed(explanation: Explanation) -> dict[str, str | None] | None:
+    """The file was written again, to the same size: the places may still be right, so they are shown."""
+    if explanation.source.changed() != "changed":
+        return None
+    what = "the file was written again since it was explained, so this may be of other pixels"
+    return _message(ImageError(what, where=explanation.image, remedy="Explain it again to be sure."))
 
 
 def _explain_command(collection: Collection, entry: Entry) -> str:

@@ -102,7 +102,7 @@ class Pictures:
         return len(self._pending)
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Something that nobody waits for, in the pool; that it fails is told to whoever asks for the same."""
+        """Something that nobody waits for, in the pool; its failure is told to whoever asks for the same."""
         self._pool.submit(work)
 
     async def run(self, make: Callable[[], T]) -> T:
