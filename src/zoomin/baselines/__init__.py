@@ -2,14 +2,17 @@
 
 from typing import Any
 
+from .abmil import ABMIL, ABMILConfig
 from .ats import ATS, ATSConfig
 from .base import Baseline, BaselineConfig, BaselineOutput
 from .cnn import CNN, CNNConfig
 
 __all__ = [
+    "ABMIL",
     "ATS",
     "BASELINES",
     "CNN",
+    "ABMILConfig",
     "ATSConfig",
     "Baseline",
     "BaselineConfig",
@@ -20,4 +23,5 @@ __all__ = [
 BASELINES: dict[str, type[Baseline[Any]]] = {
     "cnn": CNN,
     "ats": ATS,
+    "abmil": ABMIL,
 }
