@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from zoomin.app.cli import main
 from zoomin.baselines import BASELINES
 from zoomin.baselines.cnn import CNN, CNNConfig
 from zoomin.classifiers import build, config_class, zoom_in
+from zoomin.config import ZoomInConfig
 from zoomin.errors import ConfigError
 from zoomin.inference import explain, load_model
 from zoomin.model import ZoomIn
@@ -23,6 +25,7 @@ from zoomin.training.config import TrainConfig
 from zoomin.training.crossval import CrossvalConfig, crossval
 from zoomin.training.fit import fit
 from zoomin.training.pretrain import PretrainConfig
+from zoomin.training.recipe import read_recipe
 
 __all__ = ["one_thread"]
 CNN_MODEL = CNNConfig(side=24, features="lenet_released")
@@ -89,3 +92,11 @@ def test_what_only_zoom_in_can_do_is_refused(tmp_path):
 def test_a_wrong_name_is_told(tmp_path, capsys):
     assert main(["train", "--model.name", "vit", "--data.root", str(tmp_path)]) == 2
     assert "Choose one of cnn" in capsys.readouterr().err
+
+
+def test_a_recipe_with_options_is_read_outside_the_command_line_too():
+    recipes = Path(__file__).resolve().parent.parent / "recipes"
+    run = read_recipe(recipes / "colon_cancer.yaml", ["--model.n_samples", "7"])
+    assert isinstance(run.model, ZoomInConfig) and (run.model.n_samples, run.model.tile_size) == (7, 250)
+    run = read_recipe(recipes / "colon_cancer_cnn.yaml", ["--model.side", "64"])
+    assert isinstance(run.model, CNNConfig) and run.model.side == 64

@@ -16,13 +16,12 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from ..annotations.base import Annotation
@@ -36,6 +35,7 @@ from ..inference import load_model
 from ..metrics import classification_metrics
 from ..output import ZoomInOutput
 from ..training.fit import RunConfig, fit
+from ..training.recipe import read_recipe
 from ..training.run_folder import write_json
 from ..training.task import evaluation_keys
 
@@ -43,15 +43,6 @@ __all__ = ["judge_slides", "main", "roi_share", "run_one"]
 
 _PLACES = ("textures", "background", "needles")  # paths of the machine that made the slides
 TOP = 10  # heaviest sub-tiles of a positive slide that are looked up in its annotation
-
-
-def _recipe(path: Path, options: Sequence[str]) -> RunConfig:
-    """A recipe with options after it, as `zoomin train` takes them."""
-    parser = ArgumentParser()
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(RunConfig)
-    values = parser.instantiate(parser.parse_args(["--config", str(path), *options]))
-    return RunConfig(**{field.name: values[field.name] for field in fields(RunConfig)})
 
 
 def roi_share(roi: Annotation, regions: Int[Tensor, "n 4"]) -> Float[Tensor, " n"]:
@@ -152,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if any(row["run"] == run for row in rows):
                 continue
             given = [*options, "--seed", str(known.seed), "--out", str(known.runs / run)]
-            row = run_one(folder, _recipe(known.recipe, given), count, known.replicates)
+            row = run_one(folder, read_recipe(known.recipe, given), count, known.replicates)
             rows.append({"run": run, "recipe": name, "options": options, **row})
             write_json(known.out, rows)
             print(f"{run}: AUROC {row['auroc']}, sub-tiles on ROI {row['top_sub_tiles_on_roi']}", flush=True)
