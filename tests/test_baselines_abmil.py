@@ -49,4 +49,4 @@ def test_what_cannot_work_is_refused():
     with pytest.raises(ConfigError, match="hidden is 0"):
         ABMILConfig(hidden=0)
     with pytest.raises(ConfigError, match="scale is 2"):
-        ABMILConfig(scale=2)
+        ABMILConfig(scale=2.0)

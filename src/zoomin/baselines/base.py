@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ class Drawing:
     replicates: int = 1
 
 
-class Baseline(nn.Module, Generic[Config]):
+class Baseline(nn.Module, ABC, Generic[Config]):
     """A competitor: images of any size to logits, trained, judged and saved as Zoom-In is.
 
     A child sets `config_class` and its networks, and answers `look`. What is drawn at random is drawn from
@@ -193,6 +194,7 @@ class Baseline(nn.Module, Generic[Config]):
         how = Drawing(keys.to(self.device), n_samples, sampling, replicates)
         return self.look(batch, how, labels)
 
+    @abstractmethod
     def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
         """Read the images and classify them.
 
@@ -201,7 +203,6 @@ class Baseline(nn.Module, Generic[Config]):
             how: keys and numbers of what is drawn.
             labels: classes of the images, where the penalty may depend on them.
         """
-        raise NotImplementedError
 
     def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
         """How an image of this size is looked at; "exact" where the method draws nothing.
@@ -214,6 +215,7 @@ class Baseline(nn.Module, Generic[Config]):
         """
         return "exact"
 
+    @abstractmethod
     def pixels_of(self, height: int, width: int) -> int:
         """About how many pixels of views an image of this size brings into a batch.
 
@@ -221,7 +223,6 @@ class Baseline(nn.Module, Generic[Config]):
             height: level-0 pixels.
             width: level-0 pixels.
         """
-        raise NotImplementedError
 
     @property
     def n_samples(self) -> int:
