@@ -79,6 +79,7 @@ def test_warm_up_finds_what_decides(tmp_path: Path) -> None:
     root = make_images(tmp_path / "images", n=16)
     config = run_config(root, tmp_path / "run", data_val_fraction=0.0)
     data = ZoomInDataModule(config.data, progress=False)
+    torch.manual_seed(0)
     task = new_task(config, data)
     data.setup("fit")
     how = WarmUp(steps=40, position_steps=40, batch_size=6)
@@ -132,6 +133,18 @@ def test_frozen_trunks_stay(tmp_path: Path, augmented: bool) -> None:
         for key, value in ours.trunk.state_dict().items():
             torch.testing.assert_close(value, theirs.trunk.state_dict()[key], rtol=0, atol=0, msg=key)
         assert not torch.equal(ours.logit.weight, theirs.logit.weight)
+
+
+def test_frozen_attention_leaves_features_learning(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "images", n=4, size=64)
+    config = run_config(root, tmp_path / "run", freeze_trunks="attention", data_val_fraction=0.0)
+    task = new_task(replace(config, model=PRETRAINED), ZoomInDataModule(config.data, progress=False)).train()
+    net = task.net
+    assert isinstance(net.tile_attention, TimmAttention) and isinstance(net.position_attention, TimmAttention)
+    for attention in (net.tile_attention, net.position_attention):
+        assert not any(weight.requires_grad for weight in attention.trunk.parameters())
+        assert not attention.trunk.training and attention.logit.weight.requires_grad
+    assert all(weight.requires_grad for weight in net.features.parameters()) and net.features.training
 
 
 def test_same_seed_same_warm_up(tmp_path: Path) -> None:

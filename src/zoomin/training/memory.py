@@ -42,16 +42,16 @@ def remembers(net: ZoomIn) -> bool:
     return isinstance(net.tile_attention, TimmAttention)
 
 
-def trunks(net: ZoomIn) -> list[torch.nn.Module]:
-    """The `timm` parts of a network: the trunks of its attention, and its feature network."""
+def trunks(net: ZoomIn, *, features: bool = True) -> list[torch.nn.Module]:
+    """The `timm` parts of a network: the trunks of its attention and, if asked for, its feature network."""
     attention = (net.tile_attention, net.position_attention)
     found: list[torch.nn.Module] = [a.trunk for a in attention if isinstance(a, TimmAttention)]
-    if net.config.features.startswith("timm:"):
+    if features and net.config.features.startswith("timm:"):
         found.append(net.features)
     return found
 
 
-def freeze_trunks(net: ZoomIn) -> None:
+def freeze_trunks(net: ZoomIn, *, features: bool = True) -> None:
     """Switch the gradients of the pretrained parts off."""
-    for trunk in trunks(net):
+    for trunk in trunks(net, features=features):
         trunk.requires_grad_(False)

@@ -131,7 +131,7 @@ class ZoomInTask(lightning.LightningModule):
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
         self.memory = TileMemory() if config.freeze_trunks and remembers(zoom_in(net)) else None
         if config.freeze_trunks:
-            freeze_trunks(zoom_in(net))
+            freeze_trunks(zoom_in(net), features=config.freeze_trunks != "attention")
         self.train_means = EpochMeans(_TERMS)
         self.val_means = EpochMeans(("loss",))
         self.train_scores = ClassificationScores()
@@ -142,7 +142,7 @@ class ZoomInTask(lightning.LightningModule):
         """Switch training on or off; the statistics of frozen trunks stay."""
         super().train(mode)
         if self.config.freeze_trunks:
-            for trunk in trunks(zoom_in(self.net)):
+            for trunk in trunks(zoom_in(self.net), features=self.config.freeze_trunks != "attention"):
                 trunk.eval()
         return self
 

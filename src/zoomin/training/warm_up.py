@@ -119,6 +119,7 @@ def _train(
     """One stage: Adam on the weights of a network that learn."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     adam = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay)
+    falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if config.schedule == "cosine" else None
     pool = log_mean_exp if config.pooling == "log_mean_exp" else _highest
     records = []
     for step in _shown(steps, stage, progress):
@@ -129,6 +130,8 @@ def _train(
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
         adam.step()
+        if falls is not None:
+            falls.step()
         records.append(WarmUpStep(stage, step, float(loss.detach())))
     return records
 
