@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ..geometry import Region
+from ..errors import DataError
+from ..geometry import Region, view_size
 
-__all__ = ["Annotation"]
+__all__ = ["Annotation", "Views", "views_of"]
 
 
 @runtime_checkable
@@ -38,3 +40,32 @@ class Annotation(Protocol):
             DataError: if the regions are not of one size, or the annotation cannot be read.
         """
         ...
+
+
+class Views(NamedTuple):
+    """What regions of one size are at a scale.
+
+    Attributes:
+        boxes: x, y, width, height of each, level-0 pixels.
+        rows: of a view.
+        columns: of a view.
+    """
+
+    boxes: Float64[np.ndarray, "n 4"]
+    rows: int
+    columns: int
+
+
+def views_of(regions: Sequence[Region], scale: float, where: str | None = None) -> Views:
+    """The views of regions of one size.
+
+    Raises:
+        DataError: if they are of several sizes, or there is none.
+    """
+    sizes = {(region.height, region.width) for region in regions}
+    if len(sizes) != 1:
+        what, remedy = f"{len(sizes)} sizes of region in one read", "Read regions of one size."
+        raise DataError(what, where=where, remedy=remedy)
+    height, width = sizes.pop()
+    boxes = np.array([[r.x, r.y, r.width, r.height] for r in regions], dtype=np.float64)
+    return Views(boxes, view_size(height, scale), view_size(width, scale))

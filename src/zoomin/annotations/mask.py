@@ -16,7 +16,8 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
-from ..geometry import Region, view_size
+from ..geometry import Region
+from .base import views_of
 
 __all__ = ["MaskAnnotation"]
 
@@ -63,16 +64,7 @@ class MaskAnnotation:
 
     def read(self, regions: Sequence[Region], scale: float) -> Float[Tensor, "n h w"]:
         """The share of ROI in each view pixel: exact, by the summed-area table; see `Annotation.read`."""
-        sizes = {(region.height, region.width) for region in regions}
-        if len(sizes) != 1:
-            raise DataError(
-                f"{len(sizes)} sizes of region in one read",
-                where=self.name,
-                remedy="Read regions of one size.",
-            )
-        height, width = sizes.pop()
-        boxes = np.array([[r.x, r.y, r.width, r.height] for r in regions], dtype=np.float64)
-        return self.read_boxes(boxes, view_size(height, scale), view_size(width, scale))
+        return self.read_boxes(*views_of(regions, scale, self.name))
 
     def read_boxes(
         self, boxes: Float64[np.ndarray, "n 4"], rows: int, columns: int

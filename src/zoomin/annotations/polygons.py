@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import DataError
-from ..geometry import Region, view_size
+from ..geometry import Region
+from .base import views_of
 from .coverage import coverage
 
 __all__ = ["Outline", "PolygonAnnotation", "polygon_of"]
@@ -94,16 +95,7 @@ class PolygonAnnotation:
         Raises:
             DataError: if the regions are not of one size.
         """
-        sizes = {(region.height, region.width) for region in regions}
-        if len(sizes) != 1:
-            raise DataError(
-                f"{len(sizes)} sizes of region in one read",
-                where=self.name,
-                remedy="Read regions of one size.",
-            )
-        height, width = sizes.pop()
-        boxes = np.array([[r.x, r.y, r.width, r.height] for r in regions], dtype=np.float64)
-        return self.read_boxes(boxes, view_size(height, scale), view_size(width, scale))
+        return self.read_boxes(*views_of(regions, scale, self.name))
 
     def read_boxes(
         self, boxes: Float64[np.ndarray, "n 4"], rows: int, columns: int
