@@ -9,9 +9,10 @@ import torch
 from jaxtyping import TypeCheckError
 
 from zoomin import chunks
-from zoomin.errors import ConfigError
+from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
+from zoomin.images.base import Started
 from zoomin.images.batch import ResidentImages, StreamedImages
 from zoomin.losses import classification_loss, entropy_loss
 from zoomin.model import ZoomIn, ZoomInConfig
@@ -145,3 +146,42 @@ def test_large_views_are_passed_few_at_a_time(monkeypatch):
     parts = net(images, keys=torch.zeros(1, dtype=torch.int64)).logits
     assert seen[0] == 20 and max(seen[1:]) == 3 and sum(seen[1:]) == 20
     assert torch.allclose(whole, parts)
+
+
+def test_the_next_views_are_on_their_way_while_some_are_worked_on(monkeypatch):
+    events = []
+
+    class Watched(ResidentImages):
+        def start(self, image_index, regions, scale):
+            events.append("start")
+            return super().start(image_index, regions, scale)
+
+    net = ZoomIn(CONFIG).eval()
+    net.tile_attention.register_forward_hook(lambda module, args, out: events.append("work"))
+    images = Watched(odd_images([(240, 240)]))
+    monkeypatch.setattr(chunks, "READ_PIXELS", 40 * 6**2)
+    with torch.no_grad():
+        net._attend_tiles(images, chunks_grid(images))
+    reads = [i for i, event in enumerate(events) if event == "start"]
+    assert len(reads) == 3 and events[:3] == ["start", "start", "work"]
+    assert events[-1] == "work" and events.count("work") >= 100 / 8
+
+
+def test_a_read_that_fails_stops_those_on_their_way():
+    cancelled = []
+
+    class Failing(ResidentImages):
+        def start(self, image_index, regions, scale):
+            def fail():
+                raise ImageError("broken")
+
+            return Started(fail, lambda: cancelled.append(len(regions)))
+
+    net = ZoomIn(CONFIG).eval()
+    images = Failing(odd_images([(240, 240)]))
+    reader = chunks._read(images, [torch.zeros(1)] * 3, [torch.zeros(1, 4)] * 3, 1.0)
+    with pytest.raises(ImageError, match="broken"):
+        list(reader)
+    assert cancelled == [1]
+    with pytest.raises(ImageError, match="broken"):
+        net._attend_tiles(images, chunks_grid(images))

@@ -12,6 +12,7 @@ from zoomin.errors import BatchReadError, ConfigError, ImageError
 from zoomin.geometry import Region, TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.augment import AugmentationDraw, AugmentedBatch
+from zoomin.images.batch import read_ahead
 from zoomin.images.cache import Cache
 from zoomin.images.pool import Reading, Task
 from zoomin.images.streamed import StreamedImages, _Delivery
@@ -159,8 +160,8 @@ def test_all_batches_of_a_process_share_its_threads(images):
 def test_every_image_that_fails_is_named_and_the_others_are_not(images):
     images[1].error, images[4].error = ImageError("torn", where="image 1"), OSError("Stale file handle")
     batch = StreamedImages(images)
-    for read_ahead in (False, True):
-        if read_ahead:
+    for ahead in (False, True):
+        if ahead:
             batch.prefetch(*grid_of(batch), 0.25)
         with pytest.raises(BatchReadError, match=r"image 1: torn \(and 1 more images") as caught:
             batch.read(*grid_of(batch), 0.25)
@@ -177,12 +178,12 @@ def test_errors_of_programming_are_not_errors_of_images(images):
         StreamedImages(images).read(*grid_of(StreamedImages(images)), 0.25)
 
 
-@pytest.mark.parametrize("read_ahead", [False, True])
-def test_a_read_that_hangs_is_given_up_and_other_images_go_on(images, read_ahead):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_read_that_hangs_is_given_up_and_other_images_go_on(images, ahead):
     gate = images[0].gate = threading.Event()
     batch = StreamedImages(images, threads=1, timeout=0.1)
     try:
-        if read_ahead:
+        if ahead:
             batch.prefetch(*grid_of(batch), 0.25)
         with pytest.raises(
             BatchReadError, match=r"image 0: reading has not ended after 0\.1 seconds"
@@ -279,3 +280,39 @@ def test_after_a_failure_the_rest_of_its_group_is_left_out_and_a_cancelled_readi
     never = Reading(tasks, 1)
     never.cancel()
     assert never.wait() == {}
+
+
+class Half:
+    """A mask of every other tile; it reads a corner of the image first, as one that looks for tissue does."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def tiles(self, regions):
+        self.image.read([Region(0, 0, 8, 8)], 1.0)
+        return torch.arange(len(regions)) % 2 == 0
+
+
+def test_reading_ahead_leaves_background_out(images):
+    batch = StreamedImages(images, threads=2, masks=[Half(image) for image in images])
+    read_ahead(batch, 32, 0.25)
+    index, regions = grid_of(batch)
+    kept = batch.foreground(TileGrid.of(batch.sizes, 32))
+    views = batch.read(index[kept], regions[kept], 0.25)
+    assert torch.equal(views, alone(images, index[kept], regions[kept], 0.25))
+    for i, image in enumerate(images):
+        allowed = {Region(*region) for region in regions[kept][index[kept] == i].tolist()}
+        assert set(image.regions(0.25)) <= allowed
+
+
+def test_threads_that_announce_the_same_read_it_once(images):
+    batch = StreamedImages(images, threads=2)
+    index, regions = grid_of(batch)
+    asking = [threading.Thread(target=batch.prefetch, args=(index, regions, 0.25)) for _ in range(6)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    batch.read(index, regions, 0.25)
+    for image in images:
+        assert len(image.regions(0.25)) == len(set(image.regions(0.25)))

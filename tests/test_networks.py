@@ -11,6 +11,7 @@ from zoomin.networks import (
     ATTENTION_NETWORKS,
     FEATURE_NETWORKS,
     LinearHead,
+    attention,
     attention_network,
     feature_network,
 )
@@ -120,3 +121,20 @@ def test_head_is_linear() -> None:
     head = LinearHead(5, 3)
     a, b = torch.randn(2, 5), torch.randn(2, 5)
     torch.testing.assert_close(head(0.3 * a + 0.7 * b), 0.3 * head(a) + 0.7 * head(b))
+
+
+@pytest.mark.parametrize("name", ATTENTION_NETWORKS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (5, 4), (61, 33)])
+@pytest.mark.parametrize("strip", [1 << 16, 100, 1])
+def test_attention_without_gradients_is_that_with_them(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int], strip: int
+) -> None:
+    """Without gradients the last layer is a product of matrices, and large views are seen in strips."""
+    torch.manual_seed(0)
+    network = attention_network(name).to(memory_format=torch.channels_last)
+    views = torch.randn(2, 3, *size).contiguous(memory_format=torch.channels_last)
+    expected = network(views)
+    assert expected.requires_grad
+    monkeypatch.setattr(attention, "STRIP_PIXELS", strip)
+    with torch.no_grad():
+        torch.testing.assert_close(network(views), expected.detach(), rtol=1e-5, atol=1e-6)

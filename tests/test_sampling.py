@@ -22,7 +22,16 @@ from problems import (
 )
 from zoomin import sampling
 from zoomin.errors import ConfigError
-from zoomin.sampling import DESIGNS, complement, derive_keys, design, uniforms
+from zoomin.sampling import (
+    DESIGNS,
+    complement,
+    complement_at,
+    derive_keys,
+    design,
+    draw_positions,
+    law_of,
+    uniforms,
+)
 
 RANDOM = [name for name, row in DESIGNS.items() if row.random]
 ROWS = 20_000
@@ -415,3 +424,28 @@ def test_long_rows_are_drawn_in_chunks_alike(name, monkeypatch):
     parts = DESIGNS[name].positions(log_p, n, keys)
     assert torch.equal(whole.index, parts.index) and torch.equal(whole.taken, parts.taken)
     assert torch.equal(whole.kappa, parts.kappa)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("copied", [1, 50, 1 << 22])
+def test_rows_that_share_maps_are_drawn_as_rows_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, name: str, copied: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(4, 23, generator=generator).log_softmax(1)
+    row = torch.tensor([0, 2, 2, 3, 1, 0, 2])
+    contrast = torch.tensor([False] * 5 + [True] * 2)
+    n, keys = torch.tensor([1, 3, 1, 2, 1, 2, 1]), torch.arange(7)
+    expected = design(name).positions(law_of(contrast, maps[row]), n, keys)
+    monkeypatch.setattr(sampling, "_COPIED", copied)
+    draw = draw_positions(design(name), maps, row, contrast, n, keys)
+    assert torch.equal(draw.taken, expected.taken)
+    assert torch.equal(draw.index[draw.taken], expected.index[draw.taken])
+    assert torch.equal(draw.kappa[draw.taken], expected.kappa[draw.taken])
+
+
+def test_the_complement_of_some_cells_is_that_of_the_row() -> None:
+    log_p = torch.tensor([[0.5, 0.3, 0.2, 0.0], [1.0, 0.0, 0.0, 0.0]]).log()
+    cells = log_p.isfinite().sum(1)
+    row, cell = torch.tensor([0, 0, 1]), torch.tensor([2, 0, 0])
+    assert torch.equal(complement_at(log_p[row, cell], cells[row]), complement(log_p)[row, cell])

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from training_examples import MODEL, make_images, run_config
 from zoomin.data.datamodule import BatchKey, ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
+from zoomin.images.array import ArrayImage
 from zoomin.images.augment import Augmentation
-from zoomin.images.batch import as_batch
+from zoomin.images.batch import ResidentImages, as_batch
 from zoomin.model import ZoomIn
 from zoomin.networks import TimmAttention
 from zoomin.networks.trunks import timm_encoder
@@ -67,6 +69,33 @@ def test_embeddings_stand_for_tiles() -> None:
     keys = torch.tensor([3, 4])
     read, remembered = net(batch, keys=keys), net(batch, keys=keys, tile_embeddings=embeddings)
     torch.testing.assert_close(read.attention.log_alpha, remembered.attention.log_alpha, rtol=1e-4, atol=1e-5)
+
+
+def test_background_is_not_embedded() -> None:
+    torch.manual_seed(0)
+    net = ZoomIn(PRETRAINED).eval()
+    pixels = [torch.randint(256, (3, 100, 130), dtype=torch.uint8) for _ in range(2)]
+    images = [ArrayImage(one) for one in pixels]
+    plain, masked = ResidentImages(images), ResidentImages(images, masks=[FirstTiles(), None])
+    grid = TileGrid.of(plain.sizes, net.config.tile_size)
+    kept = masked.foreground(grid)
+    assert kept is not None and 0 < int(kept.sum()) < len(kept)
+    seen: list[int] = []
+    net.tile_attention.trunk.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    with torch.no_grad():
+        embeddings = net.embed_tiles(masked)
+        assert sum(seen) == int(kept.sum())
+        torch.testing.assert_close(embeddings[kept], net.embed_tiles(plain)[kept], rtol=1e-4, atol=1e-5)
+        assert not embeddings[~kept].any()
+        read, remembered = net.tile_logits(masked, grid), net.tile_logits(masked, grid, embeddings)
+    torch.testing.assert_close(read, remembered, rtol=1e-4, atol=1e-5)
+
+
+class FirstTiles:
+    """A mask of the first two tiles."""
+
+    def tiles(self, regions: Tensor) -> Tensor:
+        return torch.arange(len(regions)) < 2
 
 
 def test_embeddings_need_a_trunk() -> None:

@@ -6,7 +6,8 @@ training is then that of one chunk and of the views, which are bytes, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .geometry import view_size
-from .images.base import ImageBatch
+from .images.base import ImageBatch, Started
 
 __all__ = ["CHECKPOINT_PIXELS", "Chunks"]
 
 CPU_CHUNK = 32  # views in one network call on a CPU; benchmarks/training_step.py measures it
-CPU_PIXELS = 1 << 19  # view pixels in one network call on a CPU: 32 channels of them are 64 MiB
+CPU_PIXELS = 1 << 16  # view pixels in one network call on a CPU: 32 channels of them are 8 MiB, which the
+# C library keeps at hand; what is larger than 32 MiB it maps anew each time, page by page
 GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
 READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
 CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
@@ -67,11 +69,11 @@ class Chunks:
         step = -(-len(image) // max(1, -(-len(image) // self._size(network, pixels)))) or 1
         together = step * max(1, READ_PIXELS // (step * pixels))
         again = self._computes_again(network, len(image) * pixels)
-        parts = []
-        for i, r in zip(image.split(together), regions.split(together), strict=True):
-            for views in batch.read(i, r, scale).split(step):
-                parts.append(self._pass(network, views, again))
-        return torch.cat(parts)
+        rows = _Rows(len(image))
+        for views in _read(batch, image.split(together), regions.split(together), scale):
+            for part in views.split(step):
+                rows.add(self._pass(network, part, again))
+        return rows.all()
 
     def through(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
         """What the network makes of views that have been read.
@@ -87,7 +89,7 @@ class Chunks:
 
     def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], again: bool) -> Tensor:
         def compute(views: Tensor) -> Tensor:
-            standard = (views.to(self.mean.dtype) - self.mean) / self.std
+            standard = (views - self.mean).div_(self.std)
             out: Tensor = network(standard.contiguous(memory_format=torch.channels_last))
             return out.float()
 
@@ -115,6 +117,46 @@ class Chunks:
             return False
         learns = any(parameter.requires_grad for parameter in network.parameters())
         return learns and (self.again == "always" or pixels > CHECKPOINT_PIXELS)
+
+
+def _read(
+    batch: ImageBatch, images: Sequence[Tensor], regions: Sequence[Tensor], scale: float
+) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
+    """Views, read by read; while one is worked on the next is on its way."""
+    waiting: deque[Started] = deque()
+    try:
+        for image, region in zip(images, regions, strict=True):
+            waiting.append(batch.start(image, region, scale))
+            if len(waiting) > 1:
+                yield waiting.popleft().views()
+        while waiting:
+            yield waiting.popleft().views()
+    finally:
+        for started in waiting:
+            started.cancel()
+
+
+class _Rows:
+    """What comes in parts. Where no gradient is wanted it is laid into its place, not kept apart first."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._parts: list[Tensor] = []
+        self._whole: Tensor | None = None
+        self._filled = 0
+
+    def add(self, part: Tensor) -> None:
+        if part.requires_grad:
+            self._parts.append(part)
+            return
+        if self._whole is None:
+            self._whole = part if len(part) == self._n else part.new_empty(self._n, *part.shape[1:])
+        if self._whole is not part:
+            self._whole[self._filled : self._filled + len(part)] = part
+        self._filled += len(part)
+
+    def all(self) -> Tensor:
+        return torch.cat(self._parts) if self._whole is None else self._whole
 
 
 def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -26,9 +26,10 @@ from .estimators import expected_feature, sample_weights
 from .geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
 from .images.base import Image, ImageBatch
 from .images.batch import as_batch
+from .images.tissue import looked_at
 from .networks import Embedding, LinearHead, attention_network, feature_network, trunk_of
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
-from .sampling import complement, derive_keys, design
+from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained, save_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
@@ -122,7 +123,7 @@ class ZoomIn(nn.Module):
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         attention = self._attend_tiles(batch, grid, tile_embeddings)
         log_alpha = attention.log_alpha  # (B, T)
-        log_p = _law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
+        log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
         room = self._room(batch, grid, log_alpha)[estimates.image]
         draw = law.tiles(log_p.detach(), n, room, estimates.keys)
         estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
@@ -135,11 +136,11 @@ class ZoomIn(nn.Module):
         # Stage 2: attend to the positions inside the drawn tiles, each tile once, draw positions.
         drawn, row = torch.unique(grid.first[estimates.image[estimate]] + tile, return_inverse=True)
         tiles = self._attend_positions(batch, grid, drawn, log_alpha)
-        log_q = _law_of(estimates.contrast[estimate], tiles.log_beta[row])  # (rows, P)
-        draws = law.positions(log_q.detach(), count, derive_keys(estimates.keys[estimate], tile))
+        contrast_row, keys_row = estimates.contrast[estimate], derive_keys(estimates.keys[estimate], tile)
+        draws = draw_positions(law, tiles.log_beta.detach(), row, contrast_row, count, keys_row)
         r, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
         position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
-        log_attention = log_p_tile[r] + log_q[r, position]
+        log_attention = log_p_tile[r] + _log_of(contrast_row[r], tiles.log_beta, row[r], position)
 
         # Zoom: read and encode the sub-tiles, estimate the expected feature, classify it.
         regions = sub_tile_regions(tiles.regions[row[r]], position, self.map_size, self.config.sub_tile_size)
@@ -183,19 +184,20 @@ class ZoomIn(nn.Module):
             grid: their tiles.
             embeddings: what `embed_tiles` gave for them; by default the tiles are read.
         """
-        return self._tile_logits(batch, grid, _looked_at(batch, grid).tiles, embeddings)
+        return self._tile_logits(batch, grid, looked_at(batch, grid).tiles, embeddings)
 
     def embed_tiles(self, batch: ImageBatch) -> Float[Tensor, "tiles channels"]:
         """What the trunk of a `timm` tile attention makes of every tile, image by image.
 
-        It stays as it is while the trunk is frozen.
+        Background is not read: its embeddings are 0. The others stay as they are while the trunk is frozen.
 
         Raises:
             ConfigError: if the tile attention has no trunk.
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        every = torch.ones_like(grid.image, dtype=torch.bool)
-        return self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, every)
+        kept = looked_at(batch, grid).tiles
+        seen = self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
+        return seen.new_zeros(len(kept), seen.shape[1]).index_put((kept,), seen)
 
     def position_logits(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
@@ -282,7 +284,7 @@ class ZoomIn(nn.Module):
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
         """Attention to every image: a on the tiles of the overviews, one softmax an image."""
-        looked = _looked_at(batch, grid)
+        looked = looked_at(batch, grid)
         logits = self._tile_logits(batch, grid, looked.tiles, embeddings)
         return Attention(grid, logits.log_softmax(1), looked.no_foreground)
 
@@ -351,25 +353,15 @@ class ZoomIn(nn.Module):
         return int(shape[1]), int(shape[2])
 
 
-class _Looked(NamedTuple):
-    """The tiles that are attended to, and the places of images that are all background."""
-
-    tiles: Bool[Tensor, " tiles"]
-    no_foreground: tuple[int, ...]
-
-
-def _looked_at(batch: ImageBatch, grid: TileGrid) -> _Looked:
-    """Foreground; every tile of an image that has none."""
-    found = batch.foreground(grid)
-    if found is None:
-        return _Looked(torch.ones_like(grid.image, dtype=torch.bool), ())
-    empty = torch.bincount(grid.image[found], minlength=len(batch)) == 0
-    return _Looked(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
-
-
-def _law_of(
-    contrast: Bool[Tensor, " rows"], log_p: Float[Tensor, "rows cells"]
-) -> Float[Tensor, "rows cells"]:
-    """The law that each row draws from: attention, or its complement (equation 11) in the last rows."""
-    direct = int((~contrast).sum())
-    return torch.cat([log_p[:direct], complement(log_p[direct:])]) if direct < len(log_p) else log_p
+def _log_of(
+    contrast: Bool[Tensor, " n"],
+    log_beta: Float[Tensor, "drawn positions"],
+    row: Int[Tensor, " n"],
+    position: Int[Tensor, " n"],
+) -> Float[Tensor, " n"]:
+    """Log probability of drawn positions under the law of each: attention, or its complement."""
+    log_q = log_beta[row, position]
+    if not contrast.any():
+        return log_q
+    cells = log_beta.isfinite().sum(1)[row]
+    return torch.where(contrast, complement_at(log_q, cells), log_q)

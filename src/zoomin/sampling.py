@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from .errors import ConfigError
 
@@ -25,8 +26,11 @@ __all__ = [
     "PositionDraw",
     "TileDraw",
     "complement",
+    "complement_at",
     "derive_keys",
     "design",
+    "draw_positions",
+    "law_of",
     "uniforms",
 ]
 
@@ -34,6 +38,7 @@ __all__ = [
 
 _CHUNK = 1 << 18  # random numbers of long rows drawn at a time: they stay in a processor's cache
 _SORTED = 1 << 21  # and sorted at a time: a dozen numbers of 8 bytes for each of them
+_COPIED = 1 << 22  # positions of shared attention maps copied to their rows at a time
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd; as signed 64-bit integers: SplitMix64
 _MIX_1 = -4658895280553007687
 _MIX_2 = -7723592293110705685
@@ -347,6 +352,43 @@ def design(name: str) -> Design:
     return DESIGNS[name]
 
 
+def draw_positions(
+    law: Design,
+    log_beta: Float[Tensor, "drawn p"],
+    row: Int[Tensor, " r"],
+    contrast: Bool[Tensor, " r"],
+    n: Int[Tensor, " r"],
+    keys: Int[Tensor, " r"],
+) -> PositionDraw:
+    """Draw in maps that rows share, such as those of replicates; never is there a map for every row at once.
+
+    Args:
+        law: the design.
+        log_beta: log attention of each drawn tile.
+        row: the tile of each row.
+        contrast: rows that draw from the complement law; they come last.
+        n: draws of each row.
+        keys: seed of each row.
+    """
+    few = max(1, _COPIED // max(1, log_beta.shape[1]))
+    width, parts = _widest(n), []
+    for own, other, count, key in zip(*(x.split(few) for x in (row, contrast, n, keys)), strict=True):
+        draw = law.positions(law_of(other, log_beta[own]), count, key)
+        parts.append((draw.index, draw.taken, draw.kappa))
+    if len(parts) == 1:
+        return PositionDraw(*parts[0])
+    padded = [[functional.pad(x, (0, max(0, width - x.shape[1]))) for x in part] for part in parts]
+    return PositionDraw(*(torch.cat(column) for column in zip(*padded, strict=True)))
+
+
+def law_of(
+    contrast: Bool[Tensor, " rows"], log_p: Float[Tensor, "rows cells"]
+) -> Float[Tensor, "rows cells"]:
+    """The law that each row draws from: attention, or its complement (equation 11) in the last rows."""
+    direct = int((~contrast).sum())
+    return torch.cat([log_p[:direct], complement(log_p[direct:])]) if direct < len(log_p) else log_p
+
+
 def complement(log_p: Float[Tensor, "rows cells"]) -> Float[Tensor, "rows cells"]:
     """The complement law log[(1 - p) / (cells - 1)] that the contrastive loss draws from (paper, eq. 11).
 
@@ -357,8 +399,12 @@ def complement(log_p: Float[Tensor, "rows cells"]) -> Float[Tensor, "rows cells"
         >>> complement(torch.tensor([[0.5, 0.3, 0.2]]).log()).exp()
         tensor([[0.2500, 0.3500, 0.4000]])
     """
+    return complement_at(log_p, log_p.isfinite().sum(1, keepdim=True))
+
+
+def complement_at(log_p: Float[Tensor, "*shape"], cells: Int[Tensor, "*broad"]) -> Float[Tensor, "*shape"]:
+    """The complement law of some cells, whose rows have so many possible ones (see `complement`)."""
     possible = log_p.isfinite()
-    cells = possible.sum(1, keepdim=True)
     tiny = torch.finfo(log_p.dtype).eps
     safe = torch.where(possible, log_p, -1.0).clamp(max=-tiny)
     log_q = torch.log(-torch.expm1(safe)) - (cells - 1).clamp(min=1).to(log_p.dtype).log()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..geometry import TileGrid
-from .base import ImageBatch
+from .base import ImageBatch, Started
 
 __all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch", "turn"]
 
@@ -239,16 +239,29 @@ class AugmentedBatch:
             ConfigError: if some image is turned by a quarter and the regions are not square.
             ImageError: if the regions are not of one size.
         """
-        if not self._turned:
-            return self._recolour(self._batch.read(image_index, regions, scale), image_index)
+        return self.start(image_index, regions, scale).views()
+
+    def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
+        """Begin to read (see `images.base.ImageBatch`).
+
+        Raises:
+            ConfigError: if some image is turned by a quarter and the regions are not square.
+        """
         if self._transposed and not bool((regions[:, 2] == regions[:, 3]).all()):
             raise ConfigError(
                 "regions that are not square cannot be read from images turned by a quarter",
                 where="augmentation.quarter_turns",
                 remedy="Read square regions, or switch quarter turns off.",
             )
-        views = self._batch.read(image_index, self.source_regions(image_index, regions), scale)
-        return self._recolour(turn(views, self.draw.orientation[image_index]), image_index)
+        source = self.source_regions(image_index, regions) if self._turned else regions
+        started = self._batch.start(image_index, source, scale)
+
+        def views() -> UInt8[Tensor, "n 3 h w"]:
+            read = started.views()
+            turned = turn(read, self.draw.orientation[image_index]) if self._turned else read
+            return self._recolour(turned, image_index)
+
+        return Started(views, started.cancel)
 
     def _recolour(
         self, views: UInt8[Tensor, "n 3 h w"], image_index: Int[Tensor, " n"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int, UInt8
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry import Region, TileGrid
 
-__all__ = ["Image", "ImageBatch"]
+__all__ = ["Image", "ImageBatch", "Started"]
 
 
 @runtime_checkable
@@ -49,6 +49,18 @@ class Image(Protocol):
         ...
 
 
+class Started(NamedTuple):
+    """A read that has begun.
+
+    Attributes:
+        views: wait for the views; to be called once.
+        cancel: read no further: the views are not wanted any more.
+    """
+
+    views: Callable[[], UInt8[Tensor, "n 3 h w"]]
+    cancel: Callable[[], None]
+
+
 @runtime_checkable
 class ImageBatch(Protocol):
     """Several images behind one batched read: all that the model knows of pixels.
@@ -80,6 +92,16 @@ class ImageBatch(Protocol):
 
         Returns:
             uint8 views on `device`, red-green-blue; where an image lends itself, in channels-last memory.
+        """
+        ...
+
+    def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
+        """Begin to `read`, where reading takes time; the answer gives the views, and raises what `read` does.
+
+        Args:
+            image_index: as for `read`.
+            regions: as for `read`.
+            scale: as for `read`.
         """
         ...
 

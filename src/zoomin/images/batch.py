@@ -12,18 +12,27 @@ from ..errors import ConfigError
 from ..geometry import TileGrid
 from .array import ArrayImage
 from .base import Image, ImageBatch
+from .pool import Reading, Task
 from .resampled import at_mpp
 from .resident import ResidentImages
 from .streamed import StreamedImages
-from .tissue import ForegroundMask, overview_mask
+from .tissue import ForegroundMask, looked_at, overview_mask
 
 __all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahead"]
 
 
 def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
-    """Start to read the overviews of images that are on disk: all their tiles at a scale. Returns at once."""
-    grid = TileGrid.of(images.sizes, tile_size)
-    images.prefetch(grid.image, grid.regions, scale)
+    """Start to read the tiles of images that are on disk at a scale, background left out. Returns at once.
+
+    What goes wrong is told when the tiles are read.
+    """
+
+    def read() -> None:
+        grid = TileGrid.of(images.sizes, tile_size)
+        kept = looked_at(images, grid).tiles
+        images.prefetch(grid.image[kept], grid.regions[kept], scale)
+
+    Reading([Task(0, read)], 1).start()
 
 
 def as_batch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from ..errors import ConfigError
 from ..geometry import Region, TileGrid
 from .array import ArrayImage
 from .averaging import average_boxes, common_size, whole_view
-from .base import Image
+from .base import Image, Started
 from .tissue import ForegroundMask, foreground_of
 
 __all__ = ["ResidentImages"]
@@ -141,6 +142,10 @@ class ResidentImages:
         moved._store = replace(self._store, full=full, levels=levels)
         moved._index, moved._sizes = self._index.to(device), self._sizes.to(device)
         return moved
+
+    def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
+        """A read that begins when its views are asked for: all pixels are at hand."""
+        return Started(partial(self.read, image_index, regions, scale), lambda: None)
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
         """Nothing: all pixels are at hand."""

@@ -7,11 +7,12 @@ are read in the background and kept in a bounded cache (docs/streaming.md).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from torch import Tensor
 from ..errors import BatchReadError, ConfigError, ImageError, ZoomInError
 from ..geometry import Region, TileGrid
 from .averaging import common_size
-from .base import Image
+from .base import Image, Started
 from .cache import Cache
 from .pool import Reading, Task, default_threads
 from .tissue import ForegroundMask, foreground_of
@@ -60,6 +61,11 @@ class _Shared:
     timeout: float | None
     cache: Cache[_Held]
     seconds: list[float] = field(default_factory=lambda: [0.0])
+    asking: threading.Lock = field(default_factory=threading.Lock)
+
+    def __reduce__(self) -> tuple[type[_Shared], tuple[int, float | None, Cache[_Held]]]:
+        """Pickle without what other processes cannot use: the cache arrives empty."""
+        return type(self), (self.threads, self.timeout, self.cache)
 
 
 class StreamedImages:
@@ -167,18 +173,22 @@ class StreamedImages:
             ImageError: if the regions are not of one size.
         """
         _, _, height, width = common_size(regions.tolist(), scale)
+        with self._shared.asking:  # several threads may ask for the same
+            self._prefetch(list(_by_image(image_index, regions)), scale, (height, width))
+
+    def _prefetch(self, parts: list[_Rows], scale: float, size: tuple[int, int]) -> None:
         asked: list[tuple[Hashable, Bytes, _Rows]] = []
         room = self._shared.cache.budget
-        for part in _by_image(image_index, regions):
+        for part in parts:
             key = self._key(part, scale)
             held = self._held(part, scale)
-            size = len(part.rows) * height * width * 3 if held is None else held.views.nbytes
-            if key is None or size > room:
+            nbytes = len(part.rows) * size[0] * size[1] * 3 if held is None else held.views.nbytes
+            if key is None or nbytes > room:
                 continue
-            room -= size  # what one call asks for does not drive out its own
+            room -= nbytes  # what one call asks for does not drive out its own
             if held is not None:
                 continue
-            views = np.empty((len(part.rows), height, width, 3), np.uint8)
+            views = np.empty((len(part.rows), *size, 3), np.uint8)
             asked.append((key, views, part._replace(rows=np.arange(len(part.rows)))))
         started: dict[int, tuple[Hashable, _Held]] = {}
 
@@ -205,22 +215,36 @@ class StreamedImages:
             ImageError: if the regions are not of one size.
             BatchReadError: if some images cannot be decoded, or not in time; the others have been read.
         """
-        began = time.perf_counter()
+        return self.start(image_index, regions, scale).views()
+
+    def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
+        """Begin to read in threads (see `images.base.ImageBatch`).
+
+        Raises:
+            ConfigError: if the scale is not in (0, 1].
+            ImageError: if the regions are not of one size.
+        """
         _, _, height, width = common_size(regions.tolist(), scale)
         views = _Delivery(len(regions), height, width, self._device)
-        parts = list(_by_image(image_index, regions))
-        kept = [self._held(part, scale) for part in parts]
-        split = self._split(kept.count(None))
+        parts = [(part, self._held(part, scale)) for part in _by_image(image_index, regions)]
+        split = self._split(sum(held is None for _, held in parts))
         tasks = [
             task
-            for part, held in zip(parts, kept, strict=True)
+            for part, held in parts
             if held is None
             for task in self._tasks(part, scale, views.staged, split)
         ]
         reading = Reading(tasks, self._shared.threads).start()
+        return Started(partial(self._finish, parts, reading, views), reading.cancel)
+
+    def _finish(
+        self, parts: list[tuple[_Rows, _Held | None]], reading: Reading, views: _Delivery
+    ) -> UInt8[Tensor, "n 3 h w"]:
+        """Wait for views, image by image."""
+        began = time.perf_counter()
         failures: dict[int, Exception] = {}
         try:
-            for part, held in zip(parts, kept, strict=True):
+            for part, held in parts:
                 source, group = (reading, part.image) if held is None else (held.reading, held.group)
                 error = source.wait(self._shared.timeout, group).get(group)
                 if error is not None:
@@ -287,11 +311,6 @@ class StreamedImages:
             reason = str(error) or type(error).__name__
             return ImageError(f"cannot be read ({reason})", where=name, remedy="Check the file and its disk.")
         raise error
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without what other processes cannot use: the cache arrives empty."""
-        shared = _Shared(self._shared.threads, self._shared.timeout, self._shared.cache)
-        return {**self.__dict__, "_shared": shared}
 
 
 class _Delivery:

@@ -9,6 +9,7 @@ pen strokes are not tissue.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -22,13 +23,15 @@ from torch import Tensor
 
 from ..config import Foreground
 from ..geometry import Region, TileGrid
-from .base import Image
+from .base import Image, ImageBatch
 
 __all__ = [
     "Foreground",
     "ForegroundMask",
+    "LookedAt",
     "OverviewMask",
     "foreground_of",
+    "looked_at",
     "overview_mask",
     "read_overview",
     "tissue_mask",
@@ -74,6 +77,7 @@ class OverviewMask:
         self._size = image.height, image.width
         self._packed: tuple[bytes, tuple[int, int]] | None = None
         self._tiles: dict[bytes, bytes] = {}  # a bit a tile, by the regions asked for
+        self._lock = threading.RLock()  # threads that read ahead ask too; the overview is read once
 
     def find(self) -> tuple[bytes, tuple[int, int]]:
         """Read the overview and look for tissue, once; the bits, compressed, and the shape of the mask.
@@ -81,12 +85,13 @@ class OverviewMask:
         Raises:
             ImageError: if the overview cannot be read.
         """
-        if self._packed is None:
-            assert self._image is not None
-            mask = tissue_mask(read_overview(self._image, self.config.side), self.config)
-            rows, columns = mask.shape
-            self._packed, self._image = (zlib.compress(np.packbits(mask).tobytes(), 1), (rows, columns)), None
-        return self._packed
+        with self._lock:
+            if self._packed is None:
+                assert self._image is not None
+                mask = tissue_mask(read_overview(self._image, self.config.side), self.config)
+                shape = mask.shape[0], mask.shape[1]
+                self._packed, self._image = (zlib.compress(np.packbits(mask).tobytes(), 1), shape), None
+            return self._packed
 
     @property
     def pixels(self) -> NDArray[np.bool_]:
@@ -106,14 +111,25 @@ class OverviewMask:
     def tiles(self, regions: Int[Tensor, "n 4"]) -> Bool[Tensor, " n"]:
         """Whether each region holds enough foreground: a share of `min_share`, and more than nothing."""
         key = regions.cpu().numpy().tobytes()
-        if key not in self._tiles:
-            shares = self.shares(regions.cpu())
-            enough = (shares > 0) & (shares >= self.config.min_share)
-            if len(self._tiles) >= _ORIENTATIONS:
-                self._tiles.clear()
-            self._tiles[key] = np.packbits(enough.numpy()).tobytes()
-        bits = np.unpackbits(np.frombuffer(self._tiles[key], dtype=np.uint8), count=len(regions))
+        with self._lock:
+            if key not in self._tiles:
+                shares = self.shares(regions.cpu())
+                enough = (shares > 0) & (shares >= self.config.min_share)
+                if len(self._tiles) >= _ORIENTATIONS:
+                    self._tiles.clear()
+                self._tiles[key] = np.packbits(enough.numpy()).tobytes()
+            packed = self._tiles[key]
+        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=len(regions))
         return torch.from_numpy(bits.astype(bool))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle without the lock."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """A lock of its own."""
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
 
 def overview_mask(image: Image, config: Foreground | None) -> OverviewMask | None:
@@ -142,6 +158,30 @@ def foreground_of(
         for mask, own in zip(masks, regions, strict=True)
     ]
     return torch.cat(tiles).to(grid.image.device)
+
+
+class LookedAt(NamedTuple):
+    """The tiles that are attended to, and the places of images that are all background."""
+
+    tiles: Bool[Tensor, " tiles"]
+    no_foreground: tuple[int, ...]
+
+
+def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
+    """Foreground; every tile of an image that has none.
+
+    Args:
+        batch: images.
+        grid: their tiles.
+
+    Raises:
+        ImageError: if an overview or a mask file cannot be read.
+    """
+    found = batch.foreground(grid)
+    if found is None:
+        return LookedAt(torch.ones_like(grid.image, dtype=torch.bool), ())
+    empty = torch.bincount(grid.image[found], minlength=len(batch)) == 0
+    return LookedAt(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
 
 
 def read_overview(image: Image, side: int) -> UInt8[Tensor, "3 h w"]:
