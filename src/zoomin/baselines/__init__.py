@@ -6,22 +6,26 @@ from .abmil import ABMIL, ABMILConfig
 from .ats import ATS, ATSConfig
 from .base import Baseline, BaselineConfig, BaselineOutput
 from .cnn import CNN, CNNConfig
+from .ips import IPS, IPSConfig
 
 __all__ = [
     "ABMIL",
     "ATS",
     "BASELINES",
     "CNN",
+    "IPS",
     "ABMILConfig",
     "ATSConfig",
     "Baseline",
     "BaselineConfig",
     "BaselineOutput",
     "CNNConfig",
+    "IPSConfig",
 ]
 
 BASELINES: dict[str, type[Baseline[Any]]] = {
     "cnn": CNN,
     "ats": ATS,
     "abmil": ABMIL,
+    "ips": IPS,
 }

@@ -1,0 +1,147 @@
+"""What multiple-instance learning shares: an image as a bag of crops that tile it, encoded end to end."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..estimators import segment_sum
+from ..geometry import TileGrid, view_size
+from ..images.base import ImageBatch
+from ..networks import feature_network
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+
+__all__ = ["MIL", "BagConfig", "Bags", "Pooled"]
+
+BagSettings = TypeVar("BagSettings", bound="BagConfig")
+
+
+@dataclass(frozen=True)
+class BagConfig(BaselineConfig):
+    """The crops of a bag, and their network.
+
+    Attributes:
+        crop_size: side of the crops that tile the image, level-0 pixels.
+        scale: to read them at.
+        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        n_classes: see `BaselineConfig`, as for all that follow.
+        class_names: names of the classes.
+        pretrained: of `timm` networks.
+        mean: subtracted from views.
+        std: views are divided by it.
+        chunk_size: most crops that one network call sees at once.
+        checkpoint: compute activations again in the backward pass.
+    """
+
+    crop_size: int = 27
+    scale: float = 1.0
+    features: str = "lenet_released"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        require(self.crop_size >= 1, "crop_size", self.crop_size, "Give a whole number of at least 1.")
+        require(0 < self.scale <= 1, "scale", self.scale, "Give a scale above 0 and at most 1.")
+
+
+@dataclass(frozen=True)
+class Bags:
+    """The encoded crops of a batch of images, as one flat ragged list.
+
+    Attributes:
+        instances: the feature of each crop, image by image, row by row.
+        image: image of each crop, sorted.
+        index: place of each crop in its bag.
+        count: crops of each image.
+    """
+
+    instances: Float[Tensor, "n dims"]
+    image: Int[Tensor, " n"]
+    index: Int[Tensor, " n"]
+    count: Int[Tensor, " batch"]
+
+    @property
+    def inside(self) -> Bool[Tensor, "batch widest"]:
+        """Which places of `padded` hold a crop."""
+        return torch.arange(int(self.count.max()), device=self.count.device) < self.count[:, None]
+
+    def padded(self, values: Float[Tensor, "n ..."], fill: float) -> Float[Tensor, "batch widest ..."]:
+        """A row an image, `fill` beyond its crops."""
+        shape = (len(self.count), int(self.count.max()), *values.shape[1:])
+        return values.new_full(shape, fill).index_put((self.image, self.index), values)
+
+    def softmax(self, logits: Float[Tensor, "n maps"]) -> Float[Tensor, "n maps"]:
+        """Attention over each bag: every column sums to 1 over the crops of an image."""
+        return self.padded(logits, -torch.inf).softmax(1)[self.image, self.index]
+
+    def sum(self, weights: Float[Tensor, "n maps"], values: Tensor) -> Float[Tensor, "batch maps dims"]:
+        """The sum of the crops' values under each column of weights."""
+        return segment_sum(weights[:, :, None] * values[:, None, :], self.image, len(self.count))
+
+
+class Pooled(NamedTuple):
+    """What becomes of a bag.
+
+    Attributes:
+        features: of each image, for the head.
+        penalty: what the method adds to the cross-entropy.
+    """
+
+    features: Float[Tensor, "batch dims"]
+    penalty: Float[Tensor, ""]
+
+
+class MIL(Baseline[BagSettings], Generic[BagSettings]):
+    """Encode all crops of an image, make one feature of them, classify it.
+
+    A child builds its layers and its head for `dims` features a crop, and answers `pool`. Nothing is drawn:
+    the work grows with the number of crops.
+    """
+
+    def __init__(self, config: BagSettings) -> None:
+        """Build the network of the crops.
+
+        Raises:
+            ConfigError: if the network is unknown or its weights cannot be loaded.
+        """
+        super().__init__(config)
+        self.features, self.dims = feature_network(config.features, pretrained=config.pretrained)
+
+    @abstractmethod
+    def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
+        """One feature an image from those of its crops.
+
+        Args:
+            bags: the encoded crops.
+            labels: classes of the images, where the penalty may depend on them; None: no penalty.
+        """
+
+    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+        """Encode all crops, pool them, classify."""
+        bags = self.bags(batch)
+        features, penalty = self.pool(bags, labels)
+        return BaselineOutput(
+            logits=self.head(features),
+            features=features,
+            replicates=features[None],
+            pixels_read=bags.count * view_size(self.config.crop_size, self.config.scale) ** 2,
+            views_read=bags.count,
+            penalty=penalty,
+        )
+
+    def bags(self, batch: ImageBatch) -> Bags:
+        """The encoded crops of every image."""
+        side, scale = self.config.crop_size, self.config.scale
+        grid = TileGrid.of(batch.sizes, side)
+        instances = self.chunks.see(self.features, batch, grid.image, grid.regions, side, scale)
+        return Bags(instances, grid.image, grid.index, grid.count)
+
+    def pixels_of(self, height: int, width: int) -> int:
+        """All crops."""
+        side, seen = self.config.crop_size, view_size(self.config.crop_size, self.config.scale)
+        return -(-height // side) * -(-width // side) * seen**2
