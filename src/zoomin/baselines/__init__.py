@@ -5,6 +5,7 @@ from typing import Any
 from .abmil import ABMIL, ABMILConfig
 from .ats import ATS, ATSConfig
 from .base import Baseline, BaselineConfig, BaselineOutput
+from .clam import CLAM, CLAMConfig
 from .cnn import CNN, CNNConfig
 from .ips import IPS, IPSConfig
 
@@ -12,6 +13,7 @@ __all__ = [
     "ABMIL",
     "ATS",
     "BASELINES",
+    "CLAM",
     "CNN",
     "IPS",
     "ABMILConfig",
@@ -19,6 +21,7 @@ __all__ = [
     "Baseline",
     "BaselineConfig",
     "BaselineOutput",
+    "CLAMConfig",
     "CNNConfig",
     "IPSConfig",
 ]
@@ -27,5 +30,6 @@ BASELINES: dict[str, type[Baseline[Any]]] = {
     "cnn": CNN,
     "ats": ATS,
     "abmil": ABMIL,
+    "clam": CLAM,
     "ips": IPS,
 }
