@@ -7,6 +7,7 @@ from .ats import ATS, ATSConfig
 from .base import Baseline, BaselineConfig, BaselineOutput
 from .clam import CLAM, CLAMConfig
 from .cnn import CNN, CNNConfig
+from .dsmil import DSMIL, DSMILConfig
 from .ips import IPS, IPSConfig
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "BASELINES",
     "CLAM",
     "CNN",
+    "DSMIL",
     "IPS",
     "ABMILConfig",
     "ATSConfig",
@@ -23,6 +25,7 @@ __all__ = [
     "BaselineOutput",
     "CLAMConfig",
     "CNNConfig",
+    "DSMILConfig",
     "IPSConfig",
 ]
 
@@ -31,5 +34,6 @@ BASELINES: dict[str, type[Baseline[Any]]] = {
     "ats": ATS,
     "abmil": ABMIL,
     "clam": CLAM,
+    "dsmil": DSMIL,
     "ips": IPS,
 }

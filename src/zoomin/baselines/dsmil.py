@@ -1,0 +1,124 @@
+"""DSMIL: every crop is weighed by its likeness to the crop that is most like each class.
+
+Li, Li & Eliceiri, Dual-Stream Multiple Instance Learning Network for Whole Slide Image Classification with
+Self-Supervised Contrastive Learning, CVPR 2021 (arXiv 2011.08939), section 3.2.
+
+    c_km   = w_m . f(crop k) + b_m                            first stream: scores; their maximum counts
+    k_m    = argmax over crops of c_km                         the critical crop of class m
+    a_km   = softmax over crops of q(h_k) . q(h_k_m) / sqrt(query_width)
+    B_m    = sum_k a_km v(h_k)
+    logits = g(B_1, ..., B_classes)                            second stream: one linear layer on all of them
+    loss   = CE(logits, y) / 2 + CE(max_k c_k, y) / 2
+
+q has two layers, as in the authors' code, or one, as in the paper's text (`nonlinear`). The prediction is the
+second stream's, as in their code by default. The self-supervised features of the publication are no part of
+this. The harness adds the penalty to the cross-entropy, so that the whole loss is twice the publication's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..networks import LinearHead
+from .bags import MIL, BagConfig, Bags, Pooled
+from .base import require
+
+__all__ = ["DSMIL", "DSMILConfig"]
+
+
+@dataclass(frozen=True)
+class DSMILConfig(BagConfig):
+    """DSMIL on a bag of crops.
+
+    Attributes:
+        name: "dsmil".
+        query_width: of the queries q.
+        nonlinear: two layers make the queries, not one.
+        transform_values: whether v is a layer with ReLU behind dropout, or what it is given.
+        dropout: before v, while training.
+        crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
+        scale: to read them at.
+        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        n_classes: number of classes.
+        class_names: names of the classes.
+        pretrained: of `timm` networks.
+        mean: subtracted from views.
+        std: views are divided by it.
+        chunk_size: most crops that one network call sees at once.
+        checkpoint: compute activations again in the backward pass.
+    """
+
+    name: Literal["dsmil"] = "dsmil"
+    query_width: int = 128
+    nonlinear: bool = True
+    transform_values: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        remedy = "Give a whole number of at least 1."
+        require(self.query_width >= 1, "query_width", self.query_width, remedy)
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
+
+
+class DSMIL(MIL[DSMILConfig]):
+    """Attend to crops by their likeness to the critical ones.
+
+    Example:
+        >>> net = DSMIL(DSMILConfig(crop_size=40))
+        >>> net(torch.zeros(3, 3, 130, 150, dtype=torch.uint8)).logits.shape
+        torch.Size([3, 2])
+    """
+
+    config_class = DSMILConfig
+
+    def __init__(self, config: DSMILConfig) -> None:
+        """Build the networks.
+
+        Raises:
+            ConfigError: if the network is unknown or its weights cannot be loaded.
+        """
+        super().__init__(config)
+        width = config.query_width
+        self.scores = nn.Linear(self.dims, config.n_classes)
+        self.query = (
+            nn.Sequential(nn.Linear(self.dims, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh())
+            if config.nonlinear
+            else nn.Linear(self.dims, width)
+        )
+        self.value = (
+            nn.Sequential(nn.Dropout(config.dropout), nn.Linear(self.dims, self.dims), nn.ReLU())
+            if config.transform_values
+            else nn.Identity()
+        )
+        self.head = LinearHead(config.n_classes * self.dims, config.n_classes)
+        self.to(memory_format=torch.channels_last)
+
+    def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
+        """The means of the crops under the attention of each class; and the first stream's loss."""
+        scores = bags.padded(self.scores(bags.instances), -torch.inf)
+        best, critical = scores.max(1)  # (B, C)
+        first = bags.count.cumsum(0) - bags.count
+        queries = self.query(bags.instances)
+        likeness = self.likeness(queries, queries[first[:, None] + critical], bags.image)
+        values = self.value(bags.instances)
+        features = bags.sum(bags.softmax(likeness), values).flatten(1)
+        penalty = self.nothing() if labels is None else functional.cross_entropy(best, labels)
+        return Pooled(features, penalty)
+
+    def likeness(
+        self,
+        queries: Float[Tensor, "n width"],
+        critical: Float[Tensor, "batch classes width"],
+        image: Int[Tensor, " n"],
+    ) -> Float[Tensor, "n classes"]:
+        """Scaled products of each crop's query with those of its image's critical crops."""
+        product: Tensor = torch.einsum("nw,ncw->nc", queries, critical[image])
+        return product / self.config.query_width**0.5
