@@ -9,6 +9,7 @@ from .clam import CLAM, CLAMConfig
 from .cnn import CNN, CNNConfig
 from .dsmil import DSMIL, DSMILConfig
 from .ips import IPS, IPSConfig
+from .transmil import TransMIL, TransMILConfig
 
 __all__ = [
     "ABMIL",
@@ -27,6 +28,8 @@ __all__ = [
     "CNNConfig",
     "DSMILConfig",
     "IPSConfig",
+    "TransMIL",
+    "TransMILConfig",
 ]
 
 BASELINES: dict[str, type[Baseline[Any]]] = {
@@ -35,5 +38,6 @@ BASELINES: dict[str, type[Baseline[Any]]] = {
     "abmil": ABMIL,
     "clam": CLAM,
     "dsmil": DSMIL,
+    "transmil": TransMIL,
     "ips": IPS,
 }

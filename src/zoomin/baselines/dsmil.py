@@ -3,7 +3,7 @@
 Li, Li & Eliceiri, Dual-Stream Multiple Instance Learning Network for Whole Slide Image Classification with
 Self-Supervised Contrastive Learning, CVPR 2021 (arXiv 2011.08939), section 3.2.
 
-    c_km   = w_m . f(crop k) + b_m                            first stream: scores; their maximum counts
+    c_km   = w_m . f(crop k) + b_m                             first stream: scores; their maximum counts
     k_m    = argmax over crops of c_km                         the critical crop of class m
     a_km   = softmax over crops of q(h_k) . q(h_k_m) / sqrt(query_width)
     B_m    = sum_k a_km v(h_k)
@@ -17,6 +17,7 @@ this. The harness adds the penalty to the cross-entropy, so that the whole loss 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,4 +122,4 @@ class DSMIL(MIL[DSMILConfig]):
     ) -> Float[Tensor, "n classes"]:
         """Scaled products of each crop's query with those of its image's critical crops."""
         product: Tensor = torch.einsum("nw,ncw->nc", queries, critical[image])
-        return product / self.config.query_width**0.5
+        return product / math.sqrt(self.config.query_width)
