@@ -9,6 +9,7 @@ from .clam import CLAM, CLAMConfig
 from .cnn import CNN, CNNConfig
 from .dsmil import DSMIL, DSMILConfig
 from .ips import IPS, IPSConfig
+from .mrmil import MRMIL, MRMILConfig
 from .transmil import TransMIL, TransMILConfig
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "CNN",
     "DSMIL",
     "IPS",
+    "MRMIL",
     "ABMILConfig",
     "ATSConfig",
     "Baseline",
@@ -28,6 +30,7 @@ __all__ = [
     "CNNConfig",
     "DSMILConfig",
     "IPSConfig",
+    "MRMILConfig",
     "TransMIL",
     "TransMILConfig",
 ]
@@ -39,5 +42,6 @@ BASELINES: dict[str, type[Baseline[Any]]] = {
     "clam": CLAM,
     "dsmil": DSMIL,
     "transmil": TransMIL,
+    "mrmil": MRMIL,
     "ips": IPS,
 }

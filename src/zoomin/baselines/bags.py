@@ -16,7 +16,7 @@ from ..images.base import ImageBatch
 from ..networks import feature_network
 from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
 
-__all__ = ["MIL", "BagConfig", "Bags", "Pooled"]
+__all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 
 BagSettings = TypeVar("BagSettings", bound="BagConfig")
 
@@ -65,6 +65,13 @@ class Bags:
     index: Int[Tensor, " n"]
     count: Int[Tensor, " batch"]
 
+    @classmethod
+    def of(cls, instances: Float[Tensor, "n dims"], image: Int[Tensor, " n"], batch: int) -> Bags:
+        """The bags of a batch of images from crops that are listed image by image."""
+        count = torch.bincount(image, minlength=batch)
+        index = torch.arange(len(image), device=image.device) - (count.cumsum(0) - count)[image]
+        return cls(instances, image, index, count)
+
     @property
     def inside(self) -> Bool[Tensor, "batch widest"]:
         """Which places of `padded` hold a crop."""
@@ -82,6 +89,24 @@ class Bags:
     def sum(self, weights: Float[Tensor, "n maps"], values: Tensor) -> Float[Tensor, "batch maps dims"]:
         """The sum of the crops' values under each column of weights."""
         return segment_sum(weights[:, :, None] * values[:, None, :], self.image, len(self.count))
+
+
+def cut(regions: Int[Tensor, "n 4"], side: int) -> Int[Tensor, "n crops 4"]:
+    """The crops that tile each of some square regions, row by row.
+
+    Args:
+        regions: all of one size, a multiple of `side`, level-0 pixels.
+        side: of the crops, level-0 pixels.
+
+    Example:
+        >>> cut(torch.tensor([[10, 20, 4, 4]]), 2)[0, :, :2].tolist()
+        [[10, 20], [12, 20], [10, 22], [12, 22]]
+    """
+    across = int(regions[0, 2]) // side if len(regions) else 1
+    place = torch.arange(across**2, device=regions.device)
+    x = regions[:, :1] + place % across * side
+    y = regions[:, 1:2] + place // across * side
+    return torch.stack([x, y, torch.full_like(x, side), torch.full_like(x, side)], 2)
 
 
 class Pooled(NamedTuple):

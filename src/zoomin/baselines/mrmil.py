@@ -1,0 +1,166 @@
+"""MRMIL: attention MIL at low resolution chooses the tiles that attention MIL at high resolution reads.
+
+Li et al., A Multi-resolution Model for Histopathology Image Classification and Localization with Multiple
+Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); the competitor of Kong & Henao (CVPR
+2022) on Camelyon16 with 5x and then 20x (supplement L).
+
+    low    : h = f_low(tile at low_scale), a = softmax over tiles, logits_low = g_low(sum a h)
+    choose : the `kept` tiles of highest a; which ones is no smooth choice, and has no gradient
+    high   : crops at high_scale that tile the chosen ones, h = f_high(crop), logits = g(sum a h)
+    loss   = CE(logits, y) + CE(logits_low, y)
+
+While training, instances are left out of the attention at random (instance dropout). Two departures: the
+publication trains one resolution after the other, here both learn together; and it chooses whole clusters of
+tiles (k-means of their features) by their mean attention, here the tiles of highest attention are chosen, so
+that the number of crops is bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from ..geometry import TileGrid, view_size
+from ..images.base import ImageBatch
+from ..networks import LinearHead, feature_network
+from ..sampling import uniforms
+from .abmil import BagAttention
+from .bags import Bags, cut
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+
+__all__ = ["MRMIL", "MRMILConfig"]
+
+
+@dataclass(frozen=True)
+class MRMILConfig(BaselineConfig):
+    """Attention MIL at two resolutions.
+
+    Attributes:
+        name: "mrmil".
+        tile_size: side of the tiles that are chosen from, level-0 pixels; a multiple of `crop_size`.
+        low_scale: to read all tiles at.
+        crop_size: side of the crops that tile the chosen tiles, level-0 pixels.
+        high_scale: to read crops at.
+        kept: most tiles that are chosen.
+        instance_dropout: share of tiles and crops left out of the attention, while training.
+        features: the network of each resolution: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        hidden: rows of the attention's matrix.
+        gated: whether the attention is gated.
+        n_classes: see `BaselineConfig`, as for all that follow.
+        class_names: names of the classes.
+        pretrained: of `timm` networks.
+        mean: subtracted from views.
+        std: views are divided by it.
+        chunk_size: most views that one network call sees at once.
+        checkpoint: compute activations again in the backward pass.
+    """
+
+    name: Literal["mrmil"] = "mrmil"
+    tile_size: int = 108
+    low_scale: float = 0.25
+    crop_size: int = 27
+    high_scale: float = 1.0
+    kept: int = 5
+    instance_dropout: float = 0.5
+    features: str = "lenet_released"
+    hidden: int = 128
+    gated: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        for name in ("tile_size", "crop_size", "kept", "hidden"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
+        for name in ("low_scale", "high_scale"):
+            value = getattr(self, name)
+            require(0 < value <= 1, name, value, "Give a scale above 0 and at most 1.")
+        fits = self.tile_size % self.crop_size == 0
+        require(fits, "tile_size", self.tile_size, f"Give a multiple of crop_size, {self.crop_size}.")
+        drop = self.instance_dropout
+        require(0 <= drop < 1, "instance_dropout", drop, "Give a number from 0 to below 1.")
+
+
+class MRMIL(Baseline[MRMILConfig]):
+    """Choose tiles at low resolution, classify their crops at high resolution.
+
+    Example:
+        >>> net = MRMIL(MRMILConfig(tile_size=60, crop_size=20, kept=2, low_scale=0.5))
+        >>> net(torch.zeros(3, 3, 130, 150, dtype=torch.uint8)).logits.shape
+        torch.Size([3, 2])
+    """
+
+    config_class = MRMILConfig
+
+    def __init__(self, config: MRMILConfig) -> None:
+        """Build the networks.
+
+        Raises:
+            ConfigError: if the network is unknown or its weights cannot be loaded.
+        """
+        super().__init__(config)
+        self.low_features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.low_attention = BagAttention(dims, config.hidden, config.gated)
+        self.attention = BagAttention(dims, config.hidden, config.gated)
+        self.low_head = LinearHead(dims, config.n_classes)
+        self.head = LinearHead(dims, config.n_classes)
+        self.to(memory_format=torch.channels_last)
+
+    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+        """Weigh all tiles at low resolution, then the crops of the heaviest at high resolution."""
+        side, scale = self.config.tile_size, self.config.low_scale
+        grid = TileGrid.of(batch.sizes, side)
+        seen = self.chunks.see(self.low_features, batch, grid.image, grid.regions, side, scale)
+        tiles = Bags(seen, grid.image, grid.index, grid.count)
+        logits = self.low_attention(tiles.instances)
+        low = self._mean(tiles, logits, how.keys, 12)
+        crops = self._crops(batch, grid, tiles.padded(logits.detach(), -torch.inf).squeeze(2))
+        features = self._mean(crops, self.attention(crops.instances), how.keys, 13)
+        penalty = self.nothing() if labels is None else functional.cross_entropy(self.low_head(low), labels)
+        pixels = grid.count * view_size(side, scale) ** 2 + crops.count * self._crop_pixels
+        return BaselineOutput(
+            logits=self.head(features),
+            features=features,
+            replicates=features[None],
+            pixels_read=pixels,
+            views_read=crops.count,
+            penalty=penalty,
+        )
+
+    def _crops(self, batch: ImageBatch, grid: TileGrid, logits: Float[Tensor, "batch tiles"]) -> Bags:
+        """The encoded crops of the tiles of highest attention; those beyond the border are left out."""
+        best = logits.topk(min(self.config.kept, logits.shape[1]), dim=1).indices
+        image, column = logits.gather(1, best).isfinite().nonzero(as_tuple=True)
+        regions = cut(grid.regions[grid.first[image] + best[image, column]], self.config.crop_size)
+        image = image[:, None].expand(regions.shape[:2]).flatten()
+        regions = regions.flatten(0, 1)
+        inside = (regions[:, :2].flip(1) < batch.sizes[image]).all(1)
+        image, regions = image[inside], regions[inside]
+        side, scale = self.config.crop_size, self.config.high_scale
+        return Bags.of(self.chunks.see(self.features, batch, image, regions, side, scale), image, len(batch))
+
+    def _mean(
+        self, bags: Bags, logits: Float[Tensor, "n 1"], keys: Int[Tensor, " batch"], stream: int
+    ) -> Float[Tensor, "batch dims"]:
+        """The mean under the attention; while training some instances are left out, never all of a bag."""
+        if self.training and self.config.instance_dropout:
+            u = uniforms(keys, int(bags.count.max()), stream).masked_fill(~bags.inside, -1.0)
+            kept = (u >= self.config.instance_dropout) | (u == u.amax(1, keepdim=True))
+            logits = logits.masked_fill(~kept[bags.image, bags.index, None], -torch.inf)
+        return bags.sum(bags.softmax(logits), bags.instances).squeeze(1)
+
+    def pixels_of(self, height: int, width: int) -> int:
+        """All tiles at low resolution, the crops of the chosen ones at high resolution."""
+        side = self.config.tile_size
+        tiles = -(-height // side) * -(-width // side)
+        crops = min(tiles, self.config.kept) * (side // self.config.crop_size) ** 2
+        return tiles * view_size(side, self.config.low_scale) ** 2 + crops * self._crop_pixels
+
+    @property
+    def _crop_pixels(self) -> int:
+        return view_size(self.config.crop_size, self.config.high_scale) ** 2
