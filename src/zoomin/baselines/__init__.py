@@ -11,6 +11,7 @@ from .dsmil import DSMIL, DSMILConfig
 from .ips import IPS, IPSConfig
 from .mrmil import MRMIL, MRMILConfig
 from .transmil import TransMIL, TransMILConfig
+from .zoommil import ZoomMIL, ZoomMILConfig
 
 __all__ = [
     "ABMIL",
@@ -33,6 +34,8 @@ __all__ = [
     "MRMILConfig",
     "TransMIL",
     "TransMILConfig",
+    "ZoomMIL",
+    "ZoomMILConfig",
 ]
 
 BASELINES: dict[str, type[Baseline[Any]]] = {
@@ -43,5 +46,6 @@ BASELINES: dict[str, type[Baseline[Any]]] = {
     "dsmil": DSMIL,
     "transmil": TransMIL,
     "mrmil": MRMIL,
+    "zoommil": ZoomMIL,
     "ips": IPS,
 }
