@@ -306,15 +306,16 @@ def perturbed_top(
         keys: seed of each image's noise.
     """
     batch, places = p.shape
-    each = derive_keys(keys[:, None].expand(-1, samples), torch.arange(samples, device=p.device))
-    u = uniforms(each.flatten(), places, stream=14).view(batch, samples, places)
+    sample = torch.arange(samples, device=p.device).repeat(batch)
+    each = derive_keys(keys.repeat_interleave(samples), sample)
+    u = uniforms(each, places, stream=14).view(batch, samples, places)
     z = (math.sqrt(2) * torch.erfinv(2 * u - 1)).to(p) * there[:, None]
     chosen = _highest(p.detach()[:, None] + sigma * z, there, k)
     weight = (1 + ((p - p.detach())[:, None] * z).sum(2) / sigma) / samples
-    image, sample, nth = (chosen < places).nonzero(as_tuple=True)
-    share = (image * chosen.shape[2] + nth) * places + chosen[image, sample, nth]
+    image, draw, nth = (chosen < places).nonzero(as_tuple=True)
+    share = (image * chosen.shape[2] + nth) * places + chosen[image, draw, nth]
     distinct, which = share.unique(return_inverse=True)
-    summed = segment_sum(weight[image, sample], which, len(distinct))
+    summed = segment_sum(weight[image, draw], which, len(distinct))
     row = distinct // places
     return Choice(row // chosen.shape[2], row % chosen.shape[2], distinct % places, summed, chosen.shape[2])
 
