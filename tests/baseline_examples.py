@@ -47,10 +47,17 @@ def ragged() -> list[ArrayImage]:
     return [ArrayImage(torch.randint(256, (3, *size), generator=g, dtype=torch.uint8)) for size in sizes]
 
 
-def check_contract(net: Baseline[Any], folder: Path) -> None:
-    """Every parameter gets a gradient; an image's answer is its own; a saved model answers alike."""
+def check_contract(net: Baseline[Any], folder: Path, images: list[ArrayImage] | None = None) -> None:
+    """Every parameter gets a gradient; an image's answer is its own; a saved model answers alike.
+
+    Args:
+        net: of any state.
+        folder: to save it in.
+        images: four; by default `ragged`.
+    """
+    images = images or ragged()
     net.train()
-    out = net(ragged(), keys=torch.arange(4), labels=torch.tensor([0, 1, 1, 0]))
+    out = net(images, keys=torch.arange(4), labels=torch.tensor([0, 1, 1, 0]))
     assert out.logits.shape == (4, net.config.n_classes)
     assert out.replicates.shape == (1, *out.features.shape)
     assert out.pixels_read.shape == out.views_read.shape == (4,)
@@ -60,12 +67,10 @@ def check_contract(net: Baseline[Any], folder: Path) -> None:
     net.zero_grad()
     net.eval()
     with torch.no_grad():
-        whole = net(ragged(), keys=torch.arange(4)).logits
-        alone = torch.cat(
-            [net([image], keys=torch.tensor([key])).logits for key, image in enumerate(ragged())]
-        )
+        whole = net(images, keys=torch.arange(4)).logits
+        alone = torch.cat([net([image], keys=torch.tensor([key])).logits for key, image in enumerate(images)])
         torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
         net.save_pretrained(folder)
         again = type(net).from_pretrained(folder)
         assert again.config == net.config
-        torch.testing.assert_close(again(ragged(), keys=torch.arange(4)).logits, whole)
+        torch.testing.assert_close(again(images, keys=torch.arange(4)).logits, whole)

@@ -37,7 +37,7 @@ class ABMILConfig(BagConfig):
         gated: equation 9 instead of equation 8.
         crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
         scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        features: the network f: "lenet", "lenet_released", "resnet16", "timm:MODEL", or "stored:FOLDER".
         n_classes: number of classes.
         class_names: names of the classes.
         pretrained: of `timm` networks.

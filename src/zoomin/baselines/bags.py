@@ -8,9 +8,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..errors import BatchReadError, ImageError
 from ..estimators import segment_sum
+from ..feature_files import feature_path, read_features, stored_dims
 from ..geometry import TileGrid, view_size
 from ..images.base import ImageBatch
 from ..networks import feature_network
@@ -18,6 +20,7 @@ from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 
+STORED = "stored:"
 BagSettings = TypeVar("BagSettings", bound="BagConfig")
 
 
@@ -28,7 +31,8 @@ class BagConfig(BaselineConfig):
     Attributes:
         crop_size: side of the crops that tile the image, level-0 pixels.
         scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL"; or "stored:FOLDER": no
+            network, the features of crops are in a file an image, which other programs may have written.
         n_classes: see `BaselineConfig`, as for all that follow.
         class_names: names of the classes.
         pretrained: of `timm` networks.
@@ -133,9 +137,14 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
 
         Raises:
             ConfigError: if the network is unknown or its weights cannot be loaded.
+            DataError: if the folder of stored features holds none.
         """
         super().__init__(config)
-        self.features, self.dims = feature_network(config.features, pretrained=config.pretrained)
+        self.features: nn.Module | None = None
+        if self._folder is None:
+            self.features, self.dims = feature_network(config.features, pretrained=config.pretrained)
+        else:
+            self.dims = stored_dims(self._folder)
 
     @abstractmethod
     def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
@@ -154,19 +163,51 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
             logits=self.head(features),
             features=features,
             replicates=features[None],
-            pixels_read=bags.count * view_size(self.config.crop_size, self.config.scale) ** 2,
+            pixels_read=bags.count * self._crop_pixels,
             views_read=bags.count,
             penalty=penalty,
         )
 
     def bags(self, batch: ImageBatch) -> Bags:
-        """The encoded crops of every image."""
+        """The encoded crops of every image.
+
+        Raises:
+            BatchReadError: naming the images whose stored features cannot be read.
+        """
+        if self.features is None:
+            return self._stored(batch)
         side, scale = self.config.crop_size, self.config.scale
         grid = TileGrid.of(batch.sizes, side)
         instances = self.chunks.see(self.features, batch, grid.image, grid.regions, side, scale)
         return Bags(instances, grid.image, grid.index, grid.count)
 
     def pixels_of(self, height: int, width: int) -> int:
-        """All crops."""
-        side, seen = self.config.crop_size, view_size(self.config.crop_size, self.config.scale)
-        return -(-height // side) * -(-width // side) * seen**2
+        """All crops; none where features are stored."""
+        side = self.config.crop_size
+        return -(-height // side) * -(-width // side) * self._crop_pixels
+
+    def _stored(self, batch: ImageBatch) -> Bags:
+        """The bags in the files of the images."""
+        found: list[Tensor] = []
+        failures: dict[int, ImageError] = {}
+        for place, name in enumerate(batch.names):
+            try:
+                found.append(read_features(feature_path(self._folder or "", name), self.dims).features)
+            except ImageError as error:
+                failures[place] = error
+        if failures:
+            raise BatchReadError.of(failures)
+        count = torch.tensor([len(features) for features in found])
+        image = torch.repeat_interleave(count).to(self.device)
+        return Bags.of(torch.cat(found).to(self.device), image, len(batch))
+
+    @property
+    def _folder(self) -> str | None:
+        """Of stored features."""
+        name = self.config.features
+        return name.removeprefix(STORED) if name.startswith(STORED) else None
+
+    @property
+    def _crop_pixels(self) -> int:
+        """Pixels of a view that are read; none where features are stored."""
+        return 0 if self._folder else view_size(self.config.crop_size, self.config.scale) ** 2

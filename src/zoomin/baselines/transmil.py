@@ -52,7 +52,7 @@ class TransMILConfig(BagConfig):
         dropout: behind the attention, while training.
         crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
         scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
+        features: the network f: "lenet", "lenet_released", "resnet16", "timm:MODEL", or "stored:FOLDER".
         n_classes: number of classes.
         class_names: names of the classes.
         pretrained: of `timm` networks.

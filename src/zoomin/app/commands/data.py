@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from .base import Command, Group, say
 from .check import CHECK
 from .data_sets import MAKE_PUBLISHED, PREPARE
+from .features import FEATURES
 
 __all__ = ["DATA"]
 
@@ -72,5 +73,5 @@ MAKE = Group("generate images to try things on", {"needles": NEEDLES, "slides": 
 
 DATA = Group(
     "look images over before training, prepare published data sets, make images",
-    {"check": CHECK, "prepare": PREPARE, "make": MAKE},
+    {"check": CHECK, "prepare": PREPARE, "features": FEATURES, "make": MAKE},
 )

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from baseline_examples import check_contract
+from zoomin.app.cli import main
+from zoomin.baselines.abmil import ABMIL, ABMILConfig
+from zoomin.baselines.clam import CLAM, CLAMConfig
+from zoomin.baselines.dsmil import DSMIL, DSMILConfig
+from zoomin.baselines.transmil import TransMIL, TransMILConfig
+from zoomin.data.features import FeatureConfig, encode_images
+from zoomin.data.manifest import Record
+from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError
+from zoomin.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
+from zoomin.geometry import Region
+from zoomin.images.array import ArrayImage
+from zoomin.images.open_image import open_image
+from zoomin.inference import predict
+from zoomin.networks import feature_network
+
+CONFIG = FeatureConfig("lenet_released", crop_size=20, chunk_size=4)
+MODELS = [
+    ABMILConfig(crop_size=20, hidden=8),
+    CLAMConfig(crop_size=20, width=12, hidden=8, instances=2),
+    DSMILConfig(crop_size=20, query_width=8),
+    TransMILConfig(crop_size=20, width=8, heads=2, landmarks=4),
+]
+KINDS = [ABMIL, CLAM, DSMIL, TransMIL]
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Paths of three images, one of them no image."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for name, size in (("a", (60, 44, 3)), ("b", (33, 35, 3))):
+        paths.append(tmp_path / "images" / f"{name}.png")
+        paths[-1].parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(paths[-1])
+    paths.append(tmp_path / "images" / "broken.png")
+    paths[-1].write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    return paths
+
+
+def encoded(paths, out, config=CONFIG):
+    return list(encode_images([Record(path, None) for path in paths], out, config))
+
+
+def test_every_crop_is_encoded_and_a_bad_image_is_told_of(images, tmp_path):
+    rows = encoded(images, tmp_path / "out")
+    assert [(row.status, row.crops) for row in rows] == [("ok", 9), ("ok", 4), ("error", None)]
+    assert "broken.png" in rows[2].error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.h5", "b.h5"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network, _ = feature_network("lenet_released")
+    found = read_features(tmp_path / "out" / "a.h5")
+    boxes = [Region(x, y, 20, 20) for y in (0, 20, 40) for x in (0, 20, 40)]
+    views = open_image(images[0]).read(boxes, 1.0).float()
+    torch.testing.assert_close(found.features, network((views - 127.5) / 127.5), rtol=1e-4, atol=1e-5)
+    assert found.coords.tolist() == [[box.x, box.y] for box in boxes]
+
+
+def test_others_can_read_the_file(images, tmp_path):
+    encoded(images[:1], tmp_path)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["features"].shape == (9, 48) and file["features"].dtype == np.float32
+        assert file["coords"].shape == (9, 2) and file["coords"].dtype.kind == "i"
+        assert file["coords"].attrs["patch_size_level0"] == 20
+
+
+def test_what_is_there_is_kept_but_not_mixed(images, tmp_path):
+    encoded(images[:1], tmp_path)
+    before = (tmp_path / "a.h5").stat().st_mtime_ns
+    assert [row.status for row in encoded(images[:2], tmp_path)] == ["kept", "ok"]
+    assert (tmp_path / "a.h5").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="made otherwise"):
+        encoded(images[:2], tmp_path, replace(CONFIG, crop_size=10))
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    def parts():
+        yield FeatureFile(torch.zeros(2, 3), torch.zeros(2, 2, dtype=torch.int64))
+        raise ImageError("gone", where="x")
+
+    with pytest.raises(ImageError, match="gone"):
+        write_features(tmp_path / "a.h5", parts(), {"crop_size": 1, "scale": 1.0})
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_two_images_of_one_name_are_refused(images, tmp_path):
+    with pytest.raises(DataError, match="share a file"):
+        encoded([images[0], tmp_path / "elsewhere" / "a.tif"], tmp_path / "out")
+
+
+def test_files_of_other_programs_are_read(tmp_path):
+    with h5py.File(
+        tmp_path / "a.h5", "w"
+    ) as file:  # as TRIDENT once wrote them: a batch of one, half precision
+        file["features"] = np.ones((1, 5, 7), np.float16)
+        file["coords"] = np.zeros((5, 2), np.int32)
+    found = read_features(tmp_path / "a.h5")
+    assert found.features.shape == (5, 7) and found.features.dtype == torch.float32
+    assert stored_dims(tmp_path) == 7
+    with pytest.raises(ImageError, match="7 features a crop where 9"):
+        read_features(tmp_path / "a.h5", 9)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["feats"] = np.ones(3)
+    with pytest.raises(ImageError, match="no array 'features', but feats"):
+        read_features(tmp_path / "b.h5")
+    (tmp_path / "c.h5").write_bytes(b"nothing")
+    with pytest.raises(ImageError, match="no HDF5 file"):
+        read_features(tmp_path / "c.h5")
+    with pytest.raises(DataError, match=r"no \.h5 file"):
+        stored_dims(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("kind, config", list(zip(KINDS, MODELS, strict=True)))
+def test_mil_on_stored_features_is_mil_on_crops(images, tmp_path, kind, config):
+    encoded(images[:2], tmp_path)
+    torch.manual_seed(0)
+    stored = kind(replace(config, features=f"stored:{tmp_path}")).eval()
+    assert stored.features is None
+    whole = kind(replace(config, features="lenet_released", std=(0.5, 0.5, 0.5))).eval()
+    whole.load_state_dict(stored.state_dict(), strict=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole.features.load_state_dict(feature_network("lenet_released")[0].state_dict())
+    opened = [open_image(path) for path in images[:2]]
+    found, wanted = stored(opened), whole(opened)
+    torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-4, atol=1e-5)
+    assert found.views_read.tolist() == [9, 4] and found.pixels_read.tolist() == [0, 0]
+
+
+def test_contract_and_missing_files(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for name, n in (("a", 5), ("b", 3), ("c", 5), ("d", 1)):
+        part = FeatureFile(torch.rand(n, 6, generator=generator), torch.zeros(n, 2, dtype=torch.int64))
+        write_features(feature_path(tmp_path, f"{name}.png"), [part], {"crop_size": 1, "scale": 1.0})
+    net = ABMIL(ABMILConfig(features=f"stored:{tmp_path}", hidden=4))
+    pixels = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    images = [ArrayImage(pixels, name=f"{name}.png") for name in "abcd"]
+    check_contract(net, tmp_path / "model", images)
+    with pytest.raises(BatchReadError) as caught:
+        net([images[0], ArrayImage(pixels, name="z.png")])
+    assert list(caught.value.failures) == [1]
+    rows = predict([ArrayImage(pixels, name="z.png"), images[0]], net)
+    assert [row.status for row in rows] == ["error", "ok"] and "z.h5" in rows[0].error
+
+
+def test_from_the_command_line(images, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--features", "lenet_released", "--crop_size", "20", "--foreground.method", "otsu"]
+    assert main(["data", "features", str(images[0].parent), "--out", str(out), *words]) == 1
+    told = capsys.readouterr()
+    assert "2 images encoded, 0 kept, 1 failed" in told.out and "broken.png" in told.err
+    rows = list(csv.DictReader((out / "features.csv").open()))
+    assert [row["status"] for row in rows] == ["ok", "ok", "error"]
