@@ -48,5 +48,7 @@ def test_learns():
 def test_what_cannot_work_is_refused():
     with pytest.raises(ConfigError, match="hidden is 0"):
         ABMILConfig(hidden=0)
+    with pytest.raises(ConfigError, match="views of 10 pixels are too small"):
+        ABMIL(ABMILConfig(crop_size=10))
     with pytest.raises(ConfigError, match="scale is 2"):
         ABMILConfig(scale=2.0)

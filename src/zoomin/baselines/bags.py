@@ -16,7 +16,7 @@ from ..feature_files import feature_path, read_features, stored_dims
 from ..geometry import TileGrid, view_size
 from ..images.base import ImageBatch
 from ..networks import feature_network
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 
@@ -136,13 +136,15 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         """Build the network of the crops.
 
         Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
+            ConfigError: if the network is unknown, cannot be loaded, or crops are too small for it.
             DataError: if the folder of stored features holds none.
         """
         super().__init__(config)
         self.features: nn.Module | None = None
         if self._folder is None:
             self.features, self.dims = feature_network(config.features, pretrained=config.pretrained)
+            side = view_size(config.crop_size, config.scale)
+            check_side(self.features, config.features, side, "crop_size")
         else:
             self.dims = stored_dims(self._folder)
 

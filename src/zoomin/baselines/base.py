@@ -21,7 +21,7 @@ from ..networks import LinearHead
 from ..sampling import derive_keys
 from ..storage import load_pretrained, save_pretrained
 
-__all__ = ["Baseline", "BaselineConfig", "BaselineOutput", "Drawing", "random_keys", "require"]
+__all__ = ["Baseline", "BaselineConfig", "BaselineOutput", "Drawing", "check_side", "random_keys", "require"]
 
 Settings = TypeVar("Settings", bound="BaselineConfig")
 Config = TypeVar("Config", bound="BaselineConfig")
@@ -275,3 +275,28 @@ def require(condition: bool | Bool[Tensor, ""], name: str, value: object, remedy
     """
     if not condition:
         raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
+
+
+def check_side(network: nn.Module, name: str, side: int, setting: str) -> None:
+    """Refuse views that a network shrinks to nothing, before any image is opened.
+
+    Args:
+        network: of features.
+        name: of the network.
+        side: of the views, pixels.
+        setting: to blame.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    was_training, probe = network.training, min(side, 64)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, probe, probe))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"views of {side} pixels are too small for the network {name!r}",
+            where=setting,
+            remedy=f"Give a larger {setting}, or another network.",
+        ) from error
+    network.train(was_training)

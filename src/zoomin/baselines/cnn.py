@@ -16,10 +16,9 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from ..errors import ConfigError
 from ..images.base import ImageBatch
 from ..networks import LinearHead, feature_network
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
 
 __all__ = ["CNN", "CNNConfig"]
 
@@ -71,7 +70,7 @@ class CNN(Baseline[CNNConfig]):
         super().__init__(config)
         self.features, dims = feature_network(config.features, pretrained=config.pretrained)
         self.head = LinearHead(dims, config.n_classes)
-        self._check_side()
+        check_side(self.features, config.features, config.side, "side")
         self.to(memory_format=torch.channels_last)
 
     def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
@@ -91,20 +90,6 @@ class CNN(Baseline[CNNConfig]):
     def pixels_of(self, height: int, width: int) -> int:
         """The square that the image is shrunk into."""
         return self.config.side**2
-
-    def _check_side(self) -> None:
-        """Refuse images that the network shrinks to nothing."""
-        was_training, side = self.features.training, min(self.config.side, 64)
-        try:
-            with torch.no_grad():
-                self.features.eval()(torch.zeros(1, 3, side, side))
-        except RuntimeError as error:
-            raise ConfigError(
-                f"images of {side} pixels are too small for the network {self.config.features!r}",
-                where="side",
-                remedy="Give a larger side, or another network.",
-            ) from error
-        self.features.train(was_training)
 
 
 def read_whole(batch: ImageBatch, side: int) -> UInt8[Tensor, "batch 3 side side"]:

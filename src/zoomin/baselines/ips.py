@@ -30,7 +30,7 @@ from ..geometry import TileGrid, view_size
 from ..images.base import ImageBatch
 from ..networks import LinearHead, feature_network
 from ..sampling import uniforms
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
 
 __all__ = ["IPS", "CrossAttention", "IPSConfig"]
 
@@ -132,10 +132,11 @@ class IPS(Baseline[IPSConfig]):
         """Build the networks.
 
         Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
+            ConfigError: if the network is unknown, cannot be loaded, or tiles are too small for it.
         """
         super().__init__(config)
         self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        check_side(self.features, config.features, view_size(config.tile_size, config.scale), "tile_size")
         self.attention = CrossAttention(dims, config.heads, config.head_width, config.dropout)
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)

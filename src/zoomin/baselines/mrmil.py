@@ -31,7 +31,7 @@ from ..networks import LinearHead, feature_network
 from ..sampling import uniforms
 from .abmil import BagAttention
 from .bags import Bags, cut
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
 
 __all__ = ["MRMIL", "MRMILConfig"]
 
@@ -100,11 +100,15 @@ class MRMIL(Baseline[MRMILConfig]):
         """Build the networks.
 
         Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
+            ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
         """
         super().__init__(config)
         self.low_features, dims = feature_network(config.features, pretrained=config.pretrained)
         self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        check_side(
+            self.features, config.features, view_size(config.crop_size, config.high_scale), "crop_size"
+        )
+        check_side(self.features, config.features, view_size(config.tile_size, config.low_scale), "low_scale")
         self.low_attention = BagAttention(dims, config.hidden, config.gated)
         self.attention = BagAttention(dims, config.hidden, config.gated)
         self.low_head = LinearHead(dims, config.n_classes)

@@ -39,7 +39,7 @@ from ..networks import LinearHead, feature_network
 from ..sampling import derive_keys, uniforms
 from .abmil import BagAttention
 from .bags import cut
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
 
 __all__ = ["Choice", "Mixtures", "ZoomMIL", "ZoomMILConfig", "perturbed_top", "top"]
 
@@ -102,7 +102,7 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
     """Zoom in where attention chooses, differentiably.
 
     Example:
-        >>> net = ZoomMIL(ZoomMILConfig(view_size=10, kept=3, width=16, hidden=8))
+        >>> net = ZoomMIL(ZoomMILConfig(view_size=16, kept=3, width=16, hidden=8))
         >>> net(torch.zeros(3, 3, 130, 150, dtype=torch.uint8)).logits.shape
         torch.Size([3, 2])
     """
@@ -113,10 +113,11 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
         """Build the networks.
 
         Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
+            ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
         """
         super().__init__(config)
         self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        check_side(self.features, config.features, config.view_size, "view_size")
         width, levels = config.width, len(config.scales)
 
         def first() -> nn.Module:
