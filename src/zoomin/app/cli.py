@@ -19,6 +19,7 @@ from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
 from .commands.predict import EVALUATE, PREDICT
 from .commands.report import REPORT
+from .commands.reproduce import REPRODUCE
 from .commands.train import CROSSVAL, TRAIN
 from .commands.view import VIEW
 
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Command | Group] = {
     "report": REPORT,
     "view": VIEW,
     "data": DATA,
+    "reproduce": REPRODUCE,
     "bench": BENCH,
     "doctor": DOCTOR,
 }

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,7 +89,7 @@ class FitResult:
     history: list[Row]
 
 
-def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
+def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callback] = ()) -> FitResult:
     """Train, choose the network, evaluate it, and fill the folder of the run.
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
@@ -101,6 +101,7 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     Args:
         config: the run.
         progress: show progress bars.
+        callbacks: of the training, beside those that keep its record.
 
     Raises:
         ConfigError: if settings cannot work together or with the data, the folder is not empty, or the loss
@@ -124,13 +125,13 @@ def fit(config: RunConfig, *, progress: bool = True) -> FitResult:
     data.failures.path = folder / "skipped.csv"
     table = EpochTable(folder / "metrics.csv", resume_at=done)
     has_validation = data.splits["val"].numel() > 0
-    callbacks = checkpoint_callbacks(folder, config.train, has_validation)
-    callbacks = [*callbacks, Identity(identity), *([ProgressBar(table)] if progress else [])]
+    hooks = [*callbacks, *checkpoint_callbacks(folder, config.train, has_validation), Identity(identity)]
+    hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
     if not done:
         _before_training(task, data, config, folder, progress)
-    train(task, data, callbacks, [table, events], folder / LAST if done else None)
+    train(task, data, hooks, [table, events], folder / LAST if done else None)
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from ..classifiers import Classifier
 from ..data.colon_cancer import colon_cancer_folds, fold_indices
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..data.manifest import Manifest
@@ -21,10 +22,12 @@ from ..data.splits import kfold
 from ..errors import ConfigError
 from ..metrics import point_scores
 from ..model import ZoomIn
+from .checkpoints import LAST, Identity, checkpoint_callbacks, comparable, epochs_done
 from .evaluation import Judged, judge
 from .fit import RunConfig, new_task, train, training_device
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
+from .run_folder import data_fingerprint
 
 __all__ = ["FoldJob", "deal_folds", "run_fold"]
 
@@ -103,7 +106,15 @@ def deal_folds(
 
 
 def run_fold(
-    run: RunConfig, data: ZoomInDataModule, job: FoldJob, on_epoch: Callable[[], None] | None = None
+    run: RunConfig,
+    data: ZoomInDataModule,
+    job: FoldJob,
+    on_epoch: Callable[[], None] | None = None,
+    *,
+    callbacks: Sequence[Callback] = (),
+    folder: Path | None = None,
+    after: Callable[[Classifier, ZoomInDataModule], None] | None = None,
+    history: Sequence[str] = _HISTORY,
 ) -> dict[str, Any]:
     """Train on a fold's training images for all epochs, judging those held out after each.
 
@@ -112,6 +123,11 @@ def run_fold(
         data: the images, already opened.
         job: the fold.
         on_epoch: called before every epoch.
+        callbacks: of the training, beside that.
+        folder: of checkpoints and of metrics.csv; where it holds some, training goes on from there. It is
+            left with the weights of the last epoch. None: nothing is kept.
+        after: called with the trained network and the data.
+        history: what to give of every epoch.
 
     Returns:
         Ready for JSON: scores of `last_epoch` (the configured validation, nothing chosen),
@@ -123,11 +139,17 @@ def run_fold(
     started = time.perf_counter()
     run = replace(run, seed=job.run_seed)
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
-    task, table = new_task(run, data), EpochTable()
-    callbacks: list[Callback] = [] if on_epoch is None else [EpochHook(on_epoch)]
-    if isinstance(task.net, ZoomIn):
+    task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
+    done = 0
+    if folder is not None:
+        identity = {"config": comparable(run), "data": data_fingerprint(data.manifest, data.splits)}
+        done = epochs_done(folder, identity, run.train.epochs)
+        hooks += [Identity(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
+        folder.mkdir(parents=True, exist_ok=True)
+    table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
+    if isinstance(task.net, ZoomIn) and not done:
         pretrain(task.net.to(training_device(run.train.device)), data, run.pretrain, run.seed)
-    train(task, data, callbacks, [table])
+    train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
     net, settings = task.net.to(data.store.device), run.train
     last = judge(
         net,
@@ -143,6 +165,8 @@ def run_fold(
         replicates=settings.evaluation_replicates,
         seed=run.seed,
     )
+    if after is not None:
+        after(net, data)
     return {
         "seed": job.seed,
         "fold": job.fold,
@@ -153,7 +177,7 @@ def run_fold(
         "last_epoch_careful": _scores(careful),
         "best_epoch": _best(table.rows),
         "seconds": time.perf_counter() - started,
-        "history": {name: [row.get(name) for row in table.rows] for name in _HISTORY},
+        "history": {name: [row.get(name) for row in table.rows] for name in history},
         "images": _images(data.manifest, last, careful),
         "failed": {**last.failed, **careful.failed},
     }

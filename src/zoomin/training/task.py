@@ -184,6 +184,14 @@ class ZoomInTask(lightning.LightningModule):
         """The network's answer; of a competitor, another kind of output."""
         return self.net(batch.images, keys=keys, tile_embeddings=self.remembered(batch), **how)
 
+    def answer(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Any:  # noqa: ANN401 (of either kind)
+        """What the network says of a batch in training, nothing contrasted, nothing recorded."""
+        return self._look(batch, keys)
+
+    def loss_of(self, out: Any, batch: Batch) -> Float[Tensor, ""]:  # noqa: ANN401 (of either kind)
+        """The objective of an answer."""
+        return self._objective(out, batch)[0]
+
     def on_train_epoch_end(self) -> None:
         """Log what the epoch was like."""
         self._raise_where_bad()

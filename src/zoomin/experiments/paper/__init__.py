@@ -1,0 +1,1 @@
+"""The paper's tables and figures, one a file: what `zoomin reproduce` runs."""

@@ -1,0 +1,114 @@
+"""Figures that several experiments share: bars with the published numbers, curves by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .base import Outcome
+from .columns import COLUMNS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "PUBLISHED", "dots", "legend", "new_figure", "nothing", "scores_figure", "tidy"]
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe & Ito
+PUBLISHED: dict[str, Any] = {
+    "marker": "D",
+    "ms": 7,
+    "mfc": "none",
+    "mec": "#111111",
+    "ls": "none",
+    "zorder": 4,
+}
+
+
+def new_figure(width: float = 8.0, height: float = 4.5) -> Figure:
+    """A figure that belongs to no window, sizes in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes, grid: str = "y") -> None:
+    """Two spines, a light grid behind."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="0.9")  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def legend(axes: Axes, columns: int = 3) -> None:
+    """A legend above the axes, where nothing is drawn."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles, labels, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8, ncols=columns
+        )
+
+
+def nothing(axes: Axes, text: str = "nothing measured yet") -> None:
+    """Say so."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4")
+
+
+def dots(
+    axes: Axes, outcomes: Sequence[Outcome], column: str, colour: str, label: str, offset: float
+) -> None:
+    """A column by setting, a row each: the mean, its standard deviation over seeds, and the seeds."""
+    shown = False
+    for place, outcome in enumerate(outcomes):
+        value = COLUMNS[column].measure(outcome)
+        if value is None:
+            continue
+        y = place + offset
+        axes.errorbar(
+            value.mean,
+            y,
+            xerr=value.sd,
+            fmt="o",
+            ms=6,
+            capsize=3,
+            lw=1.4,
+            color=colour,
+            label=None if shown else label,
+        )
+        if len(value.seeds) > 1:
+            axes.plot(value.seeds, [y] * len(value.seeds), "|", ms=8, color=colour, alpha=0.6)
+        shown = True
+
+
+def scores_figure(
+    outcomes: Sequence[Outcome], columns: Sequence[tuple[str, str]], published: str, axis: str = "%"
+) -> Figure:
+    """Scores of every setting, with the published number of each.
+
+    Args:
+        outcomes: the rows.
+        columns: keys of `COLUMNS` with what the legend says.
+        published: the column whose published numbers are drawn.
+        axis: label of the axis.
+    """
+    figure = new_figure(8.5, 1.4 + 0.5 * len(outcomes))
+    axes = figure.subplots()
+    step = 0.22
+    for number, (column, label) in enumerate(columns):
+        offset = (number - (len(columns) - 1) / 2) * step
+        dots(axes, outcomes, column, COLOURS[number], label, offset)
+    first = True
+    for place, outcome in enumerate(outcomes):
+        if (value := outcome.setting.published.get(published)) is not None:
+            axes.plot(value, place, label="published" if first else None, **PUBLISHED)
+            first = False
+    if not axes.get_legend_handles_labels()[0]:
+        nothing(axes)
+    axes.set_yticks(range(len(outcomes)), [outcome.setting.what for outcome in outcomes], fontsize=9)
+    axes.set_ylim(len(outcomes) - 0.4, -0.6)
+    axes.set_xlabel(axis)
+    tidy(axes, "x")
+    legend(axes, 4)
+    return figure
