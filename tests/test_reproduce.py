@@ -112,13 +112,13 @@ def test_finished_trainings_are_kept_and_errors_recorded(prepared, tmp_path, mon
         failed = reproduce("colon-cancer", Plan(**{**vars(plan), "only": ("cnn",), "fold": (2,)})).failed
     assert failed == {"cnn/seed0_fold02": "RuntimeError: no memory left"}
     assert "no memory left" in (out / "table.md").read_text()
-    assert main(["reproduce", "colon-cancer", "--out", str(out), "--gather", "true"]) == 2  # other settings
     assert reproduce("colon-cancer", plan).failed == {}
+    assert main(["reproduce", "colon-cancer", "--out", str(out), "--gather", "true"]) == 2  # other settings
     times = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/seed*.json")}
     assert len(times) == 4
     again = reproduce("colon-cancer", plan)
     assert times == {path: path.stat().st_mtime_ns for path in times}
-    assert [len(outcome.results) for outcome in again.outcomes] == [2, 0, 2]
+    assert [len(outcome.results) for outcome in again.outcomes] == [2, 0, 0, 2]
     with pytest.raises(CheckpointError, match=r"train\.epochs \(1, now 2\)"):
         reproduce("colon-cancer", Plan(**{**vars(plan), "epochs": 2}))
 
@@ -195,7 +195,6 @@ def test_every_experiment_is_declared_whole():
         for setting in experiment.settings:
             assert experiment.data_of(setting) in SOURCES
             assert {key.removesuffix("_sd") for key in setting.published} <= set(experiment.columns)
-            read_recipe(setting.recipe, {**setting.changes, "data.root": "."})
 
 
 def test_seeds_are_averaged_over_their_folds(tmp_path):

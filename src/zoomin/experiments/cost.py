@@ -89,7 +89,7 @@ def cost_of_step(task: ZoomInTask, batch: Batch, *, repeats: int = 5, draws: int
     """
     net, n = task.net, len(batch.labels)
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    sizes = batch.images.sizes.tolist()
+    sizes = [(int(height), int(width)) for height, width in batch.images.sizes.tolist()]
     task.train()
     counts = [_counts(task, batch, step) for step in range(draws)]
     mean = {name: statistics.fmean(one[name] for one in counts) / n for name in counts[0]}
@@ -104,7 +104,7 @@ def cost_of_step(task: ZoomInTask, batch: Batch, *, repeats: int = 5, draws: int
     task.zero_grad(set_to_none=True)
     return Cost(
         method=getattr(net.config, "name", "zoom-in"),
-        n_samples=net.config.n_samples if isinstance(net.config, ZoomInConfig) else net.n_samples,
+        n_samples=net.config.n_samples if isinstance(net, ZoomIn) else net.n_samples,
         parameters=sum(weight.numel() for weight in net.parameters() if weight.requires_grad),
         views=mean["views"],
         tiles=tiles,

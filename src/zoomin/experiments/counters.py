@@ -83,7 +83,7 @@ class LiveMemory(TorchDispatchMode):
 
     def __init__(self) -> None:
         """Nothing is alive."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.now = self.peak = 0
         self._alive: set[int] = set()
 

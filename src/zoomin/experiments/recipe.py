@@ -1,11 +1,10 @@
-"""Recipes as configurations: from their names, with changes, and read as the command line reads them."""
+"""Recipes as configurations: by name, with changes, as the command line reads them."""
 
 from __future__ import annotations
 
 import json
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ..classifiers import config_class
-from ..data.datamodule import DataConfig
 from ..errors import ConfigError
-from ..training.config import TrainConfig
 from ..training.fit import RunConfig
-from ..training.pretrain import PretrainConfig
+from ..training.recipe import add_run_arguments, run_config
 
-__all__ = ["find_recipe", "read_recipe"]
+__all__ = ["find_recipe", "model_name", "read_recipe"]
 
 _SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
 _INSTALLED = Path(sysconfig.get_path("data")) / "share" / "zoomin" / "recipes"
@@ -53,19 +50,12 @@ def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> R
     """
     path, changes = find_recipe(name), dict(changes or {})
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    model = recipe.get("model") or {}
-    kind = changes.get("model.name", model.get("name"))
-    if kind != model.get("name"):
+    kind = changes.get("model.name", recipe["model"].get("name"))
+    if kind != recipe["model"].get("name"):
         recipe["model"] = {}
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
+    add_run_arguments(parser)
     parser.add_class_arguments(config_class(kind), "model")
-    parser.add_class_arguments(DataConfig, "data")
-    parser.add_class_arguments(TrainConfig, "train")
-    parser.add_class_arguments(PretrainConfig, "pretrain")
-    parser.add_argument("--out", type=str, default=f"runs/{path.stem}")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", type=bool, default=False)
     words = [f"--{setting}={_word(value)}" for setting, value in changes.items()]
     try:
         values = parser.instantiate(parser.parse_args(["--config", yaml.safe_dump(recipe), *words]))
@@ -73,7 +63,14 @@ def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> R
         raise ConfigError(
             str(error), where=path, remedy="Mend the recipe, or what is changed in it."
         ) from error
-    return RunConfig(**{field.name: values[field.name] for field in fields(RunConfig)})
+    return run_config(values)
+
+
+def model_name(name: str | Path, changes: Mapping[str, Any]) -> str | None:
+    """The competitor that a recipe with changes is of, None for Zoom-In; nothing else of it is read."""
+    recipe = yaml.safe_load(find_recipe(name).read_text(encoding="utf-8"))
+    found: str | None = changes.get("model.name", recipe["model"].get("name"))
+    return found
 
 
 def _word(value: object) -> str:

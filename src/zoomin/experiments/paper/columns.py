@@ -43,9 +43,7 @@ def _attention(name: str, digits: int = 3) -> Callable[[Outcome], Spread | None]
 
 
 COLUMNS: dict[str, Column] = {
-    "best_accuracy": Column(
-        "accuracy, best epoch on the held-out images (optimistic), %", _score("best", "accuracy")
-    ),
+    "best_accuracy": Column("accuracy of the best epoch (optimistic), %", _score("best", "accuracy")),
     "accuracy": Column("accuracy, %", _score("honest", "accuracy")),
     "balanced_accuracy": Column("balanced accuracy, %", _score("honest", "balanced_accuracy")),
     "auroc": Column("AUROC, %", _score("honest", "auroc")),

@@ -101,8 +101,12 @@ def scores_figure(
         dots(axes, outcomes, column, COLOURS[number], label, offset)
     first = True
     for place, outcome in enumerate(outcomes):
-        if (value := outcome.setting.published.get(published)) is not None:
-            axes.plot(value, place, label="published" if first else None, **PUBLISHED)
+        said = outcome.setting.published
+        if (value := said.get(published)) is not None:
+            spread = said.get(f"{published}_sd")
+            axes.errorbar(
+                value, place, xerr=spread, capsize=3, label="published" if first else None, **PUBLISHED
+            )
             first = False
     if not axes.get_legend_handles_labels()[0]:
         nothing(axes)

@@ -50,8 +50,9 @@ def _explained(outcome: Outcome) -> tuple[Explanation, Record] | None:
         told = result["measured"].get("explanation") or {}
         folder = outcome.folder / told["folder"] / "explanation" if told else None
         if folder is not None and folder.is_dir():
-            files = {key: Path(told[key]) if told[key] else None for key in ("annotation", "mask")}
-            return Explanation.load(folder), Record(Path(told["image"]), None, **files)
+            annotation, mask = (Path(told[key]) if told[key] else None for key in ("annotation", "mask"))
+            record = Record(Path(told["image"]), None, annotation=annotation, mask=mask)
+            return Explanation.load(folder), record
     return None
 
 

@@ -21,7 +21,7 @@ from ...training.fit import RunConfig
 from ...training.folds import deal_folds
 from ...training.records import progress_columns
 from ...training.run_folder import plain, write_text
-from ..recipe import read_recipe
+from ..recipe import model_name, read_recipe
 from .all import EXPERIMENTS
 from .base import Experiment, Outcome, Scale, Setting, Shard
 from .crops import with_crops
@@ -122,7 +122,13 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
     figure = bench.experiment.draw(outcomes)
     if plan.scale == "mini":
         figure.text(
-            0.995, 0.005, "miniature: made-up images, few epochs", ha="right", fontsize=7, color="0.5"
+            0.995,
+            0.995,
+            "miniature: made-up images, few epochs",
+            ha="right",
+            va="top",
+            fontsize=7,
+            color="0.5",
         )
     for kind in ("png", "svg"):
         figure.savefig(bench.out / f"figure.{kind}")
@@ -258,7 +264,7 @@ class _Bench:
 
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
     """Without the settings of Zoom-In's model where the setting is of a competitor."""
-    competitor = "model.name" in setting.changes or setting.recipe.endswith(("_ats", "_cnn"))
+    competitor = model_name(setting.recipe, setting.changes) is not None
     return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .base import Experiment, Outcome, Setting
 from .colon_cancer import PROTOCOLS
@@ -58,7 +58,8 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], cost: str, label: str) -> No
                 f"N = {n}", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=colour
             )
         said = [o.setting.published for o in rows if cost in o.setting.published]
-        style = {**PUBLISHED, "mec": colour, "ls": ":", "lw": 1, "color": colour}
+        style: dict[str, Any] = {key: value for key, value in PUBLISHED.items() if key != "ecolor"}
+        style |= {"mec": colour, "ls": ":", "lw": 1, "color": colour}
         axes.plot(
             [s[cost] for s in said], [s["best_accuracy"] for s in said], label=f"{method}, published", **style
         )
