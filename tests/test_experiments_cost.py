@@ -126,5 +126,5 @@ def test_recipes_are_found_and_changed():
     )
     with pytest.raises(ConfigError, match="colon_cancer"):
         find_recipe("colon_canzer")
-    with pytest.raises(ConfigError, match="n_sample"):
-        read_recipe("colon_cancer", {"model.n_sample": 7})
+    with pytest.raises(ConfigError, match="bogus"):
+        read_recipe("colon_cancer", {"model.bogus": 7})

@@ -30,7 +30,9 @@ def recipe(name: str) -> RunConfig:
     model = config_class(values["model"].get("name"))
     sections = {"model": model, "data": DataConfig, "train": TrainConfig}
     for section, kind in sections.items():
-        inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values[section].items()}
+        inner = {
+            k: tuple(v) if isinstance(v, list) and k != "classes" else v for k, v in values[section].items()
+        }
         assert set(inner) <= {field.name for field in fields(kind)}
         if "foreground" in inner:
             inner["foreground"] = Foreground(**inner["foreground"])

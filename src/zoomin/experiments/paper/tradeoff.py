@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .base import Experiment, Outcome, Setting
 from .colon_cancer import PROTOCOLS
 from .columns import COLUMNS
-from .figures import COLOURS, PUBLISHED, legend, new_figure, nothing, tidy
+from .figures import COLOURS, PUBLISHED, new_figure, nothing, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,11 +35,14 @@ def _draw(outcomes: Sequence[Outcome]) -> Figure:
     _panel(left, outcomes, "saved_mb", "activations of a training step, MB an image")
     _panel(right, outcomes, "forward_ms", "answer, ms an image")
     left.set_ylabel("accuracy, best epoch (optimistic), %")
-    legend(left, 4)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
 def _panel(axes: Axes, outcomes: Sequence[Outcome], cost: str, label: str) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     for key, (method, colour) in _METHODS.items():
         rows = [o for o in outcomes if o.setting.name.startswith(key)]
         pairs = [(o, COLUMNS[cost].measure(o), COLUMNS["best_accuracy"].measure(o)) for o in rows]
@@ -54,8 +57,10 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], cost: str, label: str) -> No
         )
         for outcome, x, y in known:
             n = outcome.setting.changes["model.n_samples"]
+            below = method != "Zoom-In"
+            place: dict[str, Any] = {"xytext": (0, -7 if below else 7), "va": "top" if below else "bottom"}
             axes.annotate(
-                f"N = {n}", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=colour
+                f"N = {n}", (x, y), textcoords="offset points", ha="center", fontsize=8, color=colour, **place
             )
         said = [o.setting.published for o in rows if cost in o.setting.published]
         style: dict[str, Any] = {key: value for key, value in PUBLISHED.items() if key != "ecolor"}
@@ -66,9 +71,10 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], cost: str, label: str) -> No
     if not axes.get_lines():
         nothing(axes)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(0.12)
     axes.set_xlabel(label)
     tidy(axes, "both")
 
