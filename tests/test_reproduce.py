@@ -28,11 +28,11 @@ REDUCED = {  # what each experiment trains here, for one epoch on one fold
     "needle-mnist": ("pretrained", "random-crops"),
     "traffic-signs": ("zoom-in", "cnn"),
     "fmow": ("zoom-in",),
-    "camelyon16": ("zoom-in", "ats"),
-    "ablation": ("standard", "lambda-1", "camelyon16"),
+    "camelyon16": ("zoom-in",),
+    "ablation": ("lambda-1",),
     "tradeoff": ("zoom-in-n5", "ats-n10"),
-    "memory": ("colon-cancer-zoom-in", "colon-cancer-ats", "needle-camelyon-ats"),
-    "attention-roi": ("colon-cancer", "camelyon16"),
+    "memory": ("colon-cancer-zoom-in", "needle-camelyon-ats"),
+    "attention-roi": ("colon-cancer",),
     "interpretability": ("colon-cancer", "traffic-signs"),
 }
 

@@ -69,7 +69,13 @@ SOURCES: dict[str, Source] = {
         "swedish-signs",
         "the Swedish traffic signs, Set1 and Set2 (https://www.cvl.isy.liu.se/research/trafficSigns), or the "
         "German Traffic Sign Detection Benchmark, FullIJCNN2013",
-        mini={**_SMALL, "train.epochs": 6, "data.batch_size": 4, "train.class_weights": "balanced"},
+        mini={
+            **_SMALL,
+            "train.epochs": 6,
+            "train.class_weights": "balanced",
+            "data.batch_size": 4,
+            "data.val_fraction": 0.0,  # two images of each class
+        },
     ),
     "fmow": Source(
         "fmow",
