@@ -30,6 +30,7 @@ class Setting:
         mini: further changes in a miniature.
         published: the paper's numbers by column (`columns.COLUMNS`), accuracies in percent.
         data_set: key of `sources.SOURCES`; by default the experiment's.
+        in_mini: whether it runs in a miniature without being named by `--only`.
         crops: share of training images that are replaced by crops around their ROI, and their side in level-0
             pixels; none by default.
     """
@@ -41,6 +42,7 @@ class Setting:
     mini: Changes = field(default_factory=dict)
     published: Mapping[str, float] = field(default_factory=dict)
     data_set: str = ""
+    in_mini: bool = True
     crops: tuple[float, int] | None = None
 
 

@@ -47,7 +47,18 @@ COLON_CANCER = Experiment(
             "abmil",
             "Attention MIL (published: honest)",
             "colon_cancer_abmil",
+            mini={"model.crop_size": 64},
             published={"accuracy": 90.0, "accuracy_sd": 0.9, "auroc": 95.9},
+        ),
+        *(
+            Setting(name, what, f"colon_cancer_{name}", in_mini=False)
+            for name, what in (
+                ("ips", "IPS, M = 10"),
+                ("clam", "CLAM"),
+                ("dsmil", "DSMIL"),
+                ("transmil", "TransMIL"),
+                ("efficientnet", "EfficientNet-B0 on the whole image"),
+            )
         ),
         Setting("cnn", "CNN on the whole image", "colon_cancer_cnn", mini={"model.side": 128}),
     ),

@@ -24,9 +24,8 @@ FMOW = compared(
         Setting(
             "efficientnet-b0",
             "EfficientNet-B0 at 896",
-            "fmow",
-            {"model.name": "cnn", "model.features": "timm:efficientnet_b0", "model.side": 896},
-            {"model.side": 96},
+            "fmow_efficientnet",
+            mini={"model.side": 96, "model.pretrained": False},
         )
     ],
 )

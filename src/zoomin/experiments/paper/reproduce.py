@@ -108,7 +108,7 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
             f"unknown experiment {name!r}", where="NAME", remedy=f"Choose one of {', '.join(EXPERIMENTS)}."
         )
     bench = _Bench(EXPERIMENTS[name], plan, Path(plan.out or f"reproduced/{name}-{plan.scale}"))
-    rows = [bench.row(setting) for setting in bench.experiment.settings]
+    rows = [bench.row(setting) for setting in bench.experiment.settings if bench.takes(setting)]
     chosen = bench.chosen(rows)
     left = [job for job in chosen if read_shard(job) is None]
     bench.write_config(rows)
@@ -161,6 +161,10 @@ class _Bench:
                 remedy=f"Choose from {', '.join(names)}.",
             )
         out.mkdir(parents=True, exist_ok=True)
+
+    def takes(self, setting: Setting) -> bool:
+        """Whether a setting takes part at this scale."""
+        return setting.in_mini or self.plan.scale == "paper" or setting.name in self.plan.only
 
     def row(self, setting: Setting) -> _Row:
         """A setting with its trainings."""

@@ -20,6 +20,20 @@ TRAFFIC_SIGNS = compared(
         "model.features": "resnet16",
     },
     400,
+    [
+        Setting(
+            "ips",
+            "IPS, M = 10",
+            "traffic_signs",
+            {
+                "model.name": "ips",
+                "model.tile_size": 100,
+                "model.memory": 10,
+                "model.features": "resnet16",
+            },
+            in_mini=False,
+        )
+    ],
     notes=(
         "--data takes the Swedish sets or the German benchmark, told apart by content; for the German one "
         "give --set [train.class_weights=balanced]: the published weights belong to the Swedish counts.",
