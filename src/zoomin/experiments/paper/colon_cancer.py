@@ -57,6 +57,8 @@ COLON_CANCER = Experiment(
                 ("clam", "CLAM"),
                 ("dsmil", "DSMIL"),
                 ("transmil", "TransMIL"),
+                ("mrmil", "MRMIL"),
+                ("zoommil", "ZoomMIL"),
                 ("efficientnet", "EfficientNet-B0 on the whole image"),
             )
         ),
