@@ -375,11 +375,23 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
         ({"batch_size": 0}, "batch_size is 0"),
         ({"threads": 0}, "threads is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"precision": "half"}, "unknown precision 'half'"),
     ],
 )
 def test_settings_are_checked(net: ZoomIn, options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         predict([], net, **options)
+
+
+def test_bfloat16_rounds_the_networks_alone(net: ZoomIn, folder: Path) -> None:
+    exact, rounded = (
+        predict(find_images([folder]), net, sampling="top", precision=precision)
+        for precision in ("32-true", "bf16-mixed")
+    )
+    probabilities = [torch.tensor([row.probabilities for row in rows]) for rows in (exact, rounded)]
+    assert not torch.equal(*probabilities)
+    torch.testing.assert_close(*probabilities, atol=0.02, rtol=0)
+    torch.testing.assert_close(probabilities[1].sum(1), torch.ones(len(rounded)), atol=1e-6, rtol=0)
 
 
 def test_a_run_and_its_model_folder_load(net: ZoomIn, tmp_path: Path, folder: Path) -> None:

@@ -138,3 +138,14 @@ def test_attention_without_gradients_is_that_with_them(
     monkeypatch.setattr(attention, "STRIP_PIXELS", strip)
     with torch.no_grad():
         torch.testing.assert_close(network(views), expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lenet_relu", "resnet16"])
+def test_attention_in_bfloat16_is_near(name: str) -> None:
+    torch.manual_seed(0)
+    network = attention_network(name).to(memory_format=torch.channels_last)
+    views = torch.randn(2, 3, 41, 33).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        exact = network(views)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(network(views), exact, rtol=0, atol=0.02 * float(exact.std()) + 0.01)

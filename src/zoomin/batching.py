@@ -189,7 +189,7 @@ def _run(
     parts = [[place] for place in range(len(opened))]
     errors: dict[int, Exception] = {}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _precision(model, config):
             output = model(
                 group.images,
                 keys=torch.full((len(opened),), config.seed, dtype=torch.int64),
@@ -212,6 +212,10 @@ def _run(
         less = _Group(mode, list(range(len(own))), own, group.images.select(part))
         results.update(zip(part, _run(less, model, config, read, failed), strict=True))
     return [results[place] for place in range(len(opened))]
+
+
+def _precision(model: Classifier, config: InferenceConfig) -> torch.autocast:
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed")
 
 
 def _mode(image: Image, model: Classifier, config: InferenceConfig) -> str:

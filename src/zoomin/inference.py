@@ -99,6 +99,7 @@ def predict(
     prefetch: int = 1,
     read_timeout: float | None = 120.0,
     mpp: float | str | None = None,
+    precision: str = "32-true",
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> list[Prediction]:
@@ -121,6 +122,7 @@ def predict(
         prefetch: batches whose overviews are read ahead.
         read_timeout: seconds after which a single read is given up.
         mpp: microns per level-0 pixel of files whose tag is missing or wrong.
+        precision: of the networks.
         device: move the model there first; by default it computes where it is.
         progress: show a progress bar on stderr.
 
@@ -137,9 +139,8 @@ def predict(
         >>> row.label in ("cat", "dog"), row.sampling, row.standard_error
         (True, 'exact', 0.0)
     """
-    config = InferenceConfig(
-        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout, mpp
-    )
+    drawn = sampling, n_samples, replicates, seed, exact_budget
+    config = InferenceConfig(*drawn, batch_size, threads, prefetch, read_timeout, mpp, precision)
     return list(iter_predictions(images, model, config, device=device, progress=progress))
 
 
@@ -192,6 +193,7 @@ def explain(
     prefetch: int = 1,
     read_timeout: float | None = 120.0,
     mpp: float | str | None = None,
+    precision: str = "32-true",
     device: str | torch.device | None = None,
 ) -> list[Explanation]:
     """The evidence behind what `predict` answers with the same arguments.
@@ -209,15 +211,15 @@ def explain(
         prefetch: batches whose overviews are read ahead.
         read_timeout: seconds after which a single read is given up.
         mpp: microns per level-0 pixel of files whose tag is missing or wrong.
+        precision: of the networks.
         device: move the model there first.
 
     Raises:
         ConfigError: if a value is out of range.
         ImageError: at the first image that cannot be read.
     """
-    config = InferenceConfig(
-        sampling, n_samples, replicates, seed, exact_budget, batch_size, threads, prefetch, read_timeout, mpp
-    )
+    drawn = sampling, n_samples, replicates, seed, exact_budget
+    config = InferenceConfig(*drawn, batch_size, threads, prefetch, read_timeout, mpp, precision)
     explanations = []
     for found in iter_explanations(images, model, config, device=device):
         if isinstance(found, Failure):

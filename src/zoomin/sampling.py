@@ -313,7 +313,7 @@ def _inclusion(p: Float[Tensor, "r p"], n: Int[Tensor, " r"]) -> Float[Tensor, "
 
 
 def _complete(log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"]) -> Bool[Tensor, "r 1"]:
-    return (log_p.isfinite().sum(1) <= n)[:, None]
+    return ((log_p > -torch.inf).sum(1) <= n)[:, None]
 
 
 def _widest(n: Int[Tensor, " r"]) -> int:

@@ -20,16 +20,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import ZoomInConfig
+from ..config import Foreground, ZoomInConfig
 from ..errors import ZoomInError
 from ..geometry import Region
 from ..images.base import Image
 from ..images.open_image import open_image
 from ..images.stored import StoredImage
+from ..images.tissue import OverviewMask
 from ..inference import InferenceConfig, iter_predictions
 from ..model import ZoomIn
 
-__all__ = ["GEOMETRY", "JOBS", "decode", "drop_from_cache", "many", "peak_memory", "predict", "tissue_tiles"]
+__all__ = [
+    "FOREGROUND",
+    "GEOMETRY",
+    "JOBS",
+    "decode",
+    "drop_from_cache",
+    "many",
+    "peak_memory",
+    "predict",
+    "tissue_tiles",
+]
 
 GEOMETRY = {  # recipes/camelyon16.yaml
     "tile_size": 3200,
@@ -38,8 +49,9 @@ GEOMETRY = {  # recipes/camelyon16.yaml
     "sub_tile_scale": 1 / 8,
     "n_samples": 100,
 }
+FOREGROUND = Foreground("otsu")  # likewise; decoding everything keeps to the same tissue
 _SIDE = 256  # of the tiles that a tile-everything pipeline reads, pixels; stored blocks of generated slides
-_COLOURED = 24  # least difference of red, green and blue in tissue
+_TISSUE = 0.5  # least share of tissue in such a tile
 _RUN = 16  # neighbouring tiles of a row that one thread reads
 _WARM_UP = 20  # predictions before memory is first looked at
 
@@ -51,6 +63,9 @@ def predict(
     replicates: int = 1,
     repeats: int = 1,
     seed: int = 0,
+    precision: str = "32-true",
+    foreground: bool = True,
+    first_on: str | None = None,
 ) -> dict[str, Any]:
     """Predict one image by the public functions, the file first dropped from the system's cache.
 
@@ -61,13 +76,19 @@ def predict(
         replicates: estimates to average.
         repeats: predictions one after another; only the first is without any cache.
         seed: of the network and the draws.
+        precision: of the networks.
+        foreground: find the tissue first, and leave the glass out, as the recipe does.
+        first_on: path of a small image to predict before, so that libraries are loaded when time is taken, as
+            they are for decoding.
 
     Returns:
         Seconds, and seconds of processors, of each prediction, opening included; shares and counts of pixels
         of the first; peak memory of the process, and before the first prediction.
     """
-    model = _model(networks, seed)
-    config = InferenceConfig(sampling=sampling, replicates=replicates, seed=seed)
+    model = _model(networks, seed, foreground)
+    config = InferenceConfig(sampling=sampling, replicates=replicates, seed=seed, precision=precision)
+    if first_on is not None:
+        list(iter_predictions([first_on], model, config))
     before = peak_memory()
     drop_from_cache(image)
     seconds, processor = [], []
@@ -78,12 +99,12 @@ def predict(
         [row] = iter_predictions([opened], model, config)
         seconds.append(time.perf_counter() - start)
         processor.append(time.process_time() - busy)
-        if row.status != "ok":
+        if row.label is None:
             return {"status": row.status, "error": row.error}
         if not first:
             first = _pixels(opened) | {"views_pixels": row.pixels_read, "probability": max(row.probabilities)}
     memory = {"peak_mb": peak_memory(), "before_mb": before}
-    return {"status": "ok", "seconds": seconds, "processor_seconds": processor, **first, **memory}
+    return {"status": row.status, "seconds": seconds, "processor_seconds": processor, **first, **memory}
 
 
 def decode(image: str, threads: int = 2, part: int = 0, parts: int = 1, together: int = 1) -> dict[str, Any]:
@@ -140,7 +161,7 @@ def many(
     config = InferenceConfig(sampling="multinomial", replicates=1, n_samples=n, threads=1)
     memory = []
     for number, row in enumerate(iter_predictions(_in_turn(images, count + _WARM_UP), model, config)):
-        if row.status != "ok":
+        if row.label is None:
             return {"status": row.status, "error": row.error}
         if number + 1 >= _WARM_UP:
             memory.append(resident_memory())
@@ -156,16 +177,12 @@ def many(
 
 
 def tissue_tiles(image: Image, side: int) -> list[Region]:
-    """The tiles of a grid whose middle is tissue: coloured, in the overview of a generated slide."""
-    overview = image.read([Region(0, 0, image.width, image.height)], min(1.0, 2 / side))[0].int()
-    coloured = (overview.amax(0) - overview.amin(0) > _COLOURED).numpy()
-    rows, columns = np.mgrid[: image.height : side, : image.width : side]
-    y = ((rows + side // 2) * coloured.shape[0] // image.height).clip(max=coloured.shape[0] - 1)
-    x = ((columns + side // 2) * coloured.shape[1] // image.width).clip(max=coloured.shape[1] - 1)
-    found = coloured[y, x]
-    return [
-        Region(int(left), int(top), side, side) for top, left in zip(rows[found], columns[found], strict=True)
-    ]
+    """The tiles of a grid that are tissue for the most part, by the mask that prediction finds too."""
+    rows, columns = np.mgrid[: image.height : side, : image.width : side].reshape(2, -1)
+    sides = np.full_like(rows, side)
+    regions = torch.from_numpy(np.stack([columns, rows, sides, sides], 1))
+    found = OverviewMask(image, FOREGROUND).shares(regions) >= _TISSUE
+    return [Region(*region) for region in regions[found].tolist()]
 
 
 def peak_memory() -> float:
@@ -194,7 +211,7 @@ def drop_from_cache(path: str) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _model(networks: str, seed: int) -> ZoomIn:
+def _model(networks: str, seed: int, foreground: bool = True) -> ZoomIn:
     torch.manual_seed(seed)
     features = "lenet_released" if networks.startswith("lenet") else networks
     return ZoomIn(
@@ -202,6 +219,7 @@ def _model(networks: str, seed: int) -> ZoomIn:
             tile_attention=networks,
             position_attention=networks,
             features=features,
+            foreground=FOREGROUND if foreground else Foreground(),
             **GEOMETRY,  # type: ignore[arg-type]
         )
     ).eval()

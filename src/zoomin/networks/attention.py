@@ -49,6 +49,14 @@ def _to_logits(last: nn.Conv2d, maps: Float[Tensor, "n channels h w"]) -> Float[
     return whole
 
 
+def _rectified(maps: Tensor) -> Tensor:
+    """ReLU in place. Whole numbers have the same sign bit, and PyTorch has no fast kernel for bfloat16."""
+    if maps.dtype != torch.bfloat16:
+        return maps.relu_()
+    maps.view(torch.int16).clamp_min_(0)
+    return maps
+
+
 class ConvAttention(nn.Sequential):
     """3 x 3 convolutions of the given widths, a nonlinearity after each, then one to a single logit.
 
@@ -87,7 +95,7 @@ class ConvAttention(nn.Sequential):
             first = max(0, top - reach)
             maps = views[:, :, first : top + tall + reach]
             for layer in layers:
-                maps = layer(maps)
+                maps = _rectified(maps) if isinstance(layer, nn.ReLU) else layer(maps)
             parts.append(_to_logits(last, maps)[:, top - first : top - first + tall])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 __all__ = ["LinearHead"]
 
@@ -12,3 +14,8 @@ class LinearHead(nn.Linear):
 
     Input: features (n, dims). Output: logits (n, classes).
     """
+
+    def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
+        """Logits, in single precision wherever the networks compute in another."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
