@@ -23,6 +23,7 @@ from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
 from zoomin.images.array import ArrayImage
 from zoomin.images.handles import HANDLES
+from zoomin.images.heap import give_back
 from zoomin.images.open_image import open_image
 from zoomin.images.streamed import StreamedImages
 from zoomin.inference import (
@@ -381,6 +382,23 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
 def test_settings_are_checked(net: ZoomIn, options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         predict([], net, **options)
+
+
+def test_memory_is_given_back_after_slides(
+    net: ZoomIn, slides: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr("zoomin.batching.give_back", lambda: given.append(None))
+    predict(find_images([folder]), net, batch_size=2)
+    assert not given  # images in memory need no threads
+    predict(slides, net, batch_size=1)
+    assert len(given) == len(slides)
+
+
+def test_freed_memory_can_be_given_back_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_back()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    give_back()
 
 
 def test_bfloat16_rounds_the_networks_alone(net: ZoomIn, folder: Path) -> None:

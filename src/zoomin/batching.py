@@ -23,6 +23,7 @@ from .geometry import TileGrid, view_size
 from .images.array import ArrayImage
 from .images.base import Image, ImageBatch
 from .images.batch import StreamedImages, batch_of, read_ahead
+from .images.heap import give_back
 from .images.pool import Reading, Task
 from .images.resampled import at_mpp
 from .images.tissue import ForegroundMask
@@ -172,6 +173,8 @@ def _results(
     results = {place: failed(name, error) for place, (name, error) in batch.failed.items()}
     for group in batch.groups:
         results.update(zip(group.places, _run(group, model, config, read, failed), strict=True))
+        if isinstance(group.images, StreamedImages):
+            give_back()
     yield from (results[place] for place in range(batch.size))
 
 
