@@ -83,7 +83,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     left, right = drawn.subplots(1, 2)
     lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in sorted(rows, key=_order):
-        lines.setdefault((" ".join([row["recipe"], *row["options"]]), row["n_train"]), []).append(row)
+        lines.setdefault((_name(row, rows), row["n_train"]), []).append(row)
     recipes = list(dict.fromkeys(recipe for recipe, _ in lines))
     counts = sorted({count for _, count in lines})
     for (recipe, count), runs in lines.items():
@@ -107,6 +107,12 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     left.legend(fontsize=7.5, loc="lower right", framealpha=0.9)
     _finish(right, "of the ten heaviest sub-tiles, % on the ROI", (-2.0, 102.0))
     return drawn
+
+
+def _name(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The recipe, with its options where another row has the recipe with others."""
+    alike = all(other["options"] == row["options"] for other in rows if other["recipe"] == row["recipe"])
+    return str(row["recipe"]) if alike else " ".join([row["recipe"], *row["options"]])
 
 
 def _errors(
