@@ -62,7 +62,6 @@ def compared(
     """
     recipe = zoom_in.recipe
     features = {"model.features": ats["model.features"]} if "model.features" in ats else {}
-    few = {key: value for key, value in zoom_in.mini.items() if key == "model.n_samples"}
     return Experiment(
         name=name,
         title=title,
@@ -75,14 +74,14 @@ def compared(
                 "ATS (one stage)",
                 recipe,
                 {"model.name": "ats", **ats},
-                {"model.sub_tile_size": 32, "model.n_samples": 8, **few},
+                {"model.sub_tile_size": 32, "model.n_samples": 8, "model.features": "lenet_released"},
             ),
             Setting(
                 "cnn",
                 f"CNN, images shrunk to {side}",
                 recipe,
                 {"model.name": "cnn", "model.side": side, **features},
-                {"model.side": 96},
+                {"model.side": 96, "model.features": "lenet_released"},
             ),
             *more,
         ),

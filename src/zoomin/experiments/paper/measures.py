@@ -54,7 +54,7 @@ def _cost(at: Measured) -> dict[str, Any]:
     rows = at.data.splits["train"][: 2 if at.brief else at.run.data.batch_size]
     batch = at.data.batch(BatchKey(tuple(rows.tolist()), -1, 0)).to(at.net.device)
     task = task_around(at.net, at.run.train)
-    return asdict(cost_of_step(task, batch, repeats=1 if at.brief else 7, draws=1 if at.brief else 8))
+    return asdict(cost_of_step(task, batch, repeats=1 if at.brief else 5, draws=1 if at.brief else 4))
 
 
 def _attention(at: Measured) -> dict[str, Any]:

@@ -84,7 +84,7 @@ MEMORY = Experiment(
         *_pair(
             "needle-camelyon",
             {"model.scale": 0.25, "model.sub_tile_size": 32, "model.n_samples": 30},
-            {"model.n_samples": 10},
+            {"model.n_samples": 10, "model.features": "lenet_released"},
             None,
         ),
         *_pair(
@@ -96,7 +96,7 @@ MEMORY = Experiment(
                 "model.attention": "resnet16",
                 "model.features": "resnet16",
             },
-            {"model.sub_tile_size": 64, "model.n_samples": 16},
+            {"model.sub_tile_size": 48, "model.n_samples": 12, "model.features": "lenet_released"},
             None,
         ),
     ),

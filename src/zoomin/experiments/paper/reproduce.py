@@ -121,15 +121,7 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
     write_tables(bench.out, bench.experiment, outcomes, plan.scale)
     figure = bench.experiment.draw(outcomes)
     if plan.scale == "mini":
-        figure.text(
-            0.995,
-            0.995,
-            "miniature: made-up images, few epochs",
-            ha="right",
-            va="top",
-            fontsize=7,
-            color="0.5",
-        )
+        figure.text(0.005, 0.005, "miniature: made-up images, few epochs", fontsize=7, color="0.5")
     for kind in ("png", "svg"):
         figure.savefig(bench.out / f"figure.{kind}")
     return Reproduced(bench.out, outcomes)

@@ -63,7 +63,7 @@ SOURCES: dict[str, Source] = {
             "n_test": 6,
             "crop": 512,
         },
-        mini={**_SMALL, "train.epochs": 6, "model.n_samples": 10},
+        mini={**_SMALL, "train.epochs": 6, "model.n_samples": 10, "model.features": "lenet_released"},
     ),
     "traffic-signs": Source(
         "swedish-signs",
@@ -87,11 +87,12 @@ SOURCES: dict[str, Source] = {
         _CAMELYON,
         mini={
             **_SMALL,
-            "train.epochs": 6,
+            "train.epochs": 4,
             "data.val_fraction": 0.3,
             "model.tile_size": 400,
-            "model.sub_tile_size": 64,
-            "model.n_samples": 16,
+            "model.sub_tile_size": 48,
+            "model.n_samples": 12,
+            "model.features": "lenet_released",
         },
     ),
 }
