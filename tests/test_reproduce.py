@@ -26,7 +26,7 @@ REDUCED = {  # what each experiment trains here, for one epoch on one fold
     "colon-cancer": ("zoom-in", "ats"),
     "needle-camelyon": ("zoom-in",),
     "needle-mnist": ("pretrained", "random-crops"),
-    "traffic-signs": ("zoom-in", "cnn"),
+    "traffic-signs": ("zoom-in",),
     "fmow": ("zoom-in",),
     "camelyon16": ("zoom-in",),
     "ablation": ("lambda-1",),

@@ -262,6 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--recipe", action="append", required=True, help="name or YAML; may be repeated")
     parser.add_argument("--side", action="append", type=int, required=True, help="of images; may be repeated")
     parser.add_argument("--batch", type=int, default=2, help="images a step")
+    parser.add_argument("--repeats", type=int, default=5, help="timings of which the median is taken")
+    parser.add_argument("--draws", type=int, default=4, help="steps that are counted")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE of all recipes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
@@ -272,7 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         for path in options.recipe:
             recipe = read_recipe(path, {"data.root": ".", **changes})
             task = task_of(recipe.model, recipe.train).to(options.device)
-            cost = cost_of_step(task, noise(options.batch, side, side, options.device))
+            batch = noise(options.batch, side, side, options.device)
+            cost = cost_of_step(task, batch, repeats=options.repeats, draws=options.draws)
             rows.append({"recipe": Path(path).stem, "side": side, **asdict(cost)})
     result = {"costs": rows, "versions": versions()}
     options.out.parent.mkdir(parents=True, exist_ok=True)

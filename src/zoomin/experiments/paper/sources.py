@@ -75,12 +75,20 @@ SOURCES: dict[str, Source] = {
             "train.class_weights": "balanced",
             "data.batch_size": 4,
             "data.val_fraction": 0.0,  # two images of each class
+            "model.sub_tile_size": 32,
+            "model.features": "lenet_released",
         },
     ),
     "fmow": Source(
         "fmow",
         "fMoW-rgb with train and val (https://github.com/fMoW/dataset)",
-        mini={**_SMALL, "train.epochs": 6, "data.batch_size": 8, "model.tile_size": 100},
+        mini={
+            **_SMALL,
+            "train.epochs": 6,
+            "data.batch_size": 8,
+            "model.tile_size": 100,
+            "model.features": "lenet_released",
+        },
     ),
     "camelyon16": Source(
         "camelyon16",
