@@ -17,7 +17,7 @@ __all__ = ["DRIVERS", "SETTINGS", "cause", "complaints", "driver_of", "opened"]
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
-    "GDAL_CACHEMAX": 128,  # MB of decoded blocks a process; GDAL's own is a share of the machine
+    "GDAL_CACHEMAX": 32,  # MB of decoded blocks a process; GDAL's own is a share of the machine
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     "GDAL_PAM_ENABLED": "NO",
     "GTIFF_IGNORE_READ_ERRORS": "NO",
