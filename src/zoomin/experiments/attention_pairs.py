@@ -27,7 +27,7 @@ __all__ = ["MOST", "Pairs", "all_pairs", "attention_against_roi", "attention_pai
 MOST = 1024  # tiles of an image whose positions are looked at
 _KEPT = 200  # positions of an image that are kept for a scatter plot
 
-Pairs = Float[Tensor, "cells 2"]  # attention, share of ROI
+Pairs = Float[Tensor, "_ 2"]  # attention, share of ROI
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ _TILES = 12  # tiles of an image from which on tiles are drawn, positions below
 def _draw(outcomes: Sequence[Outcome]) -> Figure:
     shown = [o for o in outcomes if any(r["measured"].get("attention", {}).get("images") for r in o.results)]
     rows = max(1, len(shown))
-    figure = new_figure(12, 6.2 * rows)
+    figure = new_figure(12.0, 6.2 * rows)
     parts: Any = figure.subfigures(rows, 1, squeeze=False)
     if not shown:
         nothing(figure.subplots())

@@ -34,7 +34,7 @@ _NAMES = {
 def _draw(outcomes: Sequence[Outcome]) -> Figure:
     """A row a data set."""
     rows = [(o, found) for o in outcomes if (found := _explained(o)) is not None]
-    figure = new_figure(15, 0.5 + 2.3 * max(1, len(rows)))
+    figure = new_figure(15.0, 0.5 + 2.3 * max(1, len(rows)))
     if not rows:
         nothing(figure.subplots())
         return figure

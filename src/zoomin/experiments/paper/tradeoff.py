@@ -30,7 +30,7 @@ def _setting(method: str, n: int, accuracy: float, memory: float, time: float) -
 
 
 def _draw(outcomes: Sequence[Outcome]) -> Figure:
-    figure = new_figure(10, 4.4)
+    figure = new_figure(10.0, 4.4)
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, outcomes, "saved_mb", "activations of a training step, MB an image")
     _panel(right, outcomes, "forward_ms", "answer, ms an image")
