@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
+import time
+import weakref
 
 import pytest
 import torch
@@ -122,6 +125,25 @@ def test_what_does_not_fit_the_cache_is_read_again_and_memory_stays_bounded(imag
         batch.read(index, regions, 0.25)
         assert batch._shared.cache.bytes <= 30 * view
     assert len(images[0].regions(0.25)) == 30 and len(images[1].regions(0.25)) == 8
+
+
+def test_views_read_ahead_go_with_their_batch(images):
+    """At once, without the collector of cycles: large arrays that wait for it fill the memory of long jobs."""
+    gc.disable()
+    try:
+        batch = StreamedImages(images)
+        index, regions = grid_of(batch)
+        batch.prefetch(index, regions, 0.25)
+        batch.read(index, regions, 0.25)
+        views = [weakref.ref(held.views) for held, _ in batch._shared.cache._kept.values()]
+        assert len(views) == len(images) and all(view() is not None for view in views)
+        del batch
+        deadline = time.monotonic() + 5  # a thread may still hold what it did last
+        while any(view() is not None for view in views) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert all(view() is None for view in views)
+    finally:
+        gc.enable()
 
 
 def test_images_without_identity_are_not_kept(generator):

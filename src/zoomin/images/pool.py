@@ -124,6 +124,8 @@ class Reading:
             del self._left[group]
             if self._done is not None:
                 self._done(group, self._failures.get(group))
+        if not self._left:
+            self._done = None  # what it refers to may refer to this reading
         self._changed.notify_all()
 
     def _give_up(self, timeout: float) -> None:

@@ -43,7 +43,7 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     chosen = sorted(images, key=lambda image: -float(np.ptp(np.array(image[kind])[:, 1])))[:_SINGLE]
     for axes, image in zip(top.subplots(1, _SINGLE, sharey=True), chosen, strict=False):
         pairs = torch.tensor(image[kind])
-        _scatter(axes, pairs, 9)
+        _scatter(axes, pairs, 9.0)
         said = image["tile_spearman" if kind == "tiles" else "position_spearman"]
         axes.set_title(f"{image['image']}\nrho = {_text(said)}", fontsize=8)
     for axes in top.axes[len(chosen) :]:
@@ -51,7 +51,7 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     top.supylabel("share of ROI", fontsize=9)
     axes = bottom.subplots()
     pairs = all_pairs(measured, kind)
-    _scatter(axes, pairs, 5, alpha=0.35)
+    _scatter(axes, pairs, 5.0, alpha=0.35)
     name = "tile_spearman" if kind == "tiles" else "position_spearman"
     said = [one[name] for one in measured if one[name] is not None]
     paper = outcome.setting.published.get("tile_spearman")
