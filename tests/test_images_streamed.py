@@ -128,7 +128,7 @@ def test_what_does_not_fit_the_cache_is_read_again_and_memory_stays_bounded(imag
 
 
 def test_views_read_ahead_go_with_their_batch(images):
-    """At once, without the collector of cycles: large arrays that wait for it fill the memory of long jobs."""
+    """At once, without the collector of cycles: arrays that wait for it fill the memory of long jobs."""
     gc.disable()
     try:
         batch = StreamedImages(images)
