@@ -22,10 +22,8 @@ from .images.base import ImageBatch, Started
 __all__ = ["CHECKPOINT_PIXELS", "Chunks"]
 
 CPU_CHUNK = 32  # views in one network call on a CPU; benchmarks/training_step.py measures it
-CPU_PIXELS = (
-    1 << 15
-)  # view pixels in one network call on a CPU: 32 channels of them are 4 MiB. Larger maps leave
-# the processor's caches, and the C library maps them anew each time, page by page
+CPU_PIXELS = 1 << 15  # view pixels in one network call on a CPU: 32 channels of them are 4 MiB. Larger maps
+# leave the processor's caches, and the C library maps them anew each time, page by page
 GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
 READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
 CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
