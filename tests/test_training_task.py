@@ -114,8 +114,9 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(images):
         trained(images, learning_rate=1e37, epochs=6)
 
 
-def test_bf16_trains(images):
-    _, rows = trained(images, precision="bf16-mixed", epochs=2)
+@pytest.mark.parametrize("clip", [None, 5.0])
+def test_bf16_trains(images, clip):
+    _, rows = trained(images, precision="bf16-mixed", epochs=2, gradient_clip=clip)
     assert all(math.isfinite(row["train_loss"]) for row in rows)
 
 

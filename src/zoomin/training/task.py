@@ -228,12 +228,14 @@ class ZoomInTask(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, and the steps of its learning rate where configured."""
         config = self.config
+        # Lightning clips no gradients of a fused optimiser in mixed precision, for the scaler it might have
+        clips = config.gradient_clip is not None and config.precision != "32-true"
         adam = torch.optim.Adam(
             [weight for weight in self.net.parameters() if weight.requires_grad],
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
+            fused=self.device.type in ("cpu", "cuda") and not clips,
         )
         if config.lr_step is None:
             return adam

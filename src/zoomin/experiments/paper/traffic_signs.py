@@ -22,6 +22,13 @@ TRAFFIC_SIGNS = compared(
     400,
     [
         Setting(
+            "boxes",
+            "Zoom-In, a, b and f pre-trained on the boxes",
+            "traffic_signs",
+            {"pretrain.steps": 500},
+            in_mini=False,
+        ),
+        Setting(
             "ips",
             "IPS, M = 10",
             "traffic_signs",
