@@ -63,6 +63,27 @@ COLON_CANCER = Experiment(
             )
         ),
         Setting("cnn", "CNN on the whole image", "colon_cancer_cnn", mini={"model.side": 128}),
+        Setting(
+            "cnn-250",
+            "CNN on the image shrunk to 250",
+            "colon_cancer_cnn",
+            {"model.side": 250},
+            in_mini=False,
+        ),
+        Setting(
+            "efficientnet-pretrained",
+            "EfficientNet-Lite0, ImageNet weights, on the image shrunk to 250",
+            "colon_cancer_efficientnet",
+            {
+                "model.features": "timm:tf_efficientnet_lite0",
+                "model.pretrained": True,
+                "model.mean": [0.5, 0.5, 0.5],
+                "model.std": [0.5, 0.5, 0.5],
+                "model.side": 250,
+                "train.epochs": 10,
+            },
+            in_mini=False,
+        ),
     ),
     columns=(
         "best_accuracy",
