@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from ...errors import ZoomInError
 from .collect import collect
 from .entries import Collection
+from .pyramid import Encoded
 from .server import address, application, is_loopback, listen, serve
 from .service import Pictures
 
@@ -47,9 +50,10 @@ def view(
     sockets = listen(host, port)
     place = address(sockets, host)
     pictures = Pictures()
+    first: list[asyncio.Task[None]] = []  # a task lives as long as somebody holds it
 
     def started() -> None:
-        pictures.begin(lambda: _open_first(collection))
+        first.append(asyncio.get_running_loop().create_task(_open_first(collection, pictures)))
         ready(place, len(collection.entries), shared)
         if open_browser:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, place)
@@ -63,10 +67,22 @@ def view(
         pictures.close()
 
 
-def _open_first(collection: Collection) -> None:
-    """Load what draws a page and open the first image, while the browser is on its way."""
-    from .describe import describe
-    from .draw import draw
+async def _open_first(collection: Collection, pictures: Pictures) -> None:
+    """Load what draws a page and draw the first image, while the browser is on its way.
 
-    if collection.entries and describe(collection, 0, "")["problem"] is None:
-        draw(collection, 0, "pixels", (0, 0, 0))
+    What fails is told to whoever asks for the same.
+    """
+
+    def problem() -> object:
+        from .describe import describe
+
+        return describe(collection, 0, "")["problem"]
+
+    def overview() -> Encoded:
+        from .draw import draw
+
+        return draw(collection, 0, "pixels", (0, 0, 0))
+
+    with suppress(ZoomInError, OSError, MemoryError, LookupError):
+        if collection.entries and await pictures.run(problem) is None:
+            await pictures.get((0, "pixels", (0, 0, 0)), overview)

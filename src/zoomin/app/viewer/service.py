@@ -101,10 +101,6 @@ class Pictures:
         """Pictures asked for and not made yet."""
         return len(self._pending)
 
-    def begin(self, work: Callable[[], object]) -> None:
-        """Something that nobody waits for, in the pool; its failure is told to whoever asks for the same."""
-        self._pool.submit(work)
-
     async def run(self, make: Callable[[], T]) -> T:
         """Anything that may take long, in the pool."""
         return await asyncio.wrap_future(self._pool.submit(make))
