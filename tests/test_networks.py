@@ -140,6 +140,15 @@ def test_attention_without_gradients_is_that_with_them(
         torch.testing.assert_close(network(views), expected.detach(), rtol=1e-5, atol=1e-6)
 
 
+def test_attention_in_double_precision_stays_so() -> None:
+    torch.manual_seed(0)
+    network = attention_network("lenet").double()
+    views = torch.randn(2, 3, 9, 7, dtype=torch.float64)
+    expected = network(views).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(network(views), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["lenet_relu", "resnet16"])
 def test_attention_in_bfloat16_is_near(name: str) -> None:
     torch.manual_seed(0)

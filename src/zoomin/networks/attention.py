@@ -38,7 +38,8 @@ def _to_logits(last: nn.Conv2d, maps: Float[Tensor, "n channels h w"]) -> Float[
     n, channels, height, width = maps.shape
     taps = last.weight[0].permute(1, 2, 0).reshape(9, channels)
     products = taps @ maps.permute(0, 2, 3, 1).reshape(-1, channels).T
-    left, rows, right = products.float().view(3, 3, n, height, width).unbind(1)
+    exact = products.to(torch.promote_types(products.dtype, torch.float32))
+    left, rows, right = exact.view(3, 3, n, height, width).unbind(1)
     rows[..., 1:] += left[..., :-1]
     rows[..., :-1] += right[..., 1:]
     above, logits, below = rows
