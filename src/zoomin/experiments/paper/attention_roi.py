@@ -43,7 +43,7 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     chosen = sorted(images, key=lambda image: -float(np.ptp(np.array(image[kind])[:, 1])))[:_SINGLE]
     for axes, image in zip(top.subplots(1, _SINGLE, sharey=True), chosen, strict=False):
         pairs = torch.tensor(image[kind])
-        _scatter(axes, pairs, 9.0)
+        _scatter(axes, pairs, 9.0, ticks=3)
         said = image["tile_spearman" if kind == "tiles" else "position_spearman"]
         axes.set_title(f"{image['image']}\nrho = {_text(said)}", fontsize=8)
     for axes in top.axes[len(chosen) :]:
@@ -62,7 +62,7 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     axes.set_ylabel("share of ROI")
 
 
-def _scatter(axes: Axes, pairs: Pairs, size: float, alpha: float = 0.6) -> None:
+def _scatter(axes: Axes, pairs: Pairs, size: float, alpha: float = 0.6, ticks: int = 5) -> None:
     """The points and their regression line; logarithmic where attention spans more than a decade."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -71,7 +71,7 @@ def _scatter(axes: Axes, pairs: Pairs, size: float, alpha: float = 0.6) -> None:
     wide = float(x.max()) > 10 * float(x.min())
     if wide:
         axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=5) if wide else MaxNLocator(3))
+    axes.xaxis.set_major_locator(LogLocator(numticks=ticks) if wide else MaxNLocator(3))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
     if spearman(pairs) is not None:

@@ -120,6 +120,11 @@ class Outcome:
     epochs: int
     folder: Path
 
+    @property
+    def to_show(self) -> bool:
+        """Whether there is anything to tell of it: results, errors, published numbers."""
+        return bool(self.results or self.failed or self.setting.published)
+
     def by_seed(self, value: Callable[[dict[str, Any]], float | None], digits: int = 1) -> Spread | None:
         """A number of every training, averaged over the folds of a seed; None where it was never measured."""
         seeds: dict[int, list[float]] = {}

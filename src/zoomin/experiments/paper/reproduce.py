@@ -117,9 +117,9 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
             for job in left:
                 bar.update(task, note=job.shard.name)
                 _run(job, bench.manifests[job.run.data.root], bar, task)
-    outcomes = tuple(_outcome(row) for row in rows)
+    outcomes = tuple(_outcome(row, not plan.only or row.setting.name in plan.only) for row in rows)
     write_tables(bench.out, bench.experiment, outcomes, plan.scale)
-    figure = bench.experiment.draw(outcomes)
+    figure = bench.experiment.draw([outcome for outcome in outcomes if outcome.to_show])
     if plan.scale == "mini":
         figure.text(0.005, 0.005, "miniature: made-up images, few epochs", fontsize=7, color="0.5")
     for kind in ("png", "svg"):
@@ -275,14 +275,15 @@ def _run(job: Job, manifest: Manifest, bar: Progress, task: TaskID) -> None:
     bar.update(task, completed=done + job.run.train.epochs)
 
 
-def _outcome(row: _Row) -> Outcome:
+def _outcome(row: _Row, wanted: bool) -> Outcome:
+    """What there is of a setting; that its data set is missing is told where it was wanted."""
     results, failed = [], {}
     for job in row.jobs:
         if (result := read_shard(job)) is not None:
             results.append(result)
         elif (error := error_of(job)) is not None:
             failed[job.shard.name] = error
-    if row.error is not None:
+    if row.error is not None and wanted:
         failed[row.setting.name] = row.error
     planned = max(1, len(row.jobs))
     return Outcome(row.setting, results, planned, failed, row.run.train.epochs, row.folder)

@@ -64,13 +64,15 @@ def _markdown(
     lines = [f"# {experiment.title}", "", f"{experiment.source}. Mean ± standard deviation over seeds.", ""]
     lines += [_MINI, ""] if scale == "mini" else []
     lines += [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
-    for outcome in outcomes:
+    for outcome in (o for o in outcomes if o.to_show):
         cells = [outcome.setting.what]
         for name in names:
             cells += [_published(outcome, name)] if name in published else []
             cells.append(_text(COLUMNS[name].measure(outcome)))
         cells += [str(outcome.epochs), f"{len(outcome.results)} of {outcome.planned}"]
         lines.append(f"| {' | '.join(cells)} |")
+    if absent := [outcome.setting.what for outcome in outcomes if not outcome.to_show]:
+        lines += ["", f"Not run: {'; '.join(absent)}."]
     errors = [(name, error) for outcome in outcomes for name, error in outcome.failed.items()]
     lines += ["", "Failed:", "", *(f"- `{name}`: {error}" for name, error in errors)] if errors else []
     lines += ["", *(f"- {note}" for note in experiment.notes)] if experiment.notes else []
