@@ -39,7 +39,7 @@ TRAFFIC_SIGNS = compared(
                 "model.features": "resnet16",
             },
             in_mini=False,
-        )
+        ),
     ],
     notes=(
         "--data takes the Swedish sets or the German benchmark, told apart by content; for the German one "
