@@ -67,7 +67,7 @@ def _scatter(axes: Axes, pairs: Pairs, size: float, alpha: float = 0.6, ticks: i
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     x, y = pairs.clamp(min=1e-4).numpy().T[0], pairs.numpy().T[1]
-    axes.scatter(x, y, s=size, color=COLOURS[0], alpha=alpha, lw=0)
+    axes.scatter(x, y, s=size, color=COLOURS[0], alpha=alpha, lw=0, rasterized=True)
     wide = float(x.max()) > 10 * float(x.min())
     if wide:
         axes.set_xscale("log")
