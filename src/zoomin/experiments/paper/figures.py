@@ -24,6 +24,8 @@ PUBLISHED: dict[str, Any] = {
     "zorder": 4,
 }
 
+_BAR: dict[str, Any] = {"capsize": 3, "ecolor": "#111111", "elinewidth": 1}
+
 
 def new_figure(width: float = 8.0, height: float = 4.5) -> Figure:
     """A figure that belongs to no window, sizes in inches."""
@@ -90,7 +92,7 @@ def scores_figure(
     Args:
         outcomes: the rows.
         columns: keys of `COLUMNS` with what the legend says.
-        published: the column whose published numbers are drawn.
+        published: the column whose published numbers are drawn, of a setting without any those of accuracy.
         axis: label of the axis.
     """
     figure = new_figure(8.5, 1.4 + 0.5 * len(outcomes))
@@ -102,11 +104,10 @@ def scores_figure(
     first = True
     for place, outcome in enumerate(outcomes):
         said = outcome.setting.published
-        if (value := said.get(published)) is not None:
-            spread = said.get(f"{published}_sd")
-            axes.errorbar(
-                value, place, xerr=spread, capsize=3, label="published" if first else None, **PUBLISHED
-            )
+        column = published if published in said else "accuracy"
+        if (value := said.get(column)) is not None:
+            label = "published" if first else None
+            axes.errorbar(value, place, xerr=said.get(f"{column}_sd"), label=label, **_BAR, **PUBLISHED)
             first = False
     if not axes.get_legend_handles_labels()[0]:
         nothing(axes)
