@@ -106,8 +106,8 @@ def scores_figure(
         said = outcome.setting.published
         column = published if published in said else "accuracy"
         if (value := said.get(column)) is not None:
-            label = "published" if first else None
-            axes.errorbar(value, place, xerr=said.get(f"{column}_sd"), label=label, **_BAR, **PUBLISHED)
+            name = "published" if first else None
+            axes.errorbar(value, place, xerr=said.get(f"{column}_sd"), label=name, **_BAR, **PUBLISHED)
             first = False
     if not axes.get_legend_handles_labels()[0]:
         nothing(axes)
