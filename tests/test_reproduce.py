@@ -100,6 +100,20 @@ def test_published_numbers_stand_beside_the_measured_ones(prepared, tmp_path):
     assert rows["ats-n10"]["trainings"] == "0"
 
 
+def test_epochs_are_those_asked_for_and_what_was_not_run_is_named(prepared, tmp_path):
+    out = share(prepared, tmp_path / "colon-cancer")
+    only = ("zoom-in", "cnn-250", "efficientnet-pretrained")
+    reproduce("colon-cancer", Plan(out=str(out), only=only, epochs=15, gather=True))
+    rows = {row["setting"]: row for row in json.loads((out / "table.json").read_text())["rows"]}
+    assert {name: rows[name]["epochs"] for name in only} == {
+        "zoom-in": 15,
+        "cnn-250": 15,
+        "efficientnet-pretrained": 10,  # its own
+    }
+    table = (out / "table.md").read_text(encoding="utf-8")
+    assert "Not run: " in table and "| CNN on the image shrunk" not in table
+
+
 def test_finished_trainings_are_kept_and_errors_recorded(prepared, tmp_path, monkeypatch):
     out = share(prepared, tmp_path / "out")
     plan = Plan(out=str(out), only=("zoom-in", "cnn"), epochs=1, set=("data.batch_size=3",))

@@ -50,16 +50,16 @@ def view(
     sockets = listen(host, port)
     place = address(sockets, host)
     pictures = Pictures()
-    first: list[asyncio.Task[None]] = []  # a task lives as long as somebody holds it
 
     def started() -> None:
-        first.append(asyncio.get_running_loop().create_task(_open_first(collection, pictures)))
         ready(place, len(collection.entries), shared)
         if open_browser:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, place)
 
     async def answer() -> None:
+        first = asyncio.create_task(_open_first(collection, pictures))  # lives as long as it is held
         await serve(application(collection, pictures, any_host=shared), sockets, started)
+        first.cancel()
 
     try:
         asyncio.run(answer())

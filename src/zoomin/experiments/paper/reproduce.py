@@ -48,7 +48,7 @@ class Plan:
         only: settings to run now; by default all.
         seed: seeds to run now; by default all of the experiment.
         fold: folds to run now, from 1; by default all.
-        epochs: in place of the recipes', at most; the table tells it.
+        epochs: in place of the recipes'; a setting of fewer keeps its own. The table tells it.
         set: changes of every recipe, NAME=VALUE.
         prepare: settings of the preparation of the data, NAME=VALUE, such as canvas=512.
         partial: go on where parts of a download are missing.
@@ -214,7 +214,8 @@ class _Bench:
             **_pairs(self.plan.set, "--set"),
         }
         if self.plan.epochs is not None:
-            changes["train.epochs"] = min(self.plan.epochs, changes.get("train.epochs", self.plan.epochs))
+            own = setting.changes.get("train.epochs", self.plan.epochs)
+            changes["train.epochs"] = min(self.plan.epochs, own)
         return changes
 
     def _root(self, setting: Setting) -> Path:
