@@ -5,6 +5,9 @@ with the average of their logits, the feature network through a linear layer tha
 the crops are positive; these lie around points that are drawn evenly from the ROI of an image, the others
 anywhere without ROI, half of them in images that have some. Images without annotation take part only where
 their label says that there is no ROI.
+
+Crops may also lie where the network itself would read: tiles of the grid, and sub-tiles with the point in
+their middle. Of an object nearly as large as a sub-tile, crops anywhere show a corner more often than all.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +36,7 @@ from .records import progress_columns
 
 __all__ = ["Crops", "PretrainConfig", "pretrain", "roi_points"]
 
+Place = Literal["anywhere", "grid", "middle"]
 PARTS = ("tile_attention", "position_attention", "features")
 _FINE = 16  # cells a side that the search for points of the ROI looks at
 _TRIES = 24  # crops drawn before an image counts as one without room for a negative crop
@@ -48,6 +52,9 @@ class PretrainConfig:
         batch_size: crops a step.
         learning_rate: of Adam.
         parts: which networks: "tile_attention", "position_attention", "features".
+        crops: where they lie: "anywhere", or "as_read": on the grid of tiles, and sub-tiles of ROI with ROI
+            in their middle, as the trained network reads them.
+        schedule: of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network.
 
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
@@ -57,6 +64,8 @@ class PretrainConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     parts: tuple[str, ...] = PARTS
+    crops: Literal["anywhere", "as_read"] = "anywhere"
+    schedule: Literal["constant", "cosine"] = "constant"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -65,6 +74,8 @@ class PretrainConfig:
             "batch_size": (self.batch_size >= 2, "Give at least 2: a positive and a negative crop."),
             "learning_rate": (self.learning_rate > 0, "Give a positive number."),
             "parts": (bool(self.parts) and set(self.parts) <= set(PARTS), f"Choose from {', '.join(PARTS)}."),
+            "crops": (self.crops in ("anywhere", "as_read"), "Choose anywhere or as_read."),
+            "schedule": (self.schedule in ("constant", "cosine"), "Choose constant or cosine."),
         }
         for name, (right, remedy) in needs.items():
             if not right:
@@ -130,10 +141,16 @@ def _train_part(
 ) -> list[dict[str, float | str]]:
     side, scale, network, parameters = _classifier(net, part, source.generator)
     adam = torch.optim.Adam(parameters, lr=config.learning_rate)
+    rate = None
+    if config.schedule == "cosine":
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
+    place: Place = "anywhere"
+    if config.crops == "as_read":
+        place = "middle" if part == "features" else "grid"
     records: list[dict[str, float | str]] = []
     every, since = max(1, config.steps // _RECORDS), torch.zeros(3)
     for step in range(1, config.steps + 1):
-        crops = source.draw(config.batch_size, side)
+        crops = source.draw(config.batch_size, side, place)
         labels = crops.labels.to(net.device)
         views = (source.read(crops, scale).to(net.mean.dtype) - net.mean) / net.std
         logits = network(views.contiguous(memory_format=torch.channels_last)).float()
@@ -141,6 +158,8 @@ def _train_part(
         adam.zero_grad()
         loss.backward()
         adam.step()
+        if rate is not None:
+            rate.step()
         since += torch.tensor(
             [float(loss.detach()), float(((logits > 0) == (labels > 0)).float().mean()), 1.0]
         )
@@ -201,10 +220,12 @@ class _CropSource:
                 remedy="Fill the column annotation or mask of the manifest, or set it to 0.",
             )
 
-    def draw(self, n: int, side: int) -> Crops:
+    def draw(self, n: int, side: int, place: Place = "anywhere") -> Crops:
         """Crops of one size, half of them positive."""
         positive = n // 2
-        found = list(self._positives(positive, side)) + list(self._negatives(n - positive, side))
+        found = list(self._positives(positive, side, place)) + list(
+            self._negatives(n - positive, side, place)
+        )
         labels = torch.cat([torch.ones(positive), torch.zeros(n - positive)])
         rows, x, y = (torch.tensor(values) for values in zip(*found, strict=True))
         square = torch.full_like(x, side)
@@ -223,22 +244,27 @@ class _CropSource:
         views = AugmentedBatch(images, upright).read(place, regions, scale)
         return turn(views, drawn.orientation.to(views.device))
 
-    def _positives(self, n: int, side: int) -> Iterator[tuple[int, int, int]]:
+    def _positives(self, n: int, side: int, place: Place) -> Iterator[tuple[int, int, int]]:
         for row in self._rng.choice(self._with, n).tolist():
             height, width = self._size[row]
             ((x, y),) = roi_points(self._open(row), 1, self._rng)
-            yield row, self._around(x, side, width), self._around(y, side, height)
+            yield row, self._around(x, side, width, place), self._around(y, side, height, place)
 
-    def _around(self, point: float, side: int, length: int) -> int:
-        """Where a crop that holds a point begins, inside the image if it fits."""
+    def _around(self, point: float, side: int, length: int, place: Place) -> int:
+        """Where a crop that holds a point begins; anywhere: inside the image if it fits."""
+        if place == "grid":
+            return int(point) // side * side
+        if place == "middle":
+            return int(np.floor(point)) - side // 2
         begin = int(np.floor(point)) - int(self._rng.integers(side))
         return min(max(begin, 0), max(length - side, 0))
 
-    def _negatives(self, n: int, side: int) -> Iterator[tuple[int, int, int]]:
+    def _negatives(self, n: int, side: int, place: Place) -> Iterator[tuple[int, int, int]]:
         for number in range(n):
             pool = self._with if number % 2 or not self._without else self._without
-            found = self._negative(int(self._rng.choice(pool)), side)
-            found = found or next(filter(None, (self._negative(r, side) for r in self._shuffled())), None)
+            found = self._negative(int(self._rng.choice(pool)), side, place)
+            others = (self._negative(r, side, place) for r in self._shuffled())
+            found = found or next(filter(None, others), None)
             if found is None:
                 raise ConfigError(
                     f"no crop of {side} pixels without ROI found in any training image",
@@ -250,19 +276,26 @@ class _CropSource:
     def _shuffled(self) -> list[int]:
         return [int(row) for row in self._rng.permutation([*self._without, *self._with])]
 
-    def _negative(self, row: int, side: int) -> tuple[int, int, int] | None:
+    def _negative(self, row: int, side: int, place: Place) -> tuple[int, int, int] | None:
         """A crop of an image without ROI, None where none is found."""
         height, width = self._size[row]
-        x = self._rng.integers(max(width - side, 0) + 1, size=_TRIES)
-        y = self._rng.integers(max(height - side, 0) + 1, size=_TRIES)
-        place = 0
+        x, y = self._begins(side, width, place), self._begins(side, height, place)
+        chosen = 0
         if row in self._with:
             boxes = np.stack([x, y, np.full_like(x, side), np.full_like(x, side)], 1).astype(np.float64)
             free = np.flatnonzero(self._open(row).read_boxes(boxes, 1, 1)[:, 0, 0].numpy() == 0)
             if not len(free):
                 return None
-            place = int(free[0])
-        return row, int(x[place]), int(y[place])
+            chosen = int(free[0])
+        return row, int(x[chosen]), int(y[chosen])
+
+    def _begins(self, side: int, length: int, place: Place) -> NDArray[np.int64]:
+        """Where crops without ROI might begin."""
+        if place == "grid":
+            return self._rng.integers(-(-length // side), size=_TRIES) * side
+        if place == "middle":
+            return self._rng.integers(length, size=_TRIES) - side // 2
+        return self._rng.integers(max(length - side, 0) + 1, size=_TRIES)
 
     def _open(self, row: int) -> BoxAnnotation:
         opened = self._roi.open(row, *self._size[row])
