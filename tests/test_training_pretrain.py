@@ -65,6 +65,26 @@ def test_crops_are_balanced_and_truly_labelled(tmp_path):
         assert (regions[:, [1, 0]] + side <= size.clamp(min=side)).all()
 
 
+def test_crops_where_the_network_reads(tmp_path):
+    manifest = annotated(tmp_path, every=2)
+    source = _CropSource(data_of(manifest), seed=0)
+    masks = {row: RoiReader(manifest.records).open(row, *source._size[row]) for row in (1, 5)}
+    side = MODEL.sub_tile_size
+    for place in ("grid", "middle"):
+        rows, regions, labels = source.draw(200, side, place)
+        assert labels.sum() == 100
+        for row, region, label in zip(rows.tolist(), regions, labels.tolist(), strict=True):
+            middle = torch.cat([region[:2] + side // 2, torch.ones(2, dtype=torch.int64)])
+            seen = middle if place == "middle" and label else region
+            if row in masks:
+                share = masks[row].read_boxes(seen[None].double().numpy(), 1, 1)
+                assert bool(share > 0) == bool(label)
+            height, width = source._size[row]
+            assert -side < region[0] < width and -side < region[1] < height
+        assert bool((regions[:, :2] % side == 0).all()) == (place == "grid")
+    assert len(source.draw(200, side, "grid").regions.unique(dim=0)) > 5
+
+
 def test_crops_are_read_as_they_are_but_for_augmentation(tmp_path):
     manifest = annotated(tmp_path)
     source = _CropSource(data_of(manifest), seed=0)
@@ -144,8 +164,31 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path):
         pretrain(large, data_of(squares), PretrainConfig(steps=1))
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_falls_where_asked(tmp_path, monkeypatch, schedule):
+    rates = []
+    step = torch.optim.Adam.step
+
+    def recorded(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    config = PretrainConfig(steps=4, batch_size=4, learning_rate=0.1, parts=PARTS[:1], schedule=schedule)
+    pretrain(ZoomIn(MODEL), data_of(annotated(tmp_path)), config)
+    falling = [0.1, 0.05 + 0.05 * 0.5**0.5, 0.05, 0.05 - 0.05 * 0.5**0.5]
+    assert rates == pytest.approx([0.1] * 4 if schedule == "constant" else falling)
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"steps": -1}, {"batch_size": 1}, {"learning_rate": 0.0}, {"parts": ("head",)}, {"parts": ()}]
+    "wrong",
+    [
+        {"steps": -1},
+        {"batch_size": 1},
+        {"learning_rate": 0.0},
+        {"parts": ("head",)},
+        {"parts": ()},
+    ],
 )
 def test_settings_that_cannot_work(wrong):
     with pytest.raises(ConfigError, match=f"pretrain.{next(iter(wrong))}"):
