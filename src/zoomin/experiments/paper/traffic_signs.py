@@ -29,6 +29,23 @@ TRAFFIC_SIGNS = compared(
             in_mini=False,
         ),
         Setting(
+            "boxes-trunks",
+            "the same of EfficientNet-Lite0 (ImageNet), s1 = 0.5",
+            "traffic_signs",
+            {
+                "pretrain.steps": 400,
+                "pretrain.batch_size": 32,
+                "pretrain.crops": "as_read",
+                "pretrain.schedule": "cosine",
+                "model.tile_scale": 0.5,
+                "model.tile_attention": "timm:tf_efficientnet_lite0",
+                "model.position_attention": "timm:tf_efficientnet_lite0",
+                "model.features": "timm:tf_efficientnet_lite0",
+                "model.pretrained": True,
+            },
+            in_mini=False,
+        ),
+        Setting(
             "ips",
             "IPS, M = 10",
             "traffic_signs",
