@@ -13,13 +13,14 @@ from PIL import Image
 from zoomin.app.cli import main
 from zoomin.app.commands.reproduce import REPRODUCE
 from zoomin.data.find import open_dataset
+from zoomin.data.published import PUBLISHED
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.experiments.paper.all import EXPERIMENTS
 from zoomin.experiments.paper.base import Outcome, Setting, Spread
 from zoomin.experiments.paper.columns import COLUMNS
 from zoomin.experiments.paper.measures import MEASURES
 from zoomin.experiments.paper.reproduce import Plan, reproduce
-from zoomin.experiments.paper.sources import SOURCES
+from zoomin.experiments.paper.sources import SOURCES, make_ready
 from zoomin.experiments.recipe import read_recipe
 
 REDUCED = {  # what each experiment trains here, for one epoch on one fold
@@ -82,6 +83,19 @@ def test_every_experiment_runs_on_a_reduced_miniature(name, prepared, tmp_path):
         assert min(picture.size) > 200
         assert len(picture.convert("L").resize((64, 64)).getcolors(4096) or ()) > 8, "an empty figure"
     assert (out / "figure.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_that_a_miniature_holds_few_slides_is_no_warning(tmp_path, caplog):
+    out = tmp_path / "data" / "camelyon16"
+    make_ready("camelyon16", "mini", out, None, {}, partial=False)
+    assert (out / "manifest.csv").is_file() and "missing" not in caplog.text
+    PUBLISHED["camelyon16"].prepare(
+        str(tmp_path / "data" / "camelyon16-miniature"),
+        str(tmp_path / "again"),
+        PUBLISHED["camelyon16"].config(),
+        partial=True,
+    )
+    assert "training slides are missing" in caplog.text
 
 
 def test_published_numbers_stand_beside_the_measured_ones(prepared, tmp_path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ...data import parts
 from ...data.miniatures import make_miniature
 from ...data.published import PUBLISHED
 from ...errors import ConfigError, DataError
@@ -133,7 +136,8 @@ def make_ready(
         download = out.parent / f"{name}-miniature"
         if not download.is_dir():
             make_miniature(PUBLISHED[source.prepare].miniature, download)
-        return _prepare(source.prepare, download, out, {**source.miniature, **options}, partial=True)
+        with _parts_untold():  # of a miniature all but a few are missing
+            return _prepare(source.prepare, download, out, {**source.miniature, **options}, partial=True)
     if data is None:
         raise DataError(
             f"{name} at the scale of the paper needs the data set",
@@ -148,6 +152,17 @@ def make_ready(
         return data
     kind = "gtsdb" if name == "traffic-signs" and _is_german(data) else source.prepare
     return _prepare(kind, data, out, options, partial=partial)
+
+
+@contextmanager
+def _parts_untold() -> Iterator[None]:
+    """No warnings about missing parts of a download."""
+    level = parts.logger.level
+    parts.logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        parts.logger.setLevel(level)
 
 
 def _is_german(data: Path) -> bool:

@@ -57,6 +57,19 @@ TRAFFIC_SIGNS = compared(
             },
             in_mini=False,
         ),
+        Setting(
+            "ips-pretrained",
+            "IPS, M = 10, pretrained EfficientNet-Lite0",
+            "traffic_signs",
+            {
+                "model.name": "ips",
+                "model.tile_size": 100,
+                "model.memory": 10,
+                "model.features": "timm:tf_efficientnet_lite0",
+                "model.pretrained": True,
+            },
+            in_mini=False,
+        ),
     ],
     notes=(
         "--data takes the Swedish sets or the German benchmark, told apart by content; for the German one "
