@@ -3,9 +3,12 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from zoomin.annotations.open_annotation import open_annotation
 from zoomin.app.commands.data_sets import MAKE_PUBLISHED, PREPARE
@@ -115,6 +118,47 @@ def test_the_same_seed_makes_the_same_data(name, downloads, tmp_path):
     assert files[0] == files[1]
     for file in files[0]:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["needle-mnist", "needle-camelyon"])
+def test_what_was_interrupted_goes_on(name, downloads, tmp_path, monkeypatch):
+    whole = prepared(name, downloads, tmp_path / "whole")
+    save, saved = PillowImage.Image.save, []
+
+    def until_the_fourth(self, fp, *args, **kwargs):
+        if len(saved) >= 3:
+            raise KeyboardInterrupt
+        saved.append(Path(fp).name)
+        save(self, fp, *args, **kwargs)
+
+    monkeypatch.setattr(PillowImage.Image, "save", until_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(name, downloads, tmp_path / "out")
+    again = []
+
+    def noted(self, fp, *args, **kwargs):
+        again.append(Path(fp).name)
+        save(self, fp, *args, **kwargs)
+
+    monkeypatch.setattr(PillowImage.Image, "save", noted)
+    with (tmp_path / "out" / "unfinished.jsonl").open("a") as file:
+        file.write('{"name": "cut o')
+    with pytest.raises(DataError, match="begun with another seed"):
+        PUBLISHED[name].prepare(
+            downloads[PUBLISHED[name].miniature], tmp_path / "out", replace(SMALL[name], seed=5), partial=True
+        )
+    done = prepared(name, downloads, tmp_path / "out")
+    assert len(again) == len(whole.manifest) - len(saved) and not set(again) & set(saved)
+    assert not (tmp_path / "out" / "unfinished.jsonl").exists()
+    for here, there in zip(done.manifest, whole.manifest, strict=True):
+        assert here.image.read_bytes() == there.image.read_bytes()
+        assert (here.label, here.split, here.group, here.mpp) == (
+            there.label,
+            there.split,
+            there.group,
+            there.mpp,
+        )
+        assert (here.annotation is None) == (there.annotation is None)
 
 
 def test_out_must_be_new_or_prepared(downloads, tmp_path):

@@ -30,6 +30,7 @@ from ..geometry import Region
 from ..images.base import Image
 from ..images.open_image import open_image
 from .camelyon16 import Slide, find_slides
+from .journal import Journal
 from .manifest import SPLITS, Record
 from .prepared import Prepared, finish, new_out
 
@@ -116,7 +117,7 @@ def prepare_needle_camelyon(
 
     Positive crops hold one of the split's metastases wholly, at a random place, and take turns among them;
     negative crops lie anywhere in normal slides where enough of them is tissue. Slides that are only
-    partially annotated are not used.
+    partially annotated are not used. What was interrupted goes on.
 
     Args:
         source: the folder of Camelyon16.
@@ -126,7 +127,8 @@ def prepare_needle_camelyon(
         progress: show a progress bar; by default where messages go to a terminal.
 
     Raises:
-        DataError: if slides or metastases are missing, or a slide cannot be read.
+        DataError: if slides or metastases are missing, a slide cannot be read, or the folder was begun with
+            other settings.
     """
     slides = [slide for slide in find_slides(source, partial=partial) if not slide.partially_annotated]
     rng = np.random.default_rng([config.seed, 5])
@@ -135,15 +137,20 @@ def prepare_needle_camelyon(
     out = new_out(out)
     for folder in ("images", "annotations"):
         (out / folder).mkdir(exist_ok=True)
+    journal = Journal(out, source, config)
     numbers = [(split, number) for split in SPLITS for number in range(config.crops[split])]
 
     def cut(place: tuple[str, int]) -> Record:
         split, number = place
+        name = f"{split}_{number:05d}"
+        return journal.get(name) or journal.add(name, cut_new(split, number, name))
+
+    def cut_new(split: str, number: int, name: str) -> Record:
         own = np.random.default_rng([config.seed, SPLITS.index(split), number, 6])
         if number % 2:
             chosen = metastases[split][number // 2 % len(metastases[split])]
-            return _positive(out, config, chosen, f"{split}_{number:05d}", split, own)
-        return _negative(out, config, normal[split], f"{split}_{number:05d}", split, own)
+            return _positive(out, config, chosen, name, split, own)
+        return _negative(out, config, normal[split], name, split, own)
 
     shown = sys.stderr.isatty() if progress is None else progress
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..errors import ConfigError, DataError
+from .journal import Journal
 from .manifest import SPLITS, Record
 from .parts import need_file
 from .prepared import Box, Prepared, boxes_file, finish, new_out
@@ -120,19 +121,20 @@ def prepare_needle_mnist(
         progress: show a progress bar; by default where messages go to a terminal.
 
     Raises:
-        DataError: naming the file that is missing or cannot be read.
+        DataError: naming the file that is missing or cannot be read, or if the folder was begun otherwise.
     """
     pools = _pools(Path(source), partial)
     out = new_out(out)
     for folder in ("images", "annotations"):
         (out / folder).mkdir(exist_ok=True)
+    journal = Journal(out, source, config)
     numbers = [
         (split, number)
         for split, count in zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True)
         for number in range(count)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        drawn = pool.map(lambda place: _write(out, config, pools[place[0]], *place), numbers)
+        drawn = pool.map(lambda place: _write(out, config, pools[place[0]], journal, *place), numbers)
         shown = sys.stderr.isatty() if progress is None else progress
         console = Console(stderr=True)
         records = list(track(drawn, "Drawing", total=len(numbers), console=console, disable=not shown))
@@ -172,13 +174,17 @@ def draw_canvas(
     return canvas[28:-28, 28:-28], (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
 
 
-def _write(out: Path, config: NeedleMnistConfig, digits: Digits, split: str, number: int) -> Record:
-    pixels, box = draw_canvas(config, digits, split, number)
+def _write(
+    out: Path, config: NeedleMnistConfig, digits: Digits, journal: Journal, split: str, number: int
+) -> Record:
     name = f"{split}_{number:05d}"
+    if (done := journal.get(name)) is not None:
+        return done
+    pixels, box = draw_canvas(config, digits, split, number)
     image = out / "images" / f"{name}.png"
     PillowImage.fromarray(np.ascontiguousarray(pixels)).save(image, compress_level=1)
     annotation = None if box is None else boxes_file(out / "annotations", name, [box], ["3"])
-    return Record(image, CLASSES[number % 2], split=split, annotation=annotation)
+    return journal.add(name, Record(image, CLASSES[number % 2], split=split, annotation=annotation))
 
 
 def _pools(source: Path, partial: bool) -> dict[str, Digits]:

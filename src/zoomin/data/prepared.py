@@ -13,6 +13,7 @@ import shapely
 from ..annotations.geojson import write_geojson
 from ..annotations.polygons import Outline
 from ..errors import DataError
+from .journal import UNFINISHED
 from .manifest import SPLITS, Manifest, Record, write_manifest
 
 __all__ = ["Prepared", "boxes_file", "finish", "new_out"]
@@ -48,21 +49,23 @@ class Prepared:
 
 
 def new_out(out: Path | str) -> Path:
-    """Make the folder that a data set is prepared into.
+    """Make the folder that a data set is prepared into, and mark it as unfinished.
 
     Raises:
-        DataError: if it is a file, or holds other things than a data set prepared before.
+        DataError: if it is a file, or holds other things than a data set, prepared before or begun.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise DataError("a file, not a folder", where=out, remedy="Give another --out.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "data_set.json").is_file():
+    known = any((out / mark).is_file() for mark in ("data_set.json", UNFINISHED))
+    if out.is_dir() and any(out.iterdir()) and not known:
         raise DataError(
             "the folder holds other things than a prepared data set",
             where=out,
             remedy="Give a new or an empty --out.",
         )
     out.mkdir(parents=True, exist_ok=True)
+    (out / UNFINISHED).touch()
     return out
 
 
@@ -103,4 +106,5 @@ def finish(
     }
     (out / "data_set.json").write_text(json.dumps(note, indent=2, default=str) + "\n", encoding="utf-8")
     write_manifest(prepared.manifest, out / "manifest.csv")
+    (out / UNFINISHED).unlink(missing_ok=True)
     return prepared

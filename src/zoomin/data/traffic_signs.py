@@ -124,11 +124,13 @@ def _as_png(source: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / source.with_suffix(".png").name
     if not path.is_file():
+        begun = path.with_suffix(".part")
         try:
             with PillowImage.open(source, formats=["PPM"]) as image:
-                image.save(path, compress_level=3)
+                image.save(begun, format="PNG", compress_level=3)
+            begun.replace(path)
         except (OSError, ValueError, SyntaxError) as error:
-            path.unlink(missing_ok=True)
+            begun.unlink(missing_ok=True)
             raise DataError(f"cannot be decoded ({error})", where=source, remedy=_GTSDB_GET) from error
     return path
 
