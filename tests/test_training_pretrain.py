@@ -15,9 +15,10 @@ from zoomin.annotations.polygons import PolygonAnnotation
 from zoomin.annotations.reader import RoiReader
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.data.needles import NeedleConfig, make_needles
-from zoomin.errors import ConfigError
+from zoomin.errors import CheckpointError, ConfigError
 from zoomin.images.augment import Augmentation
 from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.training.config import WarmUp
 from zoomin.training.fit import fit
 from zoomin.training.pretrain import PARTS, PretrainConfig, _CropSource, pretrain, roi_points
 
@@ -211,3 +212,42 @@ def test_a_run_pre_trains_once_and_records_it(tmp_path):
     more = replace(config, resume=True, train=replace(config.train, epochs=2))
     fit(more, progress=False)
     assert not (tmp_path / "run" / "pretrain.csv").exists()
+
+
+def test_what_came_before_the_first_epoch_is_not_done_again(tmp_path, monkeypatch):
+    """Interrupted in the warm-up, then in the first epoch: the network is that of a run without a break."""
+    from zoomin.data.manifest import write_manifest
+    from zoomin.training import fit as module
+
+    write_manifest(annotated(tmp_path / "images"), tmp_path / "images" / "manifest.csv")
+    settings = {
+        "epochs": 1,
+        "run_pretrain": PretrainConfig(steps=3, batch_size=4),
+        "warm_up": WarmUp(steps=2, position_steps=2, batch_size=4),
+    }
+    whole = fit(run_config(tmp_path / "images", tmp_path / "whole", **settings), progress=False)
+    config = run_config(tmp_path / "images", tmp_path / "run", **settings)
+    resumed = replace(config, resume=True)
+    for name, run in (("warm_up", config), ("train", resumed)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, interrupted)
+            if run is resumed:
+                patch.setattr(module, "pretrain", forbidden)
+            with pytest.raises(KeyboardInterrupt):
+                fit(run, progress=False)
+    monkeypatch.setattr(module, "pretrain", forbidden)
+    monkeypatch.setattr(module, "warm_up", forbidden)
+    with pytest.raises(CheckpointError, match="begun with other settings"):
+        fit(replace(resumed, seed=5), progress=False)
+    result = fit(resumed, progress=False)
+    weights = [ZoomIn.from_pretrained(run.model).state_dict() for run in (whole, result)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not (tmp_path / "run" / "checkpoints" / "start.ckpt").exists()
+
+
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def forbidden(*args, **kwargs):
+    raise AssertionError("done again")

@@ -19,15 +19,20 @@ from .run_folder import differing_settings, plain
 __all__ = [
     "BEST",
     "LAST",
+    "START",
     "Identity",
     "checkpoint_callbacks",
     "comparable",
     "epochs_done",
     "load_weights",
+    "save_start",
+    "stages_done",
 ]
 
 BEST = Path("checkpoints") / "best.ckpt"
 LAST = Path("checkpoints") / "last.ckpt"
+START = Path("checkpoints") / "start.ckpt"  # what comes before the first epoch
+_NET = "net."  # before the names of the network's weights
 
 _FREE = {  # settings that a resumed run may change
     "out": None,
@@ -96,7 +101,49 @@ def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> int:
     if not path.is_file():
         return 0
     checkpoint = _load(path)
-    known = checkpoint.get("zoomin")
+    _check_identity(path, checkpoint, identity)
+    done = int(checkpoint["epoch"]) + 1
+    if done > epochs:
+        raise ConfigError(
+            f"the run to resume has {done} epochs behind it, train.epochs is {epochs}",
+            where=path,
+            remedy=f"Set train.epochs to at least {done}.",
+        )
+    return done
+
+
+def save_start(folder: Path, net: nn.Module, stages: int, identity: Mapping[str, Any]) -> None:
+    """Write the network between two stages that come before the first epoch.
+
+    Args:
+        folder: of the run.
+        net: the network.
+        stages: how many it has behind it.
+        identity: settings and data, as for `epochs_done`.
+    """
+    (folder / START).parent.mkdir(exist_ok=True)
+    weights = {f"{_NET}{name}": value for name, value in net.state_dict().items()}
+    begun = (folder / START).with_suffix(".part")
+    torch.save({"state_dict": weights, "epoch": -1, "stages": stages, "zoomin": dict(identity)}, begun)
+    begun.replace(folder / START)
+
+
+def stages_done(folder: Path, identity: Mapping[str, Any]) -> int:
+    """Stages behind the network that `save_start` wrote, 0 without one.
+
+    Raises:
+        CheckpointError: if it is damaged, or of other settings or data.
+    """
+    path = folder / START
+    if not path.is_file():
+        return 0
+    checkpoint = _load(path)
+    _check_identity(path, checkpoint, identity)
+    return int(checkpoint["stages"])
+
+
+def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    folder, known = path.parents[1], checkpoint.get("zoomin")
     if known is None:
         raise CheckpointError("not a checkpoint of zoomin", where=path, remedy="Give the folder of a run.")
     if differences := differing_settings(known["config"], identity["config"]):
@@ -111,14 +158,6 @@ def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> int:
             where=path,
             remedy=f"Compare {folder / 'manifest.csv'} and splits.json with the data, or give another --out.",
         )
-    done = int(checkpoint["epoch"]) + 1
-    if done > epochs:
-        raise ConfigError(
-            f"the run to resume has {done} epochs behind it, train.epochs is {epochs}",
-            where=path,
-            remedy=f"Set train.epochs to at least {done}.",
-        )
-    return done
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -140,7 +179,6 @@ def load_weights(net: nn.Module, path: Path) -> int:
         CheckpointError: if it is damaged.
     """
     checkpoint = _load(path)
-    prefix = "net."
-    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    weights = {k.removeprefix(_NET): v for k, v in checkpoint["state_dict"].items() if k.startswith(_NET)}
     net.load_state_dict(weights)
     return int(checkpoint["epoch"])

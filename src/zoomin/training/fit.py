@@ -25,7 +25,18 @@ from ..errors import ConfigError
 from ..metrics import classification_metrics
 from ..model import ZoomIn, ZoomInConfig
 from .baseline_task import BaselineTask
-from .checkpoints import BEST, LAST, Identity, checkpoint_callbacks, comparable, epochs_done, load_weights
+from .checkpoints import (
+    BEST,
+    LAST,
+    START,
+    Identity,
+    checkpoint_callbacks,
+    comparable,
+    epochs_done,
+    load_weights,
+    save_start,
+    stages_done,
+)
 from .config import TrainConfig
 from .evaluation import judge
 from .pretrain import PretrainConfig, pretrain
@@ -94,7 +105,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
     splits.json, pretrain.csv (where there was any), metrics.csv (a row an epoch), TensorBoard events,
-    checkpoints/last.ckpt and best.ckpt, model/ (the network of the best validation epoch; of the last epoch
+    checkpoints/last.ckpt and best.ckpt (start.ckpt until the first epoch), model/ (the network of the best validation epoch; of the last epoch
     where nothing is held out for validation), metrics.json and, where images could not be read while training
     went on, skipped.csv. The test images, where there are any, take no part in any choice.
 
@@ -130,8 +141,9 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
     if not done:
-        _before_training(task, data, config, folder, progress)
+        _before_training(task, data, config, identity, progress)
     train(task, data, hooks, [table, events], folder / LAST if done else None)
+    (folder / START).unlink(missing_ok=True)
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
@@ -151,19 +163,27 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
 
 
 def _before_training(
-    task: ZoomInTask, data: ZoomInDataModule, config: RunConfig, folder: Path, progress: bool
+    task: ZoomInTask, data: ZoomInDataModule, config: RunConfig, identity: dict[str, Any], progress: bool
 ) -> None:
-    """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs."""
+    """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
+
+    Each leaves its network too, so that a run that is resumed before its first epoch does not begin anew.
+    """
     if not isinstance(task.net, ZoomIn):
         return
-    net = task.net.to(training_device(config.train.device))
-    if config.pretrain.steps:
+    folder, net = Path(config.out), task.net.to(training_device(config.train.device))
+    done = stages_done(folder, identity) if config.resume else 0
+    if done:
+        load_weights(net, folder / START)
+    if config.pretrain.steps and done < 1:
         rows = pretrain(net, data, config.pretrain, config.seed, progress=progress)
         write_rows(folder / "pretrain.csv", rows)
-    if config.train.warm_up.steps:
+        save_start(folder, net, 1, identity)
+    if config.train.warm_up.steps and done < 2:
         task.train()  # but for frozen trunks
         steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
         write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
+        save_start(folder, net, 2, identity)
 
 
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
