@@ -107,7 +107,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     splits.json, pretrain.csv (where there was any), metrics.csv (a row an epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json and, where images could not be read while training went on, skipped.csv. The test images, where there are any, take no part in any choice.
+    metrics.json and, where images could not be read while training went on, skipped.csv. The test
+    images, where there are any, take no part in any choice.
 
     Args:
         config: the run.
