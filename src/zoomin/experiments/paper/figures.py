@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "PUBLISHED", "dots", "legend", "new_figure", "nothing", "scores_figure", "tidy"]
 
+_LABEL = 34  # characters in a line of a setting's name
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe & Ito
 PUBLISHED: dict[str, Any] = {
     "marker": "D",
@@ -111,9 +113,12 @@ def scores_figure(
             first = False
     if not axes.get_legend_handles_labels()[0]:
         nothing(axes)
-    axes.set_yticks(range(len(outcomes)), [outcome.setting.what for outcome in outcomes], fontsize=9)
+    names = [textwrap.fill(outcome.setting.what, _LABEL) for outcome in outcomes]
+    axes.set_yticks(range(len(outcomes)), names, fontsize=9)
     axes.set_ylim(len(outcomes) - 0.4, -0.6)
     axes.set_xlabel(axis)
     tidy(axes, "x")
-    legend(axes, 4)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:  # above everything: beside long names of settings the axes are narrow
+        figure.legend(handles, labels, loc="outside upper right", frameon=False, fontsize=8, ncols=4)
     return figure
