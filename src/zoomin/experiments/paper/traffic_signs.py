@@ -7,6 +7,18 @@ from .competitors import compared
 
 __all__ = ["TRAFFIC_SIGNS"]
 
+_TRUNKS = {
+    "pretrain.steps": 400,
+    "pretrain.batch_size": 32,
+    "pretrain.crops": "as_read",
+    "pretrain.schedule": "cosine",
+    "model.tile_scale": 0.5,
+    "model.tile_attention": "timm:tf_efficientnet_lite0",
+    "model.position_attention": "timm:tf_efficientnet_lite0",
+    "model.features": "timm:tf_efficientnet_lite0",
+    "model.pretrained": True,
+}
+
 TRAFFIC_SIGNS = compared(
     "traffic-signs",
     "Traffic signs",
@@ -30,19 +42,16 @@ TRAFFIC_SIGNS = compared(
         ),
         Setting(
             "boxes-trunks",
-            "the same of EfficientNet-Lite0 (ImageNet), s1 = 0.5",
+            "Zoom-In, EfficientNet-Lite0 pre-trained on the boxes, s1 = 0.5",
             "traffic_signs",
-            {
-                "pretrain.steps": 400,
-                "pretrain.batch_size": 32,
-                "pretrain.crops": "as_read",
-                "pretrain.schedule": "cosine",
-                "model.tile_scale": 0.5,
-                "model.tile_attention": "timm:tf_efficientnet_lite0",
-                "model.position_attention": "timm:tf_efficientnet_lite0",
-                "model.features": "timm:tf_efficientnet_lite0",
-                "model.pretrained": True,
-            },
+            _TRUNKS,
+            in_mini=False,
+        ),
+        Setting(
+            "boxes-trunks-frozen",
+            "the same, attention trunks then frozen",
+            "traffic_signs",
+            {**_TRUNKS, "train.freeze_trunks": "attention"},
             in_mini=False,
         ),
         Setting(
