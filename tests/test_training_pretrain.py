@@ -19,7 +19,7 @@ from zoomin.errors import CheckpointError, ConfigError
 from zoomin.images.augment import Augmentation
 from zoomin.model import ZoomIn, ZoomInConfig
 from zoomin.training.config import WarmUp
-from zoomin.training.fit import fit
+from zoomin.training.fit import fit, new_task
 from zoomin.training.pretrain import PARTS, PretrainConfig, _CropSource, pretrain, roi_points
 
 
@@ -144,6 +144,36 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_head_alone(tmp_path
         assert torch.equal(net.head.weight, head)
         weights.append(torch.cat([w.flatten() for w in net.features.parameters()]))
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_frozen_trunks_are_pre_trained_and_then_stay(tmp_path):
+    """Freezing is of the training that follows."""
+    from zoomin.data.manifest import write_manifest
+
+    write_manifest(annotated(tmp_path / "images"), tmp_path / "images" / "manifest.csv")
+    model = replace(
+        MODEL, tile_attention="timm:tf_efficientnet_lite0", tile_scale=1.0, position_attention="lenet"
+    )
+    trunk, frozen = {}, {}
+    for steps in (0, 2):
+        config = run_config(
+            tmp_path / "images",
+            tmp_path / f"run{steps}",
+            epochs=1,
+            freeze_trunks="attention",
+            run_model=model,
+            run_pretrain=PretrainConfig(steps=steps, batch_size=4, parts=PARTS[:1]),
+        )
+        data = ZoomInDataModule(config.data, progress=False, model=model).with_seed(config.seed)
+        task = new_task(config, data)
+        pretrain(task.net, data, config.pretrain, config.seed)
+        frozen[steps] = [p.requires_grad for p in task.net.tile_attention.trunk.parameters()]
+        trunk[steps] = torch.cat([p.flatten() for p in task.net.tile_attention.trunk.parameters()])
+    assert not torch.equal(trunk[0], trunk[2])
+    assert not any(frozen[0]) and not any(frozen[2])
+    result = fit(config, progress=False)
+    kept = ZoomIn.from_pretrained(result.model).tile_attention.trunk.parameters()
+    assert torch.equal(torch.cat([p.flatten() for p in kept]), trunk[2])
 
 
 def test_no_steps_nothing_happens(tmp_path):

@@ -104,7 +104,7 @@ def pretrain(
     *,
     progress: bool = False,
 ) -> list[dict[str, float | str]]:
-    """Train a, b and f of a network, in place, on crops of the training images.
+    """Train a, b and f of a network, in place, on crops of the training images; trunks that are frozen too.
 
     Args:
         net: the network, on the device where it is to be trained.
@@ -125,14 +125,18 @@ def pretrain(
     data.prepare(net.device)
     source = _CropSource(data, seed)
     records: list[dict[str, float | str]] = []
-    was_training = net.training
+    was_training, frozen = net.training, [p for p in net.parameters() if not p.requires_grad]
     net.train()
+    for parameter in frozen:
+        parameter.requires_grad_(True)
     console = Console(stderr=True)
     with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not progress) as bar:
         for part in config.parts:
             task = bar.add_task(f"pre-training {part}", total=config.steps, note="")
             records += _train_part(net, part, source, config, partial(bar.advance, task))
     net.train(was_training)
+    for parameter in frozen:
+        parameter.requires_grad_(False)
     return records
 
 
