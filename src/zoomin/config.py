@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import ConfigError
+from .errors import ConfigError, require
 from .sampling import design
 
 __all__ = ["Foreground", "ZoomInConfig", "microns"]
@@ -74,18 +74,16 @@ class Foreground:
     def __post_init__(self) -> None:
         """Check the values."""
         methods = ("none", "mask", "otsu")
-        _require(self.method in methods, "foreground.method", self.method, "Choose none, mask or otsu.")
-        _require(
-            0 <= self.min_share <= 1, "foreground.min_share", self.min_share, "Give a share from 0 to 1."
-        )
-        _require(self.side >= 16, "foreground.side", self.side, "Give at least 16 pixels.")
-        _require(
+        require(self.method in methods, "foreground.method", self.method, "Choose none, mask or otsu.")
+        require(0 <= self.min_share <= 1, "foreground.min_share", self.min_share, "Give a share from 0 to 1.")
+        require(self.side >= 16, "foreground.side", self.side, "Give at least 16 pixels.")
+        require(
             self.threshold is None or 0 <= self.threshold <= 1,
             "foreground.threshold",
             self.threshold,
             "Give a number from 0 to 1, or none.",
         )
-        _require(self.min_area >= 0, "foreground.min_area", self.min_area, "Give 0 or more pixels.")
+        require(self.min_area >= 0, "foreground.min_area", self.min_area, "Give 0 or more pixels.")
 
 
 @dataclass(frozen=True)
@@ -152,28 +150,26 @@ class ZoomInConfig:
         for name in ("tile", "sub_tile"):
             self._take_scale(f"{name}_mpp", f"{name}_scale")
         for name in ("tile_size", "sub_tile_size", "n_samples", "chunk_size"):
-            _require(
-                getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1."
-            )
+            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         for name in ("tile_scale", "sub_tile_scale"):
-            _require(
+            require(
                 0 < getattr(self, name) <= 1, name, getattr(self, name), "Give a scale above 0 and at most 1."
             )
-        _require(
+        require(
             self.checkpoint in ("auto", "always", "never"),
             "checkpoint",
             repr(self.checkpoint),
             "Choose auto, always or never.",
         )
-        _require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
-        _require(
+        require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
+        require(
             self.sub_tile_size <= self.tile_size,
             "sub_tile_size",
             f"{self.sub_tile_size}, larger than the tile ({self.tile_size})",
             "Sub-tiles lie inside tiles: give a smaller sub_tile_size or a larger tile_size.",
         )
-        _require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
-        _require(
+        require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
+        require(
             not self.class_names or len(self.class_names) == self.n_classes,
             "class_names",
             f"{len(self.class_names)} names for {self.n_classes} classes",
@@ -186,7 +182,7 @@ class ZoomInConfig:
         if value is None:
             return
         coarse = microns(value, name)
-        _require(
+        require(
             self.resolution is not None,
             name,
             f"{value} without the resolution that it is relative to",
@@ -195,7 +191,7 @@ class ZoomInConfig:
         found = (self.resolution or 1.0) / coarse
         given = getattr(self, scale)
         default = type(self).__dataclass_fields__[scale].default
-        _require(
+        require(
             given == default or math.isclose(given, found, rel_tol=1e-9),
             name,
             f"{value}, a scale of {found:g}, and {scale} is {given:g}",
@@ -249,8 +245,3 @@ def _foreground(values: dict[str, Any], where: str | None) -> Foreground:
             remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
         )
     return Foreground(**values)
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)

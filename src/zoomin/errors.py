@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "ImageError",
     "ZoomInError",
+    "require",
 ]
 
 
@@ -96,3 +97,19 @@ class DataError(ZoomInError):
 
 class CheckpointError(ZoomInError):
     """A saved model that is missing, damaged, or of another configuration."""
+
+
+def require(condition: bool, name: str, value: object, remedy: str) -> None:
+    """Refuse the value of a setting.
+
+    Args:
+        condition: what must be true.
+        name: of the setting.
+        value: that it has.
+        remedy: what to give instead.
+
+    Raises:
+        ConfigError: naming the setting and the remedy, if the condition is false.
+    """
+    if not condition:
+        raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)

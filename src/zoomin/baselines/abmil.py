@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..errors import require
 from ..networks import LinearHead
 from .bags import MIL, BagConfig, Bags, Pooled
-from .base import require
 
 __all__ = ["ABMIL", "ABMILConfig", "BagAttention"]
 

@@ -22,13 +22,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import require
 from ..estimators import expected_feature
 from ..geometry import sub_tile_regions, view_size
 from ..images.base import ImageBatch
 from ..losses import entropy
 from ..networks import LinearHead, attention_network, feature_network
 from ..sampling import derive_keys, design
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing
 
 __all__ = ["ATS", "ATSConfig"]
 

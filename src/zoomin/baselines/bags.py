@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import BatchReadError, ImageError
+from ..errors import BatchReadError, ImageError, require
 from ..estimators import segment_sum
 from ..feature_files import feature_path, read_features, stored_dims
 from ..geometry import TileGrid, view_size
 from ..images.base import ImageBatch
 from ..networks import feature_network
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..chunks import Chunks
-from ..errors import ConfigError
+from ..errors import ConfigError, require
 from ..images.base import Image, ImageBatch
 from ..images.batch import as_batch
 from ..networks import LinearHead
 from ..sampling import derive_keys
 from ..storage import load_pretrained, save_pretrained
 
-__all__ = ["Baseline", "BaselineConfig", "BaselineOutput", "Drawing", "check_side", "random_keys", "require"]
+__all__ = ["Baseline", "BaselineConfig", "BaselineOutput", "Drawing", "check_side", "random_keys"]
 
 Settings = TypeVar("Settings", bound="BaselineConfig")
 Config = TypeVar("Config", bound="BaselineConfig")
@@ -265,16 +265,6 @@ def random_keys(
     source = torch.default_generator if generator is None else generator
     seed = torch.randint(2**62, (1,), generator=source, device=source.device).to(device)
     return derive_keys(seed.expand(batch), torch.arange(batch, device=device))
-
-
-def require(condition: bool | Bool[Tensor, ""], name: str, value: object, remedy: str) -> None:
-    """Refuse a value.
-
-    Raises:
-        ConfigError: naming it and the remedy.
-    """
-    if not condition:
-        raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
 
 
 def check_side(network: nn.Module, name: str, side: int, setting: str) -> None:

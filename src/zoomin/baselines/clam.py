@@ -29,10 +29,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import require
 from ..networks import LinearHead
 from .abmil import BagAttention
 from .bags import MIL, BagConfig, Bags, Pooled
-from .base import require
 
 __all__ = ["CLAM", "CLAMConfig", "smooth_svm"]
 

@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from ..errors import require
 from ..images.base import ImageBatch
 from ..networks import LinearHead, feature_network
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["CNN", "CNNConfig"]
 

@@ -26,9 +26,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import require
 from ..networks import LinearHead
 from .bags import MIL, BagConfig, Bags, Pooled
-from .base import require
 
 __all__ = ["DSMIL", "DSMILConfig"]
 

@@ -26,11 +26,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ..errors import require
 from ..geometry import TileGrid, view_size
 from ..images.base import ImageBatch
 from ..networks import LinearHead, feature_network
 from ..sampling import uniforms
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["IPS", "CrossAttention", "IPSConfig"]
 

@@ -32,6 +32,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ..errors import require
 from ..estimators import segment_sum
 from ..geometry import TileGrid, view_size
 from ..images.base import ImageBatch
@@ -39,7 +40,7 @@ from ..networks import LinearHead, feature_network
 from ..sampling import derive_keys, uniforms
 from .abmil import BagAttention
 from .bags import cut
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side, require
+from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["Choice", "Mixtures", "ZoomMIL", "ZoomMILConfig", "perturbed_top", "top"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import require
 from ..losses import RoiTarget
 from ..sampling import design
 
@@ -53,8 +53,8 @@ class WarmUp:
             ("weight_decay", 0),
         ):
             value = getattr(self, name)
-            _require(value >= least, f"train.warm_up.{name}", value, f"Give at least {least}.")
-        _require(
+            require(value >= least, f"train.warm_up.{name}", value, f"Give at least {least}.")
+        require(
             self.learning_rate > 0,
             "train.warm_up.learning_rate",
             self.learning_rate,
@@ -133,40 +133,40 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         for name in ("epochs", "validation_replicates", "evaluation_replicates"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "Give at least 1.")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "Give at least 1.")
         for name in ("lr_step", "early_stopping_patience"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "Give at least 1, or null.")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "Give a positive number.")
-        _require(
+            require(value is None or value >= 1, name, value, "Give at least 1, or null.")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "Give a positive number.")
+        require(
             all(0 <= beta < 1 for beta in self.betas),
             "betas",
             self.betas,
             "Give two numbers from 0 to below 1.",
         )
         for name in ("weight_decay", "tile_roi_strength", "position_roi_strength"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or a positive number.")
-        _require(
+            require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or a positive number.")
+        require(
             self.roi_target in ("share", "literal"), "roi_target", self.roi_target, "Give share or literal."
         )
-        _require(0 < self.lr_gamma <= 1, "lr_gamma", self.lr_gamma, "Give a factor above 0 and at most 1.")
-        _require(
+        require(0 < self.lr_gamma <= 1, "lr_gamma", self.lr_gamma, "Give a factor above 0 and at most 1.")
+        require(
             self.gradient_clip is None or self.gradient_clip > 0,
             "gradient_clip",
             self.gradient_clip,
             "Give a positive number, or null for no limit.",
         )
         warm_up = self.contrastive_from_epoch
-        _require(
+        require(
             warm_up is None or warm_up >= 0,
             "contrastive_from_epoch",
             warm_up,
             "Give an epoch from 0, or null.",
         )
-        _require(
+        require(
             self.precision in ("32-true", "bf16-mixed"), "precision", self.precision, "32-true or bf16-mixed."
         )
-        _require(self.monitor in MONITORS, "monitor", self.monitor, f"Choose one of {', '.join(MONITORS)}.")
+        require(self.monitor in MONITORS, "monitor", self.monitor, f"Choose one of {', '.join(MONITORS)}.")
         for sampling in (self.validation_sampling, self.evaluation_sampling):
             if sampling is not None:
                 design(sampling)
@@ -192,7 +192,7 @@ class TrainConfig:
             present = sum(count > 0 for count in counts)
             return [sum(counts) / (present * count) if count else 0.0 for count in counts]
         weights = [float(weight) for weight in self.class_weights]
-        _require(
+        require(
             len(weights) == len(counts) and min(weights) > 0,
             "train.class_weights",
             f"{weights} for {len(counts)} classes",
@@ -204,8 +204,3 @@ class TrainConfig:
         """The first epoch with contrastive loss, None where it is off."""
         negative = n_classes == 2 if self.negative_class == "auto" else self.negative_class
         return self.contrastive_from_epoch if negative else None
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
