@@ -18,6 +18,7 @@ from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.experiments.paper.all import EXPERIMENTS
 from zoomin.experiments.paper.base import Outcome, Setting, Spread
 from zoomin.experiments.paper.columns import COLUMNS
+from zoomin.experiments.paper.crops import with_crops
 from zoomin.experiments.paper.measures import MEASURES
 from zoomin.experiments.paper.reproduce import Plan, reproduce
 from zoomin.experiments.paper.sources import SOURCES, make_ready
@@ -205,8 +206,9 @@ def test_full_scale_plans_the_authors_folds_and_the_recipes(data_root, tmp_path)
 
 
 def test_crops_hold_the_needle(prepared):
-    crops = open_dataset(prepared / "needle-mnist-crops")
-    whole = open_dataset(prepared / "needle-mnist")
+    root = make_ready("needle-mnist", "mini", prepared / "needle-mnist", None, {}, partial=False)
+    whole = open_dataset(root)
+    crops = open_dataset(with_crops(root, prepared / "needle-mnist-crops", 0.5, 128))
     assert [r.label for r in crops] == [r.label for r in whole]
     cut = [
         record for record in crops if record.split == "train" and "needle-mnist-crops" in str(record.image)
