@@ -49,7 +49,7 @@ TRAFFIC_SIGNS = compared(
         ),
         Setting(
             "boxes-trunks-frozen",
-            "the same, attention trunks then frozen",
+            "Zoom-In, the same trunks, those of the attention then frozen",
             "traffic_signs",
             {**_TRUNKS, "train.freeze_trunks": "attention"},
             in_mini=False,
