@@ -59,7 +59,7 @@ NEEDLE_MNIST = Experiment(
         ),
         Setting(
             "pretrained-trunks",
-            "i + ii) the same of EfficientNet-Lite0, crops as they are read",
+            "i + ii) EfficientNet-Lite0, pre-trained, s1 = s2 = 0.5",
             _RECIPE,
             {
                 **_PRETRAIN,
