@@ -54,10 +54,6 @@ class Journal:
         if not text.endswith("\n"):
             self._write("\n")  # behind a line that was cut off
 
-    def __len__(self) -> int:
-        """Images that are done."""
-        return len(self._done)
-
     def get(self, name: str) -> Record | None:
         """The record of an image that is done, by its name."""
         return self._done.get(name)

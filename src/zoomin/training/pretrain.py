@@ -130,13 +130,17 @@ def pretrain(
     for parameter in frozen:
         parameter.requires_grad_(True)
     console = Console(stderr=True)
-    with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not progress) as bar:
-        for part in config.parts:
-            task = bar.add_task(f"pre-training {part}", total=config.steps, note="")
-            records += _train_part(net, part, source, config, partial(bar.advance, task))
-    net.train(was_training)
-    for parameter in frozen:
-        parameter.requires_grad_(False)
+    try:
+        with Progress(
+            *progress_columns(), console=console, refresh_per_second=2, disable=not progress
+        ) as bar:
+            for part in config.parts:
+                task = bar.add_task(f"pre-training {part}", total=config.steps, note="")
+                records += _train_part(net, part, source, config, partial(bar.advance, task))
+    finally:
+        net.train(was_training)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
     return records
 
 

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-__all__ = ["Changes", "Experiment", "Outcome", "Scale", "Setting", "Shard", "Spread"]
+__all__ = ["PRETRAINED_TRUNKS", "Changes", "Experiment", "Outcome", "Scale", "Setting", "Shard", "Spread"]
 
 Scale = Literal["mini", "paper"]
 Changes = Mapping[str, Any]
+PRETRAINED_TRUNKS: Changes = {  # their ImageNet weights come with a package
+    "model.tile_attention": "timm:tf_efficientnet_lite0",
+    "model.position_attention": "timm:tf_efficientnet_lite0",
+    "model.features": "timm:tf_efficientnet_lite0",
+    "model.pretrained": True,
+}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import Experiment, Outcome, Setting
+from .base import PRETRAINED_TRUNKS, Experiment, Outcome, Setting
 from .competitors import SCORES
 from .figures import scores_figure
 
@@ -70,10 +70,7 @@ NEEDLE_MNIST = Experiment(
                 "model.sub_tile_size": 48,
                 "model.tile_scale": 0.5,
                 "model.sub_tile_scale": 0.5,
-                "model.tile_attention": "timm:tf_efficientnet_lite0",
-                "model.position_attention": "timm:tf_efficientnet_lite0",
-                "model.features": "timm:tf_efficientnet_lite0",
-                "model.pretrained": True,
+                **PRETRAINED_TRUNKS,
                 "train.learning_rate": 0.0002,
             },
             _MINI_PRETRAIN,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Setting
+from .base import PRETRAINED_TRUNKS, Setting
 from .competitors import compared
 
 __all__ = ["TRAFFIC_SIGNS"]
@@ -13,10 +13,7 @@ _TRUNKS = {
     "pretrain.crops": "as_read",
     "pretrain.schedule": "cosine",
     "model.tile_scale": 0.5,
-    "model.tile_attention": "timm:tf_efficientnet_lite0",
-    "model.position_attention": "timm:tf_efficientnet_lite0",
-    "model.features": "timm:tf_efficientnet_lite0",
-    "model.pretrained": True,
+    **PRETRAINED_TRUNKS,
 }
 
 TRAFFIC_SIGNS = compared(
