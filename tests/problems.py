@@ -84,7 +84,12 @@ def inclusion(p: list[float], n: int) -> list[float]:
 
 
 def uniforms_of_order(order: tuple[int, ...], p: list[float]) -> list[float]:
-    """Numbers in (0, 1) whose Gumbel noise ranks log p + noise in the given order, the other cells last."""
+    """Numbers in (0, 1) whose Gumbel noise ranks log p + noise in the given order, the other cells last.
+
+    A single draw takes one number instead, which falls into the cell of the cumulative law.
+    """
+    if len(order) == 1:
+        return uniforms_of_counts(tuple(int(k == order[0]) for k in range(len(p))), p)
     place = {k: i for i, k in enumerate(order)}
     scores = [-0.5 * place.get(k, len(p)) for k in range(len(p))]
     return [math.exp(-math.exp(-(s - math.log(q)))) for s, q in zip(scores, p, strict=True)]

@@ -210,8 +210,13 @@ def ordered_positions(
     exact, kappa = p.
     """
     width, few = _widest(n), max(1, _CHUNK // max(1, log_p.shape[1]))
-    chunks = zip(log_p.split(few), keys.split(few), strict=True)
-    index = torch.cat([_first_drawn(*chunk, width) for chunk in chunks])
+    index = torch.zeros(len(n), width, dtype=torch.int64, device=n.device)
+    one, more = (n == 1).nonzero()[:, 0], (n > 1).nonzero()[:, 0]
+    if one.numel():
+        index[one, 0] = _single(log_p[one], keys[one], stream=4)
+    if more.numel():
+        chunks = zip(log_p[more].split(few), keys[more].split(few), strict=True)
+        index[more] = torch.cat([_first_drawn(*chunk, width) for chunk in chunks])
     p = log_p.gather(1, index).exp()
     order = torch.arange(1, index.shape[1] + 1, device=n.device)
     left = (1 - (p.cumsum(1) - p)).clamp(min=0)
@@ -225,6 +230,17 @@ def _first_drawn(log_p: Float[Tensor, "r p"], keys: Int[Tensor, " r"], n: int) -
     """The n cells of each row that come first in draws without replacement, in their order."""
     gumbel = uniforms(keys, log_p.shape[1], stream=4).log_().neg_().log_().neg_()
     return (log_p + gumbel).topk(n, dim=1).indices
+
+
+def _single(log_p: Float[Tensor, "r p"], keys: Int[Tensor, " r"], stream: int) -> Int[Tensor, " r"]:
+    """One cell of each row with probability p, of one random number a row: there is no order to find."""
+    few, drawn = max(1, _CHUNK // max(1, log_p.shape[1])), []
+    for part, key in zip(log_p.split(few), keys.split(few), strict=True):
+        cumulative = _double(part).exp().cumsum(1)
+        place = uniforms(key, 1, stream).to(cumulative.dtype) * cumulative[:, -1:]
+        found = torch.searchsorted(cumulative, place, right=True)
+        drawn.append(found.minimum(_last_possible(part))[:, 0])
+    return torch.cat(drawn)
 
 
 def systematic_positions(
@@ -253,10 +269,7 @@ def _systematic(
     taken, kappa = torch.zeros_like(index, dtype=torch.bool), torch.zeros_like(index, dtype=log_p.dtype)
     one, more = (n == 1).nonzero()[:, 0], (n > 1).nonzero()[:, 0]
     if one.numel():
-        cumulative = _double(log_p[one]).exp().cumsum(1)
-        place = uniforms(keys[one], 1, stream=6).to(cumulative.dtype) * cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, place, right=True).minimum(_last_possible(log_p[one]))
-        index[one, 0], taken[one, 0], kappa[one, 0] = drawn[:, 0], True, 1.0
+        index[one, 0], taken[one, 0], kappa[one, 0] = _single(log_p[one], keys[one], stream=6), True, 1.0
     if more.numel():
         index[more], taken[more], kappa[more] = _in_random_order(log_p[more], n[more], keys[more], width)
     return index, taken, kappa
