@@ -211,17 +211,20 @@ def ordered_positions(
     """
     width, few = _widest(n), max(1, _CHUNK // max(1, log_p.shape[1]))
     index = torch.zeros(len(n), width, dtype=torch.int64, device=n.device)
+    complete = torch.zeros_like(n, dtype=torch.bool)[:, None]
     one, more = (n == 1).nonzero()[:, 0], (n > 1).nonzero()[:, 0]
     if one.numel():
         index[one, 0] = _single(log_p[one], keys[one], stream=4)
     if more.numel():
-        chunks = zip(log_p[more].split(few), keys[more].split(few), strict=True)
+        several = log_p[more]
+        chunks = zip(several.split(few), keys[more].split(few), strict=True)
         index[more] = torch.cat([_first_drawn(*chunk, width) for chunk in chunks])
+        complete[more] = _complete(several, n[more])
     p = log_p.gather(1, index).exp()
     order = torch.arange(1, index.shape[1] + 1, device=n.device)
     left = (1 - (p.cumsum(1) - p)).clamp(min=0)
     kappa = (left + p * (n[:, None] - order)) / n[:, None]
-    kappa = torch.where(_complete(log_p, n), p, kappa)
+    kappa = torch.where(complete, p, kappa)
     taken = (order <= n[:, None]) & log_p.gather(1, index).isfinite()
     return PositionDraw(index, taken, kappa)
 
@@ -238,8 +241,9 @@ def _single(log_p: Float[Tensor, "r p"], keys: Int[Tensor, " r"], stream: int) -
     for part, key in zip(log_p.split(few), keys.split(few), strict=True):
         cumulative = _double(part).exp().cumsum(1)
         place = uniforms(key, 1, stream).to(cumulative.dtype) * cumulative[:, -1:]
+        last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())  # of p > 0
         found = torch.searchsorted(cumulative, place, right=True)
-        drawn.append(found.minimum(_last_possible(part))[:, 0])
+        drawn.append(found.minimum(last)[:, 0])
     return torch.cat(drawn)
 
 
