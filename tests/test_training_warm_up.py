@@ -20,6 +20,7 @@ from zoomin.model import ZoomIn
 from zoomin.networks import TimmAttention
 from zoomin.networks.trunks import timm_encoder
 from zoomin.training.config import WarmUp
+from zoomin.training.detectors import Detectors
 from zoomin.training.fit import fit, new_task
 from zoomin.training.warm_up import log_mean_exp, warm_up
 
@@ -185,3 +186,107 @@ def test_same_seed_same_warm_up(tmp_path: Path) -> None:
         task = new_task(config, data)
         losses.append([r.loss for r in warm_up(task.net, data, WarmUp(steps=3, batch_size=4), seed)])
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_position_embeddings_stand_for_positions() -> None:
+    torch.manual_seed(0)
+    net = ZoomIn(PRETRAINED).eval()
+    batch = as_batch(torch.randint(256, (2, 3, 100, 130), dtype=torch.uint8))
+    grid = TileGrid.of(batch.sizes, net.config.tile_size)
+    drawn = torch.tensor([0, 2, 5, 6])  # the third reaches beyond the border
+    assert isinstance(net.position_attention, TimmAttention)
+    with torch.no_grad():
+        logits = net.position_logits(batch, grid, drawn)
+        for own, cells in zip(logits, net.embed_positions(batch, grid, drawn), strict=True):
+            torch.testing.assert_close(
+                net.position_attention.mean_logits(cells), own[own.isfinite()], rtol=1e-4, atol=1e-5
+            )
+    assert not logits.isfinite().all()
+
+
+def highest(rows: Tensor) -> Tensor:
+    return rows.amax(1)
+
+
+def test_the_kept_detector_sees_unscaled_channels() -> None:
+    g = torch.Generator().manual_seed(0)
+    cells = [torch.randn(n, 5, generator=g) * torch.tensor([1.0, 10, 0.1, 5, 2]) + 3 for n in (4, 1, 9)]
+    layer = torch.nn.Conv2d(5, 1, 1)
+    whole = torch.cat(cells)
+    detectors = Detectors(layer, whole.mean(0), whole.std(0), highest, WarmUp(steps=3, starts=4), seed=1)
+    torch.testing.assert_close(detectors.weight[0], layer.weight.detach().flatten())
+    labels = torch.tensor([1.0, 0.0, 1.0])
+    for _ in range(3):
+        losses = detectors.step(cells, labels)
+    assert losses.shape == (4,) and len(losses.unique()) == 4
+    expected = detectors.logits(cells)[:, 2].detach()
+    detectors.keep(2)
+    found = torch.stack([layer(one.T[None, :, :, None]).amax() for one in cells])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_each_start_learns_as_if_alone() -> None:
+    g = torch.Generator().manual_seed(0)
+    cells, labels = [torch.randn(6, 3, generator=g) for _ in range(8)], (torch.arange(8) % 2).float()
+    layer = torch.nn.Conv2d(3, 1, 1)
+    mean, std = torch.zeros(3), torch.ones(3)
+    many = Detectors(layer, mean, std, highest, WarmUp(steps=9, starts=3, learning_rate=0.3), seed=1)
+    alone = Detectors(layer, mean, std, highest, WarmUp(steps=9, starts=1, learning_rate=0.3), seed=1)
+    for _ in range(9):
+        many.step(cells, labels)
+        alone.step(cells, labels)
+    torch.testing.assert_close(many.weight[:1], alone.weight)
+    assert not torch.allclose(many.weight[0], many.weight[1])
+
+
+def test_several_starts_find_what_one_misses() -> None:
+    """One cell in two hundred decides: some starts find it, and the loss tells which."""
+    g = torch.Generator().manual_seed(2)
+    labels = (torch.arange(40) % 2).float()
+    cells = [torch.randn(200, 10, generator=g) for _ in labels]
+    for own, label in zip(cells, labels, strict=True):
+        own[7, :2] = torch.tensor([4.0, 4.0]) if label else torch.tensor([4.0, -4.0])
+    layer = torch.nn.Conv2d(10, 1, 1)
+    how = WarmUp(steps=200, starts=16, learning_rate=0.05)
+    detectors = Detectors(layer, torch.zeros(10), torch.ones(10), highest, how, seed=0)
+    for _ in range(how.steps):
+        detectors.step(cells, labels)
+    loss = detectors.losses(cells, labels).mean(0)
+    finds = torch.stack([own @ detectors.weight.detach().T for own in cells])[labels > 0].argmax(1) == 7
+    share = finds.float().mean(0)
+    assert float(share[loss.argmin()]) > 0.9
+    assert float(share.min()) < 0.5
+
+
+def test_several_starts_of_frozen_trunks(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "images", n=6, size=64)
+    how = WarmUp(steps=4, position_steps=2, batch_size=2, starts=3, pooling="max")
+    settings = {"epochs": 1, "freeze_trunks": True, "warm_up": how, "evaluation_replicates": 1}
+    config = run_config(root, tmp_path / "run", data_val_fraction=0.0, **settings)
+    small = replace(PRETRAINED, features=MODEL.features, n_samples=2)
+    result = fit(replace(config, model=small), progress=False)
+    table = (result.folder / "warm_up.csv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 1 + 4 + 2
+    net, fresh = ZoomIn.from_pretrained(result.model), ZoomIn(small)
+    for key, value in fresh.tile_attention.state_dict().items():
+        same = torch.equal(value, net.tile_attention.state_dict()[key])
+        assert same == key.startswith("trunk"), key
+
+
+def test_several_starts_need_embeddings_that_stay(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "images", n=4, size=64)
+    several = WarmUp(steps=2, batch_size=2, starts=2)
+    learning = run_config(root, tmp_path / "run", warm_up=several, data_val_fraction=0.0)
+    with pytest.raises(ConfigError, match=r"train.warm_up.starts.*frozen"):
+        fit(learning, progress=False)
+    assert not (tmp_path / "run").exists()
+    turned = run_config(
+        root,
+        tmp_path / "turned",
+        warm_up=several,
+        freeze_trunks=True,
+        data_augmentation=Augmentation(flips=True),
+        data_val_fraction=0.0,
+    )
+    with pytest.raises(ConfigError, match="augmented"):
+        fit(replace(turned, model=replace(PRETRAINED, features=MODEL.features)), progress=False)

@@ -27,7 +27,7 @@ from .geometry import TileGrid, count_positions_inside, positions_inside, sub_ti
 from .images.base import Image, ImageBatch
 from .images.batch import as_batch
 from .images.tissue import looked_at
-from .networks import Embedding, LinearHead, attention_network, feature_network, trunk_of
+from .networks import Embedding, LinearHead, Maps, attention_network, feature_network, trunk_of
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained, save_pretrained
@@ -214,6 +214,29 @@ class ZoomIn(nn.Module):
         logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return logits.flatten(1).masked_fill(~inside, -torch.inf)
+
+    def embed_positions(
+        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
+    ) -> list[Float[Tensor, "inside channels"]]:
+        """What the trunk of a `timm` position attention makes of the positions inside some tiles.
+
+        Args:
+            batch: images.
+            grid: their tiles.
+            drawn: places of the tiles in the grid's flat list.
+
+        Returns:
+            The positions inside the image, row by row, of each tile.
+
+        Raises:
+            ConfigError: if the position attention has no trunk.
+        """
+        image, regions = grid.image[drawn], grid.regions[drawn]
+        side, scale = self.config.tile_size, self.config.sub_tile_scale
+        network = Maps(trunk_of(self.position_attention))
+        maps = self._chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+        inside = positions_inside(regions, batch.sizes[image], self.map_size)
+        return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
     def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
         """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.

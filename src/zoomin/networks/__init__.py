@@ -1,6 +1,6 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
-from .attention import ATTENTION_NETWORKS, Embedding, TimmAttention, attention_network, trunk_of
+from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
 from .features import FEATURE_NETWORKS, feature_network
 from .heads import LinearHead
 
@@ -9,6 +9,7 @@ __all__ = [
     "FEATURE_NETWORKS",
     "Embedding",
     "LinearHead",
+    "Maps",
     "TimmAttention",
     "attention_network",
     "feature_network",

@@ -20,6 +20,7 @@ __all__ = [
     "ATTENTION_NETWORKS",
     "ConvAttention",
     "Embedding",
+    "Maps",
     "TimmAttention",
     "attention_network",
     "trunk_of",
@@ -143,6 +144,19 @@ class Embedding(nn.Module):
     def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels"]:
         """`TimmAttention.embed`."""
         return self.attention.embed(views)
+
+
+class Maps(nn.Module):
+    """The feature maps of views by a `TimmAttention`, as a network of its own; the weights are shared."""
+
+    def __init__(self, attention: TimmAttention) -> None:
+        """Keep the attention network."""
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels u v"]:
+        """`TimmAttention.maps`."""
+        return self.attention.maps(views)
 
 
 def _relu() -> nn.Module:

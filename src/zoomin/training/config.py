@@ -28,6 +28,9 @@ class WarmUp:
         schedule: of the learning rate: "cosine" falls to 0 over the steps of a stage, so that the last$
             batches do not decide; "constant".
         pooling: "log_mean_exp", or "max": the highest logit of an image alone.
+        starts: detectors trained side by side from random layers, of which the one with the lowest loss over
+            all training images is kept. More than one needs frozen trunks, whose embeddings are then
+            standardised.
     """
 
     steps: int = 0
@@ -38,6 +41,7 @@ class WarmUp:
     top_tiles: int = 2
     schedule: Literal["cosine", "constant"] = "cosine"
     pooling: Literal["log_mean_exp", "max"] = "log_mean_exp"
+    starts: int = 1
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -50,6 +54,7 @@ class WarmUp:
             ("position_steps", 0),
             ("batch_size", 2),
             ("top_tiles", 1),
+            ("starts", 1),
             ("weight_decay", 0),
         ):
             value = getattr(self, name)

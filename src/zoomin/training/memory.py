@@ -37,9 +37,10 @@ class TileMemory:
         return torch.cat([self._known[row] for row in rows])
 
 
-def remembers(net: ZoomIn) -> bool:
-    """Whether the tile attention has a trunk whose embeddings can be kept."""
-    return isinstance(net.tile_attention, TimmAttention)
+def remembers(net: ZoomIn, *, positions: bool = False) -> bool:
+    """Whether the tile attention has a trunk whose embeddings can be kept; asked for, the other too."""
+    attention = (net.tile_attention, net.position_attention) if positions else (net.tile_attention,)
+    return all(isinstance(network, TimmAttention) for network in attention)
 
 
 def trunks(net: ZoomIn, *, features: bool = True) -> list[torch.nn.Module]:

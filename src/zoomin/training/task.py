@@ -130,6 +130,12 @@ class ZoomInTask(lightning.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
         self.memory = TileMemory() if config.freeze_trunks and remembers(zoom_in(net)) else None
+        if config.warm_up.starts > 1 and (self.memory is None or not remembers(zoom_in(net), positions=True)):
+            raise ConfigError(
+                "several starts need attention networks whose trunks are frozen",
+                where="train.warm_up.starts",
+                remedy="Set train.freeze_trunks, and timm:MODEL for both attentions; or take one start.",
+            )
         if config.freeze_trunks:
             freeze_trunks(zoom_in(net), features=config.freeze_trunks != "attention")
         self.train_means = EpochMeans(_TERMS)

@@ -7,12 +7,15 @@ cells (Pinheiro & Collobert, CVPR 2015), which is near their mean at first and n
 stand out, and is classified as negative (class 0) or not. Not in the paper, which starts uniform.
 
 Stage 1 pools over all tiles of an image; stage 2 over the positions of the tiles that a ranks highest, in
-negative images the ones most like the object. Both keep the weights that they end with.
+negative images the ones most like the object. Both keep the weights that they end with; where the trunks are
+frozen, the best of several starts (`detectors.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +27,11 @@ from ..data.batch import Batch
 from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..errors import ConfigError
 from ..geometry import TileGrid
+from ..images.tissue import looked_at
 from ..model import ZoomIn
+from ..networks import trunk_of
 from .config import WarmUp
+from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
 
 __all__ = ["WarmUpStep", "log_mean_exp", "warm_up"]
 
@@ -86,6 +92,19 @@ def warm_up(
     if not config.steps:
         return []
     loader = _Loader(data, config.batch_size, seed)
+    stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
+    return stages(net, loader, config, seed, remembered, progress)
+
+
+def _one_start(
+    net: ZoomIn,
+    loader: _Loader,
+    config: WarmUp,
+    seed: int,
+    remembered: Callable[[Batch], Tensor | None],
+    progress: bool,
+) -> list[WarmUpStep]:
+    """Both networks from where they are, by whatever of them learns."""
 
     def tiles(batch: Batch) -> Tensor:
         grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
@@ -94,17 +113,140 @@ def warm_up(
     def positions(batch: Batch) -> Tensor:
         with torch.no_grad():
             logits = tiles(batch)
-            best = logits.topk(min(config.top_tiles, logits.shape[1]), 1)
         grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        image, rank = best.values.isfinite().nonzero(as_tuple=True)
-        found = net.position_logits(batch.images, grid, grid.first[image] + best.indices[image, rank])
-        rows = found.new_full((len(batch), best.values.shape[1], found.shape[1]), -torch.inf)
+        image, rank, place = _best_tiles(grid, logits, config.top_tiles)
+        found = net.position_logits(batch.images, grid, place)
+        width = min(config.top_tiles, logits.shape[1])
+        rows = found.new_full((len(batch), width, found.shape[1]), -torch.inf)
         return rows.index_put((image, rank), found).flatten(1)
 
     steps = _train(net.tile_attention, tiles, loader, config, 1, config.steps, progress)
     if config.position_steps:
         steps += _train(net.position_attention, positions, loader, config, 2, config.position_steps, progress)
     return steps
+
+
+def _best_of_several(
+    net: ZoomIn,
+    loader: _Loader,
+    config: WarmUp,
+    seed: int,
+    remembered: Callable[[Batch], Tensor | None],
+    progress: bool,
+) -> list[WarmUpStep]:
+    """Both last layers, of frozen trunks, each the best of several starts.
+
+    Raises:
+        ConfigError: if the training images are augmented, so that nothing can be remembered.
+    """
+    known: dict[int, Tensor] = {}
+
+    def embedded(batch: Batch) -> Tensor:
+        embeddings = remembered(batch)
+        if embeddings is None:
+            raise ConfigError(
+                "several starts need embeddings that stay, and these images are augmented",
+                where="train.warm_up.starts",
+                remedy="Switch data.augmentation off, or take one start.",
+            )
+        return embeddings
+
+    @torch.no_grad()
+    def tiles(batch: Batch) -> list[Tensor]:
+        grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
+        kept = looked_at(batch.images, grid).tiles
+        count = torch.bincount(grid.image[kept], minlength=len(batch)).tolist()
+        return list(embedded(batch)[kept].split(count))
+
+    @torch.no_grad()
+    def positions(batch: Batch) -> list[Tensor]:
+        rows = batch.index.tolist()
+        fresh = [place for place, row in enumerate(rows) if row not in known]
+        if fresh:
+            new = batch.select(torch.tensor(fresh))
+            grid = TileGrid.of(new.images.sizes, net.config.tile_size)
+            logits = net.tile_logits(new.images, grid, embedded(new))
+            image, _, place = _best_tiles(grid, logits, config.top_tiles)
+            found = iter(net.embed_positions(new.images, grid, place))
+            count = torch.bincount(image, minlength=len(new)).tolist()
+            known.update(
+                (row, torch.cat(list(islice(found, few))))
+                for row, few in zip(new.index.tolist(), count, strict=True)
+            )
+        return [known[row] for row in rows]
+
+    steps = _detect(
+        trunk_of(net.tile_attention).logit, tiles, loader, config, 1, config.steps, seed, progress
+    )
+    if config.position_steps:
+        layer = trunk_of(net.position_attention).logit
+        steps += _detect(layer, positions, loader, config, 2, config.position_steps, seed, progress)
+    return steps
+
+
+def _best_tiles(
+    grid: TileGrid, logits: Float[Tensor, "batch tiles"], most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The tiles of highest logit of every image: their images, ranks, and places in the grid's flat list."""
+    best = logits.topk(min(most, logits.shape[1]), 1)
+    image, rank = best.values.isfinite().nonzero(as_tuple=True)
+    return image, rank, grid.first[image] + best.indices[image, rank]
+
+
+def _detect(
+    layer: nn.Conv2d,
+    seen: Callable[[Batch], list[Tensor]],
+    loader: _Loader,
+    config: WarmUp,
+    stage: int,
+    steps: int,
+    seed: int,
+    progress: bool,
+) -> list[WarmUpStep]:
+    """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
+    mean, std = _standard(seen(batch) for batch in loader.every(stage))
+    detectors = Detectors(layer, mean, std, _pool(config), replace(config, steps=steps), seed)
+    losses = []
+    for step in _shown(steps, stage, progress):
+        batch = loader.batch(stage, step)
+        losses.append(detectors.step(seen(batch), _positive(batch)))
+    best = _least_loss(detectors, seen, loader, stage)
+    detectors.keep(best)
+    return [WarmUpStep(stage, step, float(loss[best])) for step, loss in enumerate(losses)]
+
+
+@torch.no_grad()
+def _least_loss(
+    detectors: Detectors, seen: Callable[[Batch], list[Tensor]], loader: _Loader, stage: int
+) -> int:
+    """The detector of least loss over all training images, negative and positive ones weighing alike."""
+    batches = list(loader.every(stage))
+    losses = torch.cat([detectors.losses(seen(batch), _positive(batch)) for batch in batches])
+    positive = torch.cat([_positive(batch) for batch in batches]) > 0
+    return int((losses[positive].mean(0) + losses[~positive].mean(0)).argmin())
+
+
+def _standard(parts: Iterable[list[Tensor]]) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+    """Mean and standard deviation of each channel over all cells, which are not held together."""
+    count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    dtype = torch.float32
+    for part in parts:
+        cells = torch.cat(part)
+        count, dtype = count + len(cells), cells.dtype
+        wide = cells if cells.device.type == "mps" else cells.double()
+        total, squares = total.to(wide) + wide.sum(0), squares.to(wide) + wide.square().sum(0)
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    least = 1e-3 * std.mean() + torch.finfo(dtype).tiny  # a channel that hardly changes tells nothing
+    return mean.to(dtype), std.clamp(min=float(least)).to(dtype)
+
+
+def _positive(batch: Batch) -> Float[Tensor, " batch"]:
+    return (batch.labels > 0).float()
+
+
+def _pool(config: WarmUp) -> Callable[[Tensor], Tensor]:
+    return log_mean_exp if config.pooling == "log_mean_exp" else _highest
 
 
 def _train(
@@ -120,15 +262,14 @@ def _train(
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     adam = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay)
     falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if config.schedule == "cosine" else None
-    pool = log_mean_exp if config.pooling == "log_mean_exp" else _highest
+    pool = _pool(config)
     records = []
     for step in _shown(steps, stage, progress):
         batch = loader.batch(stage, step)
-        target = (batch.labels > 0).float()
-        loss = nn.functional.binary_cross_entropy_with_logits(pool(logits_of(batch)), target)
+        loss = pooled_loss(pool(logits_of(batch)), _positive(batch))
         adam.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(weights, 5.0)
+        nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)
         adam.step()
         if falls is not None:
             falls.step()
@@ -175,6 +316,12 @@ class _Loader:
             ]
         )
         return self._data.batch(BatchKey(tuple(rows.tolist()), _AUGMENTED + stage, step))
+
+    def every(self, stage: int) -> Iterator[Batch]:
+        """All training images, in their order."""
+        rows = torch.cat([self._negative, self._positive]).sort().values
+        for number, part in enumerate(rows.split(self._size)):
+            yield self._data.batch(BatchKey(tuple(part.tolist()), _AUGMENTED + stage, number))
 
 
 def _some(rows: Int[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, " k"]:
