@@ -13,7 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ TARGETS = {
 }
 
 SMALL = 3000  # side of the slide that each process predicts first, so that its libraries are loaded
+_SMALLER = "networks lenet_relu"  # the paper's other structure
 VARIANTS: dict[str, dict[str, object]] = {
     "the glass looked at too": {"foreground": False},
     "8 systematic replicates": {"sampling": "systematic", "replicates": 8},
     "networks in bfloat16": {"precision": "bf16-mixed"},
-    "networks lenet_relu": {"networks": "lenet_relu"},
+    _SMALLER: {"networks": "lenet_relu"},
+    "networks lenet_relu in bfloat16": {"networks": "lenet_relu", "precision": "bf16-mixed"},
 }
 
 
@@ -86,7 +88,7 @@ def measure(
         report["sizes"][str(size)] = _compare(options, path, rounds=options.rounds)
     largest = slides[max(slides)]
     tell("variants")
-    report["variants"] = {name: _predict(options, largest, **settings) for name, settings in VARIANTS.items()}
+    report["variants"] = {name: _typical(options, largest, settings) for name, settings in VARIANTS.items()}
     if options.many:
         tell(f"{options.many} predictions in one process")
         report["many"] = _run("many", options, images=[slides[min(slides)]], count=options.many)
@@ -193,9 +195,18 @@ def _compare(options: argparse.Namespace, path: str, rounds: int) -> dict[str, A
     }
 
 
+def _typical(options: argparse.Namespace, path: str, settings: Mapping[str, object]) -> dict[str, Any]:
+    """The prediction of median time."""
+    runs = [_predict(options, path, seed=number, **settings) for number in range(options.rounds)]
+    return sorted(runs, key=lambda run: run["seconds"][0])[len(runs) // 2]
+
+
 def _real(options: argparse.Namespace, path: Path, tell: Callable[[str], object]) -> dict[str, Any]:
     tell(path.name)
-    return _predict(options, str(path))
+    row = _predict(options, str(path))
+    if "error" in row:
+        row["error"] = row["error"].replace(str(path), path.name)  # where it lies is nobody's business
+    return row
 
 
 def _real_row(name: str, row: dict[str, Any]) -> str:
@@ -215,15 +226,19 @@ def _targets(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     measured = {name: largest[name] for name in ("seconds", "peak_mb", "decoded_share", "times_faster")}
     if len(peaks) > 1:
         measured["memory_spread"] = max(peaks) / min(peaks) - 1
+    smaller = report["variants"].get(_SMALLER)
+    if smaller is not None:
+        measured[f"times_faster, {_SMALLER}"] = largest["decode_seconds"] / smaller["seconds"][0]
     if "many" in report:
         measured["memory_growth"] = report["many"]["growth"]
     return {
         name: {
-            "target": TARGETS[name],
+            "target": target,
             "measured": value,
-            "reached": value >= TARGETS[name] if name == "times_faster" else value <= TARGETS[name],
+            "reached": (value >= target) if name.startswith("times_faster") else (value <= target),
         }
         for name, value in measured.items()
+        for target in [TARGETS[name.split(",")[0]]]
     }
 
 
