@@ -1,6 +1,6 @@
 """The time a drawn tile costs, as the batch grows from 1 to 64 images.
 
-    python benchmarks/batch_size.py --repeats 20 --out benchmarks/results/batch_size.json
+    python benchmarks/batch_size.py --repeats 20 --out results/batch_size.json
 
 The same as `zoomin bench --parts scale`; `--help` lists the options.
 """

@@ -1,6 +1,6 @@
 """Training on slides: time spent waiting for pixels, without cache, with it, and with prefetch.
 
-    python benchmarks/data_loading.py --out benchmarks/results/data_loading.json
+    python benchmarks/data_loading.py --out results/data_loading.json
     python benchmarks/data_loading.py --count 4 --side 3000 --rounds 1      # a minute
 
 Slides are generated; `--slides FOLDER` keeps them. `--help` lists the options.

@@ -1,6 +1,6 @@
 """Prediction of 100 images: the batched network against the loop.
 
-    python benchmarks/prediction.py --repeats 20 --out benchmarks/results/prediction.json
+    python benchmarks/prediction.py --repeats 20 --out results/prediction.json
 
 The same as `zoomin bench --parts predict`; `--help` lists the options.
 """

@@ -1,6 +1,6 @@
 """A training step: the batched network against the loop.
 
-    python benchmarks/training_step.py --repeats 20 --out benchmarks/results/training_step.json
+    python benchmarks/training_step.py --repeats 20 --out results/training_step.json
 
 The same as `zoomin bench --parts train`; `--help` lists the options.
 """

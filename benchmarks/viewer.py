@@ -1,6 +1,6 @@
 """The viewer on a slide of ten gigapixels: time until the page is ready, memory over many picture tiles.
 
-    python benchmarks/viewer.py --out benchmarks/results/viewer.json
+    python benchmarks/viewer.py --out results/viewer.json
 
 The slide is made first (tests/giant_slide.py). Needs Chromium and psutil.
 """

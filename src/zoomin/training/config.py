@@ -25,7 +25,7 @@ class WarmUp:
         weight_decay: L2 penalty in Adam.
         batch_size: images a step, half of them negative.
         top_tiles: tiles an image whose positions stage 2 learns from.
-        schedule: of the learning rate: "cosine" falls to 0 over the steps of a stage, so that the last$
+        schedule: of the learning rate: "cosine" falls to 0 over the steps of a stage, so that the last
             batches do not decide; "constant".
         pooling: "log_mean_exp", or "max": the highest logit of an image alone.
         starts: detectors trained side by side from random layers, of which the one with the lowest loss over
@@ -74,7 +74,7 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training images.
         freeze_trunks: keep the weights of `timm` networks as they are: only logits, head and the paper's own
-            networks learn. "attention": those of the attention alone, while f learns. What frozen trunks see$
+            networks learn. "attention": those of the attention alone, while f learns. What frozen trunks see
             of unaugmented images is kept in memory.
         warm_up: train the attention as detectors first.
         learning_rate: of Adam.

@@ -13,10 +13,10 @@ frozen, the best of several starts (`detectors.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
 
 __all__ = ["WarmUpStep", "log_mean_exp", "warm_up"]
 
+_T = TypeVar("_T")
 _WARM_UP = 7  # stream of random numbers
 _AUGMENTED = 1 << 20  # epochs of warm-up batches, so that training draws other augmentations
 
@@ -204,10 +205,11 @@ def _detect(
     progress: bool,
 ) -> list[WarmUpStep]:
     """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
-    mean, std = _standard(seen(batch) for batch in loader.every(stage))
+    batches = _shown(list(loader.every(stage)), f"Embedding for stage {stage}", progress)
+    mean, std = _standard(seen(batch) for batch in batches)
     detectors = Detectors(layer, mean, std, _pool(config), replace(config, steps=steps), seed)
     losses = []
-    for step in _shown(steps, stage, progress):
+    for step in _shown(range(steps), f"Warming up stage {stage}", progress):
         batch = loader.batch(stage, step)
         losses.append(detectors.step(seen(batch), _positive(batch)))
     best = _least_loss(detectors, seen, loader, stage)
@@ -264,7 +266,7 @@ def _train(
     falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if config.schedule == "cosine" else None
     pool = _pool(config)
     records = []
-    for step in _shown(steps, stage, progress):
+    for step in _shown(range(steps), f"Warming up stage {stage}", progress):
         batch = loader.batch(stage, step)
         loss = pooled_loss(pool(logits_of(batch)), _positive(batch))
         adam.zero_grad()
@@ -277,13 +279,12 @@ def _train(
     return records
 
 
-def _shown(steps: int, stage: int, progress: bool) -> Iterable[int]:
-    """The numbers of the steps, behind a progress bar."""
+def _shown(work: Sequence[_T], title: str, progress: bool) -> Iterable[_T]:
+    """The same, behind a progress bar."""
     from rich.console import Console
     from rich.progress import track
 
-    title = f"Warming up stage {stage}"
-    return track(range(steps), title, console=Console(stderr=True), disable=not progress)
+    return track(work, title, console=Console(stderr=True), disable=not progress)
 
 
 def _highest(logits: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
