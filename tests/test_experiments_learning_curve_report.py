@@ -17,6 +17,7 @@ def _row(recipe: str, share: float, n_train: int, auroc: float, hits: float | No
         "options": [],
         "slides_config": {"roi_share": share},
         "n_train": n_train,
+        "epochs": 3,
         "seed": 0,
         "auroc": auroc,
         "auroc_interval": [auroc - 0.1, min(1.0, auroc + 0.1)],
@@ -64,3 +65,10 @@ def test_files_lie_beside_the_rows(tmp_path: Path) -> None:
     with PillowImage.open(tmp_path / "curve.png") as picture:
         assert picture.width > 1000
     assert (tmp_path / "curve.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_one_share_makes_no_figure(tmp_path: Path) -> None:
+    path = tmp_path / "parts.json"
+    path.write_text(json.dumps(ROWS[1:]), encoding="utf-8")
+    assert main([str(path)]) == 0
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["parts.json", "parts.md"]

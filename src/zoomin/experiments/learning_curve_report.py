@@ -2,7 +2,8 @@
 
     python -m zoomin.experiments.learning_curve_report results/learning_curve.json
 
-writes `learning_curve.md`, `learning_curve.png` and `learning_curve.svg` beside the JSON file.
+writes `learning_curve.md`, `learning_curve.png` and `learning_curve.svg` beside the JSON file; of runs on slides
+of one share the table alone.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
         rows: as `zoomin.experiments.learning_curve` writes them.
     """
     head = (
-        "| recipe | ROI, % of the slide | training slides | seed | AUROC (95 % interval) | accuracy "
+        "| recipe | ROI, % of the slide | training slides | epochs | seed | AUROC (95 % interval) | accuracy "
         "| top sub-tiles on the ROI | weight on the ROI | training, min | date |"
     )
-    lines = [head, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [head, "| --- " * 11 + "|"]
     lines += [_line(row) for row in sorted(rows, key=_order)]
     return "\n".join(lines) + "\n"
 
@@ -51,6 +52,7 @@ def _line(row: Mapping[str, Any]) -> str:
         " ".join([row["recipe"], *row["options"]]),
         f"{100 * share(row):g}",
         row["n_train"],
+        row["epochs"],
         row["seed"],
         f"{row['auroc']:.3f} ({low:.2f} to {high:.2f})",
         f"{row['accuracy']:.3f}",
@@ -137,9 +139,11 @@ def _finish(axes: Axes, name: str, limits: tuple[float, float]) -> None:
 
 
 def write_report(path: Path) -> None:
-    """Write table and figure beside the JSON file of the rows."""
+    """Write the table beside the JSON file of the rows, and the figure, if there is more than one share."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     path.with_suffix(".md").write_text(_INTRODUCTION + table(rows), encoding="utf-8")
+    if len({share(row) for row in rows}) < 2:
+        return
     drawn = figure(rows)
     drawn.savefig(path.with_suffix(".png"))
     drawn.savefig(path.with_suffix(".svg"), metadata={"Date": None})
