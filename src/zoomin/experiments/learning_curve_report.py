@@ -2,8 +2,8 @@
 
     python -m zoomin.experiments.learning_curve_report results/learning_curve.json
 
-writes `learning_curve.md`, `learning_curve.png` and `learning_curve.svg` beside the JSON file; of runs on slides
-of one share the table alone.
+writes `learning_curve.md`, `learning_curve.png` and `learning_curve.svg` beside the JSON file; of runs on
+slides of one share the table alone.
 """
 
 from __future__ import annotations
