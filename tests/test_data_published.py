@@ -14,6 +14,7 @@ from zoomin.annotations.open_annotation import open_annotation
 from zoomin.app.commands.data_sets import MAKE_PUBLISHED, PREPARE
 from zoomin.data.camelyon16 import PARTIALLY_ANNOTATED, Camelyon16Config, find_slides, prepare_camelyon16
 from zoomin.data.fmow import CATEGORIES, FmowConfig, prepare_fmow
+from zoomin.data.journal import Journal
 from zoomin.data.manifest import read_manifest
 from zoomin.data.miniatures import MINIATURES, make_miniature
 from zoomin.data.needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon, tissue_share
@@ -118,6 +119,13 @@ def test_the_same_seed_makes_the_same_data(name, downloads, tmp_path):
     assert files[0] == files[1]
     for file in files[0]:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_source_that_gained_files_is_another(tmp_path):
+    Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b"])
+    Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b"])
+    with pytest.raises(DataError, match="begun with another content of the source"):
+        Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("name", ["needle-mnist", "needle-camelyon"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,28 @@ class Journal:
     The first line holds the settings that the images are made by. The file goes when all is done.
     """
 
-    def __init__(self, folder: Path, source: Path | str, config: Any) -> None:  # noqa: ANN401 (a dataclass)
+    def __init__(
+        self,
+        folder: Path,
+        source: Path | str,
+        config: Any,  # noqa: ANN401 (a dataclass)
+        contents: Iterable[str],
+    ) -> None:
         """Read what is there, or start.
 
         Args:
             folder: that is prepared into.
             source: what is prepared.
             config: the settings, a dataclass.
+            contents: what the source holds, on which every image depends.
 
         Raises:
-            DataError: if the folder was begun with other settings.
+            DataError: if the folder was begun with other settings, or the source held something else.
         """
         self._folder, self._path, self._lock = folder, folder / UNFINISHED, threading.Lock()
         self._done: dict[str, Record] = {}
-        settings = json.loads(json.dumps({"source": str(Path(source).resolve()), **asdict(config)}))
+        described = {"source": str(Path(source).resolve()), "content of the source": list(contents)}
+        settings = json.loads(json.dumps(described | asdict(config)))
         text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
         begun, *images = map(_parsed, text.splitlines() or [""])
         if begun is None:

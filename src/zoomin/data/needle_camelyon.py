@@ -137,7 +137,7 @@ def prepare_needle_camelyon(
     out = new_out(out)
     for folder in ("images", "annotations"):
         (out / folder).mkdir(exist_ok=True)
-    journal = Journal(out, source, config)
+    journal = Journal(out, source, config, [slide.image.name for slide in slides])
     numbers = [(split, number) for split in SPLITS for number in range(config.crops[split])]
 
     def cut(place: tuple[str, int]) -> Record:

@@ -127,7 +127,8 @@ def prepare_needle_mnist(
     out = new_out(out)
     for folder in ("images", "annotations"):
         (out / folder).mkdir(exist_ok=True)
-    journal = Journal(out, source, config)
+    held = [f"{split}: {len(own.others)} digits, {len(own.needles)} times 3" for split, own in pools.items()]
+    journal = Journal(out, source, config, held)
     numbers = [
         (split, number)
         for split, count in zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True)
