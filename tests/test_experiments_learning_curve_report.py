@@ -50,8 +50,9 @@ def test_table_has_a_line_a_run_in_order() -> None:
 
 
 def test_figure_has_a_line_a_recipe_and_number() -> None:
-    left, right = figure(ROWS).axes
-    labels = [text.get_text() for text in left.get_legend().get_texts()]
+    drawn = figure(ROWS)
+    _, right = drawn.axes
+    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert labels == ["cnn, 40 slides", "zoom, 40 slides", "zoom, 80 slides"]
     first = right.lines[0].get_xydata()
     assert first.tolist() == [[1.0, 90.0], [0.3, 20.0]]

@@ -123,6 +123,16 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
     }
 
 
+def _telling(options: Sequence[str]) -> list[str]:
+    """The options that change what is learnt; a run that was interrupted is the run that was not."""
+    before = ["", *options]
+    return [
+        word
+        for word, previous in zip(options, before, strict=False)
+        if "--resume" not in (word, previous) and not word.startswith("--resume=")
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="learning_curve", description=__doc__.splitlines()[0])
@@ -144,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             given = [*options, "--seed", str(known.seed), "--out", str(known.runs / run)]
             row = run_one(folder, read_recipe(known.recipe, given), count, known.replicates)
-            rows.append({"run": run, "recipe": name, "options": options, **row})
+            rows.append({"run": run, "recipe": name, "options": _telling(options), **row})
             write_json(known.out, rows)
             print(f"{run}: AUROC {row['auroc']}, sub-tiles on ROI {row['top_sub_tiles_on_roi']}", flush=True)
     return 0

@@ -81,7 +81,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """AUROC over the share, and how many of the heaviest sub-tiles hit, a line a recipe and number."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(11, 4.4), dpi=130, layout="constrained")
+    drawn = Figure(figsize=(11, 5.2), dpi=130, layout="constrained")
     left, right = drawn.subplots(1, 2)
     lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in sorted(rows, key=_order):
@@ -106,7 +106,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             )
     _finish(left, "test AUROC", (0.0, 1.02))
     left.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
-    left.legend(fontsize=7.5, loc="lower right", framealpha=0.9)
+    drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7.5)
     _finish(right, "of the ten heaviest sub-tiles, % on the ROI", (-2.0, 102.0))
     return drawn
 
