@@ -1,9 +1,9 @@
 """Linear detectors on embeddings that stay, learnt from image labels: several starts side by side.
 
 While a trunk is frozen, all that its attention learns is one linear layer on embeddings that never change,
-and a step costs next to nothing. Multiple-instance learning is not convex: with few objects, most starts end
-with detectors of what a few images happen to have. So many are trained at once, on standardised channels,
-and the one with the lowest loss over all training images is kept.
+and a step costs next to nothing. Multiple-instance learning is not convex: where objects are few, a start can
+end with a detector of what a few images happen to have. So many are trained at once, on standardised
+channels, and the one with the lowest loss over all training images is kept.
 """
 
 from __future__ import annotations
