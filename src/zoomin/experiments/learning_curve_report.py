@@ -27,6 +27,7 @@ _COLOURS = (
     "#cc79a7",
     "#56b4e9",
     "#e69f00",
+    "#000000",
 )  # Okabe & Ito: told apart by all
 _MARKERS = "osD^vP"
 
