@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
+from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.data.find import open_dataset
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.training import crossval as crossval_module
+from zoomin.training.config import WarmUp
 from zoomin.training.crossval import CrossvalConfig, crossval
 from zoomin.training.crossval_report import PROTOCOLS
-from zoomin.training.folds import FoldJob, deal_folds
+from zoomin.training.folds import FoldJob, deal_folds, run_fold
 
 CV = CrossvalConfig(folds=2, seeds=(0, 1))
 
@@ -84,6 +86,19 @@ def test_every_image_is_held_out_once_a_seed(done, images):
         assert pooled["accuracy"] == pytest.approx(sum(right) / 8)
         assert pooled["accuracy_interval"][0] <= pooled["accuracy"] <= pooled["accuracy_interval"][1]
         assert pooled["n_images"] == 8
+
+
+def test_folds_are_warmed_up(images, tmp_path):
+    """As runs are: attention that has learnt something gives another first epoch."""
+    run = run_config(images, tmp_path / "cv", epochs=1, contrastive_from_epoch=None)
+    data = ZoomInDataModule(run.data, progress=False)
+    data.setup("fit")
+    ((train, held), *_) = deal_folds(data.manifest, run.data, 2)
+    job = FoldJob(0, 1, train, held)
+    how = WarmUp(steps=5, position_steps=5, batch_size=4, learning_rate=0.05)
+    plain = run_fold(run, data, job)
+    warmed = run_fold(replace(run, train=replace(run.train, warm_up=how)), data, job)
+    assert plain["history"]["train_loss"] != warmed["history"]["train_loss"]
 
 
 def test_the_folder_holds_everything(done):

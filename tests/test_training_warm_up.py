@@ -177,6 +177,39 @@ def test_frozen_attention_leaves_features_learning(tmp_path: Path) -> None:
     assert all(weight.requires_grad for weight in net.features.parameters()) and net.features.training
 
 
+@pytest.mark.parametrize("warmed", [False, True])
+def test_frozen_trunks_keep_their_statistics_without_warm_up_and_when_resumed(
+    tmp_path: Path, warmed: bool
+) -> None:
+    root = make_images(tmp_path / "images", n=4, size=64)
+    small = replace(PRETRAINED, features=MODEL.features, n_samples=2)
+    whole, parts = (
+        replace(
+            run_config(
+                root,
+                tmp_path / name,
+                epochs=2,
+                freeze_trunks=True,
+                warm_up=WarmUp(steps=2 if warmed else 0, position_steps=1, batch_size=2),
+                evaluation_replicates=1,
+                data_val_fraction=0.0,
+            ),
+            model=small,
+        )
+        for name in ("whole", "parts")
+    )
+    straight = fit(whole, progress=False)
+    fit(replace(parts, train=replace(parts.train, epochs=1)), progress=False)
+    resumed = fit(replace(parts, resume=True), progress=False)
+    assert resumed.history == straight.history
+    net, fresh = ZoomIn.from_pretrained(resumed.model), ZoomIn(small)
+    assert isinstance(net.tile_attention, TimmAttention) and isinstance(fresh.tile_attention, TimmAttention)
+    for key, value in net.tile_attention.trunk.state_dict().items():
+        torch.testing.assert_close(
+            value, fresh.tile_attention.trunk.state_dict()[key], rtol=0, atol=0, msg=key
+        )
+
+
 def test_same_seed_same_warm_up(tmp_path: Path) -> None:
     root = make_images(tmp_path / "images", n=8)
     config = run_config(root, tmp_path / "run", data_val_fraction=0.0)

@@ -28,6 +28,7 @@ from .fit import RunConfig, new_task, train, training_device
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
 from .run_folder import data_fingerprint
+from .warm_up import warm_up
 
 __all__ = ["FoldJob", "deal_folds", "run_fold"]
 
@@ -148,7 +149,10 @@ def run_fold(
         folder.mkdir(parents=True, exist_ok=True)
     table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
     if isinstance(task.net, ZoomIn) and not done:
-        pretrain(task.net.to(training_device(run.train.device)), data, run.pretrain, run.seed)
+        learner = task.net.to(training_device(run.train.device))
+        pretrain(learner, data, run.pretrain, run.seed)
+        task.train()  # but for frozen trunks
+        warm_up(learner, data, run.train.warm_up, run.seed, task.remembered)
     train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
     net, settings = task.net.to(data.store.device), run.train
     last = judge(

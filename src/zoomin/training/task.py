@@ -152,6 +152,10 @@ class ZoomInTask(lightning.LightningModule):
                 trunk.eval()
         return self
 
+    def on_fit_start(self) -> None:
+        """Switch training on: Lightning keeps the modes that it finds, and warm-up or a checkpoint leave others."""
+        self.train()
+
     def remembered(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
         """What the frozen trunk of the tile attention sees of a batch, None where it must look anew."""
         changed = isinstance(batch.images, AugmentedBatch)
