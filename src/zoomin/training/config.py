@@ -16,10 +16,10 @@ MONITORS = {"val_loss": "min", "val_accuracy": "max", "val_balanced_accuracy": "
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How the attention is warmed up; off by default.
+    """How the attention, and the head, are warmed up; off by default.
 
     Attributes:
-        steps: optimisation steps of stage 1; 0: no warm-up at all.
+        steps: optimisation steps of stage 1; 0: no warm-up of the attention.
         position_steps: optimisation steps of stage 2; 0 leaves it as it is.
         learning_rate: of Adam.
         weight_decay: L2 penalty in Adam.
@@ -31,6 +31,9 @@ class WarmUp:
         starts: detectors trained side by side from random layers, of which the one with the lowest loss over
             all training images is kept. More than one needs frozen trunks, whose embeddings are then
             standardised.
+        head_l2: begin the head by logistic regression: the sub-tiles that are drawn of the training images
+            learn the label of their image, with this L2 penalty on weights of standardised features (0.01 is
+            a good one). None: it begins as it is drawn.
     """
 
     steps: int = 0
@@ -42,6 +45,12 @@ class WarmUp:
     schedule: Literal["cosine", "constant"] = "cosine"
     pooling: Literal["log_mean_exp", "max"] = "log_mean_exp"
     starts: int = 1
+    head_l2: float | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is warmed up."""
+        return self.steps > 0 or self.head_l2 is not None
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -65,6 +74,12 @@ class WarmUp:
             self.learning_rate,
             "Give a positive number.",
         )
+        require(
+            self.head_l2 is None or self.head_l2 > 0,
+            "train.warm_up.head_l2",
+            self.head_l2,
+            "Give a positive number, or null for a head that begins as it is drawn.",
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ class TrainConfig:
         freeze_trunks: keep the weights of `timm` networks as they are: only logits, head and the paper's own
             networks learn. "attention": those of the attention alone, while f learns. What frozen trunks see
             of unaugmented images is kept in memory.
-        warm_up: train the attention as detectors first.
+        warm_up: train the attention as detectors first, and begin the head.
         learning_rate: of Adam.
         betas: of Adam.
         weight_decay: L2 penalty in Adam (paper: none; the authors' code: 1e-5).

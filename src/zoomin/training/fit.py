@@ -180,7 +180,7 @@ def _before_training(
         rows = pretrain(net, data, config.pretrain, config.seed, progress=progress)
         write_rows(folder / "pretrain.csv", rows)
         save_start(folder, net, 1, identity)
-    if config.train.warm_up.steps and done < 2:
+    if config.train.warm_up.is_on and done < 2:
         task.train()  # but for frozen trunks
         steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
         write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
@@ -311,7 +311,7 @@ def _check_baseline(config: RunConfig) -> None:
     asked = {
         "train.tile_roi_strength": config.train.uses_roi,
         "pretrain.steps": config.pretrain.steps > 0,
-        "train.warm_up.steps": config.train.warm_up.steps > 0,
+        "train.warm_up": config.train.warm_up.is_on,
         "train.freeze_trunks": bool(config.train.freeze_trunks),
     }
     for name in (name for name, is_on in asked.items() if is_on):

@@ -153,7 +153,7 @@ class ZoomInTask(lightning.LightningModule):
         return self
 
     def on_fit_start(self) -> None:
-        """Switch training on: Lightning keeps the modes that it finds, and warm-up or a checkpoint leave others."""
+        """Switch training on, but for frozen trunks: Lightning keeps the modes that it finds."""
         self.train()
 
     def remembered(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:

@@ -8,7 +8,8 @@ stand out, and is classified as negative (class 0) or not. Not in the paper, whi
 
 Stage 1 pools over all tiles of an image; stage 2 over the positions of the tiles that a ranks highest, in
 negative images the ones most like the object. Both keep the weights that they end with; where the trunks are
-frozen, the best of several starts (`detectors.py`).
+frozen, the best of several starts (`detectors.py`). Then the head may begin by what is drawn
+(`head_start.py`).
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from ..geometry import TileGrid
 from ..images.tissue import looked_at
 from ..model import ZoomIn
 from ..networks import trunk_of
+from ..sampling import derive_keys
 from .config import WarmUp
 from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
+from .head_start import start_head
 
 __all__ = ["WarmUpStep", "log_mean_exp", "warm_up"]
 
@@ -44,9 +47,9 @@ class WarmUpStep(NamedTuple):
     """What is recorded of a step.
 
     Attributes:
-        stage: 1: tiles, 2: positions.
+        stage: 1: tiles, 2: positions, 3: the head.
         step: number of the step in its stage.
-        loss: cross-entropy of the pooled logits of the batch.
+        loss: cross-entropy of the pooled logits of the batch; of the head, of all sub-tiles, and its penalty.
     """
 
     stage: int
@@ -73,10 +76,12 @@ def warm_up(
     remembered: Callable[[Batch], Tensor | None] = lambda batch: None,
     progress: bool = False,
 ) -> list[WarmUpStep]:
-    """Train both attention networks as detectors on the training images; weights that are frozen stay.
+    """Train both attention networks as detectors on the training images, then begin the head.
+
+    Weights that are frozen stay.
 
     Args:
-        net: the network; its a and b change.
+        net: the network; its a, b and head change, as configured.
         data: the images; the training split is used.
         config: how.
         seed: of the batches.
@@ -90,11 +95,23 @@ def warm_up(
         ConfigError: if the training images are all negative, or none is.
         ImageError: if pixels cannot be read.
     """
-    if not config.steps:
+    if not config.is_on:
         return []
     loader = _Loader(data, config.batch_size, seed)
-    stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
-    return stages(net, loader, config, seed, remembered, progress)
+    steps: list[WarmUpStep] = []
+    if config.steps:
+        stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
+        steps += stages(net, loader, config, seed, remembered, progress)
+    if config.head_l2 is not None:
+        batches = _shown(list(loader.every(3)), "Beginning the head", progress)
+        losses = start_head(net, batches, lambda batch: _keys(seed, batch), remembered, config.head_l2)
+        steps += [WarmUpStep(3, step, loss) for step, loss in enumerate(losses)]
+    return steps
+
+
+def _keys(seed: int, batch: Batch) -> Int[Tensor, " batch"]:
+    """Seeds of the draws of a batch, image by image."""
+    return derive_keys(derive_keys(torch.full_like(batch.index, seed), _WARM_UP), batch.index)
 
 
 def _one_start(
@@ -303,7 +320,7 @@ class _Loader:
             raise ConfigError(
                 "the warm-up needs negative and positive training images, and there are none of one kind",
                 where="train.warm_up",
-                remedy="Set train.warm_up.steps to 0, or check that the first class is the negative one.",
+                remedy="Set train.warm_up to null, or check that the first class is the negative one.",
             )
 
     def batch(self, stage: int, step: int) -> Batch:
