@@ -52,6 +52,13 @@ TRAFFIC_SIGNS = compared(
             in_mini=False,
         ),
         Setting(
+            "boxes-trunks-head",
+            "Zoom-In, the same, its head begun by logistic regression",
+            "traffic_signs",
+            {**_TRUNKS, "train.freeze_trunks": "attention", "train.warm_up.head_l2": 0.01},
+            in_mini=False,
+        ),
+        Setting(
             "ips",
             "IPS, M = 10",
             "traffic_signs",
