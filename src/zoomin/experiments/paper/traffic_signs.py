@@ -15,6 +15,24 @@ _TRUNKS = {
     "model.tile_scale": 0.5,
     **PRETRAINED_TRUNKS,
 }
+_WARMED = {  # as recipes/gigapixel_small_needles.yaml, from the labels of images alone
+    **PRETRAINED_TRUNKS,
+    "model.mean": [0.5, 0.5, 0.5],  # those of its weights
+    "model.std": [0.5, 0.5, 0.5],
+    "model.tile_scale": 0.5,
+    "model.sub_tile_scale": 1.0,
+    "model.n_samples": 16,
+    "model.sampling": "systematic",
+    "train.freeze_trunks": True,
+    "train.learning_rate": 0.002,
+    "train.contrastive_from_epoch": None,
+    "train.warm_up.steps": 400,
+    "train.warm_up.position_steps": 200,
+    "train.warm_up.learning_rate": 0.05,
+    "train.warm_up.pooling": "max",
+    "train.warm_up.starts": 16,
+    "train.warm_up.head_l2": 0.01,
+}
 
 TRAFFIC_SIGNS = compared(
     "traffic-signs",
@@ -56,6 +74,13 @@ TRAFFIC_SIGNS = compared(
             "Zoom-In, the same, its head begun by logistic regression",
             "traffic_signs",
             {**_TRUNKS, "train.freeze_trunks": "attention", "train.warm_up.head_l2": 0.01},
+            in_mini=False,
+        ),
+        Setting(
+            "warmed",
+            "Zoom-In of EfficientNet-Lite0, attention and head warmed up, N = 16",
+            "traffic_signs",
+            _WARMED,
             in_mini=False,
         ),
         Setting(
