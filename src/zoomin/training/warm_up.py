@@ -320,7 +320,7 @@ class _Loader:
             raise ConfigError(
                 "the warm-up needs negative and positive training images, and there are none of one kind",
                 where="train.warm_up",
-                remedy="Switch train.warm_up off (steps, head_l2), or check that class 0 is the negative one.",
+                remedy="Switch train.warm_up off (steps, head_l2), or check that class 0 is negative.",
             )
 
     def batch(self, stage: int, step: int) -> Batch:
