@@ -116,7 +116,7 @@ def test_options_in_tables_of_the_guide_exist() -> None:
     named = {
         name
         for page in PAGES
-        for name in re.findall(r"`(?:--)?((?:model|train|data|cv)\.[a-z_.]+)", page.read_text("utf-8"))
+        for name in re.findall(r"`(?:--)?((?:model|train|data|cv)\.[a-z0-9_.]+)", page.read_text("utf-8"))
     }
     assert sorted(name for name in named if name not in known and name not in FILES) == []
     assert len(named) > 5
