@@ -33,7 +33,8 @@ class WarmUp:
             standardised.
         head_l2: begin the head by logistic regression: the sub-tiles that are drawn of the training images
             learn the label of their image, with this L2 penalty on weights of standardised features (0.01 is
-            a good one). None: it begins as it is drawn.
+            a good one). For an f whose trunk is frozen, or has no batch normalisation: else features change
+            as soon as it trains. None: it begins as it is drawn.
     """
 
     steps: int = 0
