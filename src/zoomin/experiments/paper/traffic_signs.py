@@ -71,7 +71,7 @@ TRAFFIC_SIGNS = compared(
         ),
         Setting(
             "boxes-trunks-head",
-            "Zoom-In, the same, its head begun by logistic regression",
+            "Zoom-In, trunks of the boxes, attention frozen, head begun by logistic regression",
             "traffic_signs",
             {**_TRUNKS, "train.freeze_trunks": "attention", "train.warm_up.head_l2": 0.01},
             in_mini=False,
