@@ -66,7 +66,9 @@ _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
 }
 
 
-def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
+def decode_image(
+    path: Path | str, *, mpp: float | None = None, series: int | str | None = None
+) -> ArrayImage:
     """Decode an image as a person expects to see it.
 
     The format is told by the content, not by the suffix. Grey, palette and CMYK become red-green-blue; what
@@ -77,7 +79,8 @@ def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
     Args:
         path: the file.
         mpp: microns per pixel, in place of what the file says. Only TIFFs are believed, and only if their
-            resolution is in centimetres, equal along both sides, and from 0.05 to 20 microns.
+            resolution is one that a microscope can have, equal along both sides.
+        series: which image of a TIFF, by number or name; None for the main one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -90,7 +93,7 @@ def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
     if kind is None:
         raise unknown_format(head, path)
     if kind == "TIFF":
-        pixels, found = decode_tiff(path)
+        pixels, found = decode_tiff(path, series)
     else:
         pixels, found = _decode_pillow(path, kind, head), None
     return ArrayImage(pixels, mpp=mpp if mpp is not None else found, name=str(path))
