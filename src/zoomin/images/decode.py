@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,11 @@ from PIL import Image as PillowImage
 from ..errors import ImageError
 from .array import ArrayImage
 from .physical import check_mpp
-from .pixels import Bytes, check_size, over_white, to_bytes, upright
-from .tiff import decode_tiff
+from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
+from .tiff import decode_tiff, stored_values
 from .timeouts import patience, within
 
-__all__ = ["declared_size", "decode_image", "format_of", "orientation_of", "read_head", "unknown_format"]
+__all__ = ["declared_size", "decode_image", "decode_values", "format_of", "orientation_of", "read_head", "unknown_format"]
 
 _HEAD = 4096
 _ORIENTATION = 0x0112
@@ -97,6 +98,26 @@ def decode_image(
     else:
         pixels, found = _decode_pillow(path, kind, head), None
     return ArrayImage(pixels, mpp=mpp if mpp is not None else found, name=str(path))
+
+
+def decode_values(path: Path) -> Pixels:
+    """The samples of an image as they are stored, such as those of a mask: (h, w) or (h, w, samples).
+
+    A palette's colours are not looked up, opacity is left out, and white is not turned into black.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
+    head = read_head(path)
+    kind = format_of(head)
+    if kind is None:
+        raise unknown_format(head, path)
+    if kind == "TIFF":
+        return stored_values(path)
+    with _decoded(path, kind, head) as image:
+        values = np.asarray(image)
+        values = values[..., :-1] if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa") else values
+        return upright(values, _orientation(image))
 
 
 def read_head(path: Path) -> bytes:
@@ -178,6 +199,13 @@ def orientation_of(path: Path) -> int:
 
 def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     """Decode anything but TIFF: (height, width, 3)."""
+    with _decoded(path, kind, head) as image:
+        return np.array(upright(rgb(image, path), _orientation(image)))
+
+
+@contextmanager
+def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile]:
+    """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; whatever fails meanwhile is damage."""
     declared = _declared_size(kind, head)
     if declared is not None:
         check_size(*declared, path)
@@ -185,15 +213,17 @@ def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
         with _PLUGINS[kind](str(path)) as image:
             check_size(*image.size, path)
             image.load()
-            orientation = _orientation(image)
-            pixels = rgb(image, path)
+            yield image
     except _DAMAGE as error:
-        raise ImageError(
-            f"the {kind} is damaged or cut short ({error})",
-            where=path,
-            remedy="Copy or download it again, or export it anew.",
-        ) from error
-    return np.array(upright(pixels, orientation))
+        raise _damaged(path, kind, head, error) from error
+
+
+def _damaged(path: Path, kind: str, head: bytes, error: BaseException) -> ImageError:
+    return ImageError(
+        f"the {kind} is damaged or cut short ({error})",
+        where=path,
+        remedy="Copy or download it again, or export it anew.",
+    )
 
 
 def rgb(image: PillowImage.Image, path: Path) -> Bytes:

@@ -18,10 +18,12 @@ from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window, stored_ycbcr
 from .windows import Window
 
-__all__ = ["DAMAGE", "check_whole", "decode_tiff"]
+__all__ = ["DAMAGE", "check_whole", "decode_tiff", "stored_values", "undecodable"]
 
 _WHITE = (255, 255, 255)
+_OPACITY = (1, 2)  # values of the tag ExtraSamples
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
+_SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
 DAMAGE = (
     tifffile.TiffFileError,
     OSError,
@@ -56,6 +58,7 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, flo
             page = contents.levels[0]
             check_size(page.imagewidth, page.imagelength, path)
             check_whole(page, file.filehandle.size, path)
+            _check_ratio(page, path)
             bands = bands_of_page(page, path)
             pixels = bands.paint_all(_samples(page), _WHITE, path)
             pixels = upright(pixels, int(page.tags.valueof("Orientation", 1)))
@@ -65,8 +68,31 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, flo
     return np.ascontiguousarray(pixels), None if scale is None else scale.mpp
 
 
+def stored_values(path: Path) -> Pixels:
+    """The samples of the main image as they are stored, (height, width, samples), opacity left out.
+
+    What is stored counts, whatever colours it is meant to be seen in: a mask of "white is zero" holds 1 where
+    its writer said true.
+
+    Raises:
+        ImageError: as `decode_tiff`.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = contents_of(file, path).levels[0]
+            check_size(page.imagewidth, page.imagelength, path)
+            check_whole(page, file.filehandle.size, path)
+            samples = upright(_samples(page), int(page.tags.valueof("Orientation", 1)))
+            extra = [int(value) for value in page.extrasamples]
+    except DAMAGE as error:
+        raise undecodable(error, path) from error
+    first = samples.shape[2] - len(extra)
+    kept = [i for i in range(samples.shape[2]) if i < first or extra[i - first] not in _OPACITY]
+    return samples[..., kept]
+
+
 def check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401 (tifffile is not typed)
-    """Refuse a page without pixels, or whose pixels reach beyond the end of the file: some codecs would invent the rest."""
+    """Refuse a page without pixels, or with some beyond the end of the file: codecs would invent the rest."""
     count = min(len(page.dataoffsets), len(page.databytecounts))  # a slide has a hundred thousand blocks
     if not any(page.databytecounts[:count]) or not any(page.dataoffsets[:count]):
         raise ImageError(
@@ -87,6 +113,18 @@ def check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401 (tiff
             f"the TIFF is cut short: {size} bytes, of at least {end}",
             where=path,
             remedy="Copy or download it again.",
+        )
+
+
+def _check_ratio(page: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse a few bytes that would fill the memory; an image of one colour is stored in more."""
+    declared = page.imagewidth * page.imagelength * page.samplesperpixel * page.dtype.itemsize
+    stored = sum(page.databytecounts)
+    if declared > _SUSPICIOUS and declared > _RATIO * stored:
+        raise ImageError(
+            f"{stored:,} bytes that declare {page.imagewidth} x {page.imagelength} pixels, {declared:,} bytes",
+            where=path,
+            remedy="Its tags are damaged, or it was made to use up memory: export it again.",
         )
 
 
