@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..errors import ImageError
 from .colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
 from .pixels import Bytes, Pixels, to_bytes
+from .tiff_segments import stored_ycbcr
 
 Background = tuple[int, int, int]
 
@@ -31,6 +32,7 @@ _COLOURS: dict[str, tuple[str, ...]] = {
     "ICCLAB": _LAB,
 }
 _SPACES = {"SEPARATED": "cmyk", "CIELAB": "lab", "ICCLAB": "icclab"}
+_SPOKEN = {"cmyk": "inks", "lab": "CIE L*a*b*", "icclab": "ICC L*a*b*"}
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of the tag ExtraSamples
 _INK_SET, _WHITE_POINT, _CMYK = 332, 318, 1
 
@@ -202,7 +204,9 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
     extra = ([0] * more + extra)[len(extra) :] if len(extra) < more else extra[len(extra) - more :]
     names = [*colours, *("alpha" if value in (_PREMULTIPLIED, _ALPHA) else "undefined" for value in extra)]
     chosen = _colour_bands(names, path, "channels")
-    _check_type(str(page.dtype), kind, path)
+    space = _SPACES.get(kind, "rgb")
+    _check_type(str(page.dtype), path, space, page.bitspersample, indices=kind == "PALETTE")
+    _check_luma(page, path)
     alpha = names.index("alpha") if "alpha" in names else None
     white = page.tags.valueof(_WHITE_POINT)
     return Bands(
@@ -212,7 +216,7 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
         bits=page.bitspersample if isinstance(page.bitspersample, int) and page.bitspersample < 17 else None,
         inverted=kind == "MINISWHITE",
         premultiplied=alpha is not None and extra[alpha - len(colours)] == _PREMULTIPLIED,
-        space=_SPACES.get(kind, "rgb"),
+        space=space,
         white=(white[0] / white[1], white[2] / white[3]) if white and white[1] and white[3] else D50,
     )
 
@@ -240,7 +244,7 @@ def bands_of(dataset: Any, path: Path, page: Any = None) -> Bands:  # noqa: ANN4
             table = dataset.colormap(own.colour[0])
             own = replace(own, palette=tuple(table.get(i, (0, 0, 0, 255)) for i in range(max(table) + 1)))
     for band in own.colour:
-        _check_type(dataset.dtypes[band - 1], "", path)
+        _check_type(dataset.dtypes[band - 1], path)
     flags = dataset.mask_flag_enums[own.colour[0] - 1]
     apart = MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
     return replace(
@@ -266,16 +270,33 @@ def _palette(colours: Pixels) -> tuple[tuple[int, int, int, int], ...]:
     return tuple((red, green, blue, 255) for red, green, blue in table)
 
 
-def _check_type(name: str, kind: str, path: Path) -> None:
+def _check_type(name: str, path: Path, space: str = "rgb", bits: object = None, *, indices: bool = False) -> None:
     """Refuse samples whose values have no meaning as colours."""
-    known = ("uint8", "uint16") if kind in _SPACES or kind == "PALETTE" else TYPES
-    if kind == "PALETTE":
-        known = ("bool", *known)
+    known: tuple[str, ...] = TYPES
+    if indices or space == "cmyk":
+        known = ("bool", "uint8", "uint16")
+    elif space != "rgb":
+        known = ("uint8", "uint16") if bits in (8, 16) else ()
     if name not in known:
+        what = f"pixels of type {name}" if known else f"pixels of {bits} bits"
         raise ImageError(
-            f"pixels of type {name}" + (f" and colours {kind}" if kind in _SPACES else ""),
+            f"{what} that are {_SPOKEN[space]}" if space != "rgb" else what,
             where=path,
-            remedy="Scale it to bytes: gdal_translate -ot Byte -scale LOW HIGH 0 255 IN OUT.",
+            remedy="Scale it to bytes: gdal_translate -ot Byte -scale LOW HIGH 0 255 IN OUT."
+            if space == "rgb"
+            else "Save it as red, green and blue with the program that made it.",
+        )
+
+
+def _check_luma(page: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse stored luma and chroma of a layout that nobody writes."""
+    bytes_together = page.bitspersample == 8 and page.planarconfig != 2 and page.samplesperpixel == 3
+    if stored_ycbcr(page) and not (bytes_together and page.predictor == 1 and page.fillorder != 2):
+        raise ImageError(
+            f"luma and chroma of {page.bitspersample} bits"
+            + (", in planes of their own" if page.planarconfig == 2 else ", not three bytes together"),
+            where=path,
+            remedy="Save it as red, green and blue with the program that made it.",
         )
 
 
