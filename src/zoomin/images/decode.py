@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from PIL import (
     BmpImagePlugin,
@@ -21,6 +22,7 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from .array import ArrayImage
+from .foreign import JpegKind, foreign_format, jpeg_kind, zarr_folder
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff, stored_values
@@ -142,10 +144,21 @@ def read_head(path: Path) -> bytes:
             f"the file cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
         ) from error
     if head is None:
-        raise ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
+        raise _folder(path)
     if not head:
         raise ImageError("the file is empty", where=path, remedy="Copy or download it again.")
     return head
+
+
+def _folder(path: Path) -> ImageError:
+    if zarr_folder(path):
+        return ImageError(
+            "a Zarr folder, not an image file",
+            where=path,
+            remedy="Convert the image in it to OME-TIFF (bioformats2raw's partner raw2ometiff does), or write "
+            "its finest array: tifffile.imwrite(OUT, array, photometric='rgb', tile=(256, 256)).",
+        )
+    return ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
 
 
 def format_of(head: bytes) -> str | None:
@@ -162,6 +175,9 @@ def format_of(head: bytes) -> str | None:
 
 def unknown_format(head: bytes, path: Path) -> ImageError:
     """The error for a file whose first bytes are those of no image."""
+    foreign = foreign_format(head, path)
+    if foreign is not None:
+        return foreign
     text = head[:40].decode("utf-8", errors="replace")
     remedy = f"Give a {_FORMATS} file."
     if "\ufffd" not in text[:-1] and all(c.isprintable() or c.isspace() for c in text[:-1]):
@@ -199,8 +215,32 @@ def orientation_of(path: Path) -> int:
 
 def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     """Decode anything but TIFF: (height, width, 3)."""
+    special = jpeg_kind(path) if kind == "JPEG" else None
+    if special is not None and (special.bits != 8 or special.name != "JPEG"):
+        return _decode_jpeg(path, special)
     with _decoded(path, kind, head) as image:
         return np.array(upright(rgb(image, path), _orientation(image)))
+
+
+def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
+    """A JPEG that Pillow does not read: of more bits, or without loss."""
+    check_size(kind.width, kind.height, path)
+    decode = {"JPEG": imagecodecs.jpeg_decode, "JPEG-LS": imagecodecs.jpegls_decode}.get(
+        kind.name, imagecodecs.ljpeg_decode
+    )
+    try:
+        samples = np.asarray(decode(path.read_bytes()))
+    except (*_DAMAGE, RuntimeError) as error:
+        raise _damaged(path, kind.name, error) from error
+    samples = samples if samples.ndim == 3 else samples[..., None]
+    if samples.shape[2] not in (1, 3):
+        raise ImageError(
+            f"a {kind.name} of {samples.shape[2]} channels and {kind.bits} bits",
+            where=path,
+            remedy="Save it as grey or red-green-blue.",
+        )
+    pixels = to_bytes(samples, path, bits=kind.bits)
+    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
 
 
 @contextmanager
@@ -215,10 +255,10 @@ def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile
             image.load()
             yield image
     except _DAMAGE as error:
-        raise _damaged(path, kind, head, error) from error
+        raise _damaged(path, kind, error) from error
 
 
-def _damaged(path: Path, kind: str, head: bytes, error: BaseException) -> ImageError:
+def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
     return ImageError(
         f"the {kind} is damaged or cut short ({error})",
         where=path,

@@ -20,7 +20,7 @@ DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
     "GDAL_CACHEMAX": 32,  # MB of decoded blocks a process; GDAL's own is a share of the machine
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_PAM_ENABLED": "YES",  # side-cars hold values of missing samples band by band; none is written
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
     "GDAL_NUM_THREADS": "1",  # its own pool of threads would hang forked processes
@@ -67,7 +67,7 @@ def opened(path: Path, driver: str, source: Source = 0) -> Any:  # noqa: ANN401 
         raise ImageError(
             f"the raster is damaged, cut short or of a kind that GDAL does not read ({cause(error)})",
             where=path,
-            remedy="Copy or download it again, or convert it: gdal_translate -of COG IN OUT.",
+            remedy="Copy or download it again; if the program that made it opens it, export a tiled TIFF there.",
         ) from error
 
 
