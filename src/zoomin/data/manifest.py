@@ -49,6 +49,7 @@ class Record:
         annotation: path of the ROI: polygons (GeoJSON, ASAP XML), nucleus centres, or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
         foreground: path of what holds the image's foreground, such as its tissue: a mask image or polygons.
+        series: which image of a TIFF that holds several, by number or name; None for the main one.
         row: line of the manifest file, for messages; None for records that come from elsewhere.
     """
 
@@ -60,6 +61,7 @@ class Record:
     annotation: Path | None = None
     mask: Path | None = None
     foreground: Path | None = None
+    series: str | None = None
     row: int | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -81,6 +83,7 @@ class ManifestColumns:
         annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
         foreground: path of a mask image, or of polygons, of what is worth looking at (`model.foreground`).
+        series: which image of a TIFF that holds several, by number or name.
     """
 
     image: str = "image"
@@ -91,6 +94,7 @@ class ManifestColumns:
     annotation: str = "annotation"
     mask: str = "mask"
     foreground: str = "foreground"
+    series: str = "series"
 
 
 @dataclass(frozen=True)
@@ -359,6 +363,7 @@ def _record(row: Row, columns: ManifestColumns, path: Path) -> Record:
         annotation=file("annotation"),
         mask=file("mask"),
         foreground=file("foreground"),
+        series=cell("series"),
         row=row.number,
     )
 

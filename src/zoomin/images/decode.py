@@ -28,7 +28,7 @@ from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff, stored_values
 from .timeouts import patience, within
 
-__all__ = ["declared_size", "decode_image", "decode_values", "format_of", "orientation_of", "read_head", "unknown_format"]
+__all__ = ["declared_size", "decode_image", "decode_values", "format_of", "icc_of", "orientation_of", "read_head", "unknown_format"]
 
 _HEAD = 4096
 _ORIENTATION = 0x0112
@@ -264,6 +264,19 @@ def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
         where=path,
         remedy="Copy or download it again, or export it anew.",
     )
+
+
+def icc_of(path: Path) -> bytes:
+    """The colour profile of a PNG, JPEG, GIF or WebP; none of other files."""
+    kind = format_of(read_head(path))
+    if kind not in _PLUGINS:
+        return b""
+    try:
+        with _PLUGINS[kind](str(path)) as image:
+            found = image.info.get("icc_profile")
+            return found if isinstance(found, bytes) else b""
+    except _DAMAGE:
+        return b""
 
 
 def rgb(image: PillowImage.Image, path: Path) -> Bytes:

@@ -38,8 +38,10 @@ class Ground(NamedTuple):
     source: str
 
 
-def mpp_of_map(dataset: Any, georeference: Georeference | None, path: Path) -> float | None:  # noqa: ANN401
-    """Microns of ground that a pixel covers at the centre, None where the map does not tell.
+def mpp_of_map(
+    dataset: Any, georeference: Georeference | None, path: Path  # noqa: ANN401 (rasterio is not typed)
+) -> tuple[float | None, str]:
+    """Microns of ground that a pixel covers at the centre, and what tells it; None where the map does not.
 
     Pixels whose sides differ on the ground, though not on the map, have the side of a square of their area,
     and a warning says so.
@@ -54,13 +56,14 @@ def mpp_of_map(dataset: Any, georeference: Georeference | None, path: Path) -> f
     """
     found = ground_of(dataset, georeference, path)
     if found is None:
-        return None
+        return None, ""
     if abs(found.x - found.y) > _UNEQUAL * max(found.x, found.y):
         _LOG.warning(
             "%s: its pixels are %.4g m wide and %.4g m high on the ground; taken as squares of the same area",
             path, found.x, found.y,
         )  # fmt: skip
-    return math.sqrt(found.x * found.y) * 1e6 if found.x != found.y else found.x * 1e6
+    side = math.sqrt(found.x * found.y) if found.x != found.y else found.x
+    return side * 1e6, found.source
 
 
 def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Ground | None:  # noqa: ANN401

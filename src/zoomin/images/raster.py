@@ -49,7 +49,10 @@ class RasterImage(StoredImage):
         georeference: the coordinate reference system and the way from level-0 pixels to the map, None where
             the file tells neither.
         sources: where GDAL finds each level (see `gdal.opened`).
+        mpp_source: what on the map tells the size of a pixel, or "".
     """
+
+    mpp_source = ""
 
     def __init__(
         self,
@@ -63,7 +66,8 @@ class RasterImage(StoredImage):
         sources: tuple[Source, ...] = (),
     ) -> None:
         """Describe a raster; `open_raster` looks into the file."""
-        super().__init__(path, levels, mpp=mpp, georeference=georeference)
+        part = f"#{sources[0]}" if sources and sources[0] else ""
+        super().__init__(path, levels, mpp=mpp, georeference=georeference, part=part)
         self.sources = sources or tuple(range(len(levels)))
         self.bands = bands
         self.driver = driver
@@ -149,11 +153,11 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
         bands = bands_of(dataset, path)
         full, block = dataset.shape, dataset.block_shapes[0]
         georeference = _georeference(dataset)
-        known = mpp if mpp is not None else mpp_of_map(dataset, georeference, path)
+        known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
         count = len(dataset.overviews(bands.colour[0]))
     sources: list[Source] = [0, *range(1, count + 1)]
     levels = [Level.of(full, full, block), *(_level(path, driver, one, full) for one in sources[1:])]
-    return _raster(path, levels, sources, bands, driver=driver, mpp=known, georeference=georeference)
+    return _raster(path, levels, sources, bands, driver=driver, mpp=known, source=source, georeference=georeference)
 
 
 def open_gdal_tiff(
@@ -177,8 +181,10 @@ def open_gdal_tiff(
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
         georeference = _georeference(dataset)
+        source = ""
         if not stated:
-            mpp = mpp_of_map(dataset, georeference, path) or mpp
+            found, source = mpp_of_map(dataset, georeference, path)
+            mpp = mpp if found is None else found
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
     levels = [Level.of(full, full, block)]
@@ -194,7 +200,7 @@ def open_gdal_tiff(
         for one in contents.levels[1:]:
             sources.append(f"off:{one.offset}")
             levels.append(Level.of((one.imagelength, one.imagewidth), full, block_of(one)))
-    return _raster(path, levels, sources, bands, driver="GTiff", mpp=mpp, georeference=georeference)
+    return _raster(path, levels, sources, bands, driver="GTiff", mpp=mpp, source=source, georeference=georeference)
 
 
 def check_blocks(level: Level, path: Path) -> None:
@@ -218,13 +224,15 @@ def _level(path: Path, driver: str, source: Source, full: tuple[int, int]) -> Le
 
 
 def _raster(
-    path: Path, levels: list[Level], sources: list[Source], bands: Bands, **facts: Any  # noqa: ANN401
+    path: Path, levels: list[Level], sources: list[Source], bands: Bands, *, source: str, **facts: Any  # noqa: ANN401
 ) -> RasterImage:
-    """The image, its levels finest first."""
+    """The image, its levels finest first; `source` is what tells its scale."""
     order = sorted(range(len(levels)), key=lambda i: -levels[i].width)
     levels, sources = [levels[i] for i in order], [sources[i] for i in order]
     check_blocks(levels[0], path)
-    return RasterImage(path, tuple(levels), bands, sources=tuple(sources), **facts)
+    image = RasterImage(path, tuple(levels), bands, sources=tuple(sources), **facts)
+    image.mpp_source = source
+    return image
 
 
 def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:

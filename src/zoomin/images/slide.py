@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from .physical import PLAUSIBLE, check_mpp, square_mpp
 from .stored import Level, StoredImage
 from .windows import Window
 
-__all__ = ["SlideImage", "open_slide", "slide_vendor"]
+__all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -136,6 +136,39 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
     )
     slide.close()
     return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path))
+
+
+class SlideFacts(NamedTuple):
+    """What a slide holds beside its levels.
+
+    Attributes:
+        associated: names and sizes of the pictures beside the slide.
+        icc: its colour profile, empty where it has none.
+        mpp_source: the property that tells the size of a pixel, or "".
+    """
+
+    associated: tuple[str, ...]
+    icc: bytes
+    mpp_source: str
+
+
+def slide_facts(path: Path) -> SlideFacts:
+    """Look beside the levels of a slide.
+
+    Raises:
+        ImageError: if OpenSlide cannot open it.
+    """
+    slide = _opened(path)
+    try:
+        beside = tuple(
+            f"{name} {picture.width} x {picture.height}" for name, picture in sorted(slide.associated_images.items())
+        )
+        profile = slide.color_profile
+        icc = b"" if profile is None else profile.tobytes()
+        told = "openslide.mpp-x" in slide.properties
+    finally:
+        slide.close()
+    return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if told else "")
 
 
 def mpp_of(properties: Mapping[str, str], path: Path) -> float | None:

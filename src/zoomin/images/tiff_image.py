@@ -42,7 +42,7 @@ class TiffImage(StoredImage):
         mpp: float | None,
     ) -> None:
         """Describe a TIFF; `open_tiff` looks into the file."""
-        super().__init__(path, levels, mpp=mpp)
+        super().__init__(path, levels, mpp=mpp, part=f"#off:{offsets[0]}")
         self.bands = bands
         self.offsets = offsets
 
