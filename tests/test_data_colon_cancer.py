@@ -11,6 +11,7 @@ from zoomin.data.colon_cancer import colon_cancer_folds, find_colon_cancer, fold
 from zoomin.errors import DataError
 
 DOWNLOAD = "CRCHistoPhenotypes_2016_04_28"
+pytestmark = pytest.mark.data(DOWNLOAD, "colon_cancer_folds")
 
 
 @pytest.fixture
