@@ -13,7 +13,7 @@ from outside import data_root  # noqa: F401 (a fixture)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave out what cannot run here; one thread per process when tests run in parallel, at most two otherwise."""
+    """Leave out what cannot run here; one thread per process in parallel runs, at most two otherwise."""
     outside.register(config)
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     torch.set_num_threads(1 if parallel else min(2, os.cpu_count() or 1))

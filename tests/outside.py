@@ -1,8 +1,8 @@
 """What tests need that neither the repository nor `make install` brings: real data, a browser.
 
-A test that uses the fixture `data_root` names the folders that it reads: `@pytest.mark.data("slides")`; one that opens
-pages is marked `@pytest.mark.browser`. Where these are missing, the tests are left out, counted and named at the end
-of the run. ZOOMIN_REQUIRE_DATA=1 and ZOOMIN_REQUIRE_CHROMIUM=1 keep them in, and they fail with the remedy.
+A test that uses the fixture `data_root` names the folders that it reads: `@pytest.mark.data("slides")`; one
+that opens pages is marked `@pytest.mark.browser`. Where these are missing, the tests are left out, counted and
+named at the end of the run. ZOOMIN_REQUIRE_DATA=1 and ZOOMIN_REQUIRE_CHROMIUM=1 keep them in: they fail.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _folders(item: pytest.Item) -> tuple[str, ...]:
 
 
 def _reason(item: pytest.Item) -> str | None:
-    """Why a test is left out; None where it runs. A place that is named but wrong is an error, not a reason."""
+    """Why a test is left out; None where it runs. A place that is named wrongly is an error, not a reason."""
     wrong_data = os.environ.get("ZOOMIN_DATA") and not data_folder().is_dir()
     if "data_root" in getattr(item, "fixturenames", ()):
         if not (os.environ.get("ZOOMIN_REQUIRE_DATA") or wrong_data):
@@ -95,7 +95,7 @@ def _reason(item: pytest.Item) -> str | None:
 
 
 class LeftOut:
-    """Leaves out the tests that miss something, and lists them at the end, also where workers ran the tests."""
+    """Leaves out the tests that miss something and lists them at the end, also of parallel runs."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A fresh machine without data or a browser: their tests are left out, counted and named; CI insists on them."""
+"""A fresh machine: tests without their data or browser are left out by name; a locked apt is waited for."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ def clone(tmp_path: Path) -> Path:
     return tests.parent
 
 
-def run(clone: Path, *arguments: str, plugins: bool = False, **environment: str) -> tuple[str, str, list[str]]:
-    """The last line of pytest in a clone where no program is found, all it printed, and what it says was left out."""
+def run(
+    clone: Path, *arguments: str, plugins: bool = False, **environment: str
+) -> tuple[str, str, list[str]]:
+    """Pytest in a clone without any program: the last line, all lines, those about tests left out."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ZOOMIN_", "PYTEST_"))}
     env |= {"PATH": str(clone), "PYTHONPATH": str(TESTS.parent / "src"), **environment}
     if not plugins:
@@ -88,7 +90,9 @@ def test_tests_of_this_suite_are_left_out_by_name(clone: Path) -> None:
     last, _, left = run(clone, "--collect-only", *(f"tests/{name}" for name in files), plugins=True)
     assert "(15 deselected)" in last
     assert left[0] == "left out: 15 tests"
-    assert left[1].startswith(f"11 left out: no real data: {clone.parent / 'shared' / 'data'} is not a folder")
+    assert left[1].startswith(
+        f"11 left out: no real data: {clone.parent / 'shared' / 'data'} is not a folder"
+    )
     assert "Set ZOOMIN_DATA" in left[1]
     assert "tests/test_data_colon_cancer.py::test_the_authors_folds" in left[2:13]
     assert left[13].startswith("4 left out: no Chromium. Install it")
@@ -102,7 +106,8 @@ def test_listed_once(clone: Path, parallel: tuple[str, ...]) -> None:
     names = ["test_a.py::test_reads_a", "test_a.py::test_reads_both[a]", "test_a.py::test_reads_both[b]"]
     found = [line for line in left if line.startswith("tests/")]
     assert found == [
-        f"tests/{name}" for name in (*names, "test_b.py::test_names_no_folder", "test_b.py::test_opens_a_page")
+        f"tests/{name}"
+        for name in (*names, "test_b.py::test_names_no_folder", "test_b.py::test_opens_a_page")
     ]
     assert left[0] == "left out: 5 tests" and len(left) == 8
 
@@ -113,7 +118,9 @@ def test_parts_of_the_data(clone: Path) -> None:
     last, printed, left = run(clone, ZOOMIN_DATA=str(clone.parent / "data"))
     assert last.startswith("2 passed, 3 deselected, 1 error in")
     assert "name the folders that the test reads" in printed
-    assert left[1].startswith(f"2 left out: no real data: {clone.parent / 'data'} has no folder b. Set ZOOMIN_DATA")
+    assert left[1].startswith(
+        f"2 left out: no real data: {clone.parent / 'data'} has no folder b. Set ZOOMIN_DATA"
+    )
 
 
 def test_what_is_required_is_not_left_out(clone: Path) -> None:
@@ -128,3 +135,65 @@ def test_a_wrong_place_is_an_error(clone: Path) -> None:
     assert last.startswith("1 failed, 1 passed, 4 errors in") and left == []
     assert f"{nowhere} is not a folder (ZOOMIN_DATA names it)" in printed
     assert f"ZOOMIN_CHROMIUM names {nowhere}, which is no program" in printed
+
+
+LOCKED = (
+    'echo "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt)" >&2; exit 100'
+)
+LOCKED_TWICE = """
+case "$*" in *install*) /bin/cp id chromium; exit;; esac
+[ -e second ] && exit
+[ -e first ] && : > second
+: > first
+"""
+
+
+def machine(folder: Path, apt: str, user: int = 0) -> Path:
+    """A folder with the only programs: apt-get, which notes its arguments, and the installer's."""
+    folder.mkdir()
+    programs = {"apt-get": f'cd "{folder}" && echo "$@" >> calls\n{apt}', "id": f"echo {user}", "sleep": ":"}
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def install(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["/bin/sh", str(TESTS.parent / ".ci" / "chromium")]
+    return subprocess.run(command, env={"PATH": str(path), **environment}, capture_output=True, text=True)
+
+
+def test_a_locked_apt_is_waited_for(tmp_path: Path) -> None:
+    path = machine(tmp_path / "bin", LOCKED_TWICE + LOCKED)
+    done = install(path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("apt is locked by another program: wait for it") == 1
+    calls = (path / "calls").read_text().splitlines()
+    assert [line.split()[3] for line in calls] == ["update", "update", "update", "install"]
+    assert install(path).stdout == ""  # there is one now
+
+
+@pytest.mark.parametrize(
+    ("apt", "user", "reason"),
+    [
+        (LOCKED, 0, "apt-get: E: Could not get lock"),
+        (
+            'echo "E: Unable to locate package chromium" >&2; exit 100',
+            0,
+            "apt-get: E: Unable to locate package",
+        ),
+        ("", 1000, "only root may install it"),
+    ],
+    ids=["locked", "absent", "no-root"],
+)
+def test_a_chromium_that_cannot_be_installed_is_one_line(
+    tmp_path: Path, apt: str, user: int, reason: str
+) -> None:
+    path = machine(tmp_path / "bin", apt, user)
+    done = install(path)
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"No Chromium ({reason}") and done.stderr.count("\n") == 1
+    assert "the tests of pages are left out. Install it" in done.stderr
+    required = install(path, ZOOMIN_REQUIRE_CHROMIUM="1")
+    assert required.returncode == 1 and "ZOOMIN_REQUIRE_CHROMIUM is set" in required.stderr
+    assert install(path, ZOOMIN_CHROMIUM="/bin/sh").stderr == ""
