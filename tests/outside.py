@@ -1,8 +1,8 @@
 """What tests need that neither the repository nor `make install` brings: real data, a browser.
 
 A test that uses the fixture `data_root` names the folders that it reads: `@pytest.mark.data("slides")`; one
-that opens pages is marked `@pytest.mark.browser`. Where these are missing, the tests are left out, counted and
-named at the end of the run. ZOOMIN_REQUIRE_DATA=1 and ZOOMIN_REQUIRE_CHROMIUM=1 keep them in: they fail.
+that opens pages is marked `@pytest.mark.browser`. Where these are missing, the tests are left out, counted
+and named at the end. ZOOMIN_REQUIRE_DATA=1 and ZOOMIN_REQUIRE_CHROMIUM=1 keep them in: they fail.
 """
 
 from __future__ import annotations
