@@ -9,8 +9,8 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .images.open_image import open_image
-    from .inference import explain, load_model, predict
-    from .model import ZoomIn, ZoomInConfig
+    from .inference.prediction import explain, load_model, predict
+    from .model.zoom_in import ZoomIn, ZoomInConfig
 
 __all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]
 
