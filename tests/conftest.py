@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from types import CodeType
+from unittest.mock import patch
 
 import pytest
 import torch
+from jaxtyping import _import_hook
 
 import outside
 from outside import data_root  # noqa: F401 (a fixture)
+
+
+def _get_code(loader: _import_hook._JaxtypingLoader, name: str) -> CodeType:
+    """Checked modules are cached under names of their own, but not what they import: torch and Lightning are
+    compiled in each process if jaxtyping renames caches while a module runs.
+    """
+    rename = partial(_import_hook._optimized_cache_from_source, loader._typechecker.get_hash())
+    with patch("importlib._bootstrap_external.cache_from_source", rename):
+        return SourceFileLoader.get_code(loader, name)
+
+
+_import_hook._JaxtypingLoader.exec_module = SourceFileLoader.exec_module
+_import_hook._JaxtypingLoader.get_code = _get_code
 
 
 def pytest_configure(config: pytest.Config) -> None:
