@@ -63,7 +63,7 @@ lint: $(STAMP) ## Style, types and floors
 	@echo "== import-linter"
 	@$(BIN)/lint-imports
 
-format: $(STAMP) ## Mend what ruff can mend
+format: $(STAMP) ## Fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
