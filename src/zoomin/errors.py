@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ImageError",
+    "WriteError",
     "ZoomInError",
     "require",
 ]
@@ -97,6 +98,10 @@ class DataError(ZoomInError):
 
 class CheckpointError(ZoomInError):
     """A saved model that is missing, damaged, or of another configuration."""
+
+
+class WriteError(ZoomInError):
+    """A file that cannot be written."""
 
 
 def require(condition: bool, name: str, value: object, remedy: str) -> None:
