@@ -82,11 +82,22 @@ class _Live(Bar):
 
     def __init__(self, title: str, total: int | None = None, done: int = 0) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         super().__init__(title, total, done)
-        columns = ["{task.description}", BarColumn(bar_width=24), MofNCompleteColumn(), "{task.fields[rate]}"]
+        columns: list[Any] = [
+            "{task.description}",
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            "{task.fields[rate]}",
+        ]
         columns += [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), "{task.fields[note]}"]
         self._shown = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
         self._task = self._shown.add_task(title, total=total, completed=done, note="", rate="")
@@ -162,9 +173,11 @@ def _rate(per_second: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Example:
-    >>> _time(59.2), _time(150.0), _time(90_000.0)
-    ('59 s', '2 min 30 s', '25 h 0 min')
+    """Seconds in the two largest units that matter.
+
+    Example:
+        >>> _time(59.2), _time(150.0), _time(90_000.0)
+        ('59 s', '2 min 30 s', '25 h 0 min')
     """
     whole = round(seconds)
     if whole < 60:

@@ -29,6 +29,7 @@ from ..annotations.open_annotation import open_annotation
 from ..classifiers import Classifier
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
+from ..files import write_json
 from ..geometry import Region
 from ..images.open_image import open_image
 from ..inference.prediction import load_model
@@ -36,7 +37,6 @@ from ..metrics import classification_metrics
 from ..model.output import ZoomInOutput
 from ..training.fit import RunConfig, fit
 from ..training.recipe import read_recipe
-from ..training.run_folder import write_json
 from ..training.task import evaluation_keys
 
 __all__ = ["judge_slides", "main", "roi_share", "run_one"]

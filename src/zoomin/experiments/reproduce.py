@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from ..data.datamodule import DataConfig
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..errors import ConfigError, ZoomInError
+from ..files import plain, write_text
+from ..progress import Bar, progress_bar
 from ..training.fit import RunConfig
 from ..training.folds import deal_folds
-from ..training.records import progress_columns
-from ..training.run_folder import plain, write_text
 from .all import EXPERIMENTS
 from .crops import with_crops
 from .experiment import Experiment, Outcome, Scale, Setting, Shard
@@ -113,10 +111,12 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
     left = [job for job in chosen if read_shard(job) is None]
     bench.write_config(rows)
     if not plan.gather:
-        with _bar(progress, name, chosen, left) as (bar, task):
+        epochs, rest = (sum(job.run.train.epochs for job in jobs) for jobs in (chosen, left))
+        title = f"{name}: {len(chosen)} trainings, epochs"
+        with progress_bar(title, epochs, done=epochs - rest, shown=progress) as bar:
             for job in left:
-                bar.update(task, note=job.shard.name)
-                _run(job, bench.manifests[job.run.data.root], bar, task)
+                bar.show(note=job.shard.name)
+                _run(job, bench.manifests[job.run.data.root], bar)
     outcomes = tuple(_outcome(row, not plan.only or row.setting.name in plan.only) for row in rows)
     write_tables(bench.out, bench.experiment, outcomes, plan.scale)
     figure = bench.experiment.draw([outcome for outcome in outcomes if outcome.to_show])
@@ -265,15 +265,15 @@ def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
 
 
-def _run(job: Job, manifest: Manifest, bar: Progress, task: TaskID) -> None:
+def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
     """A training, its error recorded."""
-    done = bar.tasks[0].completed
+    done = bar.done
     try:
-        run_shard(job, manifest, lambda: bar.advance(task))
+        run_shard(job, manifest, bar.advance)
     except (ZoomInError, RuntimeError, ValueError, OSError) as error:
         note_error(job, error)
-        bar.console.print(f"{job.shard.name}: {error}", style="red", highlight=False)
-    bar.update(task, completed=done + job.run.train.epochs)
+        print(f"{job.shard.name}: {error}", file=sys.stderr)
+    bar.advance(done + job.run.train.epochs - bar.done)
 
 
 def _outcome(row: _Row, wanted: bool) -> Outcome:
@@ -305,15 +305,3 @@ def _pairs(words: Sequence[str], where: str) -> dict[str, Any]:
             )
         found[name] = yaml.safe_load(value)
     return found
-
-
-@contextmanager
-def _bar(
-    shown: bool, name: str, chosen: Sequence[Job], left: Sequence[Job]
-) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar that counts epochs, those of finished trainings included."""
-    total = sum(job.run.train.epochs for job in chosen)
-    console = Console(stderr=True)
-    with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not shown) as bar:
-        done = total - sum(job.run.train.epochs for job in left)
-        yield bar, bar.add_task(f"{name}: {len(chosen)} trainings", total=total, completed=done, note="")

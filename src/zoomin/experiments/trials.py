@@ -15,12 +15,13 @@ from lightning.pytorch.callbacks import Callback
 from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError
+from ..files import write_json, write_text
 from ..inference.prediction import load_model
 from ..training.checkpoints import comparable
 from ..training.fit import RunConfig, fit, match_classes, tiles_of
 from ..training.folds import FoldJob, run_fold
 from ..training.records import EpochHook
-from ..training.run_folder import data_fingerprint, differing_settings, write_json, write_text
+from ..training.run_folder import data_fingerprint, differing_settings
 from .experiment import Shard
 from .measures import MEASURES, Measured
 from .memory_watch import MemoryWatch

@@ -14,7 +14,7 @@ frozen, the best of several starts (`detectors.py`). Then the head may begin by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -32,6 +32,7 @@ from ..images.tissue import looked_at
 from ..model.networks import trunk_of
 from ..model.sampling import derive_keys
 from ..model.zoom_in import ZoomIn
+from ..progress import track
 from .config import WarmUp
 from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
 from .head_start import start_head
@@ -103,7 +104,7 @@ def warm_up(
         stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
         steps += stages(net, loader, config, seed, remembered, progress)
     if config.head_l2 is not None:
-        batches = _shown(list(loader.every(3)), "Beginning the head", progress)
+        batches = track(list(loader.every(3)), "Beginning the head", shown=progress)
         losses = start_head(net, batches, lambda batch: _keys(seed, batch), remembered, config.head_l2)
         steps += [WarmUpStep(3, step, loss) for step, loss in enumerate(losses)]
     return steps
@@ -222,11 +223,11 @@ def _detect(
     progress: bool,
 ) -> list[WarmUpStep]:
     """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
-    batches = _shown(list(loader.every(stage)), f"Embedding for stage {stage}", progress)
+    batches = track(list(loader.every(stage)), f"Embedding for stage {stage}", shown=progress)
     mean, std = _standard(seen(batch) for batch in batches)
     detectors = Detectors(layer, mean, std, _pool(config), replace(config, steps=steps), seed)
     losses = []
-    for step in _shown(range(steps), f"Warming up stage {stage}", progress):
+    for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
         batch = loader.batch(stage, step)
         losses.append(detectors.step(seen(batch), _positive(batch)))
     best = _least_loss(detectors, seen, loader, stage)
@@ -283,7 +284,7 @@ def _train(
     falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if config.schedule == "cosine" else None
     pool = _pool(config)
     records = []
-    for step in _shown(range(steps), f"Warming up stage {stage}", progress):
+    for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
         batch = loader.batch(stage, step)
         loss = pooled_loss(pool(logits_of(batch)), _positive(batch))
         adam.zero_grad()
@@ -294,14 +295,6 @@ def _train(
             falls.step()
         records.append(WarmUpStep(stage, step, float(loss.detach())))
     return records
-
-
-def _shown(work: Sequence[_T], title: str, progress: bool) -> Iterable[_T]:
-    """The same, behind a progress bar."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(work, title, console=Console(stderr=True), disable=not progress)
 
 
 def _highest(logits: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
