@@ -12,15 +12,15 @@ from ...classifiers import Classifier
 from ...errors import CheckpointError, ConfigError, DataError
 from ...explanation import Explanation
 from ...files import write_text
+from ...inference.attention_on_roi import gather
 from ...inference.prediction import explain, load_model
 from ...inference.predictions import InferenceConfig
 from ...model.storage import model_fingerprint
 from ...progress import progress_bar
 from .answers import kept_predictions, predictions_of
 from .evidence import Answer, Evidence
-from .gallery import Explain, choose, make_cards, rois
+from .gallery import Explain, choose, make_cards
 from .page import render
-from .roi import gather
 from .saved import saved_explanations
 from .sources import (
     answers_of,
@@ -142,7 +142,7 @@ def write_report(
     count = len({a.image for a in [*shown, *measured]})
     with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
         cards = make_cards(shown, measured, explainer, bar.advance)
-    page = render(evidence, cards[: len(shown)], gather(rois(cards)), extra=extra)
+    page = render(evidence, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
     path = Path(out) if out is not None else _default_out(config)
     write_text(path, page)
     return ReportResult(path, evidence, sum(bool(card.panel) for card in cards[: len(shown)]))
