@@ -23,7 +23,7 @@ from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
 from zoomin.images.allocator import give_back
 from zoomin.images.array import ArrayImage
-from zoomin.images.handles import HANDLES
+from zoomin.images.cache import HANDLES
 from zoomin.images.open_image import open_image
 from zoomin.images.streamed import StreamedImages
 from zoomin.inference import (

@@ -116,7 +116,7 @@ def test_of_very_many_tiles_the_insides_count_as_even(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("mpp", [None, 1.0])
 def test_an_exact_explanation_says_what_the_network_says(mpp: float | None) -> None:
-    model, image, roi = net(mpp=mpp), picture(90, 140, mpp=0.5), left_half(90, 140)
+    model, image, roi = net(mpp=mpp), picture(50, 76, mpp=0.5), left_half(50, 76)
     [explanation] = explain([image], model, sampling="exact", exact_budget=10**6)
     mine, whole = explanation_on_roi(explanation, roi), attention_on_roi(model, image, roi)
     assert mine is not None and whole is not None
