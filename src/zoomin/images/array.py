@@ -17,7 +17,7 @@ from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
 
-__all__ = ["ArrayImage"]
+__all__ = ["ArrayImage", "images_of"]
 
 WHITE = (255, 255, 255)
 _CHUNK = 1 << 24  # bytes of regions gathered at a time

@@ -21,7 +21,7 @@ __all__ = [
     "BEST",
     "LAST",
     "START",
-    "Identity",
+    "IdentityWriter",
     "checkpoint_callbacks",
     "comparable",
     "epochs_done",
@@ -61,7 +61,7 @@ def checkpoint_callbacks(folder: Path, config: TrainConfig, has_validation: bool
     return [*callbacks, ModelCheckpoint(filename=LAST.stem, **options)]
 
 
-class Identity(Callback):
+class IdentityWriter(Callback):
     """Writes into every checkpoint which configuration and data it belongs to."""
 
     def __init__(self, identity: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ from .checkpoints import (
     BEST,
     LAST,
     START,
-    Identity,
+    IdentityWriter,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -138,7 +138,11 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     data.failures.path = folder / "skipped.csv"
     table = EpochTable(folder / "metrics.csv", resume_at=done)
     has_validation = data.splits["val"].numel() > 0
-    hooks = [*callbacks, *checkpoint_callbacks(folder, config.train, has_validation), Identity(identity)]
+    hooks = [
+        *callbacks,
+        *checkpoint_callbacks(folder, config.train, has_validation),
+        IdentityWriter(identity),
+    ]
     hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
@@ -183,7 +187,7 @@ def _before_training(
         save_start(folder, net, 1, identity)
     if config.train.warm_up.is_on and done < 2:
         task.train()  # but for frozen trunks
-        steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
+        steps = warm_up(net, data, config.train.warm_up, config.seed, task.cached_embeddings, progress)
         write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
         save_start(folder, net, 2, identity)
 

@@ -74,7 +74,7 @@ def warm_up(
     data: ZoomInDataModule,
     config: WarmUp,
     seed: int = 0,
-    remembered: Callable[[Batch], Tensor | None] = lambda batch: None,
+    cached_embeddings: Callable[[Batch], Tensor | None] = lambda batch: None,
     progress: bool = False,
 ) -> list[WarmUpStep]:
     """Train both attention networks as detectors on the training images, then begin the head.
@@ -86,7 +86,7 @@ def warm_up(
         data: the images; the training split is used.
         config: how.
         seed: of the batches.
-        remembered: embeddings of the tiles of a batch where the trunk of a is frozen, else None.
+        cached_embeddings: embeddings of the tiles of a batch where the trunk of a is frozen, else None.
         progress: show a progress bar.
 
     Returns:
@@ -102,10 +102,10 @@ def warm_up(
     steps: list[WarmUpStep] = []
     if config.steps:
         stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
-        steps += stages(net, loader, config, seed, remembered, progress)
+        steps += stages(net, loader, config, seed, cached_embeddings, progress)
     if config.head_l2 is not None:
         batches = track(list(loader.every(3)), "Beginning the head", shown=progress)
-        losses = start_head(net, batches, lambda batch: _keys(seed, batch), remembered, config.head_l2)
+        losses = start_head(net, batches, lambda batch: _keys(seed, batch), cached_embeddings, config.head_l2)
         steps += [WarmUpStep(3, step, loss) for step, loss in enumerate(losses)]
     return steps
 
@@ -120,14 +120,14 @@ def _one_start(
     loader: _Loader,
     config: WarmUp,
     seed: int,
-    remembered: Callable[[Batch], Tensor | None],
+    cached_embeddings: Callable[[Batch], Tensor | None],
     progress: bool,
 ) -> list[WarmUpStep]:
     """Both networks from where they are, by whatever of them learns."""
 
     def tiles(batch: Batch) -> Tensor:
         grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        return net.tile_logits(batch.images, grid, remembered(batch))
+        return net.tile_logits(batch.images, grid, cached_embeddings(batch))
 
     def positions(batch: Batch) -> Tensor:
         with torch.no_grad():
@@ -150,18 +150,18 @@ def _best_of_several(
     loader: _Loader,
     config: WarmUp,
     seed: int,
-    remembered: Callable[[Batch], Tensor | None],
+    cached_embeddings: Callable[[Batch], Tensor | None],
     progress: bool,
 ) -> list[WarmUpStep]:
     """Both last layers, of frozen trunks, each the best of several starts.
 
     Raises:
-        ConfigError: if the training images are augmented, so that nothing can be remembered.
+        ConfigError: if the training images are augmented, so that nothing can be cached.
     """
     known: dict[int, Tensor] = {}
 
     def embedded(batch: Batch) -> Tensor:
-        embeddings = remembered(batch)
+        embeddings = cached_embeddings(batch)
         if embeddings is None:
             raise ConfigError(
                 "several starts need embeddings that stay, and these images are augmented",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_metrics, say, warn_failed
+from .command import Command, print_metrics, say, warn_failed
 
 if TYPE_CHECKING:
     from ...classifiers import Classifier
@@ -63,7 +63,7 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
 
     model = load_model(options.run, options.device)
     manifest = evaluation_manifest(options.run, options.data.root, options.split)
-    metrics = evaluate(manifest, model, inference_config(options), out=options.out, progress=is_shown())
+    metrics = evaluate(manifest, model, inference_config(options), out=options.out, progress=True)
     print_metrics(f"{options.run} on {manifest.source}", metrics)
     warn_failed(metrics["failed"].items())
     if options.out is not None:
@@ -119,7 +119,7 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
     config = inference_config(options)
     model = load_model(options.run, options.device)
     images = find_images(options.images, options.manifest)
-    rows = iter_predictions(images, model, config, progress=is_shown())
+    rows = iter_predictions(images, model, config, progress=True)
     summary = write_predictions(rows, model.config.classes, options.out)
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted ({counts}): {options.out}")
