@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..errors import ConfigError
 from ..files import write_json
 from ..images.array import ArrayImage

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from ..errors import ImageError
+from ..errors import ConfigError, ImageError
 from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
