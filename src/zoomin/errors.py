@@ -13,6 +13,7 @@ __all__ = [
     "WriteError",
     "ZoomInError",
     "require",
+    "require_all",
 ]
 
 
@@ -118,3 +119,19 @@ def require(condition: bool, name: str, value: object, remedy: str) -> None:
     """
     if not condition:
         raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
+
+
+def require_all(config: object, needs: Mapping[str, tuple[bool, str]]) -> None:
+    """Refuse the first setting of a configuration that is out of range.
+
+    Args:
+        config: has the settings as attributes.
+        needs: by name of the setting, what must be true, and how to say it.
+
+    Raises:
+        ConfigError: naming the setting and what it must be.
+    """
+    for name, (condition, need) in needs.items():
+        if not condition:
+            what = f"{getattr(config, name)} is out of range"
+            raise ConfigError(what, where=name, remedy=f"It must be {need}.")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from ..data.manifest import SPLITS, Record
-from ..errors import ConfigError, DataError
+from ..errors import DataError, require_all
 from ..progress import track
 from .downloads import need_file
 from .journal import Journal
@@ -72,11 +72,7 @@ class NeedleMnistConfig:
             "digits": (self.digits is None or self.digits >= 1, "at least 1"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
 
     @property
     def count(self) -> int:

@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import ConfigError, DataError
+from ...errors import DataError, require_all
 from ...files import write_text
 from ...progress import track
 
@@ -87,11 +87,7 @@ class NeedleConfig:
             "group_size": (self.group_size >= 2 and self.group_size % 2 == 0, "even and at least 2"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
 
 
 def make_needles(

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import ConfigError, DataError
+from ...errors import DataError, require_all
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
@@ -112,11 +112,7 @@ class SlideConfig:
             "quality": (1 <= self.quality <= 100, "1 to 100"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
         cell_size(self.height, self.width, _smallest_blob(self), self.tile)
 
     @property
