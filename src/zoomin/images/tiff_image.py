@@ -14,7 +14,7 @@ import tifffile
 
 from ..errors import ImageError
 from .bands import Bands
-from .handles import HANDLES
+from .cache import HANDLES
 from .pixels import Bytes
 from .stored import Level, StoredImage
 from .tiff import DAMAGE
