@@ -7,6 +7,7 @@ show the part alone, such as QuPath on request, write coordinates less `bounds.x
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from PIL import Image as PillowImage
 from ..errors import ImageError
 from ..geometry import Region
 from .cache import HANDLES
+from .dicom_header import DicomHeader, read_dicom_header
 from .physical import PLAUSIBLE, check_mpp, square_mpp
 from .stored import Level, StoredImage
 from .windows import Window
@@ -28,6 +30,42 @@ Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 256  # where a format does not tell the size of its blocks
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
+_NO_SLIDE = (
+    "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
+    "Export it as PNG or TIFF with the windowing that you want to classify on.",
+)
+_SYNTAXES_READ = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.4.50",  # JPEG baseline
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000
+    "1.2.840.10008.1.2.4.91",
+)
+_ANEW = "Store its frames anew, as JPEG or JPEG 2000, with the program that made it."
+_DECOMPRESS = (
+    "Store its pixels anew (pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
+    "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
+)
+_REWRITE = (
+    "Store its elements anew (pip install pydicom): ds = pydicom.dcmread(IN); "
+    "ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian; ds.save_as(OUT)."
+)
+_SYNTAXES = {
+    "1.2.840.10008.1.2.1.99": ("deflated elements", _REWRITE),
+    "1.2.840.10008.1.2.2": ("big-endian elements", _ANEW),
+    "1.2.840.10008.1.2.4.51": ("JPEG of 12 bits", _ANEW),
+    "1.2.840.10008.1.2.4.57": ("JPEG without loss", _ANEW),
+    "1.2.840.10008.1.2.4.70": ("JPEG without loss", _ANEW),
+    "1.2.840.10008.1.2.4.80": ("JPEG-LS", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.81": ("JPEG-LS", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.110": ("JPEG XL", _ANEW),
+    "1.2.840.10008.1.2.4.111": ("JPEG XL", _ANEW),
+    "1.2.840.10008.1.2.4.112": ("JPEG XL", _ANEW),
+    "1.2.840.10008.1.2.4.201": ("High-Throughput JPEG 2000", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.202": ("High-Throughput JPEG 2000", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.203": ("High-Throughput JPEG 2000", _DECOMPRESS),
+    "1.2.840.10008.1.2.5": ("run lengths", _DECOMPRESS),
+}
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -233,24 +271,51 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
         ) from error
     try:
         return openslide.OpenSlide(str(path))
-    except openslide.OpenSlideUnsupportedFormatError as error:
-        raise ImageError(
-            "a slide or DICOM file that OpenSlide does not read",
-            where=path,
-            remedy="Keep its other files beside it: a MIRAX slide (.mrxs) needs the folder of its name.",
-        ) from error
     except (openslide.OpenSlideError, OSError) as error:
-        if "image flavor" in str(error) or "VL Whole Slide" in str(error):
-            raise ImageError(
-                "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
-                where=path,
-                remedy="Export it as PNG or TIFF with the windowing that you want to classify on.",
-            ) from error
-        raise ImageError(
-            f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})",
-            where=path,
-            remedy="Copy or download it again with all files that belong to it, or export a pyramidal TIFF.",
-        ) from error
+        raise _not_opened(path, error) from error
+
+
+def _not_opened(path: Path, error: Exception) -> ImageError:
+    """Why OpenSlide does not open a file, as its header tells it."""
+    other = re.match(r"Reading (.+?): ", str(error))
+    culprit = Path(other.group(1)) if other else path
+    header = read_dicom_header(culprit)
+    if header is not None and not (header.is_slide and "image flavor" in str(error)):
+        what, remedy = _dicom_cause(header, error)
+        if culprit.absolute() != path.absolute():
+            what = f"{culprit.name}, a file of the same series, is {what}"
+    elif "image flavor" in str(error) or "VL Whole Slide" in str(error):
+        what, remedy = _NO_SLIDE
+    elif path.suffix.lower() == ".mrxs":
+        what = "a MIRAX slide without its other files" if not path.with_suffix("").is_dir() else f"{error}"
+        remedy = "Keep the folder of its name, with Slidedat.ini and the .dat files, beside it."
+    else:
+        what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
+        remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
+    return ImageError(what, where=path, remedy=remedy)
+
+
+def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
+    """What of a DICOM file OpenSlide does not read, and what to do."""
+    if not header.is_slide:
+        kind = f" of modality {header.modality}" if header.modality else ""
+        return f"{_NO_SLIDE[0]}{kind}", _NO_SLIDE[1]
+    if header.planes > 1:
+        return f"a DICOM slide of {header.planes} focal planes", "Export the plane to use as a slide of its own."
+    if header.paths > 1:
+        return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
+    if header.bits not in (None, 8):
+        return (
+            f"a DICOM slide of {header.bits} bits a sample ({header.colours})",
+            "Export it with 8 bits, scaled the same way for all slides.",
+        )
+    if header.syntax not in _SYNTAXES_READ:
+        name, remedy = _SYNTAXES.get(header.syntax, (f"transfer syntax {header.syntax}", _ANEW))
+        return f"a DICOM slide encoded as {name}, which OpenSlide does not read", remedy
+    return (
+        f"the DICOM slide is damaged, cut short, or lacks a part of its series ({error})",
+        "Copy or download it again, with all files of its series in one folder.",
+    )
 
 
 def _block_of(properties: Mapping[str, str], level: int) -> tuple[int, int]:

@@ -52,7 +52,7 @@ class TiffImage(StoredImage):
         Raises:
             ImageError: if they cannot be decoded.
         """
-        file = HANDLES.get(self._key, self._open)
+        file = HANDLES.get_or_make(self._key, self._open)
         try:
             samples = read_window(file.page(self.offsets[level]), window, file.fetch)
             return self.bands.paint_all(samples, self.background, self.path)
@@ -66,7 +66,7 @@ class TiffImage(StoredImage):
 
     def close(self) -> None:
         """Let go of the file's handle; the next read opens it again."""
-        HANDLES.drop(lambda key: key == self._key)
+        HANDLES.drop(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:
