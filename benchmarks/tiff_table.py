@@ -3,8 +3,8 @@
     python benchmarks/tiff_table.py            # print the tables
     python benchmarks/tiff_table.py --write    # put them into docs/formats.md
 
-Each kind is written in strips, in tiles, and as a pyramid; all three must be read alike, with the colours that its
-standard gives, or be refused with the same words. A test runs this, so that the page stays true.
+Each kind is written in strips, in tiles, and as a pyramid; all three must be read alike, with the colours
+that its standard gives, or be refused with the same words. A test runs this, so that the page stays true.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ TYPES: dict[str, tuple[type[np.generic], int]] = {
     "double": (np.float64, 64),
 }
 CODECS = (
-    "none", "packbits", "lzw", "deflate", "zstd", "lzma", "jpeg", "webp", "jpeg2000", "jpegxl", "jpegxr", "png",
-    "lerc",
+    "none", "packbits", "lzw", "deflate", "zstd", "lzma", "jpeg", "webp", "jpeg2000", "jpegxl", "jpegxr",
+    "png",     "lerc",
 )  # fmt: skip
 CODEC_KINDS = (("RGB", "8"), ("grey, black is zero", "8"), ("grey, black is zero", "16"), ("RGB", "12"))
 SUBSAMPLINGS = ((1, 1), (2, 1), (2, 2), (4, 2))
@@ -114,7 +114,9 @@ def expected_of(colours: Colours, kind: str, samples: Pixels) -> npt.NDArray[np.
         return lab(samples, bits, icc=colours.photometric == "icclab")
     if colours.photometric == "ycbcr":
         y, cb, cr = values[..., 0], values[..., 1] - 128, values[..., 2] - 128
-        return np.clip(np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1), 0, 255)
+        return np.clip(
+            np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1), 0, 255
+        )
     alpha = values[..., -1:] / 255 if colours.extra.endswith("alpha") else np.ones((*SIZE, 1))
     colour = values[..., :3] if colours.samples > 2 else values[..., :1].repeat(3, axis=2)
     over = colour if colours.extra == "assocalpha" else colour * alpha
@@ -131,15 +133,27 @@ def lab(samples: Pixels, bits: int, *, icc: bool) -> npt.NDArray[np.float64]:
     """CIE's formulas, one pixel's way: L*a*b* of D50 as sRGB by the matrix of D50 to sRGB (Lindbloom)."""
     unit = 256.0 if bits == 16 else 1.0
     if icc:
-        lightness, a, b = samples[..., 0] / unit / 2.55, samples[..., 1] / unit - 128, samples[..., 2] / unit - 128
+        lightness, a, b = (
+            samples[..., 0] / unit / 2.55,
+            samples[..., 1] / unit - 128,
+            samples[..., 2] / unit - 128,
+        )
     else:
         signed = samples.astype(np.int16 if bits == 16 else np.int8)
         lightness = samples[..., 0] * (100 / (2**bits - 1))
         a, b = signed[..., 1] / unit, signed[..., 2] / unit
     y = (np.minimum(lightness, 100) + 16) / 116
     roots = np.stack([y + a / 500, y, y - b / 200], axis=-1)
-    xyz = np.where(roots**3 > 216 / 24389, roots**3, (116 * roots - 16) * 27 / 24389) * [0.96422, 1.0, 0.82521]
-    matrix = [[3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.033454], [0.0719453, -0.2289914, 1.4052427]]
+    xyz = np.where(roots**3 > 216 / 24389, roots**3, (116 * roots - 16) * 27 / 24389) * [
+        0.96422,
+        1.0,
+        0.82521,
+    ]
+    matrix = [
+        [3.1338561, -1.6168667, -0.4906146],
+        [-0.9787684, 1.9161415, 0.033454],
+        [0.0719453, -0.2289914, 1.4052427],
+    ]
     light = np.clip(xyz @ np.array(matrix).T, 0, 1)
     return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
@@ -180,7 +194,9 @@ def write(path: Path, colours: Colours, kind: str, *, planar: bool, layout: str,
     with tifffile.TiffWriter(path) as file:
         for step in (1, 2) if layout == "pyramid" else (1,):
             pixels = samples[::step, ::step]
-            pixels = pixels.transpose(2, 0, 1) if planar else pixels[..., 0] if colours.samples == 1 else pixels
+            pixels = (
+                pixels.transpose(2, 0, 1) if planar else pixels[..., 0] if colours.samples == 1 else pixels
+            )
             below = {"subifds": 1} if layout == "pyramid" and step == 1 else {"subfiletype": step - 1}
             file.write(np.ascontiguousarray(pixels), **options, **below)
     if colours.photometric == "palette":  # tifffile writes palettes of 8 and 16 bits only
@@ -189,8 +205,10 @@ def write(path: Path, colours: Colours, kind: str, *, planar: bool, layout: str,
                 page.tags[262].overwrite(3)
 
 
-def write_ycbcr(path: Path, samples: Pixels, subsampling: tuple[int, int], *, deflate: bool, tiled: bool) -> None:
-    """Stored luma and chroma, in units of several lumas with one pair of chromas, as no Python package writes them.
+def write_ycbcr(
+    path: Path, samples: Pixels, subsampling: tuple[int, int], *, deflate: bool, tiled: bool
+) -> None:
+    """Stored luma and chroma, in units of several lumas with one pair of chromas, as no package writes them.
 
     Args:
         path: of the file.
@@ -213,7 +231,9 @@ def write_ycbcr(path: Path, samples: Pixels, subsampling: tuple[int, int], *, de
     starts = 324 if tiled else 273
     tags[starts] = (4, [0] * len(blocks))
     after = 8 + 2 + 12 * len(tags) + 4
-    first = after + sum(size for kind, values in tags.values() if (size := len(values) * (2, 4)[kind == 4]) > 4)
+    first = after + sum(
+        size for kind, values in tags.values() if (size := len(values) * (2, 4)[kind == 4]) > 4
+    )
     tags[starts] = (4, [first + sum(map(len, blocks[:i])) for i in range(len(blocks))])
     entries, beyond = b"", b""
     for tag, (kind, values) in sorted(tags.items()):
@@ -260,7 +280,7 @@ def verdict(folder: Path, colours: Colours, kind: str, *, planar: bool, codec: s
         path = folder / "a.tif"
         try:
             write(path, colours, kind, planar=planar, layout=layout, codec=codec)
-        except Exception:  # noqa: BLE001 (whatever a writer cannot)
+        except Exception:
             continue
         try:
             image = open_image(path)
@@ -328,7 +348,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/formats.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        text = page(Path(folder), lambda name, found: print(name, found.text, f"{found.error:.2f}", flush=True))
+        text = page(
+            Path(folder), lambda name, found: print(name, found.text, f"{found.error:.2f}", flush=True)
+        )
     if not options.write:
         print(text)
         return

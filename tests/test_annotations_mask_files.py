@@ -51,8 +51,12 @@ FILES = {
     "bool.tif": by_tifffile(),  # f06: 1 bit, white is zero
     "bool-black-is-zero.tif": by_tifffile(photometric="minisblack"),
     "bool-deflate-tiles.tif": by_tifffile(compression="zlib", tile=(64, 64)),
-    "bytes-white-is-zero.tif": lambda path: tifffile.imwrite(path, TRUE.astype("u1"), photometric="miniswhite"),
-    "words-white-is-zero.tif": lambda path: tifffile.imwrite(path, TRUE.astype("u2"), photometric="miniswhite"),
+    "bytes-white-is-zero.tif": lambda path: tifffile.imwrite(
+        path, TRUE.astype("u1"), photometric="miniswhite"
+    ),
+    "words-white-is-zero.tif": lambda path: tifffile.imwrite(
+        path, TRUE.astype("u2"), photometric="miniswhite"
+    ),
     "labels.tif": lambda path: tifffile.imwrite(path, TRUE.astype("i4") * 7, photometric="minisblack"),
     "floats.tif": lambda path: tifffile.imwrite(path, TRUE.astype("f4") * 0.1, photometric="minisblack"),
     "nbits.tif": by_gdal(nbits=1),
@@ -102,7 +106,7 @@ def test_a_pyramid_of_a_mask_is_its_first_level(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\nshowpage\n"), ("a.png", b"%!PS-Adobe-3.0\n"),
+    [("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n"), ("a.png", b"%!PS-Adobe-3.0\n"),
      ("a.tif", b"P5 4 3 255 " + bytes(12)), ("b.tif", b"II*\0" + bytes(20))],
 )  # fmt: skip
 def test_masks_come_through_the_door_of_images(name, content, tmp_path, monkeypatch):

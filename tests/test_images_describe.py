@@ -27,7 +27,9 @@ def test_a_tiff_with_levels_label_and_profile(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(big, resolution=(40_000, 40_000), resolutionunit="CENTIMETER", iccprofile=SRGB, **options)
         file.write(big[::2, ::2], subfiletype=1, **options)
-        file.write(np.zeros((90, 80, 3), np.uint8), photometric="rgb", description="label 80x90", subfiletype=1)
+        file.write(
+            np.zeros((90, 80, 3), np.uint8), photometric="rgb", description="label 80x90", subfiletype=1
+        )
     (tmp_path / "a.tif.ovr").touch()
     (tmp_path / "a.tif.ovr").unlink()
     found = describe(tmp_path / "a.tif")
@@ -66,7 +68,9 @@ def test_a_slide_a_map_and_a_photograph(tmp_path):
 )
 def test_resolution_tags(unit, resolution, mpp, says, tmp_path):
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, picture(), resolution=(resolution, resolution), resolutionunit=unit or "INCH", metadata=None)
+    tifffile.imwrite(
+        path, picture(), resolution=(resolution, resolution), resolutionunit=unit or "INCH", metadata=None
+    )
     if unit is None:  # no unit is stored at all: the tag's number becomes one that nobody knows
         with tifffile.TiffFile(path, mode="r+") as file:
             place = file.pages[0].tags["ResolutionUnit"].offset
@@ -78,19 +82,35 @@ def test_resolution_tags(unit, resolution, mpp, says, tmp_path):
 
 @pytest.mark.parametrize(
     ("unit", "size"),
-    [("pm", 250_000.0), ("Å", 2500.0), ("nm", 250.0), ("µm", 0.25), ("mm", 2.5e-4), ("cm", 2.5e-5), ("m", 2.5e-7)],
+    [
+        ("pm", 250_000.0),
+        ("Å", 2500.0),
+        ("nm", 250.0),
+        ("µm", 0.25),
+        ("mm", 2.5e-4),
+        ("cm", 2.5e-5),
+        ("m", 2.5e-7),
+    ],
 )
 def test_units_of_ome(unit, size, tmp_path):
-    metadata = {f"PhysicalSize{axis}": size for axis in "XY"} | {f"PhysicalSize{axis}Unit": unit for axis in "XY"}
+    metadata = {f"PhysicalSize{axis}": size for axis in "XY"} | {
+        f"PhysicalSize{axis}Unit": unit for axis in "XY"
+    }
     tifffile.imwrite(tmp_path / "a.ome.tif", picture(), photometric="rgb", metadata=metadata)
     found = describe(tmp_path / "a.ome.tif")
     assert found.mpp == pytest.approx(0.25) and found.mpp_source == f"OME metadata in {unit}"
 
 
-@pytest.mark.parametrize(("unit", "size"), [("um", 0.25), ("\\u00B5m", 0.25), ("micron", 0.25), ("nm", 250.0), ("mm", 2.5e-4)])
+@pytest.mark.parametrize(
+    ("unit", "size"), [("um", 0.25), ("\\u00B5m", 0.25), ("micron", 0.25), ("nm", 250.0), ("mm", 2.5e-4)]
+)
 def test_units_of_imagej(unit, size, tmp_path):
     tifffile.imwrite(
-        tmp_path / "a.tif", picture()[..., 0], imagej=True, resolution=(1 / size, 1 / size), metadata={"unit": unit}
+        tmp_path / "a.tif",
+        picture()[..., 0],
+        imagej=True,
+        resolution=(1 / size, 1 / size),
+        metadata={"unit": unit},
     )
     found = describe(tmp_path / "a.tif")
     assert found.mpp == pytest.approx(0.25, rel=1e-4) and found.mpp_source.startswith("ImageJ metadata in ")

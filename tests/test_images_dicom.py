@@ -23,7 +23,9 @@ def element(tag, vr, value):
 
 def dicom(path, syntax=EXPLICIT, storage=SLIDE, modality="SM", bits=8, planes=1, paths=1):
     """A slide's header and a few bytes for pixels."""
-    body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\VOLUME\NONE") + element((8, 0x16), "UI", storage.encode())
+    body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\VOLUME\NONE") + element(
+        (8, 0x16), "UI", storage.encode()
+    )
     body += element((8, 0x18), "UI", b"1.2.3") + element((8, 0x60), "CS", modality.encode())
     body += element((0x20, 0xD), "UI", b"1.2") + element((0x20, 0xE), "UI", b"1.2.4")
     body += element((0x28, 4), "CS", b"RGB") + element((0x28, 0x100), "US", struct.pack("<H", bits))

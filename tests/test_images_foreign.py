@@ -43,7 +43,11 @@ def test_jpeg_without_loss(bits, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "encode", "suffix"),
-    [("JPEG XL", "jpegxl_encode", "jxl"), ("AVIF", "avif_encode", "avif"), ("JPEG XR", "jpegxr_encode", "jxr")],
+    [
+        ("JPEG XL", "jpegxl_encode", "jxl"),
+        ("AVIF", "avif_encode", "avif"),
+        ("JPEG XR", "jpegxr_encode", "jxr"),
+    ],
 )
 def test_other_codecs_are_named_and_the_remedy_works(name, encode, suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
@@ -56,7 +60,7 @@ def test_other_codecs_are_named_and_the_remedy_works(name, encode, suffix, tmp_p
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"%!PS-Adobe-3.0\n", "PostScript"), (b"%PDF-1.7\n", "PDF"), (b"8BPS\0\1", "Photoshop"), (b"PK\3\4", "ZIP"),
+    [(b"%!PS-Adobe-3.0\n", "PostScript"), (b"%PDF-1\n", "PDF"), (b"8BPS\0", "Photoshop"), (b"PK\3\4", "ZIP"),
      (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"\x1f\x8b\x08", "gzip"), (b"P6 2 2 255 ", "Netpbm")],
 )  # fmt: skip
 def test_other_formats_are_named(content, says, tmp_path):
@@ -105,7 +109,9 @@ def test_a_sparse_map_without_a_block(tmp_path):
 
     size = {"width": 256, "height": 256, "count": 3, "dtype": "uint8", "tiled": True, "sparse_ok": True}
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 5e6)}
-    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", blockxsize=64, blockysize=64, **size, **place) as f:
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", blockxsize=64, blockysize=64, **size, **place
+    ) as f:
         assert f.count == 3
     with pytest.raises(ImageError, match="none of its 16 blocks"):
         open_image(tmp_path / "a.tif")

@@ -74,13 +74,20 @@ def test_an_equal_area_map_warns(tmp_path, caplog):
 
 @pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:3035", "EPSG:2154", "EPSG:27700"])
 def test_maps_that_keep_lengths_are_taken_at_their_word(crs, tmp_path):
-    places = {"EPSG:32633": (15.0, 50.0), "EPSG:3035": (10.0, 52.0), "EPSG:2154": (3.0, 47.0), "EPSG:27700": (-2.0, 52.0)}
+    places = {
+        "EPSG:32633": (15.0, 50.0),
+        "EPSG:3035": (10.0, 52.0),
+        "EPSG:2154": (3.0, 47.0),
+        "EPSG:27700": (-2.0, 52.0),
+    }
     assert open_image(scene(tmp_path / "a.tif", crs, places[crs])).mpp == pytest.approx(1e6, rel=1e-9)
 
 
 def test_degrees_off_the_globe_tell_nothing(tmp_path):
     matrix = rasterio.Affine(0.5, 0, 10.0, 0, -0.5, 20.0)
     profile = {"width": 500, "height": 400, "count": 1, "dtype": "uint8"}
-    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", crs="EPSG:4326", transform=matrix, **profile) as file:
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", crs="EPSG:4326", transform=matrix, **profile
+    ) as file:
         file.write(np.zeros((1, 400, 500), np.uint8))
     assert open_image(tmp_path / "a.tif").mpp is None

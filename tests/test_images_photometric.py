@@ -1,4 +1,4 @@
-"""One conversion for whole and for streamed TIFFs: every kind that is claimed, against what its standard says."""
+"""One conversion for whole and for streamed TIFFs: every kind against what its standard says."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
-import tiff_table
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
+import tiff_table
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
@@ -30,7 +30,7 @@ def near(found, meant, most):
 
 
 def test_the_table_in_the_guide_is_true(tmp_path):
-    """Strips, tiles and pyramids of each kind are read alike, within what 16 bits lose to 8, or refused alike."""
+    """Strips, tiles and pyramids are read alike, within what 16 bits lose to 8, or refused alike."""
     wrong, kinds = [], []
 
     def told(name, verdict):
@@ -75,7 +75,14 @@ def premultiplied(path, bits=8, grey=False, geo=False):
     stored = np.dstack([dim, alpha]).astype(np.uint8)
     wide = stored.astype(np.uint16) * 257 if bits == 16 else stored
     if geo:
-        profile = {"driver": "GTiff", "width": 420, "height": 300, "count": 4, "dtype": "uint8", "tiled": True}
+        profile = {
+            "driver": "GTiff",
+            "width": 420,
+            "height": 300,
+            "count": 4,
+            "dtype": "uint8",
+            "tiled": True,
+        }
         profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 5e6)}
         with rasterio.open(path, "w", photometric="rgb", alpha="premultiplied", **profile) as file:
             file.write(stored.transpose(2, 0, 1))
@@ -99,7 +106,7 @@ def lab_pyramid(path, bits=8, photometric="cielab", extra=None):
     y, x = np.mgrid[:256, :256]
     signed = np.dstack([np.full_like(x, 160), x // 4 - 32, y // 4 - 32])
     offset = 128 if photometric == "icclab" else 0
-    lab = signed + [0, offset, offset]
+    lab = signed + np.array([0, offset, offset])
     lab = lab % 256 if bits == 8 else (lab * 256) % 65536
     if photometric == "cielab" and bits == 16:
         lab[..., 0] = 160 * 257
@@ -126,7 +133,7 @@ def test_lab_has_one_answer(bits, photometric, tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", tifffile.imread(tmp_path / "a.tif"), photometric=photometric)
     assert isinstance(open_image(tmp_path / "b.tif"), ArrayImage)
     assert np.array_equal(seen(tmp_path / "b.tif"), found)
-    image = PillowImage.frombytes("LAB", (256, 256), ((signed + [0, 0, 0]) % 256).astype(np.uint8).tobytes())
+    image = PillowImage.frombytes("LAB", (256, 256), (signed % 256).astype(np.uint8).tobytes())
     by_lcms = ImageCms.profileToProfile(
         image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
     )
@@ -155,7 +162,7 @@ def test_lab_with_alpha_is_read(alpha, tmp_path):
 
 @pytest.mark.parametrize("codec", ["jpegxl", "jpeg2000", "png", "jpegxr"])
 def test_codecs_that_gdal_lacks_are_streamed(codec, tmp_path, monkeypatch):
-    """Such a TIFF was refused where it is large, and the command that was advised could not read it either."""
+    """Such a TIFF was refused where it is large, and the advised command cannot read it either."""
     colours = tiff_table.COLOURS[3]
     tiff_table.write(tmp_path / "a.tif", colours, "8", planar=False, layout="tiles", codec=codec)
     whole = seen(tmp_path / "a.tif")

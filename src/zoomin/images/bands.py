@@ -1,5 +1,7 @@
-"""From samples to red, green and blue: which bands, which scale, what is missing. The one conversion of all
-readers: of whole TIFFs, of their tiles, and of what GDAL reads."""
+"""From samples to red, green and blue: which bands, which scale, what is missing.
+
+The one conversion of all readers: of whole TIFFs, of their tiles, and of what GDAL reads.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ Background = tuple[int, int, int]
 __all__ = ["TYPES", "Bands", "bands_of", "bands_of_page"]
 
 TYPES = ("bool", "uint8", "uint16", "float16", "float32", "float64")
-_GREY, _RGB, _INKS, _LAB = ("gray",), ("red", "green", "blue"), ("cyan", "magenta", "yellow", "black"), ("L", "a", "b")
+_GREY, _RGB, _INKS, _LAB = (
+    ("gray",),
+    ("red", "green", "blue"),
+    ("cyan", "magenta", "yellow", "black"),
+    ("L", "a", "b"),
+)
 _COLOURS: dict[str, tuple[str, ...]] = {
     "MINISBLACK": _GREY,
     "MINISWHITE": _GREY,
@@ -270,7 +277,9 @@ def _palette(colours: Pixels) -> tuple[tuple[int, int, int, int], ...]:
     return tuple((red, green, blue, 255) for red, green, blue in table)
 
 
-def _check_type(name: str, path: Path, space: str = "rgb", bits: object = None, *, indices: bool = False) -> None:
+def _check_type(
+    name: str, path: Path, space: str = "rgb", bits: object = None, *, indices: bool = False
+) -> None:
     """Refuse samples whose values have no meaning as colours."""
     known: tuple[str, ...] = TYPES
     if indices or space == "cmyk":

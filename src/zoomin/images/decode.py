@@ -28,7 +28,16 @@ from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff, stored_values
 from .timeouts import patience, within
 
-__all__ = ["declared_size", "decode_image", "decode_values", "format_of", "icc_of", "orientation_of", "read_head", "unknown_format"]
+__all__ = [
+    "declared_size",
+    "decode_image",
+    "decode_values",
+    "format_of",
+    "icc_of",
+    "orientation_of",
+    "read_head",
+    "unknown_format",
+]
 
 _HEAD = 4096
 _ORIENTATION = 0x0112
@@ -155,7 +164,7 @@ def _folder(path: Path) -> ImageError:
         return ImageError(
             "a Zarr folder, not an image file",
             where=path,
-            remedy="Convert the image in it to OME-TIFF (bioformats2raw's partner raw2ometiff does), or write "
+            remedy="Convert the image in it to OME-TIFF (raw2ometiff does), or write "
             "its finest array: tifffile.imwrite(OUT, array, photometric='rgb', tile=(256, 256)).",
         )
     return ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
@@ -245,7 +254,7 @@ def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
 
 @contextmanager
 def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile]:
-    """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; whatever fails meanwhile is damage."""
+    """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; what fails meanwhile is damage."""
     declared = _declared_size(kind, head)
     if declared is not None:
         check_size(*declared, path)

@@ -76,7 +76,8 @@ def describe(
     path = Path(path)
     image = image if image is not None else open_image(path, mpp=mpp, series=series)
     reader = _reader(image)
-    pixels, count, associated, icc, source = "", 1, (), b"", ""
+    associated: tuple[str, ...] = ()
+    pixels, count, icc, source = "", 1, b"", ""
     if isinstance(image, SlideImage):
         facts = slide_facts(path)
         pixels, count = f"{image.vendor} slide", 1 + len(facts.associated)
@@ -101,7 +102,7 @@ def describe(
 
 
 def companions_of(path: Path) -> tuple[Path, ...]:
-    """Side-cars beside a file that its reader uses: overviews, masks, world files, the folder of a MIRAX slide.
+    """Side-cars that a reader uses: overviews, masks, world files, the folder of a MIRAX slide.
 
     Example:
         >>> companions_of(Path("nowhere.tif"))
@@ -128,7 +129,7 @@ def _levels(image: Image) -> tuple[tuple[int, int], ...]:
 
 
 def _tiff(path: Path, series: int | str | None) -> tuple[str, int, tuple[str, ...], bytes, str]:
-    """Pixels, pictures, associated ones, colour profile and source of the scale; of other formats the profile."""
+    """Pixels, pictures, associated ones, colour profile, source of the scale; of others the profile."""
     try:
         with tifffile.TiffFile(path) as file:
             contents = contents_of(file, path, series)

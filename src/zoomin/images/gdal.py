@@ -67,7 +67,7 @@ def opened(path: Path, driver: str, source: Source = 0) -> Any:  # noqa: ANN401 
         raise ImageError(
             f"the raster is damaged, cut short or of a kind that GDAL does not read ({cause(error)})",
             where=path,
-            remedy="Copy or download it again; if the program that made it opens it, export a tiled TIFF there.",
+            remedy="Copy or download it again; if its own program opens it, export a tiled TIFF there.",
         ) from error
 
 

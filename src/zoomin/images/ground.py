@@ -1,7 +1,7 @@
 """The size of a pixel on the ground: a map's unit is a metre only where its projection keeps lengths.
 
-Web Mercator's metres are twice too long at 60 degrees, and a degree of longitude shrinks towards the poles. The
-scale of an image is that of its centre.
+Web Mercator's metres are twice too long at 60 degrees, and a degree of longitude shrinks towards the poles.
+The scale of an image is that of its centre.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Ground(NamedTuple):
 
 
 def mpp_of_map(
-    dataset: Any, georeference: Georeference | None, path: Path  # noqa: ANN401 (rasterio is not typed)
+    dataset: Any,  # noqa: ANN401 (rasterio is not typed)
+    georeference: Georeference | None,
+    path: Path,
 ) -> tuple[float | None, str]:
     """Microns of ground that a pixel covers at the centre, and what tells it; None where the map does not.
 
@@ -116,7 +118,7 @@ def _lonlat(crs: Any, points: list[tuple[float, float]]) -> list[tuple[float, fl
 def _on_globe(dataset: Any) -> bool:  # noqa: ANN401
     """Whether a map in degrees lies between the poles."""
     _, bottom, _, top = dataset.bounds
-    return -90.001 <= min(bottom, top) and max(bottom, top) <= 90.001
+    return bool(min(bottom, top) >= -90.001 and max(bottom, top) <= 90.001)
 
 
 def _on_ellipsoid(dataset: Any, georeference: Georeference) -> tuple[float, float] | None:  # noqa: ANN401

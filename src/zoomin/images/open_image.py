@@ -85,9 +85,7 @@ _READERS: tuple[Reader, ...] = (
 )
 
 
-def open_image(
-    path: Path | str, *, mpp: float | None = None, series: int | str | None = None
-) -> Image:
+def open_image(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
     """Open an image; its format is told by its content, not by its suffix.
 
     Args:

@@ -26,10 +26,14 @@ __all__ = ["open_tiff", "takes_tiff"]
 _OF_GDAL = (33550, 33922, 34264, 34735, 42112, 42113)  # a map, GDAL's metadata, its value of missing samples
 _CODECS = ("NONE", "CCITTRLE", "CCITT_T4", "CCITT_T6", "LZW", "JPEG", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS",
            "ZSTD", "LZMA", "WEBP", "LERC")  # fmt: skip
+_TILES = (  # GDAL does not read these
+    "Store it in tiles, on a machine with memory for all of it: tifffile.imwrite(OUT, tifffile.imread(IN), "
+    'photometric="rgb", tile=(256, 256), compression="zlib").'
+)
 _COLOURS = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE")
 
 
-def takes_tiff(path: Path, head: bytes) -> bool:  # noqa: ARG001 (the signature of all readers)
+def takes_tiff(path: Path, head: bytes) -> bool:
     """Whether a file is a TIFF."""
     return driver_of(head) == "GTiff"
 
@@ -98,6 +102,6 @@ def _by_tifffile(path: Path, contents: Contents, mpp: float | None) -> TiffImage
     levels = tuple(
         Level.of((one.imagelength, one.imagewidth), full, block_of(one)) for one in contents.levels
     )
-    raster.check_blocks(levels[0], path)
+    raster.check_blocks(levels[0], path, _TILES)
     bands, offsets = bands_of_page(page, path), tuple(one.offset for one in contents.levels)
     return TiffImage(path, levels, bands, offsets=offsets, mpp=mpp)

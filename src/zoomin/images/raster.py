@@ -7,7 +7,7 @@ GDAL's settings are those of the reads, not of the process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ __all__ = [
 
 IN_MEMORY = 1 << 26  # pixels of a plain image that is decoded whole
 _LARGEST_BLOCK = 1 << 27  # pixels
+_OBLONG = 0.02  # a level's pixels are square, but for what writers round
+_TILES = "Store it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE IN OUT."
 _IN_ORDER = ("PNG", "JPEG")  # no random access
 
 
@@ -157,7 +159,9 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
         count = len(dataset.overviews(bands.colour[0]))
     sources: list[Source] = [0, *range(1, count + 1)]
     levels = [Level.of(full, full, block), *(_level(path, driver, one, full) for one in sources[1:])]
-    return _raster(path, levels, sources, bands, driver=driver, mpp=known, source=source, georeference=georeference)
+    return _raster(
+        path, levels, sources, bands, driver=driver, mpp=known, source=source, georeference=georeference
+    )
 
 
 def open_gdal_tiff(
@@ -181,29 +185,39 @@ def open_gdal_tiff(
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
         georeference = _georeference(dataset)
-        source = ""
+        told = ""
         if not stated:
-            found, source = mpp_of_map(dataset, georeference, path)
+            found, told = mpp_of_map(dataset, georeference, path)
             mpp = mpp if found is None else found
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
     levels = [Level.of(full, full, block)]
-    apart = path.with_name(path.name + ".ovr").exists()
-    known = {(one.imagelength, one.imagewidth) for one in contents.levels}
-    if first and (contents.masked or apart):  # masks and levels of other files, GDAL finds
-        for source in range(1, count + 1):
-            level = _level(path, "GTiff", source, full)
-            if apart or (level.height, level.width) in known:
-                sources.append(source)
-                levels.append(level)
-    else:
-        for one in contents.levels[1:]:
-            sources.append(f"off:{one.offset}")
-            levels.append(Level.of((one.imagelength, one.imagewidth), full, block_of(one)))
-    return _raster(path, levels, sources, bands, driver="GTiff", mpp=mpp, source=source, georeference=georeference)
+    for one in contents.levels[1:] if not (first and contents.masked) else ():
+        sources.append(f"off:{one.offset}")
+        levels.append(Level.of((one.imagelength, one.imagewidth), full, block_of(one)))
+    if first and (contents.masked or path.with_name(path.name + ".ovr").exists()):
+        for number, level in _of_gdal(path, contents, levels, count):
+            sources.append(number)
+            levels.append(level)
+    return _raster(
+        path, levels, sources, bands, driver="GTiff", mpp=mpp, source=told, georeference=georeference
+    )
 
 
-def check_blocks(level: Level, path: Path) -> None:
+def _of_gdal(path: Path, contents: Contents, levels: list[Level], count: int) -> Iterator[tuple[int, Level]]:
+    """Levels that GDAL alone finds: with their masks, and in a file beside the image."""
+    page = contents.levels[0]
+    full = page.imagelength, page.imagewidth
+    taken = {(level.width, level.height) for level in levels}
+    beside = {(one.width, one.height) for one in contents.associated}
+    for number in range(1, count + 1):
+        level = _level(path, "GTiff", number, full)
+        size, (tall, wide) = (level.width, level.height), level.pixel
+        if size not in taken | beside and abs(tall - wide) <= _OBLONG * max(tall, wide):
+            yield number, level
+
+
+def check_blocks(level: Level, path: Path, remedy: str = _TILES) -> None:
     """Refuse an image stored in blocks so large that no part of it can be read by itself.
 
     Raises:
@@ -214,7 +228,7 @@ def check_blocks(level: Level, path: Path) -> None:
         raise ImageError(
             f"stored in blocks of {block[1]} x {block[0]} pixels, too large to read a part",
             where=path,
-            remedy="Store it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE IN OUT.",
+            remedy=remedy,
         )
 
 
@@ -224,7 +238,13 @@ def _level(path: Path, driver: str, source: Source, full: tuple[int, int]) -> Le
 
 
 def _raster(
-    path: Path, levels: list[Level], sources: list[Source], bands: Bands, *, source: str, **facts: Any  # noqa: ANN401
+    path: Path,
+    levels: list[Level],
+    sources: list[Source],
+    bands: Bands,
+    *,
+    source: str,
+    **facts: Any,  # noqa: ANN401
 ) -> RasterImage:
     """The image, its levels finest first; `source` is what tells its scale."""
     order = sorted(range(len(levels)), key=lambda i: -levels[i].width)

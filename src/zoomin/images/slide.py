@@ -199,7 +199,8 @@ def slide_facts(path: Path) -> SlideFacts:
     slide = _opened(path)
     try:
         beside = tuple(
-            f"{name} {picture.width} x {picture.height}" for name, picture in sorted(slide.associated_images.items())
+            f"{name} {picture.width} x {picture.height}"
+            for name, picture in sorted(slide.associated_images.items())
         )
         profile = slide.color_profile
         icc = b"" if profile is None else profile.tobytes()
@@ -301,7 +302,10 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
         kind = f" of modality {header.modality}" if header.modality else ""
         return f"{_NO_SLIDE[0]}{kind}", _NO_SLIDE[1]
     if header.planes > 1:
-        return f"a DICOM slide of {header.planes} focal planes", "Export the plane to use as a slide of its own."
+        return (
+            f"a DICOM slide of {header.planes} focal planes",
+            "Export the plane to use as a slide of its own.",
+        )
     if header.paths > 1:
         return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
     if header.bits not in (None, 8):

@@ -122,7 +122,7 @@ def _check_ratio(page: Any, path: Path) -> None:  # noqa: ANN401
     stored = sum(page.databytecounts)
     if declared > _SUSPICIOUS and declared > _RATIO * stored:
         raise ImageError(
-            f"{stored:,} bytes that declare {page.imagewidth} x {page.imagelength} pixels, {declared:,} bytes",
+            f"{stored:,} bytes that declare {page.imagewidth} x {page.imagelength} pixels",
             where=path,
             remedy="Its tags are damaged, or it was made to use up memory: export it again.",
         )

@@ -2,8 +2,8 @@
 
 TIFF only numbers its directories. Writers mark lower levels and labels alike as "reduced", or not at all, and
 de-identified slides have lost the words that told them apart. So a directory is a level only if it has the
-image's aspect, shows the same content and shows it in the same place. Leaving a level out is never wrong, only
-slower; taking a label for one is.
+image's aspect, shows the same content and shows it in the same place. Leaving a level out is never wrong,
+only slower; taking a label for one is.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Picture(NamedTuple):
 
     page: Any
     name: str
-    index: int
+    number: int
     marked: bool
     below: tuple[Any, ...] = ()  # pages that the file declares as its lower levels
 
@@ -85,7 +85,7 @@ class _Picture(NamedTuple):
     @property
     def shown(self) -> str:
         name = f" {self.name!r}" if self.name else ""
-        return f"{self.index}{name} ({self.page.imagewidth} x {self.page.imagelength})"
+        return f"{self.number}{name} ({self.page.imagewidth} x {self.page.imagelength})"
 
 
 def contents_of(file: Any, path: Path, series: int | str | None = None) -> Contents:  # noqa: ANN401
@@ -106,7 +106,7 @@ def contents_of(file: Any, path: Path, series: int | str | None = None) -> Conte
     if series is None:
         _check_rivals(pictures, main, path)
     trusted = any(tag in main.page.tags for tag in _TRUSTED) or _by_gdal(file)
-    others = [picture for picture in pictures if picture.index != main.index]
+    others = [picture for picture in pictures if picture.number != main.number]
     levels, beside = [main.page], []
     candidates = [(page, None) for page in main.below] + [(other.page, other) for other in others]
     for page, other in sorted(candidates, key=lambda one: (-one[0].imagewidth, not one[0].is_tiled)):
@@ -119,7 +119,7 @@ def contents_of(file: Any, path: Path, series: int | str | None = None) -> Conte
         if other is not None:
             beside.append(_associated(other, main, levels))
     beside.sort(key=lambda one: one.series)
-    return Contents(tuple(levels), tuple(beside), main.index, len(pictures), masked)
+    return Contents(tuple(levels), tuple(beside), main.number, len(pictures), masked)
 
 
 def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: ANN401
@@ -174,7 +174,7 @@ def _candidates(pictures: Sequence[_Picture]) -> list[_Picture]:
 
 
 def _main(pictures: Sequence[_Picture]) -> _Picture:
-    return max(_candidates(pictures), key=lambda one: (one.area, -one.index))
+    return max(_candidates(pictures), key=lambda one: (one.area, -one.number))
 
 
 def _check_rivals(pictures: Sequence[_Picture], main: _Picture, path: Path) -> None:
@@ -187,7 +187,7 @@ def _check_rivals(pictures: Sequence[_Picture], main: _Picture, path: Path) -> N
 def _chosen(pictures: Sequence[_Picture], path: Path, series: int | str) -> _Picture:
     wanted = str(series).strip()
     for one in pictures:
-        if wanted in (str(one.index), one.name) or (one.name and wanted.lower() == one.name.lower()):
+        if wanted in (str(one.number), one.name) or (one.name and wanted.lower() == one.name.lower()):
             return one
     raise _choose(f"the TIFF holds no image {wanted!r}", pictures, path)
 
@@ -206,9 +206,13 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
     offset = main.page.offset
     for one in file.series:
         level = one.levels[0]
-        if level.keyframe.offset != offset and not any(p is not None and p.offset == offset for p in level.pages):
+        if level.keyframe.offset != offset and not any(
+            p is not None and p.offset == offset for p in level.pages
+        ):
             continue
-        planes = {axis: n for axis, n in zip(level.axes, level.shape, strict=True) if axis not in "YXS" and n > 1}
+        planes = {
+            axis: n for axis, n in zip(level.axes, level.shape, strict=True) if axis not in "YXS" and n > 1
+        }
         if not planes:
             return
         count = int(np.prod(list(planes.values())))
@@ -219,7 +223,7 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
         if set(planes) == {"C"} and count in (3, 4):
             remedy = (
                 "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
-                'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256), compression="zlib").'
+                'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
             )
         raise ImageError(
             f"the TIFF holds {count} {kind} of one size (axes {level.axes})", where=path, remedy=remedy
@@ -248,8 +252,8 @@ def _aspect(page: Any, main: Any) -> bool:  # noqa: ANN401
 def _associated(other: _Picture, main: _Picture, levels: Sequence[Any]) -> Associated:
     page = other.page
     twin = any(level.shape == page.shape for level in levels)
-    name = other.name or ("thumbnail" if twin else f"image {other.index}")
-    return Associated(name, int(page.imagewidth), int(page.imagelength), other.index)
+    name = other.name or ("thumbnail" if twin else f"image {other.number}")
+    return Associated(name, int(page.imagewidth), int(page.imagelength), other.number)
 
 
 # ------------------------------------------------------------------------------------- content
@@ -276,7 +280,7 @@ def _shows(page: Any, finer: Any, main: Any, path: Path, *, marked: bool) -> boo
             continue  # a damaged block tells nothing
     if not differences:
         return marked  # damaged all over: reading it will say so
-    return max(differences) <= 32 + 256 / side and float(np.mean(differences)) <= 16 + 64 / side
+    return bool(max(differences) <= 32 + 256 / side and float(np.mean(differences)) <= 16 + 64 / side)
 
 
 _UNREADABLE = (ValueError, OSError, RuntimeError, IndexError, KeyError, TypeError, AttributeError)

@@ -62,7 +62,9 @@ def read_window(page: Any, window: Window, fetch: Fetch) -> Pixels:  # noqa: ANN
             right = min(x + block.shape[1], window.x1, page.imagewidth)
             part = block[top - y : bottom - y, left - x : right - x]
             channels = slice(plane, plane + 1) if planes > 1 else slice(None)
-            result[top - window.y0 : bottom - window.y0, left - window.x0 : right - window.x0, channels] = part
+            result[top - window.y0 : bottom - window.y0, left - window.x0 : right - window.x0, channels] = (
+                part
+            )
     if result is None:
         raise ValueError("the page has no blocks")
     return result
@@ -108,16 +110,16 @@ def _luma_and_chroma(page: Any, index: int, data: bytes) -> Bytes:  # noqa: ANN4
     if len(data) < units[0] * units[1] * size:
         raise ValueError(f"block {index} holds too few bytes")
     unit = np.frombuffer(data, np.uint8, units[0] * units[1] * size).reshape(*units, size)
-    luma = unit[..., :-2].reshape(*units, down, across).transpose(0, 2, 1, 3)
-    luma = luma.reshape(units[0] * down, units[1] * across)
+    rows = unit[..., :-2].reshape(*units, down, across).transpose(0, 2, 1, 3)
+    luma = rows.reshape(units[0] * down, units[1] * across)
     chroma = unit[..., -2:].repeat(down, axis=0).repeat(across, axis=1)
     ycc = np.concatenate([luma[..., None], chroma], axis=2)[:height, :width]
     return ycbcr_to_rgb(ycc, **_ycbcr_tags(page))
 
 
-def _ycbcr_tags(page: Any) -> dict[str, tuple[float, ...]]:  # noqa: ANN401
+def _ycbcr_tags(page: Any) -> dict[str, Any]:  # noqa: ANN401
     """Coefficients and reference values, where they are stated."""
-    found: dict[str, tuple[float, ...]] = {}
+    found: dict[str, Any] = {}
     for name, tag, count in (("coefficients", 529, 3), ("black_white", 532, 6)):
         value = page.tags.valueof(tag)
         if value is not None and len(value) == 2 * count:  # rationals
