@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 
 from slides import halved, picture
@@ -162,6 +163,58 @@ def test_a_thumbnail_that_comes_first(tmp_path):
     image = open_image(tmp_path / "a.tif")
     assert (image.width, image.height) == (1680, 1200)
     assert isinstance(image, ArrayImage)
+
+
+def test_a_label_in_tiles_is_no_level_of_a_slide(tmp_path):
+    """OpenSlide takes every tiled directory of an Aperio slide for a level."""
+    big, text = scan(), "Aperio Image Library v11.2.1\r\n1680x1200 (240x240) RAW|AppMag = 40|MPP = 0.2500"
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        file.write(big, **TILES, **RGB, description=text, compression="lzw")
+        file.write(halved(big), **TILES, **RGB, description=text, compression="lzw")
+        file.write(label(300, 240), **TILES, **RGB, description=text, compression="lzw")
+    image = open_image(tmp_path / "a.svs")
+    assert sizes(image) == [(1680, 1200), (840, 600)]
+    assert mean(image) == pytest.approx(big.mean((0, 1)), abs=1)
+
+
+def test_a_page_of_several_is_chosen(tmp_path):
+    pages = np.stack([picture(60, 80, seed=seed) for seed in range(3)])
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="rgb")
+    with pytest.raises(ImageError, match=r"3 pages of one size.*series=0 to 2"):
+        open_image(tmp_path / "a.tif")
+    for number, meant in enumerate(pages):
+        found = open_image(tmp_path / "a.tif", series=number).read([Region(0, 0, 80, 60)], 1.0)[0]
+        assert np.array_equal(found.permute(1, 2, 0), meant)
+
+
+@pytest.mark.parametrize("options", [{}, {"OVERVIEWS": "IGNORE_EXISTING"}])
+def test_the_remedy_for_decimated_overviews(options, tmp_path):
+    """`gdal_translate -of COG` alone keeps them; as the guide has it, they are averages."""
+    from rasterio.enums import Resampling
+    from rasterio.shutil import copy
+
+    from slides import geotiff
+
+    board = np.zeros((1024, 1024, 3), np.uint8)
+    board[::2, ::2] = 200
+    geotiff(tmp_path / "a.tif", board, overviews=())
+    with rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.build_overviews([2], Resampling.nearest)
+    copy(tmp_path / "a.tif", tmp_path / "b.tif", driver="COG", RESAMPLING="AVERAGE", **options)
+    shrunk = open_image(tmp_path / "b.tif").read([Region(0, 0, 1024, 1024)], 0.5)
+    assert (shrunk == (50 if options else 200)).all()
+
+
+def test_an_external_overview_file_is_used(tmp_path):
+    from rasterio.enums import Resampling
+
+    from slides import geotiff
+
+    path = geotiff(tmp_path / "a.tif", picture(400, 600), overviews=())
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], Resampling.average)
+    assert (tmp_path / "a.tif.ovr").exists()
+    assert sizes(open_image(path)) == [(600, 400), (300, 200), (150, 100)]
 
 
 def test_series_of_what_is_no_tiff(tmp_path):

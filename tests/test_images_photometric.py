@@ -217,7 +217,9 @@ def test_nodata_of_each_band(tmp_path):
     (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
     with rasterio.open(path) as file:
         assert file.nodatavals == (0, 0, 255)
+    before = sorted(tmp_path.iterdir())
     found = seen(path)
+    assert sorted(tmp_path.iterdir()) == before  # side-cars are read, none is written
     assert (found[3, 4] == 255).all()
     assert (found[7, 8] == 0).all()
     assert (found[0, 0] == 90).all()

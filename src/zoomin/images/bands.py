@@ -119,8 +119,11 @@ class Bands:
         Raises:
             ImageError: if floating-point samples are outside 0 to 1.
         """
+        whole = self.colour == tuple(range(1, samples.shape[2] + 1))
+        if whole and self.plain and samples.dtype == np.uint8:
+            return np.ascontiguousarray(samples)
         alpha = None if self.alpha is None else samples[..., self.alpha - 1]
-        colours = samples[..., [band - 1 for band in self.colour]]
+        colours = samples if whole else samples[..., [band - 1 for band in self.colour]]
         return self.paint(colours, alpha, None, background, path)
 
     def paint(

@@ -29,6 +29,7 @@ __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendo
 Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 256  # where a format does not tell the size of its blocks
+_OBLONG = 0.05
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
 _NO_SLIDE = (
     "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
@@ -75,14 +76,21 @@ class SlideImage(StoredImage):
     Attributes:
         vendor: the format, in OpenSlide's words.
         bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+        stored: OpenSlide's number of each level.
     """
 
     def __init__(
-        self, path: Path, levels: tuple[Level, ...], properties: Mapping[str, str], mpp: float | None
+        self,
+        path: Path,
+        levels: tuple[Level, ...],
+        properties: Mapping[str, str],
+        mpp: float | None,
+        stored: tuple[int, ...] = (),
     ) -> None:
         """Describe a slide from its properties; `open_slide` reads them."""
         super().__init__(path, levels, mpp=mpp, background=background_of(properties))
         self.vendor = properties.get("openslide.vendor", "")
+        self.stored = stored or tuple(range(len(levels)))
         self.bounds = bounds_of(properties)
 
     def decode(self, level: int, window: Window) -> Bytes:
@@ -124,6 +132,7 @@ class SlideImage(StoredImage):
         return slide
 
     def _decode(self, slide: Any, level: int, window: Window) -> Bytes:  # noqa: ANN401
+        level = self.stored[level]
         downsample = slide.level_downsamples[level]
         corner = round(window.x0 * downsample), round(window.y0 * downsample)
         size = window.x1 - window.x0, window.y1 - window.y0
@@ -168,12 +177,21 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
     slide = _opened(path)
     properties = dict(slide.properties)
     full = slide.dimensions[::-1]
-    levels = tuple(
+    every = [
         Level.of(size[::-1], full, _block_of(properties, index))
         for index, size in enumerate(slide.level_dimensions)
-    )
+    ]
     slide.close()
-    return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path))
+    kept = tuple(i for i, level in enumerate(every) if _alike(level))
+    levels = tuple(every[i] for i in kept)
+    return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
+
+
+def _alike(level: Level) -> bool:
+    """Whether a level has the aspect of the slide: a label stored in tiles passes for a level elsewhere."""
+    tall, wide = level.pixel
+    rounded = 2 / min(level.height, level.width)  # writers round sides, and pad small levels
+    return abs(tall - wide) <= (_OBLONG + rounded) * max(tall, wide)
 
 
 class SlideFacts(NamedTuple):

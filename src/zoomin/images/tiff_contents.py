@@ -220,6 +220,8 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             return  # each has a directory of its own, and one was named
         kind = "channels" if set(planes) == {"C"} else "pages"
         remedy = "Save the one to use, or red, green and blue, as an image of its own."
+        if one.kind != "ome" and len(file.pages) >= count:
+            remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
         if set(planes) == {"C"} and count in (3, 4):
             remedy = (
                 "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
