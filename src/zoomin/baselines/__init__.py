@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..plugins import Registry
 from .abmil import ABMIL, ABMILConfig
 from .ats import ATS, ATSConfig
 from .baseline import Baseline, BaselineConfig, BaselineOutput
@@ -38,14 +39,19 @@ __all__ = [
     "ZoomMILConfig",
 ]
 
-BASELINES: dict[str, type[Baseline[Any]]] = {
-    "cnn": CNN,
-    "ats": ATS,
-    "abmil": ABMIL,
-    "clam": CLAM,
-    "dsmil": DSMIL,
-    "transmil": TransMIL,
-    "mrmil": MRMIL,
-    "zoommil": ZoomMIL,
-    "ips": IPS,
-}
+BASELINES: Registry[type[Baseline[Any]]] = Registry(
+    "zoomin.baselines",
+    {
+        "cnn": CNN,
+        "ats": ATS,
+        "abmil": ABMIL,
+        "clam": CLAM,
+        "dsmil": DSMIL,
+        "transmil": TransMIL,
+        "mrmil": MRMIL,
+        "zoommil": ZoomMIL,
+        "ips": IPS,
+    },
+    lambda thing: isinstance(thing, type) and issubclass(thing, Baseline),
+    "a subclass of zoomin.baselines.Baseline",
+)

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _SIDE = 256  # level-0 pixels of the corner and of the centre that are read
-_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole"}  # all others are GDAL's
+_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole", "RasterImage": "GDAL", "ConvertedImage": "GDAL"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", or "whole" for files that are decoded whole.
+        reader: what decodes it: "OpenSlide", "GDAL", "whole" for files that are decoded whole, else a
+            plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
@@ -252,7 +253,7 @@ def _failed(row: Checked, error: Exception) -> Checked:
 
 def _facts(image: Image, path: Path) -> dict[str, Any]:
     return {
-        "reader": _READERS.get(type(image).__name__, "GDAL"),
+        "reader": _READERS.get(type(image).__name__, type(image).__name__),
         "width": image.width,
         "height": image.height,
         "levels": 1 if isinstance(image, ArrayImage) else len(getattr(image, "levels", (None,))),
