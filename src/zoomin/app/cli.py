@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from .._version import __version__
 from ..errors import ZoomInError
@@ -115,6 +115,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
 
 
 def _parser(name: str, command: Command, words: Sequence[str] = ()) -> ArgumentParser:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # help stands under the fields
     parser = ArgumentParser(
         prog=f"zoomin {name}",
         usage=f"zoomin {name} {command.usage}",

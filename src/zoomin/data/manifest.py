@@ -70,27 +70,31 @@ class Record:
 
 @dataclass(frozen=True)
 class ManifestColumns:
-    """Names of the columns of a manifest CSV.
-
-    Attributes:
-        image: path of the image, relative to the folder of the CSV or absolute.
-        label: name of the class.
-        group: images of one group never stand on two sides of a split, usually the patient.
-        split: train, val (or valid, validation) or test.
-        mpp: microns per level-0 pixel.
-        annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
-        mask: path of a mask image, nonzero inside the ROI.
-        foreground: path of a mask image, or of polygons, of what is worth looking at (`model.foreground`).
-    """
+    """Names of the columns of a manifest CSV."""
 
     image: str = "image"
+    """Path of the image, relative to the folder of the CSV or absolute."""
+
     label: str = "label"
+    """Name of the class."""
+
     group: str = "group"
+    """Images of one group, usually a patient, never stand on two sides of a split."""
+
     split: str = "split"
+    """train, val (or valid, validation) or test."""
+
     mpp: str = "mpp"
+    """Microns per level-0 pixel."""
+
     annotation: str = "annotation"
+    """Path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image: the ROI."""
+
     mask: str = "mask"
+    """Path of a mask image, nonzero inside the ROI."""
+
     foreground: str = "foreground"
+    """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
 
 
 @dataclass(frozen=True)

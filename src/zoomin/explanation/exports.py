@@ -21,29 +21,33 @@ GEOJSON, PANEL, OVERLAY, CROPS = "explanation.geojson", "panel.png", "overlay.pn
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What to write beside an explanation.
-
-    Attributes:
-        geojson: drawn tiles and sub-tiles for QuPath or QGIS: explanation.geojson.
-        heat_map: the attention of the whole image: attention.ome.tif, attention.tif where it lies on a map.
-        pictures: overlay.png, top.png with the top tiles and sub-tiles, panel.png with everything.
-        top: most sub-tiles in the GeoJSON, the heaviest first; 0 for all.
-        coordinates: of the GeoJSON: "pixels" (level-0), "map" (the image's reference system), "wgs84"
-            (degrees); "auto": map where the image has one, else pixels.
-        bounds_offset: count pixels of the GeoJSON from the corner of the slide's scanned part, where it tells
-            one, as QuPath does.
-        attention_cells: also write the positions of drawn tiles whose attention is above the mean.
-        heat_map_side: most pixels along the longer side of the heat map.
-    """
+    """What to write beside an explanation."""
 
     geojson: bool = True
+    """Write the drawn tiles and sub-tiles for QuPath or QGIS: explanation.geojson."""
+
     heat_map: bool = True
+    """Write the attention of the whole image: attention.ome.tif, or attention.tif where it lies on a map."""
+
     pictures: bool = True
+    """Write overlay.png, top.png with the top tiles and sub-tiles, and panel.png with everything."""
+
     top: int = 100
+    """Sub-tiles in the GeoJSON, the heaviest first, at most; 0 for all. 100 stay readable in QuPath."""
+
     coordinates: str = "auto"
+    """Coordinates of the GeoJSON: "pixels" (level-0), "map" (the image's reference system), "wgs84"
+    (degrees); "auto": map where the image has one, else pixels."""
+
     bounds_offset: bool = False
+    """Count pixels of the GeoJSON from the corner of the slide's scanned part, where the file gives one, as
+    QuPath does."""
+
     attention_cells: bool = False
+    """Also write the positions of drawn tiles whose attention is above the mean."""
+
     heat_map_side: int = 4096
+    """Pixels along the longer side of the heat map, at most."""
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -52,21 +52,22 @@ _FREE = {  # settings that a resumed cross-validation may change; those of "" st
 
 @dataclass(frozen=True)
 class CrossvalConfig:
-    """Which folds, how often, how many at a time.
-
-    Attributes:
-        folds: number of stratified folds, groups kept whole, or "authors" for the ten of the paper's authors.
-        repeats: times that stratified folds are dealt out anew.
-        seeds: every fold is trained once with each.
-        folds_dir: folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root.
-        jobs: trainings at a time, each in a process with its share of the processor's cores.
-    """
+    """Which folds, how often, how many at a time."""
 
     folds: int | Literal["authors"] = 10
+    """Number of stratified folds, groups kept whole; or "authors" for the ten of the paper's authors."""
+
     repeats: int = 1
+    """Times that stratified folds are dealt out anew."""
+
     seeds: tuple[int, ...] = (0,)
+    """Every fold is trained once with each of these seeds."""
+
     folds_dir: str | None = None
+    """Folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root."""
+
     jobs: int = 1
+    """Trainings at a time, each in a process of its own with its share of the processor's cores."""
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -62,25 +62,28 @@ AnyConfig = TypeVar("AnyConfig", bound=ClassifierConfig)
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A training run: the network, the data, the training, and where the results go.
-
-    Attributes:
-        model: the network, Zoom-In or a competitor; number and names of its classes come from the data.
-        data: the images; its seed decides the splits.
-        train: the optimisation.
-        pretrain: training of the three networks on crops before it, where there are pixel annotations.
-        out: folder of the results, new or empty.
-        seed: of the first weights, of the order and augmentation of the images, and of all draws.
-        resume: go on with the run in `out` after its last whole epoch; where there is none, start.
-    """
+    """A training run: the network, the data, the training, and where the results go."""
 
     data: DataConfig
+    """The images; its seed decides the splits."""
+
     model: ClassifierConfig = field(default_factory=ZoomInConfig)
+    """The network, Zoom-In or a baseline; number and names of its classes come from the data."""
+
     train: TrainConfig = field(default_factory=TrainConfig)
+    """The optimisation."""
+
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """Training of the three networks on crops before it, where there are pixel annotations."""
+
     out: str = "runs/zoomin"
+    """Folder of the results, new or empty."""
+
     seed: int = 0
+    """Seed of the first weights, of the order and augmentation of the images, and of all draws."""
+
     resume: bool = False
+    """Resume the run in `out` after its last whole epoch; where there is none, start."""
 
 
 @dataclass(frozen=True)

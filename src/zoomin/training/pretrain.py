@@ -47,25 +47,28 @@ _RECORDS = 20  # rows of the record of a part
 class PretrainConfig:
     """How to pre-train the three networks as classifiers of crops; off by default.
 
-    Attributes:
-        steps: optimisation steps of each network; 0: no pre-training.
-        batch_size: crops a step.
-        learning_rate: of Adam.
-        parts: which networks: "tile_attention", "position_attention", "features".
-        crops: where they lie: "anywhere", or "as_read": on the grid of tiles, and sub-tiles of ROI with ROI
-            in their middle, as the trained network reads them.
-        schedule: of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network.
-
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
     """
 
     steps: int = 0
+    """Optimisation steps of each network; 0: no pre-training."""
+
     batch_size: int = 64
+    """Crops per step."""
+
     learning_rate: float = 1e-3
+    """Learning rate of Adam."""
+
     parts: tuple[str, ...] = PARTS
+    """Which networks: "tile_attention", "position_attention", "features"; by default all."""
+
     crops: Literal["anywhere", "as_read"] = "anywhere"
+    """Where crops lie: "anywhere"; or "as_read": on the grid of tiles, and sub-tiles of ROI with ROI in
+    their middle, as the trained network reads them."""
+
     schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network."""
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -36,25 +36,28 @@ __all__ = ["ReportConfig", "ReportResult", "write_report"]
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What a report is made of.
-
-    Attributes:
-        run: folder of a finished run or cross-validation; None where predictions are given.
-        predictions: a CSV that predict or evaluate wrote, judged as it is.
-        labels: the truth for these predictions: a manifest CSV, or images in any layout that train accepts.
-        root: images to judge the run on; by default the run's own.
-        split: train, val, test or all; by default test, where there is none val, else all.
-        images: most images in the gallery.
-        annotated: most annotated images whose attention is held against their ROI.
-    """
+    """What a report is made of."""
 
     run: str | None = None
+    """Folder of a finished run or cross-validation; none where predictions are given."""
+
     predictions: str | None = None
+    """A CSV that predict or evaluate wrote, reported as it is."""
+
     labels: str | None = None
+    """True labels for these predictions: a manifest CSV, or images in any layout that train accepts."""
+
     root: str | None = None
+    """Images to evaluate the run on; by default the run's own."""
+
     split: str | None = None
+    """train, val, test or all; by default test, where there is none val, else all."""
+
     images: int = 24
+    """Images in the gallery, at most."""
+
     annotated: int = 100
+    """Annotated images whose attention is compared with their ROI, at most; each is read and explained."""
 
     def __post_init__(self) -> None:
         """Check what goes together.
