@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,28 +14,9 @@ from ..classifiers import config_class
 from ..errors import ConfigError
 from ..training.fit import RunConfig
 from ..training.recipe import add_run_arguments, run_config
+from ..training.recipe_files import find_recipe
 
-__all__ = ["find_recipe", "model_name", "read_recipe"]
-
-_SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
-_INSTALLED = Path(sysconfig.get_path("data")) / "share" / "zoomin" / "recipes"
-
-
-def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe.
-
-    Args:
-        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer".
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    places = [Path(name), _SOURCE / f"{name}.yaml", _INSTALLED / f"{name}.yaml"]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        known = sorted({path.stem for folder in (_SOURCE, _INSTALLED) for path in folder.glob("*.yaml")})
-        raise ConfigError("no such recipe", where=name, remedy=f"Give a file, or one of {', '.join(known)}.")
-    return found
+__all__ = ["model_name", "read_recipe"]
 
 
 def read_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:

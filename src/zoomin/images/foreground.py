@@ -22,8 +22,8 @@ class Foreground:
     method: Literal["none", "mask", "otsu"] = "none"
     """Which tiles count. "none": every tile. "mask": the tiles inside the mask file of the image (column
     `foreground` of the manifest), and every tile of an image without one. "otsu": likewise, but where there
-    is no mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark background
-    by brightness."""
+    is no mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark
+    background by brightness."""
 
     min_share: float = 0.02
     """Least share of a tile, 0 to 1, that must be foreground for the tile to count. 0.02 keeps thin tissue
