@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ...errors import ConfigError
+from ...files import write_text
 from ...training.recipe_files import explain_recipe, find_recipe, recipe_names
 from .command import Command, say
 
@@ -42,16 +43,9 @@ def _build_init(parser: ArgumentParser) -> None:
 def _init(parser: ArgumentParser, options: Namespace) -> int:
     source = find_recipe(options.recipe)
     out = Path(options.out or f"{source.stem}.yaml")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
-    except FileExistsError as error:
-        raise ConfigError("there is such a file", where=out, remedy="Give another --out.") from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written ({error.strerror or error})", where=out, remedy="Give another --out."
-        ) from error
+    if out.exists():
+        raise ConfigError("there is such a file", where=out, remedy="Give another --out.")
+    write_text(out, source.read_text(encoding="utf-8"))
     say(f"{out}: edit it, then: zoomin train --config {out} --data.root IMAGES --out runs/first")
     return 0
 
