@@ -116,7 +116,8 @@ def _choose(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
 
 
 def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {word:<10} {command.summary}" for word, command in group.commands.items())
+    width = max(map(len, group.commands), default=0)
+    listed = "\n".join(f"  {word:<{width}}  {command.summary}" for word, command in group.commands.items())
     prog = f"zoomin {name}".rstrip()
     usage, description, debug = f"{prog} COMMAND ...", group.summary[:1].upper() + group.summary[1:] + ".", ""
     if not name:

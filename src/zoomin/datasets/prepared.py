@@ -84,6 +84,11 @@ class DataSet(NamedTuple):
     miniature: str | Callable[[Path, np.random.Generator], None] | None = None
     recognise: Callable[[Path], Manifest | None] | None = None
 
+    @property
+    def needs_preparing(self) -> bool:
+        """Whether a download is prepared before it is read."""
+        return self.prepare is not _as_downloaded
+
 
 def new_out(out: Path | str) -> Path:
     """Make the folder that a data set is prepared into, and mark it as unfinished.

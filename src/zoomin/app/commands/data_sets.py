@@ -111,7 +111,10 @@ def _make_command(name: str, summary: str) -> Command:
 
         out = make_miniature(PUBLISHED[name].miniature, options.out, options.seed)
         say(f"The miniature is in {out}.")
-        say(f"Go on with: zoomin data prepare {name} --source {out} --out {name} --partial true")
+        if PUBLISHED[name].needs_preparing:
+            say(f"Go on with: zoomin data prepare {name} --source {out} --out {name} --partial true")
+        else:
+            say(f"Go on with: zoomin train --data.root {out}")
         return 0
 
     return Command(
