@@ -1,7 +1,7 @@
 """What earlier versions saved, loads, and answers as it did: models, run folders, predictions, explanations.
 
-The files were written by those versions (`compatibility/make.py`). Numbers are compared to the sixth decimal, as
-predictions are written: the last bits of a convolution differ between processors.
+The files were written by those versions (`compatibility/make.py`). Numbers are compared to the sixth decimal,
+as predictions are written: the last bits of a convolution differ between processors.
 """
 
 from __future__ import annotations
