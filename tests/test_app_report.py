@@ -26,8 +26,9 @@ from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.experiments.attention_roi import attention_in_roi
 from zoomin.images.open_image import open_image
 from zoomin.inference import explain, load_model
-from zoomin.inference.predictions import InferenceConfig
-from zoomin.training.crossval import CrossvalConfig, crossval
+from zoomin.inference.config import InferenceConfig
+from zoomin.training.config import CrossvalConfig
+from zoomin.training.crossval import crossval
 from zoomin.training.fit import fit
 
 QUICK = InferenceConfig(replicates=2)

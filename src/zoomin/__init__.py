@@ -6,8 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .classifiers import load_model
     from .images.open_image import open_image
-    from .inference.prediction import explain, load_model, predict
+    from .inference.explanations import explain
+    from .inference.prediction import predict
     from .model.zoom_in import ZoomIn, ZoomInConfig
 
 __version__ = "0.1.0"
@@ -17,7 +19,7 @@ _HOMES = {
     "ZoomIn": ".model",
     "ZoomInConfig": ".model",
     "explain": ".inference",
-    "load_model": ".inference",
+    "load_model": ".classifiers",
     "open_image": ".images.open_image",
     "predict": ".inference",
 }

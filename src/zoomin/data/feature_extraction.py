@@ -15,7 +15,8 @@ from ..errors import ConfigError, DataError, ZoomInError
 from ..geometry import TileGrid
 from ..images.batch import batch_of
 from ..images.foreground import Foreground
-from ..images.tissue import looked_at
+from ..images.timeouts import READ_TIMEOUT
+from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
@@ -52,7 +53,7 @@ class FeatureConfig:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     foreground: Foreground = field(default_factory=Foreground)
     chunk_size: int = 256
-    read_timeout: float | None = 120.0
+    read_timeout: float | None = READ_TIMEOUT
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -150,7 +151,7 @@ def _parts(
     grid = TileGrid.of(batch.sizes, config.crop_size)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) * 255 for v in (config.mean, config.std))
     chunks = Chunks(config.chunk_size, "never", mean, std)
-    for regions in grid.regions[looked_at(batch, grid).tiles].split(_CROPS):
+    for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():
             features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)

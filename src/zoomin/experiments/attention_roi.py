@@ -21,12 +21,12 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
-from ..classifiers import zoom_in
+from ..classifiers import load_model, zoom_in
 from ..errors import DataError
 from ..geometry import Region, positions_inside
 from ..images.image import Image
 from ..images.open_image import open_image
-from ..inference.prediction import evaluation_manifest, load_model
+from ..inference.evaluation import evaluation_manifest
 from ..model.zoom_in import ZoomIn
 from ..training.run_folder import write_json
 

@@ -26,15 +26,14 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
-from ..classifiers import Classifier
+from ..classifiers import Classifier, load_model
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
 from ..geometry import Region
 from ..images.open_image import open_image
-from ..inference.prediction import load_model
 from ..metrics import classification_metrics
-from ..model.output import ZoomInOutput
-from ..training.fit import RunConfig, fit
+from ..training.config import RunConfig
+from ..training.fit import fit
 from ..training.recipe import read_recipe
 from ..training.run_folder import write_json
 from ..training.task import evaluation_keys
@@ -70,10 +69,9 @@ def judge_slides(
         record = manifest.records[row]
         image = open_image(record.image, mpp=record.mpp)
         keys = evaluation_keys(seed, torch.tensor([row]))
-        out = net([image], keys=keys, replicates=replicates, sampling="systematic")
+        out: Any = net([image], keys=keys, replicates=replicates, sampling="systematic")
         probabilities.append(out.logits[0].float().softmax(0))
-        seen = isinstance(out, ZoomInOutput)  # a competitor has no sub-tiles to compare
-        if seen and targets[row] > 0 and record.annotation is not None:
+        if net.explains and targets[row] > 0 and record.annotation is not None:
             roi = open_annotation(record, image.height, image.width)
             share = roi_share(roi, out.sub_tiles.regions) if roi is not None else torch.zeros(0)
             order = out.sub_tiles.weight.argsort(descending=True)[:TOP]

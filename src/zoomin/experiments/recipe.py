@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ..classifiers import config_class
 from ..errors import ConfigError
-from ..training.fit import RunConfig
+from ..training.config import RunConfig
 from ..training.recipe import add_run_arguments, run_config
 
 __all__ = ["find_recipe", "model_name", "read_recipe"]

@@ -13,11 +13,11 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from ..data.datamodule import DataConfig
+from ..data.config import DataConfig
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..errors import ConfigError, ZoomInError
-from ..training.fit import RunConfig
+from ..training.config import RunConfig
 from ..training.folds import deal_folds
 from ..training.records import progress_columns
 from ..training.run_folder import plain, write_text

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ImageError
 from ..geometry import TileGrid
 from .array import ArrayImage
 from .foreground import Foreground
@@ -16,9 +17,9 @@ from .pool import Reading, Task
 from .resampled import at_mpp
 from .resident import ResidentImages
 from .streamed import StreamedImages
-from .tissue import ForegroundMask, looked_at, overview_mask
+from .tissue import ForegroundMask, attended_tiles, overview_mask
 
-__all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahead"]
+__all__ = ["ResidentImages", "StreamedImages", "as_batch", "as_bytes", "batch_of", "read_ahead"]
 
 
 def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
@@ -29,7 +30,7 @@ def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
 
     def read() -> None:
         grid = TileGrid.of(images.sizes, tile_size)
-        kept = looked_at(images, grid).tiles
+        kept = attended_tiles(images, grid).tiles
         images.prefetch(grid.image[kept], grid.regions[kept], scale)
 
     Reading([Task(0, read)], 1).start()
@@ -52,11 +53,11 @@ def as_batch(
         foreground: which tiles can hold anything; None: all of them.
 
     Raises:
-        ConfigError: if a tensor has another shape, type or range, or requires a gradient, or there are no
-            images.
+        ConfigError: if there are no images.
+        ImageError: if a tensor has another shape, type or range, or requires a gradient.
     """
     if isinstance(images, Tensor):
-        images = [ArrayImage(pixels) for pixels in _as_bytes(images)]
+        images = [ArrayImage(pixels) for pixels in as_bytes(images)]
     elif isinstance(images, ImageBatch):
         return images.to(device)
     elif mpp is not None:
@@ -83,21 +84,33 @@ def batch_of(
     return StreamedImages(images, device, timeout=timeout, masks=masks)
 
 
-def _as_bytes(images: Tensor) -> Tensor:
+def as_bytes(images: Tensor) -> UInt8[Tensor, "batch 3 height width"]:
+    """The pixels of images as bytes, on the CPU.
+
+    Args:
+        images: (B, 3, H, W), uint8 or floating point in [0, 1].
+
+    Raises:
+        ImageError: if the shape, type or range is another one, or a gradient is required.
+    """
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ConfigError(
-            f"a tensor of shape {tuple(images.shape)}", remedy="Give images as (B, 3, height, width)."
+        raise ImageError(
+            f"a tensor of shape {tuple(images.shape)}",
+            where="images",
+            remedy="Give images as (B, 3, height, width).",
         )
     if images.dtype == torch.uint8:
         return images.cpu()
     if images.requires_grad:
-        raise ConfigError(
+        raise ImageError(
             "a tensor that requires a gradient; pixels are read as bytes",
+            where="images",
             remedy="Give images.detach(): gradients reach the networks, not the pixels.",
         )
-    if not images.is_floating_point() or not bool((images.amin() >= 0) & (images.amax() <= 1)):
-        raise ConfigError(
-            f"a tensor of type {images.dtype} outside [0, 1]",
+    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
+        raise ImageError(
+            f"a tensor of type {images.dtype}, or outside [0, 1]",
+            where="images",
             remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
         )
-    return (images.detach() * 255 + 0.5).to(torch.uint8).cpu()
+    return (images * 255 + 0.5).to(torch.uint8).cpu()

@@ -26,12 +26,12 @@ from .foreground import Foreground
 from .image import Image, ImageBatch
 
 __all__ = [
+    "AttendedTiles",
     "Foreground",
     "ForegroundMask",
-    "LookedAt",
     "OverviewMask",
+    "attended_tiles",
     "foreground_of",
-    "looked_at",
     "overview_mask",
     "read_overview",
     "tissue_mask",
@@ -160,14 +160,14 @@ def foreground_of(
     return torch.cat(tiles).to(grid.image.device)
 
 
-class LookedAt(NamedTuple):
+class AttendedTiles(NamedTuple):
     """The tiles that are attended to, and the places of images that are all background."""
 
     tiles: Bool[Tensor, " tiles"]
     no_foreground: tuple[int, ...]
 
 
-def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
+def attended_tiles(batch: ImageBatch, grid: TileGrid) -> AttendedTiles:
     """Foreground; every tile of an image that has none.
 
     Args:
@@ -179,9 +179,9 @@ def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
     """
     found = batch.foreground(grid)
     if found is None:
-        return LookedAt(torch.ones_like(grid.image, dtype=torch.bool), ())
+        return AttendedTiles(torch.ones_like(grid.image, dtype=torch.bool), ())
     empty = torch.bincount(grid.image[found], minlength=len(batch)) == 0
-    return LookedAt(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
+    return AttendedTiles(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
 
 
 def read_overview(image: Image, side: int) -> UInt8[Tensor, "3 h w"]:

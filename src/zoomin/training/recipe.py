@@ -11,10 +11,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from ..classifiers import config_class
-from ..data.datamodule import DataConfig
-from .config import TrainConfig
-from .fit import RunConfig
-from .pretrain import PretrainConfig
+from ..data.config import DataConfig
+from .config import PretrainConfig, RunConfig, TrainConfig
 
 __all__ = ["add_model_arguments", "add_run_arguments", "read_recipe", "run_config"]
 
@@ -31,10 +29,10 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Add the settings of the model that is meant: Zoom-In, or the competitor that `model.name` names.
+    """Add the settings of the model that is meant: Zoom-In, or the baseline that `model.name` names.
 
     Raises:
-        ConfigError: if there is no competitor of that name.
+        ConfigError: if there is no baseline of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
 
