@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .classifiers import load_model
     from .images.open_image import open_image
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from .inference.prediction import predict
     from .model.zoom_in import ZoomIn, ZoomInConfig
 
-__version__ = "0.1.0"
 __all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]
 
 _HOMES = {
