@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
@@ -208,6 +207,8 @@ def tissue_mask(overview: UInt8[Tensor, "3 h w"], config: Foreground) -> NDArray
         >>> int(mask.sum()), bool(mask[30, 45])
         (596, True)
     """
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     rgb = overview.permute(1, 2, 0).contiguous().cpu().numpy()
     high, low = rgb.max(axis=2), rgb.min(axis=2)
     lit = (high > _BLACK) & ((high > _INK) | (high - low > 15))
@@ -258,6 +259,8 @@ def _percentile(histogram: NDArray[np.float64], share: float) -> float:
 
 def _on_glass(colour: NDArray[np.float32], where: NDArray[np.bool_], config: Foreground) -> NDArray[np.bool_]:
     """The coloured part of some pixels."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     if config.threshold is not None or not where.any():
         return where & (colour > (config.threshold or 0))
     threshold = _glass_threshold(colour[where])
@@ -300,6 +303,8 @@ def _pen_colours(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _tidy(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """Close gaps, take out specks, and pieces and holes below an area."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     if min(mask.shape) < 8:
         return mask
     cross = ndimage.generate_binary_structure(2, 1)
@@ -311,6 +316,8 @@ def _tidy(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
 
 def _large(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """The connected pieces of at least an area."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     pieces, count = ndimage.label(mask)
     kept = np.bincount(pieces.ravel(), minlength=count + 1) >= min_area
     kept[0] = False
