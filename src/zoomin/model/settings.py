@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import ConfigError, require
 
@@ -13,15 +13,16 @@ __all__ = ["Settings"]
 Own = TypeVar("Own", bound="Settings")
 
 
+@dataclasses.dataclass(frozen=True)
 class Settings:
-    """A frozen dataclass of settings; children define the fields."""
+    """Settings without fields: children define them."""
 
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-    n_classes: int
-    class_names: tuple[str, ...]
-    std: tuple[float, float, float]
-    chunk_size: int
-    checkpoint: str
+    if TYPE_CHECKING:
+        n_classes: int
+        class_names: tuple[str, ...]
+        std: tuple[float, float, float]
+        chunk_size: int
+        checkpoint: Literal["auto", "always", "never"]
 
     def check_common(self) -> None:
         """Check the fields that every network has.
@@ -71,4 +72,5 @@ class Settings:
                 where=where,
                 remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**settings)
