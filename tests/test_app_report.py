@@ -15,16 +15,12 @@ from PIL import Image as PillowImage
 
 from browser import visit
 from training_examples import make_images, run_config
-from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.cli import COMMANDS, _parser, main
 from zoomin.app.commands.command import Command
 from zoomin.app.report import ReportConfig, ReportResult, write_report
 from zoomin.app.report.numbers import calibration, class_scores, curves, wilson
-from zoomin.app.report.roi import attention_on_roi, gather
 from zoomin.data.manifest import Record
 from zoomin.errors import CheckpointError, ConfigError, DataError
-from zoomin.experiments.attention_roi import attention_in_roi
-from zoomin.images.open_image import open_image
 from zoomin.inference import explain, load_model
 from zoomin.inference.config import InferenceConfig
 from zoomin.training.config import CrossvalConfig
@@ -392,27 +388,6 @@ def test_curves_and_scores_of_classes() -> None:
     low, high = wilson(0.5, 100)
     assert low == pytest.approx(0.404, abs=1e-3)
     assert high == pytest.approx(0.596, abs=1e-3)
-
-
-def test_roi_measures_agree_with_those_of_the_network(run: Path) -> None:
-    """From an explanation alone, the share of attention in the ROI is that of a full look at every tile."""
-    model = load_model(run)
-    found = []
-    for path in sorted((run.parent / "images" / "square").glob("*.png"))[:3]:
-        image = open_image(path)
-        roi = MaskAnnotation(run.parent / "masks" / path.name, image.height, image.width)
-        [explanation] = explain(path, model, sampling="exact")
-        mine = attention_on_roi(explanation, roi)
-        assert mine is not None
-        attention, area = attention_in_roi(model, image, roi)
-        assert mine.attention == pytest.approx(attention, abs=0.02)
-        assert mine.area == pytest.approx(area, abs=0.02)
-        found.append(mine)
-    findings = gather(found)
-    assert findings is not None
-    assert len(findings.images) == 3
-    assert -1 <= (findings.spearman or 0) <= 1
-    assert gather([]) is None
 
 
 # --------------------------------------------------------------------------- in a browser

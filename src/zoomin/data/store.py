@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64, Int, UInt8
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from ..errors import DataError, ImageError, ZoomInError
@@ -34,13 +31,13 @@ from ..images.stored import Identity, identity_of
 from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
+from ..progress import track
 from .config import Residence
 from .manifest import Record
 from .opening import foreground_mask, open_record
 
 __all__ = ["ImageStore", "PathImage", "available_memory", "open_store"]
 
-T = TypeVar("T")
 _SHOWN = 20  # bad images listed in one message
 _DECODED_BYTES = 1 << 29  # of whole images that streaming keeps decoded at once
 _MEMORY_SHARE = 0.25  # of the free memory, that images may fill
@@ -182,7 +179,8 @@ def open_store(
     chosen = [records[row] for row in rows.tolist()]
     opener = _Opener(resident, device, model, mpp)
     opening = map_ahead(opener.open, chosen, threads=threads, timeout=timeout)
-    found = [_opened_or_error(*one) for one in _shown(opening, len(chosen), progress)]
+    opening = track(opening, "Opening images", total=len(chosen), shown=progress)
+    found = [_opened_or_error(*one) for one in opening]
     bad = [error for error in found if isinstance(error, ZoomInError)]
     if bad:
         raise _bad_images(chosen, found, len(bad))
@@ -300,9 +298,3 @@ def _bad_images(records: Sequence[Record], found: Sequence[_Opened | ZoomInError
         f"{count} of {len(records)} images cannot be read:\n  " + "\n  ".join(reasons[:_SHOWN]) + more + "\n",
         remedy="Replace these files, or take them out of the data.",
     )
-
-
-def _shown(items: Iterable[T], total: int, progress: bool | None) -> Iterable[T]:
-    """The items behind a progress bar."""
-    shown = sys.stderr.isatty() if progress is None else progress
-    return track(items, "Opening images", total=total, console=Console(stderr=True), disable=not shown)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..annotations.annotation import Annotation
+from ..files import write_json
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
 from .evidence import Explanation
 from .export_config import ExportConfig
@@ -45,8 +45,7 @@ def write_exports(
             bounds_offset=config.bounds_offset,
             attention_cells=config.attention_cells,
         )
-        text = json.dumps(collection, allow_nan=False)
-        (folder / GEOJSON).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / GEOJSON, collection, indent=None)
 
 
 def is_exported(folder: str | Path, config: ExportConfig) -> bool:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
-from ..errors import ImageError
 from ..geometry import TileGrid
-from .array import ArrayImage
+from .array import ArrayImage, images_of
 from .foreground import Foreground
 from .image import Image, ImageBatch
 from .pool import Reading, Task
@@ -19,7 +17,7 @@ from .resident import ResidentImages
 from .streamed import StreamedImages
 from .tissue import ForegroundMask, attended_tiles, overview_mask
 
-__all__ = ["ResidentImages", "StreamedImages", "as_batch", "as_bytes", "batch_of", "read_ahead"]
+__all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahead"]
 
 
 def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
@@ -53,11 +51,11 @@ def as_batch(
         foreground: which tiles can hold anything; None: all of them.
 
     Raises:
-        ConfigError: if there are no images.
-        ImageError: if a tensor has another shape, type or range, or requires a gradient.
+        ConfigError: if a tensor has another shape, type or range, or requires a gradient, or there are no
+            images.
     """
     if isinstance(images, Tensor):
-        images = [ArrayImage(pixels) for pixels in as_bytes(images)]
+        images = images_of(images)
     elif isinstance(images, ImageBatch):
         return images.to(device)
     elif mpp is not None:
@@ -82,35 +80,3 @@ def batch_of(
     if all(isinstance(image, ArrayImage) for image in images):
         return ResidentImages(images, device, masks)
     return StreamedImages(images, device, timeout=timeout, masks=masks)
-
-
-def as_bytes(images: Tensor) -> UInt8[Tensor, "batch 3 height width"]:
-    """The pixels of images as bytes, on the CPU.
-
-    Args:
-        images: (B, 3, H, W), uint8 or floating point in [0, 1].
-
-    Raises:
-        ImageError: if the shape, type or range is another one, or a gradient is required.
-    """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ImageError(
-            f"a tensor of shape {tuple(images.shape)}",
-            where="images",
-            remedy="Give images as (B, 3, height, width).",
-        )
-    if images.dtype == torch.uint8:
-        return images.cpu()
-    if images.requires_grad:
-        raise ImageError(
-            "a tensor that requires a gradient; pixels are read as bytes",
-            where="images",
-            remedy="Give images.detach(): gradients reach the networks, not the pixels.",
-        )
-    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
-        raise ImageError(
-            f"a tensor of type {images.dtype}, or outside [0, 1]",
-            where="images",
-            remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
-        )
-    return (images * 255 + 0.5).to(torch.uint8).cpu()

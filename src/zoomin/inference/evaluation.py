@@ -14,6 +14,7 @@ from ..classifiers import Classifier
 from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import DataError
+from ..files import write_json
 from .config import InferenceConfig
 from .prediction import iter_predictions
 from .predictions import NO_FOREGROUND, write_predictions
@@ -76,7 +77,7 @@ def evaluate(
         **classification_metrics(probabilities, targets[read], n_bootstrap=n_bootstrap, seed=config.seed),
     }
     if out is not None:
-        (Path(out) / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(out) / "metrics.json", result)
     return result
 
 

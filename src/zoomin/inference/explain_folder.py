@@ -22,10 +22,10 @@ from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
+from ..progress import track
 from .config import InferenceConfig
 from .evaluation import evaluation_manifest
 from .explanations import iter_explanations
-from .prediction import progress_bar
 from .sources import Unreadable, find_images, name_of
 
 __all__ = ["ExplainSummary", "explain_into", "images_to_explain"]
@@ -87,11 +87,9 @@ def explain_into(
     kept = [image for image in images if resume and job.keeps(image)]
     left = [image for image in images if not any(image is other for other in kept)]
     try:
-        with progress_bar(left, progress, "Explaining") as advance:
-            found = iter_explanations(left, model, job.config, device=device)
-            for image, one in zip(left, found, strict=True):
-                job.take(image, one)
-                advance()
+        found = iter_explanations(left, model, job.config, device=device)
+        for image, one in track(zip(left, found, strict=True), "Explaining", total=len(left), shown=progress):
+            job.take(image, one)
     finally:
         job.write()
     names = [name_of(image) for image in images]

@@ -10,7 +10,7 @@ import torch
 
 from ..classifiers import Classifier, Output
 from ..errors import BatchReadError, ImageError
-from ..images.allocator import give_back
+from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
 from ..images.image import Image, ImageBatch
@@ -156,7 +156,7 @@ def _results(
     for group in batch.groups:
         results.update(_run(group, job, answers))
         if isinstance(group.images, StreamedImages):
-            give_back()
+            release_memory()
     yield from (results[place] for place in range(batch.size))
 
 

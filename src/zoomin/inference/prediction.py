@@ -8,8 +8,7 @@ of the last digits, which convolutions owe to the batch they run in.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Unpack
 
@@ -19,12 +18,13 @@ from torch import Tensor
 
 from ..classifiers import Classifier
 from ..model.sampling import design
+from ..progress import progress_bar
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
 from .predictions import NO_FOREGROUND, Prediction
 from .sources import Sources, Unreadable
 
-__all__ = ["iter_predictions", "predict", "predictions_of", "probability_standard_error", "progress_bar"]
+__all__ = ["iter_predictions", "predict", "predictions_of", "probability_standard_error"]
 
 
 def predict(
@@ -89,9 +89,10 @@ def iter_predictions(
     def answers(found: Answered) -> list[Prediction]:
         return predictions_of(found, model, config)
 
-    with progress_bar(images, progress) as advance:
+    total = len(images) if isinstance(images, Sized) and not isinstance(images, (str, Path)) else None
+    with progress_bar("Predicting", total, shown=progress) as bar:
         for found in run_batches(images, model, config, device, answers):
-            advance()
+            bar.advance()
             yield _failed(found, model, config) if isinstance(found, Unreadable) else found
 
 
@@ -158,25 +159,3 @@ def probability_standard_error(
         return torch.full_like(derivative[0], torch.nan)
     error: Tensor = derivative.std(0, correction=1) / math.sqrt(len(replicates))
     return error
-
-
-@contextmanager
-def progress_bar(images: Sources, shown: bool, verb: str = "Predicting") -> Iterator[Callable[[], None]]:
-    """A function to call after each image, behind which a bar may move.
-
-    Args:
-        images: their number is shown where it is known.
-        shown: whether there is a bar.
-        verb: what is being done.
-    """
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    total = len(images) if isinstance(images, Sized) and not isinstance(images, (str, Path)) else None
-    columns = TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda: bar.advance(task)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import whole_text
+
 __all__ = ["NO_FOREGROUND", "Prediction", "Summary", "write_predictions"]
 
 NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
@@ -82,12 +84,9 @@ def write_predictions(
         path: the CSV.
         labels: the true label of each image, for a column of its own.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     done, failed, counts = 0, [], dict.fromkeys(classes, 0)
     truth = ["label"] if labels is not None else []
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with whole_text(path, keep=True) as file:
         writer = csv.writer(file, lineterminator="\n")
         probabilities = [f"prob_{name}" for name in classes]
         drawn = "standard_error sampling n_samples replicates seed pixels_read decoded_pixels".split()
@@ -104,5 +103,4 @@ def write_predictions(
                 failed.append((row.image, row.error))
             else:
                 done, counts[row.label] = done + 1, counts[row.label] + 1
-    part.replace(path)
     return Summary(done, tuple(failed), counts)

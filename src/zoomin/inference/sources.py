@@ -15,8 +15,7 @@ from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
 from ..errors import DataError, ImageError, ZoomInError
-from ..images.array import ArrayImage
-from ..images.batch import as_bytes
+from ..images.array import images_of
 from ..images.image import Image
 from ..images.physical import microns
 from ..images.pool import map_ahead
@@ -97,7 +96,7 @@ def open_images(
 
     Raises:
         ConfigError: if `config.mpp` is not a size.
-        ImageError: if a tensor is of another shape, type or range.
+        ConfigError: if a tensor is of another shape, type or range.
     """
     mpp = None if config.mpp is None else microns(config.mpp)
     opening = map_ahead(
@@ -145,8 +144,7 @@ def _named(error: Exception, name: str) -> Exception:
 
 def _each(images: Sources) -> Iterator[Source]:
     if isinstance(images, Tensor):
-        for index, pixels in enumerate(as_bytes(images.detach())):
-            yield ArrayImage(pixels, name=f"image {index}")
+        yield from images_of(images)
     elif isinstance(images, (str, Path, Image)):
         yield images
     else:

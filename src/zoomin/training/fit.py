@@ -21,6 +21,7 @@ from ..annotations.reader import RoiReader
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError
+from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
 from .baseline_task import BaselineTask
@@ -28,7 +29,7 @@ from .checkpoints import (
     BEST,
     LAST,
     START,
-    Identity,
+    IdentityWriter,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -39,8 +40,8 @@ from .checkpoints import (
 from .config import RunConfig, TrainConfig
 from .evaluation import judge
 from .pretrain import pretrain
-from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning, write_rows
-from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
+from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
+from .run_folder import data_fingerprint, new_folder, write_inputs
 from .task import ClassifierTask
 from .warm_up import warm_up
 from .zoom_in_task import ZoomInTask
@@ -99,7 +100,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         KeyboardInterrupt: when interrupted; `resume` then goes on.
     """
     folder = Path(config.out)
-    data = ZoomInDataModule(config.data, progress=None if progress else False, model=tiles_of(config.model))
+    data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
@@ -113,7 +114,11 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     data.failures.path = folder / "skipped.csv"
     table = EpochTable(folder / "metrics.csv", resume_at=done)
     has_validation = data.splits["val"].numel() > 0
-    hooks = [*callbacks, *checkpoint_callbacks(folder, config.train, has_validation), Identity(identity)]
+    hooks = [
+        *callbacks,
+        *checkpoint_callbacks(folder, config.train, has_validation),
+        IdentityWriter(identity),
+    ]
     hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()

@@ -22,7 +22,7 @@ from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
-from .checkpoints import LAST, Identity, checkpoint_callbacks, comparable, epochs_done
+from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Judged, judge
 from .fit import new_task, train, training_device
@@ -146,7 +146,7 @@ def run_fold(
     if folder is not None:
         identity = {"config": comparable(run), "data": data_fingerprint(data.manifest, data.splits)}
         done = epochs_done(folder, identity, run.train.epochs)
-        hooks += [Identity(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
+        hooks += [IdentityWriter(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
         folder.mkdir(parents=True, exist_ok=True)
     table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
     if task.net.explains and not done:
