@@ -22,8 +22,9 @@ from zoomin.app.report.numbers import calibration, class_scores, curves, wilson
 from zoomin.data.manifest import Record
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.inference import explain, load_model
-from zoomin.inference.predictions import InferenceConfig
-from zoomin.training.crossval import CrossvalConfig, crossval
+from zoomin.inference.config import InferenceConfig
+from zoomin.training.config import CrossvalConfig
+from zoomin.training.crossval import crossval
 from zoomin.training.fit import fit
 
 QUICK = InferenceConfig(replicates=2)

@@ -13,7 +13,7 @@ import yaml
 from zoomin import __version__
 from zoomin.app.cli import COMMANDS, _parser, _with_recipes, main
 from zoomin.app.commands.command import Command, Group
-from zoomin.baselines import BASELINES
+from zoomin.classifiers import BASELINES
 from zoomin.errors import ConfigError
 from zoomin.training.recipe_files import explain_recipe, find_recipe, recipe_names
 

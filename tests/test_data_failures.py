@@ -23,7 +23,8 @@ from zoomin.images.streamed import StreamedImages
 from zoomin.model import ZoomIn
 from zoomin.training.checkpoints import LAST
 from zoomin.training.fit import fit
-from zoomin.training.task import ZoomInTask, training_keys
+from zoomin.training.task import training_keys
+from zoomin.training.zoom_in_task import ZoomInTask
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import yaml
 
 from zoomin.app.cli import COMMANDS, _choose, _parser, _with_recipes
 from zoomin.app.commands.command import Command, Group
-from zoomin.baselines import BASELINES
+from zoomin.classifiers import BASELINES
 from zoomin.experiments import bench
 
 REPOSITORY = Path(__file__).resolve().parent.parent

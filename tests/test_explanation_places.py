@@ -20,7 +20,7 @@ from explanation_examples import SIDE, bright_net, dark_image, save_image
 from zoomin.errors import ConfigError
 from zoomin.explanation import Explanation, overlay_figure, panel_figure, read_index
 from zoomin.explanation.dense import dense_map, write_dense_map
-from zoomin.explanation.exports import ExportConfig
+from zoomin.explanation.export_config import ExportConfig
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.georeference import Georeference

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from zoomin import plugins
-from zoomin.baselines import BASELINES, CNN
+from zoomin.baselines import CNN
+from zoomin.classifiers import BASELINES
 from zoomin.errors import ConfigError
 from zoomin.plugins import PlugIn, Registry
 
@@ -131,7 +132,7 @@ from pathlib import Path
 from PIL import Image
 from zoomin import ZoomIn, ZoomInConfig, open_image
 from zoomin.app.doctor import _plug_ins
-from zoomin.baselines import BASELINES
+from zoomin.classifiers import BASELINES
 from zoomin.data.find import open_dataset
 
 for kind in "ab":

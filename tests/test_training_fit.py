@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.model import ZoomIn
-from zoomin.training.fit import FitResult, RunConfig, fit
+from zoomin.training.config import RunConfig
+from zoomin.training.fit import FitResult, fit
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def stopped_after(
     config: RunConfig, epochs: int, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """Run `fit` until the start of an epoch, where it breaks off."""
-    from zoomin.training.task import ZoomInTask
+    from zoomin.training.zoom_in_task import ZoomInTask
 
     def break_off(self) -> None:
         if self.current_epoch == epochs:

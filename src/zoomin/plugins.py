@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from .errors import ConfigError
 
-__all__ = ["GROUPS", "PlugIn", "Registry", "plug_ins"]
+__all__ = ["GROUPS", "PlugIn", "Registry", "Targets", "plug_ins"]
 
 GROUPS = ("zoomin.readers", "zoomin.networks", "zoomin.baselines", "zoomin.datasets")
 
@@ -91,6 +91,34 @@ def plug_ins(group: str) -> tuple[PlugIn, ...]:
     return tuple(sorted(found))
 
 
+class Targets(Mapping[str, Any]):
+    """Things of zoomin by name that are imported on first use, as plug-ins are.
+
+    Args:
+        targets: "module:object" of each name.
+    """
+
+    def __init__(self, targets: Mapping[str, str]) -> None:
+        """Import nothing yet."""
+        self._targets = dict(targets)
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (what the module holds)
+        """Import the thing of a name."""
+        return EntryPoint(name, self._targets[name], "").load()
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        """The number of names."""
+        return len(self._targets)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is something of that name; nothing is imported."""
+        return name in self._targets
+
+
 class Registry(Mapping[str, Thing], Generic[Thing]):
     """What zoomin brings of one kind, by name, and after it what plug-ins bring.
 
@@ -116,7 +144,7 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
     ) -> None:
         """Keep the built-in ones; look for nothing yet."""
         self.group = group
-        self.built_in = dict(built_in)
+        self.built_in = built_in
         self.prefix = prefix
         self._fits = fits
         self._wanted = wanted

@@ -210,7 +210,7 @@ def _optional() -> Iterator[Check]:
 
 def _plug_ins() -> Iterator[Check]:
     """What other packages bring, each imported to see whether it works."""
-    from ..baselines import BASELINES
+    from ..classifiers import BASELINES
     from ..datasets.registry import PUBLISHED
     from ..images.open_image import READERS
     from ..model.networks import ATTENTION_NETWORKS, FEATURE_NETWORKS

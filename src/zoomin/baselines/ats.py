@@ -101,7 +101,9 @@ class ATS(Baseline[ATSConfig]):
         self.stride = self._measure_stride()
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Attend to the overviews, draw positions, encode their sub-tiles, classify the expected feature."""
         n = how.n_samples or self.config.n_samples
         law = design(how.sampling or self.config.sampling)
@@ -158,7 +160,7 @@ class ATS(Baseline[ATSConfig]):
         rows, columns = (-(-view_size(n, self.config.scale) // self.stride) for n in (height, width))
         return "exact" if rows * columns <= exact_budget else "systematic"
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The overview and the sub-tiles of a few replicates."""
         overview = view_size(height, self.config.scale) * view_size(width, self.config.scale)
         return overview + 8 * self.config.n_samples * self.config.sub_tile_size**2

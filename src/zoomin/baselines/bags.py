@@ -150,7 +150,9 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
             labels: classes of the images, where the penalty may depend on them; None: no penalty.
         """
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Encode all crops, pool them, classify."""
         bags = self.bags(batch)
         features, penalty = self.pool(bags, labels)
@@ -176,7 +178,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         instances = self.chunks.see(self.features, batch, grid.image, grid.regions, side, scale)
         return Bags(instances, grid.image, grid.index, grid.count)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All crops; none where features are stored."""
         side = self.config.crop_size
         return -(-height // side) * -(-width // side) * self._crop_pixels

@@ -67,7 +67,9 @@ class CNN(Baseline[CNNConfig]):
         check_side(self.features, config.features, config.side, "side")
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Classify shrunk images."""
         views = read_whole(batch, self.config.side)
         features = self.chunks.through(self.features, views)
@@ -81,7 +83,7 @@ class CNN(Baseline[CNNConfig]):
             penalty=self.nothing(),
         )
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The square that the image is shrunk into."""
         return self.config.side**2
 

@@ -140,7 +140,9 @@ class IPS(Baseline[IPSConfig]):
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Select tiles without gradients, encode them with gradients, attend to them, classify."""
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         tile, inside = self.select(batch, grid, how.keys)
@@ -212,7 +214,7 @@ class IPS(Baseline[IPSConfig]):
         padded = features.new_zeros(*tile.shape, features.shape[1])
         return padded.index_put((image, column), features)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The tiles that are encoded at once."""
         side, seen = self.config.tile_size, view_size(self.config.tile_size, self.config.scale)
         tiles = -(-height // side) * -(-width // side)

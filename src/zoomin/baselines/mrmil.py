@@ -116,7 +116,9 @@ class MRMIL(Baseline[MRMILConfig]):
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Weigh all tiles at low resolution, then the crops of the heaviest at high resolution."""
         side, scale = self.config.tile_size, self.config.low_scale
         grid = TileGrid.of(batch.sizes, side)
@@ -159,7 +161,7 @@ class MRMIL(Baseline[MRMILConfig]):
             logits = logits.masked_fill(~kept[bags.image, bags.index, None], -torch.inf)
         return bags.sum(bags.softmax(logits), bags.instances).squeeze(1)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All tiles at low resolution, the crops of the chosen ones at high resolution."""
         side = self.config.tile_size
         tiles = -(-height // side) * -(-width // side)

@@ -133,7 +133,9 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
         self.head = LinearHead(width, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Attend to each level, choose where the next one is read, classify the sum."""
         grid = TileGrid.of(batch.sizes, self.config.sides[0])
         below = Mixtures.of(grid)
@@ -179,7 +181,7 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
             return top(p, there, self.config.kept)
         return perturbed_top(p, there, self.config.kept, self.config.noise, self.config.noise_samples, keys)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All cells of the first level, those below the chosen ones at the others."""
         sides = self.config.sides
         cells = -(-height // sides[0]) * -(-width // sides[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,105 +14,23 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..errors import ConfigError, DataError
-from ..images.augment import Augmentation
+from ..errors import DataError
+from ..images.augment import augment_batch
 from ..images.batch import read_ahead
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
 from .batch import Batch
+from .config import DataConfig
 from .csv_table import listed
 from .failures import Failures
 from .find import open_dataset
-from .manifest import SPLITS, Manifest, ManifestColumns, check_trainable
+from .manifest import SPLITS, Manifest, check_trainable
 from .splits import split_of
-from .store import ImageStore, Residence, open_store
+from .store import ImageStore, open_store
 
 __all__ = ["Batch", "BatchKey", "DataConfig", "TrainingOrder", "ZoomInDataModule"]
 
 _ORDER, _AUGMENTATION = 1, 2  # streams of random numbers
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, how they are split, and how they are served."""
-
-    root: str
-    """The images: a manifest CSV, a folder with a manifest.csv or one folder per class, or a layout that
-    zoomin recognises, such as the colon-cancer data as downloaded."""
-
-    classes: list[str] | None = None
-    """The classes in their order, the negative one first; by default those found, in natural order."""
-
-    columns: ManifestColumns = field(default_factory=ManifestColumns)
-    """Names of the columns of the manifest CSV."""
-
-    batch_size: int = 5
-    """Images per batch; the last batch of an epoch may be smaller. 5 fits large images and small GPUs."""
-
-    val_fraction: float = 0.2
-    """Share of the training images held out for validation, 0 to 1, where the data have no such split."""
-
-    test_fraction: float = 0.0
-    """Share of the images held out for testing, 0 to 1, where the data have no such split; 0: none."""
-
-    seed: int = 0
-    """Seed of the splits, of the order of training images and of their augmentation."""
-
-    resident: Residence = "auto"
-    """Choose "always" to keep all pixels in memory, "never" to decode images again for each batch, "auto" to
-    keep those that are not slides or pyramids while they fill less than a quarter of the free memory."""
-
-    threads: int = 4
-    """Images decoded at a time; changes no result. 4 hide the latency of most disks."""
-
-    mpp: float | str | None = None
-    """Microns per level-0 pixel of images whose manifest does not give it, in place of a missing or wrong
-    tag of the file; "0.6m" is in metres."""
-
-    cache_mb: int = 1024
-    """Megabytes for overviews of images that stay on disk, so that only the first epoch decodes them; 0
-    keeps none. Changes no result."""
-
-    prefetch: int = 1
-    """Batches whose overviews are read from disk while an earlier batch computes; 0: none. Changes no
-    result. 1 is enough where reading is faster than computing."""
-
-    max_failures: int = 10
-    """Images that may turn out to be unreadable while a run goes on; they are left out and recorded. One
-    more stops the run."""
-
-    read_timeout: float | None = 120.0
-    """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
-    does not answer; none: never."""
-
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """Random changes of training images."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that is out of range.
-        """
-        if self.mpp is not None:
-            microns(self.mpp, "data.mpp")
-        least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
-        for name, least in least_of.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ConfigError(
-                    f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
-                )
-        if self.read_timeout is not None and self.read_timeout <= 0:
-            raise ConfigError(
-                f"{self.read_timeout} seconds",
-                where="data.read_timeout",
-                remedy="Give a positive number, or null.",
-            )
-        for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 0.5:
-                raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")
 
 
 class BatchKey(NamedTuple):
@@ -341,7 +259,7 @@ class ZoomInDataModule(LightningDataModule):
         images = store.select(rows)
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
-            images = self.config.augmentation.draw(images, generator)
+            images = augment_batch(images, self.config.augmentation, generator)
         return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

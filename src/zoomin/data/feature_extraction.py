@@ -15,7 +15,8 @@ from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
 from ..images.foreground import Foreground
-from ..images.tissue import looked_at
+from ..images.timeouts import READ_TIMEOUT
+from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
@@ -56,7 +57,7 @@ class FeatureConfig:
     chunk_size: int = 256
     """Crops per network call, at most; bounds memory, and changes no result."""
 
-    read_timeout: float | None = 120.0
+    read_timeout: float | None = READ_TIMEOUT
     """Seconds after which a single read is given up; none: never."""
 
     seed: int = 0
@@ -152,7 +153,7 @@ def _parts(
     grid = TileGrid.of(batch.sizes, config.crop_size)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) * 255 for v in (config.mean, config.std))
     chunks = Chunks(config.chunk_size, "never", mean, std)
-    for regions in grid.regions[looked_at(batch, grid).tiles].split(_CROPS):
+    for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():
             features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)

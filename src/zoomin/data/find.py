@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..errors import ConfigError, DataError
 from ..plugins import plug_ins
+from .config import ManifestColumns
 from .folders import LAYOUTS, read_folders
-from .manifest import Manifest, ManifestColumns, read_manifest
+from .manifest import Manifest, read_manifest
 
 __all__ = ["open_dataset"]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
+from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
 
 __all__ = [
@@ -66,35 +67,6 @@ class Record:
     def place(self) -> str:
         """The image and its row, for messages."""
         return str(self.image) if self.row is None else f"{self.image} (row {self.row})"
-
-
-@dataclass(frozen=True)
-class ManifestColumns:
-    """Names of the columns of a manifest CSV."""
-
-    image: str = "image"
-    """Path of the image, relative to the folder of the CSV or absolute."""
-
-    label: str = "label"
-    """Name of the class."""
-
-    group: str = "group"
-    """Images of one group, usually a patient, never stand on two sides of a split."""
-
-    split: str = "split"
-    """train, val (or valid, validation) or test."""
-
-    mpp: str = "mpp"
-    """Microns per level-0 pixel."""
-
-    annotation: str = "annotation"
-    """Path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image: the ROI."""
-
-    mask: str = "mask"
-    """Path of a mask image, nonzero inside the ROI."""
-
-    foreground: str = "foreground"
-    """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 import yaml
 
-from ..data.datamodule import DataConfig
+from ..data.config import DataConfig
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..errors import ConfigError, ZoomInError
 from ..files import plain, write_text
 from ..progress import Bar, progress_bar
-from ..training.fit import RunConfig
+from ..training.config import RunConfig
 from ..training.folds import deal_folds
 from ..training.recipe import read_recipe, recipe_model
 from .all import EXPERIMENTS

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import ConfigError, require
+from ..errors import require
 from ..images.foreground import Foreground, foreground_from_dict
 from ..images.physical import microns
-from .sampling import design
+from .choices import check_sampling
+from .settings import Settings
 
 __all__ = ["ZoomInConfig"]
 
 
 @dataclass(frozen=True)
-class ZoomInConfig:
+class ZoomInConfig(Settings):
     """Configuration of a Zoom-In network; the defaults are the paper's for colon cancer.
 
     Raises:
@@ -106,37 +106,24 @@ class ZoomInConfig:
 
     def __post_init__(self) -> None:
         """Check the values, and take the scales from `tile_mpp` and `sub_tile_mpp` where these are given."""
-        design(self.sampling)
+        check_sampling(self.sampling)
         if self.mpp is not None:
             object.__setattr__(self, "mpp", microns(self.mpp, "mpp"))
         for name in ("tile", "sub_tile"):
             self._take_scale(f"{name}_mpp", f"{name}_scale")
-        for name in ("tile_size", "sub_tile_size", "n_samples", "chunk_size"):
+        for name in ("tile_size", "sub_tile_size", "n_samples"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         for name in ("tile_scale", "sub_tile_scale"):
             require(
                 0 < getattr(self, name) <= 1, name, getattr(self, name), "Give a scale above 0 and at most 1."
             )
         require(
-            self.checkpoint in ("auto", "always", "never"),
-            "checkpoint",
-            repr(self.checkpoint),
-            "Choose auto, always or never.",
-        )
-        require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
-        require(
             self.sub_tile_size <= self.tile_size,
             "sub_tile_size",
             f"{self.sub_tile_size}, larger than the tile ({self.tile_size})",
             "Sub-tiles lie inside tiles: give a smaller sub_tile_size or a larger tile_size.",
         )
-        require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
-        require(
-            not self.class_names or len(self.class_names) == self.n_classes,
-            "class_names",
-            f"{len(self.class_names)} names for {self.n_classes} classes",
-            "Give one name a class, or none.",
-        )
+        self.check_common()
 
     def _take_scale(self, name: str, scale: str) -> None:
         """Set a scale from its microns per pixel."""
@@ -167,18 +154,6 @@ class ZoomInConfig:
         """Microns per pixel of the working frame, None where each image keeps its own pixels."""
         return None if self.mpp is None else float(self.mpp)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes: `class_names`, or their numbers."""
-        return self.class_names or tuple(str(i) for i in range(self.n_classes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain numbers, strings and lists, for JSON and YAML."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str | None = None) -> ZoomInConfig:
         """The configuration from what `to_dict` gave.
@@ -186,14 +161,6 @@ class ZoomInConfig:
         Raises:
             ConfigError: on a name that this version does not know, or a value that cannot work.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"unknown model settings {', '.join(unknown)}",
-                where=where,
-                remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
-            )
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        if isinstance(found := settings.get("foreground"), dict):
-            settings["foreground"] = foreground_from_dict(found, where)
-        return cls(**settings)
+        if isinstance(found := values.get("foreground"), dict):
+            values = {**values, "foreground": foreground_from_dict(found, where)}
+        return super().from_dict(values, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -30,6 +30,13 @@ class ModelConfig(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists."""
         ...
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """What is asked of a model: its weights by name."""
+
+    def state_dict(self) -> Mapping[str, torch.Tensor]: ...
 
 
 def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -> Path:
@@ -83,7 +90,7 @@ def load_pretrained(
     return model.to(device).eval()
 
 
-def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
+def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
 
     Of the configuration, what is at its default does not count, so that a setting which a later version adds

@@ -1,16 +1,19 @@
-"""How to train: every setting of the optimisation, checked when it is made."""
+"""How to train: every setting of a run, checked when it is made, without PyTorch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import require
-from ..model.losses import RoiTarget
-from ..model.sampling import design
+from ..classifiers import ClassifierConfig
+from ..data.config import DataConfig
+from ..errors import ConfigError, require
+from ..model.choices import RoiTarget, check_sampling
+from ..model.config import ZoomInConfig
 
-__all__ = ["MONITORS", "TrainConfig", "WarmUp"]
+__all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 
+PARTS = ("tile_attention", "position_attention", "features")  # of a network, pre-trained apart
 MONITORS = {"val_loss": "min", "val_accuracy": "max", "val_balanced_accuracy": "max", "val_auroc": "max"}
 
 
@@ -222,7 +225,7 @@ class TrainConfig:
         require(self.monitor in MONITORS, "monitor", self.monitor, f"Choose one of {', '.join(MONITORS)}.")
         for sampling in (self.validation_sampling, self.evaluation_sampling):
             if sampling is not None:
-                design(sampling)
+                check_sampling(sampling)
 
     @property
     def uses_roi(self) -> bool:
@@ -257,3 +260,112 @@ class TrainConfig:
         """The first epoch with contrastive loss, None where it is off."""
         negative = n_classes == 2 if self.negative_class == "auto" else self.negative_class
         return self.contrastive_from_epoch if negative else None
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How to pre-train the three networks as classifiers of crops; off by default.
+
+    Raises:
+        ConfigError: naming the value that cannot work and a remedy.
+    """
+
+    steps: int = 0
+    """Optimisation steps of each network; 0: no pre-training."""
+
+    batch_size: int = 64
+    """Crops per step."""
+
+    learning_rate: float = 1e-3
+    """Learning rate of Adam."""
+
+    parts: tuple[str, ...] = PARTS
+    """Which networks: "tile_attention", "position_attention", "features"; by default all."""
+
+    crops: Literal["anywhere", "as_read"] = "anywhere"
+    """Where crops lie: "anywhere"; or "as_read": on the grid of tiles, and sub-tiles of ROI with ROI in
+    their middle, as the trained network reads them."""
+
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        needs = {
+            "steps": (self.steps >= 0, "Give 0 (off) or more."),
+            "batch_size": (self.batch_size >= 2, "Give at least 2: a positive and a negative crop."),
+            "learning_rate": (self.learning_rate > 0, "Give a positive number."),
+            "parts": (bool(self.parts) and set(self.parts) <= set(PARTS), f"Choose from {', '.join(PARTS)}."),
+            "crops": (self.crops in ("anywhere", "as_read"), "Choose anywhere or as_read."),
+            "schedule": (self.schedule in ("constant", "cosine"), "Choose constant or cosine."),
+        }
+        for name, (right, remedy) in needs.items():
+            if not right:
+                raise ConfigError(f"{name} is {getattr(self, name)}", where=f"pretrain.{name}", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run: the network, the data, the training, and where the results go."""
+
+    data: DataConfig
+    """The images; its seed decides the splits."""
+
+    model: ClassifierConfig = field(default_factory=ZoomInConfig)
+    """The network, Zoom-In or a baseline; number and names of its classes come from the data."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The optimisation."""
+
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """Training of the three networks on crops before it, where there are pixel annotations."""
+
+    out: str = "runs/zoomin"
+    """Folder of the results, new or empty."""
+
+    seed: int = 0
+    """Seed of the first weights, of the order and augmentation of the images, and of all draws."""
+
+    resume: bool = False
+    """Resume the run in `out` after its last whole epoch; where there is none, start."""
+
+
+@dataclass(frozen=True)
+class CrossvalConfig:
+    """Which folds, how often, how many at a time."""
+
+    folds: int | Literal["authors"] = 10
+    """Number of stratified folds, groups kept whole; or "authors" for the ten of the paper's authors."""
+
+    repeats: int = 1
+    """Times that stratified folds are dealt out anew."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Every fold is trained once with each of these seeds."""
+
+    folds_dir: str | None = None
+    """Folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root."""
+
+    jobs: int = 1
+    """Trainings at a time, each in a process of its own with its share of the processor's cores."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot work.
+        """
+        checks = {
+            "folds": (self.folds == "authors" or self.folds >= 2, "at least 2, or authors"),
+            "repeats": (self.repeats >= 1, "at least 1"),
+            "jobs": (self.jobs >= 1, "at least 1"),
+            "seeds": (
+                len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0,
+                "one or more different numbers from 0",
+            ),
+        }
+        for name, (right, need) in checks.items():
+            if not right:
+                raise ConfigError(
+                    f"{getattr(self, name)} cannot be", where=f"cv.{name}", remedy=f"Give {need}."
+                )

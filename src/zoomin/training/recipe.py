@@ -13,11 +13,9 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ..classifiers import config_class
-from ..data.datamodule import DataConfig
+from ..data.config import DataConfig
 from ..errors import ConfigError
-from .config import TrainConfig
-from .fit import RunConfig
-from .pretrain import PretrainConfig
+from .config import PretrainConfig, RunConfig, TrainConfig
 from .recipe_files import find_recipe
 
 __all__ = [
@@ -41,10 +39,10 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Add the settings of the model that is meant: Zoom-In, or the competitor that `model.name` names.
+    """Add the settings of the model that is meant: Zoom-In, or the baseline that `model.name` names.
 
     Raises:
-        ConfigError: if there is no competitor of that name.
+        ConfigError: if there is no baseline of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
 

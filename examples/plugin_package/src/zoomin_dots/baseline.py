@@ -38,7 +38,9 @@ class Brightness(Baseline[BrightnessConfig]):
         super().__init__(config)
         self.head = LinearHead(3, config.n_classes)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Read each image whole; nothing is drawn, so `how` changes nothing."""
         features, pixels = [], []
         for number, (height, width) in enumerate(batch.sizes.tolist()):
@@ -49,6 +51,6 @@ class Brightness(Baseline[BrightnessConfig]):
         mean, read = torch.cat(features), torch.tensor(pixels, device=self.device)
         return BaselineOutput(self.head(mean), mean, mean[None], read, torch.ones_like(read), self.nothing())
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The pixels of the one view."""
         return round(height * width * self.config.scale**2)

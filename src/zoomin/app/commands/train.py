@@ -34,7 +34,7 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _build_crossval(parser: ArgumentParser) -> None:
-    from ...training.crossval import CrossvalConfig
+    from ...training.config import CrossvalConfig
 
     _build_run(parser)
     parser.add_class_arguments(CrossvalConfig, "cv")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...baselines import Baseline
-from ...classifiers import Classifier
+from ...classifiers import Classifier, load_model
 from ...errors import CheckpointError, ConfigError, DataError
 from ...explanation import Explanation
 from ...files import write_text
 from ...inference.attention_on_roi import gather
-from ...inference.prediction import explain, load_model
-from ...inference.predictions import InferenceConfig
+from ...inference.config import InferenceConfig
+from ...inference.explanations import explain
 from ...model.storage import model_fingerprint
 from ...progress import progress_bar
 from .answers import kept_predictions, predictions_of
@@ -243,21 +242,20 @@ def _of_predictions(
 def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explain | None:
     """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did.
 
-    A competitor explains nothing.
+    A baseline explains nothing.
     """
-    if isinstance(model, Baseline):
+    if not model.explains:
         return None
-    how = asdict(inference)
     saved = saved_explanations(run, model_fingerprint(model, model.config))
 
-    def look(answer: Answer) -> Explanation | None:
+    def explained(answer: Answer) -> Explanation | None:
         kept = None if saved is None else saved(answer)
         if kept is not None:
             return kept
-        [found] = explain([answer.image if answer.record is None else answer.record], model, **how)
+        [found] = explain([answer.image if answer.record is None else answer.record], model, inference)
         return found
 
-    return look
+    return explained
 
 
 def _first_of(known: Sequence[Explanation], explainer: Explain) -> Explain:

@@ -46,9 +46,7 @@ def collect(
 
 
 def _find(images: Sequence[str]) -> list[Path | Record]:
-    from ...inference.pipeline import (
-        find_images,
-    )  # brings the networks along, which a page without names can do without
+    from ...inference.sources import find_images
 
     return find_images(images)
 
