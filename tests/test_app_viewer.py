@@ -25,12 +25,14 @@ from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.viewer import entries
 from zoomin.app.viewer.describe import describe
 from zoomin.app.viewer.entries import Collection, Entry
-from zoomin.app.viewer.layers import STAGES, AttentionLayer, roi_tile
+from zoomin.app.viewer.layers import attention_tile, roi_tile
 from zoomin.app.viewer.outlines import outlines
 from zoomin.app.viewer.pyramid import PICTURE_TILE, Encoded, Pyramid, picture_tile
 from zoomin.app.viewer.server import is_loopback, listen
 from zoomin.app.viewer.service import Busy, Kept, Pictures
 from zoomin.errors import ConfigError, ImageError
+from zoomin.explanation import Explanation
+from zoomin.explanation.evidence import STAGES
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.open_image import open_image
@@ -86,28 +88,34 @@ def image() -> ArrayImage:
 
 
 @pytest.fixture(scope="module")
-def layer(image: ArrayImage) -> AttentionLayer:
-    return AttentionLayer(example_explanation(image, AT, tile_size=256, cells=16))
+def one(image: ArrayImage) -> Explanation:
+    return example_explanation(image, AT, tile_size=256, cells=16)
 
 
-def test_layers_are_the_heat_map_of_the_explanation(layer: AttentionLayer) -> None:
+def values(one: Explanation, stage: str, region: Region, pixels: int) -> np.ndarray:
+    step = region.width / pixels
+    origin = float(region.y), float(region.x)
+    return one.heat_map(pixels, pixels, (step, step), origin=origin, stage=stage).numpy()
+
+
+def test_layers_are_the_heat_map_of_the_explanation(one: Explanation) -> None:
     """At two pixels a cell, over whole tiles: what `Explanation.heat_map` says."""
     side, cells = 256, 16
     region = Region(1024, 768, 512, 512)
-    rows, columns = layer.explanation.attention.shape
-    grown = layer.explanation.heat_map(1501, 2203)
+    rows, columns = one.attention.shape
+    grown = one.heat_map(1501, 2203)
     step = side // (2 * cells)
     expected = grown[768 : 768 + 512 : step, 1024 : 1024 + 512 : step].numpy()
-    np.testing.assert_allclose(layer.values("both", region, 4 * cells), expected, rtol=1e-5)
-    tiles = layer.values("tiles", region, 2)
-    wanted = layer.explanation.attention[3:5, 4:6] * rows * columns
+    np.testing.assert_allclose(values(one, "both", region, 4 * cells), expected, rtol=1e-5)
+    tiles = values(one, "tiles", region, 2)
+    wanted = one.attention[3:5, 4:6] * rows * columns
     np.testing.assert_allclose(tiles, wanted.numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("zoom", [0, 1, 2, 3])
-def test_attention_peaks_at_its_place_at_every_zoom(layer: AttentionLayer, stage: str, zoom: int) -> None:
-    pyramid = Pyramid(*layer.explanation.size)
+def test_attention_peaks_at_its_place_at_every_zoom(one: Explanation, stage: str, zoom: int) -> None:
+    pyramid = Pyramid(*one.size)
     cell = 256 if stage == "tiles" else 16
     best, found = -1.0, (0.0, 0.0)
     for row in range(4):
@@ -115,10 +123,10 @@ def test_attention_peaks_at_its_place_at_every_zoom(layer: AttentionLayer, stage
             place = pyramid.place(zoom, column, row)
             if place is None:
                 continue
-            values = layer.values(stage, place.region, 256)
-            if values.max() > best:
-                best = values.max()
-                at = np.argwhere(values == best).mean(0)
+            found_values = values(one, stage, place.region, 256)
+            if found_values.max() > best:
+                best = found_values.max()
+                at = np.argwhere(found_values == best).mean(0)
                 step = place.region.width / 256
                 found = place.region.x + (at[1] + 0.5) * step, place.region.y + (at[0] + 0.5) * step
     reach = max(cell, place_side(pyramid, zoom) / 256)
@@ -129,15 +137,15 @@ def place_side(pyramid: Pyramid, zoom: int) -> int:
     return PICTURE_TILE << (pyramid.max_zoom - zoom)
 
 
-def test_averages_keep_the_mean(layer: AttentionLayer) -> None:
+def test_averages_keep_the_mean(one: Explanation) -> None:
     whole = Region(0, 0, 9 * 256, 9 * 256)
-    values = layer.values("both", whole, 90)[:60]  # 6 of 9 rows of tiles
-    assert values.mean() == pytest.approx(1, rel=1e-3)
+    upper = values(one, "both", whole, 90)[:60]  # 6 of 9 rows of tiles
+    assert upper.mean() == pytest.approx(1, rel=1e-3)
 
 
-def test_attention_is_clear_at_its_mean_and_beyond_the_border(layer: AttentionLayer) -> None:
-    pyramid = Pyramid(*layer.explanation.size)
-    picture = pixels_of(layer.tile("tiles", pyramid.place(0, 0, 0)))
+def test_attention_is_clear_at_its_mean_and_beyond_the_border(one: Explanation) -> None:
+    pyramid = Pyramid(*one.size)
+    picture = pixels_of(attention_tile(one, "tiles", pyramid.place(0, 0, 0)))
     shrink = 256 / place_side(pyramid, 0)
     x, y = int(AT[0] * shrink), int(AT[1] * shrink)
     assert picture[y, x, 3] > 100
@@ -148,10 +156,8 @@ def test_attention_is_clear_at_its_mean_and_beyond_the_border(layer: AttentionLa
 
 def test_even_attention_shows_nothing(image: ArrayImage) -> None:
     one = example_explanation(image, AT, tile_size=256, cells=16)
-    even = AttentionLayer(
-        type(one)(**{**vars(one), "attention": torch.full_like(one.attention, 1 / one.attention.numel())})
-    )
-    picture = pixels_of(even.tile("tiles", Pyramid(*one.size).place(0, 0, 0)))
+    even = replace(one, attention=torch.full_like(one.attention, 1 / one.attention.numel()))
+    picture = pixels_of(attention_tile(even, "tiles", Pyramid(*one.size).place(0, 0, 0)))
     assert picture[..., 3].max() == 0
 
 
@@ -491,4 +497,4 @@ def test_loopback() -> None:
 
 def test_loads_few(collection: Collection) -> None:
     assert entries._OPEN_IMAGES <= 8
-    assert collection.attention(1) is None
+    assert collection.explanation(1) is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .build import explain_output
-from .evidence import Explanation, Provenance, Source
+from .evidence import Evidence, Provenance, Source
+from .explanation import Explanation
 from .index import Entry, Index, read_index
 from .overlay import overlay_figure, overlay_figures
 from .panel import crops_figure, panel_figure
@@ -11,6 +12,7 @@ from .places import Places
 
 __all__ = [
     "Entry",
+    "Evidence",
     "Explanation",
     "Index",
     "Places",

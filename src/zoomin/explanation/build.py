@@ -16,7 +16,8 @@ from ..geometry import Region
 from ..images.image import Image
 from ..images.stored import identity_of
 from ..model.output import ZoomInOutput
-from .evidence import Explanation, Provenance, Source
+from .evidence import Provenance, Source
+from .explanation import Explanation
 
 __all__ = ["CROPS", "explain_output"]
 

@@ -5,7 +5,6 @@ Axes count level-0 pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,34 +14,33 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..geometry import Region
-from .palette import AGAINST, FOR, ROI, TILE
-from .places import Places, speaks_for
+from .palette import AGAINST, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
 from .scale_bar import draw_scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
-    from .evidence import Explanation
+    from .evidence import Evidence
 
 __all__ = [
     "OUTLINED",
     "draw_crop",
     "draw_heat",
     "draw_image",
+    "draw_legend",
     "draw_map",
     "draw_roi",
     "draw_sub_tiles",
     "draw_tiles",
-    "evidence_of",
     "title",
     "without_ticks",
 ]
 
-_MAP = "viridis"
 OUTLINED = 300  # most places outlined in a picture, the heaviest
 
 
-def title(explanation: Explanation) -> str:
+def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
     best, error = float(explanation.probabilities.max()), explanation.standard_error
     within = f" ± {error:.2f}" if error == error and error >= 0.005 else ""
@@ -51,18 +49,13 @@ def title(explanation: Explanation) -> str:
     return f"{name}:  {explanation.label}, probability {best:.2f}{within}{truth}"
 
 
-def evidence_of(explanation: Explanation, places: Places) -> Float[Tensor, " places"]:
-    """What each place says for the predicted class."""
-    return speaks_for(places.contribution, explanation.classes, explanation.label)
-
-
 def without_ticks(axes: Axes) -> None:
     """A picture needs none."""
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def draw_image(axes: Axes, explanation: Explanation, *, grey: bool = False, bar: bool = True) -> None:
+def draw_image(axes: Axes, explanation: Evidence, *, grey: bool = False, bar: bool = True) -> None:
     """The overview."""
     height, width = explanation.size
     extent = (0, width, height, 0)
@@ -79,49 +72,38 @@ def draw_image(axes: Axes, explanation: Explanation, *, grey: bool = False, bar:
         draw_scale_bar(axes, explanation.source.mpp)
 
 
-def draw_heat(axes: Axes, explanation: Explanation, shown: Float[Tensor, "h w"], label: str) -> None:
-    """Attention on a logarithmic scale over the image in grey, transparent where it is below its mean."""
-    from matplotlib.colors import LogNorm
-
+def draw_heat(axes: Axes, explanation: Evidence, shown: Float[Tensor, "h w"]) -> None:
+    """Attention on the scale of all pictures over the image in grey, clear where it is below its mean."""
     height, width = explanation.size
     draw_image(axes, explanation, grey=True)
-    most = max(float(shown.max()), 10.0)
-    norm = LogNorm(1, most, clip=True)
-    strength = torch.as_tensor(norm(shown.numpy()).filled(0)).sqrt()
-    picture = axes.imshow(
-        shown.numpy(), cmap=_MAP, norm=norm, alpha=strength.numpy(), extent=(0, width, height, 0)
-    )
+    axes.imshow(heat_rgba(shown.numpy()), extent=(0, width, height, 0))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02)
-    if bar.solids is not None:
-        bar.solids.set_alpha(1)  # the scale itself is opaque
+
+
+def draw_legend(figure: FigureBase, axes: Sequence[Axes]) -> None:
+    """The scale of the attention, beside the axes that show it."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    colours = ListedColormap(heat_colours()[:, :3] / 255)  # the scale itself is opaque
+    shown = ScalarMappable(LogNorm(1, HEAT_TOP), colours)
+    bar = figure.colorbar(shown, ax=list(axes), fraction=0.045, pad=0.02, aspect=30, extend="max")
     bar.ax.tick_params(labelsize=7)
     bar.ax.minorticks_off()
-    bar.set_ticks(_ticks(most))
+    bar.set_ticks([1, 3, 10, 30, 100, 300])
     bar.ax.yaxis.set_major_formatter("{x:g}")
-    bar.set_label(label, fontsize=7)
+    bar.set_label("attention, times uniform", fontsize=7)
 
 
-def draw_map(axes: Axes, values: Float[Tensor, "u v"], box: Sequence[float], most: float) -> None:
-    """A tile's own attention map over its pixels, transparent where it is below the mean of the tile."""
-    from matplotlib.colors import LogNorm
-
+def draw_map(axes: Axes, values: Float[Tensor, "u v"], box: Sequence[float]) -> None:
+    """A tile's own attention map over its pixels, clear where it is below the mean of the tile."""
     x, y, width, height = box
-    relative = values * values.numel()
-    norm = LogNorm(1, max(most, 10.0), clip=True)
-    strength = torch.as_tensor(norm(relative.numpy()).filled(0)).sqrt() * 0.85
-    axes.imshow(
-        relative.numpy(),
-        cmap=_MAP,
-        norm=norm,
-        alpha=strength.numpy(),
-        extent=(x, x + width, y + height, y),
-        interpolation="nearest",
-    )
+    colours = heat_rgba((values * values.numel()).numpy())
+    axes.imshow(colours, extent=(x, x + width, y + height, y), interpolation="nearest")
 
 
-def draw_sub_tiles(axes: Axes, explanation: Explanation, width: float = 1.0, tile: int | None = None) -> None:
+def draw_sub_tiles(axes: Axes, explanation: Evidence, width: float = 1.0, tile: int | None = None) -> None:
     """Outlines of the heaviest places: orange speaks for the predicted class, blue against it.
 
     Args:
@@ -131,23 +113,23 @@ def draw_sub_tiles(axes: Axes, explanation: Explanation, width: float = 1.0, til
         tile: draw the places of this tile alone, a row of `tiles`.
     """
     places = explanation.places()
-    said = evidence_of(explanation, places)
-    strongest = max(float(said.abs().max()), 1e-12) if len(said) else 1.0
-    chosen = range(len(said)) if tile is None else (places.tile == tile).nonzero()[:, 0].tolist()
+    evidence = places.evidence
+    strongest = max(float(evidence.abs().max()), 1e-12) if len(evidence) else 1.0
+    chosen = range(len(evidence)) if tile is None else (places.tile == tile).nonzero()[:, 0].tolist()
     for k in reversed(chosen[:OUTLINED]):
-        strength = abs(float(said[k])) / strongest
-        colour = FOR if said[k] >= 0 else AGAINST
+        strength = abs(float(evidence[k])) / strongest
+        colour = FOR if evidence[k] >= 0 else AGAINST
         line = width * (0.8 + 1.2 * strength)
         _outline(axes, places.regions[k].tolist(), colour, line, 0.5 + 0.5 * strength)
 
 
-def draw_tiles(axes: Axes, explanation: Explanation) -> None:
+def draw_tiles(axes: Axes, explanation: Evidence) -> None:
     """Outlines of the tiles drawn."""
     for box in explanation.tiles.tolist():
         _outline(axes, box, TILE, 0.9, 0.9)
 
 
-def draw_roi(axes: Axes, explanation: Explanation, roi: Annotation) -> bool:
+def draw_roi(axes: Axes, explanation: Evidence, roi: Annotation) -> bool:
     """The outline of the ROI, dark with a white seam; whether there was any to draw."""
     from matplotlib.patheffects import withStroke
 
@@ -200,10 +182,3 @@ def _outline(axes: Axes, box: Sequence[float], colour: str, width: float, alpha:
             path_effects=seam,
         )
     )
-
-
-def _ticks(most: float) -> list[float]:
-    """1, 3, 10, 30 and so on; where that makes many, every power of ten."""
-    powers = range(int(math.log10(most)) + 1)
-    near = [k * 10.0**power for power in powers for k in ((1, 3) if len(powers) < 4 else (1,))]
-    return [tick for tick in near if tick <= most * (1 + 1e-6)]

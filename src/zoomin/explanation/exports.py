@@ -9,8 +9,8 @@ from pathlib import Path
 from ..annotations.annotation import Annotation
 from ..errors import ConfigError
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
-from .evidence import Explanation
-from .geojson import COORDINATES
+from .evidence import Evidence
+from .geojson import COORDINATES, evidence_geojson
 from .overlay import overlay_figure
 from .panel import crops_figure, panel_figure
 
@@ -63,7 +63,7 @@ class ExportConfig:
 
 
 def write_exports(
-    explanation: Explanation, folder: str | Path, config: ExportConfig, roi: Annotation | None = None
+    explanation: Evidence, folder: str | Path, config: ExportConfig, roi: Annotation | None = None
 ) -> None:
     """Write what the configuration asks for into the folder of an explanation.
 
@@ -84,7 +84,8 @@ def write_exports(
         crops_figure(explanation).savefig(folder / CROPS)
         panel_figure(explanation, roi).savefig(folder / PANEL)
     if config.geojson:
-        collection = explanation.to_geojson(
+        collection = evidence_geojson(
+            explanation,
             top=config.top,
             coordinates=config.coordinates,
             bounds_offset=config.bounds_offset,

@@ -19,14 +19,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from .._version import __version__
 from ..errors import DataError
 from ..geometry import Region
 from ..images.georeference import Georeference
 
 if TYPE_CHECKING:
-    from .evidence import Explanation, Source
+    from .evidence import Evidence, Source
 
-__all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields", "save_explanation"]
+__all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields", "save_evidence"]
 
 JSON, ARRAYS, OVERVIEW, CROPS_FOLDER = "explanation.json", "arrays.npz", "overview.png", "crops"
 SCHEMA, VERSION = "zoomin-explanation", 1
@@ -37,7 +38,7 @@ _TENSORS = (
 _PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
 
 
-def save_explanation(explanation: Explanation, folder: str | Path) -> Path:
+def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     """Write an explanation into a folder; explanation.json comes last, so that it tells that all is there.
 
     Returns:
@@ -62,7 +63,7 @@ def save_explanation(explanation: Explanation, folder: str | Path) -> Path:
 
 
 def load_fields(path: str | Path) -> dict[str, Any]:
-    """The fields of the explanation that `save_explanation` wrote; `source` and `provenance` as dictionaries.
+    """The fields of the explanation that `save_evidence` wrote; `source` and `provenance` as dictionaries.
 
     Raises:
         DataError: if a file is missing, damaged, or written by a newer version.
@@ -98,9 +99,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def _document(explanation: Explanation, crops: list[str], tile_crops: list[str]) -> dict[str, Any]:
-    from .. import __version__
-
+def _document(explanation: Evidence, crops: list[str], tile_crops: list[str]) -> dict[str, Any]:
     one = explanation
     by_class = {"probabilities": one.probabilities, "logits": one.logits, "bias": one.bias}
     return {
@@ -168,7 +167,7 @@ def _box(box: Sequence[float]) -> dict[str, int | float]:
     }
 
 
-def _tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
+def _tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
     rows = one.top_tiles()[:LISTED].tolist()
     return [
         {
@@ -180,7 +179,7 @@ def _tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _sub_tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
+def _sub_tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
     places = one.places()
     return [
         {

@@ -10,16 +10,16 @@ from ..errors import ConfigError
 from .palette import AGAINST, FOR, TILE, rgb
 
 if TYPE_CHECKING:
-    from .evidence import Explanation, Source
+    from .evidence import Evidence, Source
 
-__all__ = ["COORDINATES", "explanation_geojson"]
+__all__ = ["COORDINATES", "evidence_geojson"]
 
 COORDINATES = ("auto", "pixels", "map", "wgs84")
 Ring = list[tuple[float, float]]
 
 
-def explanation_geojson(
-    explanation: Explanation,
+def evidence_geojson(
+    explanation: Evidence,
     *,
     top: int = 100,
     coordinates: str = "auto",
@@ -56,7 +56,7 @@ def explanation_geojson(
     return {"type": "FeatureCollection", **crs, "features": features}
 
 
-def _tiles(one: Explanation) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+def _tiles(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
     for rank, row in enumerate(one.top_tiles().tolist()):
         alpha = float(one.alpha[row])
         measured = {"attention": alpha, "attention / mean": alpha * one.attention.numel()}
@@ -66,10 +66,9 @@ def _tiles(one: Explanation) -> Iterator[tuple[Sequence[float], dict[str, Any]]]
         )
 
 
-def _sub_tiles(one: Explanation, top: int) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+def _sub_tiles(one: Evidence, top: int) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
     places = one.places()
-    number = one.classes.index(one.label)
-    speaks = (places.contribution[:, number] - places.contribution.mean(1)).tolist()
+    speaks = places.evidence.tolist()
     for k in range(min(top or len(speaks), len(speaks))):
         contributions = zip(one.classes, places.contribution[k].tolist(), strict=True)
         measured = {
@@ -87,7 +86,7 @@ def _sub_tiles(one: Explanation, top: int) -> Iterator[tuple[Sequence[float], di
         )
 
 
-def _cells(one: Explanation) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+def _cells(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
     tiles, (u, v) = one.attention.numel(), one.beta.shape[1:]
     relative = one.alpha[:, None, None] * one.beta * (tiles * u * v)
     for row, i, j in (relative > 1).nonzero().tolist():

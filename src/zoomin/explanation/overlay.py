@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..annotations.annotation import Annotation
-from .draw import OUTLINED, draw_crop, draw_heat, draw_image, draw_roi, draw_sub_tiles, evidence_of, title
+from .draw import OUTLINED, draw_crop, draw_heat, draw_image, draw_legend, draw_roi, draw_sub_tiles, title
 from .palette import AGAINST, FOR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.gridspec import SubplotSpec
 
-    from .evidence import Explanation
+    from .evidence import Evidence
 
 __all__ = ["overlay_figure", "overlay_figures"]
 
@@ -21,7 +21,7 @@ _PANEL = 4.2  # inches, width of the image and of the attention
 _CROPS = 8  # sub-tiles shown
 
 
-def overlay_figure(explanation: Explanation, roi: Annotation | None = None) -> Figure:
+def overlay_figure(explanation: Evidence, roi: Annotation | None = None) -> Figure:
     """A picture of where the model looked and what it found there.
 
     Left, the image with the sub-tiles that were read (orange speaks for the predicted class, blue against
@@ -38,7 +38,7 @@ def overlay_figure(explanation: Explanation, roi: Annotation | None = None) -> F
     return overlay_figures([explanation], [roi])
 
 
-def overlay_figures(explanations: Sequence[Explanation], rois: Sequence[Annotation | None]) -> Figure:
+def overlay_figures(explanations: Sequence[Evidence], rois: Sequence[Annotation | None]) -> Figure:
     """`overlay_figure` of several images, one above the other.
 
     Args:
@@ -55,20 +55,21 @@ def overlay_figures(explanations: Sequence[Explanation], rois: Sequence[Annotati
     return figure
 
 
-def _row_height(explanation: Explanation) -> float:
+def _row_height(explanation: Evidence) -> float:
     """Inches."""
     height, width = explanation.size
     return min(max(_PANEL * height / width, 2.6), 7.0) + 0.55
 
 
-def _draw_row(part: SubFigure, explanation: Explanation, roi: Annotation | None) -> None:
+def _draw_row(part: SubFigure, explanation: Evidence, roi: Annotation | None) -> None:
     grid = part.add_gridspec(1, 3, width_ratios=[_PANEL, _PANEL, 2.4])
     part.suptitle(title(explanation), fontsize=10, x=0.01, ha="left", weight="bold")
     left, middle = part.add_subplot(grid[0]), part.add_subplot(grid[1])
     draw_image(left, explanation)
     draw_sub_tiles(left, explanation)
     heat = explanation.heat_map(*explanation.overview.shape[1:])
-    draw_heat(middle, explanation, heat, "times its mean")
+    draw_heat(middle, explanation, heat)
+    draw_legend(part, [middle])
     outlined = roi is not None and draw_roi(left, explanation, roi)
     if roi is not None:
         draw_roi(middle, explanation, roi)
@@ -79,13 +80,12 @@ def _draw_row(part: SubFigure, explanation: Explanation, roi: Annotation | None)
     _draw_crops(part, grid[2], explanation)
 
 
-def _draw_crops(part: SubFigure, place: SubplotSpec, explanation: Explanation) -> None:
+def _draw_crops(part: SubFigure, place: SubplotSpec, explanation: Evidence) -> None:
     """The heaviest sub-tiles in two columns, framed by what they say."""
     places = explanation.places()
-    said = evidence_of(explanation, places)
     grid = place.subgridspec((_CROPS + 1) // 2, 2)
     for k, crop in enumerate(explanation.crops[:_CROPS]):
         axes = part.add_subplot(grid[k // 2, k % 2])
-        colour = FOR if said[k] >= 0 else AGAINST
+        colour = FOR if places.evidence[k] >= 0 else AGAINST
         draw_crop(axes, crop, places.regions[k].tolist(), explanation.source.mpp, colour)
-        axes.set_title(f"{float(places.weight[k]):.1%} ({float(said[k]):+.2f})", fontsize=7, pad=2)
+        axes.set_title(f"{float(places.weight[k]):.1%} ({float(places.evidence[k]):+.2f})", fontsize=7, pad=2)

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..annotations.annotation import Annotation
-from .density import attention_density
 from .draw import (
     draw_crop,
     draw_heat,
     draw_image,
+    draw_legend,
     draw_map,
     draw_roi,
     draw_sub_tiles,
     draw_tiles,
-    evidence_of,
     title,
 )
 from .palette import AGAINST, FOR, TILE
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from .evidence import Explanation
+    from .evidence import Evidence
 
 __all__ = ["crops_figure", "panel_figure"]
 
@@ -33,7 +32,7 @@ _TILES = 6
 _SUB_TILES = 12
 
 
-def panel_figure(explanation: Explanation, roi: Annotation | None = None) -> Figure:
+def panel_figure(explanation: Evidence, roi: Annotation | None = None) -> Figure:
     """The whole way of an answer: overview, ROI, attention of both stages, top tiles, top sub-tiles.
 
     Args:
@@ -52,15 +51,17 @@ def panel_figure(explanation: Explanation, roi: Annotation | None = None) -> Fig
     figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=120, layout="constrained")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     parts[0].suptitle(f"{title(explanation)}\n{_how(explanation)}", fontsize=10, x=0.008, ha="left")
-    for axes, (name, draw) in zip(parts[0].subplots(1, len(views), squeeze=False)[0], views, strict=True):
+    whole = parts[0].subplots(1, len(views), squeeze=False)[0]
+    for axes, (name, draw) in zip(whole, views, strict=True):
         draw(axes)
         axes.set_title(name, fontsize=9)
+    draw_legend(parts[0], whole[-2:])
     _draw_tiles(parts[1], explanation)
     _draw_sub_tiles(parts[2], explanation)
     return figure
 
 
-def crops_figure(explanation: Explanation) -> Figure:
+def crops_figure(explanation: Evidence) -> Figure:
     """The top tiles and sub-tiles alone, with scale bars."""
     from matplotlib.figure import Figure
 
@@ -72,26 +73,25 @@ def crops_figure(explanation: Explanation) -> Figure:
     return figure
 
 
-def _crop_heights(explanation: Explanation) -> tuple[float, float]:
+def _crop_heights(explanation: Evidence) -> tuple[float, float]:
     """Inches of the row of tiles and of that of sub-tiles."""
     return _WIDTH / _tile_columns(explanation) + 0.55, _WIDTH / _SUB_TILES + 0.75
 
 
-def _tile_columns(explanation: Explanation) -> int:
+def _tile_columns(explanation: Evidence) -> int:
     return max(4, min(len(explanation.tile_crops), _TILES))
 
 
-def _how(explanation: Explanation) -> str:
+def _how(explanation: Evidence) -> str:
     how, tiles = explanation.provenance, explanation.attention.numel()
     drawn = f"{len(explanation.tiles)} of {tiles} tiles and {len(explanation.places().weight)} places read"
     times = f" x {how.replicates} replicates" if how.replicates > 1 else ""
     return f"{how.sampling} sampling, N = {how.n_samples}{times}: {drawn}" if how.sampling else drawn
 
 
-def _views(explanation: Explanation, roi: Annotation | None) -> list[tuple[str, Callable[[Axes], object]]]:
+def _views(explanation: Evidence, roi: Annotation | None) -> list[tuple[str, Callable[[Axes], object]]]:
     rows, columns = explanation.attention.shape
     height, width = explanation.overview.shape[1:]
-    nothing = explanation.beta[:0], explanation.tiles[:0]
 
     def overview(axes: Axes) -> None:
         draw_image(axes, explanation)
@@ -104,14 +104,10 @@ def _views(explanation: Explanation, roi: Annotation | None) -> list[tuple[str, 
             axes.text(0.5, 0.5, "no ROI", transform=axes.transAxes, ha="center", fontsize=9)
 
     def stage_1(axes: Axes) -> None:
-        beta, tiles = nothing
-        heat = attention_density(
-            explanation.size, explanation.tile_size, explanation.attention, tiles, beta, (height, width)
-        )
-        draw_heat(axes, explanation, heat, "times its mean")
+        draw_heat(axes, explanation, explanation.heat_map(height, width, stage="tiles"))
 
     def both(axes: Axes) -> None:
-        draw_heat(axes, explanation, explanation.heat_map(height, width), "times its mean")
+        draw_heat(axes, explanation, explanation.heat_map(height, width))
 
     views: list[tuple[str, Callable[[Axes], object]]] = [
         ("overview: tiles drawn, sub-tiles read", overview),
@@ -123,7 +119,7 @@ def _views(explanation: Explanation, roi: Annotation | None) -> list[tuple[str, 
     return views
 
 
-def _draw_tiles(part: SubFigure, explanation: Explanation) -> None:
+def _draw_tiles(part: SubFigure, explanation: Evidence) -> None:
     """The tiles of highest attention, their attention maps over them, and what was read in each."""
     part.suptitle(
         "Tiles of highest attention, the attention inside them, and what was read "
@@ -133,8 +129,6 @@ def _draw_tiles(part: SubFigure, explanation: Explanation) -> None:
         ha="left",
     )
     rows = explanation.top_tiles()[: min(len(explanation.tile_crops), _TILES)].tolist()
-    most = max((float(explanation.beta[row].max()) for row in rows), default=0.0)
-    most *= explanation.beta.shape[1] * explanation.beta.shape[2]
     for rank, axes in enumerate(part.subplots(1, _tile_columns(explanation), squeeze=False)[0]):
         if rank >= len(rows):
             axes.set_axis_off()
@@ -142,16 +136,15 @@ def _draw_tiles(part: SubFigure, explanation: Explanation) -> None:
         row = rows[rank]
         box = explanation.tiles[row].tolist()
         draw_crop(axes, explanation.tile_crops[rank], box, explanation.source.mpp, TILE)
-        draw_map(axes, explanation.beta[row], box, most)
+        draw_map(axes, explanation.beta[row], box)
         draw_sub_tiles(axes, explanation, width=0.9, tile=row)
         axes.set_xlim(box[0], box[0] + box[2])
         axes.set_ylim(box[1] + box[3], box[1])
         axes.set_title(f"{float(explanation.alpha[row]):.1%} of the attention", fontsize=8, pad=3)
 
 
-def _draw_sub_tiles(part: SubFigure, explanation: Explanation) -> None:
+def _draw_sub_tiles(part: SubFigure, explanation: Evidence) -> None:
     places = explanation.places()
-    said = evidence_of(explanation, places)
     part.suptitle(
         f"Heaviest sub-tiles: weight, and what each says for {explanation.label!r}",
         fontsize=9,
@@ -162,8 +155,8 @@ def _draw_sub_tiles(part: SubFigure, explanation: Explanation) -> None:
         if k >= len(explanation.crops):
             axes.set_axis_off()
             continue
-        colour = FOR if said[k] >= 0 else AGAINST
+        colour = FOR if places.evidence[k] >= 0 else AGAINST
         draw_crop(
             axes, explanation.crops[k], places.regions[k].tolist(), explanation.source.mpp, colour, line=2.5
         )
-        axes.set_title(f"{float(places.weight[k]):.1%}\n{float(said[k]):+.2f}", fontsize=7.5, pad=3)
+        axes.set_title(f"{float(places.weight[k]):.1%}\n{float(places.evidence[k]):+.2f}", fontsize=7.5, pad=3)

@@ -24,6 +24,7 @@ class Places(NamedTuple):
         alpha: attention of its tile.
         beta: attention of its position inside the tile.
         times: how often it was drawn.
+        evidence: what it says for the predicted class, see `speaks_for`.
     """
 
     regions: Float64[Tensor, "places 4"]
@@ -33,6 +34,7 @@ class Places(NamedTuple):
     alpha: Float[Tensor, " places"]
     beta: Float[Tensor, " places"]
     times: Int[Tensor, " places"]
+    evidence: Float[Tensor, " places"]
 
 
 def speaks_for(

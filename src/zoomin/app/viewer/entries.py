@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ...annotations.annotation import Annotation
     from ...explanation import Explanation
     from ...images.image import Image
-    from .layers import AttentionLayer
 
 __all__ = ["Collection", "Entry"]
 
@@ -64,7 +63,7 @@ class Collection:
         self.run = run
         self.entries = tuple(entries)
         self._images: Kept[Image] = Kept(_OPEN_IMAGES)
-        self._explanations: Kept[AttentionLayer] = Kept(_LOADED_EXPLANATIONS)
+        self._explanations: Kept[Explanation] = Kept(_LOADED_EXPLANATIONS)
         self._annotations: Kept[Annotation | None] = Kept(_OPEN_IMAGES)
 
     def image(self, index: int) -> Image:
@@ -78,23 +77,16 @@ class Collection:
         entry = self.entries[index]
         return self._images.get(index, lambda: open_image(entry.path, mpp=entry.mpp))
 
-    def attention(self, index: int) -> AttentionLayer | None:
-        """The explanation of an entry, ready to draw; None where there is none.
-
-        Raises:
-            ZoomInError: if it cannot be loaded.
-        """
-        path = self.entries[index].explanation
-        return None if path is None else self._explanations.get(index, lambda: _load(path))
-
     def explanation(self, index: int) -> Explanation | None:
         """The explanation of an entry; None where there is none.
 
         Raises:
             ZoomInError: if it cannot be loaded.
         """
-        layer = self.attention(index)
-        return None if layer is None else layer.explanation
+        from ...explanation import Explanation
+
+        path = self.entries[index].explanation
+        return None if path is None else self._explanations.get(index, lambda: Explanation.load(path))
 
     def annotation(self, index: int) -> Annotation | None:
         """The ROI of an entry; None where there is none.
@@ -120,10 +112,3 @@ class Collection:
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""
         return self.entries[index].annotation is not None or self.entries[index].mask is not None
-
-
-def _load(path: Path) -> AttentionLayer:
-    from ...explanation import Explanation
-    from .layers import AttentionLayer
-
-    return AttentionLayer(Explanation.load(path))

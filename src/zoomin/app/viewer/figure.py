@@ -19,8 +19,8 @@ from bokeh.models import (
     WMTSTileSource,
 )
 
+from ...explanation.evidence import STAGES
 from ...explanation.palette import AGAINST, FOR, TILE
-from .layers import STAGES
 from .outlines import Outlines
 from .pyramid import PICTURE_TILE, Pyramid
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from ...explanation import Explanation
-from ...explanation.places import speaks_for
 
 __all__ = ["Outlines", "outlines"]
 
@@ -38,14 +37,13 @@ class Outlines:
 def outlines(explanation: Explanation) -> Outlines:
     """The drawn tiles and the distinct sub-tiles, the heaviest few thousand of each."""
     places = explanation.places()
-    evidence = speaks_for(places.contribution, explanation.classes, explanation.label)
     weight = places.weight[:_DRAWN]
     most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
     return Outlines(
         tiles=explanation.tiles[explanation.top_tiles()[:_DRAWN_TILES]].tolist(),
         sub_tiles=places.regions[:_DRAWN].tolist(),
         weight=weight.tolist(),
-        evidence=evidence[:_DRAWN].tolist(),
+        evidence=places.evidence[:_DRAWN].tolist(),
         strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
         label=explanation.label,
     )
