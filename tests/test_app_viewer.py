@@ -24,7 +24,7 @@ from viewer_examples import example_explanation, running, save_png
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.viewer import entries
 from zoomin.app.viewer.describe import describe
-from zoomin.app.viewer.entries import Collection, Entry
+from zoomin.app.viewer.entries import Collection, ShownImage
 from zoomin.app.viewer.layers import attention_tile, roi_tile
 from zoomin.app.viewer.outlines import outlines
 from zoomin.app.viewer.pyramid import PICTURE_TILE, Encoded, Pyramid, picture_tile
@@ -297,10 +297,10 @@ def _collection(folder: Path) -> Collection:
     return Collection(
         folder,
         [
-            Entry(shown, 0.5, "tumour", "tumour", 0.9, saved, mask=folder / "mask.png"),
-            Entry(folder / "damaged.png", None, "normal", None, None, None),
-            Entry(folder / "gone.png", None, "normal", "tumour", 0.7, saved),
-            Entry(folder / "other.png", None, None, "normal", 0.6, saved),
+            ShownImage(shown, 0.5, "tumour", "tumour", 0.9, saved, mask=folder / "mask.png"),
+            ShownImage(folder / "damaged.png", None, "normal", None, None, None),
+            ShownImage(folder / "gone.png", None, "normal", "tumour", 0.7, saved),
+            ShownImage(folder / "other.png", None, None, "normal", 0.6, saved),
         ],
     )
 
@@ -366,7 +366,7 @@ def test_an_image_written_again_shows_a_warning_and_its_explanation(tmp_path: Pa
     found = path.stat()
     identity = (str(path.resolve()), found.st_size, found.st_mtime_ns)
     replace(one, source=replace(one.source, identity=identity)).save(tmp_path / "explanations" / "again")
-    entry = Entry(path, explanation=tmp_path / "explanations" / "again")
+    entry = ShownImage(path, explanation=tmp_path / "explanations" / "again")
     assert describe(Collection(tmp_path, [entry]), 0, "")["explanation_problem"] is None
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1_000_000_000))
     shown = describe(Collection(tmp_path, [entry]), 0, "")
@@ -471,7 +471,7 @@ def test_an_image_that_breaks_while_shown_tells_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(
         "zoomin.images.open_image.open_image", lambda path, mpp: Breaking(np.zeros((9, 9), np.uint8))
     )
-    with running(Collection(tmp_path, [Entry(tmp_path / "a.png")])) as site:
+    with running(Collection(tmp_path, [ShownImage(tmp_path / "a.png")])) as site:
         status, headers, body = ask(site + "image/0/pixels/0/0/0")
     assert (status, headers["Content-Type"], headers["Cache-Control"]) == (500, "image/svg+xml", "no-store")
     assert b"cannot be read" in body

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
 from ..explanation import Explanation
-from ..explanation.draw import draw_crop, draw_heat, draw_image, draw_legend, draw_map, draw_roi, without_ticks
+from ..explanation.draw import (
+    draw_crop,
+    draw_heat,
+    draw_image,
+    draw_legend,
+    draw_map,
+    draw_roi,
+    without_ticks,
+)
 from ..explanation.palette import FOR, TILE
 from .experiment import Experiment, Outcome, Setting
 from .figures import new_figure, nothing

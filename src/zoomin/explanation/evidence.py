@@ -85,7 +85,7 @@ class Evidence:
         image: name of the image.
         size: its height and width, level-0 pixels.
         classes: names of the classes.
-        logits: of each class; `bias` plus the sum of `contribution`.
+        logits: of each class; `bias` plus the sum of `contribution`, and `baseline` plus the sum of `added`.
         bias: of the head.
         overview: the whole image as a thumbnail.
         tile_size: side of a tile, level-0 pixels.
@@ -101,6 +101,9 @@ class Evidence:
         replicate: the replicate that drew it.
         crops: pixels of the heaviest places, in the order of `places()`.
         tile_crops: pixels of the tiles of highest attention, in the order of `top_tiles()`.
+        mean_logits: logits of the mean feature of the training images; None where the model does not know it.
+        context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
+            `places()`.
         standard_error: of the predicted class's probability, owed to drawing sub-tiles; 0 for exact and top,
             NaN where a single replicate cannot tell.
         truth: the true class, None where unknown.
@@ -127,6 +130,8 @@ class Evidence:
     replicate: Int[Tensor, " n"]
     crops: UInt8[Tensor, "crops 3 side side"]
     tile_crops: UInt8[Tensor, "tile_crops 3 tile_side tile_side"]
+    mean_logits: Float[Tensor, " classes"] | None = None
+    context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
     truth: str | None = None
     source: Source = field(default_factory=Source)
@@ -142,6 +147,27 @@ class Evidence:
         """The class of highest probability: the prediction."""
         return self.classes[int(self.logits.argmax())]
 
+    @property
+    def baseline(self) -> Float[Tensor, " classes"]:
+        """The logits before anything is read: those of the mean training feature, else the bias."""
+        return self.bias if self.mean_logits is None else self.mean_logits
+
+    @cached_property
+    def added(self) -> Float[Tensor, "n classes"]:
+        """What each sub-tile adds to the logits: with the baseline, they sum to the logits."""
+        share = self.weight / self.weight.sum()
+        return self.contribution - share[:, None] * (self.baseline - self.bias)
+
+    def account(self, label: str | None = None) -> tuple[float, Float[Tensor, " places"], float]:
+        """How the evidence for a class, by default the predicted one, comes about: start, places, sum.
+
+        The start is that of the baseline, each of `places()` adds its part, and the sum is the evidence of
+        the answer. Evidence is a logit minus the mean over the classes, which softmax does not see.
+        """
+        label = self.label if label is None else label
+        start, end = speaks_for(torch.stack([self.baseline, self.logits]), self.classes, label).tolist()
+        return start, speaks_for(self.places().added, self.classes, label), end
+
     def places(self) -> Places:
         """The distinct sub-tiles, heaviest first; they are found once."""
         return self._places
@@ -151,12 +177,13 @@ class Evidence:
         distinct, place, times = torch.unique(self.sub_tiles, dim=0, return_inverse=True, return_counts=True)
         weight = segment_sum(self.weight, place, len(distinct))
         contribution = segment_sum(self.contribution, place, len(distinct))
+        added = segment_sum(self.added, place, len(distinct))
         one = torch.zeros(len(distinct), dtype=torch.int64).index_put((place,), torch.arange(len(place)))
         tile = self.tile[one]
         beta = self.beta.flatten(1)[tile, self.position[one]]
         order = weight.argsort(descending=True, stable=True)
-        evidence = speaks_for(contribution, self.classes, self.label)
-        columns = (distinct, weight, contribution, tile, self.alpha[tile], beta, times, evidence)
+        evidence = speaks_for(added, self.classes, self.label)
+        columns = (distinct, weight, contribution, tile, self.alpha[tile], beta, times, added, evidence)
         return Places(*(column[order] for column in columns))
 
     def top_tiles(self) -> Int[Tensor, " drawn"]:
@@ -166,12 +193,12 @@ class Evidence:
     def evidence(self, label: str | None = None) -> Float[Tensor, " n"]:
         """What each sub-tile says for a class, the predicted one by default: positive speaks for it.
 
-        The contribution to its logit minus the mean over classes, which softmax does not see.
+        What it adds to that logit minus the mean over classes, which softmax does not see.
 
         Raises:
             ConfigError: if there is no such class.
         """
-        return speaks_for(self.contribution, self.classes, self.label if label is None else label)
+        return speaks_for(self.added, self.classes, self.label if label is None else label)
 
     def heat_map(
         self,

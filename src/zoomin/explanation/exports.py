@@ -33,6 +33,7 @@ class ExportConfig:
         bounds_offset: count pixels of the GeoJSON from the corner of the slide's scanned part, where it tells
             one, as QuPath does.
         attention_cells: also write the positions of drawn tiles whose attention is above the mean.
+        outlined: sub-tiles outlined in the pictures, the heaviest; the first ten carry a number.
         heat_map_side: most pixels along the longer side of the heat map.
     """
 
@@ -43,6 +44,7 @@ class ExportConfig:
     coordinates: str = "auto"
     bounds_offset: bool = False
     attention_cells: bool = False
+    outlined: int = 10
     heat_map_side: int = 4096
 
     def __post_init__(self) -> None:
@@ -54,8 +56,11 @@ class ExportConfig:
         if self.coordinates not in COORDINATES:
             remedy = f"Choose one of {', '.join(COORDINATES)}."
             raise ConfigError(f"unknown coordinates {self.coordinates!r}", where="coordinates", remedy=remedy)
-        if self.top < 0:
-            raise ConfigError(f"top is {self.top}", where="top", remedy="Give 0 for all, or a number.")
+        for name in ("top", "outlined"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}", where=name, remedy="Give 0 or a positive number."
+                )
         if self.heat_map_side < 16:
             raise ConfigError(
                 f"heat_map_side is {self.heat_map_side}", where="heat_map_side", remedy="Give at least 16."
@@ -80,9 +85,9 @@ def write_exports(
     if config.heat_map:
         write_dense_map(explanation, folder, config.heat_map_side)
     if config.pictures:
-        overlay_figure(explanation, roi).savefig(folder / OVERLAY)
+        overlay_figure(explanation, roi, outlined=config.outlined).savefig(folder / OVERLAY)
         crops_figure(explanation).savefig(folder / CROPS)
-        panel_figure(explanation, roi).savefig(folder / PANEL)
+        panel_figure(explanation, roi, outlined=config.outlined).savefig(folder / PANEL)
     if config.geojson:
         collection = evidence_geojson(
             explanation,

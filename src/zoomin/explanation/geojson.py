@@ -53,7 +53,15 @@ def evidence_geojson(
         for part in parts
         for box, properties in part
     ]
-    return {"type": "FeatureCollection", **crs, "features": features}
+    start, _, end = explanation.account()
+    answer = {
+        "prediction": explanation.label,
+        "baseline": dict(zip(explanation.classes, explanation.baseline.tolist(), strict=True)),
+        "logits": dict(zip(explanation.classes, explanation.logits.tolist(), strict=True)),
+        "evidence at the start": start,
+        "evidence": end,
+    }
+    return {"type": "FeatureCollection", **crs, "zoomin": answer, "features": features}
 
 
 def _tiles(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
@@ -70,10 +78,12 @@ def _sub_tiles(one: Evidence, top: int) -> Iterator[tuple[Sequence[float], dict[
     places = one.places()
     speaks = places.evidence.tolist()
     for k in range(min(top or len(speaks), len(speaks))):
+        added = zip(one.classes, places.added[k].tolist(), strict=True)
         contributions = zip(one.classes, places.contribution[k].tolist(), strict=True)
         measured = {
             "weight": float(places.weight[k]),
             "evidence": speaks[k],
+            **{f"added to {name}": value for name, value in added},
             **{f"contribution to {name}": value for name, value in contributions},
             "attention of the tile": float(places.alpha[k]),
             "attention of the position": float(places.beta[k]),

@@ -13,8 +13,8 @@ __all__ = ["AGAINST", "FOR", "HEAT_TOP", "ROI", "TILE", "heat_colours", "heat_rg
 FOR = "#d55e00"  # speaks for the class predicted
 AGAINST = "#0072b2"  # speaks against it
 TILE = "#f0e442"  # tiles drawn
-ROI = "#111111"  # annotated truth, with a white seam
-HEAT_TOP = 300.0  # times uniform attention: the last colour, the same everywhere so that pictures compare
+ROI = "#12d8c4"  # annotated truth
+HEAT_TOP = 1000.0  # times uniform attention: the last colour, the same everywhere so that pictures compare
 _FIRST = 0.2  # where inferno begins: its black would darken the image
 
 

@@ -39,6 +39,7 @@ from .checkpoints import (
 )
 from .config import TrainConfig
 from .evaluation import judge
+from .mean_feature import mean_feature
 from .pretrain import PretrainConfig, pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning, write_rows
 from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
@@ -148,6 +149,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
+    if isinstance(task.net, ZoomIn):
+        task.net.head.mean_feature = mean_feature(task.net.to(data.store.device), data, config.seed)
     task.net.save_pretrained(folder / "model")
     metrics = {
         "model": chosen.stem,

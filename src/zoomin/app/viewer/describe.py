@@ -9,9 +9,10 @@ from typing import Any
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
+from ...explanation.draw import NUMBERED
 from ...explanation.palette import HEAT_TOP
 from ...images.image import Image
-from .entries import Collection, Entry
+from .entries import Collection, ShownImage
 from .figure import map_item
 from .outlines import outlines
 from .pyramid import Pyramid
@@ -82,6 +83,7 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
             for k, (name, p) in enumerate(zip(one.classes, probabilities, strict=True))
         ],
         "heat_top": HEAT_TOP,
+        "account": _account(one),
         "tiles": len(one.tiles),
         "all_tiles": one.attention.numel(),
         "sub_tiles": len(places.regions),
@@ -91,10 +93,23 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
                 "region": drawn.sub_tiles[k],
                 "weight": drawn.weight[k],
                 "evidence": drawn.evidence[k],
-                "contribution": dict(zip(one.classes, places.contribution[k].tolist(), strict=True)),
+                "added": dict(zip(one.classes, places.added[k].tolist(), strict=True)),
             }
             for k in range(min(LISTED if readable else len(one.crops), len(drawn.sub_tiles)))
         ],
+    }
+
+
+def _account(one: Explanation) -> dict[str, Any]:
+    """How the evidence for the predicted class adds up, from nothing seen to the answer."""
+    start, added, end = one.account()
+    k = one.classes.index(one.label)
+    return {
+        "start": {"evidence": start, "probability": _number(float(one.baseline.softmax(0)[k]))},
+        "from_mean": one.mean_logits is not None,
+        "numbered": {"count": len(added[:NUMBERED]), "evidence": float(added[:NUMBERED].sum())},
+        "others": {"count": len(added[NUMBERED:]), "evidence": float(added[NUMBERED:].sum())},
+        "end": {"evidence": end, "probability": _number(float(one.probabilities[k]))},
     }
 
 
@@ -129,7 +144,7 @@ def _changed(explanation: Explanation) -> dict[str, str | None] | None:
     return _message(ImageError(what, where=explanation.image, remedy="Explain it again to be sure."))
 
 
-def _explain_command(collection: Collection, entry: Entry) -> str:
+def _explain_command(collection: Collection, entry: ShownImage) -> str:
     return shlex.join(["zoomin", "explain", str(entry.path), "--run", str(collection.run)])
 
 
@@ -146,7 +161,7 @@ def _message(error: Exception) -> dict[str, str | None]:
     return {"what": str(error) or type(error).__name__, "where": None, "remedy": None}
 
 
-def _short_names(entries: Iterable[Entry]) -> list[str]:
+def _short_names(entries: Iterable[ShownImage]) -> list[str]:
     """File names, with the folder where two are alike."""
     names = [entry.path.name for entry in entries]
     return [

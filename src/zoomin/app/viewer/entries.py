@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from ...explanation import Explanation
     from ...images.image import Image
 
-__all__ = ["Collection", "Entry"]
+__all__ = ["Collection", "ShownImage"]
 
 _OPEN_IMAGES = 8
 _LOADED_EXPLANATIONS = 4
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShownImage:
     """An image to show, and what is known of it without opening it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Collection:
         entries: what to show.
     """
 
-    def __init__(self, run: Path, entries: Sequence[Entry]) -> None:
+    def __init__(self, run: Path, entries: Sequence[ShownImage]) -> None:
         """Open nothing yet."""
         self.run = run
         self.entries = tuple(entries)

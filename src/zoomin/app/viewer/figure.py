@@ -14,11 +14,13 @@ from bokeh.models import (
     Quad,
     Range1d,
     TapTool,
+    Text,
     TileRenderer,
     WheelZoomTool,
     WMTSTileSource,
 )
 
+from ...explanation.draw import NUMBERED
 from ...explanation.evidence import STAGES
 from ...explanation.palette import AGAINST, FOR, TILE
 from .outlines import Outlines
@@ -60,7 +62,7 @@ def map_item(pyramid: Pyramid, index: int, token: str, outlines: Outlines | None
         renderer = TileRenderer(
             name=name,
             tile_source=_tiles(pyramid, f"image/{index}/{name}/{{Z}}/{{X}}/{{Y}}?s={token}"),
-            alpha=0.5 if name in STAGES else 1,
+            alpha=0.85 if name in STAGES else 1,
             visible=name not in STAGES or name == "both",
             smoothing=name not in STAGES,
         )
@@ -108,6 +110,20 @@ def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     shown = plot.add_glyph(
         sub_tiles, plain, selection_glyph=chosen, nonselection_glyph=plain, name="sub_tiles"
     )
+    first = {name: values[:NUMBERED] for name, values in data.items()}
+    numbers = ColumnDataSource({**first, "number": [str(k + 1) for k in range(len(first["left"]))]})
+    text = Text(
+        x="right",
+        y="top",
+        text="number",
+        text_color="colour",
+        text_outline_color="#ffffff",
+        text_font_style="bold",
+        text_font_size="15px",
+        text_baseline="bottom",
+        x_offset=2,
+    )
+    plot.add_glyph(numbers, text, name="sub_tile_numbers")
     label = f"for {outlines.label}"
     hover = HoverTool(
         renderers=[shown], tooltips=[("weight", "@weight"), (label, "@says")], attachment="horizontal"

@@ -16,15 +16,17 @@ from .pyramid import PICTURE_TILE, Encoded, Place, encode_png
 __all__ = ["LAYER_PIXELS", "attention_tile", "roi_tile"]
 
 LAYER_PIXELS = 256  # along a side of a picture tile of a layer
-_ROI_WIDTH = 3  # pixels, of which the outermost is a white seam
-_WHITE = (255, 255, 255)
+_ROI_WIDTH = 2  # pixels, of which the outermost is a dark seam
+_SEAM = (17, 17, 17)
 
 
 def attention_tile(evidence: Evidence, stage: Stage, place: Place) -> Encoded:
     """A picture tile of the attention, transparent where it is at or below its mean."""
     x, y, side, _ = place.region
     step = (side / LAYER_PIXELS,) * 2
-    values = evidence.heat_map(LAYER_PIXELS, LAYER_PIXELS, step, origin=(float(y), float(x)), stage=stage).numpy()
+    values = evidence.heat_map(
+        LAYER_PIXELS, LAYER_PIXELS, step, origin=(float(y), float(x)), stage=stage
+    ).numpy()
     values[_first_beyond(evidence.size[0] - y, side) :] = 0
     values[:, _first_beyond(evidence.size[1] - x, side) :] = 0
     return encode_png(heat_rgba(values))
@@ -52,7 +54,7 @@ def roi_tile(annotation: Annotation, place: Place) -> Encoded:
         near = grown
     w = _ROI_WIDTH
     picture = np.zeros((PICTURE_TILE, PICTURE_TILE, 4), dtype=np.uint8)
-    picture[near[w:-w, w:-w]] = (*_WHITE, 255)
+    picture[near[w:-w, w:-w]] = (*_SEAM, 160)
     picture[line[w:-w, w:-w]] = (*rgb(ROI), 255)
     picture[inside[w:-w, w:-w]] = 0
     return encode_png(picture)

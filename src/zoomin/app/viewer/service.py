@@ -49,14 +49,14 @@ class Kept(Generic[T]):
         """
         with self._lock:
             found = self._things.get(key)
-            mine = found is None
+            is_first = found is None
             if found is None:
                 found = self._things[key] = Future()
                 while len(self._things) > self._most:
                     self._things.popitem(last=False)
             else:
                 self._things.move_to_end(key)
-        if mine:
+        if is_first:
             try:
                 found.set_result(make())
             except BaseException as error:
@@ -121,14 +121,14 @@ class Pictures:
                 raise Busy(f"{len(self._pending)} pictures are waiting", remedy="Ask again in a moment.")
             self._pending[key] = self._pool.submit(make), []
         future, waiters = self._pending[key]
-        me = object()
-        waiters.append(me)
+        waiter = object()
+        waiters.append(waiter)
         try:
             picture = await asyncio.shield(asyncio.wrap_future(future))
             self._keep(key, picture)
             return picture
         finally:
-            waiters.remove(me)
+            waiters.remove(waiter)
             if not waiters:
                 future.cancel()
                 self._pending.pop(key, None)
