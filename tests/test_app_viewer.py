@@ -170,8 +170,8 @@ def test_roi_is_outlined_where_it_is_and_the_smallest_shows() -> None:
     full = pixels_of(roi_tile(annotation, pyramid.place(3, 2, 1)))  # x from 1024, y from 512
     assert full.shape == (512, 512, 4)
     line = full[..., 3] == 255
-    assert np.flatnonzero(line[400]).tolist() == [173, 174, 175, 476, 477, 478]
-    assert np.flatnonzero(line[:, 300]).tolist() == [285, 286, 287, 488, 489, 490]
+    assert np.flatnonzero(line[400]).tolist() == [174, 175, 476, 477]
+    assert np.flatnonzero(line[:, 300]).tolist() == [286, 287, 488, 489]
     small = pixels_of(roi_tile(annotation, pyramid.place(0, 0, 0)))
     assert (small[6:20, 30:46, 3] == 255).sum() > 10
 
@@ -344,7 +344,19 @@ def test_list_and_answers(site: str) -> None:
     first = shown["explanation"]["list"][0]
     assert first["region"] == [AT[0] - 32, AT[1] - 32, 64, 64]
     assert first["weight"] == pytest.approx(0.4)
-    assert first["contribution"] == pytest.approx({"normal": -0.8, "tumour": 1.2})
+    assert first["added"] == pytest.approx({"normal": -0.8, "tumour": 1.2})
+
+
+def test_the_account_adds_up(site: str) -> None:
+    explanation = json.loads(ask(site + "image/0.json")[2])["explanation"]
+    account = explanation["account"]
+    parts = [account[name]["evidence"] for name in ("start", "numbered", "others")]
+    assert sum(parts) == pytest.approx(account["end"]["evidence"], abs=1e-5)
+    assert account["numbered"]["count"] + account["others"]["count"] == explanation["sub_tiles"]
+    assert account["end"]["probability"] == pytest.approx(
+        max(c["probability"] for c in explanation["classes"])
+    )
+    assert not account["from_mean"]
 
 
 def test_what_cannot_be_shown_says_so(site: str) -> None:

@@ -71,7 +71,8 @@ def explain_output(
     sub_tiles, tiles = output.sub_tiles, output.tiles
     with torch.no_grad():
         contribution = (sub_tiles.weight[:, None] * (sub_tiles.features @ head.weight.T)).float().cpu()
-        mean_logits = None if head.mean_feature is None else head(head.mean_feature).float().cpu()
+        mean = getattr(head, "mean_feature", None)
+        mean_logits = None if mean is None else head(mean).float().cpu()
     bias = head.bias.detach().float().cpu()
     explanations = []
     for index, (name, image) in enumerate(images):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from ..annotations.annotation import Annotation
@@ -38,6 +38,7 @@ __all__ = [
     "draw_sub_tile",
     "draw_sub_tiles",
     "draw_tiles",
+    "number_labels",
     "start",
     "title",
     "without_ticks",
@@ -161,16 +162,20 @@ def draw_sub_tiles(
     chosen = [k for k in range(len(regions)) if tile is None or int(places.tile[k]) == tile]
     for k in reversed(chosen):
         draw_box(axes, regions[k].tolist(), colours[k], 1.1)
-    groups: dict[int, list[int]] = {}
-    for k in chosen[: sum(k < NUMBERED for k in chosen)]:
-        near = (first for first in groups if _overlap(regions[first], regions[k]))
-        groups.setdefault(next(near, k), []).append(k + 1)
-    for first, numbers in groups.items():
-        _write_beside(axes, regions[first].tolist(), " ".join(map(str, numbers)), colours[first], size)
+    for first, text in number_labels(explanation):
+        if first in chosen:
+            _write_beside(axes, regions[first].tolist(), text, colours[first], size)
 
 
-def _overlap(one: Float64[Tensor, "4"], other: Float64[Tensor, "4"]) -> bool:
-    return bool(((one[:2] - other[:2]).abs() < torch.minimum(one[2:], other[2:])).all())
+def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
+    """The places that carry numbers: the rank of a box, and the numbers of all boxes that overlap it."""
+    regions = explanation.places().regions[:NUMBERED]
+    groups: dict[int, list[str]] = {}
+    for k, box in enumerate(regions):
+        sides = torch.minimum(box[2:], regions[:, 2:])
+        overlaps = ((regions[:, :2] - box[:2]).abs() < sides).all(1)
+        groups.setdefault(next((k0 for k0 in groups if overlaps[k0]), k), []).append(str(k + 1))
+    return [(first, " ".join(numbers)) for first, numbers in groups.items()]
 
 
 def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size: float) -> None:

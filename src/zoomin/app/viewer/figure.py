@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bokeh.core.properties import value
 from bokeh.embed import json_item
 from bokeh.models import (
     ColumnDataSource,
@@ -20,7 +21,6 @@ from bokeh.models import (
     WMTSTileSource,
 )
 
-from ...explanation.draw import NUMBERED
 from ...explanation.evidence import STAGES
 from ...explanation.palette import AGAINST, FOR, TILE
 from .outlines import Outlines
@@ -110,18 +110,27 @@ def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     shown = plot.add_glyph(
         sub_tiles, plain, selection_glyph=chosen, nonselection_glyph=plain, name="sub_tiles"
     )
-    first = {name: values[:NUMBERED] for name, values in data.items()}
-    numbers = ColumnDataSource({**first, "number": [str(k + 1) for k in range(len(first["left"]))]})
+    ranks = [rank for rank, _ in outlines.numbers]
+    numbers = ColumnDataSource(
+        {
+            **{name: [data[name][rank] for rank in ranks] for name in ("right", "top", "colour")},
+            "number": [text for _, text in outlines.numbers],
+        }
+    )
     text = Text(
         x="right",
         y="top",
         text="number",
         text_color="colour",
-        text_outline_color="#ffffff",
+        text_font=value("system-ui, sans-serif"),
         text_font_style="bold",
-        text_font_size="15px",
-        text_baseline="bottom",
-        x_offset=2,
+        text_font_size="13px",
+        text_baseline="middle",
+        x_offset=3,
+        padding=2,
+        background_fill_color="#ffffff",
+        background_fill_alpha=0.85,
+        border_radius=3,
     )
     plot.add_glyph(numbers, text, name="sub_tile_numbers")
     label = f"for {outlines.label}"

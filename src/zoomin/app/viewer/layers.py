@@ -54,7 +54,7 @@ def roi_tile(annotation: Annotation, place: Place) -> Encoded:
         near = grown
     w = _ROI_WIDTH
     picture = np.zeros((PICTURE_TILE, PICTURE_TILE, 4), dtype=np.uint8)
-    picture[near[w:-w, w:-w]] = (*_SEAM, 160)
+    picture[near[w:-w, w:-w]] = (*_SEAM, 255)
     picture[line[w:-w, w:-w]] = (*rgb(ROI), 255)
     picture[inside[w:-w, w:-w]] = 0
     return encode_png(picture)

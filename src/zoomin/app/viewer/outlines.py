@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...explanation import Explanation
+from ...explanation.draw import number_labels
 
 __all__ = ["Outlines", "outlines"]
 
@@ -23,6 +24,7 @@ class Outlines:
         weight: of each sub-tile.
         evidence: what each says for the predicted class.
         strength: how strongly each is drawn, 0 to 1.
+        numbers: rank and text of the boxes that carry numbers.
         label: the predicted class.
     """
 
@@ -31,6 +33,7 @@ class Outlines:
     weight: list[float]
     evidence: list[float]
     strength: list[float]
+    numbers: list[tuple[int, str]]
     label: str
 
 
@@ -45,5 +48,6 @@ def outlines(explanation: Explanation) -> Outlines:
         weight=weight.tolist(),
         evidence=places.evidence[:_DRAWN].tolist(),
         strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
+        numbers=number_labels(explanation),
         label=explanation.label,
     )
