@@ -295,8 +295,7 @@ def draw_box(axes: Axes, box: Sequence[float], colour: str, width: float) -> Non
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    seam = [withStroke(linewidth=width + 0.8, foreground="white", alpha=0.7)]
     x, y, side_x, side_y = box
     frame = Rectangle((x, y), side_x, side_y, fill=False, edgecolor=colour, linewidth=width, zorder=5)
-    frame.set_path_effects(seam)
+    frame.set_path_effects([withStroke(linewidth=width + 0.8, foreground="white", alpha=0.7)])
     axes.add_patch(frame)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .._version import __version__
 from ..errors import DataError
+from ..files import write_json
 from ..geometry import Region
 from ..images.georeference import Georeference
 
@@ -60,10 +61,7 @@ def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     context = (
         [] if explanation.context is None else _write_crops(explanation.context, folder, "around_sub_tile")
     )
-    text = json.dumps(_document(explanation, crops, context, tile_crops), indent=1, allow_nan=False)
-    part = folder / (JSON + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(done)
+    write_json(done, _document(explanation, crops, context, tile_crops), indent=1)
     return done
 
 

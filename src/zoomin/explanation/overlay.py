@@ -88,6 +88,7 @@ def _image_height(explanation: Evidence) -> float:
 def _draw_one(part: SubFigure, explanation: Evidence, roi: Annotation | None, outlined: int) -> None:
     part.suptitle(title(explanation), fontsize=10, x=0.01, ha="left", weight="bold")
     above: Any
+    below: Any
     above, below = part.subfigures(2, 1, height_ratios=[_image_height(explanation) + _HEADS - 0.3, _ACCOUNT])
     left, right = above.subfigures(1, 2, width_ratios=[_IMAGE, _WIDTH - _IMAGE])
     axes = left.subplots()

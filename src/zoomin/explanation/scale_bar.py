@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,8 +51,9 @@ def draw_scale_bar(axes: Axes, mpp: float | None, share: float = 0.3, font_size:
     left, right = sorted(axes.get_xlim())
     length, text = round_length((right - left) * share, mpp)
     along = blended_transform_factory(axes.transData, axes.transAxes)
-    below = offset_copy(along, axes.figure, y=-0.8 * font_size, units="points")
-    beside = offset_copy(along, axes.figure, x=0.4 * font_size, y=-0.8 * font_size, units="points")
+    figure: Any = axes.figure  # or a part of one
+    below = offset_copy(along, figure, y=-0.8 * font_size, units="points")
+    beside = offset_copy(along, figure, x=0.4 * font_size, y=-0.8 * font_size, units="points")
     ends = [left, left + length]
     axes.plot(ends, [0, 0], color=_COLOUR, lw=1.6, solid_capstyle="butt", transform=below, clip_on=False)
     axes.text(ends[1], 0, text, color=_COLOUR, fontsize=font_size, va="center", transform=beside)

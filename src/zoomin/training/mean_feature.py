@@ -35,7 +35,8 @@ def mean_feature(net: ZoomIn, data: ZoomInDataModule, seed: int) -> Float[Tensor
     parts: list[Tensor] = []
 
     def run(batch: Batch, kept: Int[Tensor, " kept"]) -> Tensor:
-        return net(batch.images, keys=evaluation_keys(seed, batch.index)).features.float().cpu()
+        features: Tensor = net(batch.images, keys=evaluation_keys(seed, batch.index)).features
+        return features.float().cpu()
 
     for batch in sample.val_dataloader():
         features = with_readable(batch.to(net.device), run, lambda name, error: None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .service import Kept
+from ...images.cache import Cache
 
 if TYPE_CHECKING:
     from ...annotations.annotation import Annotation
@@ -62,9 +62,9 @@ class Collection:
         """Open nothing yet."""
         self.run = run
         self.entries = tuple(entries)
-        self._images: Kept[Image] = Kept(_OPEN_IMAGES)
-        self._explanations: Kept[Explanation] = Kept(_LOADED_EXPLANATIONS)
-        self._annotations: Kept[Annotation | None] = Kept(_OPEN_IMAGES)
+        self._images: Cache[Image] = Cache(_OPEN_IMAGES)
+        self._explanations: Cache[Explanation] = Cache(_LOADED_EXPLANATIONS)
+        self._annotations: Cache[Annotation | None] = Cache(_OPEN_IMAGES)
 
     def image(self, index: int) -> Image:
         """The image of an entry.
@@ -75,7 +75,7 @@ class Collection:
         from ...images.open_image import open_image
 
         entry = self.entries[index]
-        return self._images.get(index, lambda: open_image(entry.path, mpp=entry.mpp))
+        return self._images.get_or_make(index, lambda: open_image(entry.path, mpp=entry.mpp))
 
     def explanation(self, index: int) -> Explanation | None:
         """The explanation of an entry; None where there is none.
@@ -86,7 +86,7 @@ class Collection:
         from ...explanation import Explanation
 
         path = self.entries[index].explanation
-        return None if path is None else self._explanations.get(index, lambda: Explanation.load(path))
+        return None if path is None else self._explanations.get_or_make(index, lambda: Explanation.load(path))
 
     def annotation(self, index: int) -> Annotation | None:
         """The ROI of an entry; None where there is none.
@@ -107,7 +107,7 @@ class Collection:
             place = None if found is None else MapFrame(found.crs, found.transform, *size)
             return open_annotation(entry, *size, place=place)
 
-        return self._annotations.get(index, make)
+        return self._annotations.get_or_make(index, make)
 
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""
