@@ -37,6 +37,9 @@ class ExportConfig:
     attention_cells: bool = False
     """Also write the positions of drawn tiles whose attention is above the mean."""
 
+    outlined: int = 10
+    """Sub-tiles outlined in the pictures, the heaviest; the first ten carry a number."""
+
     heat_map_side: int = 4096
     """Pixels along the longer side of the heat map, at most."""
 
@@ -49,8 +52,11 @@ class ExportConfig:
         if self.coordinates not in COORDINATES:
             remedy = f"Choose one of {', '.join(COORDINATES)}."
             raise ConfigError(f"unknown coordinates {self.coordinates!r}", where="coordinates", remedy=remedy)
-        if self.top < 0:
-            raise ConfigError(f"top is {self.top}", where="top", remedy="Give 0 for all, or a number.")
+        for name in ("top", "outlined"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}", where=name, remedy="Give 0 or a positive number."
+                )
         if self.heat_map_side < 16:
             raise ConfigError(
                 f"heat_map_side is {self.heat_map_side}", where="heat_map_side", remedy="Give at least 16."
