@@ -26,7 +26,7 @@ from .foreign import JpegKind, foreign_format, jpeg_kind, zarr_folder
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff, stored_values
-from .timeouts import patience, within
+from .timeouts import file_timeout, within
 
 __all__ = [
     "declared_size",
@@ -145,7 +145,7 @@ def read_head(path: Path) -> bytes:
             return file.read(_HEAD)
 
     try:
-        head = within(patience(), first_bytes, path)
+        head = within(file_timeout(), first_bytes, path)
     except FileNotFoundError as error:
         raise ImageError("no such file", where=path, remedy="Check the path.") from error
     except OSError as error:
@@ -241,6 +241,8 @@ def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
         samples = np.asarray(decode(path.read_bytes()))
     except (*_DAMAGE, RuntimeError) as error:
         raise _damaged(path, kind.name, error) from error
+    if kind.bits > 8 * samples.dtype.itemsize:
+        raise _damaged(path, kind.name, ValueError(f"{kind.bits} bits a sample"))
     samples = samples if samples.ndim == 3 else samples[..., None]
     if samples.shape[2] not in (1, 3):
         raise ImageError(

@@ -119,7 +119,7 @@ def _reader(image: Image) -> str:
     for kind, name in ((SlideImage, "OpenSlide"), (RasterImage, "GDAL"), (TiffImage, "tifffile")):
         if isinstance(image, kind):
             return name
-    return "whole"
+    return "whole" if isinstance(image, ArrayImage) else type(image).__name__
 
 
 def _levels(image: Image) -> tuple[tuple[int, int], ...]:
