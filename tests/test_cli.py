@@ -108,7 +108,7 @@ def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["data", "bake"])
     assert stop.value.code == 2
-    assert "choose from" in capsys.readouterr().err
+    assert "no command 'bake'. Did you mean make?" in capsys.readouterr().err
 
 
 def test_bench_helps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +157,7 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
     assert stop.value.code == 2
-    assert "invalid choice: 'trian'" in capsys.readouterr().err
+    assert "no command 'trian'. Did you mean train?" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------- train

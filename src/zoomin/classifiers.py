@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from .errors import CheckpointError, ConfigError
 from .images.foreground import Foreground
+from .plugins import Registry, Targets
 
 if TYPE_CHECKING:
     import torch
@@ -37,17 +38,32 @@ __all__ = [
     "zoom_in",
 ]
 
-BASELINES = {  # the name in `model.name`, and the module and class of the network
-    "cnn": ("cnn", "CNN"),
-    "ats": ("ats", "ATS"),
-    "abmil": ("abmil", "ABMIL"),
-    "clam": ("clam", "CLAM"),
-    "dsmil": ("dsmil", "DSMIL"),
-    "transmil": ("transmil", "TransMIL"),
-    "mrmil": ("mrmil", "MRMIL"),
-    "zoommil": ("zoommil", "ZoomMIL"),
-    "ips": ("ips", "IPS"),
-}
+
+def _is_network(thing: object) -> bool:
+    from .baselines.baseline import Baseline
+
+    return isinstance(thing, type) and issubclass(thing, Baseline)
+
+
+# The network of each `model.name`.
+BASELINES: Registry[Any] = Registry(
+    "zoomin.baselines",
+    Targets(
+        {
+            "cnn": "zoomin.baselines.cnn:CNN",
+            "ats": "zoomin.baselines.ats:ATS",
+            "abmil": "zoomin.baselines.abmil:ABMIL",
+            "clam": "zoomin.baselines.clam:CLAM",
+            "dsmil": "zoomin.baselines.dsmil:DSMIL",
+            "transmil": "zoomin.baselines.transmil:TransMIL",
+            "mrmil": "zoomin.baselines.mrmil:MRMIL",
+            "zoommil": "zoomin.baselines.zoommil:ZoomMIL",
+            "ips": "zoomin.baselines.ips:IPS",
+        }
+    ),
+    _is_network,
+    "a subclass of zoomin.baselines.Baseline",
+)
 
 
 @runtime_checkable
@@ -169,7 +185,7 @@ def baseline(name: str) -> Any:  # noqa: ANN401 (the class of a network of any k
     """The network of a name.
 
     Raises:
-        ConfigError: if there is no baseline of that name.
+        ConfigError: if there is no baseline of that name, or it is a plug-in that does not work.
     """
     if name not in BASELINES:
         raise ConfigError(
@@ -177,8 +193,7 @@ def baseline(name: str) -> Any:  # noqa: ANN401 (the class of a network of any k
             where="model.name",
             remedy=f"Choose one of {', '.join(BASELINES)}; leave it out for Zoom-In.",
         )
-    module, kind = BASELINES[name]
-    return getattr(import_module(f".baselines.{module}", __package__), kind)
+    return BASELINES[name]
 
 
 def config_class(name: str | None) -> Any:  # noqa: ANN401 (a dataclass of settings)

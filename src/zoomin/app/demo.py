@@ -151,12 +151,13 @@ def _write_report(
     rois: Sequence[Annotation],
     progress: bool,
 ) -> None:
-    """The report of the run, as `zoomin report` writes it, and a picture of three positive images."""
+    """The report of the run, as `zoomin report` writes it, and a picture of two positive images."""
     found = [k for k, e in enumerate(explanations) if int(e.logits.argmax()) > 0] or [0]
-    shown = found[:: max(1, len(found) // 3)][:3]
+    shown = found[:: max(1, len(found) // 2)][:2]
     figure = overlay_figures(
         [replace(explanations[k], image=Path(explanations[k].image).name) for k in shown],
         [rois[k] for k in shown],
+        columns=2,
     )
     figure.savefig(result.folder / PICTURE)
     config = ReportConfig(

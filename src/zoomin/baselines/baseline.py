@@ -27,27 +27,37 @@ Config = TypeVar("Config", bound="BaselineConfig")
 class BaselineConfig(Settings):
     """Settings that every baseline has.
 
-    Attributes:
-        n_classes: number of classes.
-        class_names: names of the classes in order; empty: their numbers.
-        pretrained: load the pretrained weights of `timm` networks.
-        mean: of red, green and blue in [0, 1], subtracted from views.
-        std: likewise, views are divided by it.
-        chunk_size: most views that one network call sees at once, which bounds memory.
-        checkpoint: compute activations again in the backward pass: "always", "never", or "auto", where the
-            views have more than four million pixels together.
-
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
     """
 
     n_classes: int = 2
+    """Number of classes. `zoomin train` takes it from the data."""
+
     class_names: tuple[str, ...] = ()
+    """Names of the classes in order, class 0 first; empty: their numbers. `zoomin train` takes them from the
+    data."""
+
     pretrained: bool = False
+    """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
+    timm:tf_efficientnet_lite0 come with a Python package."""
+
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; take the values that a
+    pretrained network was trained with."""
+
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
+    about 1."""
+
     chunk_size: int = 2048
+    """Views per network call, at most; bounds memory, and changes no result. 2048 small views keep a CPU
+    busy."""
+
     checkpoint: Literal["auto", "always", "never"] = "auto"
+    """Recompute activations in the backward pass, which bounds the memory of training to one chunk and costs
+    about a third of its time: "always", "never", or "auto", where the views of a stage have more than four
+    million pixels."""
 
     def __post_init__(self) -> None:
         """Check the values."""

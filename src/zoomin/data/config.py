@@ -17,72 +17,91 @@ Residence = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True)
 class ManifestColumns:
-    """Names of the columns of a manifest CSV.
-
-    Attributes:
-        image: path of the image, relative to the folder of the CSV or absolute.
-        label: name of the class.
-        group: images of one group never stand on two sides of a split, usually the patient.
-        split: train, val (or valid, validation) or test.
-        mpp: microns per level-0 pixel.
-        annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
-        mask: path of a mask image, nonzero inside the ROI.
-        foreground: path of a mask image, or of polygons, of what is worth looking at (`model.foreground`).
-    """
+    """Names of the columns of a manifest CSV."""
 
     image: str = "image"
+    """Path of the image, relative to the folder of the CSV or absolute."""
+
     label: str = "label"
+    """Name of the class."""
+
     group: str = "group"
+    """Images of one group, usually a patient, never stand on two sides of a split."""
+
     split: str = "split"
+    """train, val (or valid, validation) or test."""
+
     mpp: str = "mpp"
+    """Microns per level-0 pixel."""
+
     annotation: str = "annotation"
+    """Path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image: the ROI."""
+
     mask: str = "mask"
+    """Path of a mask image, nonzero inside the ROI."""
+
     foreground: str = "foreground"
+    """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
+
+    series: str = "series"
+    """Which image of a TIFF that holds several, by number or name."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, how they are split, and how they are served.
-
-    Attributes:
-        root: a manifest CSV, a folder with manifest.csv or with one folder a class, or the colon-cancer data.
-        classes: the classes in their order, the negative one first; by default those found, in natural order.
-        columns: names of the columns of the manifest CSV.
-        batch_size: images a batch; the last batch of an epoch may be smaller.
-        val_fraction: share of the training images held out for validation where the data has no such split.
-        test_fraction: share held out for testing where the data has no such split.
-        seed: of the splits, of the order of training images and of their augmentation.
-        resident: "always" keeps all pixels in memory, "never" decodes images again for each batch, "auto"
-            keeps those that are no slides or pyramids while they fill less than a quarter of the free memory.
-        threads: images decoded at a time; no result depends on it.
-        mpp: microns per level-0 pixel of images of which the manifest does not tell it, in place of a missing
-            or wrong tag of the file; "0.6m" are metres.
-        cache_mb: megabytes for overviews of images that stay on disk, so that only the first epoch decodes
-            them; 0 keeps none. No result depends on it.
-        prefetch: batches whose overviews are read from disk while an earlier batch is at work; 0: none. No
-            result depends on it.
-        max_failures: images that may turn out to be unreadable while a run goes on; they are left out, and
-            recorded. One more stops the run.
-        read_timeout: seconds after which a single read, or opening an image, is given up, such as on a
-            network drive that does not answer; none: never.
-        augmentation: random changes of training images.
-    """
+    """Which images, how they are split, and how they are served."""
 
     root: str
+    """The images: a manifest CSV, a folder with a manifest.csv or one folder per class, or a layout that
+    zoomin recognises, such as the colon-cancer data as downloaded."""
+
     classes: list[str] | None = None
+    """The classes in their order, the negative one first; by default those found, in natural order."""
+
     columns: ManifestColumns = field(default_factory=ManifestColumns)
+    """Names of the columns of the manifest CSV."""
+
     batch_size: int = 5
+    """Images per batch; the last batch of an epoch may be smaller. 5 fits large images and small GPUs."""
+
     val_fraction: float = 0.2
+    """Share of the training images held out for validation, 0 to 1, where the data have no such split."""
+
     test_fraction: float = 0.0
+    """Share of the images held out for testing, 0 to 1, where the data have no such split; 0: none."""
+
     seed: int = 0
+    """Seed of the splits, of the order of training images and of their augmentation."""
+
     resident: Residence = "auto"
+    """Choose "always" keeps all pixels in memory; "never" decodes images again for each batch; "auto" keeps
+    those that are not slides or pyramids while they fill less than a quarter of the free memory."""
+
     threads: int = 4
+    """Images decoded at a time; changes no result. 4 hide the latency of most disks."""
+
     mpp: float | str | None = None
+    """Microns per level-0 pixel of images whose manifest does not give it, in place of a missing or wrong
+    tag of the file; "0.6m" is in metres."""
+
     cache_mb: int = 1024
+    """Megabytes for overviews of images that stay on disk, so that only the first epoch decodes them; 0
+    keeps none. Changes no result."""
+
     prefetch: int = 1
+    """Batches whose overviews are read from disk while an earlier batch computes; 0: none. Changes no
+    result. 1 is enough where reading is faster than computing."""
+
     max_failures: int = 10
+    """Images that may turn out to be unreadable while a run goes on; they are left out and recorded. One
+    more stops the run."""
+
     read_timeout: float | None = READ_TIMEOUT
+    """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
+    does not answer; none: never."""
+
     augmentation: Augmentation = field(default_factory=Augmentation)
+    """Random changes of training images."""
 
     def __post_init__(self) -> None:
         """Check the numbers.

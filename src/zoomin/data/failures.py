@@ -66,7 +66,7 @@ class Failures:
         if self.path is not None:
             self._write(self.path, self.rows[-1])
         if image not in known:
-            logger.warning("Skipped (%s, epoch %d): %s", stage, epoch, error)
+            logger.warning("Skipped (%s, epoch %d): %s", stage, epoch + 1, error)
         if len(known | {image}) > self.limit:
             raise DataError(
                 f"{len(known) + 1} images could not be read during the run, the last one: {error.what}",

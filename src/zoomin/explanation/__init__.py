@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .build import explain_output
-    from .evidence import Explanation, Provenance, Source
+    from .evidence import Evidence, Provenance, Source
+    from .explanation import Explanation
     from .index import Entry, Index, read_index
     from .overlay import overlay_figure, overlay_figures
     from .panel import crops_figure, panel_figure
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Entry": "index",
-    "Explanation": "evidence",
+    "Evidence": "evidence",
+    "Explanation": "explanation",
     "Index": "index",
     "Places": "places",
     "Provenance": "evidence",
@@ -33,6 +35,7 @@ _HOMES = {
 
 __all__ = [
     "Entry",
+    "Evidence",
     "Explanation",
     "Index",
     "Places",

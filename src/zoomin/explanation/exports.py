@@ -7,8 +7,9 @@ from pathlib import Path
 from ..annotations.annotation import Annotation
 from ..files import write_json
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
-from .evidence import Explanation
+from .evidence import Evidence
 from .export_config import ExportConfig
+from .geojson import evidence_geojson
 from .overlay import overlay_figure
 from .panel import crops_figure, panel_figure
 
@@ -18,7 +19,7 @@ GEOJSON, PANEL, OVERLAY, CROPS = "explanation.geojson", "panel.png", "overlay.pn
 
 
 def write_exports(
-    explanation: Explanation, folder: str | Path, config: ExportConfig, roi: Annotation | None = None
+    explanation: Evidence, folder: str | Path, config: ExportConfig, roi: Annotation | None = None
 ) -> None:
     """Write what the configuration asks for into the folder of an explanation.
 
@@ -35,11 +36,12 @@ def write_exports(
     if config.heat_map:
         write_dense_map(explanation, folder, config.heat_map_side)
     if config.pictures:
-        overlay_figure(explanation, roi).savefig(folder / OVERLAY)
+        overlay_figure(explanation, roi, outlined=config.outlined).savefig(folder / OVERLAY)
         crops_figure(explanation).savefig(folder / CROPS)
-        panel_figure(explanation, roi).savefig(folder / PANEL)
+        panel_figure(explanation, roi, outlined=config.outlined).savefig(folder / PANEL)
     if config.geojson:
-        collection = explanation.to_geojson(
+        collection = evidence_geojson(
+            explanation,
             top=config.top,
             coordinates=config.coordinates,
             bounds_offset=config.bounds_offset,

@@ -11,23 +11,23 @@ __all__ = ["Augmentation"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which random changes to make; none by default.
-
-    Attributes:
-        flips: mirror left to right, upside down, or both, each half of the time.
-        quarter_turns: turn by 0, 90, 180 or 270 degrees. With `flips`, all eight orientations alike.
-        brightness: multiply all values by 1 - `brightness` to 1 + `brightness`.
-        contrast: multiply the distance from mid-grey by 1 - `contrast` to 1 + `contrast`.
-        stain: for stained tissue: multiply the amounts of haematoxylin, eosin and DAB by 1 - `stain` to
-            1 + `stain` and add -`stain` to `stain` optical density (Tellez et al. 2018; 0.05 is light,
-            0.2 strong).
-    """
+    """Which random changes to make; none by default."""
 
     flips: bool = False
+    """Mirror left to right, upside down, or both, each half of the time."""
+
     quarter_turns: bool = False
+    """Turn by 0, 90, 180 or 270 degrees. With `flips`, all eight orientations are equally likely."""
+
     brightness: float = 0.0
+    """Multiply all values by 1 - `brightness` to 1 + `brightness`; 0: off."""
+
     contrast: float = 0.0
+    """Multiply the distance from mid-grey by 1 - `contrast` to 1 + `contrast`; 0: off."""
+
     stain: float = 0.0
+    """For stained tissue: multiply the amounts of haematoxylin, eosin and DAB by 1 - `stain` to 1 + `stain`
+    and add -`stain` to `stain` optical density (Tellez et al. 2018; 0.05 is light, 0.2 strong); 0: off."""
 
     def __post_init__(self) -> None:
         """Check the strengths.

@@ -31,36 +31,44 @@ class InferenceSettings(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How to open, sample and run images.
-
-    Attributes:
-        sampling: "auto", "exact", "systematic", "multinomial" or "top". "auto" enumerates ("exact") images
-            of at most `exact_budget` sub-tiles and draws ("systematic") in the others.
-        n_samples: N, sub-tiles per image and replicate; by default the model's.
-        replicates: independent estimates whose features are averaged; exact and top need and take one.
-        seed: of the draws.
-        exact_budget: most sub-tiles (tiles times positions) that "auto" enumerates.
-        batch_size: most images that the network sees at once.
-        threads: images that are opened ahead of the network, at once.
-        prefetch: batches whose overviews are read from disk while the network is at work on another; 0: none.
-        read_timeout: seconds after which opening an image, or a single read, is given up; none: never.
-        mpp: microns per level-0 pixel of files of which no manifest tells it, in place of a missing or wrong
-            tag; "0.6m" are metres.
-        precision: "32-true", or "bf16-mixed" for networks in bfloat16: faster where the processor has
-            instructions for it (GPUs; CPUs with AMX), rounded to three digits.
-    """
+    """How to open, sample and run images."""
 
     sampling: str = "auto"
+    """Choose "auto", "exact", "systematic", "multinomial" or "top". "auto" enumerates ("exact") images of at
+    most `exact_budget` sub-tiles and draws ("systematic") in the others."""
+
     n_samples: int | None = None
+    """N, sub-tiles per image and replicate; by default the model's."""
+
     replicates: int = 8
+    """Independent estimates whose features are averaged; 8 give a standard error too. Exact and top need and
+    take one."""
+
     seed: int = 0
+    """Seed of the draws: the same seed gives the same answers."""
+
     exact_budget: int = 512
+    """Sub-tiles (tiles times positions) up to which "auto" enumerates; more cost more time than drawing."""
+
     batch_size: int = 8
+    """Images that the network sees at a time, at most."""
+
     threads: int = 4
+    """Images that are opened ahead of the network, at a time."""
+
     prefetch: int = 1
+    """Batches whose overviews are read from disk while the network works on another; 0: none."""
+
     read_timeout: float | None = READ_TIMEOUT
+    """Seconds after which opening an image, or a single read, is given up; none: never."""
+
     mpp: float | str | None = None
+    """Microns per level-0 pixel of files whose manifest does not give it, in place of a missing or wrong
+    tag; "0.6m" is in metres."""
+
     precision: str = "32-true"
+    """Choose "32-true"; or "bf16-mixed", networks in bfloat16: faster on GPUs and on CPUs with AMX, rounded
+    to three digits."""
 
     def __post_init__(self) -> None:
         """Check the values.

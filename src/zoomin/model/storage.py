@@ -94,7 +94,8 @@ def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
 
     Of the configuration, what is at its default does not count, so that a setting which a later version adds
-    changes nothing; nor do `chunk_size` and `pretrained`, which change no answer of a trained model.
+    changes nothing; nor do `chunk_size`, `pretrained` and the mean feature, which change no answer of a
+    trained model.
     """
     default = type(config)().to_dict()
     settings = {
@@ -104,6 +105,8 @@ def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
+        if name == "head.mean_feature":
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -26,10 +27,11 @@ from ..images.image import Image, ImageBatch
 from ..images.tissue import attended_tiles
 from .config import ZoomInConfig
 from .estimators import expected_feature, sample_weights
-from .network import Network, check_side, random_keys
-from .networks import Embedding, LinearHead, Maps, attention_network, feature_network, trunk_of
+from .network import Network, random_keys
+from .networks import Embedding, LinearHead, Maps, build_networks, trunk_of, with_own_names
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
+from .storage import load_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
 
@@ -64,20 +66,42 @@ class ZoomIn(Network):
     config_class = ZoomInConfig
     explains = True
 
-    def __init__(self, config: ZoomInConfig) -> None:
+    def __init__(
+        self,
+        config: ZoomInConfig,
+        *,
+        tile_attention: nn.Module | None = None,
+        position_attention: nn.Module | None = None,
+        features: nn.Module | None = None,
+    ) -> None:
         """Build a, b, f and g.
 
+        Args:
+            config: every number, and the names of the networks.
+            tile_attention: your own network a, from views (n, 3, h, w) to logits (n, u, v).
+            position_attention: your own network b, likewise.
+            features: your own network f, from sub-tiles (n, 3, h, w) to features (n, dims).
+
         Raises:
-            ConfigError: if a network is unknown, its weights cannot be loaded, or sub-tiles too small.
+            ConfigError: if a network is unknown, its weights cannot be loaded, it gives another shape, or
+                sub-tiles are too small for it.
         """
+        own = dict(tile_attention=tile_attention, position_attention=position_attention, features=features)
+        config = with_own_names(config, own)
         super().__init__(config)
         self.config = config
-        self.tile_attention = attention_network(config.tile_attention, pretrained=config.pretrained)
-        self.position_attention = attention_network(config.position_attention, pretrained=config.pretrained)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
-        self.head = LinearHead(dims, config.n_classes)
-        self.map_size = self._measure_map()
-        check_side(self.features, config.features, config.sub_tile_size, "sub_tile_size")
+        sides = dict(
+            tile_attention=view_size(config.tile_size, config.tile_scale),
+            position_attention=view_size(config.tile_size, config.sub_tile_scale),
+            features=config.sub_tile_size,
+        )
+        names = {name: getattr(config, name) for name in own}
+        built = build_networks(names, own, sides, config.pretrained)
+        self.tile_attention = built.tile_attention
+        self.position_attention = built.position_attention
+        self.features = built.features
+        self.head = LinearHead(built.dims, config.n_classes)
+        self.map_size = built.map_size
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -253,6 +277,24 @@ class ZoomIn(Network):
         """N, sub-tiles drawn of an image."""
         return self.config.n_samples
 
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", **own: nn.Module | None
+    ) -> ZoomIn:
+        """The model that `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder: with `model.safetensors` and `config.json`.
+            device: where to compute.
+            own: `tile_attention`, `position_attention`, `features`: the networks that the model was built
+                with, where they are the caller's own; their weights are loaded.
+
+        Raises:
+            CheckpointError: if a file is missing or damaged, or does not fit the configuration.
+            ConfigError: if an own network is not given.
+        """
+        return load_pretrained(lambda c: cls(c, **own), folder, device, ZoomInConfig.from_dict)
+
     def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
         """What is asked for; "auto" enumerates images of few sub-tiles and draws systematically in others."""
         if sampling != "auto":
@@ -357,15 +399,6 @@ class ZoomIn(Network):
         inside = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
         capacity = torch.zeros_like(log_alpha, dtype=torch.int64)
         return capacity.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
-
-    def _measure_map(self) -> tuple[int, int]:
-        """Rows and columns of the position network's map of a tile."""
-        side = view_size(self.config.tile_size, self.config.sub_tile_scale)
-        was_training = self.position_attention.training
-        with torch.no_grad():
-            shape = self.position_attention.eval()(torch.zeros(1, 3, side, side)).shape
-        self.position_attention.train(was_training)
-        return int(shape[1]), int(shape[2])
 
 
 def _log_of(

@@ -39,6 +39,7 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import judge
+from .mean_feature import mean_feature
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs
@@ -129,6 +130,9 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
+    if task.net.explains:
+        net = zoom_in(task.net).to(data.store.device)
+        net.head.mean_feature = mean_feature(net, data, config.seed)
     task.net.save_pretrained(folder / "model")
     metrics = {
         "model": chosen.stem,

@@ -233,7 +233,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
     def _raise_where_nothing(self, means: EpochMeans, what: str) -> None:
         if not float(means.weight):
             raise DataError(
-                f"none of the {what} images could be read in epoch {self.current_epoch}",
+                f"none of the {what} images could be read in epoch {self.current_epoch + 1}",
                 where="data.root",
                 remedy="Check the disk or network drive that holds them; then go on with --resume true.",
             )
@@ -264,7 +264,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
 
     def _divergence(self, step: int) -> ConfigError:
         return ConfigError(
-            f"the loss is not finite at step {step}, epoch {self.current_epoch}",
+            f"the loss is not finite at step {step}, epoch {self.current_epoch + 1}",
             where="train",
             remedy="Lower train.learning_rate, set train.gradient_clip, or use train.precision 32-true; "
             "with --resume true training goes on from the last whole epoch.",
