@@ -259,12 +259,12 @@ def test_crossval(tmp_path: Path) -> None:
     found = write_report(ReportConfig(run=str(tmp_path / "cv"), images=4))
     text = page(found)
     assert len(found.findings.answers) == 16
-    assert "2 seeds, each judged by itself" in text
+    assert "2 seeds, each evaluated separately" in text
     assert text.count("data:image/webp") == 4
     assert "best epoch of each fold on its held-out images (the paper" in text
     assert "Accuracy on held-out images by epoch" in text
     assert found.findings.origin.commands[0].startswith("zoomin crossval --config ")
-    with pytest.raises(ConfigError, match="judged on the images that it held out"):
+    with pytest.raises(ConfigError, match="evaluated on the images that it held out"):
         write_report(ReportConfig(run=str(tmp_path / "cv"), split="test"))
     (tmp_path / "cv" / "crossval.json").unlink()
     with pytest.raises(CheckpointError, match="has not finished"):
@@ -349,7 +349,7 @@ def test_bad_predictions_are_told(tmp_path: Path) -> None:
     [
         ({}, "nothing to report on"),
         ({"run": "r", "labels": "l.csv"}, "labels without predictions"),
-        ({"predictions": "p.csv", "split": "test"}, "judged as they are"),
+        ({"predictions": "p.csv", "split": "test"}, "used as they are"),
         ({"run": "r", "images": -1}, "images is -1"),
     ],
 )

@@ -83,7 +83,7 @@ def test_no_penalty_without_labels():
 
 
 def test_attention_learns_from_the_bag_alone():
-    """Which crops are judged is no smooth choice: the instance loss gives the attention no gradient."""
+    """The choice of crops is not smooth: the instance loss gives the attention no gradient."""
     net = small()
     net(ragged(), labels=LABELS).penalty.backward()
     assert net.attention.w.weight.grad is None and net.first[0].weight.grad.abs().sum() > 0

@@ -89,7 +89,7 @@ def test_every_image_is_held_out_once_a_seed(done, images):
 
 
 def test_folds_are_warmed_up(images, tmp_path):
-    """As runs are: attention that has learnt something gives another first epoch."""
+    """As runs are: attention that has learned something gives another first epoch."""
     run = run_config(images, tmp_path / "cv", epochs=1, contrastive_from_epoch=None)
     data = ZoomInDataModule(run.data, progress=False)
     data.setup("fit")

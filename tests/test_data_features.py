@@ -109,7 +109,7 @@ def test_files_of_other_programs_are_read(tmp_path):
     found = read_features(tmp_path / "a.h5")
     assert found.features.shape == (5, 7) and found.features.dtype == torch.float32
     assert stored_dims(tmp_path) == 7
-    with pytest.raises(ImageError, match="7 features a crop where 9"):
+    with pytest.raises(ImageError, match="7 features per crop where 9"):
         read_features(tmp_path / "a.h5", 9)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["feats"] = np.ones(3)

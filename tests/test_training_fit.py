@@ -91,7 +91,7 @@ def test_the_folder_holds_everything(done):
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 8, "val": 4, "test": 4}
 
 
-def test_metrics_say_what_was_chosen_and_how_it_was_judged(done):
+def test_metrics_say_what_was_chosen_and_how_it_was_evaluated(done):
     _, result = done
     metrics = result.metrics
     assert metrics["model"] == "best"

@@ -22,7 +22,7 @@ def images(tmp_path):
 
 
 def trained(root, **settings):
-    """The task after training on all images, and a row an epoch."""
+    """The task after training on all images, and one row per epoch."""
     config = run_config(root, root, data_val_fraction=0.0, **settings)
     data = ZoomInDataModule(config.data, progress=False)
     config = replace(config, model=match_classes(config.model, data.classes))

@@ -18,7 +18,7 @@ __all__ = [
 
 
 class ZoomInError(Exception):
-    """Any error that a user of zoomin can mend.
+    """Any error that a user of zoomin can fix.
 
     Args:
         what: what is wrong, one sentence without a full stop.

@@ -42,7 +42,7 @@ def point_scores(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, 
     """Accuracy, balanced accuracy and AUROC, without intervals.
 
     Args:
-        probabilities: of each class, a row an image.
+        probabilities: of each class, one row per image.
         labels: true class of each image.
 
     Raises:
@@ -72,14 +72,14 @@ def classification_metrics(
     intervals and counted.
 
     Args:
-        probabilities: of each class, a row an image.
+        probabilities: of each class, one row per image.
         labels: true class of each image.
         n_bootstrap: resamples; 0 for no intervals.
         seed: of the resamples.
 
     Returns:
         n_images; accuracy, balanced_accuracy and auroc (None where only one class occurs); for each of them
-        `NAME_interval`, [low, high] or None; confusion_matrix (true class a row, predicted class a column);
+        `NAME_interval`, [low, high] or None; confusion_matrix (true classes in rows, predicted in columns);
         n_bootstrap and resamples_dropped.
 
     Raises:
@@ -139,7 +139,7 @@ class ClassificationScores(Metric):
             DataError: if nothing was added, or a probability is not a number.
         """
         if not len(self.labels):
-            raise DataError("no image to judge", remedy="Give at least one image.")
+            raise DataError("no image to evaluate", remedy="Give at least one image.")
         return point_scores(_joined(self.probabilities).cpu(), _joined(self.labels).cpu())
 
 
@@ -150,7 +150,7 @@ def _joined(parts: list[Tensor] | Tensor) -> Tensor:
 
 def _check(probabilities: Tensor, labels: Tensor) -> None:
     if not len(labels):
-        raise DataError("no image to judge", remedy="Give at least one image.")
+        raise DataError("no image to evaluate", remedy="Give at least one image.")
     if not bool(probabilities.isfinite().all()):
         bad = int((~probabilities.isfinite().all(1)).sum())
         raise DataError(
@@ -160,7 +160,7 @@ def _check(probabilities: Tensor, labels: Tensor) -> None:
     if int(labels.min()) < 0 or int(labels.max()) >= probabilities.shape[1]:
         raise DataError(
             f"labels from {int(labels.min())} to {int(labels.max())} for {probabilities.shape[1]} classes",
-            remedy="Labels count from 0, one column of probabilities a class.",
+            remedy="Labels count from 0, one column of probabilities per class.",
         )
 
 

@@ -103,7 +103,7 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
     """The nucleus centres in a MATLAB file with the variable `detection`: (n, 2), columns x, y.
 
     Raises:
-        DataError: if the file is missing, is no MATLAB file, or holds no such variable.
+        DataError: if the file is missing, is not a MATLAB file, or holds no such variable.
     """
     path = Path(path)
     if not path.is_file():

@@ -101,7 +101,7 @@ class RoiReader:
 
 
 def _table(annotation: BoxAnnotation | None) -> int:
-    """Pixels whose summed areas an annotation keeps, at most what there is room for; polygons keep none."""
+    """Pixels whose summed areas an annotation keeps, at most the capacity; polygons keep none."""
     if annotation is None or isinstance(annotation, PolygonAnnotation):
         return 0
     return min(_PIXELS, annotation.height * annotation.width)

@@ -1,4 +1,4 @@
-"""Look the installation over: versions, devices, image formats, the network, and how to mend each."""
+"""Check the installation: versions, devices, image formats, the network, and how to fix each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OPTIONAL = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
         name: what.

@@ -38,7 +38,7 @@ class ABMILConfig(BagConfig):
     """Rows of V, and of U, which compute the attention; 128 is the publication's."""
 
     gated: bool = False
-    """Gated attention, equation 9 of the publication, in place of equation 8."""
+    """Gated attention, equation 9 of the publication, instead of equation 8."""
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -2,7 +2,7 @@
 
 Katharopoulos & Fleuret, Processing Megapixel Images with Deep Attention-Sampling Models, ICML 2019.
 
-    alpha  = softmax over the positions of the whole overview V(x, s)       a: one logit a position
+    alpha  = softmax over the positions of the whole overview V(x, s)       a: one logit per position
     F      = sum over positions alpha f(sub-tile at full resolution)        estimated from N drawn sub-tiles
     logits = g(F)
 
@@ -111,7 +111,7 @@ class ATS(Baseline[ATSConfig]):
         image = torch.arange(len(batch), device=self.device).repeat(how.replicates)
         replicate = torch.arange(how.replicates, device=self.device).repeat_interleave(len(batch))
 
-        log_p = overviews.log_alpha[image]  # a row an estimate
+        log_p = overviews.log_alpha[image]  # one row per estimate
         count = log_p.isfinite().sum(1).clamp(max=n)
         draws = law.positions(log_p.detach(), count, derive_keys(how.keys.repeat(how.replicates), replicate))
         estimate, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile

@@ -75,7 +75,7 @@ class Bags:
         return torch.arange(int(self.count.max()), device=self.count.device) < self.count[:, None]
 
     def padded(self, values: Float[Tensor, "n ..."], fill: float) -> Float[Tensor, "batch widest ..."]:
-        """A row an image, `fill` beyond its crops."""
+        """One row per image, `fill` beyond its crops."""
         shape = (len(self.count), int(self.count.max()), *values.shape[1:])
         return values.new_full(shape, fill).index_put((self.image, self.index), values)
 
@@ -121,7 +121,7 @@ class Pooled(NamedTuple):
 class MIL(Baseline[BagSettings], Generic[BagSettings]):
     """Encode all crops of an image, make one feature of them, classify it.
 
-    A child builds its layers and its head for `dims` features a crop, and answers `pool`. Nothing is drawn:
+    A child builds its layers and its head for `dims` features per crop, and answers `pool`. Nothing is drawn:
     the work grows with the number of crops.
     """
 
@@ -143,7 +143,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
 
     @abstractmethod
     def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
-        """One feature an image from those of its crops.
+        """One feature per image from those of its crops.
 
         Args:
             bags: the encoded crops.

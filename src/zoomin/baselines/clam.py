@@ -4,7 +4,7 @@ Lu et al., Data-efficient and Weakly Supervised Computational Pathology on Whole
 Biomedical Engineering 2021 (arXiv 2004.09666), methods.
 
     h_k    = ReLU(W f(crop k))
-    a_m    = softmax over crops of gated attention; one map (single branch), or one map a class (multi branch)
+    a_m    = softmax over crops of gated attention; one map (single branch), or one per class (multi branch)
     logits = g(sum_k a_k h_k)                        single branch
     s_m    = w_m . sum_k a_mk h_k + b_m              multi branch
     loss   = c1 CE(logits, y) + (1 - c1) instance loss
@@ -84,7 +84,7 @@ class CLAMConfig(BagConfig):
 
 
 class CLAM(MIL[CLAMConfig]):
-    """Weigh all crops by attention, and judge the crops of highest and lowest attention too.
+    """Weigh all crops by attention, and classify the crops of highest and lowest attention too.
 
     Example:
         >>> net = CLAM(CLAMConfig(crop_size=40, branches="multi"))
@@ -166,13 +166,13 @@ class CLAM(MIL[CLAMConfig]):
 
 
 class BranchHead(LinearHead):
-    """One linear layer a class, each on the feature of its own branch.
+    """One linear layer per class, each on the feature of its own branch.
 
     Input: features (..., classes * width), branch by branch. Output: logits (..., classes).
     """
 
     def __init__(self, config: CLAMConfig) -> None:
-        """Build a row a class."""
+        """Build one row per class."""
         super().__init__(config.width, config.n_classes)
 
     def forward(self, features: Float[Tensor, "*n inner"]) -> Float[Tensor, "*n classes"]:

@@ -1,7 +1,7 @@
 """MRMIL: attention MIL at low resolution chooses the tiles that attention MIL at high resolution reads.
 
 Li et al., A Multi-resolution Model for Histopathology Image Classification and Localization with Multiple
-Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); the competitor of Kong & Henao (CVPR
+Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); a baseline of Kong & Henao (CVPR
 2022) on Camelyon16 with 5x and then 20x (supplement L).
 
     low    : h = f_low(tile at low_scale), a = softmax over tiles, logits_low = g_low(sum a h)

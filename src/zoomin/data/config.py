@@ -81,7 +81,7 @@ class DataConfig:
     """Images decoded at a time; changes no result. 4 hide the latency of most disks."""
 
     mpp: float | str | None = None
-    """Microns per level-0 pixel of images whose manifest does not give it, in place of a missing or wrong
+    """Microns per level-0 pixel of images whose manifest does not give it, instead of a missing or wrong
     tag of the file; "0.6m" is in metres."""
 
     cache_mb: int = 1024
@@ -93,12 +93,12 @@ class DataConfig:
     result. 1 is enough where reading is faster than computing."""
 
     max_failures: int = 10
-    """Images that may turn out to be unreadable while a run goes on; they are left out and recorded. One
+    """Images that may turn out to be unreadable during a run; they are left out and recorded. One
     more stops the run."""
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
-    does not answer; none: never."""
+    does not respond; none: never."""
 
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of training images."""

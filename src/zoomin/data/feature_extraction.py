@@ -107,7 +107,7 @@ def encode_images(
     config: FeatureConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Encoded]:
-    """Write a file of features for every image that has none yet; one that cannot be read is told of.
+    """Write a file of features for every image that has none yet; one that cannot be read is reported.
 
     Args:
         records: the images; no two may have the same file name but for folder and suffix.

@@ -1,4 +1,4 @@
-"""Who learns and who judges: stratified splits that keep every group on one side."""
+"""Which images train and which evaluate: stratified splits that keep every group on one side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def holdout(
     With groups the share is approximate: one fold of a stratified group k-fold, k = 1 / fraction rounded.
 
     Args:
-        manifest: labelled images; its `split` column is not looked at.
+        manifest: labelled images; its `split` column is ignored.
         fraction: share to hold out, above 0 and at most 0.5.
         seed: the same seed gives the same split.
 

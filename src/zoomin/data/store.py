@@ -108,7 +108,7 @@ _DECODED: Cache[ArrayImage] = Cache(_DECODED_BYTES)
 
 
 def _size_of(image: ArrayImage) -> int:
-    return min(_DECODED_BYTES, 3 * image.height * image.width)  # one larger than all room has it for itself
+    return min(_DECODED_BYTES, 3 * image.height * image.width)  # one larger than the cache is kept alone
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def open_store(
         records: of the whole manifest.
         rows: which of them to open.
         resident: "always" keeps all pixels in memory, "never" none, "auto" keeps whole images while four
-            bytes a pixel fill less than a quarter of the free memory; stored images stay on disk. No result
-            depends on it, except where "always" averages full-resolution pixels in place of a stored level.
+            bytes per pixel fill less than a quarter of the free memory; stored images stay on disk. No result
+            depends on it, except where "always" averages full-resolution pixels instead of a stored level.
         threads: decode this many images at a time; the result does not depend on it.
         device: where views are delivered, and resident pixels kept.
         progress: show a progress bar; by default where the messages go to a terminal.

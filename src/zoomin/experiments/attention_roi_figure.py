@@ -58,7 +58,7 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     beside = "" if paper is None else f"; published: {paper}"
     rho = _text(float(np.mean(said)) if said else None)
     axes.set_title(f"annotated images: {len(images)}; rho = {rho}{beside}", fontsize=9)
-    axes.set_xlabel("attention over its mean in the image (1: knows nothing)")
+    axes.set_xlabel("attention over its mean in the image (1: uniform attention)")
     axes.set_ylabel("share of ROI")
 
 
@@ -107,10 +107,10 @@ ATTENTION_ROI = Experiment(
     measures=("attention",),
     seeds=(0,),
     notes=(
-        "Measured on images that the network has not learnt from: the held-out ones of every fold, or the "
+        "Measured on images that the network was not trained on: the held-out ones of every fold, or the "
         "test images. Coefficients are over all tiles, or positions, of the images of a training together.",
         "Attention is divided by its mean in the image; lines are fitted on the scale that is drawn.",
         "Published on Camelyon16, over tiles: 0.357.",
-        "Camelyon16 is looked for in a folder of that name inside --data.",
+        "Camelyon16 is expected in a folder of that name inside --data.",
     ),
 )

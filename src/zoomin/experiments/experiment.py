@@ -30,7 +30,7 @@ class Setting:
 
     Attributes:
         name: short, for files and for `--only`.
-        what: in words.
+        what: a description.
         recipe: name of the recipe.
         changes: of the recipe's settings, such as {"model.n_samples": 5}.
         mini: further changes in a miniature.
@@ -59,7 +59,7 @@ class Trial:
     Attributes:
         setting: which row it belongs to.
         seed: among those repeated.
-        fold: from 1; 0 where the data set has a test split of its own.
+        fold: from 1; 0 where the data set has a test split.
     """
 
     setting: Setting

@@ -114,7 +114,7 @@ INTERPRETABILITY = Experiment(
     measures=("attention", "explanation"),
     seeds=(0,),
     notes=(
-        "An image that the network has not learnt from: the first annotated one that is held out.",
+        "An image that the network was not trained on: the first annotated one that is held out.",
         "All but colon cancer are looked for in folders of the names of their data sets inside --data.",
     ),
 )

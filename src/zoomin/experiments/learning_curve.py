@@ -1,13 +1,13 @@
-"""How small an object can be learnt from image labels: AUROC on generated slides over share and number.
+"""How small an object can be learned from image labels: AUROC on generated slides over share and number.
 
-Trains a recipe on the training slides of one or more folders that `zoomin data make slides` wrote, judges it
-once on their test slides, and measures whether the heaviest sub-tiles lie on the needles. Nothing is selected
-on the test slides: the network of the last epoch is judged.
+Trains a recipe on the training slides of one or more folders from `zoomin data make slides`, evaluates it once
+on their test slides, and measures whether the heaviest sub-tiles lie on the needles. Nothing is selected
+on the test slides: the network of the last epoch is evaluated.
 
     python -m zoomin.experiments.learning_curve slides/share_1.00 --recipe recipes/gigapixel_slides.yaml \
       --n_train 20 --n_train 40 --runs runs/curve --out results/learning_curve.json
 
-adds a row a run to the JSON file; a run that stands there already is not repeated.
+adds one row per run to the JSON file; a run that stands there already is not repeated.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def judge_slides(
 
 
 def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: int) -> dict[str, Any]:
-    """Train on the first `n_train` training slides of a folder and judge on its test slides.
+    """Train on the first `n_train` training slides of a folder and evaluate on its test slides.
 
     Args:
         folder: what `zoomin data make slides` wrote.
         config: the recipe; its data root and its splits are replaced.
         n_train: training slides, in turn negative and positive; None: all.
-        replicates: estimates averaged when judging.
+        replicates: estimates averaged in evaluation.
     """
     manifest = open_dataset(folder)
     rows = {split: [i for i, r in enumerate(manifest) if r.split == split] for split in ("train", "test")}
@@ -111,7 +111,7 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
 
 
 def _telling(options: Sequence[str]) -> list[str]:
-    """The options that change what is learnt; a run that was interrupted is the run that was not."""
+    """The options that change what is learned; a run that was interrupted is the run that was not."""
     before = ["", *options]
     return [
         word
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", help="of the recipe in the table; its file's name by default")
     parser.add_argument("--n_train", type=int, action="append", help="training slides; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--replicates", type=int, default=2, help="estimates averaged when judging")
+    parser.add_argument("--replicates", type=int, default=2, help="estimates averaged in evaluation")
     parser.add_argument("--runs", type=Path, default=Path("runs/learning_curve"), help="folder of the runs")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of all rows")
     known, options = parser.parse_known_args(arguments)

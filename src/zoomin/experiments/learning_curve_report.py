@@ -28,12 +28,12 @@ _COLOURS = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-)  # Okabe & Ito: told apart by all
+)  # Okabe & Ito: distinguishable by all
 _MARKERS = "osD^vP"
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown, a line a run: what was trained, on how much, AUROC with its interval, and where it looked.
+    """Markdown, one line per run: what was trained, on how much, AUROC with its interval, hits of the ROI.
 
     Args:
         rows: as `zoomin.experiments.learning_curve` writes them.
@@ -70,7 +70,7 @@ def _percent(value: float | None) -> str:
 
 
 def share(row: Mapping[str, Any]) -> float:
-    """The ROI's share of the positive slides that a run learnt from."""
+    """The ROI's share of the positive slides that a run learned from."""
     return float(row["slides_config"]["roi_share"])
 
 

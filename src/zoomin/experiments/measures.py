@@ -30,7 +30,7 @@ class Measured:
         net: the network.
         run: its configuration.
         data: the images.
-        split: of the images it has not learnt from: "val" or "test".
+        split: of the images it was not trained on: "val" or "test".
         folder: for files.
         brief: as little as shows that it works.
     """
@@ -58,7 +58,7 @@ def _cost(at: Measured) -> dict[str, Any]:
 
 
 def _attention(at: Measured) -> dict[str, Any]:
-    """Of the annotated images among those judged; nothing where attention has no two stages."""
+    """Of the annotated images among those evaluated; nothing where attention has no two stages."""
     if not at.net.explains:
         return {}
     at.net.eval()
@@ -67,7 +67,7 @@ def _attention(at: Measured) -> dict[str, Any]:
 
 
 def _explanation(at: Measured) -> dict[str, Any]:
-    """The first annotated image among those judged, explained and saved."""
+    """The first annotated image among those evaluated, explained and saved."""
     if not at.net.explains:
         return {}
     at.net.eval()

@@ -43,7 +43,7 @@ def _draw(outcomes: Sequence[Outcome]) -> Figure:
     grid = figure.subplots(2, len(data_sets), squeeze=False, sharex="col")
     for column, data_set in enumerate(data_sets):
         for row, (curve, label) in enumerate(
-            (("train_saved_mb", "activations, MB an image"), ("train_tiles", "N', distinct tiles an image"))
+            (("train_saved_mb", "activations, MB per image"), ("train_tiles", "N', distinct tiles per image"))
         ):
             axes = grid[row][column]
             for outcome in outcomes:

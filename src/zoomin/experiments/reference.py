@@ -64,9 +64,9 @@ class LoopOutput:
         features: estimate of the expected feature.
         contrast_features: the same under the complement laws, for the images of `contrast`.
         contrast_logits: its logits.
-        log_alpha: log attention over the tiles, one tensor an image.
-        log_beta: log attention over the positions of each tile that was drawn, one dictionary an image.
-        regions: sub-tiles that were read, one tensor an image.
+        log_alpha: log attention over the tiles, one tensor per image.
+        log_beta: log attention over the positions of each tile that was drawn, one dictionary per image.
+        regions: sub-tiles that were read, one tensor per image.
     """
 
     logits: Float[Tensor, "batch classes"]

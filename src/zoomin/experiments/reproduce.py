@@ -1,4 +1,4 @@
-"""Run an experiment of the paper, or go on with it, and write its table and figure."""
+"""Run an experiment of the paper, or resume it, and write its table and figure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Plan:
     """Folds to run now, counted from 1; by default all."""
 
     epochs: int | None = None
-    """Epochs in place of the recipes'; a setting of fewer keeps its own. The table tells it."""
+    """Epochs instead of the recipes'; a setting of fewer keeps its own. The table says so."""
 
     set: tuple[str, ...] = ()
     """Changes of every recipe, NAME=VALUE."""
@@ -94,8 +94,8 @@ class Reproduced:
 def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) -> Reproduced:
     """Run an experiment of the paper.
 
-    Trainings that are done stay in OUT/runs and are not run again, interrupted ones go on; one that fails is
-    recorded, and the others go on. Table and figure are written of all that are done, whoever ran them.
+    Trainings that are done stay in OUT/runs and are not run again, interrupted ones resume; one that fails is
+    recorded, and the others continue. Table and figure are written of all that are done, whoever ran them.
 
     Args:
         name: key of `EXPERIMENTS`.
@@ -267,9 +267,9 @@ class _Bench:
 
 
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
-    """Without the settings of Zoom-In's model where the setting is of a competitor."""
-    competitor = recipe_model(setting.recipe, setting.changes) is not None
-    return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
+    """Without the settings of Zoom-In's model where the setting is of a baseline."""
+    baseline = recipe_model(setting.recipe, setting.changes) is not None
+    return {key: value for key, value in mini.items() if not (baseline and key.startswith("model."))}
 
 
 def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
@@ -284,7 +284,7 @@ def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
 
 
 def _outcome(row: _Row, wanted: bool) -> Outcome:
-    """What there is of a setting; that its data set is missing is told where it was wanted."""
+    """What there is of a setting; that its data set is missing is reported where it was wanted."""
     results, failed = [], {}
     for job in row.jobs:
         if (result := read_trial(job)) is not None:

@@ -32,8 +32,8 @@ def _setting(method: str, n: int, accuracy: float, memory: float, time: float) -
 def _draw(outcomes: Sequence[Outcome]) -> Figure:
     figure = new_figure(10.0, 4.4)
     left, right = figure.subplots(1, 2, sharey=True)
-    _panel(left, outcomes, "saved_mb", "activations of a training step, MB an image")
-    _panel(right, outcomes, "forward_ms", "answer, ms an image")
+    _panel(left, outcomes, "saved_mb", "activations of a training step, MB per image")
+    _panel(right, outcomes, "forward_ms", "answer, ms per image")
     left.set_ylabel("accuracy, best epoch (optimistic), %")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize=8)

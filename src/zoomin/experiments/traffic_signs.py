@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .competitors import compared
+from .baseline_rows import compared
 from .experiment import PRETRAINED_TRUNKS, Setting
 
 __all__ = ["TRAFFIC_SIGNS"]
@@ -110,7 +110,7 @@ TRAFFIC_SIGNS = compared(
         ),
     ],
     notes=(
-        "--data takes the Swedish sets or the German benchmark, told apart by content; for the German one "
-        "give --set [train.class_weights=balanced]: the published weights belong to the Swedish counts.",
+        "--data takes the Swedish sets or the German benchmark, detected from the content; for the German "
+        "one give --set [train.class_weights=balanced]: the published weights belong to the Swedish counts.",
     ),
 )

@@ -109,14 +109,14 @@ def error_of(job: Job) -> str | None:
 
 
 def run_trial(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
-    """Train, judge and measure, and write the results.
+    """Train, evaluate and measure, and write the results.
 
-    An interrupted training goes on after its last whole epoch.
+    An interrupted training resumes after its last complete epoch.
 
     Returns:
         `scores`: accuracy, balanced_accuracy and auroc by protocol: "honest" (nothing chosen on the images
-        judged: the last epoch of a fold, many estimates an image; the test images), "best" (the best epoch of
-        a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers by epoch.
+        evaluated: the last epoch of a fold, many estimates per image; the test images), "best" (the best epoch
+        of a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers by epoch.
         `measured`: by measure. And setting, seed, fold, settings, seconds, counts of images.
 
     Raises:
@@ -153,7 +153,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
     folder = job.folder / f"seed{job.trial.seed}_fold{job.trial.fold:02d}"
     measured: dict[str, Any] = {}
 
-    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
+    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a baseline)
         where = Measured(net, run, here, "val", folder, job.brief)
         measured.update({name: MEASURES[name](where) for name in job.measures})
 

@@ -1,4 +1,4 @@
-"""A folder of explanations: one folder an image, and index.json that lists them."""
+"""A folder of explanations: one folder per image, and index.json that lists them."""
 
 from __future__ import annotations
 

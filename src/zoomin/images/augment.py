@@ -1,7 +1,7 @@
 """Random changes of training images, made on the crops that are read: orientation and colour.
 
-An augmented image has coordinates of its own: those of the image after its flips and turns. Colours change by
-one law an image, so that its tiles and sub-tiles, and its background, agree at every scale.
+An augmented image has its own coordinates: those of the image after its flips and turns. Colours change by
+one law per image, so that its tiles and sub-tiles, and its background, agree at every scale.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class AugmentedBatch:
 
     Args:
         batch: the images as they are.
-        draw: one row an image.
+        draw: one row per image.
 
     Raises:
         ConfigError: if `draw` is of another number of images.

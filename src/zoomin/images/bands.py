@@ -207,7 +207,7 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
     more = page.samplesperpixel - len(colours)
     if more < 0:
         raise ImageError(
-            f"a TIFF of colours {kind} with {page.samplesperpixel} samples a pixel, too few",
+            f"a TIFF of colours {kind} with {page.samplesperpixel} samples per pixel, too few",
             where=path,
             remedy="Export it again: its tags contradict each other.",
         )

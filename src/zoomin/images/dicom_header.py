@@ -36,7 +36,7 @@ class DicomHeader(NamedTuple):
         image_type: such as ORIGINAL, PRIMARY, VOLUME, NONE.
         syntax: transfer syntax: how elements and pixels are encoded.
         modality: such as SM (slide microscopy), CT, MR.
-        bits: a sample is stored in, None where it is not told.
+        bits: a sample is stored in, None if unknown.
         colours: photometric interpretation.
         planes: focal planes of the slide.
         paths: optical paths, such as fluorescence channels.
@@ -94,7 +94,7 @@ class _Elements(NamedTuple):
 
 
 def read_dicom_header(path: Path) -> DicomHeader | None:
-    """The header of a DICOM file; None of any other file, or where it cannot be told."""
+    """The header of a DICOM file; None of any other file, or if it cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(_BYTES)

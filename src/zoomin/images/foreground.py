@@ -22,7 +22,7 @@ class Foreground:
     method: Literal["none", "mask", "otsu"] = "none"
     """Which tiles count. "none": every tile. "mask": the tiles inside the mask file of the image (column
     `foreground` of the manifest), and every tile of an image without one. "otsu": likewise, but where there
-    is no mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark
+    is not a mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark
     background by brightness."""
 
     min_share: float = 0.02
@@ -34,7 +34,7 @@ class Foreground:
     on a slide."""
 
     threshold: float | None = None
-    """Threshold of the saturation (dark background: brightness), 0 to 1, in place of Otsu's; none: Otsu's,
+    """Threshold of the saturation (dark background: brightness), 0 to 1, instead of Otsu's; none: Otsu's,
     which adapts to each image."""
 
     pens: bool = True

@@ -136,11 +136,11 @@ def takes_raster(path: Path, head: bytes) -> bool:
 
 
 def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
-    """Open a raster of any size that is no TIFF.
+    """Open a raster of any size that is not a TIFF.
 
     Args:
         path: a local file of one of `DRIVERS`.
-        mpp: microns per pixel, in place of what the map says, if the image lies on one.
+        mpp: microns per pixel, instead of what the map says, if the image lies on one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.

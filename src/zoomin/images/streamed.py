@@ -166,7 +166,7 @@ class StreamedImages:
         """Start to read these regions into the cache; `read` will wait for them, not read them again.
 
         Returns at once. Left out are images whose views do not fit the cache, those without an identity, and
-        those at hand already. What goes wrong is told by `read`.
+        those already read. Errors are raised by `read`.
 
         Raises:
             ConfigError: if the scale is not in (0, 1].

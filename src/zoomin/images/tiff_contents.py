@@ -30,7 +30,7 @@ _CLEARLY = 4  # times the pixels of any other picture: the image, without being 
 _NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
 _TRUSTED = (33550, 33922, 34264, 34735)  # on a map: overviews are GDAL's
 _SIDE = 16  # pixels of a level compared in one place
-_FEW_PIXELS = 1 << 20  # of a level that is looked through for what stands out
+_FEW_PIXELS = 1 << 20  # of a level that is searched for distinctive content
 _SHOWN = 8
 
 
@@ -217,9 +217,9 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             return
         count = int(np.prod(list(planes.values())))
         if chosen and one.kind != "ome" and len(file.pages) >= count:
-            return  # each has a directory of its own, and one was named
+            return  # each has its own directory, and one was named
         kind = "channels" if set(planes) == {"C"} else "pages"
-        remedy = "Save the one to use, or red, green and blue, as an image of its own."
+        remedy = "Save the one to use, or red, green and blue, as a separate image."
         if one.kind != "ome" and len(file.pages) >= count:
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
         if set(planes) == {"C"} and count in (3, 4):

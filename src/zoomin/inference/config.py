@@ -63,7 +63,7 @@ class InferenceConfig:
     """Seconds after which opening an image, or a single read, is given up; none: never."""
 
     mpp: float | str | None = None
-    """Microns per level-0 pixel of files whose manifest does not give it, in place of a missing or wrong
+    """Microns per level-0 pixel of files whose manifest does not give it, instead of a missing or wrong
     tag; "0.6m" is in metres."""
 
     precision: str = "32-true"

@@ -23,7 +23,7 @@ __all__ = ["CHECKPOINT_PIXELS", "Chunks"]
 
 CPU_CHUNK = 32  # views in one network call on a CPU; `zoomin bench --parts scale` measures it
 CPU_PIXELS = 1 << 15  # view pixels in one network call on a CPU: 32 channels of them are 4 MiB. Larger maps
-# leave the processor's caches, and the C library maps them anew each time, page by page
+# leave the processor's caches, and the C library maps them again each time, page by page
 GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
 READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
 CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
@@ -103,7 +103,7 @@ class Chunks:
     def _size(self, network: nn.Module, pixels: int) -> int:
         """Most views in one call, of so many pixels each, so that activations stay small.
 
-        Few on a CPU, which would map memory anew for larger ones. Batch normalisation must see the whole
+        Few on a CPU, which would map memory again for larger ones. Batch normalisation must see the whole
         batch while it trains.
         """
         if any(module.training for module in _batch_norms(network)):

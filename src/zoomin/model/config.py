@@ -82,10 +82,10 @@ class ZoomInConfig(Settings):
     images."""
 
     tile_mpp: float | str | None = None
-    """Microns per pixel at which the tile attention sees tiles, in place of `tile_scale`; needs `mpp`."""
+    """Microns per pixel at which the tile attention sees tiles, instead of `tile_scale`; needs `mpp`."""
 
     sub_tile_mpp: float | str | None = None
-    """Microns per pixel at which the position attention sees tiles, in place of `sub_tile_scale`; needs
+    """Microns per pixel at which the position attention sees tiles, instead of `sub_tile_scale`; needs
     `mpp`."""
 
     foreground: Foreground = field(default_factory=Foreground)
@@ -135,7 +135,7 @@ class ZoomInConfig(Settings):
             self.resolution is not None,
             name,
             f"{value} without the resolution that it is relative to",
-            f"Give mpp too, the microns per pixel of sub-tiles, or {scale} in place of {name}.",
+            f"Give mpp too, the microns per pixel of sub-tiles, or {scale} instead of {name}.",
         )
         found = (self.resolution or 1.0) / coarse
         given = getattr(self, scale)

@@ -107,7 +107,7 @@ def read_features(path: Path, dims: int | None = None) -> FeatureFile:
     if features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
-        raise _unfit(path, f"{features.shape[1]} features a crop where {dims} are expected")
+        raise _unfit(path, f"{features.shape[1]} features per crop where {dims} are expected")
     return FeatureFile(torch.from_numpy(features), torch.from_numpy(coords.astype(np.int64)))
 
 

@@ -1,7 +1,7 @@
 """The Zoom-In network on one page (Kong & Henao, CVPR 2022; docs/method.md).
 
-    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit a tile
-    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit a position
+    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit per tile
+    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit per position
     F      = sum_c alpha_c  sum_c' beta^c_c'  f(sub-tile(c, c'))
     logits = g(F)
 
@@ -122,11 +122,11 @@ class ZoomIn(Network):
             images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
             generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
             keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
-            n_samples: N, sub-tiles an image and replicate; the configuration's by default.
+            n_samples: N, sub-tiles per image and replicate; the configuration's by default.
             sampling: "multinomial", "systematic", "exact" or "top"; the configuration's by default.
             replicates: independent estimates whose features are averaged before the head.
             contrast: images for which the feature is estimated under the complement laws too.
-            tile_embeddings: what `embed_tiles` gave for these images, in place of reading stage 1 again.
+            tile_embeddings: what `embed_tiles` gave for these images, instead of reading stage 1 again.
 
         Returns:
             logits, features, what was drawn, and the attention.
@@ -354,7 +354,7 @@ class ZoomIn(Network):
         )
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
-        """Attention to every image: a on the tiles of the overviews, one softmax an image."""
+        """Attention to every image: a on the tiles of the overviews, one softmax per image."""
         attended = attended_tiles(batch, grid)
         logits = self._tile_logits(batch, grid, attended.tiles, embeddings)
         return Attention(grid, logits.log_softmax(1), attended.no_foreground)

@@ -236,7 +236,7 @@ class TrainConfig:
         """The class weights for data with so many training images of each class.
 
         Raises:
-            ConfigError: if there is not one positive weight a class.
+            ConfigError: if there is not one positive weight per class.
 
         Example:
             >>> TrainConfig(class_weights="balanced").weights_of([30, 10])
@@ -252,7 +252,7 @@ class TrainConfig:
             len(weights) == len(counts) and min(weights) > 0,
             "train.class_weights",
             f"{weights} for {len(counts)} classes",
-            "Give one positive number a class, in the order of the classes.",
+            "Give one positive number per class, in the order of the classes.",
         )
         return weights
 
@@ -338,7 +338,7 @@ class CrossvalConfig:
     """Number of stratified folds, groups kept whole; or "authors" for the ten of the paper's authors."""
 
     repeats: int = 1
-    """Times that stratified folds are dealt out anew."""
+    """Times that stratified folds are drawn again."""
 
     seeds: tuple[int, ...] = (0,)
     """Every fold is trained once with each of these seeds."""
@@ -347,7 +347,7 @@ class CrossvalConfig:
     """Folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root."""
 
     jobs: int = 1
-    """Trainings at a time, each in a process of its own with its share of the processor's cores."""
+    """Trainings at a time, each in its own process with its share of the processor's cores."""
 
     def __post_init__(self) -> None:
         """Check the values.

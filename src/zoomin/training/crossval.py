@@ -48,10 +48,10 @@ _FREE = {  # settings that a resumed cross-validation may change; those of "" st
 
 
 def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> dict[str, Any]:
-    """Train and judge every fold with every seed.
+    """Train and evaluate every fold with every seed.
 
     Two protocols stand side by side. `last_epoch` is honest: training runs for all epochs and the network of
-    the last one is judged. `best_epoch` is the paper's: the best of all epochs on the held-out images
+    the last one is evaluated. `best_epoch` is the paper's: the best of all epochs on the held-out images
     themselves, which is optimistic. The folder `run.out` receives folds/*.json (one a training, written when
     it is done and never computed again), crossval.json, crossval.md, crossval.png, out_of_fold.csv,
     config.yaml, versions.json and manifest.csv.
@@ -68,7 +68,7 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
         ConfigError: if settings cannot work, or the folder is not empty and `run.resume` is off.
         CheckpointError: if the folder holds a cross-validation of other settings or data.
         DataError: if the data cannot be used.
-        KeyboardInterrupt: when interrupted; `run.resume` then goes on with the folds left.
+        KeyboardInterrupt: when interrupted; `run.resume` then continues with the remaining folds.
     """
     if run.train.early_stopping_patience is not None:
         raise ConfigError(
@@ -134,7 +134,7 @@ class _Runner:
             raise ConfigError(
                 "a training process died, perhaps for want of memory",
                 where="cv.jobs",
-                remedy="Go on with fewer jobs and --resume true; finished folds are kept.",
+                remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
             ) from error
         finally:
             stop.value = 1
@@ -169,7 +169,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _Process:
-    """What a process of its own keeps from one fold to the next."""
+    """What a worker process keeps from one fold to the next."""
 
     worker: _Worker
     epochs: Synchronized[int]

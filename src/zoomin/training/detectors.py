@@ -1,4 +1,4 @@
-"""Linear detectors on embeddings that stay, learnt from image labels: several starts side by side.
+"""Linear detectors on embeddings that stay, learned from image labels: several starts side by side.
 
 While a trunk is frozen, all that its attention learns is one linear layer on embeddings that never change,
 and a step costs next to nothing. Multiple-instance learning is not convex: where objects are few, a start can

@@ -72,6 +72,6 @@ def judge(
             parts.append(part)
     if not parts:
         first = next(iter(failed.values()), "there are none")
-        raise DataError(f"none of the images to judge could be read; the first: {first}")
+        raise DataError(f"none of the images to evaluate could be read; the first: {first}")
     probabilities, labels, image = (torch.cat(column) for column in zip(*parts, strict=True))
     return Judged(probabilities, labels, image, failed)

@@ -1,4 +1,4 @@
-"""Train one network on one data set, leave everything needed to judge, repeat and use it in one folder."""
+"""Train one network on one data set, leave everything needed to evaluate, repeat and use it in one folder."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FitResult:
         folder: of the run.
         model: folder of the saved network.
         metrics: what metrics.json holds.
-        history: a row an epoch, what metrics.csv holds.
+        history: one row per epoch, what metrics.csv holds.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     """Train, choose the network, evaluate it, and fill the folder of the run.
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
-    splits.json, pretrain.csv (where there was any), metrics.csv (a row an epoch), TensorBoard events,
+    splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
     metrics.json and, where images could not be read while training went on, skipped.csv. The test
@@ -98,7 +98,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
             ceases to be a number.
         DataError: if the data cannot be used.
         CheckpointError: if the run to resume is damaged, or has other settings or data.
-        KeyboardInterrupt: when interrupted; `resume` then goes on.
+        KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
     folder = Path(config.out)
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
@@ -157,7 +157,7 @@ def _before_training(
 ) -> None:
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
-    Each leaves its network too, so that a run that is resumed before its first epoch does not begin anew.
+    Each leaves its network too, so that a run that is resumed before its first epoch does not start over.
     """
     if not task.net.explains:
         return
@@ -305,7 +305,7 @@ def _check_baseline(config: RunConfig) -> None:
     }
     for name in (name for name, is_on in asked.items() if is_on):
         raise ConfigError(
-            "only Zoom-In is trained so; a competitor learns from the labels of images alone",
+            "only Zoom-In is trained so; a baseline learns from the labels of images alone",
             where=name,
             remedy="Switch it off.",
         )

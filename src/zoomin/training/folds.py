@@ -1,4 +1,4 @@
-"""The folds of a cross-validation: which images they hold out, and how one of them is trained and judged."""
+"""The folds of a cross-validation: which images they hold out, and how to train and evaluate one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FoldJob:
 
     Attributes:
         seed: the seed among those repeated.
-        fold: number of the fold, from 1; with repeats the numbers go on.
+        fold: number of the fold, from 1; with repeats the numbers continue.
         train: places in the manifest of the images to train on.
         held: places of the images held out.
     """
@@ -118,7 +118,7 @@ def run_fold(
     after: Callable[[Classifier, ZoomInDataModule], None] | None = None,
     history: Sequence[str] = _HISTORY,
 ) -> dict[str, Any]:
-    """Train on a fold's training images for all epochs, judging those held out after each.
+    """Train on a fold's training images for all epochs, evaluating those held out after each.
 
     Args:
         run: network and training.
@@ -126,7 +126,7 @@ def run_fold(
         job: the fold.
         on_epoch: called before every epoch.
         callbacks: of the training, beside that.
-        folder: of checkpoints and of metrics.csv; where it holds some, training goes on from there. It is
+        folder: of checkpoints and of metrics.csv; where it holds some, training resumes from there. It is
             left with the weights of the last epoch. None: nothing is kept.
         after: called with the trained network and the data.
         history: what to give of every epoch.

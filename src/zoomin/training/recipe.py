@@ -35,7 +35,7 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(PretrainConfig, "pretrain")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of all draws")
-    parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint in --out")
+    parser.add_argument("--resume", type=bool, default=False, help="resume from the last checkpoint in --out")
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ def warm_up(
         progress: show a progress bar.
 
     Returns:
-        A record a step, empty where the warm-up is off.
+        One record per step, empty where the warm-up is off.
 
     Raises:
         ConfigError: if the training images are all negative, or none is.

@@ -1,4 +1,4 @@
-"""`zoomin data`: what is done with images before they are learnt from."""
+"""`zoomin data`: what is done with images before training."""
 
 from __future__ import annotations
 

@@ -43,5 +43,5 @@ DEMO = Command(
     "  zoomin demo --out report\n  zoomin demo --quick",
     _build_demo,
     _demo,
-    "Give the same command again; images already made are kept.",
+    "Run the same command again; images already made are kept.",
 )

@@ -10,7 +10,7 @@ __all__ = ["BENCH", "DOCTOR"]
 
 
 def _build_nothing(parser: ArgumentParser) -> None:
-    """A command without options of its own."""
+    """A command without options."""
 
 
 def _doctor(parser: ArgumentParser, options: Namespace) -> int:

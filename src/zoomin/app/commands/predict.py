@@ -132,11 +132,11 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
 
 
 EVALUATE = Command(
-    "judge a trained model on labelled images",
+    "evaluate a trained model on labelled images",
     "--run FOLDER [--data.root IMAGES] [--split SPLIT] [--out FOLDER] [options]",
     "  zoomin evaluate --run runs/first\n"
-    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out judged\n"
-    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out judged",
+    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out evaluated\n"
+    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out evaluated",
     _build_evaluate,
     _evaluate,
 )

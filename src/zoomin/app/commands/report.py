@@ -27,13 +27,13 @@ def _build_report(parser: ArgumentParser) -> None:
         help="train, val, test or all; by default test, where there is none val, else all",
     )
     parser.add_argument(
-        "--data.root", type=str | None, default=None, help="judge the run on these labelled images instead"
+        "--data.root", type=str | None, default=None, help="evaluate the run on these labelled images instead"
     )
     parser.add_argument(
         "--predictions",
         type=str | None,
         default=None,
-        help="a CSV of predict or evaluate, judged as it is; --run then only adds the panels",
+        help="a CSV of predict or evaluate, used as it is; --run then only adds the panels",
     )
     parser.add_argument(
         "--labels",
@@ -76,5 +76,5 @@ REPORT = Command(
     "  zoomin report --predictions predictions.csv --labels truth.csv",
     _build_report,
     _report,
-    "Give the same command again: predictions of the run's own images are kept.",
+    "Run the same command again: predictions of the run's own images are kept.",
 )

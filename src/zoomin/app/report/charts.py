@@ -66,7 +66,7 @@ def curve_chart(
         x: name of the axis along.
         y: name of the axis up.
         area: what their areas are called.
-        chance: height of the line of a classifier that knows nothing, or None.
+        chance: height of the line of a random classifier, or None.
         identity: draw the diagonal as that line instead.
         name: of this drawing among those of the page.
     """
@@ -134,7 +134,7 @@ def scatter_chart(
         y: attention.
         labels: of the axes.
         log: both axes logarithmic, chance the diagonal; else y alone, chance at 1.
-        chance: name of the line of attention that knows nothing.
+        chance: name of the line of uniform attention.
         name: of this drawing among those of the page.
     """
     with _axes(4.6, 4.1) as (figure, axes):

@@ -36,7 +36,7 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
     if any(card.panel for card in cards):
         text += _READING
     elif any(card.picture for card in cards):
-        text += "No model is at hand that could explain them, so the images are shown alone. "
+        text += "No model is available to explain them, so the images are shown without explanations. "
     elif cards:
         text += f"None of them can be shown; the first: {cards[0].missing} "
         rows = [{**row, "missing": ""} for row in rows]
@@ -80,7 +80,7 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
 
 
 def answer_table(findings: Findings) -> dict[str, Any]:
-    """A row an image, the worst first, columns as far as anything is known."""
+    """One row per image, the worst first, columns as far as anything is known."""
     answers = sorted(findings.answers, key=lambda a: _rank(findings, a))
     has_label = any(a.label is not None for a in answers)
     has_error = any(a.standard_error is not None for a in answers)

@@ -77,7 +77,7 @@ class ReportConfig:
             )
         if self.predictions is not None and (self.root is not None or self.split is not None):
             raise ConfigError(
-                "predictions are judged as they are",
+                "predictions are used as they are",
                 where="--predictions",
                 remedy="Leave --data.root and --split out.",
             )
@@ -125,7 +125,7 @@ def write_report(
         device: where to compute.
         known: explanations already made of these images by this model; others are made as needed.
         title: of the report; by default the name of the folder or file.
-        judged: which images these are, in words.
+        judged: which images these are, as text.
         extra: a sentence for the head of the report.
         progress: show progress bars on stderr.
 
@@ -169,7 +169,7 @@ def _gather(
     if is_crossval(run):
         if config.root is not None or config.split is not None:
             raise ConfigError(
-                "a cross-validation is judged on the images that it held out",
+                "a cross-validation is evaluated on the images that it held out",
                 where="--data.root or --split",
                 remedy="Leave them out.",
             )
@@ -219,7 +219,7 @@ def _of_predictions(
     path = Path(str(config.predictions))
     classes, answers = read_predictions(path, read_truth(config.labels) if config.labels else None)
     if not answers:
-        raise DataError("no prediction is listed", where=path, remedy="Give a file with a row an image.")
+        raise DataError("no prediction is listed", where=path, remedy="Give a file with one row per image.")
     model = None if run is None else load_model(run, device)
     if model is not None and model.config.classes != classes:
         raise DataError(

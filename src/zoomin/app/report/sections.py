@@ -105,9 +105,9 @@ def _scores(findings: Findings) -> dict[str, Any]:
 
 def _no_metrics(findings: Findings) -> str:
     if not any(answer.probabilities for answer in findings.answers):
-        return "No image could be read, so there is nothing to judge. The table of every image says why."
+        return "No image could be read, so there is nothing to evaluate. The table of every image says why."
     return (
-        "The labels of these images are unknown, so there is nothing to judge the predictions by. "
+        "The labels of these images are unknown, so there is nothing to evaluate the predictions against. "
         "Give labels (zoomin report --predictions FILE --labels MANIFEST) to see scores."
     )
 
@@ -155,7 +155,7 @@ def _bootstrap_words(found: Mapping[str, Any]) -> str:
     )
     if found["seeds"] > 1:
         words += (
-            f" Values and ends of intervals are means over {found['seeds']} seeds, each judged by itself."
+            f" Values and ends of intervals are means over {found['seeds']} seeds, each evaluated separately."
         )
     if found["resamples_dropped"]:
         words += f" {found['resamples_dropped']} resamples lost a class and are left out where that matters."

@@ -53,7 +53,7 @@ def is_crossval(folder: Path) -> bool:
 
 
 def judged_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
-    """The images to judge a run on; those that are no longer there are among them.
+    """The images to evaluate a run on; those that are no longer there are among them.
 
     By default its test images; where there are none, its validation images; else all.
 
@@ -177,7 +177,7 @@ def read_predictions(
         truth: records by image, whose labels win over those of the file.
 
     Raises:
-        DataError: if the file cannot be used, or a label is no class.
+        DataError: if the file cannot be used, or a label is not a class.
     """
     table = read_table(path, "image", "the first line")
     columns = [name for name in table.header if name.startswith(_PREFIX)]
@@ -258,7 +258,7 @@ def crossval_findings(folder: Path) -> Findings:
         raise DataError(
             "crossval.json or out_of_fold.csv is missing or damaged",
             where=folder,
-            remedy="Write them anew with zoomin crossval --config FOLDER/config.yaml --resume true.",
+            remedy="Write them again with zoomin crossval --config FOLDER/config.yaml --resume true.",
         )
     folds = [_json(path) for path in sorted((folder / "folds").glob("*.json"))]
     summary["histories"] = [fold["history"]["val_accuracy"] for fold in folds if "history" in fold]
@@ -279,7 +279,7 @@ def crossval_findings(folder: Path) -> Findings:
         ),
         notes=(
             f"Confusion matrix, curves, calibration and tables count every image {len(seeds)} times, once a "
-            "seed. A cross-validation keeps no model; it judges the recipe, not one model.",
+            "seed. A cross-validation keeps no model; it evaluates the recipe, not one model.",
         )
         if len(seeds) > 1
         else (),

@@ -68,7 +68,7 @@ def _index(folder: Path, run: Path, *, needed: bool) -> Index:
 
 
 def _records(run: Path, manifest: str | Path | None) -> tuple[Record, ...]:
-    """Images that have gone meanwhile are told of in the page, not here."""
+    """Images that have gone meanwhile are reported on the page, not here."""
     path = run / "manifest.csv" if manifest is None else Path(manifest)
     if manifest is None and not path.is_file():
         return ()

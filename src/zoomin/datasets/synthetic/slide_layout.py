@@ -194,7 +194,7 @@ def place_blobs(
         The outlines of each blob: polygons of rings in level-0 pixels, the outer ring first.
 
     Raises:
-        ConfigError: if the tissue has no room for them.
+        ConfigError: if the tissue has no space for them.
     """
     pieces = int(values.max()) if values.size else 0
     outlines = []
@@ -206,7 +206,7 @@ def place_blobs(
                 break
         else:
             raise ConfigError(
-                f"no room in the tissue for a blob of {blob.area:.0f} pixels",
+                f"no space in the tissue for a blob of {blob.area:.0f} pixels",
                 where="roi_share",
                 remedy="Give more tissue_share, a smaller roi_share, or fewer blobs and decoys.",
             )

@@ -81,7 +81,7 @@ class SlideConfig:
     of the others needles."""
 
     background: str | None = None
-    """A folder or CSV of background images, with `needles` in place of `textures`."""
+    """A folder or CSV of background images, with `needles` instead of `textures`."""
 
     needles: str | None = None
     """A folder or CSV of needle images. Without any images, procedural textures are drawn."""
@@ -143,7 +143,7 @@ def make_slides(
 ) -> Manifest:
     """Write the slides into `slides/`, outlines of the needles into `annotations/`, and `manifest.csv`.
 
-    Finished slides are kept: after an interruption the same call goes on, and with larger counts it adds.
+    Finished slides are kept: after an interruption the same call resumes, and with larger counts it adds.
 
     Args:
         folder: a new or an empty folder, or one with such slides.
@@ -155,7 +155,7 @@ def make_slides(
         The manifest, classes "negative" and "positive"; annotations are GeoJSON in level-0 pixels.
 
     Raises:
-        ConfigError: if the tissue has no room for the blobs.
+        ConfigError: if the tissue has no space for the blobs.
         DataError: if the folder holds other things, sources are missing, or the disk is too small.
         ImageError: if a source cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Textures that generated slides are made of: crops of images at hand, or procedural ones."""
+"""Textures that generated slides are made of: crops of given images, or procedural ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Texture", "load_textures", "procedural_textures", "split_textures", 
 KINDS = ("background", "needle")
 _CROPS = 4  # most crops of one image
 _MIN_ROI = 0.6  # of the share of ROI in the best crop: what another crop of a needle's image must hold
-_CANDIDATES = 400  # most places of a crop that are looked at in an image
+_CANDIDATES = 400  # most places of a crop that are tried in an image
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def split_textures(
                 f"{have.count('background')} background and {have.count('needle')} needle sources "
                 f"for the {name} slides",
                 where="textures",
-                remedy="Every split needs at least two backgrounds and one needle of its own: "
+                remedy="Every split needs at least two backgrounds and one needle: "
                 "give more images, or ask for no slides of this split.",
             )
     return splits
