@@ -43,8 +43,10 @@ def by_hand(net: CLAM, image, label: int) -> tuple[torch.Tensor, torch.Tensor]:
         else:
             continue
         outcomes = h[chosen] @ weight.T + bias
-        judge = cross_entropy if c.instance_loss == "cross_entropy" else lambda s, t: smooth_svm(s, t).mean()
-        loss = loss + judge(outcomes, target) / (c.n_classes if c.exclusive else 1)
+        criterion = (
+            cross_entropy if c.instance_loss == "cross_entropy" else lambda s, t: smooth_svm(s, t).mean()
+        )
+        loss = loss + criterion(outcomes, target) / (c.n_classes if c.exclusive else 1)
     return torch.stack(logits), loss
 
 

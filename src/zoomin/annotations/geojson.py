@@ -180,8 +180,8 @@ def _mapper(content: Any, features: list[dict[str, Any]], path: Path, frame: Map
     if frame.crs is None or not len(corners) or (np.abs(corners) > (180, 90)).any():
         return None
     inside = mapper(corners)
-    seen = (inside >= 0) & (inside <= (frame.width, frame.height))
-    return mapper if seen.all(axis=1).any() else None
+    visible = (inside >= 0) & (inside <= (frame.width, frame.height))
+    return mapper if visible.all(axis=1).any() else None
 
 
 def _some_corners(geometry: Any) -> list[Any]:  # noqa: ANN401 (JSON)

@@ -91,9 +91,9 @@ class RoiReader:
         owner, boxes = image_index.cpu().numpy(), regions.cpu().numpy().astype(np.float64)
         for place, (row, (height, width)) in enumerate(zip(rows.tolist(), sizes.tolist(), strict=True)):
             annotation = self.open(row, height, width)
-            mine = np.flatnonzero(owner == place)
-            if annotation is not None and len(mine):
-                found[torch.from_numpy(mine)] = annotation.read_boxes(boxes[mine], *shape)
+            rows_of = np.flatnonzero(owner == place)
+            if annotation is not None and len(rows_of):
+                found[torch.from_numpy(rows_of)] = annotation.read_boxes(boxes[rows_of], *shape)
         found = found.to(images.device)
         if orientation is None or shape == (1, 1):
             return found

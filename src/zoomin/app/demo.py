@@ -171,7 +171,7 @@ def _write_report(
         result.folder / PAGE,
         known=explanations,
         title="zoomin demo: is there a needle, a tiny blue cross, in the image?",
-        judged=f"{result.metrics['n_images']} test images that the model has not seen",
+        evaluated=f"{result.metrics['n_images']} test images that the model has not seen",
         extra="It learned from one label per image; the masks of the needles were never shown to it. "
         f"{result.hit_share:.0%} of the {HEAVIEST} heaviest sub-tiles of each positive test image touch a "
         f"needle; placed at random, {result.chance_share:.1%} would.",

@@ -118,7 +118,7 @@ class ATS(Baseline[ATSConfig]):
         position, kappa = draws.index[estimate, i], draws.kappa[estimate, i]
         own = image[estimate]
         regions = overviews.sub_tiles(own, position, self.config.sub_tile_size)
-        encoded = self.chunks.see(self.features, batch, own, regions, self.config.sub_tile_size, 1.0)
+        encoded = self.chunks.apply(self.features, batch, own, regions, self.config.sub_tile_size, 1.0)
         if self.config.normalize_features:
             encoded = functional.normalize(encoded, dim=1)
         drawn = expected_feature(encoded, log_p[estimate, position], kappa, estimate, len(image))

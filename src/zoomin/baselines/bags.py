@@ -175,7 +175,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
             return self._stored(batch)
         side, scale = self.config.crop_size, self.config.scale
         grid = TileGrid.of(batch.sizes, side)
-        instances = self.chunks.see(self.features, batch, grid.image, grid.regions, side, scale)
+        instances = self.chunks.apply(self.features, batch, grid.image, grid.regions, side, scale)
         return Bags(instances, grid.image, grid.index, grid.count)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:

@@ -115,15 +115,15 @@ class CLAM(MIL[CLAMConfig]):
         features = bags.sum(bags.softmax(logits), instances).flatten(1)
         if labels is None or self.judges is None:
             return Pooled(features, self.nothing())
-        judged = self.judges(instances).unflatten(1, (self.config.n_classes, 2))
+        instance_logits = self.judges(instances).unflatten(1, (self.config.n_classes, 2))
         weight = (1 - self.config.bag_weight) / self.config.bag_weight
-        return Pooled(features, weight * self._instance_loss(bags, logits.detach(), judged, labels))
+        return Pooled(features, weight * self._instance_loss(bags, logits.detach(), instance_logits, labels))
 
     def _instance_loss(
         self,
         bags: Bags,
         logits: Float[Tensor, "n maps"],
-        judged: Float[Tensor, "n classes 2"],
+        instance_logits: Float[Tensor, "n classes 2"],
         labels: Int[Tensor, " batch"],
     ) -> Float[Tensor, ""]:
         """The instance loss, a mean over images.
@@ -131,7 +131,7 @@ class CLAM(MIL[CLAMConfig]):
         Args:
             bags: the crops.
             logits: attention before the softmax.
-            judged: two outcomes of each class's classifier for each crop.
+            instance_logits: two outcomes of each class's classifier for each crop.
             labels: classes of the images.
         """
         n_classes, k = self.config.n_classes, min(self.config.instances, int(bags.count.max()))
@@ -140,7 +140,7 @@ class CLAM(MIL[CLAMConfig]):
         top = bags.padded(shared, -torch.inf).topk(k, dim=1).indices  # (B, k, C)
         low = bags.padded(shared, torch.inf).topk(k, dim=1, largest=False).indices
         there = (torch.arange(k, device=self.device) < bags.count[:, None])[:, :, None]
-        outcomes = bags.padded(judged, 0.0)
+        outcomes = bags.padded(instance_logits, 0.0)
         loss, weight = outcomes.new_zeros(own.shape), outcomes.new_zeros(own.shape)
         everywhere = torch.ones_like(own) if self.config.exclusive else own
         for place, target, classes in ((top, own, everywhere), (low, torch.zeros_like(own), own)):

@@ -210,15 +210,15 @@ class IPS(Baseline[IPSConfig]):
         image, column = inside.nonzero(as_tuple=True)
         regions = grid.regions[grid.first[image] + tile[image, column]]
         side, scale = self.config.tile_size, self.config.scale
-        features = self.chunks.see(self.features, batch, image, regions, side, scale)
+        features = self.chunks.apply(self.features, batch, image, regions, side, scale)
         padded = features.new_zeros(*tile.shape, features.shape[1])
         return padded.index_put((image, column), features)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The tiles that are encoded at once."""
-        side, seen = self.config.tile_size, view_size(self.config.tile_size, self.config.scale)
+        side, view_side = self.config.tile_size, view_size(self.config.tile_size, self.config.scale)
         tiles = -(-height // side) * -(-width // side)
-        return min(tiles, self.config.memory + self.config.scanned) * seen**2
+        return min(tiles, self.config.memory + self.config.scanned) * view_side**2
 
 
 @contextmanager

@@ -122,8 +122,8 @@ class MRMIL(Baseline[MRMILConfig]):
         """Weigh all tiles at low resolution, then the crops of the heaviest at high resolution."""
         side, scale = self.config.tile_size, self.config.low_scale
         grid = TileGrid.of(batch.sizes, side)
-        seen = self.chunks.see(self.low_features, batch, grid.image, grid.regions, side, scale)
-        tiles = Bags(seen, grid.image, grid.index, grid.count)
+        low_features = self.chunks.apply(self.low_features, batch, grid.image, grid.regions, side, scale)
+        tiles = Bags(low_features, grid.image, grid.index, grid.count)
         logits = self.low_attention(tiles.instances)
         low = self._mean(tiles, logits, how.keys, 12)
         crops = self._crops(batch, grid, tiles.padded(logits.detach(), -torch.inf).squeeze(2))
@@ -149,7 +149,9 @@ class MRMIL(Baseline[MRMILConfig]):
         inside = (regions[:, :2].flip(1) < batch.sizes[image]).all(1)
         image, regions = image[inside], regions[inside]
         side, scale = self.config.crop_size, self.config.high_scale
-        return Bags.of(self.chunks.see(self.features, batch, image, regions, side, scale), image, len(batch))
+        return Bags.of(
+            self.chunks.apply(self.features, batch, image, regions, side, scale), image, len(batch)
+        )
 
     def _mean(
         self, bags: Bags, logits: Float[Tensor, "n 1"], keys: Int[Tensor, " batch"], stream: int

@@ -156,7 +156,7 @@ def _parts(
     for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():
-            features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)
+            features = chunks.apply(network, batch, own, regions, config.crop_size, config.scale)
         yield FeatureFile(features, regions[:, :2])
 
 
@@ -168,9 +168,9 @@ def _network(config: FeatureConfig, device: torch.device | str) -> nn.Module:
 
 
 def _check_names(records: Sequence[Record]) -> None:
-    seen: dict[str, Path] = {}
+    first_image: dict[str, Path] = {}
     for record in records:
-        other = seen.setdefault(feature_path("", record.image).name, record.image)
+        other = first_image.setdefault(feature_path("", record.image).name, record.image)
         if other != record.image:
             raise DataError(
                 f"{other} and this image would share a file of features",

@@ -172,7 +172,7 @@ def open_store(
         cache_bytes: for overviews of streamed images.
         timeout: seconds after which opening an image, or a single read, is given up; by default never.
         model: the network that the images are for: they are brought to its resolution, and their foreground
-            is told as it wants it; by default they are as their files, and every tile counts.
+            is found as it is configured; by default they are as their files, and every tile counts.
         mpp: microns per level-0 pixel of files of which the manifest does not tell it.
 
     Raises:
@@ -267,9 +267,9 @@ def available_memory(device: torch.device | str = "cpu") -> int:
     """Bytes that are free on a device; where the system does not tell, half of the machine's memory."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        for line in told.read_text(encoding="ascii").splitlines():
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

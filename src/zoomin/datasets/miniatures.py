@@ -192,8 +192,8 @@ def _fmow(out: Path, rng: np.random.Generator) -> None:
                 PillowImage.fromarray(pixels).save(path.with_suffix(".jpg"), quality=90)
                 boxes = [{"ID": 0, "category": "false_detection", "box": [0, 0, 9, 9]}]
                 boxes.append({"ID": 1, "category": category, "box": [x, y, w, h]})
-                told = {"gsd": 0.5, "img_width": 260, "img_height": 220, "bounding_boxes": boxes}
-                path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
+                metadata = {"gsd": 0.5, "img_width": 260, "img_height": 220, "bounding_boxes": boxes}
+                path.with_suffix(".json").write_text(json.dumps(metadata), encoding="utf-8")
 
 
 MINIATURES: dict[str, Writer] = {

@@ -176,8 +176,8 @@ def _deal_metastases(
         if lacking[split] <= 0:
             break
         found = list(_metastases(annotated[place], config))
-        room = config.metastases[split] - len(dealt[split])
-        dealt[split] += [found[i] for i in sorted(rng.permutation(len(found))[:room].tolist())]
+        missing = config.metastases[split] - len(dealt[split])
+        dealt[split] += [found[i] for i in sorted(rng.permutation(len(found))[:missing].tolist())]
     short = [
         f"{split} {len(dealt[split])} of {n}"
         for split, n in config.metastases.items()

@@ -1,7 +1,7 @@
 """How small an object can be learned from image labels: AUROC on generated slides over share and number.
 
-Trains a recipe on the training slides of one or more folders from `zoomin data make slides`, evaluates it once
-on their test slides, and measures whether the heaviest sub-tiles lie on the needles. Nothing is selected
+Trains a recipe on the training slides of one or more folders from `zoomin data make slides`, evaluates it
+once on their test slides, and measures whether the heaviest sub-tiles lie on the needles. Nothing is selected
 on the test slides: the network of the last epoch is evaluated.
 
     python -m zoomin.experiments.learning_curve slides/share_1.00 --recipe recipes/gigapixel_slides.yaml \
@@ -33,14 +33,14 @@ from ..training.fit import fit, tiles_of
 from ..training.recipe import read_recipe
 from ..training.task import evaluation_keys
 
-__all__ = ["judge_slides", "main", "run_one"]
+__all__ = ["evaluate_slides", "main", "run_one"]
 
 _PLACES = ("textures", "background", "needles")  # paths of the machine that made the slides
 TOP = 10  # heaviest sub-tiles of a positive slide that are looked up in its annotation
 
 
 @torch.no_grad()
-def judge_slides(
+def evaluate_slides(
     net: Classifier, manifest: Manifest, rows: Sequence[int], *, replicates: int = 2, seed: int = 0
 ) -> dict[str, Any]:
     """Metrics of a network on some slides, and how often its heaviest sub-tiles touch the needles.
@@ -94,7 +94,7 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
     result = fit(config)
     trained = time.perf_counter() - started
     net = load_model(result.folder)
-    judged = judge_slides(net, manifest, rows["test"], replicates=replicates, seed=config.seed)
+    evaluated = evaluate_slides(net, manifest, rows["test"], replicates=replicates, seed=config.seed)
     recipe = json.loads((folder / "slides.json").read_text(encoding="utf-8"))
     return {
         "slides": folder.name,
@@ -106,11 +106,11 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
         "judge_seconds": round(time.perf_counter() - started - trained),
         "date": time.strftime("%Y-%m-%d"),
         "threads": torch.get_num_threads(),
-        **judged,
+        **evaluated,
     }
 
 
-def _telling(options: Sequence[str]) -> list[str]:
+def _distinguishing(options: Sequence[str]) -> list[str]:
     """The options that change what is learned; a run that was interrupted is the run that was not."""
     before = ["", *options]
     return [
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             given = [*options, "--seed", str(known.seed), "--out", str(known.runs / run)]
             row = run_one(folder, read_recipe(known.recipe, given), count, known.replicates)
-            rows.append({"run": run, "recipe": name, "options": _telling(options), **row})
+            rows.append({"run": run, "recipe": name, "options": _distinguishing(options), **row})
             write_json(known.out, rows)
             print(f"{run}: AUROC {row['auroc']}, sub-tiles on ROI {row['top_sub_tiles_on_roi']}", flush=True)
     return 0

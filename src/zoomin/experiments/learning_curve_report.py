@@ -98,12 +98,10 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         }
         x = [100 * share(run) for run in runs]
         _errors(left, x, runs, style)
-        looked = [
-            (at, run) for at, run in zip(x, runs, strict=True) if run["top_sub_tiles_on_roi"] is not None
-        ]
-        if looked:
+        hits = [(at, run) for at, run in zip(x, runs, strict=True) if run["top_sub_tiles_on_roi"] is not None]
+        if hits:
             right.plot(
-                [at for at, _ in looked], [100 * run["top_sub_tiles_on_roi"] for _, run in looked], **style
+                [at for at, _ in hits], [100 * run["top_sub_tiles_on_roi"] for _, run in hits], **style
             )
     _finish(left, "test AUROC", (0.0, 1.02))
     left.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)

@@ -42,7 +42,7 @@ class Measured:
     folder: Path
     brief: bool
 
-    def judged(self) -> list[Record]:
+    def evaluated(self) -> list[Record]:
         """The images of the split, or of validation where it is empty."""
         rows = self.data.splits[self.split]
         rows = rows if rows.numel() else self.data.splits["val"]
@@ -62,7 +62,7 @@ def _attention(at: Measured) -> dict[str, Any]:
     if not at.net.explains:
         return {}
     at.net.eval()
-    found = measure_records(zoom_in(at.net), at.judged()).to_dict(points=True)
+    found = measure_records(zoom_in(at.net), at.evaluated()).to_dict(points=True)
     return {**found, "roi_ratio": found["mean_ratio"]}
 
 
@@ -71,7 +71,7 @@ def _explanation(at: Measured) -> dict[str, Any]:
     if not at.net.explains:
         return {}
     at.net.eval()
-    for record in at.judged():
+    for record in at.evaluated():
         image = open_image(record.image, mpp=record.mpp)
         if open_annotation(record, image.height, image.width) is None:
             continue

@@ -123,9 +123,9 @@ def _text(value: Spread | None) -> str:
 
 
 def _published(outcome: Outcome, name: str) -> str:
-    said = outcome.setting.published
-    spread = f" ± {said[f'{name}_sd']:g}" if f"{name}_sd" in said else ""
-    return _number(said.get(name)) + spread
+    published = outcome.setting.published
+    spread = f" ± {published[f'{name}_sd']:g}" if f"{name}_sd" in published else ""
+    return _number(published.get(name)) + spread
 
 
 def _number(value: float | None, absent: str = "-", digits: int = 4) -> str:

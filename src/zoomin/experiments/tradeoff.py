@@ -62,11 +62,14 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], cost: str, label: str) -> No
             axes.annotate(
                 f"N = {n}", (x, y), textcoords="offset points", ha="center", fontsize=8, color=colour, **place
             )
-        said = [o.setting.published for o in rows if cost in o.setting.published]
+        published = [o.setting.published for o in rows if cost in o.setting.published]
         style: dict[str, Any] = {key: value for key, value in PUBLISHED.items() if key != "ecolor"}
         style |= {"mec": colour, "ls": ":", "lw": 1, "color": colour}
         axes.plot(
-            [s[cost] for s in said], [s["best_accuracy"] for s in said], label=f"{method}, published", **style
+            [s[cost] for s in published],
+            [s["best_accuracy"] for s in published],
+            label=f"{method}, published",
+            **style,
         )
     if not axes.get_lines():
         nothing(axes)

@@ -84,8 +84,8 @@ def decode_image(
     """Decode an image as a person expects to see it.
 
     The format is detected from the content, not the suffix. Grey, palette and CMYK become red-green-blue;
-    transparent pixels are laid over white; EXIF orientation is applied; 16 bits keep their upper byte, so that
-    12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the first
+    transparent pixels are laid over white; EXIF orientation is applied; 16 bits keep their upper byte, so
+    that 12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the first
     image is taken. Colour profiles are not applied.
 
     Args:

@@ -185,9 +185,9 @@ def open_gdal_tiff(
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
         georeference = _georeference(dataset)
-        told = ""
+        mpp_source = ""
         if not stated:
-            found, told = mpp_of_map(dataset, georeference, path)
+            found, mpp_source = mpp_of_map(dataset, georeference, path)
             mpp = mpp if found is None else found
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
@@ -200,7 +200,7 @@ def open_gdal_tiff(
             sources.append(number)
             levels.append(level)
     return _raster(
-        path, levels, sources, bands, driver="GTiff", mpp=mpp, source=told, georeference=georeference
+        path, levels, sources, bands, driver="GTiff", mpp=mpp, source=mpp_source, georeference=georeference
     )
 
 

@@ -222,10 +222,10 @@ def slide_facts(path: Path) -> SlideFacts:
         )
         profile = slide.color_profile
         icc = b"" if profile is None else profile.tobytes()
-        told = "openslide.mpp-x" in slide.properties
+        has_mpp = "openslide.mpp-x" in slide.properties
     finally:
         slide.close()
-    return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if told else "")
+    return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if has_mpp else "")
 
 
 def mpp_of(properties: Mapping[str, str], path: Path) -> float | None:

@@ -137,7 +137,7 @@ class StoredImage(ABC):
         self.georeference = georeference
         self._part = part
         self.identity = self._identity()
-        self._seen = time.monotonic()
+        self._last_access = time.monotonic()
         self._decoded: dict[tuple[int, int], int] = {}  # a number a thread: none waits for another
 
     @property
@@ -215,7 +215,7 @@ class StoredImage(ABC):
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle the description alone."""
-        return {**self.__dict__, "_decoded": {}, "_seen": -math.inf}
+        return {**self.__dict__, "_decoded": {}, "_last_access": -math.inf}
 
     def __repr__(self) -> str:
         """The kind, the path and the size."""
@@ -358,10 +358,10 @@ class StoredImage(ABC):
         worker = (os.getpid(), threading.get_ident())
         touched = count_blocks(inner, table.block) * table.block[0] * table.block[1]
         self._decoded[worker] = self._decoded.get(worker, 0) + touched
-        if time.monotonic() - self._seen > _PAUSE:
+        if time.monotonic() - self._last_access > _PAUSE:
             touch(self.path)
         pixels = self.decode(level, inner)
-        self._seen = time.monotonic()
+        self._last_access = time.monotonic()
         if inner == window:
             return pixels
         rows = np.minimum(np.arange(window.y0, window.y1), table.height - 1) - inner.y0

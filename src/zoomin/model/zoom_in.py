@@ -218,8 +218,8 @@ class ZoomIn(Network):
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         kept = attended_tiles(batch, grid).tiles
-        seen = self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
-        return seen.new_zeros(len(kept), seen.shape[1]).index_put((kept,), seen)
+        embeddings = self._apply_to_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
+        return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
@@ -233,7 +233,7 @@ class ZoomIn(Network):
         """
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
-        logits = self.chunks.see(self.position_attention, batch, image, regions, side, scale)
+        logits = self.chunks.apply(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return logits.flatten(1).masked_fill(~inside, -torch.inf)
 
@@ -256,7 +256,7 @@ class ZoomIn(Network):
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
         network = Maps(trunk_of(self.position_attention))
-        maps = self.chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+        maps = self.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
@@ -364,20 +364,20 @@ class ZoomIn(Network):
     ) -> Float[Tensor, "batch tiles"]:
         """Logits of the tiles that are kept, -inf elsewhere."""
         if embeddings is None:
-            logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
+            logits = self._apply_to_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
             logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
         return padded.index_put((grid.image[kept], grid.index[kept]), logits)
 
-    def _see_tiles(
+    def _apply_to_tiles(
         self, network: nn.Module, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"]
     ) -> Float[Tensor, "kept ..."]:
         """What a network makes of some tiles at s1."""
         side, scale = self.config.tile_size, self.config.tile_scale
         image, regions = grid.image[kept], grid.regions[kept]
         batch.prefetch(image, regions, scale)
-        return self.chunks.see(network, batch, image, regions, side, scale)
+        return self.chunks.apply(network, batch, image, regions, side, scale)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
@@ -391,7 +391,7 @@ class ZoomIn(Network):
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
     ) -> Float[Tensor, "n dims"]:
         """Features of the sub-tiles, of unit length where the configuration says so."""
-        features = self.chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
+        features = self.chunks.apply(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
 
     def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:

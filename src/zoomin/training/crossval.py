@@ -141,11 +141,11 @@ class _Runner:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _watch(self, futures: dict[Future[None], FoldJob], epochs: Synchronized[int]) -> None:
-        seen, waiting = 0, set(futures)
+        reported, waiting = 0, set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-            self.bar.advance(epochs.value - seen)
-            seen = epochs.value
+            self.bar.advance(epochs.value - reported)
+            reported = epochs.value
             for future in done:
                 future.result()
                 self.bar.show(note=f"{futures[future].name} done")

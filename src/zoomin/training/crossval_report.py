@@ -81,11 +81,11 @@ def _pooled(by_seed: dict[int, list[dict[str, Any]]], protocol: str) -> dict[str
     each = []
     for seed, results in by_seed.items():
         labels: dict[int, int] = {}
-        said: dict[int, list[list[float]]] = {}
+        predicted: dict[int, list[list[float]]] = {}
         for image in (image for result in results for image in result["images"]):
             labels[image["row"]] = image["label"]
-            said.setdefault(image["row"], []).append(image[protocol])
-        probabilities = torch.stack([torch.tensor(said[row]).mean(0) for row in labels])
+            predicted.setdefault(image["row"], []).append(image[protocol])
+        probabilities = torch.stack([torch.tensor(predicted[row]).mean(0) for row in labels])
         each.append(
             {"seed": seed, **classification_metrics(probabilities, torch.tensor(list(labels.values())))}
         )

@@ -38,7 +38,7 @@ from .checkpoints import (
     stages_done,
 )
 from .config import RunConfig, TrainConfig
-from .evaluation import judge
+from .evaluation import evaluate
 from .mean_feature import mean_feature
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
@@ -343,10 +343,10 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
     for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
-            judged = judge(net, loader, **how)
+            evaluated = evaluate(net, loader, **how)
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels),
-                "failed": judged.failed,
+                **classification_metrics(evaluated.probabilities, evaluated.labels),
+                "failed": evaluated.failed,
             }
     return found
 

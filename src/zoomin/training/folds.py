@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from ..metrics import point_scores
 from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
-from .evaluation import Judged, judge
+from .evaluation import Evaluated, evaluate
 from .fit import new_task, train, training_device
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
@@ -157,14 +157,14 @@ def run_fold(
     train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
     net, settings = task.net, run.train
     net.to(data.store.device)
-    last = judge(
+    last = evaluate(
         net,
         data.val_dataloader(),
         sampling=settings.validation_sampling,
         replicates=settings.validation_replicates,
         seed=run.seed,
     )
-    careful = judge(
+    careful = evaluate(
         net,
         data.val_dataloader(),
         sampling=settings.evaluation_sampling,
@@ -189,8 +189,8 @@ def run_fold(
     }
 
 
-def _scores(judged: Judged) -> dict[str, float | None]:
-    return point_scores(judged.probabilities, judged.labels)._asdict()
+def _scores(evaluated: Evaluated) -> dict[str, float | None]:
+    return point_scores(evaluated.probabilities, evaluated.labels)._asdict()
 
 
 def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
@@ -199,9 +199,11 @@ def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
     return {"epoch": best["epoch"], **scores}
 
 
-def _images(manifest: Manifest, last: Judged, careful: Judged) -> list[dict[str, Any]]:
+def _images(manifest: Manifest, last: Evaluated, careful: Evaluated) -> list[dict[str, Any]]:
     both = set(last.image.tolist()) & set(careful.image.tolist())
-    chosen = (torch.tensor([row in both for row in judged.image.tolist()]) for judged in (last, careful))
+    chosen = (
+        torch.tensor([row in both for row in evaluated.image.tolist()]) for evaluated in (last, careful)
+    )
     in_last, in_careful = chosen
     columns = (
         last.image[in_last].tolist(),

@@ -45,14 +45,14 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     columns = options.data.columns
     records = images_to_check(sources, ManifestColumns(**dict(columns)) if columns else None)
     mpp = None if options.data.mpp is None else microns(options.data.mpp, "data.mpp")
-    looks = check_images(
+    checks = check_images(
         records, model, mpp=mpp, threads=options.data.threads, timeout=options.data.read_timeout
     )
     folder = Path(options.out)
     sheet, rows = ContactSheet(folder), []
-    for look in track(looks, "Checking", total=len(records)):
-        sheet.add(look)
-        rows.append(look.row)
+    for check in track(checks, "Checking", total=len(records)):
+        sheet.add(check)
+        rows.append(check.row)
     pages = sheet.finish()
     write_checks(rows, folder / "check.csv")
     print_rich(checked_table(rows))

@@ -25,8 +25,8 @@ def _recipes(parser: ArgumentParser, options: Namespace) -> int:
     names = recipe_names()
     width = max(map(len, names), default=0)
     for name in names:
-        said = explain_recipe(name).splitlines()
-        say(f"{name:<{width}}  {said[0] if said else ''}".rstrip())
+        description = explain_recipe(name).splitlines()
+        say(f"{name:<{width}}  {description[0] if description else ''}".rstrip())
     say(
         "\n`zoomin recipes NAME` explains one, `--config NAME` uses it, `zoomin init NAME` writes it to edit."
     )

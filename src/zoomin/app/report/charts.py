@@ -150,8 +150,8 @@ def scatter_chart(
             top = max(*positive, 1.0)
             axes.axhline(1, color=_MUTED, ls="--", lw=1, label=chance)
             bottom = max(min(*positive, 1.0), top * 1e-6)
-            room = 1.2 if top / bottom < 3 else 1.6
-            axes.set_ylim(bottom / room, top * room)
+            margin = 1.2 if top / bottom < 3 else 1.6
+            axes.set_ylim(bottom / margin, top * margin)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.legend(loc="best")
         return _svg(figure, name)

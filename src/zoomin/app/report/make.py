@@ -24,8 +24,8 @@ from .saved import saved_explanations
 from .sources import (
     answers_of,
     crossval_findings,
+    evaluated_images,
     is_crossval,
-    judged_images,
     origin_of_run,
     read_predictions,
     read_truth,
@@ -109,11 +109,11 @@ def write_report(
     device: str = "cpu",
     known: Sequence[Explanation] = (),
     title: str | None = None,
-    judged: str | None = None,
+    evaluated: str | None = None,
     extra: str = "",
     progress: bool = False,
 ) -> ReportResult:
-    """Judge, explain the best and the worst answers, and write one HTML file that needs no other.
+    """Evaluate, explain the best and the worst answers, and write one HTML file that needs no other.
 
     Predictions of a run's own images are kept beside the run (`predictions-SPLIT.csv`); a second report does
     not look at these images again.
@@ -125,7 +125,7 @@ def write_report(
         device: where to compute.
         known: explanations already made of these images by this model; others are made as needed.
         title: of the report; by default the name of the folder or file.
-        judged: which images these are, as text.
+        evaluated: which images these are, as text.
         extra: a sentence for the head of the report.
         progress: show progress bars on stderr.
 
@@ -136,7 +136,7 @@ def write_report(
     """
     inference = inference or InferenceConfig()
     findings, explainer = _gather(config, inference, device, progress)
-    findings = replace(findings, title=title or findings.title, judged=judged or findings.judged)
+    findings = replace(findings, title=title or findings.title, evaluated=evaluated or findings.evaluated)
     if explainer is not None and known:
         explainer = _first_of(known, explainer)
     shown = choose(findings, config.images)
@@ -180,7 +180,7 @@ def _gather(
 def _of_run(
     config: ReportConfig, run: Path, inference: InferenceConfig, device: str, progress: bool
 ) -> tuple[Findings, Explain | None]:
-    manifest, split, caution = judged_images(run, config.root, config.split)
+    manifest, split, caution = evaluated_images(run, config.root, config.split)
     name = split if config.root is None else None
     notes = [caution] if caution else []
     try:
@@ -198,12 +198,12 @@ def _of_run(
         manifest = manifest.with_classes(classes)
         predictions = predictions_of(run, manifest, model, inference, name, progress=progress)
         explainer = _explainer(run, model, inference)
-    judged = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
+    evaluated = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
     findings = Findings(
         title=run.resolve().name,
         classes=classes,
         answers=answers_of(predictions, manifest),
-        judged=judged if config.root is None else f"{judged} of {config.root}",
+        evaluated=evaluated if config.root is None else f"{evaluated} of {config.root}",
         origin=origin_of_run(run),
         notes=tuple(notes),
     )
@@ -232,7 +232,7 @@ def _of_predictions(
         title=path.stem if run is None else run.resolve().name,
         classes=classes,
         answers=answers,
-        judged=f"{len(answers)} images of {path.name}",
+        evaluated=f"{len(answers)} images of {path.name}",
     )
     if run is not None:
         findings = replace(findings, origin=origin_of_run(run))

@@ -43,7 +43,7 @@ def render(findings: Findings, cards: Sequence[Card], roi: RoiFindings, *, extra
         "title": findings.title,
         "extra": extra,
         "classes": findings.classes,
-        "judged": findings.judged,
+        "evaluated": findings.evaluated,
         "notes": [*findings.notes, *_failures(findings)],
         "made": f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with zoomin {__version__}.",
         "footer": "This file holds everything that it shows and loads nothing from elsewhere.",

@@ -21,8 +21,8 @@ from .findings import Answer, Findings, Origin
 __all__ = [
     "answers_of",
     "crossval_findings",
+    "evaluated_images",
     "is_crossval",
-    "judged_images",
     "origin_of_run",
     "read_predictions",
     "read_truth",
@@ -52,7 +52,7 @@ def is_crossval(folder: Path) -> bool:
 # --------------------------------------------------------------------------- a training run
 
 
-def judged_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
+def evaluated_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
     """The images to evaluate a run on; those that are no longer there are among them.
 
     By default its test images; where there are none, its validation images; else all.
@@ -269,7 +269,7 @@ def crossval_findings(folder: Path) -> Findings:
         title=folder.resolve().name,
         classes=classes,
         answers=answers,
-        judged=f"{images} images, each by a model that was not trained on it"
+        evaluated=f"{images} images, each by a model that was not trained on it"
         + (f", with {len(seeds)} seeds" if len(seeds) > 1 else ""),
         origin=Origin(
             config=_text(folder / "config.yaml"),

@@ -327,11 +327,11 @@ def _put(
 ) -> list[Polygon]:
     """Mark the nearest cells; twice, as the soft outline covers a little less or more than its cells."""
     order = np.argsort(distance, axis=None, kind="stable")
-    room = int(np.isfinite(distance).sum())
+    capacity = int(np.isfinite(distance).sum())
     count = cells
     for _ in range(4):
         inside = np.zeros(distance.shape, dtype=bool)
-        inside.ravel()[order[: min(room, round(count))]] = True
+        inside.ravel()[order[: min(capacity, round(count))]] = True
         padded = np.pad(inside, _MARGIN)
         polygons = blob_polygons(padded, cell, (left - _MARGIN) * cell, (top - _MARGIN) * cell)
         covered = polygon_area(polygons)
