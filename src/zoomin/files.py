@@ -162,6 +162,6 @@ def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
         and number in _CLOSED
         and str(getattr(error, "filename", "")) in map(str, (part, path, *path.parents))
     ):
-        remedy = "Write to another folder, or get the right to write there."
+        remedy = "Write to another folder, or get write permission there."
         return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
     return None

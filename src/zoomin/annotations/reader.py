@@ -86,7 +86,7 @@ class RoiReader:
             sizes = torch.where((orientation >= 4)[:, None], sizes.flip(1), sizes)
             regions = images.source_regions(image_index, regions)
             if bool((orientation >= 4).any()) and shape[0] != shape[1]:
-                raise ValueError("views of images turned by a quarter must be square")
+                raise ValueError("views of images rotated by a quarter turn must be square")
         found = torch.full((len(image_index), *shape), torch.nan)
         owner, boxes = image_index.cpu().numpy(), regions.cpu().numpy().astype(np.float64)
         for place, (row, (height, width)) in enumerate(zip(rows.tolist(), sizes.tolist(), strict=True)):

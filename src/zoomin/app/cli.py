@@ -128,7 +128,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
         prog=prog,
         usage=usage,
         description=description,
-        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells more, with examples.{debug}",
+        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` explains more, with examples.{debug}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if not name:

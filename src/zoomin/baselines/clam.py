@@ -80,7 +80,9 @@ class CLAMConfig(BagConfig):
             self.instance_loss in known, "instance_loss", self.instance_loss, f"Choose {', '.join(known)}."
         )
         require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
-        require(0 < self.bag_weight <= 1, "bag_weight", self.bag_weight, "Give a number above 0, at most 1.")
+        require(
+            0 < self.bag_weight <= 1, "bag_weight", self.bag_weight, "Give a number above 0 and at most 1."
+        )
 
 
 class CLAM(MIL[CLAMConfig]):

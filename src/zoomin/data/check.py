@@ -314,7 +314,8 @@ def _judged(
         return replace(
             row,
             problem=f"pixels of {image.source.mpp:g} microns are coarser than the {image.mpp:g} asked for",
-            remedy="Details that are not there are blurred: leave it out, or work at a larger model.mpp.",
+            remedy="Details that were not scanned are blurred: leave the image out, or work at a "
+            "larger model.mpp.",
         )
     return row
 
@@ -324,7 +325,7 @@ def _empty(row: Checked) -> Checked:
         row,
         problem="no foreground found",
         remedy="Look at the contact sheet: leave the image out, change model.foreground, or name a mask in "
-        "the column foreground. Until then all of its tiles are used.",
+        "the column foreground. Until then, all of its tiles are used.",
     )
 
 

@@ -55,7 +55,7 @@ class FeatureConfig:
     """Which crops are encoded; by default all."""
 
     chunk_size: int = 256
-    """Crops per network call, at most; bounds memory, and changes no result."""
+    """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which a single read is given up; none: never."""
@@ -113,7 +113,7 @@ def encode_images(
         records: the images; no two may have the same file name but for folder and suffix.
         out: folder of the files.
         config: how to encode.
-        device: where the network computes.
+        device: device of the network.
 
     Raises:
         DataError: if two images would share a file.
@@ -183,7 +183,7 @@ def _check_settings(path: Path, config: FeatureConfig) -> None:
     found, wanted = settings_of(path), config.settings()
     if found is None or found != _plain(wanted):
         raise ConfigError(
-            "these features were made otherwise",
+            "these features were made with other settings",
             where=path,
             remedy="Give another folder, or the settings they were made with.",
         )

@@ -164,7 +164,7 @@ class Manifest:
         return DataError(
             f"the image {record.place} has the unknown class {record.label!r}; known: {listed(self.classes)}",
             where=self.source,
-            remedy="Mend the label, or drop the images of classes that the model does not know.",
+            remedy="Fix the label, or drop the images of classes that the model does not know.",
         )
 
 

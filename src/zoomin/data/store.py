@@ -255,7 +255,7 @@ def _whole(image: Image, most: int) -> ArrayImage:
     """An image in memory, at full resolution; `most` pixels of it, 0: any number."""
     if most and image.height * image.width > most:
         raise ImageError(
-            f"{image.width} x {image.height} pixels do not fit the memory",
+            f"{image.width} x {image.height} pixels do not fit into memory",
             where=image.name,
             remedy="Set data.resident to auto: slides and other stored images then stay on disk.",
         )

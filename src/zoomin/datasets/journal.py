@@ -55,7 +55,7 @@ class Journal:
             return
         if changed := sorted(k for k in begun.keys() | settings.keys() if begun.get(k) != settings.get(k)):
             raise DataError(
-                f"the folder was begun with another {', '.join(changed)}",
+                f"the folder was started with another {', '.join(changed)}",
                 where=folder,
                 remedy="Give the settings of then, or another --out, or delete the folder.",
             )

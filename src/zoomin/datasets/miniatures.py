@@ -38,7 +38,7 @@ def make_miniature(layout: str | Writer | None, out: Path | str, seed: int = 0) 
     Args:
         layout: a key of `MINIATURES`, or what writes such a layout; None: there is none.
         out: the folder.
-        seed: the same seed makes the same files.
+        seed: the same seed produces the same files.
 
     Raises:
         DataError: if there is no miniature, or the folder is a file or holds something.

@@ -115,6 +115,6 @@ INTERPRETABILITY = Experiment(
     seeds=(0,),
     notes=(
         "An image that the network was not trained on: the first annotated one that is held out.",
-        "All but colon cancer are looked for in folders of the names of their data sets inside --data.",
+        "All but colon cancer are expected in folders named after their data sets inside --data.",
     ),
 )

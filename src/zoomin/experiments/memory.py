@@ -107,6 +107,6 @@ MEMORY = Experiment(
         "The curves are measured in training, the contrastive pass included; the table's columns at the last "
         "epoch, without it. ATS sees the whole overview at the scale at which Zoom-In sees drawn tiles (s2).",
         "N' is at most the number of tiles: 4 in an image of 500 pixels with tiles of 250.",
-        "NeedleCamelyon and Camelyon16 are looked for in folders of those names inside --data.",
+        "NeedleCamelyon and Camelyon16 are expected in folders of those names inside --data.",
     ),
 )

@@ -42,11 +42,11 @@ class Plan:
     hyper-parameters of the paper."""
 
     data: str | None = None
-    """Folder of the download, or of a data set prepared before; where an experiment needs several data sets,
-    a folder with one folder each, named as for `zoomin reproduce`."""
+    """Folder of the download, or of a data set prepared before; if an experiment needs several data sets, a
+    folder with one folder each, named as for `zoomin reproduce`."""
 
     out: str | None = None
-    """Folder of everything that is written; by default reproduced/NAME-SCALE."""
+    """Folder for all output; by default reproduced/NAME-SCALE."""
 
     only: tuple[str, ...] = ()
     """Settings to run now; by default all."""
@@ -67,10 +67,10 @@ class Plan:
     """Settings of the preparation of the data, NAME=VALUE, such as canvas=512."""
 
     partial: bool = False
-    """Go on where parts of a download are missing."""
+    """Continue if parts of a download are missing."""
 
     gather: bool = False
-    """Run nothing: write table and figure of the trainings that are done."""
+    """Run nothing: write the table and figure of the finished trainings."""
 
 
 @dataclass(frozen=True)

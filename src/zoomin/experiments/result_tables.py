@@ -16,8 +16,8 @@ from .experiment import Experiment, Outcome, Scale, Spread
 __all__ = ["columns_of", "write_tables"]
 
 _MINI = (
-    "**Miniature**: made-up images and a few epochs, to see that everything runs. These numbers say nothing "
-    "about any method."
+    "**Miniature**: made-up images and a few epochs, to check that everything runs. These numbers say "
+    "nothing about any method."
 )
 
 

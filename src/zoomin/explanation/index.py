@@ -82,7 +82,7 @@ class Index:
         """
         if fingerprint != self.model:
             raise ConfigError(
-                f"these explanations are of another model ({self.model}; this one is {fingerprint})",
+                f"these explanations are from another model ({self.model}; this one is {fingerprint})",
                 where=where,
                 remedy="Give the run that made them, or another --out; or delete the folder.",
             )

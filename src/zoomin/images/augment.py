@@ -216,7 +216,7 @@ class AugmentedBatch:
         """
         if self._transposed and not bool((regions[:, 2] == regions[:, 3]).all()):
             raise ConfigError(
-                "regions that are not square cannot be read from images turned by a quarter",
+                "regions that are not square cannot be read from images rotated by a quarter turn",
                 where="augmentation.quarter_turns",
                 remedy="Read square regions, or switch quarter turns off.",
             )

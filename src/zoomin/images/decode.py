@@ -85,8 +85,8 @@ def decode_image(
 
     The format is detected from the content, not the suffix. Grey, palette and CMYK become red-green-blue;
     transparent pixels are laid over white; EXIF orientation is applied; 16 bits keep their upper byte, so
-    that 12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the first
-    image is taken. Colour profiles are not applied.
+    that 12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the
+    first image is taken. Colour profiles are not applied.
 
     Args:
         path: the file.
@@ -242,7 +242,7 @@ def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
     except (*_DAMAGE, RuntimeError) as error:
         raise _damaged(path, kind.name, error) from error
     if kind.bits > 8 * samples.dtype.itemsize:
-        raise _damaged(path, kind.name, ValueError(f"{kind.bits} bits a sample"))
+        raise _damaged(path, kind.name, ValueError(f"{kind.bits} bits per sample"))
     samples = samples if samples.ndim == 3 else samples[..., None]
     if samples.shape[2] not in (1, 3):
         raise ImageError(

@@ -22,15 +22,15 @@ class Foreground:
     method: Literal["none", "mask", "otsu"] = "none"
     """Which tiles count. "none": every tile. "mask": the tiles inside the mask file of the image (column
     `foreground` of the manifest), and every tile of an image without one. "otsu": likewise, but where there
-    is not a mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark
+    is no mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark
     background by brightness."""
 
     min_share: float = 0.02
-    """Least share of a tile, 0 to 1, that must be foreground for the tile to count. 0.02 keeps thin tissue
+    """Smallest share of a tile, 0 to 1, that must be foreground for the tile to count. 0.02 keeps thin tissue
     and drops specks of dust."""
 
     side: int = 1024
-    """Longest side of the overview in which tissue is sought, in pixels. 1024 takes a fraction of a second
+    """Longest side of the overview in which tissue is detected, in pixels. 1024 takes a fraction of a second
     on a slide."""
 
     threshold: float | None = None

@@ -90,7 +90,7 @@ def _streamed(page: Any, contents: Contents) -> bool:  # noqa: ANN401
 def _check_upright(page: Any, path: Path) -> None:  # noqa: ANN401
     if int(page.tags.valueof("Orientation", 1)) not in (0, 1):
         raise ImageError(
-            "a TIFF that is stored on its side or mirrored",
+            "a TIFF that is stored rotated or mirrored",
             where=path,
             remedy="Turn it upright and save it again.",
         )

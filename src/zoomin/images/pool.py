@@ -144,7 +144,7 @@ class Reading:
             if began <= limit:
                 del self._running[number]
                 error = NotInTime(
-                    f"reading has not ended after {timeout:g} seconds",
+                    f"reading did not finish within {timeout:g} seconds",
                     remedy="Check the disk or the network, or allow more time (read_timeout).",
                 )
                 self._end(group, error)

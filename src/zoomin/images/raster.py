@@ -259,7 +259,7 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
     """A large PNG or JPEG; it is decoded, once, when first read."""
     if orientation_of(path) not in (0, 1):
         raise ImageError(
-            "an image that is stored on its side or mirrored, too large to turn in memory",
+            "an image that is stored rotated or mirrored, too large to turn in memory",
             where=path,
             remedy="Turn it upright and save it again, best as a tiled TIFF.",
         )

@@ -54,9 +54,9 @@ _REWRITE = (
 _SYNTAXES = {
     "1.2.840.10008.1.2.1.99": ("deflated elements", _REWRITE),
     "1.2.840.10008.1.2.2": ("big-endian elements", _ANEW),
-    "1.2.840.10008.1.2.4.51": ("JPEG of 12 bits", _ANEW),
-    "1.2.840.10008.1.2.4.57": ("JPEG without loss", _ANEW),
-    "1.2.840.10008.1.2.4.70": ("JPEG without loss", _ANEW),
+    "1.2.840.10008.1.2.4.51": ("12-bit JPEG", _ANEW),
+    "1.2.840.10008.1.2.4.57": ("lossless JPEG", _ANEW),
+    "1.2.840.10008.1.2.4.70": ("lossless JPEG", _ANEW),
     "1.2.840.10008.1.2.4.80": ("JPEG-LS", _DECOMPRESS),
     "1.2.840.10008.1.2.4.81": ("JPEG-LS", _DECOMPRESS),
     "1.2.840.10008.1.2.4.110": ("JPEG XL", _ANEW),
@@ -328,7 +328,7 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
         return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
     if header.bits not in (None, 8):
         return (
-            f"a DICOM slide of {header.bits} bits a sample ({header.colours})",
+            f"a DICOM slide of {header.bits} bits per sample ({header.colours})",
             "Export it with 8 bits, scaled the same way for all slides.",
         )
     if header.syntax not in _SYNTAXES_READ:

@@ -134,7 +134,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
                 raise ImageError(
                     f"part of an image of several files: its pixels are in {page.parent.filename}",
                     where=path,
-                    remedy="Open that file, and keep all of them together.",
+                    remedy="Open that file, and keep the files together.",
                 )
             below = tuple(level.keyframe for level in one.levels[1:])
             found.append(_Picture(page, str(one.name or ""), index, _reduced(page), below))
@@ -144,7 +144,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
     masked = any(page.subfiletype & _MASK for page in pages)
     pages = [page for page in pages if not page.subfiletype & _MASK]
     if not pages:
-        raise ImageError("the TIFF holds a mask alone, no image", where=path, remedy="Export it again.")
+        raise ImageError("the TIFF holds only a mask, no image", where=path, remedy="Export it again.")
     return [
         _Picture(page, _name_of(page), index, _reduced(page), tuple(page.pages or ()) if page.subifds else ())
         for index, page in enumerate(pages)

@@ -71,7 +71,7 @@ def within(seconds: float | None, call: Callable[[], T], path: Path) -> T:
     [(_, found)] = map_ahead(lambda _: call(), [path], threads=1, timeout=seconds)
     if isinstance(found, NotInTime):
         raise ImageError(
-            f"the file does not respond within {seconds:g} seconds",
+            f"the file did not respond within {seconds:g} seconds",
             where=path,
             remedy=f"Check the disk or network drive; {_VARIABLE} sets how many seconds to wait.",
         )

@@ -120,19 +120,17 @@ def stored_dims(folder: str | Path) -> int:
     """
     first = min(Path(folder).glob("*.h5"), default=None)
     if first is None:
-        raise DataError(
-            "no .h5 file of features", where=folder, remedy="Write them by `zoomin data features`."
-        )
+        raise DataError("no .h5 feature file", where=folder, remedy="Write them with `zoomin data features`.")
     return read_features(first).features.shape[1]
 
 
 def _opened(path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
     if not path.is_file():
-        raise ImageError("no such file of features", where=path, remedy="Write it by `zoomin data features`.")
+        raise ImageError("no such feature file", where=path, remedy="Write it with `zoomin data features`.")
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise _unfit(path, f"no HDF5 file ({error})") from error
+        raise _unfit(path, f"not an HDF5 file ({error})") from error
 
 
 def _unfit(path: Path, what: str) -> ImageError:

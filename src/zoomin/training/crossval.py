@@ -132,7 +132,7 @@ class _Runner:
             self._watch({pool.submit(_work, job): job for job in jobs}, epochs)
         except BrokenProcessPool as error:
             raise ConfigError(
-                "a training process died, perhaps for want of memory",
+                "a training process died, perhaps for lack of memory",
                 where="cv.jobs",
                 remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
             ) from error
@@ -222,13 +222,13 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
     known = loads(path.read_text(encoding="utf-8"))
     if differences := differing_settings(known["settings"], identity["settings"]):
         raise CheckpointError(
-            f"the cross-validation was begun with other settings: {'; '.join(differences)}",
+            f"the cross-validation was started with other settings: {'; '.join(differences)}",
             where=folder,
             remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
         )
     if known["folds"] != identity["folds"]:
         raise CheckpointError(
-            "the cross-validation was begun with other images, labels or folds",
+            "the cross-validation was started with other images, labels or folds",
             where=folder,
             remedy="Give another --out.",
         )

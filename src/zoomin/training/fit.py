@@ -255,7 +255,7 @@ def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
         raise ConfigError(
             f"the model's classes are {', '.join(config.class_names)}, the data's {', '.join(classes)}",
             where="model.class_names",
-            remedy="Leave model.class_names out, or give the order of the data's classes by data.classes.",
+            remedy="Leave model.class_names out, or set the order of the data's classes with data.classes.",
         )
     if config.n_classes not in (ZoomInConfig.n_classes, len(classes)):
         raise ConfigError(
@@ -305,7 +305,7 @@ def _check_baseline(config: RunConfig) -> None:
     }
     for name in (name for name, is_on in asked.items() if is_on):
         raise ConfigError(
-            "only Zoom-In is trained so; a baseline learns from the labels of images alone",
+            "only Zoom-In supports this; a baseline learns only from image labels",
             where=name,
             remedy="Switch it off.",
         )

@@ -89,7 +89,7 @@ def deal_folds(
         return kfold(manifest, folds, config.seed, repeats)
     if repeats != 1:
         raise ConfigError(
-            "the authors' folds cannot be dealt out again",
+            "the authors' folds cannot be drawn again",
             where="cv.repeats",
             remedy="Leave repeats at 1, or give a number of folds.",
         )
@@ -100,9 +100,9 @@ def deal_folds(
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise ConfigError(
-            "the authors' folds are not there",
+            "the authors' folds are missing",
             where=" or ".join(str(place) for place in places),
-            remedy="Give the folder of labels_histo_train_fold_1.csv by cv.folds_dir.",
+            remedy="Give the folder of labels_histo_train_fold_1.csv with cv.folds_dir.",
         )
     return fold_indices(manifest, colon_cancer_folds(found))
 

@@ -1,4 +1,4 @@
-"""Begin the head by logistic regression: every drawn sub-tile learns the label of its image.
+"""Initialise the head by logistic regression: every drawn sub-tile learns the label of its image.
 
 The head sees one feature per image, the expected one, and where images are few and features many it separates
 the training images by whatever they happen to have. The sub-tiles of which that feature is the weighted mean

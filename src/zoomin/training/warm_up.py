@@ -164,7 +164,7 @@ def _best_of_several(
         embeddings = cached_embeddings(batch)
         if embeddings is None:
             raise ConfigError(
-                "several starts need embeddings that stay, and these images are augmented",
+                "several starts need fixed embeddings, and these images are augmented",
                 where="train.warm_up.starts",
                 remedy="Switch data.augmentation off, or take one start.",
             )
@@ -311,7 +311,7 @@ class _Loader:
         self._negative, self._positive = rows[labels == 0], rows[labels > 0]
         if not len(self._negative) or not len(self._positive):
             raise ConfigError(
-                "the warm-up needs negative and positive training images, and there are none of one kind",
+                "the warm-up needs negative and positive training images, and one kind is missing",
                 where="train.warm_up",
                 remedy="Switch train.warm_up off (steps, head_l2), or check that class 0 is negative.",
             )

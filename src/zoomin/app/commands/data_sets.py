@@ -67,7 +67,7 @@ def _prepare_command(name: str, summary: str) -> Command:
 
         parser.add_argument("--source", type=str, required=True, help="folder of the download")
         parser.add_argument(
-            "--out", type=str, default=name, help="folder of the manifest, new or prepared before"
+            "--out", type=str, default=name, help="folder for the manifest, new or previously prepared"
         )
         parser.add_argument("--partial", type=bool, default=False, help="continue if parts are missing")
         parser.add_class_arguments(PUBLISHED[name].config)
@@ -103,7 +103,7 @@ def _prepare_command(name: str, summary: str) -> Command:
 def _make_command(name: str, summary: str) -> Command:
     def build(parser: ArgumentParser) -> None:
         parser.add_argument("--out", type=str, default=f"{name}-miniature", help="a new folder")
-        parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same files")
+        parser.add_argument("--seed", type=int, default=0, help="the same seed produces the same files")
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
         from ...datasets.miniatures import make_miniature
@@ -118,7 +118,7 @@ def _make_command(name: str, summary: str) -> Command:
         return 0
 
     return Command(
-        f"a miniature of the download of {name}",
+        f"a miniature of the {name} download",
         "[--out FOLDER] [--seed N]",
         f"  zoomin data make {name} --out miniature",
         build,

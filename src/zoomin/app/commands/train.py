@@ -53,7 +53,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
 
 TRAIN = Command(
-    "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
+    "train a model on one folder per class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
     "  zoomin train --config colon_cancer --data.root DIR --out runs/first\n"
     "  zoomin train --data.root my_images --model.n_samples 20 --train.epochs 50\n"

@@ -92,7 +92,7 @@ def reliability_chart(found: Calibration, n_classes: int, *, name: str) -> str:
         x, y = [b.confidence for b in found.bins], [b.accuracy for b in found.bins]
         for b in found.bins:
             above.plot([b.confidence] * 2, [b.low, b.high], color=_colour(0), lw=1.4)
-        label = "share right, 95 % interval"
+        label = "share correct, 95 % interval"
         above.plot(x, y, "o-", color=_colour(0), lw=1.2, ms=5, label=label)
         above.set(ylabel="share right", ylim=(-0.03, 1.03), xlim=(max(0.0, low - 0.05), 1.02))
         above.tick_params(labelbottom=False)

@@ -16,7 +16,7 @@ _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
     "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
     "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
-    "one for the whole way of its answer: both stages of the attention and the tiles drawn."
+    "one to see every step of its answer: both stages of the attention and the tiles drawn."
 )
 _TAGS = {"right": "right", "wrong": "wrong", "unknown": "no label", "failed": "failed"}
 
@@ -31,7 +31,7 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
     text = (
         f"The images whose true class was given the least and the most probability. {mistakes} "
         if findings.answered
-        else "The images of the least and of the most sure answers. "
+        else "The images with the least and the most confident answers. "
     )
     if any(card.panel for card in cards):
         text += _READING

@@ -51,7 +51,7 @@ class ReportConfig:
     """Images to evaluate the run on; by default the run's own."""
 
     split: str | None = None
-    """train, val, test or all; by default test, where there is none val, else all."""
+    """train, val, test or all; by default test, or val if there is no test split, otherwise all."""
 
     images: int = 24
     """Images in the gallery, at most."""
@@ -191,7 +191,9 @@ def _of_run(
             kept = kept_predictions(run, manifest, name, len(manifest.classes))
         if kept is None:
             raise
-        notes.append(f"The predictions are those that an earlier report kept, for the model is gone: {error}")
+        notes.append(
+            f"The predictions are those kept by an earlier report, because the model is gone: {error}"
+        )
         classes, predictions, explainer = manifest.classes, kept, saved_explanations(run, None)
     else:
         classes = model.config.classes

@@ -60,7 +60,7 @@ def metrics_section(findings: Findings) -> dict[str, Any]:
     rows += [
         _row("expected calibration error", number(calibrated.error), note="0 is best; ten bins"),
         _row("Brier score", number(calibrated.brier), note="0 is best"),
-        _row("accuracy of the most common class", number(common), note="what knowing nothing gives"),
+        _row("accuracy of the most common class", number(common), note="a constant answer"),
     ]
     accuracy, span = rows[0]["value"], rows[0]["interval"]
     return {
@@ -129,10 +129,10 @@ def _score_row(name: str, found: Mapping[str, Any]) -> dict[str, str]:
     note = ""
     if name == "accuracy" and interval and interval[0] == interval[1]:
         interval = list(wilson(value, found["n_images"]))
-        note = "Wilson's interval: all alike, a bootstrap cannot tell"
+        note = "Wilson's interval: all are alike, so a bootstrap has no spread"
     elif interval and interval[0] == interval[1]:
         interval = None
-        note = "all alike: a bootstrap cannot tell an interval"
+        note = "all alike: a bootstrap has no interval"
     span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
     return _row(_SCORES[name], number(value), span or _NONE, note)
 
@@ -151,7 +151,7 @@ def _figure(row: Mapping[str, str]) -> dict[str, str]:
 def _bootstrap_words(found: Mapping[str, Any]) -> str:
     words = (
         f"Intervals: {found['n_bootstrap']} bootstrap resamples of the images; "
-        "they tell what other images like these would give, not what another training would."
+        "they show what other images like these would give, not what another training would."
     )
     if found["seeds"] > 1:
         words += (
@@ -217,8 +217,8 @@ def curves_section(findings: Findings) -> list[dict[str, Any]]:
     drawn = reliability_chart(found, len(findings.classes), name="reliability")
     bins = "; ".join(f"{b.images} images at {b.confidence:.2f}: {b.accuracy:.2f} right" for b in found.bins)
     caption = (
-        f"Calibration: of predictions made with a probability, how many are right. Below the dashed line the "
-        f"model is too sure of itself. Expected calibration error {found.error:.3f}."
+        f"Calibration: the share of correct predictions at each predicted probability. Below the dashed line "
+        f"the model is overconfident. Expected calibration error {found.error:.3f}."
     )
     return [*charts, _chart(drawn, caption, f"Reliability diagram. {bins}")]
 
@@ -233,7 +233,7 @@ def folds_section(findings: Findings) -> dict[str, Any] | None:
         _chart(
             drawn,
             "Accuracy of every fold: the mean over seeds, and the range.",
-            "Accuracy of every fold under three protocols; the numbers stand in crossval.md",
+            "Accuracy of every fold under three protocols; the numbers are in crossval.md",
             wide=True,
         )
     ]
@@ -278,7 +278,7 @@ def roi_section(found: RoiFindings) -> dict[str, Any] | None:
         return None
     text = (
         f"{n} annotated image{'s' if n > 1 else ''}: the attention inside the ROI is "
-        f"{found.median_ratio:.1f} times what looking everywhere alike would put there (median), and above "
+        f"{found.median_ratio:.1f} times what uniform attention would put there (median), and above "
         f"it in {found.above_chance} of {n}."
     )
     if found.tile_spearman is not None:

@@ -55,9 +55,9 @@ def _index(folder: Path, run: Path, *, needed: bool) -> Index:
         return Index("", ())
     if not (folder / INDEX).is_file():
         raise DataError(
-            "no image of this run is explained yet",
+            "no image of this run has been explained yet",
             where=folder,
-            remedy=f"Do it first: zoomin explain IMAGES --run {run}",
+            remedy=f"Explain some first: zoomin explain IMAGES --run {run}",
         )
     index = read_index(folder)
     if not index.entries and needed:

@@ -57,15 +57,14 @@ class SlideConfig:
     """Height of a slide, in pixels."""
 
     roi_share: float = 0.01
-    """Share of a positive slide's pixels that its needles cover, 0 to 1. 0.01 is what a warm-up finds with
-    ease."""
+    """Share of a positive slide's pixels that its needles cover, 0 to 1. A warm-up easily finds 0.01."""
 
     blobs: int = 3
     """Needles per positive slide."""
 
     decoys: int = 3
-    """Decoys per positive slide; a negative one has as many as these and the needles together, so that their
-    number tells nothing."""
+    """Decoys per positive slide; a negative one has as many as these and the needles together, so that
+    their number reveals nothing."""
 
     tissue_share: float = 0.4
     """Share of a slide's pixels that are tissue, 0 to 1; the rest is glass."""
@@ -148,7 +147,7 @@ def make_slides(
     Args:
         folder: a new or an empty folder, or one with such slides.
         config: what to make.
-        jobs: slides made at once, a process each.
+        jobs: slides made in parallel, one process each.
         progress: show a progress bar; by default where the messages go to a terminal.
 
     Returns:
@@ -375,7 +374,7 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
         found = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
         if found is None or _fixed(found) != _fixed(wanted):
             raise DataError(
-                "the folder holds other things than these slides",
+                "the folder contains something other than these slides",
                 where=folder,
                 remedy="Give a new or an empty folder, or the options that its slides were made with.",
             )

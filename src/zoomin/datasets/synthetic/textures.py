@@ -32,7 +32,7 @@ class Texture:
 
     Attributes:
         name: what to call it, usually the path of the image.
-        group: sources of one group, such as one patient's, never stand on two sides of a split.
+        group: sources of one group, such as one patient's, are never on different sides of a split.
         kind: "background" or "needle".
         split: "train", "val" or "test": the slides that it may appear in.
         mpp: microns per pixel, or None where unknown.
@@ -64,7 +64,7 @@ def textures_of(
     if labelled is not None:
         if background is not None or needles is not None:
             raise DataError(
-                "textures are given twice",
+                "textures are given in two ways",
                 where="textures",
                 remedy="Give either textures, or background and needles.",
             )
@@ -73,7 +73,7 @@ def textures_of(
         return list(zip(kinds, manifest, strict=True))
     if background is None or needles is None:
         raise DataError(
-            "only one kind of textures is given",
+            "only one kind of texture is given",
             where="background" if background is None else "needles",
             remedy="Give both background and needles, or neither for procedural textures.",
         )
