@@ -180,7 +180,7 @@ def test_falls_back_on_validation_images_and_says_so(run: Path, tmp_path: Path) 
     assert found.findings.evaluated == "2 validation images"
     assert "read the numbers as an upper bound" in page(found)
     trained = write_report(ReportConfig(run=str(moved), split="train", images=0), inference=QUICK)
-    assert "say nothing of new images" in page(trained)
+    assert "say nothing about new images" in page(trained)
     with pytest.raises(DataError, match="no image in the split 'test'"):
         write_report(ReportConfig(run=str(moved), split="test"))
 

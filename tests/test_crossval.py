@@ -147,7 +147,7 @@ def test_processes_find_the_same_and_more_seeds_go_on(done, tmp_path):
 
 def test_an_error_in_a_process_arrives_whole(images, tmp_path):
     run = run_config(images, tmp_path / "cv", learning_rate=1e37)
-    with pytest.raises(ConfigError, match=r"no finite number at step"):
+    with pytest.raises(ConfigError, match=r"not finite at step"):
         crossval(run, replace(CV, jobs=2), progress=False)
 
 
@@ -243,7 +243,7 @@ def test_the_authors_folds_are_found_beside_the_data(data_root):
 
 def test_missing_folds_name_the_option(images):
     config = run_config(images, images).data
-    with pytest.raises(ConfigError, match=r"folds are not there.*cv\.folds_dir"):
+    with pytest.raises(ConfigError, match=r"folds are missing.*cv\.folds_dir"):
         deal_folds(open_dataset(images), config, "authors")
 
 
