@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoomin.geometry import Region
-from zoomin.images.base import Image
+from zoomin.images.image import Image
 from zoomin.model import ZoomIn, ZoomInConfig
 
 LAWS = {

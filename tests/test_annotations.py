@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from zoomin.annotations.base import Annotation
+from zoomin.annotations.annotation import Annotation
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.annotations.nuclei import NucleiAnnotation, read_centres
 from zoomin.annotations.open_annotation import open_annotation

@@ -11,14 +11,15 @@ import torch
 from PIL import Image as PillowImage
 
 from zoomin.annotations.foreground import FileMask
-from zoomin.config import Foreground, ZoomInConfig
 from zoomin.data.manifest import read_manifest
 from zoomin.errors import ImageError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
+from zoomin.images.foreground import Foreground
 from zoomin.images.resampled import at_mpp
 from zoomin.inference import predict
 from zoomin.model import ZoomIn
+from zoomin.model.config import ZoomInConfig
 
 BOX = (20, 40, 60, 80)  # x, y, x, y of the foreground in an image of 100 x 120
 

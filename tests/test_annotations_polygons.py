@@ -7,7 +7,7 @@ import pytest
 import shapely
 import torch
 
-from zoomin.annotations.base import Annotation
+from zoomin.annotations.annotation import Annotation
 from zoomin.annotations.coverage import coverage
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.annotations.polygons import Outline, PolygonAnnotation, polygon_of

@@ -17,7 +17,7 @@ from browser import visit
 from training_examples import make_images, run_config
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.cli import COMMANDS, _parser, main
-from zoomin.app.commands.base import Command
+from zoomin.app.commands.command import Command
 from zoomin.app.report import ReportConfig, ReportResult, write_report
 from zoomin.app.report.numbers import calibration, class_scores, curves, wilson
 from zoomin.app.report.roi import attention_on_roi, gather
@@ -26,7 +26,7 @@ from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.experiments.attention_roi import attention_in_roi
 from zoomin.images.open_image import open_image
 from zoomin.inference import explain, load_model
-from zoomin.predictions import InferenceConfig
+from zoomin.inference.predictions import InferenceConfig
 from zoomin.training.crossval import CrossvalConfig, crossval
 from zoomin.training.fit import fit
 

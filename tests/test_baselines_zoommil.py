@@ -10,7 +10,7 @@ from zoomin.baselines.zoommil import Choice, ZoomMIL, ZoomMILConfig, perturbed_t
 from zoomin.errors import ConfigError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
-from zoomin.sampling import derive_keys
+from zoomin.model.sampling import derive_keys
 
 
 def small(**settings) -> ZoomMIL:

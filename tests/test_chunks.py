@@ -12,10 +12,10 @@ from zoomin import chunks
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
-from zoomin.images.base import Started
 from zoomin.images.batch import ResidentImages, StreamedImages
-from zoomin.losses import classification_loss, entropy_loss
+from zoomin.images.image import Started
 from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.model.losses import classification_loss, entropy_loss
 
 CONFIG = ZoomInConfig(
     tile_size=24, sub_tile_size=9, tile_scale=0.25, sub_tile_scale=0.5, n_samples=5, chunk_size=8

@@ -17,10 +17,10 @@ from zoomin.app.cli import main
 from zoomin.baselines import BASELINES
 from zoomin.baselines.cnn import CNN, CNNConfig
 from zoomin.classifiers import build, config_class, zoom_in
-from zoomin.config import ZoomInConfig
 from zoomin.errors import ConfigError
 from zoomin.inference import explain, load_model
 from zoomin.model import ZoomIn
+from zoomin.model.config import ZoomInConfig
 from zoomin.training.config import TrainConfig
 from zoomin.training.crossval import CrossvalConfig, crossval
 from zoomin.training.fit import fit

@@ -17,10 +17,10 @@ from PIL import Image as PillowImage
 from zoomin import __version__
 from zoomin.app import cli, doctor
 from zoomin.app.cli import COMMANDS, main
-from zoomin.app.commands.base import Command, Group
+from zoomin.app.commands.command import Command, Group
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
 from zoomin.data.manifest import read_manifest
-from zoomin.data.needles import NeedleConfig
+from zoomin.datasets.synthetic.needles import NeedleConfig
 from zoomin.errors import CheckpointError
 
 TINY = [

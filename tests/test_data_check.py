@@ -10,10 +10,11 @@ import pytest
 from PIL import Image as PillowImage
 
 from zoomin.app.cli import main
-from zoomin.config import Foreground, ZoomInConfig
 from zoomin.data.check import check_images, images_to_check, manifest_problems
 from zoomin.data.contact_sheet import ContactSheet
 from zoomin.data.manifest import Record
+from zoomin.images.foreground import Foreground
+from zoomin.model.config import ZoomInConfig
 
 SIDE = 220
 

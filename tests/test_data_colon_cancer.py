@@ -7,7 +7,12 @@ import pytest
 from scipy.io import savemat
 
 from zoomin.annotations.nuclei import read_centres
-from zoomin.data.colon_cancer import colon_cancer_folds, find_colon_cancer, fold_indices, read_colon_cancer
+from zoomin.datasets.colon_cancer import (
+    colon_cancer_folds,
+    find_colon_cancer,
+    fold_indices,
+    read_colon_cancer,
+)
 from zoomin.errors import DataError
 
 DOWNLOAD = "CRCHistoPhenotypes_2016_04_28"

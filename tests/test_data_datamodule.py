@@ -12,7 +12,6 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from zoomin.config import ZoomInConfig
 from zoomin.data import store as store_module
 from zoomin.data.batch import Batch
 from zoomin.data.datamodule import BatchKey, DataConfig, ZoomInDataModule
@@ -21,7 +20,8 @@ from zoomin.data.store import PathImage, available_memory, open_store
 from zoomin.errors import ConfigError, DataError
 from zoomin.geometry import Region
 from zoomin.images.augment import Augmentation, AugmentedBatch
-from zoomin.images.base import Started
+from zoomin.images.image import Started
+from zoomin.model.config import ZoomInConfig
 
 PLAIN = Augmentation()
 STRONG = Augmentation(flips=True, quarter_turns=True, brightness=0.2, contrast=0.2, stain=0.1)

@@ -15,15 +15,15 @@ from zoomin.baselines.abmil import ABMIL, ABMILConfig
 from zoomin.baselines.clam import CLAM, CLAMConfig
 from zoomin.baselines.dsmil import DSMIL, DSMILConfig
 from zoomin.baselines.transmil import TransMIL, TransMILConfig
-from zoomin.data.features import FeatureConfig, encode_images
+from zoomin.data.feature_extraction import FeatureConfig, encode_images
 from zoomin.data.manifest import Record
 from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError
-from zoomin.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.open_image import open_image
 from zoomin.inference import predict
-from zoomin.networks import feature_network
+from zoomin.model.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
+from zoomin.model.networks import feature_network
 
 CONFIG = FeatureConfig("lenet_released", crop_size=20, chunk_size=4)
 MODELS = [

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from zoomin.data.find import open_dataset
-from zoomin.data.needles import NeedleConfig, draw_needles, make_needles
+from zoomin.datasets.synthetic.needles import NeedleConfig, draw_needles, make_needles
 from zoomin.errors import ConfigError, DataError
 
 SMALL = NeedleConfig(n_train=8, n_val=4, n_test=4, min_size=200, max_size=300)

@@ -12,13 +12,13 @@ from PIL import Image as PillowImage
 
 from zoomin.annotations.open_annotation import open_annotation
 from zoomin.app.commands.data_sets import MAKE_PUBLISHED, PREPARE
-from zoomin.data.camelyon16 import PARTIALLY_ANNOTATED, Camelyon16Config, find_slides, prepare_camelyon16
-from zoomin.data.fmow import CATEGORIES, FmowConfig, prepare_fmow
-from zoomin.data.journal import Journal
 from zoomin.data.manifest import read_manifest
-from zoomin.data.miniatures import MINIATURES, make_miniature
-from zoomin.data.needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon, tissue_share
-from zoomin.data.needle_mnist import (
+from zoomin.datasets.camelyon16 import PARTIALLY_ANNOTATED, Camelyon16Config, find_slides, prepare_camelyon16
+from zoomin.datasets.fmow import CATEGORIES, FmowConfig, prepare_fmow
+from zoomin.datasets.journal import Journal
+from zoomin.datasets.miniatures import MINIATURES, make_miniature
+from zoomin.datasets.needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon, tissue_share
+from zoomin.datasets.needle_mnist import (
     Digits,
     NeedleMnistConfig,
     _pools,
@@ -26,8 +26,8 @@ from zoomin.data.needle_mnist import (
     prepare_needle_mnist,
     read_idx,
 )
-from zoomin.data.published import PUBLISHED
-from zoomin.data.traffic_signs import GtsdbConfig, SwedishConfig, prepare_gtsdb, prepare_swedish
+from zoomin.datasets.registry import PUBLISHED
+from zoomin.datasets.traffic_signs import GtsdbConfig, SwedishConfig, prepare_gtsdb, prepare_swedish
 from zoomin.errors import ConfigError, DataError
 from zoomin.geometry import Region
 from zoomin.images.open_image import open_image

@@ -18,9 +18,9 @@ from zoomin.app.cli import main
 from zoomin.data import slides as module
 from zoomin.data.find import open_dataset
 from zoomin.data.manifest import Record
-from zoomin.data.slide_layout import cell_size
-from zoomin.data.slides import SlideConfig, make_slides
-from zoomin.data.textures import load_textures, split_textures, textures_of
+from zoomin.datasets.synthetic.slide_layout import cell_size
+from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
+from zoomin.datasets.synthetic.textures import load_textures, split_textures, textures_of
 from zoomin.errors import ConfigError, DataError
 from zoomin.geometry import Region
 

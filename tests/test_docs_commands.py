@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from zoomin.app.cli import COMMANDS, _choose, _parser
-from zoomin.app.commands.base import Command, Group
+from zoomin.app.commands.command import Command, Group
 from zoomin.baselines import BASELINES
 from zoomin.experiments import bench
 

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from zoomin.baselines import ATSConfig, CNNConfig
-from zoomin.config import ZoomInConfig
 from zoomin.errors import ConfigError
 from zoomin.experiments.cost import cost_of_step, main, noise, order_of_memory, ratio, task_of
 from zoomin.experiments.counters import LiveMemory, SavedMemory, counted_flops, equation_10
 from zoomin.experiments.recipe import find_recipe, read_recipe
+from zoomin.model.config import ZoomInConfig
 from zoomin.training.config import TrainConfig
 
 ZOOM = ZoomInConfig(features="lenet_released", sampling="systematic", checkpoint="never")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from zoomin.experiments.data_loading import SIDES, Step, main, summarise
+from data_loading import SIDES, Step, main, summarise
 
 
 def test_a_small_run_measures_all_sides(tmp_path):

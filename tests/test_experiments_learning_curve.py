@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomin.data.slides import SlideConfig, make_slides
+from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.experiments import learning_curve
 
 RECIPE = """

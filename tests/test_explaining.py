@@ -12,11 +12,11 @@ from explanation_examples import bright_net, dark_image, save_image
 from zoomin.app.cli import main
 from zoomin.data.manifest import Record
 from zoomin.errors import ConfigError, DataError
-from zoomin.explaining import explain_into, images_to_explain
 from zoomin.explanation import Explanation, Index, read_index
 from zoomin.explanation.exports import ExportConfig, is_exported
 from zoomin.explanation.index import folder_name
 from zoomin.inference import InferenceConfig, explain, predict
+from zoomin.inference.explain_folder import explain_into, images_to_explain
 from zoomin.model import ZoomIn
 
 HOW = InferenceConfig(sampling="systematic", replicates=2, seed=3)

@@ -16,7 +16,7 @@ from zoomin.geometry import Region
 from zoomin.images.georeference import Georeference
 from zoomin.inference import explain
 from zoomin.model import ZoomIn, ZoomInConfig
-from zoomin.storage import model_fingerprint
+from zoomin.model.storage import model_fingerprint
 
 NET = ZoomInConfig(
     n_classes=3, tile_size=40, sub_tile_size=9, n_samples=6, class_names=("none", "cat", "d/ög")

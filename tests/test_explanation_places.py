@@ -18,7 +18,6 @@ from torch import Tensor
 
 from explanation_examples import SIDE, bright_net, dark_image, save_image
 from zoomin.errors import ConfigError
-from zoomin.explaining import explain_into
 from zoomin.explanation import Explanation, overlay_figure, panel_figure, read_index
 from zoomin.explanation.dense import dense_map, write_dense_map
 from zoomin.explanation.exports import ExportConfig
@@ -26,6 +25,7 @@ from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.georeference import Georeference
 from zoomin.inference import InferenceConfig, explain
+from zoomin.inference.explain_folder import explain_into
 
 # height, width, centre x and y of the object, tile size, s1, s2: odd sizes, the object near borders and seams
 CASES = [

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoomin.data.slides import SlideConfig, make_slides
-from zoomin.experiments import gigapixel, gigapixel_jobs
-from zoomin.experiments.gigapixel_jobs import decode, many, predict, tissue_tiles
+import gigapixel
+import gigapixel_jobs
+from gigapixel_jobs import decode, many, predict, tissue_tiles
+from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.images.open_image import open_image
 
 

@@ -13,7 +13,7 @@ from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region, view_size
 from zoomin.images.array import ArrayImage
 from zoomin.images.averaging import average_boxes, exact_scale, whole_view
-from zoomin.images.base import Image
+from zoomin.images.image import Image
 
 BACKGROUND = (200, 10, 77)
 

@@ -9,8 +9,8 @@ from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.augment import Augmentation, AugmentationDraw, AugmentedBatch
-from zoomin.images.base import ImageBatch
 from zoomin.images.batch import ResidentImages, StreamedImages
+from zoomin.images.image import ImageBatch
 
 BACKGROUND = (9, 200, 90)
 

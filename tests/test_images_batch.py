@@ -14,8 +14,8 @@ from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region, TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.augment import AugmentationDraw, AugmentedBatch
-from zoomin.images.base import ImageBatch
 from zoomin.images.batch import ResidentImages, StreamedImages, as_batch
+from zoomin.images.image import ImageBatch
 
 SIZES = [(100, 120), (60, 50), (7, 9), (201, 33), (50, 50)]
 

@@ -17,9 +17,9 @@ from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images import stored
 from zoomin.images.open_image import open_image
-from zoomin.images.patience import look, patience, within
 from zoomin.images.raster import RasterImage
 from zoomin.images.slide import SlideImage
+from zoomin.images.timeouts import look, patience, within
 
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) JPEG|AppMag = 40|MPP = 0.2500"
 HURT, WHOLE = Region(320, 0, 64, 64), Region(0, 64, 64, 64)  # the sixth block, and one of the next row

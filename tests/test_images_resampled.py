@@ -8,16 +8,18 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from zoomin.config import Foreground, ZoomInConfig, microns
 from zoomin.data.manifest import Record
 from zoomin.data.store import PathImage, open_store
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
+from zoomin.images.foreground import Foreground
+from zoomin.images.physical import microns
 from zoomin.images.resampled import ResampledImage, at_mpp
 from zoomin.images.stored import identity_of
 from zoomin.inference import predict
 from zoomin.model import ZoomIn
+from zoomin.model.config import ZoomInConfig
 
 
 def picture(height: int = 80, width: int = 100, mpp: float | None = 0.25) -> ArrayImage:

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from zoomin.config import Foreground
 from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.augment import AugmentationDraw, AugmentedBatch
 from zoomin.images.batch import ResidentImages, StreamedImages
+from zoomin.images.foreground import Foreground
 from zoomin.images.tissue import OverviewMask, tissue_mask
 
 OTSU = Foreground("otsu")

@@ -21,9 +21,9 @@ from zoomin import batching
 from zoomin.data import opening
 from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
+from zoomin.images.allocator import give_back
 from zoomin.images.array import ArrayImage
 from zoomin.images.handles import HANDLES
-from zoomin.images.heap import give_back
 from zoomin.images.open_image import open_image
 from zoomin.images.streamed import StreamedImages
 from zoomin.inference import (
@@ -388,7 +388,7 @@ def test_memory_is_given_back_after_slides(
     net: ZoomIn, slides: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr("zoomin.batching.give_back", lambda: given.append(None))
+    monkeypatch.setattr("zoomin.inference.pipeline.give_back", lambda: given.append(None))
     predict(find_images([folder]), net, batch_size=2)
     assert not given  # images in memory need no threads
     predict(slides, net, batch_size=1)

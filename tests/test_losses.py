@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from zoomin.losses import classification_loss, contrastive_loss, entropy, entropy_loss
+from zoomin.model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
 
 
 def test_cross_entropy_by_hand() -> None:

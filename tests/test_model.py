@@ -14,8 +14,8 @@ from zoomin.errors import ConfigError
 from zoomin.images.array import ArrayImage
 from zoomin.images.batch import ResidentImages
 from zoomin.model import ZoomIn, ZoomInConfig
-from zoomin.output import ZoomInOutput
-from zoomin.sampling import DESIGNS
+from zoomin.model.output import ZoomInOutput
+from zoomin.model.sampling import DESIGNS
 
 RANDOM = [name for name, row in DESIGNS.items() if row.random]
 SIZES = [(16, 48), (20, 40), (12, 44), (33, 17), (9, 7), (1, 1), (16, 16)]  # 1 to 6 tiles

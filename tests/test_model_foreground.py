@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from problems import picture, small_network
-from zoomin.config import Foreground, ZoomInConfig
 from zoomin.data.batch import Batch
 from zoomin.images.array import ArrayImage
-from zoomin.images.base import ImageBatch
 from zoomin.images.batch import ResidentImages, StreamedImages
+from zoomin.images.foreground import Foreground
+from zoomin.images.image import ImageBatch
 from zoomin.inference import predict
+from zoomin.inference.predictions import write_predictions
 from zoomin.model import ZoomIn
-from zoomin.output import ZoomInOutput
-from zoomin.predictions import write_predictions
-from zoomin.sampling import DESIGNS
+from zoomin.model.config import ZoomInConfig
+from zoomin.model.output import ZoomInOutput
+from zoomin.model.sampling import DESIGNS
 from zoomin.training.config import TrainConfig
 from zoomin.training.task import ZoomInTask
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from zoomin.errors import ConfigError
-from zoomin.networks import (
+from zoomin.model.networks import (
     ATTENTION_NETWORKS,
     FEATURE_NETWORKS,
     LinearHead,

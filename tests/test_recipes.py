@@ -9,15 +9,15 @@ import torch
 import yaml
 from PIL import Image
 
+from gigapixel_jobs import GEOMETRY
 from zoomin.classifiers import config_class
-from zoomin.config import Foreground
 from zoomin.data.datamodule import DataConfig
 from zoomin.data.find import open_dataset
 from zoomin.data.splits import kfold
-from zoomin.data.traffic_signs import CLASSES, SIGN_WEIGHTS
+from zoomin.datasets.traffic_signs import CLASSES, SIGN_WEIGHTS
 from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
-from zoomin.experiments.gigapixel_jobs import GEOMETRY
 from zoomin.images.array import ArrayImage
+from zoomin.images.foreground import Foreground
 from zoomin.training.config import TrainConfig, WarmUp
 from zoomin.training.fit import RunConfig
 

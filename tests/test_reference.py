@@ -10,10 +10,10 @@ from torch import Tensor
 
 from problems import exact_features, gradients_of, picture, small_network
 from zoomin.errors import ConfigError
+from zoomin.experiments.reference import forward_loop, prepare
 from zoomin.images.array import ArrayImage
 from zoomin.model import ZoomIn, ZoomInConfig
-from zoomin.reference import forward_loop, prepare
-from zoomin.sampling import DESIGNS
+from zoomin.model.sampling import DESIGNS
 
 SIZES = [(16, 48), (20, 40), (12, 44), (33, 17), (9, 7), (1, 1)]
 

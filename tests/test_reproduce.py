@@ -13,16 +13,16 @@ from PIL import Image
 from zoomin.app.cli import main
 from zoomin.app.commands.reproduce import REPRODUCE
 from zoomin.data.find import open_dataset
-from zoomin.data.published import PUBLISHED
+from zoomin.datasets.registry import PUBLISHED
 from zoomin.errors import CheckpointError, ConfigError, DataError
-from zoomin.experiments.paper.all import EXPERIMENTS
-from zoomin.experiments.paper.base import Outcome, Setting, Spread
-from zoomin.experiments.paper.columns import COLUMNS
-from zoomin.experiments.paper.crops import with_crops
-from zoomin.experiments.paper.measures import MEASURES
-from zoomin.experiments.paper.reproduce import Plan, reproduce
-from zoomin.experiments.paper.sources import SOURCES, make_ready
+from zoomin.experiments.all import EXPERIMENTS
+from zoomin.experiments.columns import COLUMNS
+from zoomin.experiments.crops import with_crops
+from zoomin.experiments.experiment import Outcome, Setting, Spread
+from zoomin.experiments.measures import MEASURES
 from zoomin.experiments.recipe import read_recipe
+from zoomin.experiments.reproduce import Plan, reproduce
+from zoomin.experiments.sources import SOURCES, make_ready
 
 REDUCED = {  # what each experiment trains here, for one epoch on one fold
     "colon-cancer": ("zoom-in", "ats"),

@@ -22,7 +22,7 @@ from problems import (
 )
 from zoomin import sampling
 from zoomin.errors import ConfigError
-from zoomin.sampling import (
+from zoomin.model.sampling import (
     DESIGNS,
     complement,
     complement_at,
@@ -419,8 +419,8 @@ def test_long_rows_are_drawn_in_chunks_alike(name, monkeypatch):
     log_p = torch.randn(7, 40, generator=torch.Generator().manual_seed(0)).log_softmax(1)
     n, keys = torch.tensor([1, 3, 2, 5, 40, 1, 2]), torch.arange(7)
     whole = DESIGNS[name].positions(log_p, n, keys)
-    monkeypatch.setattr("zoomin.sampling._CHUNK", 100)
-    monkeypatch.setattr("zoomin.sampling._SORTED", 100)
+    monkeypatch.setattr("zoomin.model.sampling._CHUNK", 100)
+    monkeypatch.setattr("zoomin.model.sampling._SORTED", 100)
     parts = DESIGNS[name].positions(log_p, n, keys)
     assert torch.equal(whole.index, parts.index) and torch.equal(whole.taken, parts.taken)
     assert torch.equal(whole.kappa, parts.kappa)

@@ -14,7 +14,7 @@ from zoomin.annotations.mask import MaskAnnotation
 from zoomin.annotations.polygons import PolygonAnnotation
 from zoomin.annotations.reader import RoiReader
 from zoomin.data.datamodule import ZoomInDataModule
-from zoomin.data.needles import NeedleConfig, make_needles
+from zoomin.datasets.synthetic.needles import NeedleConfig, make_needles
 from zoomin.errors import CheckpointError, ConfigError
 from zoomin.images.augment import Augmentation
 from zoomin.model import ZoomIn, ZoomInConfig

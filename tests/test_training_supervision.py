@@ -12,7 +12,7 @@ from zoomin.data.manifest import Manifest, Record
 from zoomin.errors import ConfigError, DataError
 from zoomin.images.augment import AugmentationDraw, AugmentedBatch
 from zoomin.images.batch import as_batch
-from zoomin.losses import roi_loss
+from zoomin.model.losses import roi_loss
 from zoomin.training.fit import new_task, train
 from zoomin.training.records import EpochTable
 

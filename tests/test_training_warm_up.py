@@ -17,8 +17,8 @@ from zoomin.images.array import ArrayImage
 from zoomin.images.augment import Augmentation
 from zoomin.images.batch import ResidentImages, as_batch
 from zoomin.model import ZoomIn
-from zoomin.networks import TimmAttention
-from zoomin.networks.trunks import timm_encoder
+from zoomin.model.networks import TimmAttention
+from zoomin.model.networks.trunks import timm_encoder
 from zoomin.training.config import WarmUp
 from zoomin.training.detectors import Detectors
 from zoomin.training.fit import fit, new_task

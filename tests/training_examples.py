@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from zoomin.config import ZoomInConfig
 from zoomin.data.datamodule import DataConfig
+from zoomin.model.config import ZoomInConfig
 from zoomin.training.config import TrainConfig
 from zoomin.training.fit import RunConfig
 

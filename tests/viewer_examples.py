@@ -15,7 +15,7 @@ from zoomin.app.viewer.server import address, application, listen, start
 from zoomin.app.viewer.service import Pictures
 from zoomin.explanation import Explanation
 from zoomin.geometry import Region
-from zoomin.images.base import Image
+from zoomin.images.image import Image
 
 CLASSES = ("normal", "tumour")
 

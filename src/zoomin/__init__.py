@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .images.open_image import open_image
-    from .inference import explain, load_model, predict
-    from .model import ZoomIn, ZoomInConfig
+    from .inference.prediction import explain, load_model, predict
+    from .model.zoom_in import ZoomIn, ZoomInConfig
 
 __version__ = "0.1.0"
 __all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from .baselines import BASELINES, Baseline, BaselineConfig
-from .config import ZoomInConfig
 from .errors import ConfigError
-from .model import ZoomIn
-from .storage import CONFIG
+from .model.config import ZoomInConfig
+from .model.storage import CONFIG
+from .model.zoom_in import ZoomIn
 
 __all__ = ["Classifier", "ClassifierConfig", "build", "config_class", "load", "zoom_in"]
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..config import Foreground
 from ..errors import DataError, ImageError
-from ..images.base import Image
+from ..images.foreground import Foreground
+from ..images.image import Image
 from ..images.resampled import ResampledImage
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..geometry import Region
-from .base import views_of
+from .annotation import views_of
 
 __all__ = ["MaskAnnotation"]
 

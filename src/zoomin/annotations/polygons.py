@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..geometry import Region
-from .base import views_of
+from .annotation import views_of
 from .coverage import coverage
 
 __all__ = ["Outline", "PolygonAnnotation", "polygon_of"]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..images.augment import AugmentedBatch, turn
-from ..images.base import ImageBatch
+from ..images.image import ImageBatch
 from .open_annotation import Annotated, open_annotation
 from .polygons import PolygonAnnotation
 from .rescaled import BoxAnnotation

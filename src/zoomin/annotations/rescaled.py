@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ..geometry import Region
-from .base import Annotation, views_of
+from .annotation import Annotation, views_of
 
 __all__ = ["BoxAnnotation", "RescaledAnnotation"]
 

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from .. import __version__
 from ..errors import ZoomInError
-from .commands.base import Command, Group
+from .commands.command import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
-from ..config import ZoomInConfig
 from ..data.datamodule import DataConfig
 from ..data.manifest import Manifest
-from ..data.needles import NeedleConfig, make_needles
+from ..datasets.synthetic.needles import NeedleConfig, make_needles
 from ..explanation import Explanation, overlay_figures
 from ..geometry import Region
-from ..inference import InferenceConfig, evaluate, explain, load_model
+from ..inference.prediction import InferenceConfig, evaluate, explain, load_model
+from ..model.config import ZoomInConfig
 from ..training.config import TrainConfig
 from ..training.fit import RunConfig, fit
 from .report import ReportConfig, write_report

@@ -186,8 +186,8 @@ def _cache() -> str:
 
 
 def _forward() -> str:
-    from ..config import ZoomInConfig
-    from ..model import ZoomIn
+    from ..model.config import ZoomInConfig
+    from ..model.zoom_in import ZoomIn
 
     net = ZoomIn(ZoomInConfig(tile_size=64, sub_tile_size=15, n_samples=4))
     net(torch.zeros(1, 3, 96, 96, dtype=torch.uint8)).logits.sum().backward()

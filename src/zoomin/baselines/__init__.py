@@ -4,7 +4,7 @@ from typing import Any
 
 from .abmil import ABMIL, ABMILConfig
 from .ats import ATS, ATSConfig
-from .base import Baseline, BaselineConfig, BaselineOutput
+from .baseline import Baseline, BaselineConfig, BaselineOutput
 from .clam import CLAM, CLAMConfig
 from .cnn import CNN, CNNConfig
 from .dsmil import DSMIL, DSMILConfig

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import require
-from ..networks import LinearHead
+from ..model.networks import LinearHead
 from .bags import MIL, BagConfig, Bags, Pooled
 
 __all__ = ["ABMIL", "ABMILConfig", "BagAttention"]

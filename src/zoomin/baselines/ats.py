@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import require
-from ..estimators import expected_feature
 from ..geometry import sub_tile_regions, view_size
-from ..images.base import ImageBatch
-from ..losses import entropy
-from ..networks import LinearHead, attention_network, feature_network
-from ..sampling import derive_keys, design
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing
+from ..images.image import ImageBatch
+from ..model.estimators import expected_feature
+from ..model.losses import entropy
+from ..model.networks import LinearHead, attention_network, feature_network
+from ..model.sampling import derive_keys, design
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing
 
 __all__ = ["ATS", "ATSConfig"]
 

@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..errors import BatchReadError, ImageError, require
-from ..estimators import segment_sum
-from ..feature_files import feature_path, read_features, stored_dims
 from ..geometry import TileGrid, view_size
-from ..images.base import ImageBatch
-from ..networks import feature_network
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from ..images.image import ImageBatch
+from ..model.estimators import segment_sum
+from ..model.feature_files import feature_path, read_features, stored_dims
+from ..model.networks import feature_network
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 

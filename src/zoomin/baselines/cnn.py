@@ -17,9 +17,9 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from ..errors import require
-from ..images.base import ImageBatch
-from ..networks import LinearHead, feature_network
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from ..images.image import ImageBatch
+from ..model.networks import LinearHead, feature_network
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["CNN", "CNNConfig"]
 

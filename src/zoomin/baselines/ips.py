@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from ..errors import require
 from ..geometry import TileGrid, view_size
-from ..images.base import ImageBatch
-from ..networks import LinearHead, feature_network
-from ..sampling import uniforms
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from ..images.image import ImageBatch
+from ..model.networks import LinearHead, feature_network
+from ..model.sampling import uniforms
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["IPS", "CrossAttention", "IPSConfig"]
 

@@ -27,12 +27,12 @@ from torch.nn import functional
 
 from ..errors import require
 from ..geometry import TileGrid, view_size
-from ..images.base import ImageBatch
-from ..networks import LinearHead, feature_network
-from ..sampling import uniforms
+from ..images.image import ImageBatch
+from ..model.networks import LinearHead, feature_network
+from ..model.sampling import uniforms
 from .abmil import BagAttention
 from .bags import Bags, cut
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["MRMIL", "MRMILConfig"]
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import require
-from ..networks import LinearHead
+from ..model.networks import LinearHead
 from .bags import MIL, BagConfig, Bags, Pooled
 
 __all__ = ["PPEG", "NystromAttention", "TransMIL", "TransMILConfig", "pseudo_inverse"]

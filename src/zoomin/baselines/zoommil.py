@@ -33,14 +33,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..errors import require
-from ..estimators import segment_sum
 from ..geometry import TileGrid, view_size
-from ..images.base import ImageBatch
-from ..networks import LinearHead, feature_network
-from ..sampling import derive_keys, uniforms
+from ..images.image import ImageBatch
+from ..model.estimators import segment_sum
+from ..model.networks import LinearHead, feature_network
+from ..model.sampling import derive_keys, uniforms
 from .abmil import BagAttention
 from .bags import cut
-from .base import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
 
 __all__ = ["Choice", "Mixtures", "ZoomMIL", "ZoomMILConfig", "perturbed_top", "top"]
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..images.base import ImageBatch
+from ..images.image import ImageBatch
 
 __all__ = ["Batch"]
 

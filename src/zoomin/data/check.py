@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..annotations.open_annotation import open_annotation
-from ..config import Foreground, ZoomInConfig
 from ..errors import DataError, ZoomInError
 from ..geometry import Region, TileGrid, view_size
 from ..images.array import ArrayImage
-from ..images.base import Image
 from ..images.decode import format_of, read_head
+from ..images.foreground import Foreground
+from ..images.image import Image
 from ..images.pool import Reading, Task
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.tissue import read_overview, tissue_mask
+from ..model.config import ZoomInConfig
 from .find import open_dataset
 from .folders import list_images
 from .manifest import Manifest, ManifestColumns, Record, read_manifest

@@ -14,17 +14,18 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..config import ZoomInConfig, microns
 from ..errors import ConfigError, DataError
 from ..images.augment import Augmentation
 from ..images.batch import read_ahead
+from ..images.physical import microns
+from ..model.config import ZoomInConfig
 from .batch import Batch
+from .csv_table import listed
 from .failures import Failures
 from .find import open_dataset
 from .manifest import SPLITS, Manifest, ManifestColumns, check_trainable
 from .splits import split_of
 from .store import ImageStore, Residence, open_store
-from .table import listed
 
 __all__ = ["Batch", "BatchKey", "DataConfig", "TrainingOrder", "ZoomInDataModule"]
 

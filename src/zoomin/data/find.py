@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..errors import DataError
-from .colon_cancer import find_colon_cancer, read_colon_cancer
 from .folders import LAYOUTS, read_folders
 from .manifest import Manifest, ManifestColumns, read_manifest
 
 __all__ = ["open_dataset"]
 
 _TABLES = {".csv", ".tsv", ".txt"}
+_PLUG_INS = "zoomin.datasets"  # entry points: from a folder to its Manifest, None if it is not theirs
 
 
 def open_dataset(
@@ -45,9 +46,10 @@ def open_dataset(
         return read_manifest(root, columns, classes, labels_required=labels_required)
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)
-    if find_colon_cancer(root) is not None:
-        manifest = read_colon_cancer(root)
-        return manifest if classes is None else manifest.with_classes(classes)
+    for plug_in in entry_points(group=_PLUG_INS):
+        manifest: Manifest | None = plug_in.load()(root)
+        if manifest is not None:
+            return manifest if classes is None else manifest.with_classes(classes)
     try:
         return read_folders(root, classes=classes, labels_required=labels_required)
     except DataError as error:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..config import microns
 from ..errors import ConfigError, DataError
-from .table import Row, Table, listed, read_table
+from ..images.physical import microns
+from .csv_table import Row, Table, listed, read_table
 
 __all__ = [
     "SPLITS",

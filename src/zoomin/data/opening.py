@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..annotations.foreground import FileMask
-from ..config import Foreground, ZoomInConfig
-from ..images.base import Image
+from ..images.foreground import Foreground
+from ..images.image import Image
 from ..images.open_image import open_image
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask, overview_mask
+from ..model.config import ZoomInConfig
 from .manifest import Record
 
 __all__ = ["foreground_mask", "open_record"]

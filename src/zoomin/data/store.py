@@ -22,19 +22,19 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from ..config import ZoomInConfig
 from ..errors import DataError, ImageError, ZoomInError
 from ..geometry import Region
 from ..images.array import ArrayImage
-from ..images.base import Image, ImageBatch
 from ..images.batch import ResidentImages, StreamedImages
 from ..images.cache import Cache
+from ..images.image import Image, ImageBatch
 from ..images.open_image import open_image
 from ..images.pool import Reading, Task
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.stored import Identity, identity_of
 from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
+from ..model.config import ZoomInConfig
 from .manifest import Record
 from .opening import foreground_mask, open_record
 

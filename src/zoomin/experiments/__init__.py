@@ -1,1 +1,1 @@
-"""Experiments and measurements, one a file."""
+"""The paper's tables and figures, one a file: what `zoomin reproduce` runs."""

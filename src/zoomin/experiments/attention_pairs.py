@@ -12,15 +12,15 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
 from ..geometry import Region, TileGrid, positions_inside
-from ..images.base import Image
 from ..images.batch import as_batch
+from ..images.image import Image
 from ..images.open_image import open_image
 from ..images.resampled import at_mpp
-from ..model import ZoomIn
+from ..model.zoom_in import ZoomIn
 
 __all__ = ["MOST", "Pairs", "all_pairs", "attention_against_roi", "attention_pairs", "spearman"]
 
@@ -45,7 +45,7 @@ def attention_pairs(model: ZoomIn, image: Image, roi: Annotation) -> tuple[Pairs
     Returns:
         Of the tiles; and of the positions, none where the image has more than `MOST` tiles.
     """
-    batch = as_batch([image], model.device, model.config)
+    batch = as_batch([image], model.device, model.config.resolution, model.config.foreground)
     grid = TileGrid.of(batch.sizes, model.config.tile_size)
     regions = grid.regions.cpu()
     alpha = model.tile_logits(batch, grid)[0].softmax(0).cpu()

@@ -19,15 +19,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
 from ..classifiers import zoom_in
 from ..errors import DataError
 from ..geometry import Region, positions_inside
-from ..images.base import Image
+from ..images.image import Image
 from ..images.open_image import open_image
-from ..inference import evaluation_manifest, load_model
-from ..model import ZoomIn
+from ..inference.prediction import evaluation_manifest, load_model
+from ..model.zoom_in import ZoomIn
 from ..training.run_folder import write_json
 
 __all__ = ["attention_in_roi", "attention_ratio", "main"]

@@ -27,13 +27,13 @@ from rich.table import Table
 from torch import Tensor
 
 from .. import __version__
-from ..config import ZoomInConfig
 from ..errors import ConfigError
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages
-from ..losses import classification_loss, contrastive_loss, entropy_loss
-from ..model import ZoomIn
-from ..reference import LoopImage, LoopOutput, forward_loop, prepare
+from ..model.config import ZoomInConfig
+from ..model.losses import classification_loss, contrastive_loss, entropy_loss
+from ..model.zoom_in import ZoomIn
+from .reference import LoopImage, LoopOutput, forward_loop, prepare
 
 __all__ = ["Comparison", "Scaling", "main", "measure_prediction", "measure_scaling", "measure_training"]
 

@@ -23,12 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from ..data.colon_cancer import colon_cancer_folds, fold_indices
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..data.splits import kfold
+from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..geometry import Region
-from ..images.base import Image
+from ..images.image import Image
 from ..images.open_image import open_image
 from ..training.run_folder import write_json
 

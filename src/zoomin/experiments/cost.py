@@ -22,13 +22,13 @@ import torch
 
 from ..baselines import ATSConfig, CNNConfig
 from ..classifiers import Classifier, ClassifierConfig, build
-from ..config import ZoomInConfig
 from ..data.batch import Batch
 from ..geometry import view_size
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages
-from ..model import ZoomIn
-from ..output import ZoomInOutput
+from ..model.config import ZoomInConfig
+from ..model.output import ZoomInOutput
+from ..model.zoom_in import ZoomIn
 from ..training.baseline_task import BaselineTask
 from ..training.config import TrainConfig
 from ..training.run_folder import versions, write_json

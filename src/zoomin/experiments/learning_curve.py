@@ -24,16 +24,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
 from ..classifiers import Classifier
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
 from ..geometry import Region
 from ..images.open_image import open_image
-from ..inference import load_model
+from ..inference.prediction import load_model
 from ..metrics import classification_metrics
-from ..output import ZoomInOutput
+from ..model.output import ZoomInOutput
 from ..training.fit import RunConfig, fit
 from ..training.recipe import read_recipe
 from ..training.run_folder import write_json

@@ -13,9 +13,9 @@ from jaxtyping import Float64, Int, UInt8
 from torch import Tensor, nn
 
 from ..geometry import Region
-from ..images.base import Image
+from ..images.image import Image
 from ..images.stored import identity_of
-from ..output import ZoomInOutput
+from ..model.output import ZoomInOutput
 from .evidence import Explanation, Provenance, Source
 
 __all__ = ["CROPS", "explain_output"]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from ..geometry import Region
 from .palette import AGAINST, FOR, ROI, TILE
 from .places import Places, speaks_for

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
-from ..estimators import segment_sum
 from ..geometry import Region
 from ..images.georeference import Georeference
+from ..model.estimators import segment_sum
 from .density import attention_density
 from .files import load_fields, save_explanation
 from .geojson import explanation_geojson
@@ -27,7 +27,7 @@ from .places import Places, speaks_for
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..annotations.base import Annotation
+    from ..annotations.annotation import Annotation
 
 __all__ = ["Explanation", "Provenance", "Source"]
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from ..errors import ConfigError
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
 from .evidence import Explanation

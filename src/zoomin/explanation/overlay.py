@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from .draw import OUTLINED, draw_crop, draw_heat, draw_image, draw_roi, draw_sub_tiles, evidence_of, title
 from .palette import AGAINST, FOR
 

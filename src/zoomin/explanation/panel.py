@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..annotations.base import Annotation
+from ..annotations.annotation import Annotation
 from .density import attention_density
 from .draw import (
     draw_crop,

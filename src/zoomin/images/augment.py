@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..geometry import TileGrid
-from .base import ImageBatch, Started
+from .image import ImageBatch, Started
 
 __all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch", "turn"]
 

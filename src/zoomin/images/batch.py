@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..config import ZoomInConfig
 from ..errors import ConfigError
 from ..geometry import TileGrid
 from .array import ArrayImage
-from .base import Image, ImageBatch
+from .foreground import Foreground
+from .image import Image, ImageBatch
 from .pool import Reading, Task
 from .resampled import at_mpp
 from .resident import ResidentImages
@@ -38,7 +38,8 @@ def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
 def as_batch(
     images: Sequence[Image] | Tensor | ImageBatch,
     device: torch.device | str = "cpu",
-    model: ZoomInConfig | None = None,
+    mpp: float | None = None,
+    foreground: Foreground | None = None,
 ) -> ImageBatch:
     """A batch that reads on `device`.
 
@@ -46,8 +47,9 @@ def as_batch(
         images: a batch already; images, kept on the device if all are in memory and streamed otherwise; or a
             (B, 3, H, W) tensor, uint8 or floating point in [0, 1].
         device: where views are delivered.
-        model: whose resolution and foreground are wanted. Images are brought to its `mpp`; a tensor, whose
-            pixels have no size, is taken to have it, and a batch to be what its maker wanted.
+        mpp: microns per pixel that images are brought to; None: their own pixels. A tensor, whose pixels have
+            no size, is taken to have it, and a batch to be what its maker wanted.
+        foreground: which tiles can hold anything; None: all of them.
 
     Raises:
         ConfigError: if a tensor has another shape, type or range, or requires a gradient, or there are no
@@ -57,9 +59,8 @@ def as_batch(
         images = [ArrayImage(pixels) for pixels in _as_bytes(images)]
     elif isinstance(images, ImageBatch):
         return images.to(device)
-    elif model is not None:
-        images = [at_mpp(image, model.resolution) for image in images]
-    foreground = None if model is None else model.foreground
+    elif mpp is not None:
+        images = [at_mpp(image, mpp) for image in images]
     return batch_of(images, [overview_mask(image, foreground) for image in images], device)
 
 

@@ -20,10 +20,10 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from .array import ArrayImage
-from .patience import patience, within
 from .physical import check_mpp
 from .pixels import Bytes, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff
+from .timeouts import patience, within
 
 __all__ = ["declared_size", "decode_image", "format_of", "orientation_of", "read_head", "unknown_format"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .base import Image
 from .decode import decode_image, format_of, read_head
+from .image import Image
 
 __all__ = ["Reader", "open_image"]
 

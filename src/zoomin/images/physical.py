@@ -7,10 +7,41 @@ from pathlib import Path
 
 from ..errors import ConfigError, ImageError
 
-__all__ = ["check_mpp", "square_mpp"]
+__all__ = ["check_mpp", "microns", "square_mpp"]
 
 PLAUSIBLE = (0.05, 20.0)  # of a microscope's pixels, microns; 72 dots an inch would be 353
 _UNEQUAL = 0.01
+
+_UNITS = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "km": 1e9, "m": 1e6}
+
+
+def microns(length: float | str, where: str = "mpp") -> float:
+    """A length in microns, given as a number of microns or with its unit (um, mm, cm, m, km, nm).
+
+    Args:
+        length: such as 0.25, "0.25um" or "10m".
+        where: the setting, for the message.
+
+    Raises:
+        ConfigError: if it is not a positive number with a known unit or none.
+
+    Example:
+        >>> microns("0.25um"), microns(0.5), microns("10 m")
+        (0.25, 0.5, 10000000.0)
+    """
+    text = str(length).strip()
+    unit = next((name for name in _UNITS if text.endswith(name)), "")
+    try:
+        value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(
+            f"{length!r} is no size of a pixel",
+            where=where,
+            remedy='Give microns as a positive number, or a unit with it, such as "0.25um" or "10m".',
+        )
+    return value
 
 
 def check_mpp(mpp: float | None, path: Path) -> None:

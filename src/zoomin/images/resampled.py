@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import ImageError
 from ..geometry import Region
 from .averaging import common_size
-from .base import Image
+from .image import Image
 
 __all__ = ["ResampledImage", "at_mpp"]
 

@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..geometry import Region, TileGrid
 from .array import ArrayImage
 from .averaging import average_boxes, common_size, whole_view
-from .base import Image, Started
+from .image import Image, Started
 from .tissue import ForegroundMask, foreground_of
 
 __all__ = ["ResidentImages"]

@@ -28,7 +28,7 @@ from ..geometry import Region
 from .averaging import common_size
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
-from .patience import look
+from .timeouts import look
 from .windows import Window, count_blocks, pieces
 
 __all__ = ["Identity", "Level", "StoredImage", "identity_of"]

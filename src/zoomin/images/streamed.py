@@ -23,8 +23,8 @@ from torch import Tensor
 from ..errors import BatchReadError, ConfigError, ImageError, ZoomInError
 from ..geometry import Region, TileGrid
 from .averaging import common_size
-from .base import Image, Started
 from .cache import Cache
+from .image import Image, Started
 from .pool import Reading, Task, default_threads
 from .tissue import ForegroundMask, foreground_of
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..config import Foreground
 from ..geometry import Region, TileGrid
-from .base import Image, ImageBatch
+from .foreground import Foreground
+from .image import Image, ImageBatch
 
 __all__ = [
     "Foreground",

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..baselines import Baseline, BaselineOutput
 from ..data.batch import Batch
 from ..data.failures import Failures
-from ..losses import classification_loss
+from ..model.losses import classification_loss
 from .config import TrainConfig
 from .task import EpochMeans, ZoomInTask
 

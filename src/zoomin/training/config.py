@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import require
-from ..losses import RoiTarget
-from ..sampling import design
+from ..model.losses import RoiTarget
+from ..model.sampling import design
 
 __all__ = ["MONITORS", "TrainConfig", "WarmUp"]
 

@@ -23,7 +23,7 @@ from ..classifiers import Classifier, ClassifierConfig, build
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..errors import ConfigError
 from ..metrics import classification_metrics
-from ..model import ZoomIn, ZoomInConfig
+from ..model.zoom_in import ZoomIn, ZoomInConfig
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,

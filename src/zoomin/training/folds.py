@@ -15,13 +15,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ..classifiers import Classifier
-from ..data.colon_cancer import colon_cancer_folds, fold_indices
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..data.manifest import Manifest
 from ..data.splits import kfold
+from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
-from ..model import ZoomIn
+from ..model.zoom_in import ZoomIn
 from .checkpoints import LAST, Identity, checkpoint_callbacks, comparable, epochs_done
 from .evaluation import Judged, judge
 from .fit import RunConfig, new_task, train, training_device

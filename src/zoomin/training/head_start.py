@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..data.batch import Batch
-from ..model import ZoomIn
+from ..model.zoom_in import ZoomIn
 
 __all__ = ["fit_linear", "start_head"]
 

@@ -31,7 +31,7 @@ from ..annotations.rescaled import BoxAnnotation
 from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError, DataError
 from ..images.augment import AugmentedBatch, turn
-from ..model import ZoomIn
+from ..model.zoom_in import ZoomIn
 from .records import progress_columns
 
 __all__ = ["Crops", "PretrainConfig", "pretrain", "roi_points"]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ..annotations.reader import RoiReader
 from ..data.batch import Batch
-from ..losses import roi_loss
-from ..output import ZoomInOutput
+from ..model.losses import roi_loss
+from ..model.output import ZoomInOutput
 from .config import TrainConfig
 
 __all__ = ["roi_terms"]

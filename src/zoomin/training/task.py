@@ -19,12 +19,12 @@ from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
 from ..errors import ConfigError, DataError, ImageError
 from ..images.augment import AugmentedBatch
-from ..losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..metrics import ClassificationScores, Scores
-from ..output import ZoomInOutput
-from ..sampling import derive_keys
+from ..model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
+from ..model.output import ZoomInOutput
+from ..model.sampling import derive_keys
 from .config import TrainConfig
-from .memory import TileMemory, freeze_trunks, remembers, trunks
+from .embedding_cache import TileMemory, freeze_trunks, remembers, trunks
 from .supervision import roi_terms
 
 __all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]

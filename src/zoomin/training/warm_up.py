@@ -29,9 +29,9 @@ from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..errors import ConfigError
 from ..geometry import TileGrid
 from ..images.tissue import looked_at
-from ..model import ZoomIn
-from ..networks import trunk_of
-from ..sampling import derive_keys
+from ..model.networks import trunk_of
+from ..model.sampling import derive_keys
+from ..model.zoom_in import ZoomIn
 from .config import WarmUp
 from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
 from .head_start import start_head

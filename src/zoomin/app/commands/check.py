@@ -6,14 +6,14 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, print_rich, say, warn_failed
+from .command import Command, is_shown, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
 
 def _build_check(parser: ArgumentParser) -> None:
-    from ...config import ZoomInConfig
     from ...data.datamodule import DataConfig
+    from ...model.config import ZoomInConfig
     from ...training.config import TrainConfig
     from ...training.pretrain import PretrainConfig
 
@@ -35,11 +35,12 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from ...config import ZoomInConfig, microns
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
     from ...data.contact_sheet import ContactSheet
     from ...data.manifest import ManifestColumns
-    from ..tables import checked_table
+    from ...images.physical import microns
+    from ...model.config import ZoomInConfig
+    from ..console_tables import checked_table
 
     values = parser.instantiate(options)
     model = None if values.model == ZoomInConfig() else values.model

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, Group, say
 from .check import CHECK
+from .command import Command, Group, say
 from .data_sets import MAKE_PUBLISHED, PREPARE
 from .features import FEATURES
 
@@ -16,14 +16,14 @@ __all__ = ["DATA"]
 
 
 def _build_needles(parser: ArgumentParser) -> None:
-    from ...data.needles import NeedleConfig
+    from ...datasets.synthetic.needles import NeedleConfig
 
     parser.add_argument("--out", type=str, default="needles", help="a new folder")
     parser.add_class_arguments(NeedleConfig)
 
 
 def _make_needles(parser: ArgumentParser, options: Namespace) -> int:
-    from ...data.needles import NeedleConfig, make_needles
+    from ...datasets.synthetic.needles import NeedleConfig, make_needles
 
     config = NeedleConfig(**{f.name: options[f.name] for f in fields(NeedleConfig)})
     manifest = make_needles(options.out, config)
@@ -42,7 +42,7 @@ NEEDLES = Command(
 
 
 def _build_slides(parser: ArgumentParser) -> None:
-    from ...data.slides import SlideConfig
+    from ...datasets.synthetic.slides import SlideConfig
 
     parser.add_argument("--out", type=str, default="slides", help="a new folder")
     parser.add_argument("--jobs", type=int, default=1, help="slides made at once, a process each")
@@ -50,7 +50,7 @@ def _build_slides(parser: ArgumentParser) -> None:
 
 
 def _make_slides(parser: ArgumentParser, options: Namespace) -> int:
-    from ...data.slides import SlideConfig, make_slides
+    from ...datasets.synthetic.slides import SlideConfig, make_slides
 
     config = SlideConfig(**{f.name: options[f.name] for f in fields(SlideConfig)})
     manifest = make_slides(options.out, config, jobs=options.jobs)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, Group, say
+from .command import Command, Group, say
 
 __all__ = ["MAKE_PUBLISHED", "PREPARE"]
 
@@ -25,7 +25,7 @@ _SUMMARIES = {  # of data.published, which is not imported before it is needed
 
 def _prepare_command(name: str) -> Command:
     def build(parser: ArgumentParser) -> None:
-        from ...data.published import PUBLISHED
+        from ...datasets.registry import PUBLISHED
 
         parser.add_argument("--source", type=str, required=True, help="folder of the download")
         parser.add_argument(
@@ -35,7 +35,7 @@ def _prepare_command(name: str) -> Command:
         parser.add_class_arguments(PUBLISHED[name].config)
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
-        from ...data.published import PUBLISHED
+        from ...datasets.registry import PUBLISHED
 
         data_set = PUBLISHED[name]
         config = data_set.config(**{f.name: options[f.name] for f in fields(data_set.config)})
@@ -68,8 +68,8 @@ def _make_command(name: str) -> Command:
         parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same files")
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
-        from ...data.miniatures import make_miniature
-        from ...data.published import PUBLISHED
+        from ...datasets.miniatures import make_miniature
+        from ...datasets.registry import PUBLISHED
 
         out = make_miniature(PUBLISHED[name].miniature, options.out, options.seed)
         say(f"The miniature is in {out}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, print_metrics, say
+from .command import Command, is_shown, print_metrics, say
 
 __all__ = ["DEMO"]
 

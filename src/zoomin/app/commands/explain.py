@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, say, warn_failed
+from .command import Command, is_shown, say, warn_failed
 from .predict import build_inference, inference_config
 
 __all__ = ["EXPLAIN"]
@@ -47,9 +47,9 @@ def _build_explain(parser: ArgumentParser) -> None:
 
 def _explain(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import zoom_in
-    from ...explaining import explain_into, images_to_explain
     from ...explanation.exports import ExportConfig
-    from ...inference import load_model
+    from ...inference.explain_folder import explain_into, images_to_explain
+    from ...inference.prediction import load_model
 
     config = inference_config(options)
     exports = ExportConfig(**{f.name: options[f.name] for f in fields(ExportConfig)})

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, say, warn_failed
+from .command import Command, is_shown, say, warn_failed
 
 __all__ = ["FEATURES"]
 
 
 def _build_features(parser: ArgumentParser) -> None:
-    from ...data.features import FeatureConfig
+    from ...data.feature_extraction import FeatureConfig
 
     parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
     parser.add_argument("--out", type=str, default="features", help="folder of the .h5 files")
@@ -26,7 +26,7 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
     from rich.progress import track
 
     from ...data.check import images_to_check
-    from ...data.features import FeatureConfig, encode_images, write_encoded
+    from ...data.feature_extraction import FeatureConfig, encode_images, write_encoded
 
     values = parser.instantiate(options)
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})

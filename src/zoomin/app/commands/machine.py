@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, print_rich, say
+from .command import Command, print_rich, say
 
 __all__ = ["BENCH", "DOCTOR"]
 
@@ -14,8 +14,8 @@ def _build_nothing(parser: ArgumentParser) -> None:
 
 
 def _doctor(parser: ArgumentParser, options: Namespace) -> int:
+    from ..console_tables import checks_table
     from ..doctor import examine
-    from ..tables import checks_table
 
     checks = examine()
     print_rich(checks_table(checks))

@@ -7,14 +7,14 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, print_metrics, say, warn_failed
+from .command import Command, is_shown, print_metrics, say, warn_failed
 
 __all__ = ["EVALUATE", "PREDICT", "build_inference", "inference_config"]
 
 
 def build_inference(parser: ArgumentParser) -> None:
     """Add the options that tell how to look."""
-    from ...predictions import InferenceConfig
+    from ...inference.predictions import InferenceConfig
 
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
     parser.add_class_arguments(InferenceConfig)
@@ -22,7 +22,7 @@ def build_inference(parser: ArgumentParser) -> None:
 
 def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
     """What these options say."""
-    from ...predictions import InferenceConfig
+    from ...inference.predictions import InferenceConfig
 
     return InferenceConfig(**{f.name: options[f.name] for f in fields(InferenceConfig)})
 
@@ -48,7 +48,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
 
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference import evaluate, evaluation_manifest, load_model
+    from ...inference.prediction import evaluate, evaluation_manifest, load_model
 
     model = load_model(options.run, options.device)
     manifest = evaluation_manifest(options.run, options.data.root, options.split)
@@ -76,7 +76,7 @@ def _build_predict(parser: ArgumentParser) -> None:
 
 
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference import find_images, iter_predictions, load_model, write_predictions
+    from ...inference.prediction import find_images, iter_predictions, load_model, write_predictions
 
     config = inference_config(options)
     model = load_model(options.run, options.device)

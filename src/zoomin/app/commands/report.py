@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, say
+from .command import Command, is_shown, say
 from .predict import build_inference, inference_config
 
 __all__ = ["REPORT"]

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, Group, is_shown, say
+from .command import Command, Group, is_shown, say
 
 __all__ = ["REPRODUCE"]
 
@@ -26,14 +26,14 @@ _SUMMARIES = {
 
 
 def _build(parser: ArgumentParser) -> None:
-    from ...experiments.paper.reproduce import Plan
+    from ...experiments.reproduce import Plan
 
     parser.add_class_arguments(Plan)
 
 
 def _command(name: str) -> Command:
     def run(parser: ArgumentParser, options: Namespace) -> int:
-        from ...experiments.paper.reproduce import Plan, reproduce
+        from ...experiments.reproduce import Plan, reproduce
 
         plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
         done = reproduce(name, plan, progress=is_shown())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, is_shown, print_metrics, print_rich, say
+from .command import Command, is_shown, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
 
@@ -43,7 +43,7 @@ def _build_crossval(parser: ArgumentParser) -> None:
 def _crossval(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.crossval import crossval
     from ...training.recipe import run_config
-    from ..tables import protocols_table
+    from ..console_tables import protocols_table
 
     values = parser.instantiate(options)
     run = run_config(values)

@@ -6,7 +6,7 @@ import sys
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .base import Command, say
+from .command import Command, say
 
 __all__ = ["VIEW"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ...classifiers import Classifier
 from ...data.manifest import Manifest, Record
-from ...inference import iter_predictions
-from ...predictions import InferenceConfig, Prediction, write_predictions
-from ...storage import WEIGHTS
+from ...inference.prediction import iter_predictions
+from ...inference.predictions import InferenceConfig, Prediction, write_predictions
+from ...model.storage import WEIGHTS
 
 __all__ = ["kept_predictions", "predictions_of"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...annotations.base import Annotation
+from ...annotations.annotation import Annotation
 from ...annotations.geojson import MapFrame
 from ...annotations.open_annotation import open_annotation
 from ...errors import ZoomInError

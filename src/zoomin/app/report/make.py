@@ -12,9 +12,9 @@ from ...baselines import Baseline
 from ...classifiers import Classifier
 from ...errors import CheckpointError, ConfigError, DataError
 from ...explanation import Explanation
-from ...inference import explain, load_model
-from ...predictions import InferenceConfig
-from ...storage import model_fingerprint
+from ...inference.prediction import explain, load_model
+from ...inference.predictions import InferenceConfig
+from ...model.storage import model_fingerprint
 from .answers import kept_predictions, predictions_of
 from .evidence import Answer, Evidence
 from .gallery import Explain, choose, make_cards, rois

@@ -10,6 +10,7 @@ from typing import Any
 from ... import __version__
 from .evidence import Evidence
 from .gallery import Card
+from .html_tables import answer_table, gallery_section
 from .roi import RoiFindings
 from .sections import (
     counts_section,
@@ -20,7 +21,6 @@ from .sections import (
     software_section,
     training_section,
 )
-from .tables import answer_table, gallery_section
 
 __all__ = ["render"]
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...annotations.base import Annotation
+from ...annotations.annotation import Annotation
 from ...explanation import Explanation
 from ...geometry import Region
 

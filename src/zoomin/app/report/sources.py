@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...data.csv_table import Row, read_table
 from ...data.find import open_dataset
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest
-from ...data.table import Row, read_table
 from ...errors import CheckpointError, DataError
-from ...predictions import Prediction
+from ...inference.predictions import Prediction
 from .evidence import Answer, Evidence, Origin
 
 __all__ = [

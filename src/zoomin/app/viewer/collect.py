@@ -46,7 +46,7 @@ def collect(
 
 
 def _find(images: Sequence[str]) -> list[Path | Record]:
-    from ...batching import (
+    from ...inference.pipeline import (
         find_images,
     )  # brings the networks along, which a page without names can do without
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
-from ...images.base import Image
+from ...images.image import Image
 from .entries import Collection, Entry
 from .figure import map_item
 from .layers import STAGES, AttentionLayer

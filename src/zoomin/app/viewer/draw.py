@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...geometry import Region
-from ...images.base import Image
+from ...images.image import Image
 from .describe import LISTED
 from .entries import Collection
 from .layers import STAGES, roi_tile

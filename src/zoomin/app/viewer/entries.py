@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from .service import Kept
 
 if TYPE_CHECKING:
-    from ...annotations.base import Annotation
+    from ...annotations.annotation import Annotation
     from ...explanation import Explanation
-    from ...images.base import Image
+    from ...images.image import Image
     from .layers import AttentionLayer
 
 __all__ = ["Collection", "Entry"]

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...annotations.base import Annotation
+from ...annotations.annotation import Annotation
 from ...explanation import Explanation
 from ...explanation.palette import ROI, rgb
 from ...geometry import Region

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from ...geometry import Region
-from ...images.base import Image
+from ...images.image import Image
 
 __all__ = ["PICTURE_TILE", "Encoded", "Place", "Pyramid", "encode_png", "picture_tile"]
 

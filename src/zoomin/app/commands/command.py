@@ -1,0 +1,78 @@
+"""What a subcommand is, and how subcommands print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jsonargparse import ArgumentParser, Namespace
+
+__all__ = ["Command", "Group", "is_shown", "print_metrics", "print_rich", "say", "warn_failed"]
+
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Attributes:
+        summary: one line for `zoomin --help`.
+        usage: what follows the name of the command.
+        examples: for `zoomin COMMAND --help`.
+        build: adds its options; imports what they are made of.
+        run: does it, returns the exit code.
+        resume: what to do after an interruption.
+        build_late: adds the options that depend on the words given, such as which model is meant.
+    """
+
+    summary: str
+    usage: str
+    examples: str
+    build: Callable[[ArgumentParser], None]
+    run: Callable[[ArgumentParser, Namespace], int]
+    resume: str = "Nothing was lost: give the same command again."
+    build_late: Callable[[ArgumentParser, Sequence[str]], None] | None = None
+
+
+class Group(NamedTuple):
+    """A word after which another one follows, such as `zoomin data` and `zoomin data make`.
+
+    Attributes:
+        summary: one line for `zoomin --help`.
+        commands: what may follow, by name.
+    """
+
+    summary: str
+    commands: Mapping[str, Command | Group]
+
+
+def say(text: str) -> None:
+    """Print a line on stdout."""
+    print(text, flush=True)
+
+
+def print_rich(thing: object) -> None:
+    """Print a table or another thing of rich."""
+    from rich.console import Console
+
+    Console().print(thing)
+
+
+def is_shown() -> bool:
+    """Whether somebody watches: progress bars are shown."""
+    return sys.stderr.isatty()
+
+
+def warn_failed(failed: Iterable[tuple[str, str]]) -> None:
+    """Tell the first failures (image, error) on stderr, and how many more."""
+    failures = list(failed)
+    for _, error in failures[:5]:
+        print(f"warning: {error}", file=sys.stderr)
+    if len(failures) > 5:
+        print(f"warning: and {len(failures) - 5} more failed; see the status column", file=sys.stderr)
+
+
+def print_metrics(title: str, metrics: Mapping[str, Any]) -> None:
+    """Print the main numbers of a result."""
+    from ..console_tables import metrics_table
+
+    print_rich(metrics_table(title, metrics))

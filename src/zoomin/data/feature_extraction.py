@@ -1,0 +1,191 @@
+"""Encode the crops of images once, by a frozen network, into files that MIL models read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, DataError, ZoomInError
+from ..geometry import TileGrid
+from ..images.batch import batch_of
+from ..images.foreground import Foreground
+from ..images.tissue import looked_at
+from ..model.chunks import Chunks
+from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
+from ..model.networks import feature_network
+from .manifest import Record
+from .opening import foreground_mask, open_record
+
+__all__ = ["Encoded", "FeatureConfig", "encode_images", "write_encoded"]
+
+_CROPS = 4096  # encoded before they are written
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Which crops are encoded, and how.
+
+    Attributes:
+        features: the network: "timm:MODEL", "lenet", "lenet_released" or "resnet16".
+        pretrained: of `timm` networks; the weights of tf_efficientnet_lite0 need no download.
+        crop_size: side of the crops that tile the image, level-0 pixels.
+        scale: to read them at.
+        mean: of red, green and blue in [0, 1], subtracted from views.
+        std: likewise, views are divided by it.
+        foreground: which crops are encoded; by default all.
+        chunk_size: most crops that one network call sees at once.
+        read_timeout: seconds after which a single read is given up; none: never.
+        seed: of networks without pretrained weights.
+    """
+
+    features: str = "timm:tf_efficientnet_lite0"
+    pretrained: bool = True
+    crop_size: int = 256
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    foreground: Foreground = field(default_factory=Foreground)
+    chunk_size: int = 256
+    read_timeout: float | None = 120.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the value that cannot work and a remedy.
+        """
+        for name in ("crop_size", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Give at least 1.")
+        if not 0 < self.scale <= 1:
+            remedy = "Give a scale above 0 and at most 1."
+            raise ConfigError(f"scale is {self.scale}", where="scale", remedy=remedy)
+
+    def settings(self) -> dict[str, Any]:
+        """What the content of a file depends on, as plain values."""
+        values = asdict(self)
+        return {name: values[name] for name in values if name not in ("chunk_size", "read_timeout")}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of an image, a row of the table.
+
+    Attributes:
+        image: its path.
+        file: of its features; "" where there is none.
+        crops: encoded; None for a file that was there before.
+        status: "ok", "kept" (it was there), or "error".
+        error: what went wrong, or "".
+    """
+
+    image: str
+    file: str = ""
+    crops: int | None = None
+    status: Literal["ok", "kept", "error"] = "ok"
+    error: str = ""
+
+
+def encode_images(
+    records: Sequence[Record],
+    out: str | Path,
+    config: FeatureConfig | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Encoded]:
+    """Write a file of features for every image that has none yet; one that cannot be read is told of.
+
+    Args:
+        records: the images; no two may have the same file name but for folder and suffix.
+        out: folder of the files.
+        config: how to encode.
+        device: where the network computes.
+
+    Raises:
+        DataError: if two images would share a file.
+        ConfigError: if the folder holds features that were made otherwise, or the network cannot be built.
+    """
+    config = config or FeatureConfig()
+    _check_names(records)
+    paths = [feature_path(out, record.image) for record in records]
+    done = [path.is_file() for path in paths]
+    for path in (path for path, is_there in zip(paths, done, strict=True) if is_there):
+        _check_settings(path, config)
+    network = None if all(done) else _network(config, device)
+    for record, path, is_there in zip(records, paths, done, strict=True):
+        if is_there or network is None:
+            yield Encoded(str(record.image), str(path), None, "kept")
+            continue
+        try:
+            crops = write_features(path, _parts(record, network, config, device), config.settings())
+        except (ZoomInError, OSError) as error:
+            path.with_suffix(".part").unlink(missing_ok=True)
+            yield Encoded(str(record.image), status="error", error=str(error))
+        else:
+            yield Encoded(str(record.image), str(path), crops)
+
+
+def write_encoded(rows: Iterable[Encoded], path: Path) -> None:
+    """Write the table of what became of the images."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, [f.name for f in fields(Encoded)])
+        table.writeheader()
+        table.writerows(asdict(row) for row in rows)
+
+
+def _parts(
+    record: Record, network: nn.Module, config: FeatureConfig, device: torch.device | str
+) -> Iterator[FeatureFile]:
+    """The crops of an image, some thousand at a time."""
+    image = open_record(record)
+    mask = foreground_mask(image, record, config.foreground)
+    batch = batch_of([image], [mask], device, config.read_timeout)
+    grid = TileGrid.of(batch.sizes, config.crop_size)
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) * 255 for v in (config.mean, config.std))
+    chunks = Chunks(config.chunk_size, "never", mean, std)
+    for regions in grid.regions[looked_at(batch, grid).tiles].split(_CROPS):
+        own = torch.zeros(len(regions), dtype=torch.int64, device=device)
+        with torch.no_grad():
+            features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)
+        yield FeatureFile(features, regions[:, :2])
+
+
+def _network(config: FeatureConfig, device: torch.device | str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network, _ = feature_network(config.features, pretrained=config.pretrained)
+    return network.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def _check_names(records: Sequence[Record]) -> None:
+    seen: dict[str, Path] = {}
+    for record in records:
+        other = seen.setdefault(feature_path("", record.image).name, record.image)
+        if other != record.image:
+            raise DataError(
+                f"{other} and this image would share a file of features",
+                where=record.image,
+                remedy="Rename one of them, or encode them into two folders.",
+            )
+
+
+def _check_settings(path: Path, config: FeatureConfig) -> None:
+    found, wanted = settings_of(path), config.settings()
+    if found is None or found != _plain(wanted):
+        raise ConfigError(
+            "these features were made otherwise",
+            where=path,
+            remedy="Give another folder, or the settings they were made with.",
+        )
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as they come back from JSON."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

@@ -1,0 +1,1 @@
+"""Published data sets, one per file; `synthetic` holds the generators."""

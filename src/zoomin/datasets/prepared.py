@@ -1,0 +1,110 @@
+"""What preparing a data set leaves behind: manifest, annotations, and a note of what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from ..annotations.geojson import write_geojson
+from ..annotations.polygons import Outline
+from ..data.manifest import SPLITS, Manifest, Record, write_manifest
+from ..errors import DataError
+from .journal import UNFINISHED
+
+__all__ = ["Prepared", "boxes_file", "finish", "new_out"]
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that is ready for training.
+
+    Attributes:
+        manifest: its images.
+        class_weights: weight of each class that its publication uses, or None.
+        notes: what a user should know: parts that were left out, and why.
+    """
+
+    manifest: Manifest
+    class_weights: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of images by split ("-" where there is none) and class."""
+        found: dict[str, dict[str, int]] = {}
+        for split in (*SPLITS, None):
+            part = [record for record in self.manifest if record.split == split]
+            if part:
+                found[split or "-"] = {
+                    name: sum(record.label == name for record in part) for name in self.manifest.classes
+                }
+        return found
+
+
+def new_out(out: Path | str) -> Path:
+    """Make the folder that a data set is prepared into, and mark it as unfinished.
+
+    Raises:
+        DataError: if it is a file, or holds other things than a data set, prepared before or begun.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise DataError("a file, not a folder", where=out, remedy="Give another --out.")
+    known = any((out / mark).is_file() for mark in ("data_set.json", UNFINISHED))
+    if out.is_dir() and any(out.iterdir()) and not known:
+        raise DataError(
+            "the folder holds other things than a prepared data set",
+            where=out,
+            remedy="Give a new or an empty --out.",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / UNFINISHED).touch()
+    return out
+
+
+def boxes_file(folder: Path, image: str, boxes: Sequence[Box], names: Sequence[str]) -> Path:
+    """Write boxes x1, y1, x2, y2 of an image (level-0 pixels) as GeoJSON, in a file named after the image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{image}.geojson"
+    outlines = [Outline(shapely.box(*box), name) for box, name in zip(boxes, names, strict=True)]
+    write_geojson(path, outlines)
+    return path
+
+
+def finish(
+    out: Path,
+    name: str,
+    records: Sequence[Record],
+    classes: Sequence[str],
+    config: Any,  # noqa: ANN401 (a dataclass of the data set)
+    *,
+    class_weights: tuple[float, ...] | None = None,
+    notes: Sequence[str] = (),
+) -> Prepared:
+    """Write `manifest.csv` and `data_set.json` (settings, counts, class weights, notes).
+
+    Raises:
+        DataError: if there is no image.
+    """
+    if not records:
+        raise DataError("no image is left after the selection", where=out, remedy="Check the source.")
+    prepared = Prepared(Manifest(tuple(records), tuple(classes), out), class_weights, tuple(notes))
+    note = {
+        "data_set": name,
+        "classes": list(classes),
+        "class_weights": class_weights,
+        "images": prepared.counts,
+        "settings": asdict(config),
+        "notes": list(notes),
+    }
+    (out / "data_set.json").write_text(json.dumps(note, indent=2, default=str) + "\n", encoding="utf-8")
+    write_manifest(prepared.manifest, out / "manifest.csv")
+    (out / UNFINISHED).unlink(missing_ok=True)
+    return prepared

@@ -1,0 +1,1 @@
+"""Generators of images with labels, ROIs and known answers."""

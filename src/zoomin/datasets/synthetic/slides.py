@@ -1,0 +1,403 @@
+"""Generated slides: giant pyramidal images whose class hangs on a small share of their tissue.
+
+Glass with irregular tissue, quilted of crops of a few source images; in it lie blobs of other textures. In a
+negative slide all blobs are decoys: background of further sources. In a positive slide some of them are
+needles. Needles and decoys have the same law of number, size, outline and edge, so that only their texture
+tells. The slides of a split take their sources from images that no other split sees.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+from rich.console import Console
+from rich.progress import Progress
+
+from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
+from ...errors import ConfigError, DataError
+from ...images.write_pyramid import encode_tile, write_pyramid
+from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
+from .textures import Texture, load_textures, procedural_textures, textures_of
+
+__all__ = ["CLASSES", "SlideConfig", "make_slides"]
+
+CLASSES = ("negative", "positive")
+_RECIPE = "slides.json"
+_MPP = 0.5  # where neither the configuration nor the sources say it
+_EDGE = (2.0, 16.0)  # width of the soft edge of a piece or blob, pixels
+_FREE = ("n_train", "n_val", "n_test", "textures", "background", "needles")  # may change between two calls
+
+
+@dataclass(frozen=True)
+class SlideConfig:
+    """What to make.
+
+    Attributes:
+        n_train: training slides; odd numbers are positive.
+        n_val: validation slides.
+        n_test: test slides.
+        width: of a slide, pixels.
+        height: of a slide, pixels.
+        roi_share: share of a positive slide's pixels that its needles cover.
+        blobs: needles of a positive slide.
+        decoys: decoys of a positive slide; a negative one has as many as these and the blobs together.
+        tissue_share: share of a slide's pixels that are tissue.
+        sources: background sources in a slide's tissue.
+        piece_size: typical width of a piece of one source, pixels.
+        textures: labelled images, in any layout that training accepts: those of the first class are
+            background, those of the others needles.
+        background: a folder or CSV of background images, with `needles` in place of `textures`.
+        needles: a folder or CSV of needle images. Without any images, procedural textures are drawn.
+        texture_size: side of the crops of a source, pixels.
+        mpp: microns per pixel to state; by default that of the sources, or 0.5.
+        tile: side of a stored tile, pixels.
+        quality: of the JPEG compression, 1 to 100.
+        seed: the same seed makes the same slides.
+    """
+
+    n_train: int = 40
+    n_val: int = 10
+    n_test: int = 20
+    width: int = 20_000
+    height: int = 20_000
+    roi_share: float = 0.01
+    blobs: int = 3
+    decoys: int = 3
+    tissue_share: float = 0.4
+    sources: int = 5
+    piece_size: int = 1500
+    textures: str | None = None
+    background: str | None = None
+    needles: str | None = None
+    texture_size: int = 250
+    mpp: float | None = None
+    tile: int = 256
+    quality: int = 80
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: naming the one that cannot be.
+        """
+        share = self.roi_share * (self.blobs + self.decoys) / max(1, self.blobs)
+        needs = {
+            "n_train": (self.n_train >= 0, "at least 0"),
+            "n_val": (self.n_val >= 0, "at least 0"),
+            "n_test": (self.n_test >= 0, "at least 0"),
+            "width": (self.width >= 256, "at least 256"),
+            "height": (self.height >= 256, "at least 256"),
+            "blobs": (1 <= self.blobs <= 100, "1 to 100"),
+            "decoys": (0 <= self.decoys <= 100, "0 to 100"),
+            "tissue_share": (0 < self.tissue_share <= 0.9, "above 0 and at most 0.9"),
+            "roi_share": (
+                0 < share <= 0.6 * self.tissue_share,
+                "above 0; with the decoys, at most six tenths of tissue_share",
+            ),
+            "sources": (1 <= self.sources <= 50, "1 to 50"),
+            "piece_size": (self.piece_size >= 16, "at least 16"),
+            "texture_size": (self.texture_size >= 32, "at least 32"),
+            "mpp": (self.mpp is None or self.mpp > 0, "a positive number"),
+            "tile": (self.tile in (128, 256, 512, 1024), "128, 256, 512 or 1024"),
+            "quality": (1 <= self.quality <= 100, "1 to 100"),
+            "seed": (self.seed >= 0, "at least 0"),
+        }
+        for name, (right, need) in needs.items():
+            if not right:
+                raise ConfigError(
+                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
+                )
+        cell_size(self.height, self.width, _smallest_blob(self), self.tile)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Slides of each split."""
+        return dict(zip(SPLITS, (self.n_train, self.n_val, self.n_test), strict=True))
+
+
+def make_slides(
+    folder: Path | str, config: SlideConfig | None = None, *, jobs: int = 1, progress: bool | None = None
+) -> Manifest:
+    """Write the slides into `slides/`, outlines of the needles into `annotations/`, and `manifest.csv`.
+
+    Finished slides are kept: after an interruption the same call goes on, and with larger counts it adds.
+
+    Args:
+        folder: a new or an empty folder, or one with such slides.
+        config: what to make.
+        jobs: slides made at once, a process each.
+        progress: show a progress bar; by default where the messages go to a terminal.
+
+    Returns:
+        The manifest, classes "negative" and "positive"; annotations are GeoJSON in level-0 pixels.
+
+    Raises:
+        ConfigError: if the tissue has no room for the blobs.
+        DataError: if the folder holds other things, sources are missing, or the disk is too small.
+        ImageError: if a source cannot be read.
+    """
+    folder, config = Path(folder), config or SlideConfig()
+    textures = _textures(config)
+    config = replace(config, mpp=config.mpp or _common_mpp(textures))
+    _prepare(folder, config, textures)
+    places = [(split, number) for split, count in config.counts.items() for number in range(count)]
+    todo = [place for place in places if not _is_done(folder, *place)]
+    _check_disk(folder, config, textures, len(todo))
+    shown = sys.stderr.isatty() if progress is None else progress
+    with Progress(console=Console(stderr=True), disable=not shown) as bar:
+        rows = -(-config.height // config.tile)
+        task = bar.add_task("Making slides", total=len(places) * rows)
+        bar.advance(task, (len(places) - len(todo)) * rows)
+        for done in _make(folder, config, textures, todo, jobs, lambda: bar.advance(task)):
+            bar.advance(task, done * rows)
+    records = tuple(_record(folder, config, *place) for place in places)
+    write_manifest(Manifest(records, CLASSES, folder), folder / "manifest.csv")
+    return read_manifest(folder / "manifest.csv", classes=CLASSES)
+
+
+def _make(
+    folder: Path,
+    config: SlideConfig,
+    textures: Sequence[Texture],
+    todo: Sequence[tuple[str, int]],
+    jobs: int,
+    row_done: Callable[[], object],
+) -> Iterator[int]:
+    """Make the slides; yields how many were finished without telling their rows."""
+    if jobs <= 1 or len(todo) <= 1:
+        for place in todo:
+            _write(folder, config, textures, *place, row_done=row_done)
+            yield 0
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(jobs, len(todo)), context, initializer=_start, initargs=(folder, config, list(textures))
+    ) as pool:
+        try:
+            for _ in pool.map(_write_in_worker, todo):
+                yield 1
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_worker: dict[str, Any] = {}  # what a worker process makes slides of; empty in the main process
+
+
+def _start(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> None:
+    _worker.update(folder=folder, config=config, textures=textures)
+
+
+def _write_in_worker(place: tuple[str, int]) -> None:
+    _write(_worker["folder"], _worker["config"], _worker["textures"], *place)
+
+
+def _write(
+    folder: Path,
+    config: SlideConfig,
+    textures: Sequence[Texture],
+    split: str,
+    number: int,
+    row_done: Callable[[], object] | None = None,
+) -> None:
+    """One slide, its outlines and its record; the slide takes its name last."""
+    slide, outlines, record = _files(folder, split, number)
+    layout, needles, facts = _lay_out(config, [t for t in textures if t.split == split], split, number)
+    if needles:
+        outlines.write_text(json.dumps(_geojson(needles)) + "\n", encoding="utf-8")
+    record.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    partial = slide.with_suffix(".partial")
+    write_pyramid(
+        partial,
+        config.height,
+        config.width,
+        layout.paint,
+        tile=config.tile,
+        mpp=config.mpp,
+        background=layout.glass,
+        quality=config.quality,
+        row_done=row_done,
+    )
+    os.replace(partial, slide)  # noqa: PTH105 (replaces on every system)
+
+
+def _lay_out(
+    config: SlideConfig, textures: Sequence[Texture], split: str, number: int
+) -> tuple[Layout, list[Polygon], dict[str, Any]]:
+    """The map and layers of a slide, the outlines of its needles, and what to record of it."""
+    rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
+    pixels = config.width * config.height
+    cell = cell_size(config.height, config.width, _smallest_blob(config), config.tile)
+    needles = config.blobs * (number % 2)  # the first of the blobs; in a negative slide they are decoys too
+    pieces, on_top = _choose(rng, config, textures, needles)
+    values = tissue_map(
+        rng,
+        (config.height // cell, config.width // cell),
+        config.tissue_share,
+        len(pieces),
+        min(config.piece_size, config.width / 4, config.height / 4) / cell,
+    )
+    sizes = rng.uniform(0.6, 1.4, len(on_top))
+    sizes[: config.blobs] *= config.blobs / sizes[: config.blobs].sum()
+    areas = sizes * config.roi_share * pixels / config.blobs
+    order = len(pieces) + 1 + rng.permutation(len(on_top))  # who lies above whom
+    blobs = [Blob(int(value), float(area)) for value, area in zip(order, areas, strict=True)]
+    outlines = place_blobs(rng, values, blobs, cell)
+    sources = pieces + [on_top[i] for i in np.argsort(order)]
+    layers = [Layer(t.crops, rng, config.tile, float(rng.uniform(*_EDGE))) for t in sources]
+    red, green, blue = (int(v) for v in rng.integers(239, 249, 3))
+    covered = [polygon_area(outline) for outline in outlines]
+    facts = {
+        "label": CLASSES[number % 2],
+        "tissue_share": round(float((values > 0).sum() * cell**2 / pixels), 4),
+        "roi_share": round(sum(covered[:needles]) / pixels, 8),
+        "pieces": [t.name for t in pieces],
+        "blobs": [
+            {"kind": "needle" if i < needles else "decoy", "source": t.name, "pixels": round(covered[i])}
+            for i, t in enumerate(on_top)
+        ],
+    }
+    layout = Layout(values, layers, cell, config.tile, (red, green, blue))
+    return layout, [polygon for outline in outlines[:needles] for polygon in outline], facts
+
+
+def _choose(
+    rng: np.random.Generator, config: SlideConfig, textures: Sequence[Texture], needles: int
+) -> tuple[list[Texture], list[Texture]]:
+    """The sources of the pieces of tissue, and those of the blobs, needles first."""
+    backgrounds = [t for t in textures if t.kind == "background"]
+    order = [backgrounds[i] for i in rng.permutation(len(backgrounds))]
+    pieces, others = np.split(np.arange(len(order)), [min(config.sources, len(order) - 1)])
+    kinds = ["needle"] * needles + ["other"] * (config.blobs + config.decoys - needles)
+    pool = {"needle": [t for t in textures if t.kind == "needle"], "other": [order[i] for i in others]}
+    on_top = [pool[kind][int(rng.integers(len(pool[kind])))] for kind in kinds]
+    return [order[i] for i in pieces], on_top
+
+
+def _geojson(polygons: Sequence[Polygon]) -> dict[str, Any]:
+    """Outlines as QuPath exchanges them."""
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": rings},
+                "properties": {"objectType": "annotation", "classification": {"name": "needle"}},
+            }
+            for rings in polygons
+        ],
+    }
+
+
+def _textures(config: SlideConfig) -> list[Texture]:
+    given = {name: getattr(config, name) for name in ("textures", "background", "needles")}
+    if not any(given.values()):
+        return procedural_textures(config.texture_size, config.counts, config.seed)
+    paths = {name: None if value is None else Path(value) for name, value in given.items()}
+    found = textures_of(paths["textures"], paths["background"], paths["needles"])
+    return load_textures(found, config.texture_size, config.counts, config.seed)
+
+
+def _common_mpp(textures: Sequence[Texture]) -> float:
+    known = [t.mpp for t in textures if t.mpp is not None]
+    return float(np.median(known)) if known else _MPP
+
+
+def _smallest_blob(config: SlideConfig) -> float:
+    """About the smallest area of a blob, pixels."""
+    return 0.6 * config.roi_share * config.width * config.height / config.blobs
+
+
+def _files(folder: Path, split: str, number: int) -> tuple[Path, Path, Path]:
+    name = f"{split}_{number:04d}"
+    return (
+        folder / "slides" / f"{name}.tif",
+        folder / "annotations" / f"{name}.geojson",
+        folder / "records" / f"{name}.json",
+    )
+
+
+def _is_done(folder: Path, split: str, number: int) -> bool:
+    slide, outlines, record = _files(folder, split, number)
+    return slide.is_file() and record.is_file() and (number % 2 == 0 or outlines.is_file())
+
+
+def _record(folder: Path, config: SlideConfig, split: str, number: int) -> Record:
+    slide, outlines, _ = _files(folder, split, number)
+    return Record(
+        image=slide,
+        label=CLASSES[number % 2],
+        group=slide.stem,
+        split=split,
+        mpp=config.mpp,
+        annotation=outlines if number % 2 else None,
+    )
+
+
+def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> None:
+    """Make the folders, and record the configuration and the sources of each split.
+
+    Raises:
+        DataError: if the folder holds other things, or slides of another configuration.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError("a file, not a folder", where=folder, remedy="Give a new folder.")
+    sources = {
+        split: {kind: [t.name for t in textures if (t.split, t.kind) == (split, kind)] for kind in kinds}
+        for split, count in config.counts.items()
+        for kinds in [("background", "needle")]
+        if count
+    }
+    wanted = {"config": asdict(config), "sources": sources}
+    recipe = folder / _RECIPE
+    if folder.is_dir() and any(folder.iterdir()):
+        found = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
+        if found is None or _fixed(found) != _fixed(wanted):
+            raise DataError(
+                "the folder holds other things than these slides",
+                where=folder,
+                remedy="Give a new or an empty folder, or the options that its slides were made with.",
+            )
+    for name in ("slides", "annotations", "records"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    recipe.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def _fixed(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What two calls must agree on to share a folder."""
+    config = {name: value for name, value in recipe["config"].items() if name not in _FREE}
+    return {"config": config, "sources": recipe["sources"]}
+
+
+def _check_disk(folder: Path, config: SlideConfig, textures: Sequence[Texture], slides: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        DataError: telling how much is needed and free.
+    """
+    crops = [t.crops[0] for t in textures[:: max(1, len(textures) // 8)]]
+    stored = sum(len(encode_tile(PillowImage.fromarray(crop), config.quality)) for crop in crops)
+    each = stored / sum(crop.shape[0] * crop.shape[1] for crop in crops)
+    empty = len(encode_tile(PillowImage.new("RGB", (config.tile, config.tile)), config.quality))
+    pixels = config.width * config.height * 4 / 3
+    tissue = min(1.0, 1.3 * config.tissue_share)
+    needed = slides * pixels * (tissue * each + empty / config.tile**2)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{slides} slides need about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            where=folder,
+            remedy="Give another disk, fewer or smaller slides, less tissue_share or a lower quality.",
+        )

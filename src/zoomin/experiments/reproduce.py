@@ -1,0 +1,319 @@
+"""Run an experiment of the paper, or go on with it, and write its table and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from ..data.datamodule import DataConfig
+from ..data.find import open_dataset
+from ..data.manifest import Manifest
+from ..errors import ConfigError, ZoomInError
+from ..training.fit import RunConfig
+from ..training.folds import deal_folds
+from ..training.records import progress_columns
+from ..training.run_folder import plain, write_text
+from .all import EXPERIMENTS
+from .crops import with_crops
+from .experiment import Experiment, Outcome, Scale, Setting, Shard
+from .recipe import model_name, read_recipe
+from .result_tables import write_tables
+from .sources import SOURCES, make_ready
+from .trials import Job, error_of, note_error, read_shard, run_shard
+
+__all__ = ["Plan", "Reproduced", "reproduce"]
+
+_MINI_FOLDS = 2
+_FOLDS = 10  # where the authors' are not there
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of an experiment to run, and how.
+
+    Attributes:
+        scale: "mini": a miniature with made-up images, in a minute; "paper": the real data, all
+            hyper-parameters of the paper.
+        data: folder of the download, or of a data set prepared before; where an experiment needs several data
+            sets, a folder with one folder each, named as for `zoomin reproduce`.
+        out: folder of everything that is written; by default reproduced/NAME-SCALE.
+        only: settings to run now; by default all.
+        seed: seeds to run now; by default all of the experiment.
+        fold: folds to run now, from 1; by default all.
+        epochs: in place of the recipes'; a setting of fewer keeps its own. The table tells it.
+        set: changes of every recipe, NAME=VALUE.
+        prepare: settings of the preparation of the data, NAME=VALUE, such as canvas=512.
+        partial: go on where parts of a download are missing.
+        gather: run nothing: write table and figure of the trainings that are done.
+    """
+
+    scale: Scale = "mini"
+    data: str | None = None
+    out: str | None = None
+    only: tuple[str, ...] = ()
+    seed: tuple[int, ...] = ()
+    fold: tuple[int, ...] = ()
+    epochs: int | None = None
+    set: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
+    partial: bool = False
+    gather: bool = False
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What was written.
+
+    Attributes:
+        folder: of table.md, table.csv, table.json, figure.png, figure.svg and config.yaml.
+        outcomes: a row a setting.
+    """
+
+    folder: Path
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Errors of trainings, by name."""
+        return {name: error for outcome in self.outcomes for name, error in outcome.failed.items()}
+
+
+def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) -> Reproduced:
+    """Run an experiment of the paper.
+
+    Trainings that are done stay in OUT/runs and are not run again, interrupted ones go on; one that fails is
+    recorded, and the others go on. Table and figure are written of all that are done, whoever ran them.
+
+    Args:
+        name: key of `EXPERIMENTS`.
+        plan: what to run, and how.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: if the experiment, a setting or a change is not known.
+        DataError: if a data set that all settings need is not there.
+        CheckpointError: if the folder holds trainings with other settings.
+    """
+    plan = plan or Plan()
+    if name not in EXPERIMENTS:
+        raise ConfigError(
+            f"unknown experiment {name!r}", where="NAME", remedy=f"Choose one of {', '.join(EXPERIMENTS)}."
+        )
+    bench = _Bench(EXPERIMENTS[name], plan, Path(plan.out or f"reproduced/{name}-{plan.scale}"))
+    rows = [bench.row(setting) for setting in bench.experiment.settings if bench.takes(setting)]
+    chosen = bench.chosen(rows)
+    left = [job for job in chosen if read_shard(job) is None]
+    bench.write_config(rows)
+    if not plan.gather:
+        with _bar(progress, name, chosen, left) as (bar, task):
+            for job in left:
+                bar.update(task, note=job.shard.name)
+                _run(job, bench.manifests[job.run.data.root], bar, task)
+    outcomes = tuple(_outcome(row, not plan.only or row.setting.name in plan.only) for row in rows)
+    write_tables(bench.out, bench.experiment, outcomes, plan.scale)
+    figure = bench.experiment.draw([outcome for outcome in outcomes if outcome.to_show])
+    if plan.scale == "mini":
+        figure.text(0.005, 0.005, "miniature: made-up images, few epochs", fontsize=7, color="0.5")
+    for kind in ("png", "svg"):
+        figure.savefig(bench.out / f"figure.{kind}")
+    return Reproduced(bench.out, outcomes)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A setting with all its trainings; `error` says why there can be none."""
+
+    setting: Setting
+    run: RunConfig
+    jobs: tuple[Job, ...]
+    error: str | None
+    folder: Path
+
+
+class _Bench:
+    """Reads recipes, makes data sets ready, lays out the trainings."""
+
+    def __init__(self, experiment: Experiment, plan: Plan, out: Path) -> None:
+        self.experiment, self.plan, self.out = experiment, plan, out
+        self.manifests: dict[str, Manifest] = {}
+        self._roots: dict[str, Path | ZoomInError] = {}
+        names = [setting.name for setting in experiment.settings]
+        if unknown := sorted(set(plan.only) - set(names)):
+            raise ConfigError(
+                f"unknown settings {', '.join(unknown)}",
+                where="--only",
+                remedy=f"Choose from {', '.join(names)}.",
+            )
+        out.mkdir(parents=True, exist_ok=True)
+
+    def takes(self, setting: Setting) -> bool:
+        """Whether a setting takes part at this scale."""
+        return setting.in_mini or self.plan.scale == "paper" or setting.name in self.plan.only
+
+    def row(self, setting: Setting) -> _Row:
+        """A setting with its trainings."""
+        changes = self._changes(setting)
+        folder = self.out / "runs" / setting.name
+        try:
+            root = self._root(setting)
+        except ZoomInError as error:
+            if setting.data_set in ("", self.experiment.data_set):
+                raise  # nothing could be run at all
+            run = read_recipe(setting.recipe, {**changes, "data.root": "."})
+            return _Row(setting, run, (), str(error), folder)
+        run = read_recipe(setting.recipe, {**changes, "data.root": str(root)})
+        folds = self._folds(setting, run.data)
+        seeds = (0,) if self.plan.scale == "mini" else self.experiment.seeds
+        seeds = tuple(dict.fromkeys((*seeds, *self.plan.seed)))
+        places = range(1, len(folds) + 1) if folds else (0,)
+        shards = [Shard(setting, seed, fold) for seed in seeds for fold in places]
+        brief = self.plan.scale == "mini"
+        jobs = [Job(shard, run, folder, folds, self.experiment.measures, brief) for shard in shards]
+        return _Row(setting, run, tuple(jobs), None, folder)
+
+    def chosen(self, rows: Sequence[_Row]) -> list[Job]:
+        """The trainings that were asked for."""
+        plan = self.plan
+        return [
+            job
+            for row in rows
+            for job in row.jobs
+            if (not plan.only or job.shard.setting.name in plan.only)
+            and (not plan.seed or job.shard.seed in plan.seed)
+            and (not plan.fold or not job.shard.fold or job.shard.fold in plan.fold)
+        ]
+
+    def write_config(self, rows: Sequence[_Row]) -> None:
+        """Write the configuration of every setting, the data set by its folder's name."""
+        settings = {}
+        for row in rows:
+            settings[row.setting.name] = plain(replace(row.run, resume=False))
+            settings[row.setting.name]["data"]["root"] = Path(row.run.data.root).name
+            del settings[row.setting.name]["out"]
+        plan = {**plain(self.plan), "data": self.plan.data and Path(self.plan.data).name}
+        plan.pop("out")
+        whole = {"experiment": self.experiment.name, "plan": plan, "settings": settings}
+        write_text(self.out / "config.yaml", yaml.safe_dump(whole, sort_keys=False))
+
+    def _changes(self, setting: Setting) -> dict[str, Any]:
+        mini = self.plan.scale == "mini"
+        source = SOURCES[self.experiment.data_of(setting)]
+        model = _model_settings(setting, dict(source.mini)) if mini else {}
+        changes = {
+            **setting.changes,
+            **model,
+            **(setting.mini if mini else {}),
+            **_pairs(self.plan.set, "--set"),
+        }
+        if self.plan.epochs is not None:
+            own = setting.changes.get("train.epochs", self.plan.epochs)
+            changes["train.epochs"] = min(self.plan.epochs, own)
+        return changes
+
+    def _root(self, setting: Setting) -> Path:
+        """The data set of a setting, prepared once."""
+        name = self.experiment.data_of(setting)
+        key = name if setting.crops is None else f"{name}-crops"
+        if key not in self._roots:
+            try:
+                self._roots[key] = self._prepared(name, setting)
+            except ZoomInError as error:
+                self._roots[key] = error
+        found = self._roots[key]
+        if isinstance(found, ZoomInError):
+            raise found
+        return found
+
+    def _prepared(self, name: str, setting: Setting) -> Path:
+        given = Path(self.plan.data) if self.plan.data else None
+        if given is not None and (given / name).is_dir():
+            given = given / name
+        elif name != self.experiment.data_set:
+            given = None
+        options = _pairs(self.plan.prepare, "--prepare") if name == self.experiment.data_set else {}
+        root = make_ready(name, self.plan.scale, self.out / "data" / name, given, options, self.plan.partial)
+        if setting.crops is not None:
+            root = with_crops(root, self.out / "data" / f"{name}-crops", *setting.crops)
+        return root
+
+    def _folds(self, setting: Setting, config: DataConfig) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The folds of the data set, none where it has a test split."""
+        if config.root not in self.manifests:
+            self.manifests[config.root] = open_dataset(config.root, classes=config.classes)
+        manifest = self.manifests[config.root]
+        if not SOURCES[self.experiment.data_of(setting)].folds:
+            return []
+        if self.plan.scale == "mini":
+            return deal_folds(manifest, config, _MINI_FOLDS)
+        beside = Path(self.plan.data or config.root)
+        places = [p / "colon_cancer_folds" for p in (beside, beside.parent, beside.parent.parent)]
+        found = next((str(place) for place in places if place.is_dir()), None)
+        return deal_folds(manifest, config, "authors" if found else _FOLDS, folds_dir=found)
+
+
+def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
+    """Without the settings of Zoom-In's model where the setting is of a competitor."""
+    competitor = model_name(setting.recipe, setting.changes) is not None
+    return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
+
+
+def _run(job: Job, manifest: Manifest, bar: Progress, task: TaskID) -> None:
+    """A training, its error recorded."""
+    done = bar.tasks[0].completed
+    try:
+        run_shard(job, manifest, lambda: bar.advance(task))
+    except (ZoomInError, RuntimeError, ValueError, OSError) as error:
+        note_error(job, error)
+        bar.console.print(f"{job.shard.name}: {error}", style="red", highlight=False)
+    bar.update(task, completed=done + job.run.train.epochs)
+
+
+def _outcome(row: _Row, wanted: bool) -> Outcome:
+    """What there is of a setting; that its data set is missing is told where it was wanted."""
+    results, failed = [], {}
+    for job in row.jobs:
+        if (result := read_shard(job)) is not None:
+            results.append(result)
+        elif (error := error_of(job)) is not None:
+            failed[job.shard.name] = error
+    if row.error is not None and wanted:
+        failed[row.setting.name] = row.error
+    planned = max(1, len(row.jobs))
+    return Outcome(row.setting, results, planned, failed, row.run.train.epochs, row.folder)
+
+
+def _pairs(words: Sequence[str], where: str) -> dict[str, Any]:
+    """NAME=VALUE as a dictionary, values as YAML reads them.
+
+    Raises:
+        ConfigError: if a word is no such pair.
+    """
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise ConfigError(
+                f"{word!r} is not NAME=VALUE", where=where, remedy="Write, for example, canvas=512."
+            )
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+@contextmanager
+def _bar(
+    shown: bool, name: str, chosen: Sequence[Job], left: Sequence[Job]
+) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar that counts epochs, those of finished trainings included."""
+    total = sum(job.run.train.epochs for job in chosen)
+    console = Console(stderr=True)
+    with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not shown) as bar:
+        done = total - sum(job.run.train.epochs for job in left)
+        yield bar, bar.add_task(f"{name}: {len(chosen)} trainings", total=total, completed=done, note="")

@@ -1,0 +1,203 @@
+"""One training of an experiment: run it, keep what came out in a file, never run it again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from ..data.datamodule import ZoomInDataModule
+from ..data.manifest import Manifest
+from ..errors import CheckpointError
+from ..inference.prediction import load_model
+from ..training.checkpoints import comparable
+from ..training.fit import RunConfig, fit, match_classes, tiles_of
+from ..training.folds import FoldJob, run_fold
+from ..training.records import EpochHook
+from ..training.run_folder import data_fingerprint, differing_settings, write_json, write_text
+from .experiment import Shard
+from .measures import MEASURES, Measured
+from .memory_watch import MemoryWatch
+
+__all__ = ["Job", "error_of", "note_error", "read_shard", "run_shard"]
+
+Folds = Sequence[tuple[torch.Tensor, torch.Tensor]]
+_HISTORY = ("train_loss", "train_accuracy", "train_tiles", "train_saved_mb", "train_cuda_mb", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shard and everything it needs.
+
+    Attributes:
+        shard: which training.
+        run: its configuration.
+        folder: of the setting.
+        folds: of the cross-validation; empty where the data set has a test split.
+        measures: keys of `MEASURES`.
+        brief: measure once, not for the record: in miniatures.
+    """
+
+    shard: Shard
+    run: RunConfig
+    folder: Path
+    folds: Folds
+    measures: tuple[str, ...]
+    brief: bool
+
+    @property
+    def file(self) -> Path:
+        """Of the results."""
+        return self.folder.parent / f"{self.shard.name}.json"
+
+    @property
+    def error_file(self) -> Path:
+        """Of the error."""
+        return self.folder.parent / f"{self.shard.name}.error.txt"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that results of this training were made with."""
+        settings = comparable(self.run)
+        settings["train"] = {**settings["train"], "epochs": self.run.train.epochs}
+        settings.pop("seed")
+        settings["crops"] = list(self.shard.setting.crops or ())
+        return settings
+
+
+def read_shard(job: Job) -> dict[str, Any] | None:
+    """The results of a training that has been done, None where it has not.
+
+    Raises:
+        CheckpointError: if they were made with other settings.
+    """
+    if not job.file.is_file():
+        return None
+    result: dict[str, Any] = json.loads(job.file.read_text(encoding="utf-8"))
+    known = result["settings"]
+    if differences := differing_settings(known, _among(job.identity, known)):
+        raise CheckpointError(
+            f"this training was done with other settings: {'; '.join(differences)}",
+            where=job.file,
+            remedy="Give the same settings, another --out, or delete the file.",
+        )
+    return result
+
+
+def _among(settings: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the settings that the version of the software which made the results did not have."""
+    return {
+        name: _among(value, known[name])
+        if isinstance(value, Mapping) and isinstance(known[name], Mapping)
+        else value
+        for name, value in settings.items()
+        if name in known
+    }
+
+
+def error_of(job: Job) -> str | None:
+    """Why a training failed, None where it did not."""
+    return job.error_file.read_text(encoding="utf-8").strip() if job.error_file.is_file() else None
+
+
+def run_shard(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
+    """Train, judge and measure, and write the results.
+
+    An interrupted training goes on after its last whole epoch.
+
+    Returns:
+        `scores`: accuracy, balanced_accuracy and auroc by protocol: "honest" (nothing chosen on the images
+        judged: the last epoch of a fold, many estimates an image; the test images), "best" (the best epoch of
+        a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers by epoch.
+        `measured`: by measure. And setting, seed, fold, settings, seconds, counts of images.
+
+    Raises:
+        ZoomInError: if the training cannot be done.
+    """
+    started = time.perf_counter()
+    result = _fold(job, manifest, on_epoch) if job.folds else _split(job, manifest, on_epoch)
+    whole = {
+        "setting": job.shard.setting.name,
+        "seed": job.shard.seed,
+        "fold": job.shard.fold,
+        "epochs": job.run.train.epochs,
+        "settings": job.identity,
+        **result,
+        "seconds": time.perf_counter() - started,
+    }
+    job.file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(job.file, whole)
+    job.error_file.unlink(missing_ok=True)
+    return whole
+
+
+def note_error(job: Job, error: Exception) -> None:
+    """Write why a training failed."""
+    job.error_file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(job.error_file, f"{type(error).__name__}: {error}\n")
+
+
+def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
+    train, held = job.folds[job.shard.fold - 1]
+    fold = FoldJob(job.shard.seed, job.shard.fold, train, held)
+    data = ZoomInDataModule(
+        job.run.data, manifest, {"train": train, "val": held}, progress=False, model=tiles_of(job.run.model)
+    )
+    run = replace(job.run, model=match_classes(job.run.model, data.classes))
+    folder = job.folder / f"seed{job.shard.seed}_fold{job.shard.fold:02d}"
+    measured: dict[str, Any] = {}
+
+    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
+        where = Measured(net, run, here, "val", folder, job.brief)
+        measured.update({name: MEASURES[name](where) for name in job.measures})
+
+    result = run_fold(
+        run,
+        data,
+        fold,
+        on_epoch,
+        callbacks=[MemoryWatch()],
+        folder=folder,
+        after=measure,
+        history=_HISTORY,
+    )
+    return {
+        "scores": {
+            "plain": result["last_epoch"],
+            "honest": result["last_epoch_careful"],
+            "best": result["best_epoch"],
+        },
+        "n_train": result["n_train"],
+        "n_held": result["n_held"],
+        "history": result["history"],
+        "images": result["images"],
+        "measured": measured,
+    }
+
+
+def _split(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
+    folder = job.folder / f"seed{job.shard.seed}"
+    run = replace(job.run, out=str(folder), seed=job.shard.seed, resume=True)
+    callbacks: list[Callback] = [MemoryWatch(), EpochHook(on_epoch)]
+    fitted = fit(run, progress=False, callbacks=callbacks)
+    net = load_model(fitted.folder)
+    data = ZoomInDataModule(run.data, progress=False, model=tiles_of(run.model))
+    where = Measured(net, run, data, "test", folder, job.brief)
+    measured = {name: MEASURES[name](where) for name in job.measures}
+    judged = fitted.metrics.get("test") or fitted.metrics.get("val") or {}
+    names = ("accuracy", "balanced_accuracy", "auroc")
+    return {
+        "scores": {"honest": {name: judged.get(name) for name in names}},
+        "test": judged,
+        "n_train": data.splits["train"].numel(),
+        "n_held": data.splits["test"].numel(),
+        "history": {name: [row.get(name) for row in fitted.history] for name in _HISTORY},
+        "data": data_fingerprint(data.manifest, data.splits),
+        "measured": measured,
+    }

@@ -1,0 +1,68 @@
+"""Settings of the foreground: which tiles of an image can hold anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import ConfigError, require
+
+__all__ = ["Foreground", "foreground_from_dict"]
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """Which tiles of an image can hold anything: the others get no attention.
+
+    Attributes:
+        method: "none": every tile. "mask": the tiles inside the image's mask file, the column `foreground` of
+            the manifest, and every tile of an image without one. "otsu": likewise, but an image without a
+            mask file has tissue found in its overview, on bright glass by colour saturation, on a dark
+            background by brightness.
+        min_share: least share of a tile, of what lies inside the image, that must be foreground.
+        side: longest side of the overview that tissue is sought in, pixels.
+        threshold: of the saturation (dark background: brightness), 0 to 1, in place of Otsu's; none: Otsu's.
+        pens: count strokes of green, blue and cyan pens as background. Where they are half as much as the
+            other tissue, or more, they are taken for a stain.
+        min_area: smaller pieces of tissue, and smaller holes in it, are ignored: pixels of the overview.
+
+    Raises:
+        ConfigError: naming the value that cannot work and a remedy.
+    """
+
+    method: Literal["none", "mask", "otsu"] = "none"
+    min_share: float = 0.02
+    side: int = 1024
+    threshold: float | None = None
+    pens: bool = True
+    min_area: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        methods = ("none", "mask", "otsu")
+        require(self.method in methods, "foreground.method", self.method, "Choose none, mask or otsu.")
+        require(0 <= self.min_share <= 1, "foreground.min_share", self.min_share, "Give a share from 0 to 1.")
+        require(self.side >= 16, "foreground.side", self.side, "Give at least 16 pixels.")
+        require(
+            self.threshold is None or 0 <= self.threshold <= 1,
+            "foreground.threshold",
+            self.threshold,
+            "Give a number from 0 to 1, or none.",
+        )
+        require(self.min_area >= 0, "foreground.min_area", self.min_area, "Give 0 or more pixels.")
+
+
+def foreground_from_dict(values: dict[str, Any], where: str | None) -> Foreground:
+    """The settings from plain values, as a saved model holds them.
+
+    Raises:
+        ConfigError: on a name that this version does not know, or a value that cannot work.
+    """
+    if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(Foreground)}):
+        raise ConfigError(
+            f"unknown foreground settings {', '.join(unknown)}",
+            where=where,
+            remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
+        )
+    return Foreground(**values)

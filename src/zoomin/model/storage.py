@@ -1,0 +1,103 @@
+"""Save and load models: `model.safetensors` and `config.json` in a folder, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..errors import CheckpointError
+
+__all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
+
+Model = TypeVar("Model", bound=nn.Module)
+Config = TypeVar("Config", bound="ModelConfig")
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+    """What is asked of a model's configuration: to become plain values, and to have defaults."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists."""
+        ...
+
+
+def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -> Path:
+    """Write weights and configuration into a folder; whole files replace old ones at once."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / (WEIGHTS + ".part"), metadata={"format": "pt"})
+    (folder / (CONFIG + ".part")).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    for name in (WEIGHTS, CONFIG):
+        (folder / (name + ".part")).replace(folder / name)
+    return folder
+
+
+def load_pretrained(
+    build: Callable[[Config], Model],
+    folder: str | Path,
+    device: str | torch.device,
+    parse: Callable[[dict[str, Any], str], Config],
+) -> Model:
+    """The model that `save_pretrained` wrote, in evaluation mode.
+
+    Args:
+        build: a model of a configuration.
+        folder: with model.safetensors and config.json.
+        device: where to compute.
+        parse: a configuration of plain values and the name of their file.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged, or the weights are of another configuration.
+        ConfigError: if the configuration has settings that this version does not know.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            remedy = "Give the model/ folder of a finished run."
+            raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
+    try:
+        values = {**json.loads((folder / CONFIG).read_text()), "pretrained": False}
+        state = load_file(folder / WEIGHTS, device=str(device))
+    except (TypeError, ValueError, SafetensorError) as error:
+        remedy = "Copy or train the model again."
+        raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
+    model = build(parse(values, str(folder / CONFIG)))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights do not fit the configuration ({str(error).splitlines()[-1].strip()})",
+            where=folder,
+            remedy="config.json and model.safetensors must come from the same run.",
+        ) from error
+    return model.to(device).eval()
+
+
+def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
+    """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
+
+    Of the configuration, what is at its default does not count, so that a setting which a later version adds
+    changes nothing; nor do `chunk_size` and `pretrained`, which change no answer of a trained model.
+    """
+    default = type(config)().to_dict()
+    settings = {
+        name: value
+        for name, value in config.to_dict().items()
+        if value != default[name] and name not in ("chunk_size", "pretrained")
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,390 @@
+"""The Zoom-In network on one page (Kong & Henao, CVPR 2022; docs/method.md).
+
+    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit a tile
+    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit a position
+    F      = sum_c alpha_c  sum_c' beta^c_c'  f(sub-tile(c, c'))
+    logits = g(F)
+
+F is estimated from N drawn sub-tiles. A forward pass makes three batched reads and three network calls for
+all images of the batch together. Letters of shapes: B images, S estimates, T tiles, P positions, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
+from ..images.batch import as_batch
+from ..images.image import Image, ImageBatch
+from ..images.tissue import looked_at
+from .chunks import Chunks
+from .config import ZoomInConfig
+from .estimators import expected_feature, sample_weights
+from .networks import Embedding, LinearHead, Maps, attention_network, feature_network, trunk_of
+from .output import Attention, SubTiles, Tiles, ZoomInOutput
+from .sampling import complement_at, derive_keys, design, draw_positions, law_of
+from .storage import load_pretrained, save_pretrained
+
+__all__ = ["ZoomIn", "ZoomInConfig"]
+
+
+class Estimates(NamedTuple):
+    """The estimates that a forward pass draws: replicates of every image, then the contrastive ones.
+
+    Attributes:
+        image: image of each estimate.
+        replicate: replicate of each estimate.
+        contrast: whether it is drawn from the complement laws.
+        keys: seed of its random numbers.
+    """
+
+    image: Int[Tensor, " estimates"]
+    replicate: Int[Tensor, " estimates"]
+    contrast: Bool[Tensor, " estimates"]
+    keys: Int[Tensor, " estimates"]
+
+
+class ZoomIn(nn.Module):
+    """Classify images of any size by sampling tiles and sub-tiles with attention.
+
+    Example:
+        >>> net = ZoomIn(ZoomInConfig(n_classes=2, tile_size=64, sub_tile_size=15, n_samples=4))
+        >>> images = torch.randint(256, (3, 3, 130, 150), dtype=torch.uint8)
+        >>> out = net(images, generator=torch.Generator().manual_seed(0))
+        >>> tuple(out.logits.shape), tuple(out.attention.alpha.shape)
+        ((3, 2), (3, 9))
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ZoomInConfig) -> None:
+        """Build a, b, f and g.
+
+        Raises:
+            ConfigError: if a network is unknown, its weights cannot be loaded, or sub-tiles too small.
+        """
+        super().__init__()
+        self.config = config
+        self.tile_attention = attention_network(config.tile_attention, pretrained=config.pretrained)
+        self.position_attention = attention_network(config.position_attention, pretrained=config.pretrained)
+        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.head = LinearHead(dims, config.n_classes)
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
+        self.map_size = self._measure_map()
+        self._check_sub_tile()
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        images: Sequence[Image] | Tensor | ImageBatch,
+        *,
+        generator: torch.Generator | None = None,
+        keys: Int[Tensor, " batch"] | None = None,
+        n_samples: int | None = None,
+        sampling: str | None = None,
+        replicates: int = 1,
+        contrast: Bool[Tensor, " batch"] | None = None,
+        tile_embeddings: Float[Tensor, "tiles channels"] | None = None,
+    ) -> ZoomInOutput:
+        """Classify a batch of images.
+
+        Args:
+            images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
+            generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
+            keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
+            n_samples: N, sub-tiles an image and replicate; the configuration's by default.
+            sampling: "multinomial", "systematic", "exact" or "top"; the configuration's by default.
+            replicates: independent estimates whose features are averaged before the head.
+            contrast: images for which the feature is estimated under the complement laws too.
+            tile_embeddings: what `embed_tiles` gave for these images, in place of reading stage 1 again.
+
+        Returns:
+            logits, features, what was drawn, and the attention.
+
+        Raises:
+            ConfigError: if the sampling is unknown, N or `replicates` is not positive.
+            ImageError: if pixels cannot be read.
+        """
+        batch = as_batch(images, self.device, self.config.resolution, self.config.foreground)
+        law = design(sampling or self.config.sampling)
+        n = self.config.n_samples if n_samples is None else n_samples
+        estimates = self._plan(len(batch), generator, keys, n, replicates, contrast)
+
+        # Stage 1: attend to the tiles of every overview, draw tiles.
+        grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        attention = self._attend_tiles(batch, grid, tile_embeddings)
+        log_alpha = attention.log_alpha  # (B, T)
+        log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
+        room = self._room(batch, grid, log_alpha)[estimates.image]
+        draw = law.tiles(log_p.detach(), n, room, estimates.keys)
+        estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
+        count, kappa_tile, log_p_tile = (
+            draw.count[estimate, tile],
+            draw.kappa[estimate, tile],
+            log_p[estimate, tile],
+        )
+
+        # Stage 2: attend to the positions inside the drawn tiles, each tile once, draw positions.
+        drawn, row = torch.unique(grid.first[estimates.image[estimate]] + tile, return_inverse=True)
+        tiles = self._attend_positions(batch, grid, drawn, log_alpha)
+        contrast_row, keys_row = estimates.contrast[estimate], derive_keys(estimates.keys[estimate], tile)
+        draws = draw_positions(law, tiles.log_beta.detach(), row, contrast_row, count, keys_row)
+        r, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
+        log_attention = log_p_tile[r] + _log_of(contrast_row[r], tiles.log_beta, row[r], position)
+
+        # Zoom: read and encode the sub-tiles, estimate the expected feature, classify it.
+        regions = sub_tile_regions(tiles.regions[row[r]], position, self.map_size, self.config.sub_tile_size)
+        e = estimate[r]
+        encoded = self._encode(batch, estimates.image[e], regions)
+        features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
+        replicated = features[: replicates * len(batch)].unflatten(0, (replicates, len(batch)))
+        feature, contrastive = replicated.mean(0), features[replicates * len(batch) :]
+        kept = ~estimates.contrast[e]
+        weight = sample_weights(log_attention, kappa).detach() / replicates
+        sub_tiles = SubTiles(
+            image=estimates.image[e][kept],
+            tile=row[r][kept],
+            position=position[kept],
+            regions=regions[kept],
+            weight=weight[kept],
+            features=encoded.detach()[kept],
+            replicate=estimates.replicate[e][kept],
+        )
+        return ZoomInOutput(
+            logits=self.head(feature),
+            features=feature,
+            tiles=tiles,
+            sub_tiles=sub_tiles,
+            attention=attention,
+            replicates=replicated,
+            contrast_image=estimates.image[estimates.contrast],
+            contrast_features=contrastive,
+            contrast_logits=self.head(contrastive),
+        )
+
+    def tile_logits(
+        self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None
+    ) -> Float[Tensor, "batch tiles"]:
+        """Logits of the tiles before the softmax: the mean of a's map of each.
+
+        They are -inf where there is no tile and where a tile is background, which is not read either.
+
+        Args:
+            batch: images.
+            grid: their tiles.
+            embeddings: what `embed_tiles` gave for them; by default the tiles are read.
+        """
+        return self._tile_logits(batch, grid, looked_at(batch, grid).tiles, embeddings)
+
+    def embed_tiles(self, batch: ImageBatch) -> Float[Tensor, "tiles channels"]:
+        """What the trunk of a `timm` tile attention makes of every tile, image by image.
+
+        Background is not read: its embeddings are 0. The others stay as they are while the trunk is frozen.
+
+        Raises:
+            ConfigError: if the tile attention has no trunk.
+        """
+        grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        kept = looked_at(batch, grid).tiles
+        seen = self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
+        return seen.new_zeros(len(kept), seen.shape[1]).index_put((kept,), seen)
+
+    def position_logits(
+        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
+    ) -> Float[Tensor, "drawn positions"]:
+        """Logits of the positions inside some tiles before the softmax; -inf beyond the border.
+
+        Args:
+            batch: images.
+            grid: their tiles.
+            drawn: places of the tiles in the grid's flat list.
+        """
+        image, regions = grid.image[drawn], grid.regions[drawn]
+        side, scale = self.config.tile_size, self.config.sub_tile_scale
+        logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
+        inside = positions_inside(regions, batch.sizes[image], self.map_size)
+        return logits.flatten(1).masked_fill(~inside, -torch.inf)
+
+    def embed_positions(
+        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
+    ) -> list[Float[Tensor, "inside channels"]]:
+        """What the trunk of a `timm` position attention makes of the positions inside some tiles.
+
+        Args:
+            batch: images.
+            grid: their tiles.
+            drawn: places of the tiles in the grid's flat list.
+
+        Returns:
+            The positions inside the image, row by row, of each tile.
+
+        Raises:
+            ConfigError: if the position attention has no trunk.
+        """
+        image, regions = grid.image[drawn], grid.regions[drawn]
+        side, scale = self.config.tile_size, self.config.sub_tile_scale
+        network = Maps(trunk_of(self.position_attention))
+        maps = self._chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+        inside = positions_inside(regions, batch.sizes[image], self.map_size)
+        return [tile[there] for tile, there in zip(maps, inside, strict=True)]
+
+    def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
+        """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
+
+        Returns:
+            The attention over tiles, and all tiles of all images with the maps inside them, image by image.
+        """
+        batch = as_batch(images, self.device, self.config.resolution, self.config.foreground)
+        grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        attention = self._attend_tiles(batch, grid)
+        every = torch.arange(len(grid.image), device=self.device)
+        return attention, self._attend_positions(batch, grid, every, attention.log_alpha)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `model.safetensors` and `config.json` into a folder."""
+        return save_pretrained(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> ZoomIn:
+        """The model that `save_pretrained` wrote, in evaluation mode.
+
+        Raises:
+            CheckpointError: if a file is missing or damaged, or does not fit the configuration.
+        """
+        return load_pretrained(cls, folder, device, ZoomInConfig.from_dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.head.weight.device
+
+    @property
+    def _chunks(self) -> Chunks:
+        """How views reach the networks."""
+        return Chunks(self.config.chunk_size, self.config.checkpoint, self.mean, self.std)
+
+    def _plan(
+        self,
+        batch: int,
+        generator: torch.Generator | None,
+        keys: Tensor | None,
+        n: int,
+        replicates: int,
+        contrast: Tensor | None,
+    ) -> Estimates:
+        """Lay out the estimates to draw, replicate by replicate, then the contrastive ones."""
+        for name, value in (("n_samples", n), ("replicates", replicates)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
+        if keys is None:
+            source = torch.default_generator if generator is None else generator
+            seed = torch.randint(2**62, (1,), generator=source, device=source.device).to(self.device)
+            keys = derive_keys(seed.expand(batch), torch.arange(batch, device=self.device))
+        image = torch.arange(batch, device=self.device).repeat(replicates)
+        replicate = torch.arange(replicates, device=self.device).repeat_interleave(batch)
+        extra = image[:0] if contrast is None else contrast.to(self.device).nonzero()[:, 0]
+        return Estimates(
+            image=torch.cat([image, extra]),
+            replicate=torch.cat([replicate, torch.zeros_like(extra)]),
+            contrast=torch.cat([torch.zeros_like(image), torch.ones_like(extra)]).bool(),
+            keys=torch.cat(
+                [
+                    derive_keys(keys.to(self.device).repeat(replicates), replicate),
+                    derive_keys(keys.to(self.device)[extra], -2),
+                ]
+            ),
+        )
+
+    def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
+        """Attention to every image: a on the tiles of the overviews, one softmax an image."""
+        looked = looked_at(batch, grid)
+        logits = self._tile_logits(batch, grid, looked.tiles, embeddings)
+        return Attention(grid, logits.log_softmax(1), looked.no_foreground)
+
+    def _tile_logits(
+        self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " listed"], embeddings: Tensor | None
+    ) -> Float[Tensor, "batch tiles"]:
+        """Logits of the tiles that are kept, -inf elsewhere."""
+        if embeddings is None:
+            logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
+        else:
+            logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
+        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
+        return padded.index_put((grid.image[kept], grid.index[kept]), logits)
+
+    def _see_tiles(
+        self, network: nn.Module, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"]
+    ) -> Float[Tensor, "kept ..."]:
+        """What a network makes of some tiles at s1."""
+        side, scale = self.config.tile_size, self.config.tile_scale
+        image, regions = grid.image[kept], grid.regions[kept]
+        batch.prefetch(image, regions, scale)
+        return self._chunks.see(network, batch, image, regions, side, scale)
+
+    def _attend_positions(
+        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
+    ) -> Tiles:
+        """Attention logs inside the drawn tiles: b on each; positions beyond the border get no attention."""
+        image, index, regions = grid.image[drawn], grid.index[drawn], grid.regions[drawn]
+        log_beta = self.position_logits(batch, grid, drawn).log_softmax(1)
+        return Tiles(image, index, regions, log_alpha[image, index], log_beta, self.map_size)
+
+    def _encode(
+        self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
+    ) -> Float[Tensor, "n dims"]:
+        """Features of the sub-tiles, of unit length where the configuration says so."""
+        features = self._chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
+        return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
+
+    def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
+        """Number of positions inside the image of every tile that can be drawn."""
+        inside = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
+        room = torch.zeros_like(log_alpha, dtype=torch.int64)
+        return room.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
+
+    def _check_sub_tile(self) -> None:
+        """Refuse sub-tiles that the feature network shrinks to nothing, before any image is opened."""
+        side, was_training = self.config.sub_tile_size, self.features.training
+        try:
+            with torch.no_grad():
+                self.features.eval()(torch.zeros(1, 3, side, side))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"sub-tiles of {side} pixels are too small for the feature network {self.config.features!r}",
+                where="sub_tile_size",
+                remedy="Give a larger sub_tile_size, or another network.",
+            ) from error
+        self.features.train(was_training)
+
+    def _measure_map(self) -> tuple[int, int]:
+        """Rows and columns of the position network's map of a tile."""
+        side = view_size(self.config.tile_size, self.config.sub_tile_scale)
+        was_training = self.position_attention.training
+        with torch.no_grad():
+            shape = self.position_attention.eval()(torch.zeros(1, 3, side, side)).shape
+        self.position_attention.train(was_training)
+        return int(shape[1]), int(shape[2])
+
+
+def _log_of(
+    contrast: Bool[Tensor, " n"],
+    log_beta: Float[Tensor, "drawn positions"],
+    row: Int[Tensor, " n"],
+    position: Int[Tensor, " n"],
+) -> Float[Tensor, " n"]:
+    """Log probability of drawn positions under the law of each: attention, or its complement."""
+    log_q = log_beta[row, position]
+    if not contrast.any():
+        return log_q
+    cells = log_beta.isfinite().sum(1)[row]
+    return torch.where(contrast, complement_at(log_q, cells), log_q)
