@@ -418,6 +418,7 @@ def test_roi_measures_agree_with_those_of_the_network(run: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.browser
 def test_in_a_browser_offline(result: ReportResult, scheme: str) -> None:
     with visit(result.path.as_uri(), scheme=scheme, offline=True) as seen:  # type: ignore[arg-type]
         page = seen.page
@@ -430,6 +431,7 @@ def test_in_a_browser_offline(result: ReportResult, scheme: str) -> None:
         assert seen.errors == []
 
 
+@pytest.mark.browser
 def test_sorting_and_filtering(tmp_path: Path) -> None:
     chances = [[0.9, 0.1], [0.35, 0.65], [0.05, 0.95], [0.6, 0.4]]
     path = write_predictions_csv(tmp_path / "p.csv", chances, ("a", "b"), ["a", "a", "b", "b"])
@@ -465,6 +467,7 @@ def test_sorting_and_filtering(tmp_path: Path) -> None:
         assert seen.errors == []
 
 
+@pytest.mark.browser
 def test_panels_open(result: ReportResult) -> None:
     with visit(result.path.as_uri(), offline=True) as seen:
         seen.page.locator(".card .open").first.click()

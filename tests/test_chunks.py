@@ -8,7 +8,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from zoomin import chunks
+from zoomin.model import chunks
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage

@@ -17,7 +17,7 @@ import torch
 from PIL import Image as PillowImage
 
 from slides import picture, pyramid
-from zoomin import batching
+from zoomin.inference import pipeline as batching
 from zoomin.data import opening
 from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError

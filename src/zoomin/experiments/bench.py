@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..errors import ConfigError
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages

@@ -99,7 +99,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
 
 
 def _document(explanation: Explanation, crops: list[str], tile_crops: list[str]) -> dict[str, Any]:
-    from .. import __version__
+    from .._version import __version__
 
     one = explanation
     by_class = {"probabilities": one.probabilities, "logits": one.logits, "bias": one.bias}

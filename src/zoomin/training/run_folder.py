@@ -18,7 +18,7 @@ import yaml
 from jaxtyping import Int
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..data.manifest import Manifest, write_manifest
 from ..errors import ConfigError
 

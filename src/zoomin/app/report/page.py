@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from ... import __version__
+from ..._version import __version__
 from .evidence import Evidence
 from .gallery import Card
 from .html_tables import answer_table, gallery_section
