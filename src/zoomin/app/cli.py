@@ -17,6 +17,7 @@ from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
+from .commands.plan import PLAN
 from .commands.predict import EVALUATE, PREDICT
 from .commands.report import REPORT
 from .commands.reproduce import REPRODUCE
@@ -29,6 +30,7 @@ INTERRUPTED = 130
 
 COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
+    "plan": PLAN,
     "train": TRAIN,
     "crossval": CROSSVAL,
     "evaluate": EVALUATE,

@@ -10,11 +10,12 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry import Region
 from ..images.image import Image
 from ..images.stored import identity_of
+from ..model.networks import GatedHead, LinearHead
 from ..model.output import ZoomInOutput
 from .evidence import Explanation, Provenance, Source
 
@@ -45,7 +46,7 @@ class Resampled(Protocol):
 def explain_output(
     output: ZoomInOutput,
     images: Sequence[tuple[str, Image]],
-    head: nn.Linear,
+    head: LinearHead | GatedHead,
     classes: Sequence[str],
     *,
     provenances: Sequence[Provenance] = (),
@@ -56,7 +57,7 @@ def explain_output(
     Args:
         output: of the batch.
         images: name and image of each of the batch; their thumbnails and heaviest sub-tiles are read again.
-        head: the linear head that made the logits.
+        head: that made the logits.
         classes: names of the classes.
         provenances: which model looked at each image, and how.
         standard_errors: of each image's probability.
@@ -66,8 +67,12 @@ def explain_output(
     """
     sub_tiles, tiles = output.sub_tiles, output.tiles
     with torch.no_grad():
-        contribution = (sub_tiles.weight[:, None] * (sub_tiles.features @ head.weight.T)).float().cpu()
-    bias = head.bias.detach().float().cpu()
+        whole = output.features[sub_tiles.image]
+        contribution, weight = head.contributions(sub_tiles.features, sub_tiles.weight, whole)
+        bias = head.bias.detach().float().cpu().expand_as(output.logits)
+        if output.context is not None:
+            bias = bias + head.context(output.context).cpu()
+    contribution, weight = contribution.float().cpu(), weight.float().cpu()
     explanations = []
     for index, (name, image) in enumerate(images):
         mine, drawn = sub_tiles.image == index, tiles.image == index
@@ -77,7 +82,7 @@ def explain_output(
             size=(image.height, image.width),
             classes=tuple(classes),
             logits=output.logits[index].detach().float().cpu(),
-            bias=bias,
+            bias=bias[index].clone(),
             overview=_overview(image),
             tile_size=float(output.attention.grid.tile_size),
             attention=output.attention.map(index).detach().float().cpu(),
@@ -85,7 +90,7 @@ def explain_output(
             alpha=tiles.log_alpha[drawn].detach().exp().float().cpu(),
             beta=tiles.maps[drawn].detach().float().cpu(),
             sub_tiles=sub_tiles.regions[mine].double().cpu(),
-            weight=sub_tiles.weight[mine].float().cpu(),
+            weight=weight[mine.cpu()],
             contribution=contribution[mine.cpu()],
             tile=row.cpu(),
             position=sub_tiles.position[mine].cpu(),

@@ -227,6 +227,8 @@ def _mode(image: Image, model: Classifier, config: InferenceConfig) -> str:
         return model.design_for(image.height, image.width, config.sampling, config.exact_budget)
     if config.sampling != "auto":
         return config.sampling
+    if model.config.prediction_sampling is not None:
+        return model.config.prediction_sampling
     sub_tiles = _tiles(image, model) * model.map_size[0] * model.map_size[1]
     return "exact" if sub_tiles <= config.exact_budget else "systematic"
 

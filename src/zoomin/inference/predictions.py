@@ -191,10 +191,16 @@ def write_predictions(
 
 
 def pixels_read(output: ZoomInOutput, config: ZoomInConfig) -> Int[Tensor, " batch"]:
-    """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles that each image gave."""
-    side_1 = view_size(config.tile_size, config.tile_scale)
-    side_2 = view_size(config.tile_size, config.sub_tile_scale)
+    """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles that each image gave.
+
+    A view of the whole image counts as a square of its longest side. Uniform attention reads nothing.
+    """
+    side_1 = 0 if config.tile_attention == "uniform" else view_size(config.tile_size, config.tile_scale)
+    side_2 = (
+        0 if config.position_attention == "uniform" else view_size(config.tile_size, config.sub_tile_scale)
+    )
     count = output.attention.log_alpha.isfinite().sum(1)
     tiles = torch.bincount(output.tiles.image, minlength=len(count))
     sub_tiles = torch.bincount(output.sub_tiles.image, minlength=len(count))
-    return count * side_1**2 + tiles * side_2**2 + sub_tiles * config.sub_tile_size**2
+    drawn = count * side_1**2 + tiles * side_2**2 + sub_tiles * config.sub_tile_size**2
+    return drawn + config.context_side**2

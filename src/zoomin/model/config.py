@@ -27,11 +27,20 @@ class ZoomInConfig:
         sub_tile_scale: s2, the scale at which the position attention sees a drawn tile.
         n_samples: N, sub-tiles drawn in an image.
         sampling: "multinomial" (the paper's), "systematic", "exact" or "top".
-        tile_attention: network a: "lenet", "lenet_relu", "resnet16" or "timm:MODEL".
-        position_attention: network b, likewise.
+        tile_attention: network a: "lenet", "lenet_relu", "resnet16", "timm:MODEL", "pyramid:MODEL" (three strides
+            of the view enlarged by two, one linear layer), or "uniform" (every tile alike).
+        position_attention: network b, likewise; "uniform": a tile has one sub-tile, in its middle.
         features: network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
         pretrained: load the pretrained weights of `timm` networks.
         normalize_features: scale every feature to unit length.
+        gate_copies: copies of gated attention behind f, whose weight of a sub-tile joins that of the drawn
+            attention and whose logits are averaged; 0: none, the paper's.
+        gate_components: numbers that f is projected to before its gates.
+        gate_width: features of a copy.
+        context_side: longest side of a view of the whole image that f sees too, its features beside the
+            expected one; 0: none, the paper's.
+        prediction_sampling: sampling that "auto" means when the trained model predicts; None: "exact" where
+            the image has few sub-tiles, else "systematic".
         mean: of red, green and blue in [0, 1], subtracted from views.
         std: likewise, views are divided by it.
         mpp: microns per pixel of the working frame: every image is brought to it, and all "level-0 pixels"
@@ -61,6 +70,11 @@ class ZoomInConfig:
     features: str = "lenet"
     pretrained: bool = False
     normalize_features: bool = True
+    gate_copies: int = 0
+    gate_components: int = 200
+    gate_width: int = 64
+    context_side: int = 0
+    prediction_sampling: str | None = None
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     mpp: float | str | None = None
@@ -84,6 +98,16 @@ class ZoomInConfig:
             require(
                 0 < getattr(self, name) <= 1, name, getattr(self, name), "Give a scale above 0 and at most 1."
             )
+        for name in ("gate_copies", "context_side"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or more.")
+        require(
+            not (self.gate_copies and self.context_side),
+            "context_side",
+            f"{self.context_side} with {self.gate_copies} copies of gated attention",
+            "Set one of the two to 0.",
+        )
+        if self.prediction_sampling is not None:
+            design(self.prediction_sampling)
         require(
             self.checkpoint in ("auto", "always", "never"),
             "checkpoint",

@@ -102,6 +102,7 @@ class ZoomInOutput:
         contrast_image: images for which a contrastive feature was drawn.
         contrast_features: expected feature under the complement laws, one for each of those.
         contrast_logits: its logits.
+        context: features of the view of each whole image, the last ones in `features`; none by default.
     """
 
     logits: Float[Tensor, "batch classes"]
@@ -113,3 +114,4 @@ class ZoomInOutput:
     contrast_image: Int[Tensor, " positives"]
     contrast_features: Float[Tensor, "positives dims"]
     contrast_logits: Float[Tensor, "positives classes"]
+    context: Float[Tensor, "batch context"] | None = None

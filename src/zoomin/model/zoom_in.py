@@ -27,7 +27,17 @@ from ..images.tissue import looked_at
 from .chunks import Chunks
 from .config import ZoomInConfig
 from .estimators import expected_feature, sample_weights
-from .networks import Embedding, LinearHead, Maps, attention_network, feature_network, trunk_of
+from .networks import (
+    Embedding,
+    GatedFeatures,
+    GatedHead,
+    LinearHead,
+    Maps,
+    UniformAttention,
+    attention_network,
+    feature_network,
+    trunk_of,
+)
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained, save_pretrained
@@ -75,8 +85,7 @@ class ZoomIn(nn.Module):
         self.config = config
         self.tile_attention = attention_network(config.tile_attention, pretrained=config.pretrained)
         self.position_attention = attention_network(config.position_attention, pretrained=config.pretrained)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
-        self.head = LinearHead(dims, config.n_classes)
+        self.features, self.head = self._classifier()
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
         self.map_size = self._measure_map()
@@ -147,6 +156,8 @@ class ZoomIn(nn.Module):
         e = estimate[r]
         encoded = self._encode(batch, estimates.image[e], regions)
         features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
+        context = self.see_context(batch)
+        features = torch.cat([features, context[estimates.image]], 1)
         replicated = features[: replicates * len(batch)].unflatten(0, (replicates, len(batch)))
         feature, contrastive = replicated.mean(0), features[replicates * len(batch) :]
         kept = ~estimates.contrast[e]
@@ -170,6 +181,7 @@ class ZoomIn(nn.Module):
             contrast_image=estimates.image[estimates.contrast],
             contrast_features=contrastive,
             contrast_logits=self.head(contrastive),
+            context=context.detach(),
         )
 
     def tile_logits(
@@ -211,6 +223,8 @@ class ZoomIn(nn.Module):
         """
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
+        if isinstance(self.position_attention, UniformAttention):
+            return self.mean.new_zeros(len(drawn), 1)
         logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return logits.flatten(1).masked_fill(~inside, -torch.inf)
@@ -315,7 +329,9 @@ class ZoomIn(nn.Module):
         self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " listed"], embeddings: Tensor | None
     ) -> Float[Tensor, "batch tiles"]:
         """Logits of the tiles that are kept, -inf elsewhere."""
-        if embeddings is None:
+        if isinstance(self.tile_attention, UniformAttention):
+            logits = self.mean.new_zeros(int(kept.sum()))
+        elif embeddings is None:
             logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
             logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
@@ -345,6 +361,27 @@ class ZoomIn(nn.Module):
         """Features of the sub-tiles, of unit length where the configuration says so."""
         features = self._chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
+
+    def see_context(self, batch: ImageBatch) -> Float[Tensor, "batch context"]:
+        """Features of a view of each whole image; none where the configuration has none."""
+        if not self.config.context_side:
+            return self.mean.new_zeros(len(batch), 0)
+        rows = []
+        for place, (height, width) in enumerate(batch.sizes.tolist()):
+            region = torch.tensor([[0, 0, width, height]], device=self.device)
+            scale = min(1.0, self.config.context_side / max(height, width))
+            views = batch.read(torch.tensor([place], device=self.device), region, scale)
+            rows.append(self._chunks.through(self.features, views))
+        return torch.cat(rows)
+
+    def _classifier(self) -> tuple[nn.Module, LinearHead | GatedHead]:
+        """F and g."""
+        config = self.config
+        features, dims = feature_network(config.features, pretrained=config.pretrained)
+        if not config.gate_copies:
+            return features, LinearHead(dims * (2 if config.context_side else 1), config.n_classes)
+        gated = GatedFeatures(features, dims, config.gate_components, config.gate_width, config.gate_copies)
+        return gated, GatedHead(config.gate_copies, config.gate_width, config.n_classes)
 
     def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""

@@ -39,8 +39,11 @@ from .checkpoints import (
 )
 from .config import TrainConfig
 from .evaluation import judge
+from .frozen.config import FrozenConfig
+from .frozen.learn import learn
+from .plan import negative_class
 from .pretrain import PretrainConfig, pretrain
-from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning, write_rows
+from .records import EpochHook, EpochTable, ProgressBar, Row, counting, quiet_lightning, write_rows
 from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
 from .task import ZoomInTask
 from .warm_up import warm_up
@@ -69,6 +72,7 @@ class RunConfig:
         data: the images; its seed decides the splits.
         train: the optimisation.
         pretrain: training of the three networks on crops before it, where there are pixel annotations.
+        frozen: learning on what a frozen trunk sees, in place of both.
         out: folder of the results, new or empty.
         seed: of the first weights, of the order and augmentation of the images, and of all draws.
         resume: go on with the run in `out` after its last whole epoch; where there is none, start.
@@ -78,6 +82,7 @@ class RunConfig:
     model: ClassifierConfig = field(default_factory=ZoomInConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    frozen: FrozenConfig = field(default_factory=FrozenConfig)
     out: str = "runs/zoomin"
     seed: int = 0
     resume: bool = False
@@ -127,6 +132,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     data = data.with_seed(config.seed)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
+    if config.frozen.enabled:
+        return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
     task = new_task(config, data)
     new_folder(folder, resume=config.resume)
@@ -161,6 +168,35 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     }
     write_json(folder / "metrics.json", metrics)
     return FitResult(folder, folder / "model", metrics, table.rows)
+
+
+def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
+    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    folder, started = Path(config.out), time.perf_counter()
+    model = config.model
+    if not isinstance(model, ZoomInConfig):
+        raise ConfigError(
+            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+        )
+    new_folder(folder, resume=config.resume)
+    data.setup("fit")
+    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    rows = data.splits["train"]
+    with counting(len(rows), "Embedding", progress) as advance:
+        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=advance)
+    learnt.net.save_pretrained(folder / "model")
+    metrics = {
+        "model": "frozen trunk",
+        "chosen_by": None,
+        "learned": learnt.report,
+        "seconds": time.perf_counter() - started,
+        "skipped": data.failures.images(),
+    }
+    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
+    metrics |= _final_metrics(learnt.net, data, replace(config, train=train))
+    write_json(folder / "metrics.json", metrics)
+    return FitResult(folder, folder / "model", metrics, [])
 
 
 def _before_training(

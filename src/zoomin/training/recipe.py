@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import inspect
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from ..classifiers import config_class
 from ..data.datamodule import DataConfig
+from ..model.config import ZoomInConfig
 from .config import TrainConfig
 from .fit import RunConfig
+from .frozen.config import FrozenConfig
+from .plan import Plan, plan
 from .pretrain import PretrainConfig
+from .run_folder import plain
 
-__all__ = ["add_model_arguments", "add_run_arguments", "read_recipe", "run_config"]
+__all__ = [
+    "add_model_arguments",
+    "add_run_arguments",
+    "leaves_all_to_plan",
+    "plan_defaults",
+    "plan_recipe",
+    "read_recipe",
+    "run_config",
+]
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
@@ -25,6 +41,7 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(PretrainConfig, "pretrain")
+    parser.add_class_arguments(FrozenConfig, "frozen")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of all draws")
     parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint in --out")
@@ -37,6 +54,75 @@ def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         ConfigError: if there is no competitor of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
+
+
+def leaves_all_to_plan(words: Sequence[str]) -> bool:
+    """Whether a command line names images but neither a recipe, a baseline, nor how to train."""
+    told = (
+        "--config",
+        "--model.name",
+        "--train",
+        "--pretrain",
+        "--frozen.enabled",
+        "--print_config",
+        "--help",
+        "-h",
+    )
+    names = [word.partition("=")[0] for word in words if word.startswith("-")]
+    return "--data.root" in names and not any(
+        name == one or name.startswith(f"{one}.") for name in names for one in told
+    )
+
+
+def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ...]:
+    """Let what fits the images be a parser's defaults; what is given after them wins.
+
+    Returns:
+        The plan in words.
+
+    Raises:
+        DataError: if the images cannot be learnt from.
+    """
+    given = parser.instantiate(parser.parse_args(list(words)))
+    found = plan(given.data)
+    parser.set_defaults(_plain_values(found.changes()))
+    return found.lines
+
+
+def plan_recipe(found: Plan) -> str:
+    """A plan as a recipe: every setting that matters, with what it does."""
+    changes = _plain_values(found.changes())
+    frozen = {f"frozen.{name}": value for name, value in plain(found.frozen).items()}
+    lines = [f"# {line}" for line in ("Planned by `zoomin plan`.", *found.lines)]
+    for section, settings in (("data", changes), ("model", changes), ("frozen", frozen)):
+        told = _told(_CLASSES[section])
+        lines += ["", f"{section}:"]
+        for name, value in settings.items():
+            if name.startswith(f"{section}."):
+                own = name.partition(".")[2]
+                lines += [f"  # {line}" for line in textwrap.wrap(told.get(own, ""), 100)]
+                lines += textwrap.indent(yaml.safe_dump({own: value}), "  ").splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def _plain_values(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in changes.items() if name != "model.n_classes"}
+
+
+_CLASSES: dict[str, type] = {"data": DataConfig, "model": ZoomInConfig, "frozen": FrozenConfig}
+
+
+def _told(kind: type) -> dict[str, str]:
+    """What the docstring of a configuration says of each setting."""
+    text = inspect.getdoc(kind) or ""
+    _, _, listed = text.partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in listed.partition("\n\n")[0].splitlines():
+        start = re.match(r"    (\w+): (.*)", line)
+        name, rest = (start[1], start[2]) if start else (name, line.strip())
+        found[name] = f"{found.get(name, '')} {rest}".strip() if not start else rest
+    return found
 
 
 def run_config(values: Namespace) -> RunConfig:

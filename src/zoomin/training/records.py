@@ -29,6 +29,7 @@ __all__ = [
     "EpochTable",
     "ProgressBar",
     "Row",
+    "counting",
     "progress_columns",
     "quiet_lightning",
     "write_rows",
@@ -172,6 +173,14 @@ def progress_columns() -> tuple[Any, ...]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
+
+
+@contextmanager
+def counting(total: int, what: str, shown: bool) -> Iterator[Callable[[], None]]:
+    """A bar over some things, and the function that counts one more."""
+    with Progress(*progress_columns(), console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda: bar.advance(task)
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from .command import Command, is_shown, print_metrics, print_rich, say
 
-__all__ = ["CROSSVAL", "TRAIN"]
+__all__ = ["CROSSVAL", "TRAIN", "print_plan"]
 
 
 def _build_run(parser: ArgumentParser) -> None:
@@ -23,14 +25,52 @@ def _build_model(parser: ArgumentParser, words: Sequence[str]) -> None:
     add_model_arguments(parser, words)
 
 
+def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """The settings of the model; where the words leave all to zoomin, those that fit the images by default."""
+    from ...training.recipe import leaves_all_to_plan, plan_defaults
+
+    _build_model(parser, words)
+    if leaves_all_to_plan(words):
+        print_plan(plan_defaults(parser, words))
+
+
+def print_plan(lines: Iterable[str]) -> None:
+    """Print what is planned on stderr, beside which results stand alone on stdout."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
 def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.fit import fit
     from ...training.recipe import run_config
 
     result = fit(run_config(parser.instantiate(options)), progress=is_shown())
     print_metrics("Trained", result.metrics)
+    for line in advice(result.metrics):
+        say(line)
     say(f"The run is in {result.folder}.")
     return 0
+
+
+def advice(metrics: Mapping[str, Any]) -> list[str]:
+    """What to try where images held out in the inner folds are classified no better than by chance."""
+    learned = metrics.get("learned")
+    if learned is None:
+        return []
+    scores = learned["held_out"][learned["head"]]
+    score, name = scores["auroc"], "AUROC"
+    shown = "none" if score is None else f"{score:.2f}"
+    lines = [
+        f"Held out in inner folds: accuracy {scores['accuracy']:.3f}, {name} {shown} ({learned['head']} head)."
+    ]
+    if score is None or score >= 0.65:
+        return lines
+    return [
+        *lines,
+        "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
+        "(--model.tile_size 112 --model.sub_tile_size 112), a trunk of your field (--model.features timm:MODEL),",
+        "more images, or learning from pixels (a recipe with frozen.enabled false; docs/learning.md).",
+    ]
 
 
 def _build_crossval(parser: ArgumentParser) -> None:
@@ -56,14 +96,14 @@ TRAIN = Command(
     "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
     "  zoomin train --config recipes/colon_cancer.yaml --data.root DIR --out runs/first\n"
-    "  zoomin train --data.root my_images --model.n_samples 20 --train.epochs 50\n"
+    "  zoomin train --data.root my_images\n"
     "  zoomin train --config runs/first/config.yaml --out runs/first --resume true\n"
     "  zoomin train --config recipes/colon_cancer.yaml --print_config\n"
     "  zoomin train --model.name cnn --model.side 512 --data.root my_images --out runs/cnn",
     _build_run,
     _train,
     "Give the same command with --resume true to go on from the last epoch.",
-    _build_model,
+    _build_planned,
 )
 
 CROSSVAL = Command(
@@ -74,5 +114,5 @@ CROSSVAL = Command(
     _build_crossval,
     _crossval,
     "Give the same command with --resume true to go on with the folds that are left.",
-    _build_model,
+    _build_planned,
 )

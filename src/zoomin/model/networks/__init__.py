@@ -2,15 +2,22 @@
 
 from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
 from .features import FEATURE_NETWORKS, feature_network
+from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
+from .pyramid import PyramidAttention, UniformAttention
 
 __all__ = [
     "ATTENTION_NETWORKS",
     "FEATURE_NETWORKS",
     "Embedding",
+    "GatedCopies",
+    "GatedFeatures",
+    "GatedHead",
     "LinearHead",
     "Maps",
+    "PyramidAttention",
     "TimmAttention",
+    "UniformAttention",
     "attention_network",
     "feature_network",
     "trunk_of",

@@ -110,8 +110,8 @@ class GatedHead(nn.Module):
         share = weight[:, None, None] * own / self._parts(whole)[1]
         return self._classify(share * h / own), share.mean((1, 2))
 
-    def context(self, features: Float[Tensor, "n dims"]) -> Float[Tensor, "n classes"]:
-        """What a context view adds to the logits: there is none."""
+    def context(self, features: Float[Tensor, "n context"]) -> Float[Tensor, "n classes"]:
+        """What the features of context views add to the logits: nothing, there are none."""
         return features.new_zeros(len(features), self.weight.shape[2])
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,87 @@
+"""The steps of learning on a frozen trunk; each can be switched off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ...errors import require
+
+__all__ = ["FrozenConfig"]
+
+
+@dataclass(frozen=True)
+class FrozenConfig:
+    """How a model learns on what a frozen trunk sees of all sub-tiles; off by default (the paper's training).
+
+    Attributes:
+        enabled: learn so, in place of end to end from pixels.
+        cache: folder of the embeddings, which are made once for a trunk, a scale and an image; by default
+            zoomin/features in the user's cache.
+        head: "gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
+            the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images held
+            out by inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else gated.
+        few_tiles: see `head`.
+        negative_class: the class whose images hold nothing to find, whose tiles are all counter-examples; "auto":
+            one named none, normal, negative or the like, else the first of two classes; none: every class has
+            something.
+        teach: teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
+            without it, or where images have few sub-tiles, prediction reads all.
+        calibrate: scale and shift the logits to fit images that were held out and read as at prediction.
+        folds: of the inner cross-validation; groups stay whole.
+        copies: of gated attention in the model, whose logits are averaged.
+        fold_copies: of each inner fold.
+        epochs: over the training images, fixed: nothing is stopped early.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        batch_size: images a step.
+        dropout: share of inputs and of hidden units that a step leaves out.
+        class_weights: "balanced": all classes weigh alike in the loss; none: all images.
+        components: principal components of the embeddings that gated attention sees.
+        linear_strength: C of the logistic regression.
+        map_components: principal components that the tile attention learns from.
+        map_penalty: of the ridge regression that teaches it.
+        sharpness: standard deviation of the taught logits of the tiles.
+    """
+
+    enabled: bool = False
+    cache: str | None = None
+    head: Literal["auto", "gated", "linear"] = "auto"
+    few_tiles: int = 16
+    negative_class: str | None = "auto"
+    teach: bool = True
+    calibrate: bool = True
+    folds: int = 5
+    copies: int = 5
+    fold_copies: int = 2
+    epochs: int = 25
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 16
+    dropout: float = 0.25
+    class_weights: Literal["balanced"] | None = "balanced"
+    components: int = 200
+    linear_strength: float = 0.01
+    map_components: int = 300
+    map_penalty: float = 10.0
+    sharpness: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot work.
+        """
+        least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
+        least |= {"components": 1, "map_components": 1}
+        for name, bound in least.items():
+            require(
+                getattr(self, name) >= bound, f"frozen.{name}", getattr(self, name), f"Give at least {bound}."
+            )
+        for name in ("learning_rate", "linear_strength", "map_penalty", "sharpness"):
+            require(getattr(self, name) > 0, f"frozen.{name}", getattr(self, name), "Give a positive number.")
+        require(0 <= self.dropout < 1, "frozen.dropout", self.dropout, "Give a share from 0 to below 1.")
+        require(
+            self.weight_decay >= 0, "frozen.weight_decay", self.weight_decay, "Give 0 or a positive number."
+        )
+        require(self.head in ("auto", "gated", "linear"), "frozen.head", self.head, "auto, gated or linear.")
