@@ -15,9 +15,9 @@ from shapely.geometry import box, shape
 
 from zoomin.annotations.open_annotation import open_annotation
 from zoomin.app.cli import main
-from zoomin.datasets.synthetic import slides as module
 from zoomin.data.find import open_dataset
 from zoomin.data.manifest import Record
+from zoomin.datasets.synthetic import slides as module
 from zoomin.datasets.synthetic.slide_layout import cell_size
 from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.datasets.synthetic.textures import load_textures, split_textures, textures_of

@@ -17,7 +17,6 @@ import torch
 from PIL import Image as PillowImage
 
 from slides import picture, pyramid
-from zoomin.inference import pipeline as batching
 from zoomin.data import opening
 from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
@@ -39,6 +38,7 @@ from zoomin.inference import (
     probability_standard_error,
     write_predictions,
 )
+from zoomin.inference import pipeline as batching
 from zoomin.model import ZoomIn, ZoomInConfig
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "dog"))

@@ -27,8 +27,8 @@ class ZoomInConfig:
         sub_tile_scale: s2, the scale at which the position attention sees a drawn tile.
         n_samples: N, sub-tiles drawn in an image.
         sampling: "multinomial" (the paper's), "systematic", "exact" or "top".
-        tile_attention: network a: "lenet", "lenet_relu", "resnet16", "timm:MODEL", "pyramid:MODEL" (three strides
-            of the view enlarged by two, one linear layer), or "uniform" (every tile alike).
+        tile_attention: network a: "lenet", "lenet_relu", "resnet16", "timm:MODEL", "pyramid:MODEL" (three
+            strides of the view enlarged by two, one linear layer), or "uniform" (every tile alike).
         position_attention: network b, likewise; "uniform": a tile has one sub-tile, in its middle.
         features: network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
         pretrained: load the pretrained weights of `timm` networks.

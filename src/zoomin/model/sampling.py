@@ -152,8 +152,8 @@ def systematic_tiles(
 ) -> TileDraw:
     """Systematic allocation in random order: E[n_c] = q_c and |n_c - q_c| < 1; kappa = p_c n_c / q_c.
 
-    The quota q_c is n p_c, and kappa n_c / n, unless a tile has fewer positions than that: it then gets all of
-    them, and the others share the rest. A budget that covers every position of an image enumerates it.
+    The quota q_c is n p_c, and kappa n_c / n, unless a tile has fewer positions than that: it then gets all
+    of them, and the others share the rest. A budget that covers every position of an image enumerates it.
     """
     p = _double(log_p).softmax(1)
     quota = _quota(p, n, room)

@@ -200,7 +200,7 @@ def _frozen_fold(
     job: FoldJob,
     after: Callable[[Classifier, ZoomInDataModule], None] | None,
 ) -> dict[str, Any]:
-    """The same on a frozen trunk: held-out images are classified from their embeddings, as from their pixels."""
+    """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
     model = run.model
     if not isinstance(model, ZoomInConfig):
         raise ConfigError("only Zoom-In learns so", where="frozen.enabled", remedy="Set it to false.")

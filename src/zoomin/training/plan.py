@@ -1,4 +1,4 @@
-"""Look at a user's images and plan a training: sizes, scales and steps by rules that docs/learning.md explains."""
+"""Look at images and plan how to learn from them, by the rules that docs/learning.md explains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["NEGATIVE_NAMES", "Plan", "Seen", "negative_class", "plan"]
 
 TRUNK = "tf_efficientnet_lite0"
 NEGATIVE_NAMES = frozenset(
-    "0 absent background benign clean control empty good healthy intact neg negative no none normal nothing ok".split()
+    "0 absent background benign clean control empty good healthy intact neg negative no none normal".split()
 )
 _SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
 _LEAST = 2
@@ -133,8 +133,8 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
 
     Args:
         classes: names.
-        wanted: the name of one of them; "auto": the first with a name such as none, normal or negative, else the
-            first of two classes; None: there is none.
+        wanted: the name of one of them; "auto": the first with a name such as none, normal or negative, else
+            the first of two classes; None: there is none.
 
     Raises:
         DataError: if there is no class of that name.
@@ -219,7 +219,7 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
         area = seen.height * seen.width
         share = _OVERVIEW**2 + reads * side**2 / area
         lines.append(
-            f"reading    the image at 1/{round(1 / _OVERVIEW)}, then {reads} sub-tiles: {share:.0%} of its pixels"
+            f"reading    the image at 1/{round(1 / _OVERVIEW)}, then {reads} sub-tiles: {share:.0%} of it"
         )
         lines.append("attention  gated, over all sub-tiles; the tile attention is taught where it looks")
     total = seen.images + seen.test

@@ -26,7 +26,7 @@ def _build_model(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """The settings of the model; where the words leave all to zoomin, those that fit the images by default."""
+    """The settings of the model; where the words leave them to zoomin, such as fit the images."""
     from ...training.recipe import leaves_all_to_plan, plan_defaults
 
     _build_model(parser, words)
@@ -58,17 +58,17 @@ def advice(metrics: Mapping[str, Any]) -> list[str]:
     if learned is None:
         return []
     scores = learned["held_out"][learned["head"]]
-    score, name = scores["auroc"], "AUROC"
+    score = scores["auroc"]
     shown = "none" if score is None else f"{score:.2f}"
     lines = [
-        f"Held out in inner folds: accuracy {scores['accuracy']:.3f}, {name} {shown} ({learned['head']} head)."
+        f"Held out in inner folds: accuracy {scores['accuracy']:.3f}, AUROC {shown} ({learned['head']} head)."
     ]
     if score is None or score >= 0.65:
         return lines
     return [
         *lines,
         "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
-        "(--model.tile_size 112 --model.sub_tile_size 112), a trunk of your field (--model.features timm:MODEL),",
+        "(--model.tile_size 112 --model.sub_tile_size 112), another trunk (--model.features timm:MODEL),",
         "more images, or learning from pixels (a recipe with frozen.enabled false; docs/learning.md).",
     ]
 

@@ -135,7 +135,7 @@ class TimmAttention(nn.Module):
 
 
 class Embedding(nn.Module):
-    """The embedding of views by an attention network with a trunk, as a network of its own; weights are shared."""
+    """The embedding of views by an attention network with a trunk, as a network; weights are shared."""
 
     def __init__(self, attention: TimmAttention | PyramidAttention) -> None:
         """Keep the attention network."""

@@ -1,7 +1,8 @@
 """Gated attention inside Zoom-In: sub-tiles carry a weight of their own, and the head divides by its sum.
 
-Gated attention (Ilse, Tomczak & Welling 2018) weighs the features h of an image's crops by a softmax over their
-gates g. A softmax over crops that are drawn is not linear in them, so its parts are: f returns, for each copy,
+Gated attention (Ilse, Tomczak & Welling 2018) weighs the features h of an image's crops by a softmax over
+their gates g. A softmax over crops that are drawn is not linear in them, so its parts are: f returns, for
+each copy,
 
     f = [exp(g) h, exp(g)],     F = sum over c of alpha_c f_c = [sum alpha exp(g) h, sum alpha exp(g)],
 

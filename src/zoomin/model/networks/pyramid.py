@@ -1,4 +1,4 @@
-"""A tile attention that was taught: what a trunk sees at three strides of the enlarged view, and one layer."""
+"""A tile attention to be taught: a trunk's maps of three strides of the enlarged view, and one layer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ENLARGED = 2  # a trunk sees small things of a shrunk view better when it is enl
 class PyramidAttention(nn.Module):
     """Mean and maximum of the maps of strides 8, 16 and 32 of a `timm` model, and a linear layer.
 
-    The view is enlarged by two before the trunk sees it. Input: views (n, 3, h, w), float. Output: one logit a
-    view, as a map (n, 1, 1).
+    The view is enlarged by two before the trunk sees it. Input: views (n, 3, h, w), float. Output: one logit
+    a view, as a map (n, 1, 1).
     """
 
     def __init__(self, name: str, pretrained: bool) -> None:

@@ -18,13 +18,14 @@ class FrozenConfig:
         enabled: learn so, in place of end to end from pixels.
         cache: folder of the embeddings, which are made once for a trunk, a scale and an image; by default
             zoomin/features in the user's cache.
-        head: "gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
-            the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images held
-            out by inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else gated.
+        head: "gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view
+            of the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images
+            held out by inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else
+            gated.
         few_tiles: see `head`.
-        negative_class: the class whose images hold nothing to find, whose tiles are all counter-examples; "auto":
-            one named none, normal, negative or the like, else the first of two classes; none: every class has
-            something.
+        negative_class: the class whose images hold nothing to find, whose tiles are all counter-examples;
+            "auto": one named none, normal, negative or the like, else the first of two classes; none: every
+            class has something.
         teach: teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
             without it, or where images have few sub-tiles, prediction reads all.
         calibrate: scale and shift the logits to fit images that were held out and read as at prediction.

@@ -37,8 +37,8 @@ class Bags(NamedTuple):
 
 
 def bags_of(
-    embeddings: Sequence[Float[Tensor, "tiles components"]],
-    log_attention: Sequence[Float[Tensor, " tiles"]] | None = None,
+    embeddings: Sequence[Float[Tensor, "_ components"]],
+    log_attention: Sequence[Float[Tensor, " _"]] | None = None,
 ) -> Bags:
     """Pad what belongs to each image."""
     x = torch.nn.utils.rnn.pad_sequence(list(embeddings), batch_first=True)
@@ -89,7 +89,7 @@ class FittedCopies(NamedTuple):
 def fit_copies(
     bags: Bags,
     labels: Int[Tensor, " images"],
-    rows: Sequence[Int[Tensor, " rows"]],
+    rows: Sequence[Int[Tensor, " _"]],
     n_classes: int,
     config: FrozenConfig,
     seed: int,

@@ -1,7 +1,7 @@
 """What the frozen trunks of a model see of images: made once, kept on disk, the same for every run.
 
-A file of features an image and kind, in the HDF5 layout of `model.feature_files`. Its name tells the image (path, size
-and time of change), its folder what the embedding depends on: trunk, weights, size and scale.
+A file of features an image and kind, in the HDF5 layout of `model.feature_files`. Its name tells the image
+(path, size and time of change), its folder what the embedding depends on: trunk, weights, size and scale.
 """
 
 from __future__ import annotations
@@ -139,24 +139,26 @@ class Embedder:
             )
         return Embedded(sub_tiles, found["tiles"], None if context is None else context[0])
 
-    @torch.no_grad()
     def _make(self, kind: str, batch: ImageBatch) -> Iterator[FeatureFile]:
+        """One kind of embedding of an image, some thousand crops at a time."""
         net, config = self._net.eval(), self._net.config
         if kind == "context":
-            yield FeatureFile(net.see_context(batch), torch.zeros(1, 2, dtype=torch.int64))
+            with torch.no_grad():
+                yield FeatureFile(net.see_context(batch), torch.zeros(1, 2, dtype=torch.int64))
             return
         grid = TileGrid.of(batch.sizes, config.tile_size)
         regions = grid.regions[looked_at(batch, grid).tiles]
-        if kind == "tiles":
-            side, scale = config.tile_size, config.tile_scale
-        else:
+        side, scale = config.tile_size, config.tile_scale
+        if kind == "sub_tiles":
             middle = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
             regions = sub_tile_regions(regions, middle, (1, 1), config.sub_tile_size)
             side, scale = config.sub_tile_size, 1.0
         chunks = Chunks(config.chunk_size, "never", net.mean, net.std)
         for part in regions.split(_CROPS):
             own = torch.zeros(len(part), dtype=torch.int64, device=part.device)
-            yield FeatureFile(chunks.see(self._network(kind), batch, own, part, side, scale), part[:, :2])
+            with torch.no_grad():
+                seen = chunks.see(self._network(kind), batch, own, part, side, scale)
+            yield FeatureFile(seen, part[:, :2])
 
     def _network(self, kind: str) -> nn.Module:
         """The trunk that makes a kind of embedding, by the fastest engine."""

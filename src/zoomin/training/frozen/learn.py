@@ -58,8 +58,8 @@ class _Folds:
         held: likewise.
     """
 
-    train: list[Int[Tensor, " rows"]]
-    held: list[Int[Tensor, " rows"]]
+    train: list[Int[Tensor, " _"]]
+    held: list[Int[Tensor, " _"]]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Teach the tile attention: out of fold, attention times evidence says which tile decided.
 
-A copy of gated attention that has not learnt from an image tells which of its tiles decided its class: the one of
-the highest attention x evidence. These tiles against all tiles of images of the negative class, and the lower half of
-the others, are a problem of labelled tiles, which a ridge on what the trunk sees of the tile at `tile_scale` solves.
+A copy of gated attention that has not learnt from an image tells which of its tiles decided its class: the
+one of the highest attention x evidence. These tiles against all tiles of images of the negative class, and
+the lower half of the others, are a problem of labelled tiles, which a ridge on what the trunk sees of the
+tile at `tile_scale` solves.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def witness_scores(
     evidence: Float[Tensor, "images tiles classes"],
     labels: Int[Tensor, " images"],
     count: Int[Tensor, " images"],
-) -> list[Float[Tensor, " tiles"]]:
+) -> list[Float[Tensor, " _"]]:
     """How much each tile said for the class of its image, its attention counted in.
 
     Args:
@@ -38,7 +39,7 @@ def witness_scores(
 
 def teach(
     embedded: Sequence[Embedded],
-    scores: Sequence[Float[Tensor, " tiles"]],
+    scores: Sequence[Float[Tensor, " _"]],
     labels: Int[Tensor, " images"],
     negative: int | None,
     config: FrozenConfig,
