@@ -20,9 +20,9 @@ from zoomin.experiments.columns import COLUMNS
 from zoomin.experiments.crops import with_crops
 from zoomin.experiments.experiment import Outcome, Setting, Spread
 from zoomin.experiments.measures import MEASURES
-from zoomin.experiments.recipe import read_recipe
 from zoomin.experiments.reproduce import Plan, reproduce
 from zoomin.experiments.sources import SOURCES, make_ready
+from zoomin.training.recipe import read_recipe
 
 REDUCED = {  # what each experiment trains here, for one epoch on one fold
     "colon-cancer": ("zoom-in", "ats"),

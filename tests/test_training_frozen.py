@@ -13,7 +13,8 @@ from PIL import Image
 
 from zoomin import explain, load_model, predict
 from zoomin.app.cli import main
-from zoomin.data.datamodule import DataConfig, ZoomInDataModule
+from zoomin.data.config import DataConfig
+from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError, DataError
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead
@@ -27,7 +28,17 @@ from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, 
 from zoomin.training.plan import negative_class, plan
 
 TRUNK = "tf_efficientnet_lite0"
-FROZEN = FrozenConfig(enabled=True, few_tiles=4, folds=2, copies=2, fold_copies=1, epochs=8, components=16)
+FROZEN = FrozenConfig(
+    enabled=True,
+    few_tiles=4,
+    folds=2,
+    copies=2,
+    fold_copies=1,
+    epochs=20,
+    batch_size=4,
+    learning_rate=5e-3,
+    components=16,
+)
 SHORT = "--frozen.epochs 2 --frozen.folds 2 --frozen.copies 1".split()
 MODEL = ZoomInConfig(
     tile_size=64,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..images.open_image import plug_in_suffixes
 from .manifest import Manifest, Record, natural_order, split_name
 
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
@@ -113,9 +114,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _direct_images(folder: Path) -> list[Path]:
+    suffixes = IMAGE_SUFFIXES | plug_in_suffixes()
     files = (
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
     return sorted_paths(files, folder)

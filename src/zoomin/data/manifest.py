@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import Counter
@@ -15,7 +14,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from ..files import write_csv
 from ..images.physical import microns
+from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
 
 __all__ = [
@@ -66,31 +67,6 @@ class Record:
     def place(self) -> str:
         """The image and its row, for messages."""
         return str(self.image) if self.row is None else f"{self.image} (row {self.row})"
-
-
-@dataclass(frozen=True)
-class ManifestColumns:
-    """Names of the columns of a manifest CSV.
-
-    Attributes:
-        image: path of the image, relative to the folder of the CSV or absolute.
-        label: name of the class.
-        group: images of one group never stand on two sides of a split, usually the patient.
-        split: train, val (or valid, validation) or test.
-        mpp: microns per level-0 pixel.
-        annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
-        mask: path of a mask image, nonzero inside the ROI.
-        foreground: path of a mask image, or of polygons, of what is worth looking at (`model.foreground`).
-    """
-
-    image: str = "image"
-    label: str = "label"
-    group: str = "group"
-    split: str = "split"
-    mpp: str = "mpp"
-    annotation: str = "annotation"
-    mask: str = "mask"
-    foreground: str = "foreground"
 
 
 @dataclass(frozen=True)
@@ -267,11 +243,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     folder = path.parent.resolve()
     names = [f.name for f in fields(Record) if f.name != "row"]
     used = [n for n in names if n in ("image", "label") or any(getattr(r, n) is not None for r in manifest)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(used)
-        writer.writerows([_cell(getattr(record, name), folder) for name in used] for record in manifest)
+    write_csv(path, used, ([_cell(getattr(record, name), folder) for name in used] for record in manifest))
 
 
 def check_trainable(manifest: Manifest) -> None:

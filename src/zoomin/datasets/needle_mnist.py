@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import track
 
 from ..data.manifest import SPLITS, Record
-from ..errors import ConfigError, DataError
+from ..errors import DataError, require_all
+from ..progress import track
 from .downloads import need_file
 from .journal import Journal
 from .prepared import Box, Prepared, boxes_file, finish, new_out
@@ -39,25 +37,28 @@ _GET = "Give the folder of the four MNIST files, such as train-images-idx3-ubyte
 
 @dataclass(frozen=True)
 class NeedleMnistConfig:
-    """What to draw.
-
-    Attributes:
-        n_train: training images, half of each class (published: 22,552).
-        n_val: validation images.
-        n_test: test images.
-        canvas: side of an image, pixels.
-        digits: digits in an image; by default 401 on 1024 x 1024, and as dense on other canvases.
-        cell: side of the cells, one of which holds the 3 wholly, pixels.
-        seed: the same seed draws the same images.
-    """
+    """What to draw."""
 
     n_train: int = 22552
+    """Training images, half of each class; 22,552 is the published number."""
+
     n_val: int = 2000
+    """Validation images, half of each class."""
+
     n_test: int = 2000
+    """Test images, half of each class."""
+
     canvas: int = _CANVAS
+    """Side of an image, in pixels; 1024 is the published one."""
+
     digits: int | None = None
+    """Digits per image; by default 401 on 1024 x 1024, as published, and as dense on other canvases."""
+
     cell: int = 64
+    """Side of the cells, one of which holds the 3 wholly, in pixels."""
+
     seed: int = 0
+    """The same seed draws the same images."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -74,11 +75,7 @@ class NeedleMnistConfig:
             "digits": (self.digits is None or self.digits >= 1, "at least 1"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
 
     @property
     def count(self) -> int:
@@ -136,9 +133,7 @@ def prepare_needle_mnist(
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(lambda place: _write(out, config, pools[place[0]], journal, *place), numbers)
-        shown = sys.stderr.isatty() if progress is None else progress
-        console = Console(stderr=True)
-        records = list(track(drawn, "Drawing", total=len(numbers), console=console, disable=not shown))
+        records = list(track(drawn, "Drawing", total=len(numbers), shown=progress))
     return finish(out, "needle-mnist", records, CLASSES, config)
 
 

@@ -18,20 +18,20 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
 from .foreground import Foreground
 from .image import Image, ImageBatch
+from .summed_area import SummedArea
 
 __all__ = [
+    "AttendedTiles",
     "Foreground",
     "ForegroundMask",
-    "LookedAt",
     "OverviewMask",
+    "attended_tiles",
     "foreground_of",
-    "looked_at",
     "overview_mask",
     "read_overview",
     "tissue_mask",
@@ -160,14 +160,14 @@ def foreground_of(
     return torch.cat(tiles).to(grid.image.device)
 
 
-class LookedAt(NamedTuple):
+class AttendedTiles(NamedTuple):
     """The tiles that are attended to, and the places of images that are all background."""
 
     tiles: Bool[Tensor, " tiles"]
     no_foreground: tuple[int, ...]
 
 
-def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
+def attended_tiles(batch: ImageBatch, grid: TileGrid) -> AttendedTiles:
     """Foreground; every tile of an image that has none.
 
     Args:
@@ -179,9 +179,9 @@ def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
     """
     found = batch.foreground(grid)
     if found is None:
-        return LookedAt(torch.ones_like(grid.image, dtype=torch.bool), ())
+        return AttendedTiles(torch.ones_like(grid.image, dtype=torch.bool), ())
     empty = torch.bincount(grid.image[found], minlength=len(batch)) == 0
-    return LookedAt(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
+    return AttendedTiles(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
 
 
 def read_overview(image: Image, side: int) -> UInt8[Tensor, "3 h w"]:
@@ -208,6 +208,8 @@ def tissue_mask(overview: UInt8[Tensor, "3 h w"], config: Foreground) -> NDArray
         >>> int(mask.sum()), bool(mask[30, 45])
         (596, True)
     """
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     rgb = overview.permute(1, 2, 0).contiguous().cpu().numpy()
     high, low = rgb.max(axis=2), rgb.min(axis=2)
     lit = (high > _BLACK) & ((high > _INK) | (high - low > 15))
@@ -258,6 +260,8 @@ def _percentile(histogram: NDArray[np.float64], share: float) -> float:
 
 def _on_glass(colour: NDArray[np.float32], where: NDArray[np.bool_], config: Foreground) -> NDArray[np.bool_]:
     """The coloured part of some pixels."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     if config.threshold is not None or not where.any():
         return where & (colour > (config.threshold or 0))
     threshold = _glass_threshold(colour[where])
@@ -300,6 +304,8 @@ def _pen_colours(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _tidy(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """Close gaps, take out specks, and pieces and holes below an area."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     if min(mask.shape) < 8:
         return mask
     cross = ndimage.generate_binary_structure(2, 1)
@@ -311,6 +317,8 @@ def _tidy(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
 
 def _large(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """The connected pieces of at least an area."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     pieces, count = ndimage.label(mask)
     kept = np.bincount(pieces.ravel(), minlength=count + 1) >= min_area
     kept[0] = False
@@ -322,22 +330,10 @@ def _shares(
     mask: NDArray[np.bool_], size: tuple[int, int], regions: Int[Tensor, "n 4"]
 ) -> Float[Tensor, " n"]:
     """Share of the mask in the part of each region inside an image of `size`: by the summed-area table."""
-    sums = torch.zeros(mask.shape[0] + 1, mask.shape[1] + 1, dtype=torch.float64)
-    sums[1:, 1:] = torch.from_numpy(mask).double().cumsum(0).cumsum(1)
     x, y, width, height = regions.double().unbind(1)
     top, bottom = (edge.clamp(0, size[0]) * (mask.shape[0] / size[0]) for edge in (y, y + height))
     left, right = (edge.clamp(0, size[1]) * (mask.shape[1] / size[1]) for edge in (x, x + width))
-    inside = _at(sums, bottom, right) - _at(sums, top, right) - _at(sums, bottom, left) + _at(sums, top, left)
+    edges = torch.stack([top, bottom], 1), torch.stack([left, right], 1)
+    inside = SummedArea(torch.from_numpy(mask)).between(*edges)[:, 0, 0]
     area = (bottom - top) * (right - left)
     return torch.where(area > 0, inside / area.clamp(min=1e-12), 0.0).clamp(0, 1).float()
-
-
-def _at(
-    sums: Float[Tensor, "rows columns"], y: Float[Tensor, " n"], x: Float[Tensor, " n"]
-) -> Float[Tensor, " n"]:
-    """The table between its corners: bilinear, which is exact for pixels of constant value."""
-    top = y.floor().long().clamp(max=sums.shape[0] - 2)
-    left = x.floor().long().clamp(max=sums.shape[1] - 2)
-    down, over = y - top, x - left
-    upper = torch.lerp(sums[top, left], sums[top, left + 1], over)
-    return torch.lerp(upper, torch.lerp(sums[top + 1, left], sums[top + 1, left + 1], over), down)

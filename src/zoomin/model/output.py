@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -102,7 +103,9 @@ class ZoomInOutput:
         contrast_image: images for which a contrastive feature was drawn.
         contrast_features: expected feature under the complement laws, one for each of those.
         contrast_logits: its logits.
-        context: features of the view of each whole image, the last ones in `features`; none by default.
+        view_pixels: pixels of a view of a tile at s1, of one at s2, and of a sub-tile.
+        context: features of a view of each whole image, the last ones in `features`; none by default.
+        context_pixels: of that view, at most.
     """
 
     logits: Float[Tensor, "batch classes"]
@@ -114,4 +117,24 @@ class ZoomInOutput:
     contrast_image: Int[Tensor, " positives"]
     contrast_features: Float[Tensor, "positives dims"]
     contrast_logits: Float[Tensor, "positives classes"]
+    view_pixels: tuple[int, int, int]
     context: Float[Tensor, "batch context"] | None = None
+    context_pixels: int = 0
+
+    @property
+    def no_foreground(self) -> tuple[int, ...]:
+        """Places in the batch of images whose every tile is background: all were attended."""
+        return self.attention.no_foreground
+
+    @property
+    def views_read(self) -> Int[Tensor, " batch"]:
+        """Sub-tiles drawn in each image."""
+        return torch.bincount(self.sub_tiles.image, minlength=len(self.logits))
+
+    @property
+    def pixels_read(self) -> Int[Tensor, " batch"]:
+        """Pixels of the tiles attended to, of drawn tiles, of sub-tiles and of the view of each image."""
+        attended = self.attention.log_alpha.isfinite().sum(1)
+        drawn = torch.bincount(self.tiles.image, minlength=len(attended))
+        overview, tile, sub_tile = self.view_pixels
+        return attended * overview + drawn * tile + self.views_read * sub_tile + self.context_pixels

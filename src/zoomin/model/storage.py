@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import CheckpointError
+from ..files import whole_file, write_json
 
 __all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
@@ -31,15 +32,20 @@ class ModelConfig(Protocol):
         ...
 
 
+@runtime_checkable
+class Weighted(Protocol):
+    """What is asked of a model: its weights by name."""
+
+    def state_dict(self) -> Mapping[str, torch.Tensor]: ...
+
+
 def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -> Path:
     """Write weights and configuration into a folder; whole files replace old ones at once."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / (WEIGHTS + ".part"), metadata={"format": "pt"})
-    (folder / (CONFIG + ".part")).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    for name in (WEIGHTS, CONFIG):
-        (folder / (name + ".part")).replace(folder / name)
+    with whole_file(folder / WEIGHTS) as part:
+        save_file(state, part, metadata={"format": "pt"})
+        write_json(folder / CONFIG, config.to_dict())
     return folder
 
 
@@ -84,11 +90,12 @@ def load_pretrained(
     return model.to(device).eval()
 
 
-def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
+def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
 
     Of the configuration, what is at its default does not count, so that a setting which a later version adds
-    changes nothing; nor do `chunk_size` and `pretrained`, which change no answer of a trained model.
+    changes nothing; nor do `chunk_size`, `pretrained` and the mean feature, which change no answer of a
+    trained model.
     """
     default = type(config)().to_dict()
     settings = {
@@ -98,6 +105,8 @@ def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
+        if name == "head.mean_feature":
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

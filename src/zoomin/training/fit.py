@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,18 +18,19 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
-from ..baselines import Baseline
-from ..classifiers import Classifier, ClassifierConfig, build
-from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
+from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError
+from ..files import write_json, write_rows
 from ..metrics import classification_metrics
-from ..model.zoom_in import ZoomIn, ZoomInConfig
+from ..model.zoom_in import ZoomInConfig
+from ..progress import progress_bar
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
     LAST,
     START,
-    Identity,
+    IdentityWriter,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -37,20 +38,20 @@ from .checkpoints import (
     save_start,
     stages_done,
 )
-from .config import TrainConfig
+from .config import RunConfig, TrainConfig
 from .evaluation import judge
-from .frozen.config import FrozenConfig
 from .frozen.learn import learn
+from .mean_feature import mean_feature
 from .plan import negative_class
-from .pretrain import PretrainConfig, pretrain
-from .records import EpochHook, EpochTable, ProgressBar, Row, counting, quiet_lightning, write_rows
-from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
-from .task import ZoomInTask
+from .pretrain import pretrain
+from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
+from .run_folder import data_fingerprint, new_folder, write_inputs
+from .task import ClassifierTask
 from .warm_up import warm_up
+from .zoom_in_task import ZoomInTask
 
 __all__ = [
     "FitResult",
-    "RunConfig",
     "fit",
     "match_classes",
     "new_task",
@@ -61,31 +62,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 AnyConfig = TypeVar("AnyConfig", bound=ClassifierConfig)
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """A training run: the network, the data, the training, and where the results go.
-
-    Attributes:
-        model: the network, Zoom-In or a competitor; number and names of its classes come from the data.
-        data: the images; its seed decides the splits.
-        train: the optimisation.
-        pretrain: training of the three networks on crops before it, where there are pixel annotations.
-        frozen: learning on what a frozen trunk sees, in place of both.
-        out: folder of the results, new or empty.
-        seed: of the first weights, of the order and augmentation of the images, and of all draws.
-        resume: go on with the run in `out` after its last whole epoch; where there is none, start.
-    """
-
-    data: DataConfig
-    model: ClassifierConfig = field(default_factory=ZoomInConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    frozen: FrozenConfig = field(default_factory=FrozenConfig)
-    out: str = "runs/zoomin"
-    seed: int = 0
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +104,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         KeyboardInterrupt: when interrupted; `resume` then goes on.
     """
     folder = Path(config.out)
-    data = ZoomInDataModule(config.data, progress=None if progress else False, model=tiles_of(config.model))
+    data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
@@ -144,7 +120,11 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     data.failures.path = folder / "skipped.csv"
     table = EpochTable(folder / "metrics.csv", resume_at=done)
     has_validation = data.splits["val"].numel() > 0
-    hooks = [*callbacks, *checkpoint_callbacks(folder, config.train, has_validation), Identity(identity)]
+    hooks = [
+        *callbacks,
+        *checkpoint_callbacks(folder, config.train, has_validation),
+        IdentityWriter(identity),
+    ]
     hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
@@ -155,6 +135,9 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
+    if task.net.explains:
+        net = zoom_in(task.net).to(data.store.device)
+        net.head.mean_feature = mean_feature(net, data, config.seed)
     task.net.save_pretrained(folder / "model")
     metrics = {
         "model": chosen.stem,
@@ -172,9 +155,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
 
 def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
     """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
-    folder, started = Path(config.out), time.perf_counter()
-    model = config.model
-    if not isinstance(model, ZoomInConfig):
+    folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
+    if model is None:
         raise ConfigError(
             "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
         )
@@ -183,32 +165,36 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
     negative = negative_class(data.classes, config.frozen.negative_class)
     rows = data.splits["train"]
-    with counting(len(rows), "Embedding", progress) as advance:
-        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=advance)
+    with progress_bar("Embedding", len(rows), shown=progress) as bar:
+        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
     learnt.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
     metrics = {
         "model": "frozen trunk",
         "chosen_by": None,
         "learned": learnt.report,
         "seconds": time.perf_counter() - started,
         "skipped": data.failures.images(),
+        **_final_metrics(learnt.net, data, replace(config, train=train)),
     }
-    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
-    metrics |= _final_metrics(learnt.net, data, replace(config, train=train))
     write_json(folder / "metrics.json", metrics)
     return FitResult(folder, folder / "model", metrics, [])
 
 
 def _before_training(
-    task: ZoomInTask, data: ZoomInDataModule, config: RunConfig, identity: dict[str, Any], progress: bool
+    task: ClassifierTask[Any],
+    data: ZoomInDataModule,
+    config: RunConfig,
+    identity: dict[str, Any],
+    progress: bool,
 ) -> None:
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
     Each leaves its network too, so that a run that is resumed before its first epoch does not begin anew.
     """
-    if not isinstance(task.net, ZoomIn):
+    if not task.net.explains:
         return
-    folder, net = Path(config.out), task.net.to(training_device(config.train.device))
+    folder, net = Path(config.out), zoom_in(task.net).to(training_device(config.train.device))
     done = stages_done(folder, identity) if config.resume else 0
     if done:
         load_weights(net, folder / START)
@@ -218,12 +204,12 @@ def _before_training(
         save_start(folder, net, 1, identity)
     if config.train.warm_up.is_on and done < 2:
         task.train()  # but for frozen trunks
-        steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
+        steps = warm_up(net, data, config.train.warm_up, config.seed, task.cached_embeddings, progress)
         write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
         save_start(folder, net, 2, identity)
 
 
-def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
+def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     """A network with the first weights of the run's seed, ready to be trained on the data."""
     labels = data.labels[data.splits["train"]]
     counts = torch.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
@@ -231,10 +217,10 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = build(config.model)
-    if isinstance(net, Baseline):
+    if not net.explains:
         _check_baseline(config)
         return BaselineTask(net, config.train, config.seed, weights, data.failures)
-    task = ZoomInTask(net, config.train, config.seed, weights, data.failures, _roi(config, data))
+    task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
             "The contrastive loss is off: nothing says that the class %r means 'no object'. "
@@ -245,7 +231,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
 
 
 def train(
-    task: ZoomInTask,
+    task: ClassifierTask[Any],
     data: ZoomInDataModule,
     callbacks: list[Callback],
     loggers: list[Logger],
@@ -334,7 +320,7 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
 
 
 def tiles_of(config: ClassifierConfig) -> ZoomInConfig | None:
-    """The configuration whose tiles may be read ahead; a competitor reads its images as it goes."""
+    """The configuration whose tiles may be read ahead; a baseline reads its images as it goes."""
     return config if isinstance(config, ZoomInConfig) else None
 
 

@@ -14,18 +14,18 @@ from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ..classifiers import Classifier
-from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..classifiers import Classifier, zoom_in
+from ..data.config import DataConfig
+from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
-from ..model.config import ZoomInConfig
-from ..model.zoom_in import ZoomIn
-from .checkpoints import LAST, Identity, checkpoint_callbacks, comparable, epochs_done
+from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
+from .config import RunConfig
 from .evaluation import Judged, judge
-from .fit import RunConfig, new_task, train, training_device
+from .fit import new_task, tiles_of, train, training_device
 from .frozen.classify import classify
 from .frozen.learn import learn, make_embedder
 from .plan import negative_class
@@ -152,16 +152,17 @@ def run_fold(
     if folder is not None:
         identity = {"config": comparable(run), "data": data_fingerprint(data.manifest, data.splits)}
         done = epochs_done(folder, identity, run.train.epochs)
-        hooks += [Identity(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
+        hooks += [IdentityWriter(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
         folder.mkdir(parents=True, exist_ok=True)
     table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
-    if isinstance(task.net, ZoomIn) and not done:
-        learner = task.net.to(training_device(run.train.device))
+    if task.net.explains and not done:
+        learner = zoom_in(task.net).to(training_device(run.train.device))
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks
-        warm_up(learner, data, run.train.warm_up, run.seed, task.remembered)
+        warm_up(learner, data, run.train.warm_up, run.seed, task.cached_embeddings)
     train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
-    net, settings = task.net.to(data.store.device), run.train
+    net, settings = task.net, run.train
+    net.to(data.store.device)
     last = judge(
         net,
         data.val_dataloader(),
@@ -201,8 +202,8 @@ def _frozen_fold(
     after: Callable[[Classifier, ZoomInDataModule], None] | None,
 ) -> dict[str, Any]:
     """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
-    model = run.model
-    if not isinstance(model, ZoomInConfig):
+    model = tiles_of(run.model)
+    if model is None:
         raise ConfigError("only Zoom-In learns so", where="frozen.enabled", remedy="Set it to false.")
     negative = negative_class(data.classes, run.frozen.negative_class)
     embedder = make_embedder(model, run.frozen, data)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..data.datamodule import DataConfig
+import yaml
+from docstring_parser import parse_from_object
+
+from ..data.config import DataConfig
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..data.opening import open_record
 from ..errors import DataError, ZoomInError
-from ..model.config import Foreground, ZoomInConfig
+from ..files import plain
+from ..images.foreground import Foreground
+from ..model.config import ZoomInConfig
 from .frozen.config import FrozenConfig
 from .frozen.engine import has_openvino
 
-__all__ = ["NEGATIVE_NAMES", "Plan", "Seen", "negative_class", "plan"]
+__all__ = ["NEGATIVE_NAMES", "Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 
 TRUNK = "tf_efficientnet_lite0"
 NEGATIVE_NAMES = frozenset(
@@ -78,15 +84,30 @@ class Plan:
     lines: tuple[str, ...]
 
     def changes(self) -> dict[str, Any]:
-        """The settings that differ from the defaults, as `section.name`."""
+        """The settings that differ from the defaults, as `section.name`, in plain values."""
         found: dict[str, Any] = {}
         sections = {"data": (self.data, DataConfig("")), "model": (self.model, ZoomInConfig())}
         sections["frozen"] = self.frozen, FrozenConfig()
         for section, (own, default) in sections.items():
             for name, value in vars(own).items():
-                if value != getattr(default, name) and name != "class_names":
-                    found[f"{section}.{name}"] = value
+                if value != getattr(default, name) and name != "n_classes":
+                    found[f"{section}.{name}"] = plain(value)
         return found
+
+
+def plan_recipe(found: Plan) -> str:
+    """A plan as a recipe: every setting that it makes, with what it does."""
+    lines = [f"# {line}" for line in ("Planned by `zoomin plan`.", *found.lines)]
+    steps = {f"frozen.{name}": plain(value) for name, value in vars(found.frozen).items()}
+    for section, kind in (("data", DataConfig), ("model", ZoomInConfig), ("frozen", FrozenConfig)):
+        told = {one.arg_name: one.description or "" for one in parse_from_object(kind).params}
+        lines += ["", f"{section}:"]
+        for name, value in {**found.changes(), **steps}.items():
+            if name.startswith(f"{section}."):
+                own = name.partition(".")[2]
+                lines += [f"  # {line}" for line in textwrap.wrap(told.get(own, ""), 100)]
+                lines += textwrap.indent(yaml.safe_dump({own: value}), "  ").splitlines()
+    return "\n".join(lines) + "\n"
 
 
 def plan(data: DataConfig) -> Plan:

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import inspect
-import re
-import textwrap
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ..classifiers import config_class
-from ..data.datamodule import DataConfig
-from ..model.config import ZoomInConfig
-from .config import TrainConfig
-from .fit import RunConfig
+from ..data.config import DataConfig
+from ..errors import ConfigError
+from .config import PretrainConfig, RunConfig, TrainConfig
 from .frozen.config import FrozenConfig
-from .plan import Plan, plan
-from .pretrain import PretrainConfig
-from .run_folder import plain
+from .recipe_files import find_recipe
 
 __all__ = [
     "add_model_arguments",
     "add_run_arguments",
     "leaves_all_to_plan",
     "plan_defaults",
-    "plan_recipe",
     "read_recipe",
+    "recipe_model",
     "run_config",
 ]
 
@@ -48,30 +43,21 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Add the settings of the model that is meant: Zoom-In, or the competitor that `model.name` names.
+    """Add the settings of the model that is meant: Zoom-In, or the baseline that `model.name` names.
 
     Raises:
-        ConfigError: if there is no competitor of that name.
+        ConfigError: if there is no baseline of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
 
 
 def leaves_all_to_plan(words: Sequence[str]) -> bool:
     """Whether a command line names images but neither a recipe, a baseline, nor how to train."""
-    told = (
-        "--config",
-        "--model.name",
-        "--train",
-        "--pretrain",
-        "--frozen.enabled",
-        "--print_config",
-        "--help",
-        "-h",
-    )
-    names = [word.partition("=")[0] for word in words if word.startswith("-")]
-    return "--data.root" in names and not any(
-        name == one or name.startswith(f"{one}.") for name in names for one in told
-    )
+    told = {"--config", "--model.name", "--train", "--pretrain", "--frozen.enabled", "--print_config"}
+    names = {word.partition("=")[0] for word in words if word.startswith("-")}
+    told |= {"--help", "-h"}
+    sections = {".".join(name.split(".")[:1]) for name in names}
+    return "--data.root" in names and not told & (names | sections)
 
 
 def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ...]:
@@ -83,46 +69,12 @@ def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ..
     Raises:
         DataError: if the images cannot be learnt from.
     """
+    from .plan import plan
+
     given = parser.instantiate(parser.parse_args(list(words)))
     found = plan(given.data)
-    parser.set_defaults(_plain_values(found.changes()))
+    parser.set_defaults({name: value for name, value in found.changes().items() if name != "data.root"})
     return found.lines
-
-
-def plan_recipe(found: Plan) -> str:
-    """A plan as a recipe: every setting that matters, with what it does."""
-    changes = _plain_values(found.changes())
-    frozen = {f"frozen.{name}": value for name, value in plain(found.frozen).items()}
-    lines = [f"# {line}" for line in ("Planned by `zoomin plan`.", *found.lines)]
-    for section, settings in (("data", changes), ("model", changes), ("frozen", frozen)):
-        told = _told(_CLASSES[section])
-        lines += ["", f"{section}:"]
-        for name, value in settings.items():
-            if name.startswith(f"{section}."):
-                own = name.partition(".")[2]
-                lines += [f"  # {line}" for line in textwrap.wrap(told.get(own, ""), 100)]
-                lines += textwrap.indent(yaml.safe_dump({own: value}), "  ").splitlines()
-    return "\n".join(lines) + "\n"
-
-
-def _plain_values(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in changes.items() if name != "model.n_classes"}
-
-
-_CLASSES: dict[str, type] = {"data": DataConfig, "model": ZoomInConfig, "frozen": FrozenConfig}
-
-
-def _told(kind: type) -> dict[str, str]:
-    """What the docstring of a configuration says of each setting."""
-    text = inspect.getdoc(kind) or ""
-    _, _, listed = text.partition("Attributes:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in listed.partition("\n\n")[0].splitlines():
-        start = re.match(r"    (\w+): (.*)", line)
-        name, rest = (start[1], start[2]) if start else (name, line.strip())
-        found[name] = f"{found.get(name, '')} {rest}".strip() if not start else rest
-    return found
 
 
 def run_config(values: Namespace) -> RunConfig:
@@ -130,17 +82,43 @@ def run_config(values: Namespace) -> RunConfig:
     return RunConfig(**{field.name: values[field.name] for field in fields(RunConfig)})
 
 
-def read_recipe(path: str | Path, options: Sequence[str] = ()) -> RunConfig:
+def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
     """A recipe with options after it, as `zoomin train` takes them.
 
+    Where the options name another model, none of the settings of the recipe's model are taken over.
+
+    Args:
+        name: a path, or the name of one of the recipes that come with the program.
+        options: words of a command line, or settings such as {"model.n_samples": 5}.
+
     Raises:
-        ConfigError: if a setting cannot work.
+        ConfigError: if there is no such recipe, or it has a setting or a value that is not known.
     """
-    words = ["--config", str(path), *options]
-    parser = ArgumentParser()
+    path = find_recipe(name)
+    words = _words(options) if isinstance(options, Mapping) else list(options)
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model = _model_name(["--config", str(path), *words])
+    if model != recipe.get("model", {}).get("name"):
+        recipe["model"] = {}
+    parser = ArgumentParser(exit_on_error=False)
     add_run_arguments(parser)
-    add_model_arguments(parser, words)
-    return run_config(parser.instantiate(parser.parse_args(words)))
+    parser.add_class_arguments(config_class(model), "model")
+    try:
+        return run_config(parser.instantiate(parser.parse_args(["--config", yaml.safe_dump(recipe), *words])))
+    except ArgumentError as error:
+        raise ConfigError(
+            str(error), where=path, remedy="Fix the recipe, or what is changed in it."
+        ) from error
+
+
+def recipe_model(name: str | Path, changes: Mapping[str, Any]) -> str | None:
+    """The baseline that a recipe with changes is of, None for Zoom-In; nothing else of it is read."""
+    return _model_name(["--config", str(find_recipe(name)), *_words(changes)])
+
+
+def _words(changes: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line."""
+    return [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in changes.items()]
 
 
 def _model_name(words: Sequence[str]) -> str | None:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_rich, say, warn_failed
+from ...progress import track
+from .command import Command, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
 
 def _build_check(parser: ArgumentParser) -> None:
-    from ...data.datamodule import DataConfig
+    from ...data.config import DataConfig
     from ...model.config import ZoomInConfig
-    from ...training.config import TrainConfig
-    from ...training.pretrain import PretrainConfig
+    from ...training.config import PretrainConfig, TrainConfig
 
     parser.add_argument(
         "images", nargs="*", type=str, help="a manifest CSV, folders, image files; by default --data.root"
@@ -32,12 +32,9 @@ def _build_check(parser: ArgumentParser) -> None:
 
 
 def _check(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import track
-
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
+    from ...data.config import ManifestColumns
     from ...data.contact_sheet import ContactSheet
-    from ...data.manifest import ManifestColumns
     from ...images.physical import microns
     from ...model.config import ZoomInConfig
     from ..console_tables import checked_table
@@ -53,8 +50,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     )
     folder = Path(options.out)
     sheet, rows = ContactSheet(folder), []
-    bar = Console(stderr=True)
-    for look in track(looks, "Checking", total=len(records), console=bar, disable=not is_shown()):
+    for look in track(looks, "Checking", total=len(records)):
         sheet.add(look)
         rows.append(look.row)
     pages = sheet.finish()

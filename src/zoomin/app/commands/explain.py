@@ -7,14 +7,14 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, say, warn_failed
+from .command import Command, say, warn_failed
 from .predict import build_inference, inference_config
 
 __all__ = ["EXPLAIN"]
 
 
 def _build_explain(parser: ArgumentParser) -> None:
-    from ...explanation.exports import ExportConfig
+    from ...explanation.export_config import ExportConfig
 
     parser.add_argument(
         "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
@@ -46,17 +46,16 @@ def _build_explain(parser: ArgumentParser) -> None:
 
 
 def _explain(parser: ArgumentParser, options: Namespace) -> int:
-    from ...classifiers import zoom_in
-    from ...explanation.exports import ExportConfig
+    from ...classifiers import load_model, zoom_in
+    from ...explanation.export_config import ExportConfig
     from ...inference.explain_folder import explain_into, images_to_explain
-    from ...inference.prediction import load_model
 
     config = inference_config(options)
     exports = ExportConfig(**{f.name: options[f.name] for f in fields(ExportConfig)})
     model = zoom_in(load_model(options.run, options.device))
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
     out = Path(options.run) / "explanations" if options.out is None else Path(options.out)
-    summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=is_shown())
+    summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=True)
     done = summary.explained + summary.kept
     kept = f", {summary.kept} of them before" if summary.kept else ""
     say(f"{done} of {done + len(summary.failed)} images explained{kept}: {summary.folder}")

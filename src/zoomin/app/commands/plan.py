@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...files import write_text
 from .command import Command, say
 
 __all__ = ["PLAN"]
@@ -13,21 +14,19 @@ __all__ = ["PLAN"]
 
 def _build(parser: ArgumentParser) -> None:
     parser.add_argument("images", type=str, help="a folder for each class, or a manifest CSV")
-    parser.add_argument("--out", type=str, default=None, help="recipe (YAML) to write")
+    parser.add_argument("--out", type=str | None, default=None, help="recipe (YAML) to write")
 
 
 def _plan(parser: ArgumentParser, options: Namespace) -> int:
-    from ...data.datamodule import DataConfig
-    from ...training.plan import plan
-    from ...training.recipe import plan_recipe
+    from ...data.config import DataConfig
+    from ...training.plan import plan, plan_recipe
 
     found = plan(DataConfig(options.images))
     for line in found.lines:
         say(line)
     if options.out is not None:
         path = Path(options.out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(plan_recipe(found), encoding="utf-8")
+        write_text(path, plan_recipe(found))
         say(f"recipe     {path}: edit it, then `zoomin train --config {path}`")
     return 0
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_metrics, print_rich, say
+from .command import Command, print_metrics, print_rich, say
 
-__all__ = ["CROSSVAL", "TRAIN", "print_plan"]
+__all__ = ["CROSSVAL", "TRAIN"]
 
 
 def _build_run(parser: ArgumentParser) -> None:
@@ -31,50 +31,43 @@ def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
 
     _build_model(parser, words)
     if leaves_all_to_plan(words):
-        print_plan(plan_defaults(parser, words))
-
-
-def print_plan(lines: Iterable[str]) -> None:
-    """Print what is planned on stderr, beside which results stand alone on stdout."""
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        for line in plan_defaults(parser, words):  # on stderr: results stand alone on stdout
+            print(line, file=sys.stderr, flush=True)
 
 
 def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.fit import fit
     from ...training.recipe import run_config
 
-    result = fit(run_config(parser.instantiate(options)), progress=is_shown())
+    result = fit(run_config(parser.instantiate(options)), progress=True)
     print_metrics("Trained", result.metrics)
-    for line in advice(result.metrics):
+    for line in _advice(result.metrics):
         say(line)
     say(f"The run is in {result.folder}.")
     return 0
 
 
-def advice(metrics: Mapping[str, Any]) -> list[str]:
-    """What to try where images held out in the inner folds are classified no better than by chance."""
+def _advice(metrics: Mapping[str, Any]) -> list[str]:
+    """How images held out in the inner folds were classified, and what to try where that is chance."""
     learned = metrics.get("learned")
     if learned is None:
         return []
     scores = learned["held_out"][learned["head"]]
     score = scores["auroc"]
-    shown = "none" if score is None else f"{score:.2f}"
-    lines = [
-        f"Held out in inner folds: accuracy {scores['accuracy']:.3f}, AUROC {shown} ({learned['head']} head)."
-    ]
+    shown = "" if score is None else f", AUROC {score:.2f}"
+    line = f"Held out in inner folds: accuracy {scores['accuracy']:.3f}{shown} ({learned['head']} head)."
     if score is None or score >= 0.65:
-        return lines
+        return [line]
     return [
-        *lines,
+        line,
         "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
         "(--model.tile_size 112 --model.sub_tile_size 112), another trunk (--model.features timm:MODEL),",
-        "more images, or learning from pixels (a recipe with frozen.enabled false; docs/learning.md).",
+        "more images, or learning from pixels with a recipe (docs/learning.md).",
     ]
 
 
 def _build_crossval(parser: ArgumentParser) -> None:
-    from ...training.crossval import CrossvalConfig
+    from ...training.config import CrossvalConfig
 
     _build_run(parser)
     parser.add_class_arguments(CrossvalConfig, "cv")
@@ -87,7 +80,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
     values = parser.instantiate(options)
     run = run_config(values)
-    print_rich(protocols_table(crossval(run, values.cv, progress=is_shown())))
+    print_rich(protocols_table(crossval(run, values.cv, progress=True)))
     say(f"Everything is in {run.out}.")
     return 0
 
@@ -95,7 +88,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 TRAIN = Command(
     "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
-    "  zoomin train --config recipes/colon_cancer.yaml --data.root DIR --out runs/first\n"
+    "  zoomin train --config colon_cancer --data.root DIR --out runs/first\n"
     "  zoomin train --data.root my_images\n"
     "  zoomin train --config runs/first/config.yaml --out runs/first --resume true\n"
     "  zoomin train --config recipes/colon_cancer.yaml --print_config\n"
@@ -107,9 +100,9 @@ TRAIN = Command(
 )
 
 CROSSVAL = Command(
-    "train and judge on every fold: honest (last epoch) and best-epoch figures side by side",
+    "train and evaluate on every fold: honest (last epoch) and best-epoch figures side by side",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
-    "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --out runs/cv\n"
+    "  zoomin crossval --config colon_cancer --data.root DIR --out runs/cv\n"
     "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --cv.folds 5",
     _build_crossval,
     _crossval,

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ...classifiers import Classifier
 from ...data.manifest import Manifest, Record
+from ...files import write_json
+from ...inference.config import InferenceConfig
 from ...inference.prediction import iter_predictions
-from ...inference.predictions import InferenceConfig, Prediction, write_predictions
+from ...inference.predictions import Prediction, write_predictions
 from ...model.storage import WEIGHTS
 
 __all__ = ["kept_predictions", "predictions_of"]
@@ -52,7 +54,7 @@ def predictions_of(
     kept: list[Prediction] = []
     labels = [record.label or "" for record in manifest]
     path = run / f"predictions-{name}.csv"
-    path.with_suffix(".json").write_text(json.dumps(key, indent=2) + "\n", encoding="utf-8")
+    write_json(path.with_suffix(".json"), key)
     write_predictions(_keeping(rows(), kept), model.config.classes, path, labels=labels)
     return kept
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.colors import hsv_to_rgb
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import track
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import ConfigError, DataError
+from ...errors import DataError, require_all
+from ...files import write_text
+from ...progress import track
 
 __all__ = ["CLASSES", "NeedleConfig", "draw_needles", "make_needles"]
 
@@ -38,35 +37,43 @@ _RECIPE = "needles.json"
 
 @dataclass(frozen=True)
 class NeedleConfig:
-    """What to draw.
-
-    Attributes:
-        n_train: training images.
-        n_val: validation images.
-        n_test: test images.
-        min_size: smallest side of an image, pixels.
-        max_size: largest side of an image, pixels; height and width are drawn apart.
-        min_needles: fewest needles in a positive image; more of them make the labels easier to learn from.
-        max_needles: most needles in a positive image.
-        min_needle: smallest width of a needle, pixels; distractors have the same sizes.
-        max_needle: largest width of a needle, pixels.
-        distractors: distractors in a square of 100 x 100 pixels, on average.
-        group_size: images of one group, half of them of each class; even.
-        seed: the same seed draws the same images.
-    """
+    """What to draw."""
 
     n_train: int = 240
+    """Training images."""
+
     n_val: int = 40
+    """Validation images."""
+
     n_test: int = 80
+    """Test images."""
+
     min_size: int = 400
+    """Smallest side of an image, in pixels."""
+
     max_size: int = 640
+    """Largest side of an image, in pixels; height and width are drawn apart."""
+
     min_needles: int = 4
+    """Fewest needles in a positive image; more of them make the labels easier to learn from."""
+
     max_needles: int = 10
+    """Most needles in a positive image."""
+
     min_needle: int = 14
+    """Smallest width of a needle, in pixels; distractors have the same sizes."""
+
     max_needle: int = 20
+    """Largest width of a needle, in pixels."""
+
     distractors: float = 1.5
+    """Distractors per square of 100 x 100 pixels, on average."""
+
     group_size: int = 4
+    """Images per group, half of them of each class; even."""
+
     seed: int = 0
+    """The same seed draws the same images."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -88,11 +95,7 @@ class NeedleConfig:
             "group_size": (self.group_size >= 2 and self.group_size % 2 == 0, "even and at least 2"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
 
 
 def make_needles(
@@ -129,7 +132,7 @@ def make_needles(
             return read_manifest(table, classes=CLASSES)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    recipe.write_text(wanted, encoding="utf-8")
+    write_text(recipe, wanted)
     numbers = [
         (split, number)
         for split, count in zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True)
@@ -137,11 +140,7 @@ def make_needles(
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(lambda place: _write(folder, config, *place), numbers)
-        shown = sys.stderr.isatty() if progress is None else progress
-        console = Console(stderr=True)
-        records = tuple(
-            track(drawn, "Drawing needles", total=len(numbers), console=console, disable=not shown)
-        )
+        records = tuple(track(drawn, "Drawing needles", total=len(numbers), shown=progress))
     write_manifest(Manifest(records, CLASSES, folder), table)  # last: its presence says that all are drawn
     return read_manifest(table, classes=CLASSES)
 

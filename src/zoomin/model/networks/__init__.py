@@ -1,9 +1,11 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
 from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
+from .build import build_networks
 from .features import FEATURE_NETWORKS, feature_network
 from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
+from .own import with_own_names
 from .pyramid import PyramidAttention, UniformAttention
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "TimmAttention",
     "UniformAttention",
     "attention_network",
+    "build_networks",
     "feature_network",
     "trunk_of",
+    "with_own_names",
 ]

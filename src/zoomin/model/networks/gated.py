@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .heads import LinearHead
+
 __all__ = ["GatedCopies", "GatedFeatures", "GatedHead"]
 
 
@@ -79,46 +81,36 @@ class GatedFeatures(nn.Module):
         return torch.cat([e * h, e], 2).transpose(0, 1).flatten(1)
 
 
-class GatedHead(nn.Module):
-    """g: divides the expected feature of each copy by its weight; the mean of the copies' linear layers.
+class GatedHead(LinearHead):
+    """g: divides the expected feature of each copy by its weight; one linear layer for all copies.
 
     Input: features (..., copies * (width + 1)). Output: logits (..., classes).
     """
 
     def __init__(self, copies: int, width: int, n_classes: int) -> None:
         """Draw the weights."""
-        super().__init__()
-        weight, bias = _layer(copies, width, n_classes)
-        self.weight, self.bias = weight, nn.Parameter(bias.detach().mean((0, 1)))
+        super().__init__(copies * width, n_classes)
+        self.copies = copies
 
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
             h, weight = self._parts(features)
-            return self._classify(h / weight) + self.bias
+            return super().forward((h / weight).flatten(-2))
 
     def contributions(
-        self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n dims"]
+        self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
     ) -> tuple[Float[Tensor, "n classes"], Float[Tensor, " n"]]:
-        """What sub-tiles add to the logits of their image, and their share in its attention.
-
-        Args:
-            features: of the sub-tiles.
-            weight: of each in the expected feature.
-            whole: the expected feature of the image of each.
-        """
-        h, own = self._parts(features)
-        share = weight[:, None, None] * own / self._parts(whole)[1]
-        return self._classify(share * h / own), share.mean((1, 2))
+        """What sub-tiles add to the logits, and the mean over copies of their share in the attention."""
+        (h, own), (_, total) = self._parts(features), self._parts(whole)
+        scale = weight[:, None, None] / total
+        return (scale * h).flatten(1) @ self.weight.T, (scale * own).mean((1, 2))
 
     def context(self, features: Float[Tensor, "n context"]) -> Float[Tensor, "n classes"]:
-        """What the features of context views add to the logits: nothing, there are none."""
-        return features.new_zeros(len(features), self.weight.shape[2])
+        """What the features of views of whole images add to the logits: nothing, there are none."""
+        return features.new_zeros(len(features), len(self.weight))
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of exp(g) h and of exp(g): (..., copies, width) and (..., copies, 1)."""
-        parts = features.float().unflatten(-1, (len(self.weight), -1))
+        parts = features.float().unflatten(-1, (self.copies, -1))
         return parts[..., :-1], parts[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)
-
-    def _classify(self, h: Tensor) -> Tensor:
-        return torch.einsum("...kw,kwc->...c", h, self.weight) / len(self.weight)

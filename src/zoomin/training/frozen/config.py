@@ -12,60 +12,75 @@ __all__ = ["FrozenConfig"]
 
 @dataclass(frozen=True)
 class FrozenConfig:
-    """How a model learns on what a frozen trunk sees of all sub-tiles; off by default (the paper's training).
-
-    Attributes:
-        enabled: learn so, in place of end to end from pixels.
-        cache: folder of the embeddings, which are made once for a trunk, a scale and an image; by default
-            zoomin/features in the user's cache.
-        head: "gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view
-            of the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images
-            held out by inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else
-            gated.
-        few_tiles: see `head`.
-        negative_class: the class whose images hold nothing to find, whose tiles are all counter-examples;
-            "auto": one named none, normal, negative or the like, else the first of two classes; none: every
-            class has something.
-        teach: teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
-            without it, or where images have few sub-tiles, prediction reads all.
-        calibrate: scale and shift the logits to fit images that were held out and read as at prediction.
-        folds: of the inner cross-validation; groups stay whole.
-        copies: of gated attention in the model, whose logits are averaged.
-        fold_copies: of each inner fold.
-        epochs: over the training images, fixed: nothing is stopped early.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        batch_size: images a step.
-        dropout: share of inputs and of hidden units that a step leaves out.
-        class_weights: "balanced": all classes weigh alike in the loss; none: all images.
-        components: principal components of the embeddings that gated attention sees.
-        linear_strength: C of the logistic regression.
-        map_components: principal components that the tile attention learns from.
-        map_penalty: of the ridge regression that teaches it.
-        sharpness: standard deviation of the taught logits of the tiles.
-    """
+    """How a model learns on what a frozen trunk sees of all sub-tiles; off by default, as in the paper."""
 
     enabled: bool = False
+    """Learn so, in place of end to end from pixels."""
+
     cache: str | None = None
+    """Folder of the embeddings, which are made once for a trunk, a scale and an image; by default
+    zoomin/features in the user's cache."""
+
     head: Literal["auto", "gated", "linear"] = "auto"
+    """"gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
+    the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images held out by
+    inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else gated."""
+
     few_tiles: int = 16
+    """See `head`."""
+
     negative_class: str | None = "auto"
+    """The class whose images hold nothing to find, whose tiles are all counter-examples; "auto": one named
+    none, normal, negative or the like, else the first of two classes; none: every class has something."""
+
     teach: bool = True
+    """Teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
+    without it, or where images have few sub-tiles, prediction reads all."""
+
     calibrate: bool = True
+    """Scale and shift the logits to fit images that were held out and read as at prediction."""
+
     folds: int = 5
+    """Of the inner cross-validation; groups stay whole."""
+
     copies: int = 5
+    """Of gated attention in the model, whose logits are averaged."""
+
     fold_copies: int = 2
+    """Of each inner fold."""
+
     epochs: int = 25
+    """Over the training images, fixed: nothing is stopped early."""
+
     learning_rate: float = 1e-3
+    """Of AdamW."""
+
     weight_decay: float = 1e-2
+    """Of AdamW."""
+
     batch_size: int = 16
+    """Images a step."""
+
     dropout: float = 0.25
+    """Share of inputs and of hidden units that a step leaves out."""
+
     class_weights: Literal["balanced"] | None = "balanced"
+    """"balanced": all classes weigh alike in the loss; none: all images."""
+
     components: int = 200
+    """Principal components of the embeddings that gated attention sees."""
+
     linear_strength: float = 0.01
+    """C of the logistic regression."""
+
     map_components: int = 300
+    """Principal components that the tile attention learns from."""
+
     map_penalty: float = 10.0
+    """Of the ridge regression that teaches it."""
+
     sharpness: float = 0.5
+    """Standard deviation of the taught logits of the tiles."""
 
     def __post_init__(self) -> None:
         """Check the values.

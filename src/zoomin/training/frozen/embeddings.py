@@ -22,7 +22,7 @@ from ...data.datamodule import ZoomInDataModule
 from ...errors import ImageError
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
-from ...images.tissue import looked_at
+from ...images.tissue import attended_tiles
 from ...model.chunks import Chunks
 from ...model.feature_files import FeatureFile, read_features, write_features
 from ...model.networks import Embedding, PyramidAttention
@@ -147,7 +147,7 @@ class Embedder:
                 yield FeatureFile(net.see_context(batch), torch.zeros(1, 2, dtype=torch.int64))
             return
         grid = TileGrid.of(batch.sizes, config.tile_size)
-        regions = grid.regions[looked_at(batch, grid).tiles]
+        regions = grid.regions[attended_tiles(batch, grid).tiles]
         side, scale = config.tile_size, config.tile_scale
         if kind == "sub_tiles":
             middle = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)

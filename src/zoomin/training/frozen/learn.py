@@ -302,7 +302,8 @@ class _Job:
             features.project.bias.copy_(project.bias)
             for own, trained in zip(features.copies.parameters(), fitted.network.parameters(), strict=True):
                 own.copy_(trained[-copies:])
-            head.weight.copy_(calibration.scale * fitted.weight[-copies:])
+            weight = fitted.weight[-copies:].permute(2, 0, 1).flatten(1) / copies
+            head.weight.copy_(calibration.scale * weight)
             head.bias.copy_(calibration.scale * fitted.bias[-copies:].mean((0, 1)) + calibration.shift)
             if score is not None:
                 assert isinstance(attention, PyramidAttention)
