@@ -27,7 +27,7 @@ class FrozenConfig:
     inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else gated."""
 
     few_tiles: int = 16
-    """See `head`."""
+    """Sub-tiles of an image, the median, below which they are few: reading all of them costs little."""
 
     negative_class: str | None = "auto"
     """The class whose images hold nothing to find, whose tiles are all counter-examples; "auto": one named
@@ -41,25 +41,25 @@ class FrozenConfig:
     """Scale and shift the logits to fit images that were held out and read as at prediction."""
 
     folds: int = 5
-    """Of the inner cross-validation; groups stay whole."""
+    """Folds of the inner cross-validation; groups stay whole. Fewer where a class has fewer images."""
 
     copies: int = 5
-    """Of gated attention in the model, whose logits are averaged."""
+    """Copies of gated attention in the model, whose logits are averaged: more vary less, and cost little."""
 
     fold_copies: int = 2
-    """Of each inner fold."""
+    """Copies of gated attention in each inner fold."""
 
     epochs: int = 25
-    """Over the training images, fixed: nothing is stopped early."""
+    """Passes over the training images, fixed: nothing is stopped early."""
 
     learning_rate: float = 1e-3
-    """Of AdamW."""
+    """Learning rate of AdamW."""
 
     weight_decay: float = 1e-2
-    """Of AdamW."""
+    """Weight decay of AdamW."""
 
     batch_size: int = 16
-    """Images a step."""
+    """Images per step."""
 
     dropout: float = 0.25
     """Share of inputs and of hidden units that a step leaves out."""
@@ -71,13 +71,14 @@ class FrozenConfig:
     """Principal components of the embeddings that gated attention sees."""
 
     linear_strength: float = 0.01
-    """C of the logistic regression."""
+    """C of the logistic regression: the smaller, the more its weights are held to 0."""
 
-    map_components: int = 300
-    """Principal components that the tile attention learns from."""
+    map_components: int = 1000
+    """Principal components that the tile attention learns from, at most; 1000 are nearly all."""
 
-    map_penalty: float = 10.0
-    """Of the ridge regression that teaches it."""
+    map_penalties: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
+    """Penalties of the ridge regression that teaches the tile attention; the one is taken by which most of
+    the tiles that decided are read, out of fold."""
 
     sharpness: float = 0.5
     """Standard deviation of the taught logits of the tiles."""
@@ -94,7 +95,11 @@ class FrozenConfig:
             require(
                 getattr(self, name) >= bound, f"frozen.{name}", getattr(self, name), f"Give at least {bound}."
             )
-        for name in ("learning_rate", "linear_strength", "map_penalty", "sharpness"):
+        smallest = min(self.map_penalties, default=0.0)
+        require(
+            smallest > 0, "frozen.map_penalties", self.map_penalties, "Give one or more positive numbers."
+        )
+        for name in ("learning_rate", "linear_strength", "sharpness"):
             require(getattr(self, name) > 0, f"frozen.{name}", getattr(self, name), "Give a positive number.")
         require(0 <= self.dropout < 1, "frozen.dropout", self.dropout, "Give a share from 0 to below 1.")
         require(

@@ -163,8 +163,10 @@ class Embedder:
     def _network(self, kind: str) -> nn.Module:
         """The trunk that makes a kind of embedding, by the fastest engine."""
         if kind not in self._networks:
-            net = self._net
-            trunk = Embedding(net.tile_attention) if kind == "tiles" else net.features
+            net, attention = self._net, self._net.tile_attention
+            trunk = net.features
+            if kind == "tiles" and isinstance(attention, PyramidAttention):
+                trunk = Embedding(attention)
             self._networks[kind] = fastest(trunk.eval(), net.device)
         return self._networks[kind]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,15 +48,18 @@ def principal(x: Float[Tensor, "n dims"], components: int) -> Affine:
 
 
 def balanced_ridge(
-    positive: Float[Tensor, "p dims"], negative: Float[Tensor, "n dims"], components: int, penalty: float
-) -> Affine:
-    """A linear score, near 1 for the positive rows and -1 for the negative, both of which weigh alike.
+    positive: Float[Tensor, "p dims"],
+    negative: Float[Tensor, "n dims"],
+    components: int,
+    penalties: Sequence[float],
+) -> list[Affine]:
+    """Linear scores, near 1 for the positive rows and -1 for the negative, both of which weigh alike.
 
     Args:
         positive: rows.
         negative: rows.
         components: principal components of all rows that it sees.
-        penalty: of the squared weights.
+        penalties: of the squared weights; a score for each.
     """
     x = torch.cat([positive, negative])
     project = principal(x, components)
@@ -65,9 +69,13 @@ def balanced_ridge(
     mean = (weight[:, None] * z).sum(0) / weight.sum()
     middle = (weight * target).sum() / weight.sum()
     centred = z - mean
-    gram = (centred * weight[:, None]).T @ centred + penalty * torch.eye(z.shape[1])
-    w = torch.linalg.solve(gram, (centred * weight[:, None]).T @ (target - middle))
-    return Affine((project.weight @ w)[:, None], (middle + (project.bias - mean) @ w)[None])
+    values, vectors = torch.linalg.eigh(((centred * weight[:, None]).T @ centred).double())
+    right = vectors.T @ ((centred * weight[:, None]).T @ (target - middle)).double()
+    scores = []
+    for penalty in penalties:
+        w = (vectors @ (right / (values.clamp(min=0) + penalty))).float()
+        scores.append(Affine((project.weight @ w)[:, None], (middle + (project.bias - mean) @ w)[None]))
+    return scores
 
 
 def logistic(

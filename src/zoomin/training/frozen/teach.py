@@ -43,8 +43,9 @@ def teach(
     labels: Int[Tensor, " images"],
     negative: int | None,
     config: FrozenConfig,
-) -> Affine:
-    """A linear score of tiles, high where the evidence lies; scaled to the configured sharpness.
+    penalties: Sequence[float],
+) -> list[Affine]:
+    """Linear scores of tiles, high where the evidence lies; scaled to the configured sharpness.
 
     Args:
         embedded: of the images.
@@ -52,6 +53,7 @@ def teach(
         labels: of the images.
         negative: the class whose images hold nothing to find; None where there is none.
         config: of the ridge.
+        penalties: of the ridge; a score for each.
     """
     found, empty, every = [], [], []
     for one, score, label in zip(embedded, scores, labels.tolist(), strict=True):
@@ -63,6 +65,8 @@ def teach(
         order = score.argsort(descending=True)
         found.append(one.tiles[order[:1]])
         empty.append(one.tiles[order[max(1, len(order) // 2) :]])
-    score = balanced_ridge(torch.cat(found), torch.cat(empty), config.map_components, config.map_penalty)
-    spread = score(torch.cat(every)).std().clamp(min=1e-6)
-    return Affine(score.weight * config.sharpness / spread, score.bias * config.sharpness / spread)
+    scaled = []
+    for ridge in balanced_ridge(torch.cat(found), torch.cat(empty), config.map_components, penalties):
+        factor = config.sharpness / ridge(torch.cat(every)).std().clamp(min=1e-6)
+        scaled.append(Affine(ridge.weight * factor, ridge.bias * factor))
+    return scaled
