@@ -248,10 +248,24 @@ def test_needs_a_pretrained_trunk(data: ZoomInDataModule) -> None:
 
 def test_plan_follows_its_rules(root: Path) -> None:
     found = plan(DataConfig(str(root)))
-    assert (found.model.tile_size, found.model.n_samples, found.model.context_side) == (56, 4, 0)
-    assert found.model.tile_attention == f"pyramid:{TRUNK}"
+    assert (found.model.tile_size, found.model.n_samples, found.model.context_side) == (64, 12, 448)
+    assert found.model.tile_attention == "uniform"
     assert found.seen.images == 12
     assert any("'empty'" in line for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "tiles", "reads"),
+    [((800, 1360), 200, 28, 5), ((500, 500), 250, 4, 4), ((1958, 2196), 220, 90, 16), ((40, 90), 45, 2, 2)],
+)
+def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads: int, tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", size[::-1]).save(folder / f"{number}.png")
+    found = plan(DataConfig(str(tmp_path)))
+    assert (found.model.tile_size, found.model.n_samples) == (side, reads)
+    assert any(f"about {tiles} an image" in line for line in found.lines)
 
 
 def test_negative_class_by_name() -> None:
@@ -266,7 +280,7 @@ def test_negative_class_by_name() -> None:
 def test_plan_writes_a_recipe_that_trains(root: Path, tmp_path: Path, cache: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     assert main(["plan", str(root), "--out", str(recipe)]) == 0
-    assert "# N, sub-tiles drawn in an image." in recipe.read_text(encoding="utf-8")
+    assert "# N, sub-tiles drawn per image." in recipe.read_text(encoding="utf-8")
     short = [
         "--frozen.epochs",
         "2",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import textwrap
 from collections import Counter
@@ -31,6 +32,9 @@ NEGATIVE_NAMES = frozenset(
 )
 _SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
 _LEAST = 2
+_DEPARTURE = (
+    0.1  # what it costs to depart from such a side by a factor e, in shares of the image read in vain
+)
 _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
@@ -209,8 +213,15 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
 
 
 def _sub_tile(seen: Seen) -> int:
+    """The side near that of the trunk's pretraining whose grid reaches least beyond the border."""
     short = min(seen.height, seen.width)
-    return next((side for side in _SIDES if short >= _LEAST * side), _SIDES[-1])
+    base = next((side for side in _SIDES if short >= _LEAST * side), _SIDES[-1])
+
+    def cost(side: int) -> float:
+        covered = -(-seen.height // side) * -(-seen.width // side) * side**2
+        return covered / (seen.height * seen.width) + _DEPARTURE * abs(math.log(side / base))
+
+    return min(range(round(0.75 * base), round(1.15 * base) + 1), key=cost)
 
 
 def _samples(seen: Seen, side: int) -> int:
