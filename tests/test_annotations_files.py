@@ -8,13 +8,14 @@ import shapely
 import torch
 
 from zoomin.annotations.asap import read_asap, write_asap
-from zoomin.annotations.geojson import MapFrame, read_geojson, write_geojson
+from zoomin.annotations.geojson import read_geojson, write_geojson
 from zoomin.annotations.open_annotation import open_annotation
 from zoomin.annotations.polygons import Outline, PolygonAnnotation, polygon_of
 from zoomin.annotations.rescaled import RescaledAnnotation
 from zoomin.data.manifest import Record
 from zoomin.errors import DataError
 from zoomin.geometry import Region
+from zoomin.images.georeference import Georeference
 
 SQUARE = [[2, 2], [10, 2], [10, 10], [2, 10], [2, 2]]
 HOLE = [[4, 4], [4, 6], [6, 6], [6, 4], [4, 4]]
@@ -98,7 +99,7 @@ def test_geojson_that_cannot_be_read(tmp_path, content, complaint):
 def test_map_coordinates_where_the_image_lies_on_a_map(tmp_path):
     """Pixels of 10 m in UTM zone 33 north; the square stands at pixels 2 to 10."""
     transform = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
-    place = MapFrame("EPSG:32633", transform, height=40, width=40)
+    place = Georeference("EPSG:32633", transform)
     utm = [[500_000 + 10 * x, 5_000_000 - 10 * y] for x, y in SQUARE]
     named = {"type": "FeatureCollection", "features": [feature(polygon(utm))]}
     named["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}

@@ -18,7 +18,7 @@ from ..geometry import Region
 from .annotation import views_of
 from .coverage import coverage
 
-__all__ = ["Outline", "PolygonAnnotation", "polygon_of"]
+__all__ = ["Outline", "PolygonAnnotation", "polygon_of", "ring_of"]
 
 Polygons = Any  # shapely's Polygon or MultiPolygon, which has no types
 Ring = Any  # a sequence of corners x, y, or an array with these columns
@@ -199,7 +199,7 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
         >>> polygon_of([(0, 0), (4, 4), (4, 0), (0, 4)]).area
         8.0
     """
-    corners = [_ring(ring) for ring in (shell, *holes)]
+    corners = [ring_of(ring) for ring in (shell, *holes)]
     if len(np.unique(corners[0], axis=0)) < 3:
         return shapely.MultiPolygon()
     inner = [ring for ring in corners[1:] if len(np.unique(ring, axis=0)) >= 3]
@@ -207,7 +207,12 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
     return polygon if polygon.is_valid else _areas(shapely.make_valid(polygon))
 
 
-def _ring(corners: Ring) -> NDArray[np.float64]:
+def ring_of(corners: Ring) -> NDArray[np.float64]:
+    """The corners of a ring as an array with the columns x, y.
+
+    Raises:
+        DataError: if a coordinate is no finite number, or a corner has not two.
+    """
     try:
         points = np.array([(corner[0], corner[1]) for corner in corners], dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError, IndexError) as error:

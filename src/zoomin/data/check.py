@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..errors import DataError, ZoomInError
 from ..geometry import Region, TileGrid, view_size
 from ..images.array import ArrayImage
@@ -232,7 +232,7 @@ def _look(record: Record, model: ZoomInConfig | None, mpp: float | None) -> Look
         row = replace(row, tissue=float(mask.mean()))
         _read_corner_and_centre(file)
         if record.annotation is not None or record.mask is not None:
-            open_annotation(record, file.height, file.width, place=getattr(file, "georeference", None))
+            annotation_of(record, file)
         image = at_mpp(file, None if model is None else model.resolution)
         row = _judged(row, image, record, model, foreground)
     except (ZoomInError, OSError, MemoryError) as error:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from ..annotations.frames import Frame
 from ..errors import DataError, ImageError, ZoomInError
 from ..geometry import Region
 from ..images.array import ArrayImage
@@ -120,13 +121,13 @@ class ImageStore:
         place: for each row of the manifest its place in `images`, -1 where it was not asked for.
         images: all of them behind one batched read.
         resident: whether their pixels are kept in memory.
-        file_sizes: height and width of each, level-0 pixels of its file, by row of the manifest.
+        file_frames: height, width and place on a map of each one's file, by row of the manifest.
     """
 
     place: Int[Tensor, " rows"]
     images: ResidentImages | StreamedImages
     resident: bool
-    file_sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    file_frames: Mapping[int, Frame] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -190,11 +191,11 @@ def open_store(
     place = torch.full((len(records),), -1, dtype=torch.int64)
     place[rows] = torch.arange(rows.numel())
     masks = [opener.masks[i] for i in range(len(chosen))]
-    sizes = {row: opener.sizes[i] for i, row in enumerate(rows.tolist())}
+    frames = {row: opener.frames[i] for i, row in enumerate(rows.tolist())}
     if all(isinstance(image, ArrayImage) for image in images):
-        return ImageStore(place, ResidentImages(images, device, masks), True, sizes)
+        return ImageStore(place, ResidentImages(images, device, masks), True, frames)
     streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout, masks=masks)
-    return ImageStore(place, streamed, False, sizes)
+    return ImageStore(place, streamed, False, frames)
 
 
 class _Opener:
@@ -214,7 +215,7 @@ class _Opener:
         self._records, self._model, self._mpp = records, model, mpp
         self._opened: dict[int, Image] = {}
         self.masks: dict[int, ForegroundMask | None] = {}
-        self.sizes: dict[int, tuple[int, int]] = {}
+        self.frames: dict[int, Frame] = {}
         self._bytes = 0
         self._lock = Lock()
 
@@ -223,7 +224,7 @@ class _Opener:
         record = self._records[index]
         image = open_record(record, self._model, self._mpp)
         file = image.source if isinstance(image, ResampledImage) else image
-        self.sizes[index] = file.height, file.width
+        self.frames[index] = Frame.of(image)
         fits = False
         if self._limit or isinstance(file, ArrayImage):
             with self._lock:
@@ -235,7 +236,8 @@ class _Opener:
         elif isinstance(file, ArrayImage) and not fits:
             by_path = _by_path(record, file, self._mpp)
             image = at_mpp(by_path, self._model.resolution) if self._model else by_path
-        mask = foreground_mask(image, record, self._model.foreground if self._model else None)
+        how = self._model.foreground if self._model else None
+        mask = foreground_mask(image, record, how, self.frames[index])
         if isinstance(mask, OverviewMask) and fits:
             mask.find()  # and let go of the image, whose pixels are about to be copied
         self.masks[index] = mask

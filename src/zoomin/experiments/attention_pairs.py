@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ..annotations.annotation import Annotation
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..data.manifest import Record
 from ..geometry import Region, TileGrid, positions_inside
 from ..images.batch import as_batch
@@ -94,8 +94,7 @@ def attention_against_roi(model: ZoomIn, records: Sequence[Record]) -> dict[str,
     for record in records:
         stored = open_image(record.image, mpp=record.mpp)
         image = at_mpp(stored, model.config.resolution)
-        frame = (image.height, image.width)
-        roi = open_annotation(record, stored.height, stored.width, frame=frame)
+        roi = annotation_of(record, image)
         if roi is None:
             continue
         tiles, positions = attention_pairs(model, image, roi)

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..annotations.annotation import Annotation
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..classifiers import zoom_in
 from ..errors import DataError
 from ..geometry import Region, positions_inside
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     images, rois = [], []
     for record in manifest:
         image = open_image(record.image, mpp=record.mpp)
-        roi = open_annotation(record, image.height, image.width)
+        roi = annotation_of(record, image)
         if roi is not None:
             images.append(image)
             rois.append(roi)

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..annotations.annotation import Annotation
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..classifiers import Classifier
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
@@ -74,7 +74,7 @@ def judge_slides(
         probabilities.append(out.logits[0].float().softmax(0))
         seen = isinstance(out, ZoomInOutput)  # a competitor has no sub-tiles to compare
         if seen and targets[row] > 0 and record.annotation is not None:
-            roi = open_annotation(record, image.height, image.width)
+            roi = annotation_of(record, image)
             share = roi_share(roi, out.sub_tiles.regions) if roi is not None else torch.zeros(0)
             order = out.sub_tiles.weight.argsort(descending=True)[:TOP]
             hits.append(float((share[order] > 0).float().mean()))

@@ -285,7 +285,7 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
     """
     if not config.train.uses_roi:
         return None
-    roi = RoiReader(data.manifest.records, data.file_size)
+    roi = RoiReader(data.manifest.records, data.file_frame)
     if not any(roi.has(row) for row in data.splits["train"].tolist()):
         raise ConfigError(
             "no training image has an annotation",
