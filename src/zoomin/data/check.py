@@ -32,6 +32,7 @@ from .find import open_dataset
 from .folders import list_images
 from .manifest import Manifest, ManifestColumns, Record, read_manifest
 from .opening import foreground_mask, open_record
+from .slide_files import one_per_slide, slide_doubles
 
 __all__ = [
     "Checked",
@@ -134,7 +135,9 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
             records += found.records
     if not records:
         raise DataError("no images given", remedy="Name a manifest CSV, folders or image files.")
-    return records
+    named = [record.image for record in records if record.row is None]  # a shell names every file of a slide
+    kept = set(one_per_slide([path for path in named if path.parent.is_dir()]))
+    return [r for r in records if r.row is not None or r.image in kept or not r.image.parent.is_dir()]
 
 
 def _lenient(path: Path, columns: ManifestColumns | None) -> Manifest:
@@ -151,6 +154,13 @@ def manifest_problems(records: Sequence[Record]) -> list[str]:
     across = sorted(group for group, found in splits.items() if len(found) > 1)
     if across:
         problems.append(f"{len(across)} groups are in several splits, the first is {across[0]!r}")
+    doubles = slide_doubles(records)
+    if doubles:
+        one, other = doubles[0]
+        problems.append(
+            f"{len(doubles)} images are further files of a slide that is listed already, the first is "
+            f"{other.image}, of the slide {one.image.name}: keep one row per slide"
+        )
     labelled = sum(record.label is not None for record in records)
     if 0 < labelled < len(records):
         problems.append(f"{len(records) - labelled} of {len(records)} images have no label")
