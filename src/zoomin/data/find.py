@@ -10,9 +10,9 @@ from ..errors import DataError
 from .folders import LAYOUTS, read_folders
 from .manifest import Manifest, ManifestColumns, read_manifest
 
-__all__ = ["open_dataset"]
+__all__ = ["TABLES", "open_dataset"]
 
-_TABLES = {".csv", ".tsv", ".txt"}
+TABLES = frozenset({".csv", ".tsv", ".txt"})
 _PLUG_INS = "zoomin.datasets"  # entry points: from a folder to its Manifest, None if it is not theirs
 
 
@@ -41,7 +41,7 @@ def open_dataset(
     if not root.exists():
         raise DataError("no such file or folder", where=root, remedy=f"Check the path. {LAYOUTS}")
     if root.is_file():
-        if root.suffix.lower() not in _TABLES:
+        if root.suffix.lower() not in TABLES:
             raise DataError("a file that is not a CSV", where=root, remedy=LAYOUTS)
         return read_manifest(root, columns, classes, labels_required=labels_required)
     if (root / "manifest.csv").is_file():

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ..baselines import Baseline
 from ..classifiers import Classifier
-from ..data.find import open_dataset
+from ..data.find import TABLES, open_dataset
 from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
+from ..data.slide_files import one_per_slide
 from ..errors import BatchReadError, DataError, ImageError, ZoomInError
 from ..geometry import TileGrid, view_size
 from ..images.allocator import give_back
@@ -83,7 +84,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
     """The images that a user means, each once.
 
     Args:
-        patterns: image files, folders (all images in and below them), or glob patterns.
+        patterns: image files, folders (all images in and below them), glob patterns, or manifests (CSV).
         manifest: a CSV, or another layout of images without need of labels.
 
     Returns:
@@ -96,11 +97,14 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
     asked: list[Path | Record] = []
     for pattern in patterns:
         path = Path(pattern)
+        if path.suffix.lower() in TABLES and path.is_file():
+            asked += open_dataset(path, labels_required=False).records
+            continue
         if path.is_dir():
             images = list_images(path)
         elif not path.exists() and any(sign in str(pattern) for sign in "*?["):
             below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-            images = sorted(found for found in below if found.is_file())
+            images = one_per_slide(sorted(found for found in below if found.is_file()))
         else:
             images = [path]
         if not images:
@@ -110,7 +114,9 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
         asked += open_dataset(manifest, labels_required=False).records
     if not asked:
         raise DataError("no images given", remedy="Name files, folders or patterns, or give --manifest.")
-    return list({str(_path(image)): image for image in asked}.values())
+    once = {str(_path(image)): image for image in asked}
+    kept = one_per_slide([_path(image) for image in once.values()])
+    return [once[str(path)] for path in kept]
 
 
 def _path(image: Path | Record) -> Path:

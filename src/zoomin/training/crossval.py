@@ -24,7 +24,7 @@ from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from .crossval_report import summarise, write_report
-from .fit import RunConfig, match_classes, tiles_of
+from .fit import RunConfig, match_classes, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
 from .records import progress_columns
 from .run_folder import (
@@ -120,6 +120,7 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=None if progress else False)
+    tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)

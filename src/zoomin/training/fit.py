@@ -21,6 +21,7 @@ from ..annotations.reader import RoiReader
 from ..baselines import Baseline
 from ..classifiers import Classifier, ClassifierConfig, build
 from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..data.labels import told, unusual_order
 from ..errors import ConfigError
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomIn, ZoomInConfig
@@ -51,6 +52,7 @@ __all__ = [
     "fit",
     "match_classes",
     "new_task",
+    "tell_classes",
     "tiles_of",
     "train",
     "training_device",
@@ -125,6 +127,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     folder = Path(config.out)
     data = ZoomInDataModule(config.data, progress=None if progress else False, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
+    tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     _check_validation(config.train, data)
@@ -185,6 +188,13 @@ def _before_training(
         steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
         write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
         save_start(folder, net, 2, identity)
+
+
+def tell_classes(classes: Sequence[str]) -> None:
+    """Say which class is the negative one, before anything depends on it."""
+    logger.info("%s", told(classes))
+    if doubt := unusual_order(classes):
+        logger.warning("%s", doubt)
 
 
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
@@ -355,8 +365,9 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
             judged = judge(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels),
+                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
                 "failed": judged.failed,
             }
     return found

@@ -37,6 +37,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
 
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
     from ...data.contact_sheet import ContactSheet
+    from ...data.labels import class_order, told, unusual_order
     from ...data.manifest import ManifestColumns
     from ...images.physical import microns
     from ...model.config import ZoomInConfig
@@ -62,6 +63,10 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     print_rich(checked_table(rows))
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
+    if classes := class_order({record.label for record in records if record.label is not None}):
+        say(told(classes))
+        if doubt := unusual_order(classes):
+            say(f"classes: {doubt}")
     warn_failed((r.image, f"{r.image}: {r.problem}. {r.remedy}") for r in rows if r.problem)
     doubts = manifest_problems(records)
     for doubt in doubts:

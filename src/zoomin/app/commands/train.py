@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_metrics, print_rich, say
+from .command import Command, is_shown, messages, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
 
@@ -27,7 +27,8 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.fit import fit
     from ...training.recipe import run_config
 
-    result = fit(run_config(parser.instantiate(options)), progress=is_shown())
+    with messages():
+        result = fit(run_config(parser.instantiate(options)), progress=is_shown())
     print_metrics("Trained", result.metrics)
     say(f"The run is in {result.folder}.")
     return 0
@@ -47,7 +48,9 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
     values = parser.instantiate(options)
     run = run_config(values)
-    print_rich(protocols_table(crossval(run, values.cv, progress=is_shown())))
+    with messages():
+        result = crossval(run, values.cv, progress=is_shown())
+    print_rich(protocols_table(result))
     say(f"Everything is in {run.out}.")
     return 0
 
