@@ -187,3 +187,89 @@ def test_a_resampled_image_reads_its_annotation_rescaled(tmp_path):
     assert isinstance(found, RescaledAnnotation)
     torch.testing.assert_close(found.read([Region(1, 1, 4, 4)], 0.5), torch.ones(1, 2, 2))
     assert isinstance(opened(path, frame=(40, 40)), PolygonAnnotation)
+
+
+def nested(*groups):
+    """The groups of an ASAP file, as (name, group above)."""
+    body = "".join(f'<Group Name="{name}" PartOfGroup="{above}" Color="#00ff00"/>' for name, above in groups)
+    return f"<AnnotationGroups>{body}</AnnotationGroups></ASAP_Annotations>"
+
+
+@pytest.mark.parametrize(
+    ("groups", "area"),
+    [
+        ([("Tumor", "None"), ("Exclusion", "None"), ("Necrosis", "Exclusion")], 60),
+        ([("Tumor", "None"), ("Exclusion", "None"), ("Dead", "Exclusion"), ("Necrosis", "Dead")], 60),
+        ([("Tumor", "None"), ("normal", "None"), ("Necrosis", "normal")], 60),
+        ([("Tumor", "None"), ("Necrosis", "Tumor")], 64),
+        ([("Tumor", "None"), ("Necrosis", "Other"), ("Other", "Necrosis")], 64),  # a circle
+        ([], 64),
+    ],
+)
+def test_groups_nested_in_an_excluded_one_are_excluded(tmp_path, groups, area):
+    text = asap(("Tumor", "Polygon", ring(2, 2, 8)), ("Necrosis", "Polygon", ring(4, 4, 2)))
+    text = text.replace("</ASAP_Annotations>", nested(*groups))
+    assert opened(save(tmp_path / "a.xml", text)).area == area
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"objectType": "tma_core"},
+        {"objectType": "tile", "classification": {"name": "Tumor"}},
+        {"objectType": "root"},
+        {"classification": {"name": "Ignore*: Positive"}},
+        {"classification": {"names": ["Tumor", "Region*"]}},
+    ],
+)
+def test_objects_of_qupath_that_nobody_drew(tmp_path, properties):
+    whole = polygon([[0, 0], [40, 0], [40, 40], [0, 40], [0, 0]])
+    drawn = feature(polygon(SQUARE), objectType="annotation", classification={"name": "Tumor: Positive"})
+    assert opened(save(tmp_path / "a.geojson", [drawn, feature(whole, **properties)])).area == 64
+
+
+@pytest.mark.parametrize("identity", ["PathTileObject", "TMACoreObject", "PathRootObject"])
+def test_objects_of_old_versions_of_qupath(tmp_path, identity):
+    whole = feature(polygon([[0, 0], [40, 0], [40, 40], [0, 40], [0, 0]])) | {"id": identity}
+    drawn = feature(polygon(SQUARE)) | {"id": "PathAnnotationObject"}
+    assert opened(save(tmp_path / "a.geojson", [drawn, whole])).area == 64
+
+
+@pytest.mark.parametrize(
+    "classification",
+    [
+        {"name": "Normal: Positive"},
+        {"names": ["Normal", "Positive"]},
+        {"name": "Exclusion: 1+"},
+        {"name": "normal"},
+    ],
+)
+def test_classes_derived_from_an_excluded_one(tmp_path, classification):
+    content = [
+        feature(polygon(SQUARE), classification={"name": "Tumor: Normal"}),
+        feature(polygon(HOLE), classification=classification),
+    ]
+    assert opened(save(tmp_path / "a.geojson", content)).area == 60
+
+
+OVERSHOT = [[2, 2], [10, 2], [10, 10], [2, 10], [2, 1], [4, 1], [4, 4], [2, 4]]
+TWICE = [[2, 2], [10, 2], [10, 10], [2, 10]] * 2
+EIGHT = [[2, 2], [10, 10], [10, 2], [2, 10]]
+KEYHOLE = [[2, 2], [10, 2], [10, 10], [2, 10], [2, 2], [4, 4], [4, 6], [6, 6], [6, 4], [4, 4]]
+
+
+@pytest.mark.parametrize(
+    ("corners", "area"),
+    [
+        (OVERSHOT, 66),  # the square of 64 and what sticks out above it; what is gone around twice stays
+        (TWICE, 64),
+        (EIGHT, 32),
+        (KEYHOLE, 60),  # the other way round: a hole
+    ],
+)
+def test_rings_that_cross_themselves_hold_what_they_go_around(tmp_path, corners, area):
+    closed = [*corners, corners[0]]
+    assert opened(save(tmp_path / "a.geojson", feature(polygon(closed)))).area == pytest.approx(area)
+    numbered = [(i, x, y) for i, (x, y) in enumerate(corners)]
+    text = asap(("Tumor", "Polygon", numbered))
+    assert opened(save(tmp_path / "a.xml", text)).area == pytest.approx(area)

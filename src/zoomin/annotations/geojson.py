@@ -18,6 +18,7 @@ from .polygons import Outline, polygon_of, ring_of
 __all__ = ["EXCLUDING", "read_geojson", "write_geojson"]
 
 EXCLUDING = frozenset({"exclusion", "exclude", "excluded", "normal", "_2"})
+_UNDRAWN = frozenset({"tile", "tma_core", "root", "pathtileobject", "tmacoreobject", "pathrootobject"})
 _EXPORT = "Export it again; QuPath: File, Export objects as GeoJSON."
 
 
@@ -27,8 +28,9 @@ def read_geojson(path: Path | str, *, frame: Frame | None = None) -> list[Outlin
     Coordinates are level-0 pixels, as QuPath writes them, or map coordinates: see `frames.map_to_pixels`.
 
     Each feature is named by `properties.classification.name`, or `properties.label`, `class` or `name`. What
-    is named exclusion or normal is cut out of the ROI. Names that end in `*` mean "to be ignored", as in
-    QuPath, and points and lines have no area: neither counts.
+    is named exclusion or normal, or is of a class that QuPath derives from these ("Normal: Positive"), is cut
+    out of the ROI. Names that end in `*` mean "to be ignored", as in QuPath; its tiles, TMA cores and root
+    were drawn by nobody; points and lines have no area: none of them counts.
 
     Args:
         path: the file.
@@ -46,7 +48,7 @@ def read_geojson(path: Path | str, *, frame: Frame | None = None) -> list[Outlin
     outlines = []
     for name, rings in drawn:
         mapped = rings if mapper is None else [mapper(ring) for ring in rings]
-        outlines.append(Outline(polygon_of(mapped[0], mapped[1:]), name, name.casefold() in EXCLUDING))
+        outlines.append(Outline(polygon_of(mapped[0], mapped[1:]), name, _base(name).casefold() in EXCLUDING))
     return outlines
 
 
@@ -54,7 +56,8 @@ def _drawn(feature: dict[str, Any], number: int, path: Path) -> list[tuple[str, 
     """The name and the rings of each polygon of a feature that counts."""
     properties = feature.get("properties") or {}
     name = _name(properties if isinstance(properties, dict) else {})
-    if name.endswith("*"):
+    classes = [part.strip() for part in name.split(":")]
+    if classes[0].endswith("*") or classes[-1].endswith("*") or _kind(feature, properties) in _UNDRAWN:
         return []
     try:
         return [(name, [ring_of(ring) for ring in rings]) for rings in _polygons(feature.get("geometry"))]
@@ -109,10 +112,22 @@ def _features(content: Any, path: Path) -> list[dict[str, Any]]:  # noqa: ANN401
     return content
 
 
+def _base(name: str) -> str:
+    """The class that a class of QuPath is derived from, such as Tumor of "Tumor: Positive"."""
+    return name.split(":", maxsplit=1)[0].strip()
+
+
+def _kind(feature: dict[str, Any], properties: Any) -> str:  # noqa: ANN401 (JSON)
+    """What kind of object QuPath says it is: 0.3 and later in the properties, earlier ones in the id."""
+    kind = properties.get("objectType") if isinstance(properties, dict) else None
+    return str(kind or feature.get("id") or "").casefold()
+
+
 def _name(properties: dict[str, Any]) -> str:
     found = properties.get("classification")
     if isinstance(found, dict):
-        found = found.get("name") or (found.get("names") or [""])[0]
+        names = found.get("names")
+        found = found.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else names)
     for key in ("label", "class", "name"):
         found = found or properties.get(key)
     return found if isinstance(found, str) else ""

@@ -185,8 +185,9 @@ def _cut(polygons: list[Polygons]) -> list[Polygons]:
 def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
     """A valid shape of the rings given, open or closed, in either direction.
 
-    A ring that crosses itself becomes the areas that it goes around an odd number of times, so that both
-    halves of a figure of eight remain. Rings that enclose nothing give an empty shape.
+    A ring that crosses itself becomes all that it goes around, so that both halves of a figure of eight
+    remain, and so does what a closing stroke that overshoots goes around twice: the nonzero rule, by which
+    QuPath and ASAP tell what lies inside. Rings that enclose nothing give an empty shape.
 
     Args:
         shell: corners x, y, level-0 pixels.
@@ -198,13 +199,19 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
     Example:
         >>> polygon_of([(0, 0), (4, 4), (4, 0), (0, 4)]).area
         8.0
+        >>> polygon_of([(0, 0), (4, 0), (4, 4), (0, 4), (0, -1), (1, -1), (1, 1), (0, 1)]).area
+        17.0
     """
     corners = [ring_of(ring) for ring in (shell, *holes)]
     if len(np.unique(corners[0], axis=0)) < 3:
         return shapely.MultiPolygon()
     inner = [ring for ring in corners[1:] if len(np.unique(ring, axis=0)) >= 3]
     polygon = shapely.Polygon(corners[0], inner)
-    return polygon if polygon.is_valid else _areas(shapely.make_valid(polygon))
+    return (
+        polygon
+        if polygon.is_valid
+        else _areas(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
+    )
 
 
 def ring_of(corners: Ring) -> NDArray[np.float64]:
