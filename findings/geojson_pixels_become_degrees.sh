@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A GeoJSON file in pixels comes back from GeoPandas as longitude and latitude, and says so when written again.
+# A GeoJSON file in pixels is read by GDAL as longitude and latitude, and says so when it is written again.
 #
-# Seen on 2026-11-28 with geopandas 1.1.1, pyogrio 0.11.1, shapely 2.1.1, numpy 2.3.4.
+# Seen on 2026-11-28 with pyogrio 0.12.1 (GDAL 3.11), numpy 2.4.6; GeoPandas reads and writes through the same calls.
 # Behaviour: a FeatureCollection without the member `crs`, in pixels as QuPath writes it (x = 25000), is read with
-# the coordinate reference system EPSG:4326, though no longitude is 25000. Written again by to_file(driver="GeoJSON"),
-# the same pixels stand beside `"crs": CRS84`. No warning.
+# the coordinate reference system EPSG:4326, though no longitude is 25000. Written again, the same pixels stand beside
+# `"crs": CRS84`. No warning.
 # Refutes the belief: "a GeoJSON file that names CRS84 is in degrees".
 
 set -euo pipefail
@@ -13,20 +13,21 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check geopandas==1.1.1 pyogrio==0.11.1 shapely==2.1.1 numpy==2.3.4
+venv/bin/pip install --quiet --disable-pip-version-check pyogrio==0.12.1 numpy==2.4.6
 
 cat > try.py <<'PYTHON'
 import json
 
-import geopandas
+from pyogrio import raw
 
 ring = [[25000, 13000], [25050, 13000], [25050, 13050], [25000, 13000]]
-feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+feature = {"type": "Feature", "properties": {"n": 1}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
 with open("pixels.geojson", "w") as file:
     json.dump({"type": "FeatureCollection", "features": [feature]}, file)
-frame = geopandas.read_file("pixels.geojson")
-print("read as", frame.crs)
-frame.to_file("again.geojson", driver="GeoJSON")
+meta, _, shapes, columns = raw.read("pixels.geojson")
+print("read as", meta["crs"])
+kind = meta["geometry_type"]
+raw.write("again.geojson", shapes, columns, meta["fields"], crs=meta["crs"], geometry_type=kind, driver="GeoJSON")
 with open("again.geojson") as file:
     again = json.load(file)
 print("written as", again["crs"]["properties"]["name"])

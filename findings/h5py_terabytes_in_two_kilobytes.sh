@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A small HDF5 file can declare terabytes, and h5py reads what was never written as zeros.
 #
-# Seen on 2026-11-28 with h5py 3.14.0, numpy 2.3.4.
+# Seen on 2026-11-28 with h5py 3.16.0, numpy 2.4.6.
 # Behaviour: a chunked data set of 4 TiB is created in a file of a few kilobytes; opening it and reading any rows of it
 # succeeds and gives zeros. Only dataset.id.get_storage_size() tells that nothing is stored. A link to another file that
 # is gone: `name in file` is False, while file.keys() lists the name, and file.get(name, getlink=True) tells the link.
@@ -13,7 +13,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check h5py==3.14.0 numpy==2.3.4
+venv/bin/pip install --quiet --disable-pip-version-check h5py==3.16.0 numpy==2.4.6
 
 cat > try.py <<'PYTHON'
 import os

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # pandas turns class names into missing values, and whole numbers beside an empty cell into floats.
 #
-# Seen on 2026-11-28 with pandas 2.3.3, numpy 2.3.4.
+# Seen on 2026-11-28 with pandas 2.3.3, numpy 2.4.6.
 # Behaviour: read_csv takes the classes "None", "NA" and "null" for missing, but keeps "none"; the labels 0 and 1
 # become 0.0 and 1.0 as soon as one cell is empty, and to_csv writes them so. keep_default_na=False keeps all texts.
 # Refutes the belief: "a list that has only been read and written by pandas has the same labels".
@@ -12,7 +12,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check pandas==2.3.3 numpy==2.3.4
+venv/bin/pip install --quiet --disable-pip-version-check pandas==2.3.3 numpy==2.4.6
 
 cat > try.py <<'PYTHON'
 import io

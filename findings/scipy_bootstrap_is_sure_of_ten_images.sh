@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scipy.stats.bootstrap gives perfect scores an interval without width, or none.
 #
-# Seen on 2026-11-28 with scipy 1.16.2, numpy 2.3.4.
+# Seen on 2026-11-28 with scipy 1.17.1, numpy 2.4.6.
 # Behaviour: ten answers, all right. The percentile interval of their mean is [1, 1]; BCa, the default, is [nan, nan] with
 # a DegenerateDataWarning. binomtest(10, 10).proportion_ci(method="wilson") gives 0.72 to 1. Where nine of ten are right
 # in truth, 35 of 100 test sets of ten are all right, and the percentile interval then misses the truth.
@@ -13,7 +13,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check scipy==1.16.2 numpy==2.3.4
+venv/bin/pip install --quiet --disable-pip-version-check scipy==1.17.1 numpy==2.4.6
 
 cat > try.py <<'PYTHON'
 import numpy as np

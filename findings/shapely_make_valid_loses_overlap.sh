@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shapely.make_valid cuts out what a ring goes around twice.
 #
-# Seen on 2026-11-28 with shapely 2.1.1 (GEOS 3.13), numpy 2.3.4.
+# Seen on 2026-11-28 with shapely 2.2.0, numpy 2.4.6.
 # Behaviour: a square of 8 x 8 whose closing stroke runs past its start and around a corner of 2 x 2 again. The default
 # method ("linework") applies the even-odd rule: the corner becomes a hole. method="structure" keeps it. Drawing programs
 # tell what is inside by the nonzero winding number, for which the corner is inside. Both methods keep both halves of a
@@ -14,7 +14,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check shapely==2.1.1 numpy==2.3.4
+venv/bin/pip install --quiet --disable-pip-version-check shapely==2.2.0 numpy==2.4.6
 
 cat > try.py <<'PYTHON'
 import shapely

@@ -202,15 +202,7 @@ def test_slides_with_an_index(tmp_path: Path) -> None:
 
 def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
     picture(tmp_path / "m.tif").rename(tmp_path / "m.mrxs")
-    for name in (
-        "m/Slidedat.ini",
-        "m/Data0000.dat",
-        "a.tif.aux.xml",
-        "a.tif.ovr",
-        "a.tfw",
-        "a.tif.msk",
-        "a.xml",
-    ):
+    for name in "m/Slidedat.ini m/Data0000.dat a.tif.aux.xml a.tif.ovr a.tfw a.tif.msk a.xml".split():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     for name in (

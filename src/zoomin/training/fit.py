@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
 from ..baselines import Baseline
+from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..data.labels import told, unusual_order
@@ -207,6 +208,9 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
         net = build(config.model)
     if isinstance(net, Baseline):
         _check_baseline(config)
+        if isinstance(net, MIL):
+            rows = [row for part in data.splits.values() for row in part.tolist()]
+            net.check_stored([str(data.manifest.records[row].image) for row in rows])
         return BaselineTask(net, config.train, config.seed, weights, data.failures)
     task = ZoomInTask(net, config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:

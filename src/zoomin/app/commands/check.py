@@ -38,6 +38,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
     from ...data.contact_sheet import ContactSheet
     from ...data.labels import class_order, told, unusual_order
+    from ...data.leaks import leaks
     from ...data.manifest import ManifestColumns
     from ...images.physical import microns
     from ...model.config import ZoomInConfig
@@ -68,6 +69,8 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
         if doubt := unusual_order(classes):
             say(f"classes: {doubt}")
     warn_failed((r.image, f"{r.image}: {r.problem}. {r.remedy}") for r in rows if r.problem)
+    for leak in leaks(rows):
+        say(f"leak: {leak}")
     doubts = manifest_problems(records)
     for doubt in doubts:
         say(f"manifest: {doubt}")
