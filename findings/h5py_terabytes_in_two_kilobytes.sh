@@ -4,8 +4,8 @@
 # Seen on 2026-11-28 with h5py 3.16.0, numpy 2.4.6.
 # Behaviour: a chunked data set of 4 TiB is created in a file of a few kilobytes; opening it and reading any rows of it
 # succeeds and gives zeros. Only dataset.id.get_storage_size() tells that nothing is stored. A link to another file that
-# is gone: `name in file` is False, while file.keys() lists the name, and file.get(name, getlink=True) tells the link.
-# Refutes the beliefs: "the size of an HDF5 file bounds its arrays" and "a name that is listed is in the file".
+# is gone: `name in file` is True, file[name] is a KeyError, and only file.get(name, getlink=True) tells that it is a link.
+# Refutes the beliefs: "the size of an HDF5 file bounds its arrays" and "what is in the file can be read from it".
 
 set -euo pipefail
 
@@ -30,6 +30,10 @@ with h5py.File("a.h5") as file:
     rows = data[1_000_000_000:1_000_000_002]
     print("rows read:", rows.shape, "all zero:", not rows.any())
     print("listed:", sorted(file), "linked in file:", "linked" in file)
+    try:
+        file["linked"]
+    except KeyError:
+        print("not readable")
     print(type(file.get("linked", getlink=True)).__name__)
 PYTHON
 
@@ -37,7 +41,8 @@ cat > expected <<'TEXT'
 file below 10 kB: True
 declared TiB: 4.0 stored bytes: 0
 rows read: (2, 512) all zero: True
-listed: ['features', 'linked'] linked in file: False
+listed: ['features', 'linked'] linked in file: True
+not readable
 ExternalLink
 TEXT
 

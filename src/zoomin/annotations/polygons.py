@@ -199,8 +199,9 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
     Example:
         >>> polygon_of([(0, 0), (4, 4), (4, 0), (0, 4)]).area
         8.0
-        >>> polygon_of([(0, 0), (4, 0), (4, 4), (0, 4), (0, -1), (1, -1), (1, 1), (0, 1)]).area
-        17.0
+        >>> overshot = [(0, 0), (8, 0), (8, 8), (0, 8), (1, -1), (4, -1), (4, 3), (-1, 3)]
+        >>> round(polygon_of(overshot).area, 2)
+        67.17
     """
     corners = [ring_of(ring) for ring in (shell, *holes)]
     if len(np.unique(corners[0], axis=0)) < 3:

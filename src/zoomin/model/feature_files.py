@@ -179,8 +179,8 @@ def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h
 
 
 def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
-    value = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(np.ravel(value)[0])
-    return value.strip().casefold().replace("\u03bc", "\u00b5")
+    text: str = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(np.ravel(value)[0])
+    return text.strip().casefold().replace("\u03bc", "\u00b5")
 
 
 def stored_dims(folder: str | Path) -> int:
