@@ -26,7 +26,15 @@ $(BIN)/pip:
 	  echo "$(PYTHON) cannot make a virtual environment. Install its venv module (on Debian and Ubuntu: python3-venv)." >&2; \
 	  exit 1; }
 
+# What an interrupted install left half done is installed again: pip writes RECORD last.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || { \
+	  echo "== .venv is broken: make it again"; \
+	  "$(PYTHON)" -m venv --clear .venv; \
+	}
+	@for info in .venv/lib/python*/site-packages/*.dist-info; do \
+	  if [ -d "$$info" ] && [ ! -e "$$info/RECORD" ]; then rm -r "$$info"; fi; \
+	done
 	@echo "== install zoomin and its tools (the first time: some minutes)"
 	@$(PIP) install --upgrade pip
 	@$(PIP) install --resume-retries 10 --editable '.[dev]' --constraint constraints.txt
@@ -43,18 +51,7 @@ test: lint browser ## Everything that CI runs: lint, then the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 browser: ## A Chromium for the tests of pages: the system's, or installed where this machine lets us
-	@if [ -n "$$ZOOMIN_CHROMIUM" ]; then exit 0; fi; \
-	for name in chromium chromium-browser google-chrome google-chrome-stable; do \
-	  if command -v "$$name" > /dev/null 2>&1; then exit 0; fi; \
-	done; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null 2>&1; then \
-	  echo "== install Chromium for the tests of pages"; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; \
-	else \
-	  echo "The tests of pages need a Chromium: install it (on Debian: apt install chromium)," \
-	    "or name one in ZOOMIN_CHROMIUM." >&2; \
-	  exit 1; \
-	fi
+	@.ci/chromium
 
 lint: $(STAMP) ## Style, types and floors
 	@echo "== ruff check"
@@ -66,7 +63,7 @@ lint: $(STAMP) ## Style, types and floors
 	@echo "== import-linter"
 	@$(BIN)/lint-imports
 
-format: $(STAMP) ## Mend what ruff can mend
+format: $(STAMP) ## Fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 

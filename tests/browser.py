@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+
+from outside import browser_missing, chromium
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLAGS = [
@@ -23,7 +24,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @dataclass
@@ -54,18 +54,6 @@ def artifacts() -> Path:
     return folder
 
 
-def chromium() -> str:
-    """The browser: $ZOOMIN_CHROMIUM, else the one that the system has."""
-    found = os.environ.get("ZOOMIN_CHROMIUM") or next(filter(None, map(shutil.which, PLACES)), None)
-    if found is None:
-        pytest.fail(
-            "no Chromium. Install it (on Debian and Ubuntu: apt install chromium), "
-            "or name one by ZOOMIN_CHROMIUM (CONTRIBUTING.md).",
-            pytrace=False,
-        )
-    return found
-
-
 @contextmanager
 def visit(
     address: str,
@@ -86,6 +74,9 @@ def visit(
     """
     from playwright.sync_api import sync_playwright
 
+    missing = browser_missing()
+    if missing:
+        pytest.fail(missing, pytrace=False)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         try:

@@ -1,19 +1,38 @@
-"""Fixtures for every test: real data, a seeded generator; and the threads that fit the machine."""
+"""What holds for every test: what is left out, fixtures, the threads that fit the machine."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from importlib import import_module
-from pathlib import Path
+from importlib.machinery import SourceFileLoader
+from types import CodeType
+from unittest.mock import patch
 
 import pytest
 import torch
+from jaxtyping import _import_hook
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+import outside
+from outside import data_root  # noqa: F401 (a fixture)
+
+
+def _get_code(loader: _import_hook._JaxtypingLoader, name: str) -> CodeType:
+    """Checked modules are cached under names of their own, but not what they import: torch and Lightning are
+    compiled in each process if jaxtyping renames caches while a module runs.
+    """
+    rename = partial(_import_hook._optimized_cache_from_source, loader._typechecker.get_hash())
+    with patch("importlib._bootstrap_external.cache_from_source", rename):
+        return SourceFileLoader.get_code(loader, name)
+
+
+_import_hook._JaxtypingLoader.exec_module = SourceFileLoader.exec_module
+_import_hook._JaxtypingLoader.get_code = _get_code
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process when tests run in parallel, at most two otherwise."""
+    """Leave out what cannot run here; one thread per process in parallel runs, at most two otherwise."""
+    outside.register(config)
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     torch.set_num_threads(1 if parallel else min(2, os.cpu_count() or 1))
 
@@ -25,21 +44,6 @@ def readers() -> None:
     """
     for name in ("slide", "raster"):
         import_module(f"zoomin.images.{name}")
-
-
-@pytest.fixture(scope="session")
-def data_root() -> Path:
-    """The folder of real data: $ZOOMIN_DATA, else shared/data beside the repository."""
-    given = os.environ.get("ZOOMIN_DATA")
-    root = Path(given) if given else REPOSITORY.parent / "shared" / "data"
-    if not root.is_dir():
-        looked = "named by ZOOMIN_DATA" if given else "ZOOMIN_DATA is not set"
-        pytest.fail(
-            f"no real data: {root} is not a folder ({looked}). "
-            "Set ZOOMIN_DATA to the folder of data sets (CONTRIBUTING.md, Data).",
-            pytrace=False,
-        )
-    return root
 
 
 @pytest.fixture

@@ -182,6 +182,7 @@ def test_the_annotation_is_chosen_by_what_the_record_names(tmp_path):
         open_annotation(Record(image, None, annotation=tmp_path / "a.txt"), 20, 20)
 
 
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28")
 def test_real_nuclei_cover_their_centres(data_root):
     folder = data_root / "CRCHistoPhenotypes_2016_04_28" / "Classification" / "img5"
     centres = read_centres(folder / "img5_epithelial.mat")

@@ -15,16 +15,12 @@ from PIL import Image as PillowImage
 
 from browser import visit
 from training_examples import make_images, run_config
-from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.cli import COMMANDS, _parser, main
 from zoomin.app.commands.command import Command
 from zoomin.app.report import ReportConfig, ReportResult, write_report
 from zoomin.app.report.numbers import calibration, class_scores, curves
-from zoomin.app.report.roi import attention_on_roi, gather
 from zoomin.data.manifest import Record
 from zoomin.errors import CheckpointError, ConfigError, DataError
-from zoomin.experiments.attention_roi import attention_in_roi
-from zoomin.images.open_image import open_image
 from zoomin.inference import explain, load_model
 from zoomin.inference.predictions import InferenceConfig
 from zoomin.training.crossval import CrossvalConfig, crossval
@@ -390,31 +386,11 @@ def test_curves_and_scores_of_classes() -> None:
     assert (c.images, c.precision, c.recall, c.auroc, c.average_precision) == (0, None, None, None, None)
 
 
-def test_roi_measures_agree_with_those_of_the_network(run: Path) -> None:
-    """From an explanation alone, the share of attention in the ROI is that of a full look at every tile."""
-    model = load_model(run)
-    found = []
-    for path in sorted((run.parent / "images" / "square").glob("*.png"))[:3]:
-        image = open_image(path)
-        roi = MaskAnnotation(run.parent / "masks" / path.name, image.height, image.width)
-        [explanation] = explain(path, model, sampling="exact")
-        mine = attention_on_roi(explanation, roi)
-        assert mine is not None
-        attention, area = attention_in_roi(model, image, roi)
-        assert mine.attention == pytest.approx(attention, abs=0.02)
-        assert mine.area == pytest.approx(area, abs=0.02)
-        found.append(mine)
-    findings = gather(found)
-    assert findings is not None
-    assert len(findings.images) == 3
-    assert -1 <= (findings.spearman or 0) <= 1
-    assert gather([]) is None
-
-
 # --------------------------------------------------------------------------- in a browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.browser
 def test_in_a_browser_offline(result: ReportResult, scheme: str) -> None:
     with visit(result.path.as_uri(), scheme=scheme, offline=True) as seen:  # type: ignore[arg-type]
         page = seen.page
@@ -427,6 +403,7 @@ def test_in_a_browser_offline(result: ReportResult, scheme: str) -> None:
         assert seen.errors == []
 
 
+@pytest.mark.browser
 def test_sorting_and_filtering(tmp_path: Path) -> None:
     chances = [[0.9, 0.1], [0.35, 0.65], [0.05, 0.95], [0.6, 0.4]]
     path = write_predictions_csv(tmp_path / "p.csv", chances, ("a", "b"), ["a", "a", "b", "b"])
@@ -462,6 +439,7 @@ def test_sorting_and_filtering(tmp_path: Path) -> None:
         assert seen.errors == []
 
 
+@pytest.mark.browser
 def test_panels_open(result: ReportResult) -> None:
     with visit(result.path.as_uri(), offline=True) as seen:
         seen.page.locator(".card .open").first.click()

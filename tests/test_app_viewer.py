@@ -29,10 +29,11 @@ from zoomin.app.viewer.layers import STAGES, AttentionLayer, roi_tile
 from zoomin.app.viewer.outlines import outlines
 from zoomin.app.viewer.pyramid import PICTURE_TILE, Encoded, Pyramid, picture_tile
 from zoomin.app.viewer.server import is_loopback, listen
-from zoomin.app.viewer.service import Busy, Kept, Pictures
+from zoomin.app.viewer.service import Busy, Pictures
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
+from zoomin.images.cache import Cache
 from zoomin.images.open_image import open_image
 
 # --------------------------------------------------------------------------- picture tiles
@@ -249,7 +250,7 @@ def test_memory_and_waiting_are_bounded_and_errors_are_not_kept() -> None:
 
 
 def test_kept_makes_once_keeps_few_and_forgets_failures() -> None:
-    kept: Kept[int] = Kept(2)
+    kept: Cache[int] = Cache(2)
     made: list[int] = []
 
     def make(k: int) -> int:
@@ -258,14 +259,14 @@ def test_kept_makes_once_keeps_few_and_forgets_failures() -> None:
         return k
 
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: kept.get("a", lambda: make(1)), range(8))) == {1}
+        assert set(pool.map(lambda _: kept.get_or_make("a", lambda: make(1)), range(8))) == {1}
     assert made == [1]
     for k in range(5):
-        kept.get(k, lambda k=k: make(k))
+        kept.get_or_make(k, lambda k=k: make(k))
     assert len(kept) == 2
     with pytest.raises(ValueError, match="no"):
-        kept.get("bad", lambda: int("no"))
-    assert kept.get("bad", lambda: 7) == 7
+        kept.get_or_make("bad", lambda: int("no"))
+    assert kept.get_or_make("bad", lambda: 7) == 7
 
 
 # --------------------------------------------------------------------------- the server

@@ -93,6 +93,7 @@ def middle(seen: Visit) -> list[int]:
     return pixel(seen, now["width"] / 2, now["height"] / 2)
 
 
+@pytest.mark.browser
 def test_from_the_overview_to_full_resolution(site: str, slide: GiantSlide) -> None:
     with visit(site, width=1440) as seen:
         page = seen.page
@@ -135,6 +136,7 @@ def _close(seen: list[int], wanted: tuple[int, int, int]) -> bool:
     return all(abs(a - b) < 12 for a, b in zip(seen, wanted, strict=False))
 
 
+@pytest.mark.browser
 def test_layers_opacity_wheel_and_drag(site: str, slide: GiantSlide) -> None:
     with visit(site, width=1440, scheme="dark") as seen:
         page = seen.page
@@ -188,6 +190,7 @@ def test_layers_opacity_wheel_and_drag(site: str, slide: GiantSlide) -> None:
         assert seen.errors == []
 
 
+@pytest.mark.browser
 def test_what_cannot_be_shown_says_so_and_the_others_still_work(site: str) -> None:
     with visit(site, width=1440) as seen:
         page = seen.page

@@ -8,13 +8,12 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from zoomin import chunks
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.batch import ResidentImages, StreamedImages
 from zoomin.images.image import Started
-from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.model import ZoomIn, ZoomInConfig, chunks
 from zoomin.model.losses import classification_loss, entropy_loss
 
 CONFIG = ZoomInConfig(

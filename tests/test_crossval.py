@@ -226,6 +226,7 @@ def test_repeats_deal_anew(images):
     assert not torch.equal(folds[0][1], folds[2][1])
 
 
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28", "colon_cancer_folds")
 def test_the_authors_folds_are_found_beside_the_data(data_root):
     root = data_root / "CRCHistoPhenotypes_2016_04_28"
     config = run_config(root, root).data

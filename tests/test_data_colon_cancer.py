@@ -16,6 +16,7 @@ from zoomin.datasets.colon_cancer import (
 from zoomin.errors import DataError
 
 DOWNLOAD = "CRCHistoPhenotypes_2016_04_28"
+pytestmark = pytest.mark.data(DOWNLOAD, "colon_cancer_folds")
 
 
 @pytest.fixture

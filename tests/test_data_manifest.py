@@ -266,7 +266,7 @@ def test_a_flat_folder_will_do_where_no_labels_are_needed(tmp_path):
     assert [p.name for p in list_images(tmp_path)] == ["2.png", "10.png"]
 
 
-def test_the_layout_is_found(tmp_path, data_root):
+def test_the_layout_is_found(tmp_path):
     touch(tmp_path, "folders/a/1.png", "folders/b/2.png")
     assert open_dataset(tmp_path / "folders").classes == ("a", "b")
     assert open_dataset(tmp_path / "folders", classes=["b", "a"]).targets().tolist() == [1, 0]
@@ -275,6 +275,10 @@ def test_the_layout_is_found(tmp_path, data_root):
     path.rename(path.with_name("manifest.csv"))
     touch(tmp_path, "table/a/1.png")
     assert open_dataset(tmp_path / "table").classes == ("x",)
+
+
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28", "gtsdb")
+def test_the_layout_of_downloads_is_found(data_root):
     assert open_dataset(str(data_root / "CRCHistoPhenotypes_2016_04_28")).classes == ("negative", "positive")
     signs = open_dataset(data_root / "gtsdb")
     assert len(signs) == 313 and signs.classes == ("50", "70", "80", "empty")

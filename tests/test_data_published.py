@@ -255,6 +255,7 @@ def test_damaged_parts_are_named(name, file, text, complaint, copy, tmp_path):
 # --------------------------------------------------------------------------- traffic signs
 
 
+@pytest.mark.data("gtsdb")
 def test_the_given_road_scenes(data_root, tmp_path):
     """313 German scenes with boxes.json: 191 for training, 122 for testing, as their README says."""
     found = prepare_gtsdb(data_root / "gtsdb", tmp_path, GtsdbConfig())
@@ -329,6 +330,7 @@ def test_canvases_follow_the_published_rules():
     assert NeedleMnistConfig().count == 401 and NeedleMnistConfig(canvas=512).count == 101
 
 
+@pytest.mark.data("mnist")
 def test_the_real_digits(data_root, tmp_path):
     images = read_idx(data_root / "mnist" / "t10k-images-idx3-ubyte.gz")
     assert images.shape == (10_000, 28, 28)

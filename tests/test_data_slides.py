@@ -15,9 +15,9 @@ from shapely.geometry import box, shape
 
 from zoomin.annotations.open_annotation import open_annotation
 from zoomin.app.cli import main
-from zoomin.data import slides as module
 from zoomin.data.find import open_dataset
 from zoomin.data.manifest import Record
+from zoomin.datasets.synthetic import slides as module
 from zoomin.datasets.synthetic.slide_layout import cell_size
 from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.datasets.synthetic.textures import load_textures, split_textures, textures_of
@@ -170,6 +170,7 @@ def test_procedural_textures_need_nothing_at_hand(tmp_path, capsys):
     assert len(open_dataset(tmp_path / "s")) == 2
 
 
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28")
 def test_real_tissue_gives_epithelium_as_needles(data_root):
     found = textures_of(data_root / "CRCHistoPhenotypes_2016_04_28", None, None)
     few = [f for f in found if f[0] == "background"][2:8] + [f for f in found if f[0] == "needle"][:3]

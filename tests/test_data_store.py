@@ -18,7 +18,7 @@ from zoomin.data.store import PathImage, open_store
 from zoomin.errors import BatchReadError, DataError
 from zoomin.geometry import Region, TileGrid
 from zoomin.images.array import ArrayImage
-from zoomin.images.handles import HANDLES
+from zoomin.images.cache import HANDLES
 from zoomin.images.raster import RasterImage
 
 
@@ -133,11 +133,11 @@ def test_a_photograph_larger_than_the_room_has_it_for_itself(records, monkeypatc
     monkeypatch.setattr(store_module, "_DECODED", store_module.Cache(100))
     expected = overview(everything(records))
     assert torch.equal(overview(everything(records, resident="never")), expected)
-    assert store_module._DECODED.bytes <= 100
+    assert store_module._DECODED.filled <= 100
 
 
 def test_many_slides_leave_few_files_open(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(HANDLES, "_most", 20)
+    monkeypatch.setattr(HANDLES, "capacity", 20)
     many = []
     for number in range(60):
         path = tmp_path / f"many{number}.tif"

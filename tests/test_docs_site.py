@@ -54,6 +54,7 @@ def test_api_is_filled(site: Path) -> None:
     ("page", "scheme"),
     [("index.html", "light"), ("method.html", "dark"), ("report.html", "light"), ("api/model.html", "dark")],
 )
+@pytest.mark.browser
 def test_pages_load_nothing_from_elsewhere(site: Path, page: str, scheme: str) -> None:
     with visit((site / page).as_uri(), scheme=scheme, offline=True) as seen:  # type: ignore[arg-type]
         seen.page.wait_for_load_state("networkidle")

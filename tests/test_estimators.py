@@ -18,7 +18,7 @@ from problems import (
     uniforms_of_counts,
     uniforms_of_order,
 )
-from zoomin import sampling
+from zoomin.model import sampling
 from zoomin.model.estimators import expected_feature, sample_weights, segment_sum
 
 CELLS, DIMS, DRAWS = 4, 3, 2

@@ -13,9 +13,9 @@ from zoomin.baselines import ATSConfig, CNNConfig
 from zoomin.errors import ConfigError
 from zoomin.experiments.cost import cost_of_step, main, noise, order_of_memory, ratio, task_of
 from zoomin.experiments.counters import LiveMemory, SavedMemory, counted_flops, equation_10
-from zoomin.experiments.recipe import find_recipe, read_recipe
 from zoomin.model.config import ZoomInConfig
 from zoomin.training.config import TrainConfig
+from zoomin.training.recipe import find_recipe, read_recipe
 
 ZOOM = ZoomInConfig(features="lenet_released", sampling="systematic", checkpoint="never")
 

@@ -18,7 +18,7 @@ from zoomin.errors import ImageError
 from zoomin.geometry import Region
 from zoomin.images import stored
 from zoomin.images.array import ArrayImage
-from zoomin.images.handles import HANDLES
+from zoomin.images.cache import HANDLES
 from zoomin.images.image import Image
 from zoomin.images.open_image import open_image
 from zoomin.images.raster import RasterImage

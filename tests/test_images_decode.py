@@ -483,6 +483,7 @@ def test_pyramids_and_thumbnails_give_the_main_image(colour, tmp_path):
     same(tmp_path / "a.tif", colour)
 
 
+@pytest.mark.data("slides", "CRCHistoPhenotypes_2016_04_28")
 def test_real_slides_and_a_bitmap(data_root):
     assert open_image(data_root / "slides" / "CMU-1-Small-Region.svs").height == 2967
     fails(data_root / "slides" / "small_vectra.qptiff", "channels")

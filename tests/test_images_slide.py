@@ -24,6 +24,7 @@ def whole(image):
     return image.read([Region(0, 0, image.width, image.height)], 1.0)[0].permute(1, 2, 0).numpy()
 
 
+@pytest.mark.data("slides")
 def test_every_real_file_opens_or_says_what_to_do(data_root):
     kinds = {
         "CMU-1-Small-Region.svs": ((2967, 2220), 0.499, (255, 255, 255)),
@@ -51,6 +52,7 @@ def test_every_real_file_opens_or_says_what_to_do(data_root):
         assert all(word in str(caught.value) for word in (name, *words))
 
 
+@pytest.mark.data("slides")
 def test_svs_against_tifffile(data_root):
     path = data_root / "slides" / "CMU-1-Small-Region.svs"
     image, expected = open_image(path), tifffile.imread(path, key=0)
@@ -62,6 +64,7 @@ def test_svs_against_tifffile(data_root):
         assert difference.abs().max() == 0
 
 
+@pytest.mark.data("slides")
 def test_ndpi_levels_against_tifffile(data_root):
     path = data_root / "slides" / "test3-DAPI-2-387.ndpi"
     image = open_image(path)
@@ -75,6 +78,7 @@ def test_ndpi_levels_against_tifffile(data_root):
     assert (view - full.read([Region(0, 0, 800, 800)], 1 / 8).int()).abs().float().mean() < 3
 
 
+@pytest.mark.data("slides")
 def test_dicom_against_the_jpeg_inside(data_root):
     for name in ("boxes_0.dcm", "boxes_1.dcm"):
         image = open_image(data_root / "slides" / name)
@@ -149,6 +153,7 @@ def test_microns_per_pixel(tmp_path):
             open_image(path, mpp=wrong)
 
 
+@pytest.mark.data("slides")
 def test_a_sub_tile_of_each_level_is_where_openslide_has_it(data_root):
     """Levels of 3, 5 and 62 rows to one: positions are those of level 0."""
     image = open_slide(data_root / "slides" / "boxes.tiff")

@@ -123,7 +123,7 @@ def test_what_does_not_fit_the_cache_is_read_again_and_memory_stays_bounded(imag
     for _ in range(2):
         batch.prefetch(index, regions, 0.25)
         batch.read(index, regions, 0.25)
-        assert batch._shared.cache.bytes <= 30 * view
+        assert batch._shared.cache.filled <= 30 * view
     assert len(images[0].regions(0.25)) == 30 and len(images[1].regions(0.25)) == 8
 
 
@@ -225,7 +225,7 @@ def test_pickled_batches_read_the_same_with_an_empty_cache(generator):
     views = batch.read(*grid_of(batch), 0.25)
     assert len(batch._shared.cache) == 1
     again = pickle.loads(pickle.dumps(batch))
-    assert len(again._shared.cache) == 0 and again._shared.cache.budget == 12345
+    assert len(again._shared.cache) == 0 and again._shared.cache.capacity == 12345
     assert (again._shared.threads, again._shared.timeout) == (3, 7.0)
     assert torch.equal(again.read(*grid_of(batch), 0.25), views)
 
@@ -256,21 +256,21 @@ def test_numbers_out_of_range():
 
 
 def test_the_least_recently_used_is_forgotten_first():
-    cache = Cache(budget=3)
+    cache = Cache(capacity=3)
     for key in "abc":
         assert cache.put(key, key.upper(), 1)
     assert cache.get("a") == "A"
     assert cache.put("d", "D", 1) and cache.get("b") is None and cache.get("a") == "A"
     cache.put("a", "new", 3)
-    assert (len(cache), cache.bytes, cache.get("a")) == (1, 3, "new")
+    assert (len(cache), cache.filled, cache.get("a")) == (1, 3, "new")
     cache.drop("a", "old")
     assert len(cache) == 1
     cache.drop("a")
-    assert (len(cache), cache.bytes) == (0, 0)
+    assert (len(cache), cache.filled) == (0, 0)
 
 
 def test_what_several_threads_ask_for_is_made_once():
-    cache, made, gate = Cache(budget=10), [], threading.Event()
+    cache, made, gate = Cache(capacity=10), [], threading.Event()
 
     def make():
         gate.wait(10)

@@ -107,6 +107,7 @@ def test_a_threshold_takes_the_place_of_otsus() -> None:
     assert found(slide((225, 215, 222)), Foreground("otsu", threshold=0.2)).sum() == 0
 
 
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28")
 def test_colon_cancer_tissue_is_not_lost(data_root) -> None:
     """Images full of tissue: nearly every tile of 100 pixels counts, whatever Otsu's threshold is."""
     folder = data_root / "CRCHistoPhenotypes_2016_04_28" / "Classification"

@@ -17,13 +17,12 @@ import torch
 from PIL import Image as PillowImage
 
 from slides import picture, pyramid
-from zoomin import batching
 from zoomin.data import opening
 from zoomin.data.manifest import Manifest, Record, read_manifest, write_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError, ImageError
-from zoomin.images.allocator import give_back
+from zoomin.images.allocator import release_memory
 from zoomin.images.array import ArrayImage
-from zoomin.images.handles import HANDLES
+from zoomin.images.cache import HANDLES
 from zoomin.images.open_image import open_image
 from zoomin.images.streamed import StreamedImages
 from zoomin.inference import (
@@ -39,6 +38,7 @@ from zoomin.inference import (
     probability_standard_error,
     write_predictions,
 )
+from zoomin.inference import pipeline as batching
 from zoomin.model import ZoomIn, ZoomInConfig
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "dog"))
@@ -388,7 +388,7 @@ def test_memory_is_given_back_after_slides(
     net: ZoomIn, slides: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr("zoomin.inference.pipeline.give_back", lambda: given.append(None))
+    monkeypatch.setattr("zoomin.inference.pipeline.release_memory", lambda: given.append(None))
     predict(find_images([folder]), net, batch_size=2)
     assert not given  # images in memory need no threads
     predict(slides, net, batch_size=1)
@@ -396,9 +396,9 @@ def test_memory_is_given_back_after_slides(
 
 
 def test_freed_memory_can_be_given_back_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    give_back()
+    release_memory()
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    give_back()
+    release_memory()
 
 
 def test_bfloat16_rounds_the_networks_alone(net: ZoomIn, folder: Path) -> None:

@@ -163,6 +163,7 @@ def test_colours_tell_red_from_blue(tmp_path):
     assert len(result["folds"]) == 3
 
 
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28", "colon_cancer_folds")
 def test_the_baseline_runs_on_the_real_images(data_root, tmp_path):
     out = tmp_path / "results" / "baseline.json"
     root, folds = data_root / "CRCHistoPhenotypes_2016_04_28", data_root / "colon_cancer_folds"

@@ -20,9 +20,9 @@ from zoomin.experiments.columns import COLUMNS
 from zoomin.experiments.crops import with_crops
 from zoomin.experiments.experiment import Outcome, Setting, Spread
 from zoomin.experiments.measures import MEASURES
-from zoomin.experiments.recipe import read_recipe
 from zoomin.experiments.reproduce import Plan, reproduce
 from zoomin.experiments.sources import SOURCES, make_ready
+from zoomin.training.recipe import read_recipe
 
 REDUCED = {  # what each experiment trains here, for one epoch on one fold
     "colon-cancer": ("zoom-in", "ats"),
@@ -190,6 +190,7 @@ def test_the_full_scale_says_what_it_needs(tmp_path):
         reproduce("ablations")
 
 
+@pytest.mark.data("CRCHistoPhenotypes_2016_04_28", "colon_cancer_folds")
 def test_full_scale_plans_the_authors_folds_and_the_recipes(data_root, tmp_path):
     root = data_root / "CRCHistoPhenotypes_2016_04_28"
     plan = Plan("paper", str(root), str(tmp_path / "out"), gather=True)

@@ -20,8 +20,8 @@ from problems import (
     uniforms_of_counts,
     uniforms_of_order,
 )
-from zoomin import sampling
 from zoomin.errors import ConfigError
+from zoomin.model import sampling
 from zoomin.model.sampling import (
     DESIGNS,
     complement,

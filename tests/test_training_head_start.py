@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from training_examples import MODEL, make_images, one_thread, run_config  # noqa: F401 (a fixture)
@@ -30,7 +31,6 @@ def examples(n: int = 90, dims: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def test_the_fit_is_that_of_scikit_learn() -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model")
     features, labels = examples()
     layer, l2 = nn.Linear(5, 3), 0.02
     weight = 1.0 + torch.arange(90) % 2
@@ -38,7 +38,7 @@ def test_the_fit_is_that_of_scikit_learn() -> None:
     losses = fit_linear(layer, features, labels, weight, l2)
     assert losses[-1] < losses[0] == pytest.approx(np.log(3), abs=1e-5)
     standard = ((features - features.mean(0)) / features.std(0, correction=0)).numpy()
-    theirs = linear_model.LogisticRegression(C=1 / l2, tol=1e-8, max_iter=1000)
+    theirs = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=1000)
     theirs.fit(standard, labels.numpy(), sample_weight=weight.numpy())
     ours = layer(features).softmax(1).detach().numpy()
     np.testing.assert_allclose(ours, theirs.predict_proba(standard), atol=1e-3)

@@ -1,4 +1,4 @@
-"""The warm-up of the attention, frozen trunks, and what is remembered of them."""
+"""The warm-up of the attention, frozen trunks, and what is cached of them."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_embeddings_stand_for_tiles() -> None:
         net.tile_logits(batch, grid), net.tile_logits(batch, grid, embeddings), rtol=1e-4, atol=1e-5
     )
     keys = torch.tensor([3, 4])
-    read, remembered = net(batch, keys=keys), net(batch, keys=keys, tile_embeddings=embeddings)
-    torch.testing.assert_close(read.attention.log_alpha, remembered.attention.log_alpha, rtol=1e-4, atol=1e-5)
+    read, cached = net(batch, keys=keys), net(batch, keys=keys, tile_embeddings=embeddings)
+    torch.testing.assert_close(read.attention.log_alpha, cached.attention.log_alpha, rtol=1e-4, atol=1e-5)
 
 
 def test_background_is_not_embedded() -> None:
@@ -88,8 +88,8 @@ def test_background_is_not_embedded() -> None:
         assert sum(seen) == int(kept.sum())
         torch.testing.assert_close(embeddings[kept], net.embed_tiles(plain)[kept], rtol=1e-4, atol=1e-5)
         assert not embeddings[~kept].any()
-        read, remembered = net.tile_logits(masked, grid), net.tile_logits(masked, grid, embeddings)
-    torch.testing.assert_close(read, remembered, rtol=1e-4, atol=1e-5)
+        read, cached = net.tile_logits(masked, grid), net.tile_logits(masked, grid, embeddings)
+    torch.testing.assert_close(read, cached, rtol=1e-4, atol=1e-5)
 
 
 class FirstTiles:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .images.open_image import open_image
     from .inference.prediction import explain, load_model, predict
     from .model.zoom_in import ZoomIn, ZoomInConfig
 
-__version__ = "0.1.0"
 __all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]
 
 _HOMES = {

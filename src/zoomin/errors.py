@@ -10,8 +10,10 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ImageError",
+    "WriteError",
     "ZoomInError",
     "require",
+    "require_all",
 ]
 
 
@@ -99,6 +101,10 @@ class CheckpointError(ZoomInError):
     """A saved model that is missing, damaged, or of another configuration."""
 
 
+class WriteError(ZoomInError):
+    """A file that cannot be written."""
+
+
 def require(condition: bool, name: str, value: object, remedy: str) -> None:
     """Refuse the value of a setting.
 
@@ -113,3 +119,19 @@ def require(condition: bool, name: str, value: object, remedy: str) -> None:
     """
     if not condition:
         raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
+
+
+def require_all(config: object, needs: Mapping[str, tuple[bool, str]]) -> None:
+    """Refuse the first setting of a configuration that is out of range.
+
+    Args:
+        config: has the settings as attributes.
+        needs: by name of the setting, what must be true, and how to say it.
+
+    Raises:
+        ConfigError: naming the setting and what it must be.
+    """
+    for name, (condition, need) in needs.items():
+        if not condition:
+            what = f"{getattr(config, name)} is out of range"
+            raise ConfigError(what, where=name, remedy=f"It must be {need}.")

@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..files import write_json
 from .frames import Frame, map_to_pixels
 from .polygons import Outline, polygon_of, ring_of
 
@@ -79,8 +80,7 @@ def write_geojson(path: Path | str, outlines: Iterable[Outline]) -> None:
         }
         for outline in outlines
     ]
-    text = json.dumps({"type": "FeatureCollection", "features": features})
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_json(path, {"type": "FeatureCollection", "features": features}, indent=None)
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 (JSON)

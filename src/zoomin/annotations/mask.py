@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..geometry import Region
+from ..images.summed_area import SummedArea
 from .annotation import views_of
 
 __all__ = ["MaskAnnotation"]
@@ -60,7 +61,7 @@ class MaskAnnotation:
     @cached_property
     def empty(self) -> bool:
         """Whether there is no ROI at all."""
-        return bool(self._sums[-1, -1] == 0)
+        return self._table.total == 0
 
     def read(self, regions: Sequence[Region], scale: float) -> Float[Tensor, "n h w"]:
         """The share of ROI in each view pixel: exact, by the summed-area table; see `Annotation.read`."""
@@ -74,8 +75,7 @@ class MaskAnnotation:
         y = y0 + torch.arange(rows + 1, dtype=torch.float64) * (height / rows)
         x = x0 + torch.arange(columns + 1, dtype=torch.float64) * (width / columns)
         step_y, step_x = self._step
-        at = _interpolate(self._sums, y.clamp(0, self.height) / step_y, x.clamp(0, self.width) / step_x)
-        inside = at[:, 1:, 1:] - at[:, :-1, 1:] - at[:, 1:, :-1] + at[:, :-1, :-1]
+        inside = self._table.between(y.clamp(0, self.height) / step_y, x.clamp(0, self.width) / step_x)
         inside[inside < _NOISE] = 0
         share = inside * (step_y * step_x * rows * columns / (height * width))[:, :, None]
         return share.clamp(0, 1).float()
@@ -91,14 +91,9 @@ class MaskAnnotation:
         return self._steps(self._pixels)
 
     @cached_property
-    def _sums(self) -> Int[Tensor, "rows columns"]:
-        """The number of ROI pixels above and to the left of each corner of the mask's pixels."""
+    def _table(self) -> SummedArea:
         self._steps(self._pixels)
-        rows, columns = self._pixels.shape
-        kind = np.int32 if rows * columns < 2**31 else np.int64
-        sums = np.zeros((rows + 1, columns + 1), dtype=kind)
-        np.cumsum(np.cumsum(self._pixels, axis=0, dtype=kind), axis=1, out=sums[1:, 1:])
-        return torch.from_numpy(sums)
+        return SummedArea(torch.from_numpy(self._pixels))
 
     def _steps(self, mask: NDArray[np.generic]) -> tuple[float, float]:
         """The common factor, whole where a whole one fits both sides (the last mask pixel may overhang)."""
@@ -128,22 +123,6 @@ class MaskAnnotation:
 
 def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _interpolate(
-    sums: Int[Tensor, "rows columns"], y: Float64[Tensor, "n i"], x: Float64[Tensor, "n j"]
-) -> Float64[Tensor, "n i j"]:
-    """The summed-area table between its corners: bilinear, which is exact for pixels of constant value."""
-    y = y.clamp(max=sums.shape[0] - 1)
-    x = x.clamp(max=sums.shape[1] - 1)
-    top = y.floor().long().clamp(max=sums.shape[0] - 2)
-    left = x.floor().long().clamp(max=sums.shape[1] - 2)
-    down, right = (y - top)[:, :, None], (x - left)[:, None, :]
-    top, left = top[:, :, None], left[:, None, :]
-    right = right.expand(-1, top.shape[1], -1)
-    upper = torch.lerp(sums[top, left].double(), sums[top, left + 1].double(), right)
-    lower = torch.lerp(sums[top + 1, left].double(), sums[top + 1, left + 1].double(), right)
-    return torch.lerp(upper, lower, down.expand_as(upper))
 
 
 def _decode(path: Path) -> NDArray[np.generic]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..images.augment import AugmentedBatch, turn
+from ..images.cache import Cache
 from ..images.image import ImageBatch
 from .frames import Frame
 from .open_annotation import Annotated, open_annotation
@@ -37,8 +37,7 @@ class RoiReader:
         """Open nothing yet."""
         self._records = records
         self._file_frame = file_frame
-        self._open: OrderedDict[int, BoxAnnotation] = OrderedDict()
-        self._pixels = 0
+        self._opened: Cache[BoxAnnotation | None] = Cache(_PIXELS)
 
     def has(self, row: int) -> bool:
         """Whether the image in this row of the manifest has an annotation."""
@@ -55,20 +54,14 @@ class RoiReader:
         Raises:
             DataError: if it cannot be read or does not fit the image.
         """
-        if row not in self._open:
+
+        def opened() -> BoxAnnotation | None:
             file = self._file_frame(row) if self._file_frame else Frame(height, width)
-            opened = open_annotation(
+            return open_annotation(
                 self._records[row], file.height, file.width, frame=(height, width), place=file.georeference
             )
-            if opened is None:
-                return None
-            self._open[row] = opened
-            self._pixels += _table(opened)
-            while self._pixels > _PIXELS and len(self._open) > 1:
-                _, oldest = self._open.popitem(last=False)
-                self._pixels -= _table(oldest)
-        self._open.move_to_end(row)
-        return self._open[row]
+
+        return self._opened.get_or_make(row, opened, _table)
 
     def read(
         self,
@@ -110,6 +103,8 @@ class RoiReader:
         return turn(found[:, None], orientation[image_index])[:, 0]
 
 
-def _table(annotation: BoxAnnotation) -> int:
-    """Pixels whose summed areas an annotation keeps; polygons keep none."""
-    return 0 if isinstance(annotation, PolygonAnnotation) else annotation.height * annotation.width
+def _table(annotation: BoxAnnotation | None) -> int:
+    """Pixels whose summed areas an annotation keeps, at most what there is room for; polygons keep none."""
+    if annotation is None or isinstance(annotation, PolygonAnnotation):
+        return 0
+    return min(_PIXELS, annotation.height * annotation.width)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from .. import __version__
+from .._version import __version__
 from ..errors import ZoomInError
 from .commands.command import Command, Group
 from .commands.data import DATA

@@ -18,7 +18,7 @@ import torch
 from packaging.requirements import Requirement
 from PIL import Image as PillowImage
 
-from .. import __version__
+from .._version import __version__
 from ..geometry import Region
 
 __all__ = ["Check", "examine"]

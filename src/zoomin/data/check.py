@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ..annotations.open_annotation import annotation_of
 from ..errors import DataError, ZoomInError
+from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
 from ..images.array import ArrayImage
 from ..images.decode import format_of, read_head
@@ -205,15 +205,17 @@ def check_images(
 
 def write_checks(rows: Iterable[Checked], path: Path) -> None:
     """Write the table as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Checked)], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            values = {k: "" if v is None else v for k, v in asdict(row).items()}
-            for name in ("tissue", "megabytes"):
-                values[name] = f"{values[name]:.4g}" if values[name] != "" else ""
-            writer.writerow(values)
+    write_csv(
+        path,
+        [f.name for f in fields(Checked)],
+        (
+            [
+                f"{value:.4g}" if name in ("tissue", "megabytes") and value is not None else value
+                for name, value in asdict(row).items()
+            ]
+            for row in rows
+        ),
+    )
 
 
 def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, DataError, ZoomInError
+from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
 from ..images.foreground import Foreground
@@ -125,7 +125,6 @@ def encode_images(
         try:
             crops = write_features(path, _parts(record, network, config, device), config.settings())
         except (ZoomInError, OSError) as error:
-            path.with_suffix(".part").unlink(missing_ok=True)
             yield Encoded(str(record.image), status="error", error=str(error))
         else:
             yield Encoded(str(record.image), str(path), crops)
@@ -133,11 +132,7 @@ def encode_images(
 
 def write_encoded(rows: Iterable[Encoded], path: Path) -> None:
     """Write the table of what became of the images."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [f.name for f in fields(Encoded)])
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)
+    write_csv(path, [f.name for f in fields(Encoded)], (asdict(row).values() for row in rows))
 
 
 def _parts(

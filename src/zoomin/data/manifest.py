@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from ..files import write_csv
 from ..images.physical import microns
 from .csv_table import Row, Table, listed, read_table
 from .labels import class_order, known, plain_number
@@ -262,11 +262,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     folder = path.parent.resolve()
     names = [f.name for f in fields(Record) if f.name != "row"]
     used = [n for n in names if n in ("image", "label") or any(getattr(r, n) is not None for r in manifest)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(used)
-        writer.writerows([_cell(getattr(record, name), folder) for name in used] for record in manifest)
+    write_csv(path, used, ([_cell(getattr(record, name), folder) for name in used] for record in manifest))
 
 
 def check_trainable(manifest: Manifest) -> None:

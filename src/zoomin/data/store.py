@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +17,6 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float64, Int, UInt8
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from ..annotations.frames import Frame
@@ -36,6 +33,7 @@ from ..images.stored import Identity, identity_of
 from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
+from ..progress import track
 from .manifest import Record
 from .opening import foreground_mask, open_record
 
@@ -183,7 +181,9 @@ def open_store(
     chosen = [records[row] for row in rows.tolist()]
     opener = _Opener(chosen, resident, device, model, mpp)
     reading = Reading([Task(i, partial(opener.open, i)) for i in range(len(chosen))], max(1, threads)).start()
-    found = [opener.take(i, reading, timeout) for i in _shown(range(len(chosen)), len(chosen), progress)]
+    found = [
+        opener.take(i, reading, timeout) for i in track(range(len(chosen)), "Opening images", shown=progress)
+    ]
     bad = [error for error in found if isinstance(error, ZoomInError)]
     if bad:
         raise _bad_images(chosen, found, len(bad))
@@ -304,9 +304,3 @@ def _bad_images(records: Sequence[Record], found: Sequence[Image | ZoomInError],
         f"{count} of {len(records)} images cannot be read:\n  " + "\n  ".join(reasons[:_SHOWN]) + more + "\n",
         remedy="Replace these files, or take them out of the data.",
     )
-
-
-def _shown(items: Iterable[int], total: int, progress: bool | None) -> Iterable[int]:
-    """The items behind a progress bar."""
-    shown = sys.stderr.isatty() if progress is None else progress
-    return track(items, "Opening images", total=total, console=Console(stderr=True), disable=not shown)

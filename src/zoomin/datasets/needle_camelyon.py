@@ -7,7 +7,6 @@ those that fit into a crop and are not specks, drawn at random; no slide is in t
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ import numpy as np
 import shapely
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from ..annotations.asap import read_asap
@@ -30,6 +27,7 @@ from ..errors import ConfigError, DataError
 from ..geometry import Region
 from ..images.image import Image
 from ..images.open_image import open_image
+from ..progress import track
 from .camelyon16 import Slide, find_slides
 from .journal import Journal
 from .prepared import Prepared, finish, new_out
@@ -152,12 +150,8 @@ def prepare_needle_camelyon(
             return _positive(out, config, chosen, name, split, own)
         return _negative(out, config, normal[split], name, split, own)
 
-    shown = sys.stderr.isatty() if progress is None else progress
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        console = Console(stderr=True)
-        done = track(
-            pool.map(cut, numbers), "Cutting crops", len(numbers), console=console, disable=not shown
-        )
+        done = track(pool.map(cut, numbers), "Cutting crops", total=len(numbers), shown=progress)
         records = list(done)
     counts = ", ".join(f"{split} {len(metastases[split])}" for split in SPLITS)
     return finish(out, "needle-camelyon", records, CLASSES, config, notes=[f"Unique metastases: {counts}."])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import track
 
 from ..data.manifest import SPLITS, Record
-from ..errors import ConfigError, DataError
+from ..errors import DataError, require_all
+from ..progress import track
 from .downloads import need_file
 from .journal import Journal
 from .prepared import Box, Prepared, boxes_file, finish, new_out
@@ -74,11 +72,7 @@ class NeedleMnistConfig:
             "digits": (self.digits is None or self.digits >= 1, "at least 1"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
 
     @property
     def count(self) -> int:
@@ -136,9 +130,7 @@ def prepare_needle_mnist(
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(lambda place: _write(out, config, pools[place[0]], journal, *place), numbers)
-        shown = sys.stderr.isatty() if progress is None else progress
-        console = Console(stderr=True)
-        records = list(track(drawn, "Drawing", total=len(numbers), console=console, disable=not shown))
+        records = list(track(drawn, "Drawing", total=len(numbers), shown=progress))
     return finish(out, "needle-mnist", records, CLASSES, config)
 
 

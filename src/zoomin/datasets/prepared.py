@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..annotations.geojson import write_geojson
 from ..annotations.polygons import Outline
 from ..data.manifest import SPLITS, Manifest, Record, write_manifest
 from ..errors import DataError
+from ..files import write_json
 from .journal import UNFINISHED
 
 __all__ = ["Prepared", "boxes_file", "finish", "new_out"]
@@ -71,7 +71,6 @@ def new_out(out: Path | str) -> Path:
 
 def boxes_file(folder: Path, image: str, boxes: Sequence[Box], names: Sequence[str]) -> Path:
     """Write boxes x1, y1, x2, y2 of an image (level-0 pixels) as GeoJSON, in a file named after the image."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image}.geojson"
     outlines = [Outline(shapely.box(*box), name) for box, name in zip(boxes, names, strict=True)]
     write_geojson(path, outlines)
@@ -104,7 +103,7 @@ def finish(
         "settings": asdict(config),
         "notes": list(notes),
     }
-    (out / "data_set.json").write_text(json.dumps(note, indent=2, default=str) + "\n", encoding="utf-8")
+    write_json(out / "data_set.json", note)
     write_manifest(prepared.manifest, out / "manifest.csv")
     (out / UNFINISHED).unlink(missing_ok=True)
     return prepared

@@ -20,6 +20,7 @@ from PIL import Image as PillowImage
 from ..data.labels import natural_order
 from ..data.manifest import Record, read_manifest
 from ..errors import DataError
+from ..files import whole_file
 from .downloads import check_parts, few, find_folder, need_file
 from .prepared import Box, Prepared, boxes_file, finish, new_out
 
@@ -122,16 +123,12 @@ def prepare_gtsdb(
 
 def _as_png(source: Path, folder: Path) -> Path:
     """Write a PPM as a PNG, without loss, unless it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / source.with_suffix(".png").name
     if not path.is_file():
-        begun = path.with_suffix(".part")
         try:
-            with PillowImage.open(source, formats=["PPM"]) as image:
-                image.save(begun, format="PNG", compress_level=3)
-            begun.replace(path)
+            with PillowImage.open(source, formats=["PPM"]) as image, whole_file(path, sync=False) as part:
+                image.save(part, format="PNG", compress_level=3)
         except (OSError, ValueError, SyntaxError) as error:
-            begun.unlink(missing_ok=True)
             raise DataError(f"cannot be decoded ({error})", where=source, remedy=_GTSDB_GET) from error
     return path
 

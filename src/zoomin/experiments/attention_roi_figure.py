@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .attention_pairs import Pairs, all_pairs, spearman
+from ..inference.attention_on_roi import Pairs, spearman
 from .experiment import Experiment, Outcome, Setting
 from .figures import COLOURS, new_figure, nothing, tidy
 
@@ -50,7 +50,7 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
         axes.set_axis_off()
     top.supylabel("share of ROI", fontsize=9)
     axes = bottom.subplots()
-    pairs = all_pairs(measured, kind)
+    pairs = torch.tensor([row for image in images for row in image[kind]]).reshape(-1, 2)
     _scatter(axes, pairs, 5.0, alpha=0.35)
     name = "tile_spearman" if kind == "tiles" else "position_spearman"
     said = [one[name] for one in measured if one[name] is not None]

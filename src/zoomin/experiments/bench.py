@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import platform
 import statistics
@@ -26,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..errors import ConfigError
+from ..files import write_json
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages
 from ..model.config import ZoomInConfig
@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(table)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(options.out, report)
         console.print(f"written to {options.out}")
     return 0
 

@@ -27,10 +27,10 @@ from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
+from ..files import write_json
 from ..geometry import Region
 from ..images.image import Image
 from ..images.open_image import open_image
-from ..training.run_folder import write_json
 
 __all__ = ["STATISTICS", "colour_baseline", "colour_statistics", "colour_table", "main"]
 

@@ -23,6 +23,7 @@ import torch
 from ..baselines import ATSConfig, CNNConfig
 from ..classifiers import Classifier, ClassifierConfig, build
 from ..data.batch import Batch
+from ..files import write_json
 from ..geometry import view_size
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages
@@ -31,10 +32,10 @@ from ..model.output import ZoomInOutput
 from ..model.zoom_in import ZoomIn
 from ..training.baseline_task import BaselineTask
 from ..training.config import TrainConfig
-from ..training.run_folder import versions, write_json
+from ..training.recipe import read_recipe
+from ..training.run_folder import versions
 from ..training.task import ZoomInTask, training_keys
 from .counters import LiveMemory, SavedMemory, counted_flops, equation_10
-from .recipe import read_recipe
 
 __all__ = ["Cost", "cost_of_step", "main", "noise", "order_of_memory", "ratio", "task_around", "task_of"]
 

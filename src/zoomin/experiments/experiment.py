@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-__all__ = ["PRETRAINED_TRUNKS", "Changes", "Experiment", "Outcome", "Scale", "Setting", "Shard", "Spread"]
+__all__ = ["PRETRAINED_TRUNKS", "Changes", "Experiment", "Outcome", "Scale", "Setting", "Spread", "Trial"]
 
 Scale = Literal["mini", "paper"]
 Changes = Mapping[str, Any]
@@ -53,7 +53,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Shard:
+class Trial:
     """One training of an experiment.
 
     Attributes:
@@ -112,9 +112,9 @@ class Outcome:
 
     Attributes:
         setting: the row.
-        results: of its finished trainings; see `shards.run_shard`.
+        results: of its finished trainings; see `trials.run_trial`.
         planned: number of trainings of the whole row.
-        failed: errors of trainings that failed, by the name of the shard.
+        failed: errors of trainings that failed, by the name of the trial.
         epochs: of each training.
         folder: of the setting's runs.
     """

@@ -21,33 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from ..annotations.annotation import Annotation
-from ..annotations.open_annotation import annotation_of
 from ..classifiers import Classifier
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
-from ..geometry import Region
-from ..images.open_image import open_image
+from ..files import write_json
+from ..inference.attention_on_roi import image_and_roi
 from ..inference.prediction import load_model
 from ..metrics import classification_metrics
 from ..model.output import ZoomInOutput
-from ..training.fit import RunConfig, fit
+from ..training.fit import RunConfig, fit, tiles_of
 from ..training.recipe import read_recipe
-from ..training.run_folder import write_json
 from ..training.task import evaluation_keys
 
-__all__ = ["judge_slides", "main", "roi_share", "run_one"]
+__all__ = ["judge_slides", "main", "run_one"]
 
 _PLACES = ("textures", "background", "needles")  # paths of the machine that made the slides
 TOP = 10  # heaviest sub-tiles of a positive slide that are looked up in its annotation
-
-
-def roi_share(roi: Annotation, regions: Int[Tensor, "n 4"]) -> Float[Tensor, " n"]:
-    """The share of each region, all of one size, that is ROI."""
-    return roi.read([Region(*region) for region in regions.tolist()], 1.0).mean((1, 2))
 
 
 @torch.no_grad()
@@ -68,14 +58,13 @@ def judge_slides(
     targets = manifest.with_classes(net.config.classes).targets()
     for row in rows:
         record = manifest.records[row]
-        image = open_image(record.image, mpp=record.mpp)
+        image, roi = image_and_roi(record, tiles_of(net.config))
         keys = evaluation_keys(seed, torch.tensor([row]))
         out = net([image], keys=keys, replicates=replicates, sampling="systematic")
         probabilities.append(out.logits[0].float().softmax(0))
         seen = isinstance(out, ZoomInOutput)  # a competitor has no sub-tiles to compare
-        if seen and targets[row] > 0 and record.annotation is not None:
-            roi = annotation_of(record, image)
-            share = roi_share(roi, out.sub_tiles.regions) if roi is not None else torch.zeros(0)
+        if seen and targets[row] > 0 and roi is not None:
+            share = roi.read_boxes(out.sub_tiles.regions.double().numpy(), 1, 1).flatten()
             order = out.sub_tiles.weight.argsort(descending=True)[:TOP]
             hits.append(float((share[order] > 0).float().mean()))
             attended.append(float((out.sub_tiles.weight * (share > 0)).sum()))

@@ -13,10 +13,10 @@ from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..data.manifest import Record
 from ..explanation import Explanation
 from ..images.open_image import open_image
+from ..inference.attention_on_roi import measure_records
 from ..inference.prediction import InferenceConfig, iter_explanations
 from ..model.zoom_in import ZoomIn
 from ..training.fit import RunConfig
-from .attention_pairs import attention_against_roi
 from .cost import cost_of_step, task_around
 
 __all__ = ["MEASURES", "Measured"]
@@ -62,7 +62,8 @@ def _attention(at: Measured) -> dict[str, Any]:
     if not isinstance(at.net, ZoomIn):
         return {}
     at.net.eval()
-    return attention_against_roi(at.net, at.judged())
+    found = measure_records(at.net, at.judged()).to_dict(points=True)
+    return {**found, "roi_ratio": found["mean_ratio"]}
 
 
 def _explanation(at: Measured) -> dict[str, Any]:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from ..data.datamodule import DataConfig
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..errors import ConfigError, ZoomInError
+from ..files import plain, write_text
+from ..progress import Bar, progress_bar
 from ..training.fit import RunConfig
 from ..training.folds import deal_folds
-from ..training.records import progress_columns
-from ..training.run_folder import plain, write_text
+from ..training.recipe import read_recipe, recipe_model
 from .all import EXPERIMENTS
 from .crops import with_crops
-from .experiment import Experiment, Outcome, Scale, Setting, Shard
-from .recipe import model_name, read_recipe
+from .experiment import Experiment, Outcome, Scale, Setting, Trial
 from .result_tables import write_tables
 from .sources import SOURCES, make_ready
-from .trials import Job, error_of, note_error, read_shard, run_shard
+from .trials import Job, error_of, note_error, read_trial, run_trial
 
 __all__ = ["Plan", "Reproduced", "reproduce"]
 
@@ -110,13 +108,15 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
     bench = _Bench(EXPERIMENTS[name], plan, Path(plan.out or f"reproduced/{name}-{plan.scale}"))
     rows = [bench.row(setting) for setting in bench.experiment.settings if bench.takes(setting)]
     chosen = bench.chosen(rows)
-    left = [job for job in chosen if read_shard(job) is None]
+    left = [job for job in chosen if read_trial(job) is None]
     bench.write_config(rows)
     if not plan.gather:
-        with _bar(progress, name, chosen, left) as (bar, task):
+        epochs, rest = (sum(job.run.train.epochs for job in jobs) for jobs in (chosen, left))
+        title = f"{name}: {len(chosen)} trainings, epochs"
+        with progress_bar(title, epochs, done=epochs - rest, shown=progress) as bar:
             for job in left:
-                bar.update(task, note=job.shard.name)
-                _run(job, bench.manifests[job.run.data.root], bar, task)
+                bar.show(note=job.trial.name)
+                _run(job, bench.manifests[job.run.data.root], bar)
     outcomes = tuple(_outcome(row, not plan.only or row.setting.name in plan.only) for row in rows)
     write_tables(bench.out, bench.experiment, outcomes, plan.scale)
     figure = bench.experiment.draw([outcome for outcome in outcomes if outcome.to_show])
@@ -174,9 +174,9 @@ class _Bench:
         seeds = (0,) if self.plan.scale == "mini" else self.experiment.seeds
         seeds = tuple(dict.fromkeys((*seeds, *self.plan.seed)))
         places = range(1, len(folds) + 1) if folds else (0,)
-        shards = [Shard(setting, seed, fold) for seed in seeds for fold in places]
+        trials = [Trial(setting, seed, fold) for seed in seeds for fold in places]
         brief = self.plan.scale == "mini"
-        jobs = [Job(shard, run, folder, folds, self.experiment.measures, brief) for shard in shards]
+        jobs = [Job(trial, run, folder, folds, self.experiment.measures, brief) for trial in trials]
         return _Row(setting, run, tuple(jobs), None, folder)
 
     def chosen(self, rows: Sequence[_Row]) -> list[Job]:
@@ -186,9 +186,9 @@ class _Bench:
             job
             for row in rows
             for job in row.jobs
-            if (not plan.only or job.shard.setting.name in plan.only)
-            and (not plan.seed or job.shard.seed in plan.seed)
-            and (not plan.fold or not job.shard.fold or job.shard.fold in plan.fold)
+            if (not plan.only or job.trial.setting.name in plan.only)
+            and (not plan.seed or job.trial.seed in plan.seed)
+            and (not plan.fold or not job.trial.fold or job.trial.fold in plan.fold)
         ]
 
     def write_config(self, rows: Sequence[_Row]) -> None:
@@ -261,29 +261,29 @@ class _Bench:
 
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
     """Without the settings of Zoom-In's model where the setting is of a competitor."""
-    competitor = model_name(setting.recipe, setting.changes) is not None
+    competitor = recipe_model(setting.recipe, setting.changes) is not None
     return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
 
 
-def _run(job: Job, manifest: Manifest, bar: Progress, task: TaskID) -> None:
+def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
     """A training, its error recorded."""
-    done = bar.tasks[0].completed
+    done = bar.done
     try:
-        run_shard(job, manifest, lambda: bar.advance(task))
+        run_trial(job, manifest, bar.advance)
     except (ZoomInError, RuntimeError, ValueError, OSError) as error:
         note_error(job, error)
-        bar.console.print(f"{job.shard.name}: {error}", style="red", highlight=False)
-    bar.update(task, completed=done + job.run.train.epochs)
+        print(f"{job.trial.name}: {error}", file=sys.stderr)
+    bar.advance(done + job.run.train.epochs - bar.done)
 
 
 def _outcome(row: _Row, wanted: bool) -> Outcome:
     """What there is of a setting; that its data set is missing is told where it was wanted."""
     results, failed = [], {}
     for job in row.jobs:
-        if (result := read_shard(job)) is not None:
+        if (result := read_trial(job)) is not None:
             results.append(result)
         elif (error := error_of(job)) is not None:
-            failed[job.shard.name] = error
+            failed[job.trial.name] = error
     if row.error is not None and wanted:
         failed[row.setting.name] = row.error
     planned = max(1, len(row.jobs))
@@ -305,15 +305,3 @@ def _pairs(words: Sequence[str], where: str) -> dict[str, Any]:
             )
         found[name] = yaml.safe_load(value)
     return found
-
-
-@contextmanager
-def _bar(
-    shown: bool, name: str, chosen: Sequence[Job], left: Sequence[Job]
-) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar that counts epochs, those of finished trainings included."""
-    total = sum(job.run.train.epochs for job in chosen)
-    console = Console(stderr=True)
-    with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not shown) as bar:
-        done = total - sum(job.run.train.epochs for job in left)
-        yield bar, bar.add_task(f"{name}: {len(chosen)} trainings", total=total, completed=done, note="")

@@ -8,7 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ..training.run_folder import versions, write_json, write_text
+from ..files import write_json, write_text
+from ..training.run_folder import versions
 from .columns import COLUMNS
 from .experiment import Experiment, Outcome, Scale, Spread
 

@@ -15,11 +15,11 @@ from ..datasets.registry import PUBLISHED
 from ..errors import ConfigError, DataError
 from .experiment import Changes, Scale
 
-__all__ = ["SOURCES", "Source", "make_ready"]
+__all__ = ["SOURCES", "DataSource", "make_ready"]
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """A data set of the paper.
 
     Attributes:
@@ -40,21 +40,21 @@ class Source:
 _CAMELYON = "CAMELYON16 (https://camelyon16.grand-challenge.org, GigaDB 100439, s3://camelyon-dataset)"
 _SMALL = {"train.contrastive_from_epoch": 2, "train.learning_rate": 1e-3, "train.evaluation_replicates": 2}
 
-SOURCES: dict[str, Source] = {
-    "colon-cancer": Source(
+SOURCES: dict[str, DataSource] = {
+    "colon-cancer": DataSource(
         "colon-cancer",
         "CRCHistoPhenotypes_2016_04_28 (University of Warwick, TIA centre), with the authors' ten folds in "
         "colon_cancer_folds beside it where there are any",
         folds=True,
         mini={**_SMALL, "train.epochs": 12},
     ),
-    "needle-mnist": Source(
+    "needle-mnist": DataSource(
         "needle-mnist",
         "the four idx files of MNIST, such as train-images-idx3-ubyte.gz",
         miniature={"n_train": 16, "n_val": 8, "n_test": 8, "canvas": 256},
         mini={**_SMALL, "train.epochs": 6, "model.tile_size": 64, "model.n_samples": 8},
     ),
-    "needle-camelyon": Source(
+    "needle-camelyon": DataSource(
         "needle-camelyon",
         _CAMELYON,
         miniature={
@@ -68,7 +68,7 @@ SOURCES: dict[str, Source] = {
         },
         mini={**_SMALL, "train.epochs": 6, "model.n_samples": 10, "model.features": "lenet_released"},
     ),
-    "traffic-signs": Source(
+    "traffic-signs": DataSource(
         "swedish-signs",
         "the Swedish traffic signs, Set1 and Set2 (https://www.cvl.isy.liu.se/research/trafficSigns), or the "
         "German Traffic Sign Detection Benchmark, FullIJCNN2013",
@@ -82,7 +82,7 @@ SOURCES: dict[str, Source] = {
             "model.features": "lenet_released",
         },
     ),
-    "fmow": Source(
+    "fmow": DataSource(
         "fmow",
         "fMoW-rgb with train and val (https://github.com/fMoW/dataset)",
         mini={
@@ -93,7 +93,7 @@ SOURCES: dict[str, Source] = {
             "model.features": "lenet_released",
         },
     ),
-    "camelyon16": Source(
+    "camelyon16": DataSource(
         "camelyon16",
         _CAMELYON,
         mini={

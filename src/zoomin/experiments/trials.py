@@ -15,17 +15,18 @@ from lightning.pytorch.callbacks import Callback
 from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError
+from ..files import write_json, write_text
 from ..inference.prediction import load_model
 from ..training.checkpoints import comparable
 from ..training.fit import RunConfig, fit, match_classes, tiles_of
 from ..training.folds import FoldJob, run_fold
 from ..training.records import EpochHook
-from ..training.run_folder import data_fingerprint, differing_settings, write_json, write_text
-from .experiment import Shard
+from ..training.run_folder import data_fingerprint, differing_settings
+from .experiment import Trial
 from .measures import MEASURES, Measured
 from .memory_watch import MemoryWatch
 
-__all__ = ["Job", "error_of", "note_error", "read_shard", "run_shard"]
+__all__ = ["Job", "error_of", "note_error", "read_trial", "run_trial"]
 
 Folds = Sequence[tuple[torch.Tensor, torch.Tensor]]
 _HISTORY = ("train_loss", "train_accuracy", "train_tiles", "train_saved_mb", "train_cuda_mb", "val_accuracy")
@@ -33,10 +34,10 @@ _HISTORY = ("train_loss", "train_accuracy", "train_tiles", "train_saved_mb", "tr
 
 @dataclass(frozen=True)
 class Job:
-    """A shard and everything it needs.
+    """A trial and everything it needs.
 
     Attributes:
-        shard: which training.
+        trial: which training.
         run: its configuration.
         folder: of the setting.
         folds: of the cross-validation; empty where the data set has a test split.
@@ -44,7 +45,7 @@ class Job:
         brief: measure once, not for the record: in miniatures.
     """
 
-    shard: Shard
+    trial: Trial
     run: RunConfig
     folder: Path
     folds: Folds
@@ -54,12 +55,12 @@ class Job:
     @property
     def file(self) -> Path:
         """Of the results."""
-        return self.folder.parent / f"{self.shard.name}.json"
+        return self.folder.parent / f"{self.trial.name}.json"
 
     @property
     def error_file(self) -> Path:
         """Of the error."""
-        return self.folder.parent / f"{self.shard.name}.error.txt"
+        return self.folder.parent / f"{self.trial.name}.error.txt"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -67,11 +68,11 @@ class Job:
         settings = comparable(self.run)
         settings["train"] = {**settings["train"], "epochs": self.run.train.epochs}
         settings.pop("seed")
-        settings["crops"] = list(self.shard.setting.crops or ())
+        settings["crops"] = list(self.trial.setting.crops or ())
         return settings
 
 
-def read_shard(job: Job) -> dict[str, Any] | None:
+def read_trial(job: Job) -> dict[str, Any] | None:
     """The results of a training that has been done, None where it has not.
 
     Raises:
@@ -106,7 +107,7 @@ def error_of(job: Job) -> str | None:
     return job.error_file.read_text(encoding="utf-8").strip() if job.error_file.is_file() else None
 
 
-def run_shard(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
+def run_trial(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
     """Train, judge and measure, and write the results.
 
     An interrupted training goes on after its last whole epoch.
@@ -123,15 +124,14 @@ def run_shard(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dic
     started = time.perf_counter()
     result = _fold(job, manifest, on_epoch) if job.folds else _split(job, manifest, on_epoch)
     whole = {
-        "setting": job.shard.setting.name,
-        "seed": job.shard.seed,
-        "fold": job.shard.fold,
+        "setting": job.trial.setting.name,
+        "seed": job.trial.seed,
+        "fold": job.trial.fold,
         "epochs": job.run.train.epochs,
         "settings": job.identity,
         **result,
         "seconds": time.perf_counter() - started,
     }
-    job.file.parent.mkdir(parents=True, exist_ok=True)
     write_json(job.file, whole)
     job.error_file.unlink(missing_ok=True)
     return whole
@@ -139,18 +139,17 @@ def run_shard(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dic
 
 def note_error(job: Job, error: Exception) -> None:
     """Write why a training failed."""
-    job.error_file.parent.mkdir(parents=True, exist_ok=True)
     write_text(job.error_file, f"{type(error).__name__}: {error}\n")
 
 
 def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
-    train, held = job.folds[job.shard.fold - 1]
-    fold = FoldJob(job.shard.seed, job.shard.fold, train, held)
+    train, held = job.folds[job.trial.fold - 1]
+    fold = FoldJob(job.trial.seed, job.trial.fold, train, held)
     data = ZoomInDataModule(
         job.run.data, manifest, {"train": train, "val": held}, progress=False, model=tiles_of(job.run.model)
     )
     run = replace(job.run, model=match_classes(job.run.model, data.classes))
-    folder = job.folder / f"seed{job.shard.seed}_fold{job.shard.fold:02d}"
+    folder = job.folder / f"seed{job.trial.seed}_fold{job.trial.fold:02d}"
     measured: dict[str, Any] = {}
 
     def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
@@ -182,8 +181,8 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
 
 
 def _split(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
-    folder = job.folder / f"seed{job.shard.seed}"
-    run = replace(job.run, out=str(folder), seed=job.shard.seed, resume=True)
+    folder = job.folder / f"seed{job.trial.seed}"
+    run = replace(job.run, out=str(folder), seed=job.trial.seed, resume=True)
     callbacks: list[Callback] = [MemoryWatch(), EpochHook(on_epoch)]
     fitted = fit(run, progress=False, callbacks=callbacks)
     net = load_model(fitted.folder)

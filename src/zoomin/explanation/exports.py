@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..annotations.annotation import Annotation
 from ..errors import ConfigError
+from ..files import write_json
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
 from .evidence import Explanation
 from .geojson import COORDINATES
@@ -90,8 +90,7 @@ def write_exports(
             bounds_offset=config.bounds_offset,
             attention_cells=config.attention_cells,
         )
-        text = json.dumps(collection, allow_nan=False)
-        (folder / GEOJSON).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / GEOJSON, collection, indent=None)
 
 
 def is_exported(folder: str | Path, config: ExportConfig) -> bool:

@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..errors import DataError
+from ..files import write_json
 from ..geometry import Region
 from ..images.georeference import Georeference
 
@@ -54,10 +55,7 @@ def save_explanation(explanation: Explanation, folder: str | Path) -> Path:
     _write_png(explanation.overview, folder / OVERVIEW)
     crops = _write_crops(explanation.crops, folder, "sub_tile")
     tile_crops = _write_crops(explanation.tile_crops, folder, "tile")
-    text = json.dumps(_document(explanation, crops, tile_crops), indent=1, allow_nan=False)
-    part = folder / (JSON + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(done)
+    write_json(done, _document(explanation, crops, tile_crops), indent=1)
     return done
 
 
@@ -99,7 +97,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
 
 
 def _document(explanation: Explanation, crops: list[str], tile_crops: list[str]) -> dict[str, Any]:
-    from .. import __version__
+    from .._version import __version__
 
     one = explanation
     by_class = {"probabilities": one.probabilities, "logits": one.logits, "bias": one.bias}

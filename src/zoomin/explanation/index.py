@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
+from ..files import write_json
 from .evidence import Explanation
 
 __all__ = ["INDEX", "Entry", "Index", "folder_name", "read_index", "write_index"]
@@ -134,6 +135,4 @@ def write_index(index: Index, folder: str | Path) -> None:
         "classes": list(index.classes),
         "images": [asdict(entry) for entry in index.entries],
     }
-    part = path.with_name(INDEX + ".part")
-    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(path, document, indent=1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
-__all__ = ["give_back"]
+__all__ = ["release_memory"]
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Ask the C library to return what it holds for later; nothing happens where it cannot be asked."""
     try:
         trim = ctypes.CDLL(None).malloc_trim  # glibc alone has it

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from ..errors import ImageError
+from ..errors import ConfigError, ImageError
 from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
 
-__all__ = ["ArrayImage"]
+__all__ = ["ArrayImage", "images_of"]
 
 WHITE = (255, 255, 255)
 _CHUNK = 1 << 24  # bytes of regions gathered at a time
@@ -147,3 +147,29 @@ def _as_rgb(
         over = pixels[:3] * alpha + colour * (255 - alpha)
         pixels = (2 * over + 255).div(510, rounding_mode="floor").to(torch.uint8)
     return pixels.contiguous()
+
+
+def images_of(pixels: Tensor) -> list[ArrayImage]:
+    """The images in a (B, 3, height, width) tensor of uint8, or of floating point in [0, 1].
+
+    Raises:
+        ConfigError: if it has another shape, type or range, or requires a gradient.
+    """
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ConfigError(
+            f"a tensor of shape {tuple(pixels.shape)}", remedy="Give images as (B, 3, height, width)."
+        )
+    if pixels.requires_grad:
+        raise ConfigError(
+            "a tensor that requires a gradient; pixels are read as bytes",
+            remedy="Give images.detach(): gradients reach the networks, not the pixels.",
+        )
+    if pixels.dtype != torch.uint8:
+        inside = not pixels.numel() or bool((pixels.amin() >= 0) & (pixels.amax() <= 1))
+        if not (pixels.is_floating_point() and inside):
+            raise ConfigError(
+                f"a tensor of type {pixels.dtype} outside [0, 1]",
+                remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
+            )
+        pixels = (pixels * 255 + 0.5).to(torch.uint8)
+    return [ArrayImage(one, name=f"image {index}") for index, one in enumerate(pixels.cpu())]

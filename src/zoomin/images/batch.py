@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
 from ..geometry import TileGrid
-from .array import ArrayImage
+from .array import ArrayImage, images_of
 from .foreground import Foreground
 from .image import Image, ImageBatch
 from .pool import Reading, Task
@@ -56,7 +55,7 @@ def as_batch(
             images.
     """
     if isinstance(images, Tensor):
-        images = [ArrayImage(pixels) for pixels in _as_bytes(images)]
+        images = images_of(images)
     elif isinstance(images, ImageBatch):
         return images.to(device)
     elif mpp is not None:
@@ -81,23 +80,3 @@ def batch_of(
     if all(isinstance(image, ArrayImage) for image in images):
         return ResidentImages(images, device, masks)
     return StreamedImages(images, device, timeout=timeout, masks=masks)
-
-
-def _as_bytes(images: Tensor) -> Tensor:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ConfigError(
-            f"a tensor of shape {tuple(images.shape)}", remedy="Give images as (B, 3, height, width)."
-        )
-    if images.dtype == torch.uint8:
-        return images.cpu()
-    if images.requires_grad:
-        raise ConfigError(
-            "a tensor that requires a gradient; pixels are read as bytes",
-            remedy="Give images.detach(): gradients reach the networks, not the pixels.",
-        )
-    if not images.is_floating_point() or not bool((images.amin() >= 0) & (images.amax() <= 1)):
-        raise ConfigError(
-            f"a tensor of type {images.dtype} outside [0, 1]",
-            remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
-        )
-    return (images.detach() * 255 + 0.5).to(torch.uint8).cpu()

@@ -15,10 +15,10 @@ import tifffile
 
 from ..errors import ImageError
 from .bands import Bands, bands_of
+from .cache import HANDLES
 from .decode import declared_size, orientation_of, read_head
 from .gdal import DRIVERS, SETTINGS, cause, complaints, driver_of, opened
 from .georeference import Georeference
-from .handles import HANDLES
 from .physical import check_mpp, square_mpp
 from .pixels import Bytes
 from .stored import Level, StoredImage
@@ -69,7 +69,7 @@ class RasterImage(StoredImage):
         from rasterio.windows import Window as GdalWindow
 
         key = (*self._key, level, threading.get_ident())
-        dataset = HANDLES.get(key, lambda: self._open(level))
+        dataset = HANDLES.get_or_make(key, lambda: self._open(level))
         part = GdalWindow(window.x0, window.y0, window.x1 - window.x0, window.y1 - window.y0)
         try:
             with complaints() as found, rasterio.Env(**SETTINGS):
@@ -82,11 +82,11 @@ class RasterImage(StoredImage):
 
     def close(self) -> None:
         """Let go of the handles of all threads; the next read opens them again."""
-        HANDLES.drop(lambda key: isinstance(key, tuple) and key[:2] == self._key)
+        HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
 
     def _undecoded(self, key: Hashable, level: int, window: Window, why: str) -> ImageError:
         """The error; the handle, which may keep the damaged block, is let go."""
-        HANDLES.drop(lambda other: other == key)
+        HANDLES.drop(key)
         return ImageError(
             f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
             f"{window.y1} cannot be decoded ({why})",

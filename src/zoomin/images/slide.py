@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from ..geometry import Region
-from .handles import HANDLES
+from .cache import HANDLES
 from .physical import PLAUSIBLE, check_mpp, square_mpp
 from .stored import Level, StoredImage
 from .windows import Window
@@ -56,11 +56,11 @@ class SlideImage(StoredImage):
         """
         from openslide import OpenSlideError
 
-        slide = HANDLES.get(self._key, self._open)
+        slide = HANDLES.get_or_make(self._key, self._open)
         try:
             return self._decode(slide, level, window)
         except (OpenSlideError, OSError, MemoryError):
-            HANDLES.discard(self._key, slide)
+            HANDLES.drop(self._key, slide)
         try:  # the error may be another thread's: it stays with the handle
             return self._decode(self._open(), level, window)
         except (OpenSlideError, OSError, MemoryError) as error:
@@ -73,7 +73,7 @@ class SlideImage(StoredImage):
 
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""
-        HANDLES.drop(lambda key: key == self._key)
+        HANDLES.drop(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -82,7 +82,7 @@ class SlideImage(StoredImage):
     def _open(self) -> Any:  # noqa: ANN401 (openslide is not typed)
         self.check_identity()
         slide = _opened(self.path)
-        slide.set_cache(HANDLES.get("openslide cache", _cache))
+        slide.set_cache(HANDLES.get_or_make("openslide cache", _cache))
         return slide
 
     def _decode(self, slide: Any, level: int, window: Window) -> Bytes:  # noqa: ANN401

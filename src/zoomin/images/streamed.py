@@ -178,7 +178,7 @@ class StreamedImages:
 
     def _prefetch(self, parts: list[_Rows], scale: float, size: tuple[int, int]) -> None:
         asked: list[tuple[Hashable, Bytes, _Rows]] = []
-        room = self._shared.cache.budget
+        room = self._shared.cache.capacity
         for part in parts:
             key = self._key(part, scale)
             held = self._held(part, scale)

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..errors import ConfigError, ImageError
+from ..errors import ConfigError, ImageError, WriteError
+from ..files import whole_file
+from ..progress import track
 from .bands import Bands, bands_of
 from .gdal import SETTINGS, cause, complaints, opened
 from .stored import Identity
@@ -75,17 +76,14 @@ def tiled_copy(path: Path, identity: Identity, driver: str) -> Path:
         with FileLock(folder / f"{key}.lock"):
             if not target.exists():
                 _LOG.warning("%s: writing a tiled copy, once, to %s", path, target)
-                part = folder / f"{key}.{os.getpid()}.part"
-                try:
+                with whole_file(target) as part:
                     _write(path, driver, part)
-                    part.replace(target)
-                finally:
-                    part.unlink(missing_ok=True)
                 _trim(folder, keep=target)
             os.utime(target)
-    except OSError as error:
+    except (OSError, WriteError) as error:
+        why = error.what if isinstance(error, WriteError) else error.strerror or error
         raise ImageError(
-            f"its tiled copy cannot be written to {folder} ({error.strerror or error})",
+            f"its tiled copy cannot be written to {folder} ({why})",
             where=path,
             remedy="Make room there, or set ZOOMIN_CACHE to a folder with more.",
         ) from error
@@ -125,8 +123,7 @@ def _strips(source: Any, bands: Bands, path: Path) -> Iterator[tuple[Any, Any]]:
     from rasterio.windows import Window
 
     height, width = source.shape
-    started = time.monotonic()
-    for top in range(0, height, BLOCK):
+    for top in track(range(0, height, BLOCK), f"Copying {path.name}", shown=None):
         window = Window(0, top, width, min(BLOCK, height - top))
         with complaints() as found:
             pixels = bands.read(source, window, _WHITE, path)
@@ -135,10 +132,6 @@ def _strips(source: Any, bands: Bands, path: Path) -> Iterator[tuple[Any, Any]]:
                 f"it is damaged near row {top} ({found[0]})", where=path, remedy="Copy or download it again."
             )
         yield window, pixels.transpose(2, 0, 1)
-        if sys.stderr.isatty():
-            print(f"\r{path.name}: {100 * top // height} %", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print(f"\r{path.name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 def _trim(folder: Path, keep: Path) -> None:

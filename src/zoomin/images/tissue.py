@@ -24,6 +24,7 @@ from torch import Tensor
 from ..geometry import Region, TileGrid
 from .foreground import Foreground
 from .image import Image, ImageBatch
+from .summed_area import SummedArea
 
 __all__ = [
     "Foreground",
@@ -322,22 +323,10 @@ def _shares(
     mask: NDArray[np.bool_], size: tuple[int, int], regions: Int[Tensor, "n 4"]
 ) -> Float[Tensor, " n"]:
     """Share of the mask in the part of each region inside an image of `size`: by the summed-area table."""
-    sums = torch.zeros(mask.shape[0] + 1, mask.shape[1] + 1, dtype=torch.float64)
-    sums[1:, 1:] = torch.from_numpy(mask).double().cumsum(0).cumsum(1)
     x, y, width, height = regions.double().unbind(1)
     top, bottom = (edge.clamp(0, size[0]) * (mask.shape[0] / size[0]) for edge in (y, y + height))
     left, right = (edge.clamp(0, size[1]) * (mask.shape[1] / size[1]) for edge in (x, x + width))
-    inside = _at(sums, bottom, right) - _at(sums, top, right) - _at(sums, bottom, left) + _at(sums, top, left)
+    edges = torch.stack([top, bottom], 1), torch.stack([left, right], 1)
+    inside = SummedArea(torch.from_numpy(mask)).between(*edges)[:, 0, 0]
     area = (bottom - top) * (right - left)
     return torch.where(area > 0, inside / area.clamp(min=1e-12), 0.0).clamp(0, 1).float()
-
-
-def _at(
-    sums: Float[Tensor, "rows columns"], y: Float[Tensor, " n"], x: Float[Tensor, " n"]
-) -> Float[Tensor, " n"]:
-    """The table between its corners: bilinear, which is exact for pixels of constant value."""
-    top = y.floor().long().clamp(max=sums.shape[0] - 2)
-    left = x.floor().long().clamp(max=sums.shape[1] - 2)
-    down, over = y - top, x - left
-    upper = torch.lerp(sums[top, left], sums[top, left + 1], over)
-    return torch.lerp(upper, torch.lerp(sums[top + 1, left], sums[top + 1, left + 1], over), down)

@@ -20,7 +20,8 @@ from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
-from .prediction import Failure, evaluation_manifest, find_images, iter_explanations, progress_bar
+from ..progress import track
+from .prediction import Failure, evaluation_manifest, find_images, iter_explanations
 from .predictions import InferenceConfig
 
 __all__ = ["ExplainSummary", "explain_into", "images_to_explain"]
@@ -82,11 +83,9 @@ def explain_into(
     kept = [image for image in images if resume and job.keeps(image)]
     left = [image for image in images if not any(image is other for other in kept)]
     try:
-        with progress_bar(left, progress, "Explaining") as advance:
-            found = iter_explanations(left, model, job.config, device=device)
-            for image, one in zip(left, found, strict=True):
-                job.take(image, one)
-                advance()
+        found = iter_explanations(left, model, job.config, device=device)
+        for image, one in track(zip(left, found, strict=True), "Explaining", total=len(left), shown=progress):
+            job.take(image, one)
     finally:
         job.write()
     names = [_name(image) for image in images]

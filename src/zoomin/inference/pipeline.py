@@ -20,8 +20,8 @@ from ..data.opening import foreground_mask, open_record
 from ..data.slide_files import one_per_slide
 from ..errors import BatchReadError, DataError, ImageError, ZoomInError
 from ..geometry import TileGrid, view_size
-from ..images.allocator import give_back
-from ..images.array import ArrayImage
+from ..images.allocator import release_memory
+from ..images.array import ArrayImage, images_of
 from ..images.batch import StreamedImages, batch_of, read_ahead
 from ..images.image import Image, ImageBatch
 from ..images.physical import microns
@@ -181,7 +181,7 @@ def _results(
     for group in batch.groups:
         results.update(zip(group.places, _run(group, model, config, read, failed), strict=True))
         if isinstance(group.images, StreamedImages):
-            give_back()
+            release_memory()
     yield from (results[place] for place in range(batch.size))
 
 
@@ -331,29 +331,8 @@ def _name(source: Source) -> str:
 
 def _sources(images: Sources) -> Iterator[Source]:
     if isinstance(images, Tensor):
-        if images.ndim != 4:
-            raise ImageError(
-                f"a tensor of shape {tuple(images.shape)}",
-                where="images",
-                remedy="Give (B, 3, height, width).",
-            )
-        for index, pixels in enumerate(images):
-            yield ArrayImage(_bytes(pixels), name=f"image {index}")
+        yield from images_of(images)
     elif isinstance(images, (str, Path, Image)):
         yield images
     else:
         yield from images
-
-
-def _bytes(pixels: Tensor) -> Tensor:
-    """uint8 pixels of one image, from uint8 or from floating point in [0, 1]."""
-    if pixels.dtype == torch.uint8:
-        return pixels.cpu()
-    outside = pixels.numel() > 0 and not 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
-    if not pixels.is_floating_point() or outside:
-        raise ImageError(
-            f"a tensor of type {pixels.dtype}, or outside [0, 1]",
-            where="images",
-            remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
-        )
-    return (pixels.detach() * 255 + 0.5).to(torch.uint8).cpu()

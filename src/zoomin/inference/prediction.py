@@ -11,8 +11,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +25,11 @@ from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import CheckpointError, DataError, ImageError, ZoomInError
 from ..explanation import Explanation, Provenance, explain_output
+from ..files import write_json
 from ..model.output import ZoomInOutput
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
+from ..progress import progress_bar
 from .pipeline import Opened, Sources, find_images, look
 from .predictions import NO_FOREGROUND, InferenceConfig, Prediction, Summary, pixels_read, write_predictions
 
@@ -46,7 +47,6 @@ __all__ = [
     "load_model",
     "predict",
     "probability_standard_error",
-    "progress_bar",
     "write_predictions",
 ]
 
@@ -173,9 +173,10 @@ def iter_predictions(
             name, None, (), math.nan, config.sampling, n, config.replicates, config.seed, 0, "error", message
         )
 
-    with progress_bar(images, progress) as advance:
+    total = len(images) if isinstance(images, Sized) and not isinstance(images, (str, Path)) else None
+    with progress_bar("Predicting", total, shown=progress) as bar:
         for prediction in look(images, model, config, device, read, failed):
-            advance()
+            bar.advance()
             yield prediction
 
 
@@ -318,7 +319,7 @@ def evaluate(
         ),
     }
     if out is not None:
-        (Path(out) / "metrics.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(out) / "metrics.json", result)
     return result
 
 
@@ -425,25 +426,3 @@ def _samples_asked(model: Classifier, config: InferenceConfig) -> int:
     if config.n_samples is not None:
         return config.n_samples
     return model.n_samples if isinstance(model, Baseline) else model.config.n_samples
-
-
-@contextmanager
-def progress_bar(images: Sources, shown: bool, verb: str = "Predicting") -> Iterator[Callable[[], None]]:
-    """A function to call after each image, behind which a bar may move.
-
-    Args:
-        images: their number is shown where it is known.
-        shown: whether there is a bar.
-        verb: what is being done.
-    """
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    total = len(images) if isinstance(images, Sized) and not isinstance(images, (str, Path)) else None
-    columns = TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda: bar.advance(task)

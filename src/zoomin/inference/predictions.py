@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..files import whole_text
 from ..geometry import view_size
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
@@ -164,12 +165,9 @@ def write_predictions(
         path: the CSV.
         labels: the true label of each image, for a column of its own.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     done, failed, counts = 0, [], dict.fromkeys(classes, 0)
     truth = ["label"] if labels is not None else []
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with whole_text(path, keep=True) as file:
         writer = csv.writer(file, lineterminator="\n")
         probabilities = [f"prob_{name}" for name in classes]
         drawn = "standard_error sampling n_samples replicates seed pixels_read decoded_pixels".split()
@@ -186,7 +184,6 @@ def write_predictions(
                 failed.append((row.image, row.error))
             else:
                 done, counts[row.label] = done + 1, counts[row.label] + 1
-    part.replace(path)
     return Summary(done, tuple(failed), counts)
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import DataError, ImageError
+from ..files import whole_file
 
 __all__ = ["FeatureFile", "feature_path", "read_features", "settings_of", "stored_dims", "write_features"]
 
@@ -66,10 +67,8 @@ def write_features(path: Path, parts: Iterable[FeatureFile], settings: dict[str,
     Returns:
         The number of crops.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     n = 0
-    with h5py.File(unfinished, "w") as file:
+    with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
         for part in parts:
             new = {"features": part.features.float().cpu().numpy(), "coords": part.coords.cpu().numpy()}
             for name, values in new.items():
@@ -83,7 +82,6 @@ def write_features(path: Path, parts: Iterable[FeatureFile], settings: dict[str,
         attributes = {"patch_size_level0": side, "patch_size": max(1, round(side * settings["scale"]))}
         file["coords"].attrs.update(attributes)
         file.attrs[_SETTINGS] = json.dumps(settings, sort_keys=True)
-    unfinished.replace(path)
     return n
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import CheckpointError
+from ..files import whole_file, write_json
 
 __all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
@@ -34,12 +35,10 @@ class ModelConfig(Protocol):
 def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -> Path:
     """Write weights and configuration into a folder; whole files replace old ones at once."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / (WEIGHTS + ".part"), metadata={"format": "pt"})
-    (folder / (CONFIG + ".part")).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    for name in (WEIGHTS, CONFIG):
-        (folder / (name + ".part")).replace(folder / name)
+    with whole_file(folder / WEIGHTS) as part:
+        save_file(state, part, metadata={"format": "pt"})
+        write_json(folder / CONFIG, config.to_dict())
     return folder
 
 

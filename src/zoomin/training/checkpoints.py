@@ -13,14 +13,15 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from ..errors import CheckpointError, ConfigError
+from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
-from .run_folder import differing_settings, plain
+from .run_folder import differing_settings
 
 __all__ = [
     "BEST",
     "LAST",
     "START",
-    "Identity",
+    "IdentityWriter",
     "checkpoint_callbacks",
     "comparable",
     "epochs_done",
@@ -60,7 +61,7 @@ def checkpoint_callbacks(folder: Path, config: TrainConfig, has_validation: bool
     return [*callbacks, ModelCheckpoint(filename=LAST.stem, **options)]
 
 
-class Identity(Callback):
+class IdentityWriter(Callback):
     """Writes into every checkpoint which configuration and data it belongs to."""
 
     def __init__(self, identity: Mapping[str, Any]) -> None:
@@ -121,11 +122,9 @@ def save_start(folder: Path, net: nn.Module, stages: int, identity: Mapping[str,
         stages: how many it has behind it.
         identity: settings and data, as for `epochs_done`.
     """
-    (folder / START).parent.mkdir(exist_ok=True)
     weights = {f"{_NET}{name}": value for name, value in net.state_dict().items()}
-    begun = (folder / START).with_suffix(".part")
-    torch.save({"state_dict": weights, "epoch": -1, "stages": stages, "zoomin": dict(identity)}, begun)
-    begun.replace(folder / START)
+    with whole_file(folder / START) as part:
+        torch.save({"state_dict": weights, "epoch": -1, "stages": stages, "zoomin": dict(identity)}, part)
 
 
 def stages_done(folder: Path, identity: Mapping[str, Any]) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from json import loads
 from multiprocessing.sharedctypes import Synchronized
@@ -16,25 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
+from ..files import plain, write_json
+from ..progress import Bar, progress_bar
 from .crossval_report import summarise, write_report
 from .fit import RunConfig, match_classes, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
-from .records import progress_columns
 from .run_folder import (
     data_fingerprint,
     differing_settings,
     new_folder,
-    plain,
     versions,
     write_inputs,
-    write_json,
 )
 
 __all__ = ["CrossvalConfig", "crossval"]
@@ -119,7 +115,7 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
             where="train.early_stopping_patience",
             remedy="Set it to null: every fold is trained for all epochs.",
         )
-    data = ZoomInDataModule(run.data, progress=None if progress else False)
+    data = ZoomInDataModule(run.data, progress=progress)
     tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
@@ -132,8 +128,11 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
     write_inputs(folder, settings, data.manifest)
     (folder / "folds").mkdir(exist_ok=True)
     left = [job for job in jobs if not _file(folder, job).is_file()]
-    with _bar(progress, len(jobs), len(left), run.train.epochs) as (bar, task):
-        _Runner(run, cv, data.manifest, folder, bar, task).run(left)
+    epochs = run.train.epochs
+    done = (len(jobs) - len(left)) * epochs  # of finished folds
+    title = f"{len(jobs)} trainings x {epochs} epochs"
+    with progress_bar(title, len(jobs) * epochs, done=done, shown=progress) as bar:
+        _Runner(run, cv, data.manifest, folder, bar).run(left)
     results = [loads(_file(folder, job).read_text(encoding="utf-8")) for job in jobs]
     summary = summarise(results)
     origin = {"config": settings, "versions": versions(), "classes": list(data.classes)}
@@ -150,8 +149,7 @@ class _Runner:
     cv: CrossvalConfig
     manifest: Manifest
     folder: Path
-    bar: Progress
-    task: TaskID
+    bar: Bar
 
     def run(self, jobs: Sequence[FoldJob]) -> None:
         if not jobs:
@@ -159,8 +157,8 @@ class _Runner:
         if self.cv.jobs == 1:
             worker = _Worker(self.run_config, self.manifest, self.folder, jobs)
             for job in jobs:
-                worker.work(job, lambda: self.bar.advance(self.task))
-                self.bar.update(self.task, note=f"{job.name} done")
+                worker.work(job, self.bar.advance)
+                self.bar.show(note=f"{job.name} done")
             return
         context = multiprocessing.get_context("spawn")
         epochs, stop = context.Value("q", 0), context.Value("b", 0)
@@ -186,11 +184,11 @@ class _Runner:
         seen, waiting = 0, set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-            self.bar.advance(self.task, epochs.value - seen)
+            self.bar.advance(epochs.value - seen)
             seen = epochs.value
             for future in done:
                 future.result()
-                self.bar.update(self.task, note=f"{futures[future].name} done")
+                self.bar.show(note=f"{futures[future].name} done")
 
 
 class _Worker:
@@ -290,12 +288,3 @@ def _identity(
         for side, rows in zip(_SIDES, fold, strict=True)
     }
     return {"settings": settings, "folds": data_fingerprint(manifest, parts)}
-
-
-@contextmanager
-def _bar(shown: bool, total: int, left: int, epochs: int) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar that counts epochs, those of finished folds included."""
-    console = Console(stderr=True)
-    with Progress(*progress_columns(), console=console, refresh_per_second=2, disable=not shown) as bar:
-        name = f"{total} trainings x {epochs} epochs"
-        yield bar, bar.add_task(name, total=total * epochs, completed=(total - left) * epochs, note="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ from typing import Any
 
 import torch
 
+from ..files import whole_file, write_csv, write_text
 from ..metrics import classification_metrics
-from .run_folder import write_text
 
 __all__ = ["PROTOCOLS", "summarise", "write_report"]
 
@@ -190,7 +189,8 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=150, format="png")
 
 
 def _ticks(folds: Sequence[int]) -> list[int]:
@@ -199,14 +199,11 @@ def _ticks(folds: Sequence[int]) -> list[int]:
 
 def _write_predictions(path: Path, results: Results, classes: Sequence[str]) -> None:
     """A row an image, seed and fold that holds it out: its label, and probabilities of the last epoch."""
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        columns = [f"{kind}{name}" for kind in ("prob_", "careful_prob_") for name in classes]
-        writer.writerow(["seed", "fold", "image", "label", *columns])
-        for result in results:
-            for image in result["images"]:
-                values = [f"{p:.6f}" for protocol in _HONEST for p in image[protocol]]
-                label = classes[image["label"]]
-                writer.writerow([result["seed"], result["fold"], image["image"], label, *values])
-    part.replace(path)
+    columns = [f"{kind}{name}" for kind in ("prob_", "careful_prob_") for name in classes]
+    rows = (
+        [result["seed"], result["fold"], image["image"], classes[image["label"]]]
+        + [f"{p:.6f}" for protocol in _HONEST for p in image[protocol]]
+        for result in results
+        for image in result["images"]
+    )
+    write_csv(path, ["seed", "fold", "image", "label", *columns], rows)

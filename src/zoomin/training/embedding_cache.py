@@ -11,10 +11,10 @@ from ..geometry import TileGrid
 from ..model.networks import TimmAttention
 from ..model.zoom_in import ZoomIn
 
-__all__ = ["TileMemory", "freeze_trunks", "remembers", "trunks"]
+__all__ = ["EmbeddingCache", "freeze_trunks", "has_trunk", "trunks"]
 
 
-class TileMemory:
+class EmbeddingCache:
     """Embeddings of the tiles of images already seen, by row of the manifest; a few hundred bytes a tile."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class TileMemory:
         return torch.cat([self._known[row] for row in rows])
 
 
-def remembers(net: ZoomIn, *, positions: bool = False) -> bool:
+def has_trunk(net: ZoomIn, *, positions: bool = False) -> bool:
     """Whether the tile attention has a trunk whose embeddings can be kept; asked for, the other too."""
     attention = (net.tile_attention, net.position_attention) if positions else (net.tile_attention,)
     return all(isinstance(network, TimmAttention) for network in attention)

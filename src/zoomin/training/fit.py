@@ -24,6 +24,7 @@ from ..classifiers import Classifier, ClassifierConfig, build
 from ..data.datamodule import DataConfig, ZoomInDataModule
 from ..data.labels import told, unusual_order
 from ..errors import ConfigError
+from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomIn, ZoomInConfig
 from .baseline_task import BaselineTask
@@ -31,7 +32,7 @@ from .checkpoints import (
     BEST,
     LAST,
     START,
-    Identity,
+    IdentityWriter,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -42,8 +43,8 @@ from .checkpoints import (
 from .config import TrainConfig
 from .evaluation import judge
 from .pretrain import PretrainConfig, pretrain
-from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning, write_rows
-from .run_folder import data_fingerprint, new_folder, write_inputs, write_json
+from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
+from .run_folder import data_fingerprint, new_folder, write_inputs
 from .task import ZoomInTask
 from .warm_up import warm_up
 
@@ -126,7 +127,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         KeyboardInterrupt: when interrupted; `resume` then goes on.
     """
     folder = Path(config.out)
-    data = ZoomInDataModule(config.data, progress=None if progress else False, model=tiles_of(config.model))
+    data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
@@ -141,7 +142,11 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     data.failures.path = folder / "skipped.csv"
     table = EpochTable(folder / "metrics.csv", resume_at=done)
     has_validation = data.splits["val"].numel() > 0
-    hooks = [*callbacks, *checkpoint_callbacks(folder, config.train, has_validation), Identity(identity)]
+    hooks = [
+        *callbacks,
+        *checkpoint_callbacks(folder, config.train, has_validation),
+        IdentityWriter(identity),
+    ]
     hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
@@ -186,7 +191,7 @@ def _before_training(
         save_start(folder, net, 1, identity)
     if config.train.warm_up.is_on and done < 2:
         task.train()  # but for frozen trunks
-        steps = warm_up(net, data, config.train.warm_up, config.seed, task.remembered, progress)
+        steps = warm_up(net, data, config.train.warm_up, config.seed, task.cached_embeddings, progress)
         write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
         save_start(folder, net, 2, identity)
 

@@ -22,7 +22,7 @@ from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
 from ..model.zoom_in import ZoomIn
-from .checkpoints import LAST, Identity, checkpoint_callbacks, comparable, epochs_done
+from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .evaluation import Judged, judge
 from .fit import RunConfig, new_task, train, training_device
 from .pretrain import pretrain
@@ -145,14 +145,14 @@ def run_fold(
     if folder is not None:
         identity = {"config": comparable(run), "data": data_fingerprint(data.manifest, data.splits)}
         done = epochs_done(folder, identity, run.train.epochs)
-        hooks += [Identity(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
+        hooks += [IdentityWriter(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
         folder.mkdir(parents=True, exist_ok=True)
     table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
     if isinstance(task.net, ZoomIn) and not done:
         learner = task.net.to(training_device(run.train.device))
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks
-        warm_up(learner, data, run.train.warm_up, run.seed, task.remembered)
+        warm_up(learner, data, run.train.warm_up, run.seed, task.cached_embeddings)
     train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
     net, settings = task.net.to(data.store.device), run.train
     last = judge(

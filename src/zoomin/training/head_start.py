@@ -32,7 +32,7 @@ def start_head(
     net: ZoomIn,
     batches: Iterable[Batch],
     keys_of: Callable[[Batch], Int[Tensor, " batch"]],
-    remembered: Callable[[Batch], Tensor | None],
+    cached_embeddings: Callable[[Batch], Tensor | None],
     l2: float,
 ) -> list[float]:
     """Fit the head, in place, to the sub-tiles that the network draws from some images.
@@ -43,7 +43,7 @@ def start_head(
         net: the network; its head changes.
         batches: every image once.
         keys_of: seeds of the draws of a batch.
-        remembered: embeddings of the tiles of a batch, or None.
+        cached_embeddings: embeddings of the tiles of a batch, or None.
         l2: penalty of the squared weights of standardised channels.
 
     Returns:
@@ -61,7 +61,7 @@ def start_head(
                 batch.images,
                 keys=keys_of(batch),
                 replicates=_REPLICATES,
-                tile_embeddings=remembered(batch),
+                tile_embeddings=cached_embeddings(batch),
             )
             drawn = out.sub_tiles
             total = drawn.weight.new_zeros(len(batch)).index_add_(0, drawn.image, drawn.weight)

@@ -14,15 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
@@ -32,7 +29,7 @@ from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError, DataError
 from ..images.augment import AugmentedBatch, turn
 from ..model.zoom_in import ZoomIn
-from .records import progress_columns
+from ..progress import progress_bar
 
 __all__ = ["Crops", "PretrainConfig", "pretrain", "roi_points"]
 
@@ -129,14 +126,10 @@ def pretrain(
     net.train()
     for parameter in frozen:
         parameter.requires_grad_(True)
-    console = Console(stderr=True)
     try:
-        with Progress(
-            *progress_columns(), console=console, refresh_per_second=2, disable=not progress
-        ) as bar:
-            for part in config.parts:
-                task = bar.add_task(f"pre-training {part}", total=config.steps, note="")
-                records += _train_part(net, part, source, config, partial(bar.advance, task))
+        for part in config.parts:
+            with progress_bar(f"Pre-training {part}", config.steps, shown=progress) as bar:
+                records += _train_part(net, part, source, config, bar.advance)
     finally:
         net.train(was_training)
         for parameter in frozen:

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+import sysconfig
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ..classifiers import config_class
 from ..data.datamodule import DataConfig
+from ..errors import ConfigError
 from .config import TrainConfig
 from .fit import RunConfig
 from .pretrain import PretrainConfig
 
-__all__ = ["add_model_arguments", "add_run_arguments", "read_recipe", "run_config"]
+__all__ = [
+    "add_model_arguments",
+    "add_run_arguments",
+    "find_recipe",
+    "read_recipe",
+    "recipe_model",
+    "run_config",
+]
+
+_SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
+_INSTALLED = Path(sysconfig.get_path("data")) / "share" / "zoomin" / "recipes"
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
@@ -44,17 +58,60 @@ def run_config(values: Namespace) -> RunConfig:
     return RunConfig(**{field.name: values[field.name] for field in fields(RunConfig)})
 
 
-def read_recipe(path: str | Path, options: Sequence[str] = ()) -> RunConfig:
-    """A recipe with options after it, as `zoomin train` takes them.
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer".
 
     Raises:
-        ConfigError: if a setting cannot work.
+        ConfigError: if there is none.
     """
-    words = ["--config", str(path), *options]
-    parser = ArgumentParser()
+    places = [Path(name), _SOURCE / f"{name}.yaml", _INSTALLED / f"{name}.yaml"]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        known = sorted({path.stem for folder in (_SOURCE, _INSTALLED) for path in folder.glob("*.yaml")})
+        raise ConfigError("no such recipe", where=name, remedy=f"Give a file, or one of {', '.join(known)}.")
+    return found
+
+
+def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
+    """A recipe with options after it, as `zoomin train` takes them.
+
+    Where the options name another model, none of the settings of the recipe's model are taken over.
+
+    Args:
+        name: a path, or the name of one of the recipes that come with the program.
+        options: words of a command line, or settings such as {"model.n_samples": 5}.
+
+    Raises:
+        ConfigError: if there is no such recipe, or it has a setting or a value that is not known.
+    """
+    path = find_recipe(name)
+    words = _words(options) if isinstance(options, Mapping) else list(options)
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model = _model_name(["--config", str(path), *words])
+    if model != recipe.get("model", {}).get("name"):
+        recipe["model"] = {}
+    parser = ArgumentParser(exit_on_error=False)
     add_run_arguments(parser)
-    add_model_arguments(parser, words)
-    return run_config(parser.instantiate(parser.parse_args(words)))
+    parser.add_class_arguments(config_class(model), "model")
+    try:
+        return run_config(parser.instantiate(parser.parse_args(["--config", yaml.safe_dump(recipe), *words])))
+    except ArgumentError as error:
+        raise ConfigError(
+            str(error), where=path, remedy="Fix the recipe, or what is changed in it."
+        ) from error
+
+
+def recipe_model(name: str | Path, changes: Mapping[str, Any]) -> str | None:
+    """The baseline that a recipe with changes is of, None for Zoom-In; nothing else of it is read."""
+    return _model_name(["--config", str(find_recipe(name)), *_words(changes)])
+
+
+def _words(changes: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line."""
+    return [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in changes.items()]
 
 
 def _model_name(words: Sequence[str]) -> str | None:

@@ -6,32 +6,24 @@ import csv
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from ..files import write_rows
+from ..progress import progress_bar
 
 __all__ = [
     "EpochHook",
     "EpochTable",
     "ProgressBar",
     "Row",
-    "progress_columns",
     "quiet_lightning",
-    "write_rows",
 ]
 
 Row = dict[str, int | float]  # one epoch: its number, and what was measured
@@ -84,21 +76,7 @@ class EpochTable(Logger):
             {name: float(f"{value:.7g}") for name, value in metrics.items() if name != "epoch"}
         )
         if "lr" in metrics and self._path is not None:
-            self._write(self._path)
-
-    def _write(self, path: Path) -> None:
-        write_rows(path, self.rows)
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a CSV with a column for every name that occurs, whole or not at all."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+            write_rows(self._path, self.rows)
 
 
 class ProgressBar(Callback):
@@ -107,25 +85,20 @@ class ProgressBar(Callback):
     def __init__(self, table: EpochTable) -> None:
         """Show the last row of this table."""
         self._table = table
-        self._bar = Progress(*progress_columns(), console=Console(stderr=True), refresh_per_second=4)
-        self._task = self._bar.add_task("training", note="")
+        self._open = ExitStack()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start where the run resumes."""
         assert trainer.max_epochs is not None
         steps = int(trainer.num_training_batches)
-        self._bar.update(
-            self._task, total=trainer.max_epochs * steps, completed=trainer.current_epoch * steps
-        )
-        self._bar.start()
+        bar = progress_bar("Training", trainer.max_epochs * steps, done=trainer.current_epoch * steps)
+        self._bar = self._open.enter_context(bar)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Name the epoch, and what the last one was like."""
         last = self._table.rows[-1] if self._table.rows else {}
         note = ", ".join(f"{name} {last[name]:.3f}" for name in _SHOWN if name in last)
-        self._bar.update(
-            self._task, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", note=note
-        )
+        self._bar.show(title=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", note=note)
 
     def on_train_batch_end(
         self,
@@ -136,17 +109,17 @@ class ProgressBar(Callback):
         batch_idx: int,
     ) -> None:
         """One step further."""
-        self._bar.advance(self._task)
+        self._bar.advance()
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Leave the finished bar."""
-        self._bar.stop()
+        self._open.close()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         """Give the terminal back."""
-        self._bar.stop()
+        self._open.close()
 
 
 class EpochHook(Callback):
@@ -159,19 +132,6 @@ class EpochHook(Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Call it."""
         self._call()
-
-
-def progress_columns() -> tuple[Any, ...]:
-    """Columns of the progress bars of training."""
-    return (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
 
 
 @contextmanager

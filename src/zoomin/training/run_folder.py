@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
@@ -18,38 +17,20 @@ import yaml
 from jaxtyping import Int
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..data.manifest import Manifest, write_manifest
 from ..errors import ConfigError
+from ..files import plain, write_json, write_text
 
 __all__ = [
     "data_fingerprint",
     "differing_settings",
     "new_folder",
-    "plain",
     "versions",
     "write_inputs",
-    "write_json",
-    "write_text",
 ]
 
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "scikit-learn", "pillow")
-
-
-def plain(value: object) -> Any:  # noqa: ANN401 (whatever JSON and YAML can hold)
-    """Configurations as nested dictionaries, tuples as lists, paths as strings.
-
-    Example:
-        >>> plain((Path("a"), {"b": (1, 2.5)}))
-        ['a', {'b': [1, 2.5]}]
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def new_folder(folder: Path, *, resume: bool) -> None:
@@ -81,18 +62,6 @@ def write_inputs(
             name: [str(manifest.records[row].image) for row in rows.tolist()] for name, rows in splits.items()
         }
         write_json(folder / "splits.json", named)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def versions() -> dict[str, Any]:

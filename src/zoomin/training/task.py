@@ -24,7 +24,7 @@ from ..model.losses import classification_loss, contrastive_loss, entropy, entro
 from ..model.output import ZoomInOutput
 from ..model.sampling import derive_keys
 from .config import TrainConfig
-from .embedding_cache import TileMemory, freeze_trunks, remembers, trunks
+from .embedding_cache import EmbeddingCache, freeze_trunks, has_trunk, trunks
 from .supervision import roi_terms
 
 __all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
@@ -129,8 +129,10 @@ class ZoomInTask(lightning.LightningModule):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
-        self.memory = TileMemory() if config.freeze_trunks and remembers(zoom_in(net)) else None
-        if config.warm_up.starts > 1 and (self.memory is None or not remembers(zoom_in(net), positions=True)):
+        self.embeddings = EmbeddingCache() if config.freeze_trunks and has_trunk(zoom_in(net)) else None
+        if config.warm_up.starts > 1 and (
+            self.embeddings is None or not has_trunk(zoom_in(net), positions=True)
+        ):
             raise ConfigError(
                 "several starts need attention networks whose trunks are frozen",
                 where="train.warm_up.starts",
@@ -156,10 +158,10 @@ class ZoomInTask(lightning.LightningModule):
         """Switch training on, but for frozen trunks: Lightning keeps the modes that it finds."""
         self.train()
 
-    def remembered(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
+    def cached_embeddings(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
         """What the frozen trunk of the tile attention sees of a batch, None where it must look anew."""
         changed = isinstance(batch.images, AugmentedBatch)
-        return None if self.memory is None or changed else self.memory.of(zoom_in(self.net), batch)
+        return None if self.embeddings is None or changed else self.embeddings.of(zoom_in(self.net), batch)
 
     @property
     def contrasts(self) -> bool:
@@ -192,7 +194,7 @@ class ZoomInTask(lightning.LightningModule):
 
     def _look(self, batch: Batch, keys: Int[Tensor, " batch"], **how: Any) -> Any:  # noqa: ANN401
         """The network's answer; of a competitor, another kind of output."""
-        return self.net(batch.images, keys=keys, tile_embeddings=self.remembered(batch), **how)
+        return self.net(batch.images, keys=keys, tile_embeddings=self.cached_embeddings(batch), **how)
 
     def answer(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Any:  # noqa: ANN401 (of either kind)
         """What the network says of a batch in training, nothing contrasted, nothing recorded."""

@@ -14,7 +14,7 @@ frozen, the best of several starts (`detectors.py`). Then the head may begin by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -32,6 +32,7 @@ from ..images.tissue import looked_at
 from ..model.networks import trunk_of
 from ..model.sampling import derive_keys
 from ..model.zoom_in import ZoomIn
+from ..progress import track
 from .config import WarmUp
 from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
 from .head_start import start_head
@@ -73,7 +74,7 @@ def warm_up(
     data: ZoomInDataModule,
     config: WarmUp,
     seed: int = 0,
-    remembered: Callable[[Batch], Tensor | None] = lambda batch: None,
+    cached_embeddings: Callable[[Batch], Tensor | None] = lambda batch: None,
     progress: bool = False,
 ) -> list[WarmUpStep]:
     """Train both attention networks as detectors on the training images, then begin the head.
@@ -85,7 +86,7 @@ def warm_up(
         data: the images; the training split is used.
         config: how.
         seed: of the batches.
-        remembered: embeddings of the tiles of a batch where the trunk of a is frozen, else None.
+        cached_embeddings: embeddings of the tiles of a batch where the trunk of a is frozen, else None.
         progress: show a progress bar.
 
     Returns:
@@ -101,10 +102,10 @@ def warm_up(
     steps: list[WarmUpStep] = []
     if config.steps:
         stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
-        steps += stages(net, loader, config, seed, remembered, progress)
+        steps += stages(net, loader, config, seed, cached_embeddings, progress)
     if config.head_l2 is not None:
-        batches = _shown(list(loader.every(3)), "Beginning the head", progress)
-        losses = start_head(net, batches, lambda batch: _keys(seed, batch), remembered, config.head_l2)
+        batches = track(list(loader.every(3)), "Beginning the head", shown=progress)
+        losses = start_head(net, batches, lambda batch: _keys(seed, batch), cached_embeddings, config.head_l2)
         steps += [WarmUpStep(3, step, loss) for step, loss in enumerate(losses)]
     return steps
 
@@ -119,14 +120,14 @@ def _one_start(
     loader: _Loader,
     config: WarmUp,
     seed: int,
-    remembered: Callable[[Batch], Tensor | None],
+    cached_embeddings: Callable[[Batch], Tensor | None],
     progress: bool,
 ) -> list[WarmUpStep]:
     """Both networks from where they are, by whatever of them learns."""
 
     def tiles(batch: Batch) -> Tensor:
         grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        return net.tile_logits(batch.images, grid, remembered(batch))
+        return net.tile_logits(batch.images, grid, cached_embeddings(batch))
 
     def positions(batch: Batch) -> Tensor:
         with torch.no_grad():
@@ -149,18 +150,18 @@ def _best_of_several(
     loader: _Loader,
     config: WarmUp,
     seed: int,
-    remembered: Callable[[Batch], Tensor | None],
+    cached_embeddings: Callable[[Batch], Tensor | None],
     progress: bool,
 ) -> list[WarmUpStep]:
     """Both last layers, of frozen trunks, each the best of several starts.
 
     Raises:
-        ConfigError: if the training images are augmented, so that nothing can be remembered.
+        ConfigError: if the training images are augmented, so that nothing can be cached.
     """
     known: dict[int, Tensor] = {}
 
     def embedded(batch: Batch) -> Tensor:
-        embeddings = remembered(batch)
+        embeddings = cached_embeddings(batch)
         if embeddings is None:
             raise ConfigError(
                 "several starts need embeddings that stay, and these images are augmented",
@@ -222,11 +223,11 @@ def _detect(
     progress: bool,
 ) -> list[WarmUpStep]:
     """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
-    batches = _shown(list(loader.every(stage)), f"Embedding for stage {stage}", progress)
+    batches = track(list(loader.every(stage)), f"Embedding for stage {stage}", shown=progress)
     mean, std = _standard(seen(batch) for batch in batches)
     detectors = Detectors(layer, mean, std, _pool(config), replace(config, steps=steps), seed)
     losses = []
-    for step in _shown(range(steps), f"Warming up stage {stage}", progress):
+    for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
         batch = loader.batch(stage, step)
         losses.append(detectors.step(seen(batch), _positive(batch)))
     best = _least_loss(detectors, seen, loader, stage)
@@ -283,7 +284,7 @@ def _train(
     falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if config.schedule == "cosine" else None
     pool = _pool(config)
     records = []
-    for step in _shown(range(steps), f"Warming up stage {stage}", progress):
+    for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
         batch = loader.batch(stage, step)
         loss = pooled_loss(pool(logits_of(batch)), _positive(batch))
         adam.zero_grad()
@@ -294,14 +295,6 @@ def _train(
             falls.step()
         records.append(WarmUpStep(stage, step, float(loss.detach())))
     return records
-
-
-def _shown(work: Sequence[_T], title: str, progress: bool) -> Iterable[_T]:
-    """The same, behind a progress bar."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(work, title, console=Console(stderr=True), disable=not progress)
 
 
 def _highest(logits: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_rich, say, warn_failed
+from ...progress import track
+from .command import Command, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
@@ -32,9 +33,6 @@ def _build_check(parser: ArgumentParser) -> None:
 
 
 def _check(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import track
-
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
     from ...data.contact_sheet import ContactSheet
     from ...data.labels import class_order, told, unusual_order
@@ -55,8 +53,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     )
     folder = Path(options.out)
     sheet, rows = ContactSheet(folder), []
-    bar = Console(stderr=True)
-    for look in track(looks, "Checking", total=len(records), console=bar, disable=not is_shown()):
+    for look in track(looks, "Checking", total=len(records)):
         sheet.add(look)
         rows.append(look.row)
     pages = sheet.finish()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-__all__ = ["Command", "Group", "is_shown", "messages", "print_metrics", "print_rich", "say", "warn_failed"]
+__all__ = ["Command", "Group", "messages", "print_metrics", "print_rich", "say", "warn_failed"]
 
 
 class Command(NamedTuple):
@@ -71,11 +71,6 @@ def print_rich(thing: object) -> None:
     from rich.console import Console
 
     Console().print(thing)
-
-
-def is_shown() -> bool:
-    """Whether somebody watches: progress bars are shown."""
-    return sys.stderr.isatty()
 
 
 def warn_failed(failed: Iterable[tuple[str, str]]) -> None:

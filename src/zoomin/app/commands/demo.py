@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_metrics, say
+from .command import Command, print_metrics, say
 
 __all__ = ["DEMO"]
 
@@ -24,7 +24,7 @@ def _demo(parser: ArgumentParser, options: Namespace) -> int:
     from ..demo import run_demo
 
     result = run_demo(
-        options.out, options.work, quick=options.quick, seed=options.seed, say=say, progress=is_shown()
+        options.out, options.work, quick=options.quick, seed=options.seed, say=say, progress=True
     )
     print_metrics("On images that the model has never seen", result.metrics)
     low, high = result.metrics["accuracy_interval"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, say, warn_failed
+from .command import Command, say, warn_failed
 from .predict import build_inference, inference_config
 
 __all__ = ["EXPLAIN"]
@@ -56,7 +56,7 @@ def _explain(parser: ArgumentParser, options: Namespace) -> int:
     model = zoom_in(load_model(options.run, options.device))
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
     out = Path(options.run) / "explanations" if options.out is None else Path(options.out)
-    summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=is_shown())
+    summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=True)
     done = summary.explained + summary.kept
     kept = f", {summary.kept} of them before" if summary.kept else ""
     say(f"{done} of {done + len(summary.failed)} images explained{kept}: {summary.folder}")

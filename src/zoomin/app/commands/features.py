@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, say, warn_failed
+from ...progress import track
+from .command import Command, say, warn_failed
 
 __all__ = ["FEATURES"]
 
@@ -22,9 +23,6 @@ def _build_features(parser: ArgumentParser) -> None:
 
 
 def _features(parser: ArgumentParser, options: Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import track
-
     from ...data.check import images_to_check
     from ...data.feature_extraction import FeatureConfig, encode_images, write_encoded
 
@@ -32,8 +30,7 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
     found = encode_images(records, values.out, config, values.device)
-    bar = Console(stderr=True)
-    rows = list(track(found, "Encoding", total=len(records), console=bar, disable=not is_shown()))
+    rows = list(track(found, "Encoding", total=len(records)))
     table = Path(values.out) / "features.csv"
     write_encoded(rows, table)
     warn_failed((row.image, row.error) for row in rows if row.status == "error")

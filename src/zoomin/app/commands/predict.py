@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, print_metrics, say, warn_failed
+from .command import Command, print_metrics, say, warn_failed
+
+if TYPE_CHECKING:
+    from ...classifiers import Classifier
+    from ...data.manifest import Manifest
 
 __all__ = ["EVALUATE", "PREDICT", "build_inference", "inference_config"]
 
@@ -44,6 +49,12 @@ def _build_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for metrics.json, predictions.csv"
     )
+    parser.add_argument(
+        "--attention_on_roi",
+        type=bool,
+        default=False,
+        help="compare attention with the annotated ROI too, and write attention_on_roi.json into --out",
+    )
     build_inference(parser)
 
 
@@ -52,12 +63,39 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
 
     model = load_model(options.run, options.device)
     manifest = evaluation_manifest(options.run, options.data.root, options.split)
-    metrics = evaluate(manifest, model, inference_config(options), out=options.out, progress=is_shown())
+    metrics = evaluate(manifest, model, inference_config(options), out=options.out, progress=True)
     print_metrics(f"{options.run} on {manifest.source}", metrics)
     warn_failed(metrics["failed"].items())
     if options.out is not None:
         say(f"metrics.json and predictions.csv are in {options.out}.")
+    if options.attention_on_roi:
+        _attention_on_roi(model, manifest, options)
     return 0
+
+
+def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace) -> None:
+    """Print how attention lies on the ROI, and write it where there is a folder.
+
+    Raises:
+        ConfigError: if the model has no attention of two stages.
+        DataError: if no image has a ROI.
+    """
+    from ...classifiers import zoom_in
+    from ...errors import DataError
+    from ...files import write_json
+    from ...inference.attention_on_roi import measure_records
+
+    found = measure_records(zoom_in(model), manifest.records, progress=True)
+    if not (n := len(found.images)):
+        raise DataError(
+            "no image has ROI", where=manifest.source, remedy="Fill the column annotation or mask."
+        )
+    say(
+        f"Attention inside the ROI is {found.median_ratio:.2f} times that of uniform attention (median of "
+        f"{n} images), and above it in {found.above_chance} of {n}."
+    )
+    if options.out is not None:
+        write_json(Path(options.out) / "attention_on_roi.json", found.to_dict())
 
 
 def _build_predict(parser: ArgumentParser) -> None:
@@ -81,7 +119,7 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
     config = inference_config(options)
     model = load_model(options.run, options.device)
     images = find_images(options.images, options.manifest)
-    rows = iter_predictions(images, model, config, progress=is_shown())
+    rows = iter_predictions(images, model, config, progress=True)
     summary = write_predictions(rows, model.config.classes, options.out)
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted ({counts}): {options.out}")
@@ -93,6 +131,7 @@ EVALUATE = Command(
     "judge a trained model on labelled images",
     "--run FOLDER [--data.root IMAGES] [--split SPLIT] [--out FOLDER] [options]",
     "  zoomin evaluate --run runs/first\n"
+    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out judged\n"
     "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out judged",
     _build_evaluate,
     _evaluate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, say
+from .command import Command, say
 from .predict import build_inference, inference_config
 
 __all__ = ["REPORT"]
@@ -61,7 +61,7 @@ def _report(parser: ArgumentParser, options: Namespace) -> int:
         annotated=options.annotated,
     )
     result = write_report(
-        config, options.out, inference=inference_config(options), device=options.device, progress=is_shown()
+        config, options.out, inference=inference_config(options), device=options.device, progress=True
     )
     size = result.path.stat().st_size / 1e6
     say(f"{result.path}: {len(result.evidence.answers)} answers, {result.panels} panels, {size:.1f} MB.")

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, Group, is_shown, say
+from .command import Command, Group, say
 
 __all__ = ["REPRODUCE"]
 
@@ -36,7 +36,7 @@ def _command(name: str) -> Command:
         from ...experiments.reproduce import Plan, reproduce
 
         plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
-        done = reproduce(name, plan, progress=is_shown())
+        done = reproduce(name, plan, progress=True)
         say((done.folder / "table.md").read_text(encoding="utf-8"))
         say(f"Table, figure and configuration are in {done.folder}.")
         return 1 if done.failed else 0

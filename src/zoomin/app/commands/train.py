@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, is_shown, messages, print_metrics, print_rich, say
+from .command import Command, messages, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
 
@@ -28,7 +28,7 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.recipe import run_config
 
     with messages():
-        result = fit(run_config(parser.instantiate(options)), progress=is_shown())
+        result = fit(run_config(parser.instantiate(options)), progress=True)
     print_metrics("Trained", result.metrics)
     say(f"The run is in {result.folder}.")
     return 0
@@ -49,7 +49,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
     values = parser.instantiate(options)
     run = run_config(values)
     with messages():
-        result = crossval(run, values.cv, progress=is_shown())
+        result = crossval(run, values.cv, progress=True)
     print_rich(protocols_table(result))
     say(f"Everything is in {run.out}.")
     return 0

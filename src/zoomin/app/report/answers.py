@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...classifiers import Classifier
 from ...data.manifest import Manifest, Record
+from ...files import write_json
 from ...inference.prediction import iter_predictions
 from ...inference.predictions import InferenceConfig, Prediction, write_predictions
 from ...model.storage import WEIGHTS
@@ -52,7 +53,7 @@ def predictions_of(
     kept: list[Prediction] = []
     labels = [record.label or "" for record in manifest]
     path = run / f"predictions-{name}.csv"
-    path.with_suffix(".json").write_text(json.dumps(key, indent=2) + "\n", encoding="utf-8")
+    write_json(path.with_suffix(".json"), key)
     write_predictions(_keeping(rows(), kept), model.config.classes, path, labels=labels)
     return kept
 

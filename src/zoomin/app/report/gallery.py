@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from ...annotations.annotation import Annotation
 from ...annotations.open_annotation import open_annotation
+from ...annotations.rescaled import BoxAnnotation
 from ...errors import ZoomInError
 from ...explanation import Explanation, overlay_figure, panel_figure
 from ...geometry import Region
 from ...images.open_image import open_image
+from ...inference.attention_on_roi import AttentionOnRoi, explanation_on_roi
 from .evidence import Answer, Evidence
-from .roi import ImageRoi, attention_on_roi
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ class Card:
     picture: str
     panel: str
     missing: str
-    roi: ImageRoi | None
+    roi: AttentionOnRoi | None
 
 
 def choose(evidence: Evidence, n: int) -> list[Answer]:
@@ -108,12 +109,12 @@ def _card(answer: Answer, visible: bool, measure: bool, explain: Explain | None)
         why = "" if explain is None else "no evidence was kept for it"
         return Card(answer, _plain(answer) if visible else "", "", why, None)
     roi, problem = _roi(answer, explanation) if measure or visible else (None, "")
-    found = attention_on_roi(explanation, roi) if roi is not None else None
+    found = explanation_on_roi(explanation, roi) if roi is not None else None
     pictures = _pictures(explanation, roi if found else None) if visible else ("", "")
     return Card(answer, *pictures, problem, found)
 
 
-def _roi(answer: Answer, explanation: Explanation) -> tuple[Annotation | None, str]:
+def _roi(answer: Answer, explanation: Explanation) -> tuple[BoxAnnotation | None, str]:
     if answer.record is None:
         return None, ""
     try:
@@ -158,8 +159,3 @@ def _address(picture: object) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="WEBP", quality=_QUALITY, method=4)  # type: ignore[attr-defined]
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def rois(cards: Iterable[Card]) -> list[ImageRoi]:
-    """The measures of those cards that have one."""
-    return [card.roi for card in cards if card.roi is not None]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,14 +11,16 @@ from ...baselines import Baseline
 from ...classifiers import Classifier
 from ...errors import CheckpointError, ConfigError, DataError
 from ...explanation import Explanation
+from ...files import write_text
+from ...inference.attention_on_roi import gather
 from ...inference.prediction import explain, load_model
 from ...inference.predictions import InferenceConfig
 from ...model.storage import model_fingerprint
+from ...progress import progress_bar
 from .answers import kept_predictions, predictions_of
 from .evidence import Answer, Evidence
-from .gallery import Explain, choose, make_cards, rois
+from .gallery import Explain, choose, make_cards
 from .page import render
-from .roi import gather
 from .saved import saved_explanations
 from .sources import (
     answers_of,
@@ -138,14 +139,12 @@ def write_report(
         explainer = _first_of(known, explainer)
     shown = choose(evidence, config.images)
     measured = _annotated(evidence, config.annotated) if explainer is not None else []
-    with _bar(progress, len({a.image for a in [*shown, *measured]}), "Explaining") as advance:
-        cards = make_cards(shown, measured, explainer, advance)
-    page = render(evidence, cards[: len(shown)], gather(rois(cards)), extra=extra)
+    count = len({a.image for a in [*shown, *measured]})
+    with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
+        cards = make_cards(shown, measured, explainer, bar.advance)
+    page = render(evidence, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
     path = Path(out) if out is not None else _default_out(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    write_text(path, page)
     return ReportResult(path, evidence, sum(bool(card.panel) for card in cards[: len(shown)]))
 
 
@@ -272,17 +271,3 @@ def _annotated(evidence: Evidence, most: int) -> Sequence[Answer]:
         if a.probabilities and a.record is not None and (a.record.annotation or a.record.mask)
     ]
     return there if len(there) <= most else random.Random(0).sample(there, most)
-
-
-@contextmanager
-def _bar(shown: bool, total: int, name: str) -> Iterator[Callable[[], None]]:
-    if not shown or not total:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda: bar.advance(task)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from ... import __version__
+from ..._version import __version__
+from ...inference.attention_on_roi import RoiFindings
 from .evidence import Evidence
 from .gallery import Card
 from .html_tables import answer_table, gallery_section
-from .roi import RoiFindings
 from .sections import (
     counts_section,
     curves_section,
@@ -25,13 +25,13 @@ from .sections import (
 __all__ = ["render"]
 
 
-def render(evidence: Evidence, cards: Sequence[Card], roi: RoiFindings | None, *, extra: str = "") -> str:
+def render(evidence: Evidence, cards: Sequence[Card], roi: RoiFindings, *, extra: str = "") -> str:
     """The page.
 
     Args:
         evidence: what was found.
         cards: the gallery.
-        roi: attention against the truth, None where no image shown is annotated.
+        roi: attention against the truth, empty where no image shown is annotated.
         extra: a sentence for the head of the report.
     """
     from jinja2 import Environment, StrictUndefined

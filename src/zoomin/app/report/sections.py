@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...errors import DataError
+from ...inference.attention_on_roi import RoiFindings
 from ...metrics import classification_metrics
 from .charts import (
     curve_chart,
@@ -20,7 +21,6 @@ from .charts import (
 )
 from .evidence import Answer, Evidence, Origin
 from .numbers import calibration, class_scores, curves
-from .roi import RoiFindings
 
 __all__ = [
     "counts_section",
@@ -267,20 +267,20 @@ def _percent(value: float | None, interval: Sequence[float] | None) -> str:
     return _UNDEFINED if value is None else f"{100 * value:.1f}{span}"
 
 
-def roi_section(found: RoiFindings | None) -> dict[str, Any] | None:
+def roi_section(found: RoiFindings) -> dict[str, Any] | None:
     """Attention against the annotated truth, over images and over tiles."""
-    if found is None:
-        return None
     n = len(found.images)
+    if not n:
+        return None
     text = (
         f"{n} annotated image{'s' if n > 1 else ''}: the attention inside the ROI is "
         f"{found.median_ratio:.1f} times what looking everywhere alike would put there (median), and above "
         f"it in {found.above_chance} of {n}."
     )
-    if found.spearman is not None:
+    if found.tile_spearman is not None:
         text += (
             " Over all of their tiles, attention and share of ROI have a rank correlation of "
-            f"{found.spearman:.2f}."
+            f"{found.tile_spearman:.2f}."
         )
     areas, shares = [i.area for i in found.images], [i.attention for i in found.images]
     whole = scatter_chart(
@@ -291,8 +291,7 @@ def roi_section(found: RoiFindings | None) -> dict[str, Any] | None:
         chance="looking everywhere alike",
         name="roi",
     )
-    x = [share for image in found.images for share in image.tile_share]
-    y = [attention for image in found.images for attention in image.tile_attention]
+    y, x = torch.cat([image.tiles for image in found.images]).T.tolist()
     step = -(-len(x) // _TILES)
     tiles = scatter_chart(
         x[::step],
@@ -302,7 +301,7 @@ def roi_section(found: RoiFindings | None) -> dict[str, Any] | None:
         chance="looking everywhere alike",
         name="roi-tiles",
     )
-    rank = _UNDEFINED if found.spearman is None else f"{found.spearman:.3f}"
+    rank = _UNDEFINED if found.tile_spearman is None else f"{found.tile_spearman:.3f}"
     thinned = f", every {step}th drawn" if step > 1 else ""
     return {
         "text": text,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .service import Kept
+from ...images.cache import Cache
 
 if TYPE_CHECKING:
     from ...annotations.annotation import Annotation
@@ -63,9 +63,9 @@ class Collection:
         """Open nothing yet."""
         self.run = run
         self.entries = tuple(entries)
-        self._images: Kept[Image] = Kept(_OPEN_IMAGES)
-        self._explanations: Kept[AttentionLayer] = Kept(_LOADED_EXPLANATIONS)
-        self._annotations: Kept[Annotation | None] = Kept(_OPEN_IMAGES)
+        self._images: Cache[Image] = Cache(_OPEN_IMAGES)
+        self._explanations: Cache[AttentionLayer] = Cache(_LOADED_EXPLANATIONS)
+        self._annotations: Cache[Annotation | None] = Cache(_OPEN_IMAGES)
 
     def image(self, index: int) -> Image:
         """The image of an entry.
@@ -76,7 +76,7 @@ class Collection:
         from ...images.open_image import open_image
 
         entry = self.entries[index]
-        return self._images.get(index, lambda: open_image(entry.path, mpp=entry.mpp))
+        return self._images.get_or_make(index, lambda: open_image(entry.path, mpp=entry.mpp))
 
     def attention(self, index: int) -> AttentionLayer | None:
         """The explanation of an entry, ready to draw; None where there is none.
@@ -85,7 +85,7 @@ class Collection:
             ZoomInError: if it cannot be loaded.
         """
         path = self.entries[index].explanation
-        return None if path is None else self._explanations.get(index, lambda: _load(path))
+        return None if path is None else self._explanations.get_or_make(index, lambda: _load(path))
 
     def explanation(self, index: int) -> Explanation | None:
         """The explanation of an entry; None where there is none.
@@ -111,7 +111,7 @@ class Collection:
         def make() -> Annotation | None:
             return annotation_of(entry, self.image(index))
 
-        return self._annotations.get(index, make)
+        return self._annotations.get_or_make(index, make)
 
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""

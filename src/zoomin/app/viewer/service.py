@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from ...errors import ZoomInError
+from ...images.cache import Cache
 from .pyramid import Encoded
 
-__all__ = ["Busy", "Kept", "Pictures"]
+__all__ = ["Busy", "Pictures"]
 
 T = TypeVar("T")
 
@@ -23,48 +22,6 @@ _MOST_WAITING = 1024
 
 class Busy(ZoomInError):
     """More pictures are asked for than the server lets wait."""
-
-
-class Kept(Generic[T]):
-    """The things used last, at most so many; making one blocks nobody who wants another.
-
-    Args:
-        most: things kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        """Keep nothing yet."""
-        self._most = most
-        self._things: OrderedDict[Hashable, Future[T]] = OrderedDict()
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        """Things kept."""
-        return len(self._things)
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The thing of this key; made by the first who asks, while the others who ask for it wait.
-
-        What fails is not kept: its error goes to all who waited, and the next who asks tries again.
-        """
-        with self._lock:
-            found = self._things.get(key)
-            mine = found is None
-            if found is None:
-                found = self._things[key] = Future()
-                while len(self._things) > self._most:
-                    self._things.popitem(last=False)
-            else:
-                self._things.move_to_end(key)
-        if mine:
-            try:
-                found.set_result(make())
-            except BaseException as error:
-                with self._lock:
-                    if self._things.get(key) is found:
-                        del self._things[key]
-                found.set_exception(error)
-        return found.result()
 
 
 class Pictures:
@@ -89,17 +46,19 @@ class Pictures:
         self._pool = ThreadPoolExecutor(
             threads or min(4, os.cpu_count() or 1), thread_name_prefix="zoomin-view"
         )
-        self._cache: OrderedDict[Hashable, Encoded] = OrderedDict()
-        self._cache_bytes = cache_bytes
+        self._cache: Cache[Encoded] = Cache(cache_bytes)
         self._most_waiting = most_waiting
         self._pending: dict[Hashable, tuple[Future[Encoded], list[object]]] = {}
-        self.bytes = 0
-        self.made = 0
 
     @property
     def waiting(self) -> int:
         """Pictures asked for and not made yet."""
         return len(self._pending)
+
+    @property
+    def bytes(self) -> int:
+        """Of the encoded pictures that are kept."""
+        return self._cache.filled
 
     async def run(self, make: Callable[[], T]) -> T:
         """Anything that may take long, in the pool."""
@@ -113,9 +72,8 @@ class Pictures:
         Raises:
             Busy: if too many wait already.
         """
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        if (found := self._cache.get(key)) is not None:
+            return found
         if key not in self._pending:
             if len(self._pending) >= self._most_waiting:
                 raise Busy(f"{len(self._pending)} pictures are waiting", remedy="Ask again in a moment.")
@@ -125,7 +83,7 @@ class Pictures:
         waiters.append(me)
         try:
             picture = await asyncio.shield(asyncio.wrap_future(future))
-            self._keep(key, picture)
+            self._cache.put(key, picture, len(picture.body))
             return picture
         finally:
             waiters.remove(me)
@@ -136,12 +94,3 @@ class Pictures:
     def close(self) -> None:
         """Stop the threads; what waits is not made."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _keep(self, key: Hashable, picture: Encoded) -> None:
-        if key in self._cache:
-            return
-        self.made += 1
-        self._cache[key] = picture
-        self.bytes += len(picture.body)
-        while self.bytes > self._cache_bytes and self._cache:
-            self.bytes -= len(self._cache.popitem(last=False)[1].body)

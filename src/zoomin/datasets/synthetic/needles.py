@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.colors import hsv_to_rgb
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import track
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import ConfigError, DataError
+from ...errors import DataError, require_all
+from ...files import write_text
+from ...progress import track
 
 __all__ = ["CLASSES", "NeedleConfig", "draw_needles", "make_needles"]
 
@@ -88,11 +87,7 @@ class NeedleConfig:
             "group_size": (self.group_size >= 2 and self.group_size % 2 == 0, "even and at least 2"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
 
 
 def make_needles(
@@ -129,7 +124,7 @@ def make_needles(
             return read_manifest(table, classes=CLASSES)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    recipe.write_text(wanted, encoding="utf-8")
+    write_text(recipe, wanted)
     numbers = [
         (split, number)
         for split, count in zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True)
@@ -137,11 +132,7 @@ def make_needles(
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(lambda place: _write(folder, config, *place), numbers)
-        shown = sys.stderr.isatty() if progress is None else progress
-        console = Console(stderr=True)
-        records = tuple(
-            track(drawn, "Drawing needles", total=len(numbers), console=console, disable=not shown)
-        )
+        records = tuple(track(drawn, "Drawing needles", total=len(numbers), shown=progress))
     write_manifest(Manifest(records, CLASSES, folder), table)  # last: its presence says that all are drawn
     return read_manifest(table, classes=CLASSES)
 

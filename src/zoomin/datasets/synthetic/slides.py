@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -21,12 +19,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import Progress
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import ConfigError, DataError
+from ...errors import DataError, require_all
+from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
+from ...progress import progress_bar
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
 
@@ -114,11 +112,7 @@ class SlideConfig:
             "quality": (1 <= self.quality <= 100, "1 to 100"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (right, need) in needs.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} is out of range", where=name, remedy=f"It must be {need}."
-                )
+        require_all(self, needs)
         cell_size(self.height, self.width, _smallest_blob(self), self.tile)
 
     @property
@@ -155,13 +149,12 @@ def make_slides(
     places = [(split, number) for split, count in config.counts.items() for number in range(count)]
     todo = [place for place in places if not _is_done(folder, *place)]
     _check_disk(folder, config, textures, len(todo))
-    shown = sys.stderr.isatty() if progress is None else progress
-    with Progress(console=Console(stderr=True), disable=not shown) as bar:
-        rows = -(-config.height // config.tile)
-        task = bar.add_task("Making slides", total=len(places) * rows)
-        bar.advance(task, (len(places) - len(todo)) * rows)
-        for done in _make(folder, config, textures, todo, jobs, lambda: bar.advance(task)):
-            bar.advance(task, done * rows)
+    rows = -(-config.height // config.tile)
+    kept = (len(places) - len(todo)) * rows
+    title = f"Making {len(places)} slides, rows of tiles"
+    with progress_bar(title, len(places) * rows, done=kept, shown=progress) as bar:
+        for done in _make(folder, config, textures, todo, jobs, bar.advance):
+            bar.advance(done * rows)
     records = tuple(_record(folder, config, *place) for place in places)
     write_manifest(Manifest(records, CLASSES, folder), folder / "manifest.csv")
     return read_manifest(folder / "manifest.csv", classes=CLASSES)
@@ -216,21 +209,20 @@ def _write(
     slide, outlines, record = _files(folder, split, number)
     layout, needles, facts = _lay_out(config, [t for t in textures if t.split == split], split, number)
     if needles:
-        outlines.write_text(json.dumps(_geojson(needles)) + "\n", encoding="utf-8")
-    record.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    partial = slide.with_suffix(".partial")
-    write_pyramid(
-        partial,
-        config.height,
-        config.width,
-        layout.paint,
-        tile=config.tile,
-        mpp=config.mpp,
-        background=layout.glass,
-        quality=config.quality,
-        row_done=row_done,
-    )
-    os.replace(partial, slide)  # noqa: PTH105 (replaces on every system)
+        write_json(outlines, _geojson(needles), indent=None)
+    write_json(record, facts)
+    with whole_file(slide) as part:
+        write_pyramid(
+            part,
+            config.height,
+            config.width,
+            layout.paint,
+            tile=config.tile,
+            mpp=config.mpp,
+            background=layout.glass,
+            quality=config.quality,
+            row_done=row_done,
+        )
 
 
 def _lay_out(
@@ -372,7 +364,7 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
             )
     for name in ("slides", "annotations", "records"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    recipe.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    write_json(recipe, wanted)
 
 
 def _fixed(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,3 @@
+"""The version of zoomin: of the package, of run folders and of what it writes."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,167 @@
+"""Files that are written whole or not at all: a crash, a full disk or an interruption leaves the old one."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from .errors import WriteError
+
+__all__ = ["plain", "whole_file", "whole_text", "write_csv", "write_json", "write_rows", "write_text"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+_FULL_WORDS = (  # of libraries that give no number: safetensors, torch (twice)
+    "No space left",
+    "quota exceeded",
+    "File too large",
+    "file write failed",
+    "unexpected pos",
+)
+
+
+@contextmanager
+def whole_file(path: str | Path, *, keep: bool = False, sync: bool = True) -> Iterator[Path]:
+    """A file to write beside `path`, which takes its place when the block ends without an error.
+
+    The folder is made where there is none. The file gets the mode of any new file, whoever writes it.
+
+    Args:
+        path: of the finished file; where it is a link, the file that it points to is replaced.
+        keep: write to `path` + ".part" and leave that where the block fails, for what it holds already.
+        sync: wait until the disk has it; not worth its time for thousands of files that can be made again.
+
+    Yields:
+        The file to write. Its name does not end like `path`: tell the format to whoever guesses it by suffix.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe
+        yield path
+        return
+    path = path.resolve()
+    part = path.with_name(path.name + ".part" if keep else f"{path.name[:40]}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+        yield part
+        part.chmod(mode)  # some libraries make files that only their owner can read
+        if sync:
+            _flush(part)
+        part.replace(path)
+        if sync:
+            with suppress(OSError):  # not every system can
+                _flush(path.parent)
+    except Exception as error:
+        if told := _told(error, path, part):
+            raise told from error
+        raise
+    finally:
+        if not keep:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_text(path: str | Path, *, keep: bool = False) -> Iterator[TextIO]:
+    """`whole_file`, open for text in UTF-8, line ends as they are written.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    with whole_file(path, keep=keep) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text, whole or not at all.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    with whole_text(path) as file:
+        file.write(text)
+
+
+def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
+    """Write JSON, whole or not at all; configurations, paths and tuples become `plain`.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV with a header, whole or not at all; None becomes an empty cell.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    with whole_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a CSV with a column for every name that occurs in the rows.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    write_csv(path, columns, ([row.get(name) for name in columns] for row in rows))
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 (whatever JSON and YAML can hold)
+    """Configurations as nested dictionaries, tuples as lists, paths as strings.
+
+    Example:
+        >>> plain((Path("a"), {"b": (1, 2.5)}))
+        ['a', {'b': [1, 2.5]}]
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flush(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _told(error: Exception, path: Path, part: Path) -> WriteError | None:
+    """What is wrong with the disk or the folder; None where the error is about something else."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL or any(words in str(error) for words in _FULL_WORDS):
+        return WriteError(
+            "cannot be written: the disk is full", where=path, remedy="Free some space, or write elsewhere."
+        )
+    if (
+        number is not None
+        and number in _CLOSED
+        and str(getattr(error, "filename", "")) in map(str, (part, path, *path.parents))
+    ):
+        remedy = "Write to another folder, or get the right to write there."
+        return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
+    return None
