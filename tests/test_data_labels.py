@@ -112,6 +112,14 @@ def test_a_workbook_named_csv_is_called_one(tmp_path: Path, content: bytes, comp
             read(tmp_path / "list.csv")
 
 
+@pytest.mark.parametrize("name", ["list.xlsx", "list.ods", "list.parquet"])
+def test_a_workbook_is_no_image(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04rest")
+    for read in (open_dataset, lambda path: find_images([path]), lambda path: images_to_check([path])):
+        with pytest.raises(DataError, match=r"a workbook, not a CSV.*Save it as CSV"):
+            read(tmp_path / name)
+
+
 def test_unicode_text_of_spreadsheets(tmp_path: Path) -> None:
     manifest(tmp_path, ["a", "b"])
     (tmp_path / "u.csv").write_bytes("image\tlabel\n0.png\tnein\n1.png\tja\n".encode("utf-16"))

@@ -28,7 +28,7 @@ from ..images.pool import Reading, Task
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
-from .find import open_dataset
+from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
 from .manifest import Manifest, ManifestColumns, Record, read_manifest
 from .opening import foreground_mask, open_record
@@ -118,7 +118,9 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
     records: list[Record] = []
     for source in map(Path, sources):
         found: Manifest | None = None
-        if source.suffix.lower() in (".csv", ".tsv"):
+        if source.suffix.lower() in WORKBOOKS and source.is_file():
+            found = open_dataset(source)  # says what to do
+        elif source.suffix.lower() in TABLES:
             found = _lenient(source, columns)
         elif (source / "manifest.csv").is_file():
             found = _lenient(source / "manifest.csv", columns)

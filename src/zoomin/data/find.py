@@ -10,9 +10,10 @@ from ..errors import DataError
 from .folders import LAYOUTS, read_folders
 from .manifest import Manifest, ManifestColumns, read_manifest
 
-__all__ = ["TABLES", "open_dataset"]
+__all__ = ["TABLES", "WORKBOOKS", "open_dataset"]
 
-TABLES = frozenset({".csv", ".tsv", ".txt"})
+TABLES = frozenset({".csv", ".tsv", ".txt"})  # others are refused by `open_dataset`, with a remedy
+WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".parquet"})
 _PLUG_INS = "zoomin.datasets"  # entry points: from a folder to its Manifest, None if it is not theirs
 
 
@@ -42,7 +43,8 @@ def open_dataset(
         raise DataError("no such file or folder", where=root, remedy=f"Check the path. {LAYOUTS}")
     if root.is_file():
         if root.suffix.lower() not in TABLES:
-            raise DataError("a file that is not a CSV", where=root, remedy=LAYOUTS)
+            what = "a workbook, not a CSV" if root.suffix.lower() in WORKBOOKS else "a file that is not a CSV"
+            raise DataError(what, where=root, remedy=f"Save it as CSV. {LAYOUTS}")
         return read_manifest(root, columns, classes, labels_required=labels_required)
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)

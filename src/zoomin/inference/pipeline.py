@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..baselines import Baseline
 from ..classifiers import Classifier
-from ..data.find import TABLES, open_dataset
+from ..data.find import TABLES, WORKBOOKS, open_dataset
 from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
@@ -97,7 +97,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
     asked: list[Path | Record] = []
     for pattern in patterns:
         path = Path(pattern)
-        if path.suffix.lower() in TABLES and path.is_file():
+        if path.suffix.lower() in TABLES | WORKBOOKS and path.is_file():
             asked += open_dataset(path, labels_required=False).records
             continue
         if path.is_dir():

@@ -61,7 +61,8 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     print_rich(checked_table(rows))
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
-    if classes := class_order({record.label for record in records if record.label is not None}):
+    labels = {record.label for record in records if record.label is not None}
+    if classes := options.data.classes or class_order(labels):
         say(told(classes))
         if doubt := unusual_order(classes):
             say(f"classes: {doubt}")
