@@ -103,7 +103,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         "images",
         nargs="*",
         type=str,
-        help="image files, folders of images, glob patterns, or manifests (CSV)",
+        help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
     parser.add_argument(
