@@ -22,7 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoomin.data.datamodule import DataConfig, ZoomInDataModule
+from zoomin.data.config import DataConfig
+from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.data.manifest import Manifest
 from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.experiments.bench import machine

@@ -27,7 +27,8 @@ from zoomin.images.image import Image
 from zoomin.images.open_image import open_image
 from zoomin.images.stored import StoredImage
 from zoomin.images.tissue import OverviewMask
-from zoomin.inference.prediction import InferenceConfig, iter_predictions
+from zoomin.inference.config import InferenceConfig
+from zoomin.inference.prediction import iter_predictions
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.zoom_in import ZoomIn
 

@@ -22,8 +22,9 @@ from zoomin.app.report.numbers import calibration, class_scores, curves
 from zoomin.data.manifest import Record
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.inference import explain, load_model
-from zoomin.inference.predictions import InferenceConfig
-from zoomin.training.crossval import CrossvalConfig, crossval
+from zoomin.inference.config import InferenceConfig
+from zoomin.training.config import CrossvalConfig
+from zoomin.training.crossval import crossval
 from zoomin.training.fit import fit
 
 QUICK = InferenceConfig(replicates=2)
@@ -103,7 +104,7 @@ class Addresses(HTMLParser):
 
 def test_run_alone_is_enough(run: Path, result: ReportResult) -> None:
     assert result.path == run / "report.html"
-    assert result.evidence.judged == "2 test images"
+    assert result.findings.judged == "2 test images"
     assert result.panels == 2
     text = page(result)
     for words in ("ROC", "Precision and recall", "Calibration", "Confusion matrix", "Training", "3 epochs"):
@@ -138,7 +139,7 @@ def test_page_names_nothing_outside(result: ReportResult) -> None:
 
 
 def test_commands_shown_can_be_given(run: Path, result: ReportResult) -> None:
-    [command] = result.evidence.origin.again
+    [command] = result.findings.origin.commands
     program, name, *words = command.split()
     chosen = COMMANDS[name]
     assert program == "zoomin"
@@ -151,7 +152,7 @@ def test_commands_shown_can_be_given(run: Path, result: ReportResult) -> None:
 def test_predictions_are_kept(
     run: Path, result: ReportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = [a.probabilities for a in result.evidence.answers]
+    before = [a.probabilities for a in result.findings.answers]
     asked: list[int] = []
 
     def count(images: Sequence[Record], *rest: object, **named: object) -> object:
@@ -162,7 +163,7 @@ def test_predictions_are_kept(
     config, out = ReportConfig(run=str(run), images=0, annotated=0), tmp_path / "again.html"
     again = write_report(config, out, inference=QUICK)
     assert asked == [0]
-    assert [a.probabilities for a in again.evidence.answers] == [
+    assert [a.probabilities for a in again.findings.answers] == [
         pytest.approx(probabilities, abs=1e-6) for probabilities in before
     ]
     asked.clear()
@@ -176,7 +177,7 @@ def test_falls_back_on_validation_images_and_says_so(run: Path, tmp_path: Path) 
     splits = json.loads((moved / "splits.json").read_text())
     (moved / "splits.json").write_text(json.dumps({**splits, "test": []}))
     found = write_report(ReportConfig(run=str(moved), images=0), inference=QUICK)
-    assert found.evidence.judged == "2 validation images"
+    assert found.findings.judged == "2 validation images"
     assert "read the numbers as an upper bound" in page(found)
     trained = write_report(ReportConfig(run=str(moved), split="train", images=0), inference=QUICK)
     assert "say nothing of new images" in page(trained)
@@ -189,7 +190,7 @@ def test_images_deleted_after_training(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(moved.parent / "images")
     (moved / "predictions-test.csv").unlink(missing_ok=True)
     found = write_report(ReportConfig(run=str(moved), images=4), inference=QUICK)
-    assert len(found.evidence.failed) == 2
+    assert len(found.findings.failed) == 2
     assert "2 of 2 images could not be read" in page(found)
     assert "No image could be read" in page(found)
     assert "there is none to show" in page(found)
@@ -200,7 +201,7 @@ def test_images_deleted_after_a_first_report(run: Path, tmp_path: Path, result: 
     write_report(ReportConfig(run=str(moved), images=0), inference=QUICK)
     shutil.rmtree(moved.parent / "images")
     found = write_report(ReportConfig(run=str(moved), images=4), inference=QUICK)
-    assert len(found.evidence.answered) == 2
+    assert len(found.findings.answered) == 2
     assert found.panels == 0
     assert "no such file" in page(found)
 
@@ -220,7 +221,7 @@ def test_model_gone_but_predictions_kept(run: Path, tmp_path: Path) -> None:
     write_report(ReportConfig(run=str(moved), images=0), inference=QUICK)
     shutil.rmtree(moved / "model")
     found = write_report(ReportConfig(run=str(moved), images=2))
-    assert len(found.evidence.answered) == 2
+    assert len(found.findings.answered) == 2
     assert "the model is gone" in page(found)
 
 
@@ -230,7 +231,7 @@ def test_explanations_that_the_run_keeps_are_used(
     moved = copied(run, tmp_path)
     config = ReportConfig(run=str(moved), images=4)
     first = write_report(config, inference=QUICK)
-    for number, answer in enumerate(first.evidence.answers):
+    for number, answer in enumerate(first.findings.answers):
         [found] = explain([answer.image], load_model(moved), replicates=2)
         found.save(moved / "explanations" / str(number))
     asked: list[str] = []
@@ -257,12 +258,12 @@ def test_crossval(tmp_path: Path) -> None:
     crossval(config, CrossvalConfig(folds=2, seeds=(0, 1)), progress=False)
     found = write_report(ReportConfig(run=str(tmp_path / "cv"), images=4))
     text = page(found)
-    assert len(found.evidence.answers) == 16
+    assert len(found.findings.answers) == 16
     assert "2 seeds, each judged by itself" in text
     assert text.count("data:image/webp") == 4
     assert "best epoch of each fold on its held-out images (the paper" in text
     assert "Accuracy on held-out images by epoch" in text
-    assert found.evidence.origin.again[0].startswith("zoomin crossval --config ")
+    assert found.findings.origin.commands[0].startswith("zoomin crossval --config ")
     with pytest.raises(ConfigError, match="judged on the images that it held out"):
         write_report(ReportConfig(run=str(tmp_path / "cv"), split="test"))
     (tmp_path / "cv" / "crossval.json").unlink()
@@ -272,13 +273,13 @@ def test_crossval(tmp_path: Path) -> None:
 
 def test_interval_of_several_seeds_is_that_of_one(tmp_path: Path) -> None:
     """Three seeds that say the same are no more evidence than one."""
-    from zoomin.app.report.evidence import Answer, Evidence
+    from zoomin.app.report.findings import Answer, Findings
     from zoomin.app.report.sections import metrics_section
 
     rows = [(f"{n}.png", "b" if n % 2 else "a", 0.2 + 0.6 * ((n * 7) % 10) / 10) for n in range(20)]
     one = tuple(Answer(name, label, (1 - p, p), seed=0) for name, label, p in rows)
     three = tuple(Answer(name, label, (1 - p, p), seed=s) for s in range(3) for name, label, p in rows)
-    found = [metrics_section(Evidence("t", ("a", "b"), answers, "x"))["metrics"] for answers in (one, three)]
+    found = [metrics_section(Findings("t", ("a", "b"), answers, "x"))["metrics"] for answers in (one, three)]
     assert found[0][:3] == found[1][:3]
 
 
@@ -308,7 +309,7 @@ def test_labels_beside_predictions(tmp_path: Path) -> None:
     truth = tmp_path / "truth.csv"
     truth.write_text("image,label\nfar/0.png,a\nfar/1.png,a\n", encoding="utf-8")
     judged = write_report(ReportConfig(predictions=str(path), labels=str(truth)))
-    assert [a.label for a in judged.evidence.answers] == ["a", "a"]
+    assert [a.label for a in judged.findings.answers] == ["a", "a"]
     truth.write_text("image,label\nfar/0.png,a\nfar/1.png,c\n", encoding="utf-8")
     with pytest.raises(DataError, match="the label 'c'; the classes are a, b"):
         write_report(ReportConfig(predictions=str(path), labels=str(truth)))

@@ -24,13 +24,15 @@ from viewer_examples import example_explanation, running, save_png
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.viewer import entries
 from zoomin.app.viewer.describe import describe
-from zoomin.app.viewer.entries import Collection, Entry
-from zoomin.app.viewer.layers import STAGES, AttentionLayer, roi_tile
+from zoomin.app.viewer.entries import Collection, ShownImage
+from zoomin.app.viewer.layers import attention_tile, roi_tile
 from zoomin.app.viewer.outlines import outlines
 from zoomin.app.viewer.pyramid import PICTURE_TILE, Encoded, Pyramid, picture_tile
 from zoomin.app.viewer.server import is_loopback, listen
 from zoomin.app.viewer.service import Busy, Pictures
 from zoomin.errors import ConfigError, ImageError
+from zoomin.explanation import Explanation
+from zoomin.explanation.evidence import STAGES
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.cache import Cache
@@ -87,28 +89,34 @@ def image() -> ArrayImage:
 
 
 @pytest.fixture(scope="module")
-def layer(image: ArrayImage) -> AttentionLayer:
-    return AttentionLayer(example_explanation(image, AT, tile_size=256, cells=16))
+def one(image: ArrayImage) -> Explanation:
+    return example_explanation(image, AT, tile_size=256, cells=16)
 
 
-def test_layers_are_the_heat_map_of_the_explanation(layer: AttentionLayer) -> None:
+def values(one: Explanation, stage: str, region: Region, pixels: int) -> np.ndarray:
+    step = region.width / pixels
+    origin = float(region.y), float(region.x)
+    return one.heat_map(pixels, pixels, (step, step), origin=origin, stage=stage).numpy()
+
+
+def test_layers_are_the_heat_map_of_the_explanation(one: Explanation) -> None:
     """At two pixels a cell, over whole tiles: what `Explanation.heat_map` says."""
     side, cells = 256, 16
     region = Region(1024, 768, 512, 512)
-    rows, columns = layer.explanation.attention.shape
-    grown = layer.explanation.heat_map(1501, 2203)
+    rows, columns = one.attention.shape
+    grown = one.heat_map(1501, 2203)
     step = side // (2 * cells)
     expected = grown[768 : 768 + 512 : step, 1024 : 1024 + 512 : step].numpy()
-    np.testing.assert_allclose(layer.values("both", region, 4 * cells), expected, rtol=1e-5)
-    tiles = layer.values("tiles", region, 2)
-    wanted = layer.explanation.attention[3:5, 4:6] * rows * columns
+    np.testing.assert_allclose(values(one, "both", region, 4 * cells), expected, rtol=1e-5)
+    tiles = values(one, "tiles", region, 2)
+    wanted = one.attention[3:5, 4:6] * rows * columns
     np.testing.assert_allclose(tiles, wanted.numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("zoom", [0, 1, 2, 3])
-def test_attention_peaks_at_its_place_at_every_zoom(layer: AttentionLayer, stage: str, zoom: int) -> None:
-    pyramid = Pyramid(*layer.explanation.size)
+def test_attention_peaks_at_its_place_at_every_zoom(one: Explanation, stage: str, zoom: int) -> None:
+    pyramid = Pyramid(*one.size)
     cell = 256 if stage == "tiles" else 16
     best, found = -1.0, (0.0, 0.0)
     for row in range(4):
@@ -116,10 +124,10 @@ def test_attention_peaks_at_its_place_at_every_zoom(layer: AttentionLayer, stage
             place = pyramid.place(zoom, column, row)
             if place is None:
                 continue
-            values = layer.values(stage, place.region, 256)
-            if values.max() > best:
-                best = values.max()
-                at = np.argwhere(values == best).mean(0)
+            found_values = values(one, stage, place.region, 256)
+            if found_values.max() > best:
+                best = found_values.max()
+                at = np.argwhere(found_values == best).mean(0)
                 step = place.region.width / 256
                 found = place.region.x + (at[1] + 0.5) * step, place.region.y + (at[0] + 0.5) * step
     reach = max(cell, place_side(pyramid, zoom) / 256)
@@ -130,15 +138,15 @@ def place_side(pyramid: Pyramid, zoom: int) -> int:
     return PICTURE_TILE << (pyramid.max_zoom - zoom)
 
 
-def test_averages_keep_the_mean(layer: AttentionLayer) -> None:
+def test_averages_keep_the_mean(one: Explanation) -> None:
     whole = Region(0, 0, 9 * 256, 9 * 256)
-    values = layer.values("both", whole, 90)[:60]  # 6 of 9 rows of tiles
-    assert values.mean() == pytest.approx(1, rel=1e-3)
+    upper = values(one, "both", whole, 90)[:60]  # 6 of 9 rows of tiles
+    assert upper.mean() == pytest.approx(1, rel=1e-3)
 
 
-def test_attention_is_clear_at_its_mean_and_beyond_the_border(layer: AttentionLayer) -> None:
-    pyramid = Pyramid(*layer.explanation.size)
-    picture = pixels_of(layer.tile("tiles", pyramid.place(0, 0, 0)))
+def test_attention_is_clear_at_its_mean_and_beyond_the_border(one: Explanation) -> None:
+    pyramid = Pyramid(*one.size)
+    picture = pixels_of(attention_tile(one, "tiles", pyramid.place(0, 0, 0)))
     shrink = 256 / place_side(pyramid, 0)
     x, y = int(AT[0] * shrink), int(AT[1] * shrink)
     assert picture[y, x, 3] > 100
@@ -149,10 +157,8 @@ def test_attention_is_clear_at_its_mean_and_beyond_the_border(layer: AttentionLa
 
 def test_even_attention_shows_nothing(image: ArrayImage) -> None:
     one = example_explanation(image, AT, tile_size=256, cells=16)
-    even = AttentionLayer(
-        type(one)(**{**vars(one), "attention": torch.full_like(one.attention, 1 / one.attention.numel())})
-    )
-    picture = pixels_of(even.tile("tiles", Pyramid(*one.size).place(0, 0, 0)))
+    even = replace(one, attention=torch.full_like(one.attention, 1 / one.attention.numel()))
+    picture = pixels_of(attention_tile(even, "tiles", Pyramid(*one.size).place(0, 0, 0)))
     assert picture[..., 3].max() == 0
 
 
@@ -165,8 +171,8 @@ def test_roi_is_outlined_where_it_is_and_the_smallest_shows() -> None:
     full = pixels_of(roi_tile(annotation, pyramid.place(3, 2, 1)))  # x from 1024, y from 512
     assert full.shape == (512, 512, 4)
     line = full[..., 3] == 255
-    assert np.flatnonzero(line[400]).tolist() == [173, 174, 175, 476, 477, 478]
-    assert np.flatnonzero(line[:, 300]).tolist() == [285, 286, 287, 488, 489, 490]
+    assert np.flatnonzero(line[400]).tolist() == [174, 175, 476, 477]
+    assert np.flatnonzero(line[:, 300]).tolist() == [286, 287, 488, 489]
     small = pixels_of(roi_tile(annotation, pyramid.place(0, 0, 0)))
     assert (small[6:20, 30:46, 3] == 255).sum() > 10
 
@@ -292,10 +298,10 @@ def _collection(folder: Path) -> Collection:
     return Collection(
         folder,
         [
-            Entry(shown, 0.5, "tumour", "tumour", 0.9, saved, mask=folder / "mask.png"),
-            Entry(folder / "damaged.png", None, "normal", None, None, None),
-            Entry(folder / "gone.png", None, "normal", "tumour", 0.7, saved),
-            Entry(folder / "other.png", None, None, "normal", 0.6, saved),
+            ShownImage(shown, 0.5, "tumour", "tumour", 0.9, saved, mask=folder / "mask.png"),
+            ShownImage(folder / "damaged.png", None, "normal", None, None, None),
+            ShownImage(folder / "gone.png", None, "normal", "tumour", 0.7, saved),
+            ShownImage(folder / "other.png", None, None, "normal", 0.6, saved),
         ],
     )
 
@@ -339,7 +345,19 @@ def test_list_and_answers(site: str) -> None:
     first = shown["explanation"]["list"][0]
     assert first["region"] == [AT[0] - 32, AT[1] - 32, 64, 64]
     assert first["weight"] == pytest.approx(0.4)
-    assert first["contribution"] == pytest.approx({"normal": -0.8, "tumour": 1.2})
+    assert first["added"] == pytest.approx({"normal": -0.8, "tumour": 1.2})
+
+
+def test_the_account_adds_up(site: str) -> None:
+    explanation = json.loads(ask(site + "image/0.json")[2])["explanation"]
+    account = explanation["account"]
+    parts = [account[name]["evidence"] for name in ("start", "numbered", "others")]
+    assert sum(parts) == pytest.approx(account["end"]["evidence"], abs=1e-5)
+    assert account["numbered"]["count"] + account["others"]["count"] == explanation["sub_tiles"]
+    assert account["end"]["probability"] == pytest.approx(
+        max(c["probability"] for c in explanation["classes"])
+    )
+    assert not account["from_mean"]
 
 
 def test_what_cannot_be_shown_says_so(site: str) -> None:
@@ -361,7 +379,7 @@ def test_an_image_written_again_shows_a_warning_and_its_explanation(tmp_path: Pa
     found = path.stat()
     identity = (str(path.resolve()), found.st_size, found.st_mtime_ns)
     replace(one, source=replace(one.source, identity=identity)).save(tmp_path / "explanations" / "again")
-    entry = Entry(path, explanation=tmp_path / "explanations" / "again")
+    entry = ShownImage(path, explanation=tmp_path / "explanations" / "again")
     assert describe(Collection(tmp_path, [entry]), 0, "")["explanation_problem"] is None
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1_000_000_000))
     shown = describe(Collection(tmp_path, [entry]), 0, "")
@@ -466,7 +484,7 @@ def test_an_image_that_breaks_while_shown_tells_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(
         "zoomin.images.open_image.open_image", lambda path, mpp: Breaking(np.zeros((9, 9), np.uint8))
     )
-    with running(Collection(tmp_path, [Entry(tmp_path / "a.png")])) as site:
+    with running(Collection(tmp_path, [ShownImage(tmp_path / "a.png")])) as site:
         status, headers, body = ask(site + "image/0/pixels/0/0/0")
     assert (status, headers["Content-Type"], headers["Cache-Control"]) == (500, "image/svg+xml", "no-store")
     assert b"cannot be read" in body
@@ -492,4 +510,4 @@ def test_loopback() -> None:
 
 def test_loads_few(collection: Collection) -> None:
     assert entries._OPEN_IMAGES <= 8
-    assert collection.attention(1) is None
+    assert collection.explanation(1) is None

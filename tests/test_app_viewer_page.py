@@ -80,7 +80,7 @@ def opened(seen: Visit, index: int = 0) -> None:
 
 
 def looking(seen: Visit) -> dict[str, float]:
-    return dict(seen.page.evaluate("() => zoominView.looking()"))
+    return dict(seen.page.evaluate("() => zoominView.currentView()"))
 
 
 def pixel(seen: Visit, x: float, y: float) -> list[int]:
@@ -145,7 +145,7 @@ def test_layers_opacity_wheel_and_drag(site: str, slide: GiantSlide) -> None:
         page.wait_for_timeout(600)
         seen.shoot("viewer-overview-dark")
         page.evaluate(
-            "([x, y]) => zoominView.look({x: x + 90, y: -y - 90, resolution: 1})", list(slide.landmark)
+            "([x, y]) => zoominView.setView({x: x + 90, y: -y - 90, resolution: 1})", list(slide.landmark)
         )
         page.uncheck("#show-sub-tiles")
         page.fill("#opacity", "0")

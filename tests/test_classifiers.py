@@ -14,17 +14,15 @@ import yaml
 import zoomin
 from training_examples import MODEL, make_images, one_thread, run_config
 from zoomin.app.cli import main
-from zoomin.baselines import BASELINES
 from zoomin.baselines.cnn import CNN, CNNConfig
-from zoomin.classifiers import build, config_class, zoom_in
+from zoomin.classifiers import BASELINES, Classifier, ClassifierConfig, baseline, build, config_class, zoom_in
 from zoomin.errors import ConfigError
 from zoomin.inference import explain, load_model
 from zoomin.model import ZoomIn
 from zoomin.model.config import ZoomInConfig
-from zoomin.training.config import TrainConfig
-from zoomin.training.crossval import CrossvalConfig, crossval
+from zoomin.training.config import CrossvalConfig, PretrainConfig, TrainConfig
+from zoomin.training.crossval import crossval
 from zoomin.training.fit import fit
-from zoomin.training.pretrain import PretrainConfig
 from zoomin.training.recipe import read_recipe
 
 __all__ = ["one_thread"]
@@ -32,13 +30,14 @@ CNN_MODEL = CNNConfig(side=24, features="lenet_released")
 
 
 def test_every_name_has_a_configuration_and_a_network():
-    for name, kind in BASELINES.items():
-        config = config_class(name)()
+    for name in BASELINES:
+        kind, config = baseline(name), config_class(name)()
+        assert isinstance(config, ClassifierConfig)
         assert config.to_dict()["name"] == name
         assert kind.config_class is config_class(name)
         assert config_class(name).from_dict(config.to_dict()) == config
-        assert isinstance(build(config), kind)
-    assert isinstance(build(MODEL), ZoomIn)
+        assert isinstance(build(config), kind) and isinstance(build(config), Classifier)
+    assert isinstance(build(MODEL), ZoomIn) and isinstance(build(MODEL), Classifier)
     with pytest.raises(ConfigError, match=r"model\.name: unknown model 'vit'"):
         config_class("vit")
 

@@ -108,7 +108,7 @@ def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["data", "bake"])
     assert stop.value.code == 2
-    assert "choose from" in capsys.readouterr().err
+    assert "no command 'bake'. Did you mean make?" in capsys.readouterr().err
 
 
 def test_bench_helps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +131,21 @@ print([name for name in {heavy} if name in sys.modules])
     assert done.stdout.rstrip().endswith("[]")
 
 
+@pytest.mark.parametrize("command", ["predict", "train", "explain", "crossval", "evaluate", "data check"])
+def test_help_of_a_command_needs_no_torch(command: str) -> None:
+    code = f"""
+import sys
+from zoomin.app.cli import main
+try:
+    main({command.split()} + ["--help"])
+except SystemExit as stop:
+    print(stop.code, [name for name in ("torch", "lightning", "timm", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("0 []")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["--version"])
@@ -142,7 +157,7 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
     assert stop.value.code == 2
-    assert "invalid choice: 'trian'" in capsys.readouterr().err
+    assert "no command 'trian'. Did you mean train?" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------- train

@@ -13,8 +13,8 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.data.find import open_dataset
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.training import crossval as crossval_module
-from zoomin.training.config import WarmUp
-from zoomin.training.crossval import CrossvalConfig, crossval
+from zoomin.training.config import CrossvalConfig, WarmUp
+from zoomin.training.crossval import crossval
 from zoomin.training.crossval_report import PROTOCOLS
 from zoomin.training.folds import FoldJob, deal_folds, run_fold
 

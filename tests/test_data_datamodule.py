@@ -14,12 +14,14 @@ from PIL import Image
 
 from zoomin.data import store as store_module
 from zoomin.data.batch import Batch
-from zoomin.data.datamodule import BatchKey, DataConfig, ZoomInDataModule
+from zoomin.data.config import DataConfig
+from zoomin.data.datamodule import BatchKey, ZoomInDataModule
 from zoomin.data.manifest import Manifest, Record, read_manifest
 from zoomin.data.store import PathImage, available_memory, open_store
 from zoomin.errors import ConfigError, DataError
 from zoomin.geometry import Region
-from zoomin.images.augment import Augmentation, AugmentedBatch
+from zoomin.images.augment import AugmentedBatch
+from zoomin.images.augmentation import Augmentation
 from zoomin.images.image import Started
 from zoomin.model.config import ZoomInConfig
 

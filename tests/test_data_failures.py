@@ -23,7 +23,8 @@ from zoomin.images.streamed import StreamedImages
 from zoomin.model import ZoomIn
 from zoomin.training.checkpoints import LAST
 from zoomin.training.fit import fit
-from zoomin.training.task import ZoomInTask, training_keys
+from zoomin.training.task import training_keys
+from zoomin.training.zoom_in_task import ZoomInTask
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_an_epoch_without_a_readable_image_stops_the_run(tmp_path, monkeypatch, 
     root = make_images(tmp_path / "images", n=8)
     config = run_config(root, tmp_path / "run", data_resident="never", data_max_failures=100)
     vanish_in_epoch(monkeypatch, 1, lambda: list(root.rglob("*.png")))
-    with pytest.raises(DataError, match=r"none of the .* images could be read in epoch 1"):
+    with pytest.raises(DataError, match=r"none of the .* images could be read in epoch 2"):
         fit(config, progress=False)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zoomin.app.cli import COMMANDS, _choose, _parser
+from zoomin.app.cli import COMMANDS, _choose, _parser, _with_recipes
 from zoomin.app.commands.command import Command, Group
-from zoomin.baselines import BASELINES
+from zoomin.classifiers import BASELINES
 from zoomin.experiments import bench
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_command_is_understood(words: list[str], folder: Path) -> None:
     if words[0] == "zoomin":
         for option, value in pairwise(words):
-            if option == "--config" and not Path(value).exists():
+            if option == "--config" and Path(value).suffix and not Path(value).exists():
                 Path(value).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy("recipes/needles.yaml", value)
         understood(words[1:])
@@ -69,6 +69,7 @@ def understood(words: list[str]) -> None:
     """Parse as the program does; options that do not exist, and wrong values, exit with 2."""
     try:
         name, chosen, rest = _choose([word for word in words if word != "--debug"])
+        rest = _with_recipes(rest)
         if name == "bench":
             bench._parser().parse_args(rest)
         elif isinstance(chosen, Command):
@@ -100,6 +101,7 @@ def test_examples_in_the_help_are_understood(folder: Path) -> None:
 
     Path("runs/first").mkdir(parents=True)
     shutil.copy("recipes/needles.yaml", "runs/first/config.yaml")
+    shutil.copy("recipes/needles.yaml", "mine.yaml")  # of zoomin init
     for example in examples(COMMANDS):
         words = shlex.split(example, comments=True)
         understood(words[words.index("zoomin") + 1 :])  # also where a tunnel stands before it

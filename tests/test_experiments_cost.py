@@ -15,7 +15,8 @@ from zoomin.experiments.cost import cost_of_step, main, noise, order_of_memory, 
 from zoomin.experiments.counters import LiveMemory, SavedMemory, counted_flops, equation_10
 from zoomin.model.config import ZoomInConfig
 from zoomin.training.config import TrainConfig
-from zoomin.training.recipe import find_recipe, read_recipe
+from zoomin.training.recipe import read_recipe
+from zoomin.training.recipe_files import find_recipe
 
 ZOOM = ZoomInConfig(features="lenet_released", sampling="systematic", checkpoint="never")
 

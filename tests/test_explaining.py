@@ -13,7 +13,8 @@ from zoomin.app.cli import main
 from zoomin.data.manifest import Record
 from zoomin.errors import ConfigError, DataError
 from zoomin.explanation import Explanation, Index, read_index
-from zoomin.explanation.exports import ExportConfig, is_exported
+from zoomin.explanation.export_config import ExportConfig
+from zoomin.explanation.exports import is_exported
 from zoomin.explanation.index import folder_name
 from zoomin.inference import InferenceConfig, explain, predict
 from zoomin.inference.explain_folder import explain_into, images_to_explain

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from zoomin.annotations.mask import MaskAnnotation
 from zoomin.errors import ConfigError
 from zoomin.explanation import Explanation, overlay_figure, overlay_figures
 from zoomin.explanation.build import CROPS
+from zoomin.explanation.palette import heat_rgba
 from zoomin.images.array import ArrayImage
 from zoomin.inference import explain, predict
 from zoomin.model import ZoomIn, ZoomInConfig
@@ -45,6 +47,36 @@ def test_contributions_and_bias_sum_to_the_logits(net: ZoomIn, mode: str) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_what_is_added_and_the_baseline_sum_to_the_logits(net: ZoomIn, mode: str) -> None:
+    net.head.mean_feature = torch.linspace(-1, 1, net.head.in_features)
+    try:
+        images = [picture(seed=1), picture(41, 39, seed=2), picture(20, 200, seed=3)]
+        explained = explain(images, net, sampling=mode, replicates=4)
+        expected = net.head(net.head.mean_feature).detach()
+    finally:
+        net.head.mean_feature = None
+    for one in explained:
+        torch.testing.assert_close(one.baseline, expected)
+        assert not torch.allclose(one.baseline, one.bias)
+        close = {"atol": 1e-4, "rtol": 0}
+        torch.testing.assert_close(one.added.sum(0) + one.baseline, one.logits, **close)
+        torch.testing.assert_close(one.places().added.sum(0) + one.baseline, one.logits, **close)
+        torch.testing.assert_close(one.contribution.sum(0) + one.bias, one.logits, **close)
+        for label in one.classes:
+            start, added, end = one.account(label)
+            assert start + float(added.sum()) == pytest.approx(end, abs=1e-4)
+
+
+def test_without_a_mean_feature_the_account_starts_from_the_bias(explanation: Explanation) -> None:
+    assert torch.equal(explanation.baseline, explanation.bias)
+    assert torch.equal(explanation.added, explanation.contribution)
+
+
+def test_places_are_found_once(explanation: Explanation) -> None:
+    assert explanation.places() is explanation.places()
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_explains_what_predict_answers(net: ZoomIn, mode: str) -> None:
     images = [picture(seed=1), picture(41, 39, seed=2)]
     rows = predict(images, net, sampling=mode, seed=5)
@@ -79,6 +111,8 @@ def test_crops_are_the_pixels_of_the_heaviest_places(explanation: Explanation) -
     pixels = torch.nn.functional.pad(picture().pixels, (9, 9, 9, 9), value=255)
     expected = pixels[:, y + 9 : y + 9 + height, x + 9 : x + 9 + width]
     assert torch.equal(explanation.crops[0], expected)
+    assert explanation.context is not None
+    assert torch.equal(explanation.context[0][:, 9:18, 9:18], expected)
 
 
 def test_evidence_speaks_for_and_against(explanation: Explanation) -> None:
@@ -120,20 +154,45 @@ def test_picture_shows_everything(explanation: Explanation) -> None:
     mask = torch.zeros(90, 130, dtype=torch.bool)
     mask[20:40, 50:70] = True
     figure = overlay_figure(explanation, MaskAnnotation(mask.numpy(), 90, 130))
-    left, middle = figure.subfigs[0].axes[:2]
-    assert len(left.patches) == len(explanation.places().regions)
-    assert "ROI" in left.get_title()
-    assert any(type(artist).__name__ == "QuadContourSet" for artist in left.collections)
-    assert len(middle.images) == 2
-    titles = [axes.get_title() for axes in figure.subfigs[0].axes]
-    assert f"{float(explanation.places().weight[0]):.1%}" in " ".join(titles)
+    above, below = figure.subfigs[0].subfigs
+    image, crops = above.subfigs[0].axes[0], above.subfigs[1].axes
+    assert len(image.patches) == min(10, len(explanation.places().regions))
+    assert f"{len(explanation.places().weight)} sub-tiles read in" in image.get_title()
+    assert "ROI" in image.get_title()
+    [roi] = [artist for artist in image.collections if type(artist).__name__ == "QuadContourSet"]
+    assert roi.get_zorder() < image.images[1].get_zorder()  # the attention lies above it
+    texts = [text.get_text() for axes in crops for text in axes.texts]
+    assert {"1", f"{float(explanation.places().weight[0]):.1%}"} <= set(texts)
+    assert f"{float(explanation.places().evidence[0]):+.2f}" in texts
+    assert "With nothing seen (the bias alone)" in below._suptitle.get_text()
     assert explanation.label in figure.subfigs[0]._suptitle.get_text()
+
+
+def test_a_scale_bar_covers_nothing(explanation: Explanation) -> None:
+    figure = overlay_figure(explanation)
+    figure.canvas.draw()
+    for axes in [
+        figure.subfigs[0].subfigs[0].subfigs[0].axes[0],
+        figure.subfigs[0].subfigs[0].subfigs[1].axes[0],
+    ]:
+        picture = axes.get_window_extent()
+        for line in axes.lines:
+            assert line.get_window_extent().y1 < picture.y0
+
+
+def test_colours_of_the_attention_compare_between_pictures() -> None:
+    alike = heat_rgba(np.full((1, 1), 30.0, dtype=np.float32))
+    among = heat_rgba(np.array([[0.5, 30.0, 90.0, 1e6]], dtype=np.float32))
+    assert (alike[0, 0] == among[0, 1]).all()
+    assert among[0, 0, 3] == 0
+    light = among[0, 1:, :3].astype(int).sum(1)
+    assert (np.diff(light) > 0).all() and (np.diff(among[0, :, 3].astype(int)) > 0).all()
 
 
 def test_picture_without_roi_and_with_several_rows(explanation: Explanation, net: ZoomIn) -> None:
     other = explain(picture(300, 60, name="x" * 90), net, sampling="exact", exact_budget=10)[0]
     figure = overlay_figures([explanation, other], [None, None])
     assert len(figure.subfigs) == 2
-    assert "ROI" not in figure.subfigs[0].axes[0].get_title()
+    assert "ROI" not in figure.subfigs[0].subfigs[0].subfigs[0].axes[0].get_title()
     assert len(figure.subfigs[1]._suptitle.get_text()) < 100
     figure.canvas.draw()

@@ -60,13 +60,48 @@ def test_every_number_comes_back(explanation: Explanation, tmp_path: Path) -> No
     assert not list(path.parent.rglob("*.part"))
 
 
+def test_the_baseline_comes_back(explanation: Explanation, tmp_path: Path) -> None:
+    known = replace(explanation, mean_logits=torch.tensor([0.1, -0.2, 0.3]))
+    document = json.loads(known.save(tmp_path).read_text(encoding="utf-8"))
+    assert same(Explanation.load(tmp_path), known)
+    assert document["baseline"] == {
+        "none": pytest.approx(0.1),
+        "cat": pytest.approx(-0.2),
+        "d/ög": pytest.approx(0.3),
+    }
+    for name, k in zip(document["classes"], range(3), strict=True):
+        total = document["baseline"][name] + sum(one["added"][name] for one in document["sub_tiles"])
+        assert total == pytest.approx(float(known.logits[k]), abs=1e-4)
+    assert document["n_sub_tiles_read"] == len(known.places().weight)
+    collection = known.to_geojson(top=0)
+    added = [f["properties"]["measurements"].get("added to cat", 0) for f in collection["features"]]
+    total = collection["zoomin"]["baseline"]["cat"] + sum(added)
+    assert total == pytest.approx(collection["zoomin"]["logits"]["cat"], abs=1e-4)
+
+
+def test_explanations_of_the_version_before_load(explanation: Explanation, tmp_path: Path) -> None:
+    """They know no baseline and no context."""
+    path = explanation.save(tmp_path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("baseline", "baseline_probabilities", "n_sub_tiles_read", "context"):
+        document.pop(name)
+    for one in document["sub_tiles"]:
+        one.pop("added")
+    path.write_text(json.dumps(document), encoding="utf-8")
+    loaded = Explanation.load(path)
+    assert loaded.context is None
+    assert same(replace(loaded, context=explanation.context), explanation)
+    assert torch.equal(loaded.baseline, loaded.bias)
+    loaded.figure().canvas.draw()
+
+
 def test_saving_again_leaves_nothing_of_the_old_one(
     net: ZoomIn, explanation: Explanation, tmp_path: Path
 ) -> None:
     explanation.save(tmp_path)
     [other] = explain(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), net, sampling="top", n_samples=1)
     other.save(tmp_path)
-    assert len(list((tmp_path / "crops").iterdir())) == len(other.crops) + len(other.tile_crops)
+    assert len(list((tmp_path / "crops").iterdir())) == 2 * len(other.crops) + len(other.tile_crops)
     assert same(Explanation.load(tmp_path), other)
 
 

@@ -20,7 +20,7 @@ from explanation_examples import SIDE, bright_net, dark_image, save_image
 from zoomin.errors import ConfigError
 from zoomin.explanation import Explanation, overlay_figure, panel_figure, read_index
 from zoomin.explanation.dense import dense_map, write_dense_map
-from zoomin.explanation.exports import ExportConfig
+from zoomin.explanation.export_config import ExportConfig
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.georeference import Georeference
@@ -99,11 +99,14 @@ def test_every_sampling_finds_the_object_and_adds_up(mode: str, tmp_path: Path) 
 
 def test_overlays_show_the_object_under_its_outline(seen: tuple[Explanation, float]) -> None:
     one, cell = seen
-    for figure in (overlay_figure(one), panel_figure(one)):
+    for figure, part in (
+        (f := overlay_figure(one), f.subfigs[0].subfigs[0].subfigs[0]),
+        (p := panel_figure(one), p.subfigs[0]),
+    ):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         rendered = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
-        axes = figure.subfigs[0].axes[0]
+        axes = part.axes[0]
         column, row = axes.transData.transform((101.5, 71.5))
         there = rendered[round(len(rendered) - row), round(column)]
         far_column, far_row = axes.transData.transform((101.5 + 30, 71.5 + 30))

@@ -8,7 +8,8 @@ import torch
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
-from zoomin.images.augment import Augmentation, AugmentationDraw, AugmentedBatch
+from zoomin.images.augment import AugmentationDraw, AugmentedBatch, augment_batch
+from zoomin.images.augmentation import Augmentation
 from zoomin.images.batch import ResidentImages, StreamedImages
 from zoomin.images.image import ImageBatch
 
@@ -87,9 +88,9 @@ def test_turned_images_are_read_in_squares_only(generator):
 def test_nothing_is_on_by_default(generator):
     batch = ResidentImages([ArrayImage(noise(30, 50, generator))])
     state = generator.get_state()
-    assert Augmentation().draw(batch, generator) is batch
+    assert augment_batch(batch, Augmentation(), generator) is batch
     assert torch.equal(generator.get_state(), state) and not Augmentation().active
-    assert isinstance(Augmentation(stain=0.1).draw(batch, generator), ImageBatch)
+    assert isinstance(augment_batch(batch, Augmentation(stain=0.1), generator), ImageBatch)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_nothing_is_on_by_default(generator):
     ],
 )
 def test_the_orientations_drawn_are_those_allowed_alike(options, orientations, generator):
-    drawn = Augmentation(**options).sample(8000, generator).orientation
+    drawn = AugmentationDraw.sample(Augmentation(**options), 8000, generator).orientation
     counts = torch.bincount(drawn, minlength=8)
     assert set(counts.nonzero().flatten().tolist()) == orientations
     share = counts[counts > 0] / 8000
@@ -118,7 +119,7 @@ def test_quarter_turns_are_rotations(generator):
 
 
 def test_strengths_bound_what_is_drawn(generator):
-    drawn = Augmentation(brightness=0.2, contrast=0.4, stain=0.1).sample(2000, generator)
+    drawn = AugmentationDraw.sample(Augmentation(brightness=0.2, contrast=0.4, stain=0.1), 2000, generator)
     for values, centre, strength in (
         (drawn.brightness, 1, 0.2),
         (drawn.contrast, 1, 0.4),
@@ -132,7 +133,7 @@ def test_strengths_bound_what_is_drawn(generator):
 
 def test_one_change_leaves_the_others_as_drawn():
     def sample(**options):
-        return Augmentation(**options).sample(50, torch.Generator().manual_seed(3))
+        return AugmentationDraw.sample(Augmentation(**options), 50, torch.Generator().manual_seed(3))
 
     assert torch.equal(
         sample(flips=True).orientation, sample(flips=True, stain=0.1, contrast=0.1).orientation
@@ -196,7 +197,7 @@ def test_stain_changes_the_amounts_of_the_stains_as_drawn():
 
 def test_stain_is_as_exact_under_autocast(generator):
     image = ArrayImage(every_grey_and_noise(generator))
-    draw = Augmentation(stain=0.2).sample(1, generator)
+    draw = AugmentationDraw.sample(Augmentation(stain=0.2), 1, generator)
     plain = read_whole([image], draw)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(read_whole([image], draw), plain)
@@ -205,7 +206,8 @@ def test_stain_is_as_exact_under_autocast(generator):
 def test_colours_agree_at_every_scale_and_beyond_the_border(generator):
     image = ArrayImage(torch.full((3, 40, 40), 90, dtype=torch.uint8), background=(90, 90, 90))
     augmented = AugmentedBatch(
-        ResidentImages([image]), Augmentation(brightness=0.3, contrast=0.3, stain=0.2).sample(1, generator)
+        ResidentImages([image]),
+        AugmentationDraw.sample(Augmentation(brightness=0.3, contrast=0.3, stain=0.2), 1, generator),
     )
     colours = set()
     for scale in (1.0, 0.5, 0.1):

@@ -19,7 +19,7 @@ from zoomin.images import stored
 from zoomin.images.open_image import open_image
 from zoomin.images.raster import RasterImage
 from zoomin.images.slide import SlideImage
-from zoomin.images.timeouts import look, patience, within
+from zoomin.images.timeouts import file_timeout, touch, within
 
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) JPEG|AppMag = 40|MPP = 0.2500"
 HURT, WHOLE = Region(320, 0, 64, 64), Region(0, 64, 64, 64)  # the sixth block, and one of the next row
@@ -179,13 +179,13 @@ def test_a_drive_that_does_not_answer(tmp_path, monkeypatch):
 
 def test_how_long_to_wait(tmp_path, monkeypatch):
     monkeypatch.delenv("ZOOMIN_TIMEOUT", raising=False)
-    assert patience() == 60
+    assert file_timeout() == 120
     monkeypatch.setenv("ZOOMIN_TIMEOUT", "0")
-    assert patience() is None and within(None, lambda: 3, tmp_path) == 3
+    assert file_timeout() is None and within(None, lambda: 3, tmp_path) == 3
     monkeypatch.setenv("ZOOMIN_TIMEOUT", "soon")
     with pytest.raises(ConfigError, match="ZOOMIN_TIMEOUT"):
-        patience()
+        file_timeout()
     monkeypatch.setenv("ZOOMIN_TIMEOUT", "5")
     with pytest.raises(ZeroDivisionError):
         within(5.0, lambda: 1 // 0, tmp_path)
-    fails(lambda: look(tmp_path / "a.svs"), tmp_path, "gone")
+    fails(lambda: touch(tmp_path / "a.svs"), tmp_path, "gone")

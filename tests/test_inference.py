@@ -34,11 +34,12 @@ from zoomin.inference import (
     find_images,
     iter_predictions,
     load_model,
+    pipeline,
     predict,
     probability_standard_error,
     write_predictions,
 )
-from zoomin.inference import pipeline as batching
+from zoomin.inference.config import InferenceSettings
 from zoomin.model import ZoomIn, ZoomInConfig
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "dog"))
@@ -263,11 +264,11 @@ def test_memory_does_not_grow_with_the_number_of_images(
 
 
 def test_batches_are_bounded_in_pixels(net: ZoomIn, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "BATCH_PIXELS", 100 * 110)
+    monkeypatch.setattr(pipeline, "BATCH_PIXELS", 100 * 110)
     sizes = []
-    real = batching._run
+    real = pipeline._run
     monkeypatch.setattr(
-        batching, "_run", lambda group, *rest: sizes.append(len(group.opened)) or real(group, *rest)
+        pipeline, "_run", lambda group, *rest: sizes.append(len(group.opened)) or real(group, *rest)
     )
     rows = predict([folder / "0.png"] * 3 + [folder / "5.png"] * 3, net, sampling="top")
     assert len(rows) == 6
@@ -321,12 +322,12 @@ def test_streamed_images_count_by_their_views_and_tell_what_was_decoded(
     [row] = predict(image, net, sampling="top")
     assert 0 < row.decoded_pixels == image.decoded_pixels < 4 * 392 * 520
     views = 130 * 4**2 + 6 * 8**2 + 6 * 9**2  # 130 tiles, of which 6 are drawn, with a sub-tile each
-    assert batching._pixels(image, net, InferenceConfig("top")) == views < 392 * 520
+    assert pipeline._Job(net, InferenceConfig("top")).pixels_of(image) == views < 392 * 520
     sizes: list[int] = []
-    real = batching._run
-    monkeypatch.setattr(batching, "BATCH_PIXELS", 3 * views)
+    real = pipeline._run
+    monkeypatch.setattr(pipeline, "BATCH_PIXELS", 3 * views)
     monkeypatch.setattr(
-        batching, "_run", lambda group, *rest: sizes.append(len(group.opened)) or real(group, *rest)
+        pipeline, "_run", lambda group, *rest: sizes.append(len(group.opened)) or real(group, *rest)
     )
     predict([slides[0]] * 5, net, sampling="top")
     assert sizes == [3, 2]
@@ -382,6 +383,19 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
 def test_settings_are_checked(net: ZoomIn, options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         predict([], net, **options)
+
+
+def test_settings_are_a_configuration_with_changes(net: ZoomIn, folder: Path) -> None:
+    image = folder / "4.png"
+    config = InferenceConfig(sampling="multinomial", seed=3)
+    assert predict(image, net, config) == predict(image, net, sampling="multinomial", seed=3)
+    assert predict(image, net, config, seed=4) == predict(image, net, sampling="multinomial", seed=4)
+    assert [one.provenance.seed for one in explain(image, net, config, seed=4)] == [4]
+    assert InferenceSettings.__annotations__.keys() == InferenceConfig.__annotations__.keys()
+    with pytest.raises(ConfigError, match=r"unknown settings of inference: batch, sampler.*sampling, n_samp"):
+        predict(image, net, batch=2, sampler="top")
+    with pytest.raises(ConfigError, match="unknown settings"):
+        explain(image, net, replicate=3)
 
 
 def test_memory_is_given_back_after_slides(

@@ -25,7 +25,7 @@ from zoomin.inference.attention_on_roi import (
     image_and_roi,
     measure_records,
 )
-from zoomin.inference.prediction import explain
+from zoomin.inference.explanations import explain
 from zoomin.model import ZoomIn, ZoomInConfig
 
 CONFIG = ZoomInConfig(tile_size=32, sub_tile_size=9, tile_scale=0.5, sub_tile_scale=0.5)

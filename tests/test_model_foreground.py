@@ -22,7 +22,7 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.output import ZoomInOutput
 from zoomin.model.sampling import DESIGNS
 from zoomin.training.config import TrainConfig
-from zoomin.training.task import ZoomInTask
+from zoomin.training.zoom_in_task import ZoomInTask
 
 SIZES = [(33, 47), (20, 40), (16, 16), (16, 48)]  # 9, 6, 1 and 3 tiles of 16 pixels
 KEPT = [[1, 4, 8], [0, 5], [0], [2]]

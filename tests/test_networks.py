@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from zoomin.model.networks import (
     attention,
     attention_network,
     feature_network,
+    lite0,
 )
 
 
@@ -106,6 +108,24 @@ def test_features_are_vectors_of_their_own_sub_tile(name: str) -> None:
     features = network(views)
     assert features.shape == (4, dims)
     torch.testing.assert_close(network(views[2:3]), features[2:3], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (50, 61), (7, 9)])
+def test_lite0_is_that_of_timm_to_the_bit(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    theirs = [timm.create_model(lite0.NAME, features_only=True, out_indices=(2,))]
+    theirs += [timm.create_model(lite0.NAME, num_classes=0)]
+    views = torch.randn(3, 3, *size)
+    for one, other in zip(theirs, [lite0.Lite0Trunk(), lite0.Lite0Encoder()], strict=True):
+        own = other.state_dict()
+        for name, value in one.state_dict().items():
+            if value.dim() == 4 and value.numel() > 1000:
+                assert float(own[name].std()) == pytest.approx(float(value.std()), rel=0.1)
+        other.load_state_dict(one.state_dict())
+        for train in (False, True):
+            expected, found = one.train(train)(views), other.train(train)(views)
+            expected, found = (x[-1] if isinstance(x, list) else x for x in (expected, found))
+            assert torch.equal(expected, found)
 
 
 @pytest.mark.parametrize("build", [attention_network, feature_network])

@@ -11,15 +11,14 @@ from PIL import Image
 
 from gigapixel_jobs import GEOMETRY
 from zoomin.classifiers import config_class
-from zoomin.data.datamodule import DataConfig
+from zoomin.data.config import DataConfig
 from zoomin.data.find import open_dataset
 from zoomin.data.splits import kfold
 from zoomin.datasets.traffic_signs import CLASSES, SIGN_WEIGHTS
 from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
 from zoomin.images.array import ArrayImage
 from zoomin.images.foreground import Foreground
-from zoomin.training.config import TrainConfig, WarmUp
-from zoomin.training.fit import RunConfig
+from zoomin.training.config import RunConfig, TrainConfig, WarmUp
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 

@@ -12,6 +12,7 @@ from problems import picture, small_network
 from zoomin.errors import CheckpointError, ConfigError
 from zoomin.images.array import ArrayImage
 from zoomin.model import ZoomIn
+from zoomin.model.storage import model_fingerprint
 
 
 @pytest.fixture
@@ -32,6 +33,19 @@ def test_round_trip(features: str, tmp_path: Path) -> None:
     keys = torch.tensor([3])
     assert torch.equal(net(images, keys=keys).logits, again(images, keys=keys).logits)
     assert again.state_dict().keys() == net.state_dict().keys()
+
+
+def test_the_mean_feature_comes_along_and_changes_no_answer(saved: Path, tmp_path: Path) -> None:
+    """Models saved without one load too, into a network that has one."""
+    plain = ZoomIn.from_pretrained(saved)
+    assert plain.head.mean_feature is None
+    fingerprint = model_fingerprint(plain, plain.config)
+    plain.head.mean_feature = torch.arange(plain.head.in_features, dtype=torch.float32)
+    known = ZoomIn.from_pretrained(plain.save_pretrained(tmp_path / "known"))
+    assert torch.equal(known.head.mean_feature, plain.head.mean_feature)
+    assert model_fingerprint(known, known.config) == fingerprint
+    known.load_state_dict(ZoomIn.from_pretrained(saved).state_dict())
+    assert known.head.mean_feature is None
 
 
 def test_saving_replaces(saved: Path) -> None:

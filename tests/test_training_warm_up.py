@@ -14,7 +14,7 @@ from zoomin.data.datamodule import BatchKey, ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
-from zoomin.images.augment import Augmentation
+from zoomin.images.augmentation import Augmentation
 from zoomin.images.batch import ResidentImages, as_batch
 from zoomin.model import ZoomIn
 from zoomin.model.networks import TimmAttention

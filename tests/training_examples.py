@@ -12,10 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from zoomin.data.datamodule import DataConfig
+from zoomin.data.config import DataConfig
 from zoomin.model.config import ZoomInConfig
-from zoomin.training.config import TrainConfig
-from zoomin.training.fit import RunConfig
+from zoomin.training.config import RunConfig, TrainConfig
 
 MODEL = ZoomInConfig(
     tile_size=24, sub_tile_size=19, tile_scale=0.5, sub_tile_scale=0.5, n_samples=4, features="lenet_released"

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .classifiers import load_model
     from .images.open_image import open_image
-    from .inference.prediction import explain, load_model, predict
+    from .inference.explanations import explain
+    from .inference.prediction import predict
     from .model.zoom_in import ZoomIn, ZoomInConfig
 
 __all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]
@@ -18,7 +20,7 @@ _HOMES = {
     "ZoomIn": ".model",
     "ZoomInConfig": ".model",
     "explain": ".inference",
-    "load_model": ".inference",
+    "load_model": ".classifiers",
     "open_image": ".images.open_image",
     "predict": ".inference",
 }

@@ -7,21 +7,26 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from .._version import __version__
 from ..errors import ZoomInError
+from ..training.recipe_files import find_recipe
 from .commands.command import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
 from .commands.predict import EVALUATE, PREDICT
+from .commands.recipes import INIT, RECIPES
 from .commands.report import REPORT
 from .commands.reproduce import REPRODUCE
 from .commands.train import CROSSVAL, TRAIN
 from .commands.view import VIEW
+from .suggestions import did_you_mean, mistyped_settings
 
 __all__ = ["main"]
 
@@ -29,6 +34,8 @@ INTERRUPTED = 130
 
 COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
+    "recipes": RECIPES,
+    "init": INIT,
     "train": TRAIN,
     "crossval": CROSSVAL,
     "evaluate": EVALUATE,
@@ -45,6 +52,16 @@ COMMANDS: dict[str, Command | Group] = {
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keeps the line breaks of the examples."""
+
+
+class _Parser(ArgumentParser):
+    """Names the settings that are near to a mistyped one."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with 2, with the message and what may have been meant."""
+        known = self.get_defaults(skip_validation=True).keys()
+        hints = [did_you_mean(name, known) for name in mistyped_settings(message)]
+        super().error(". ".join([message, *filter(None, hints)]), ex)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if name == "bench":
             return int(importlib.import_module("zoomin.experiments.bench").main(words))
+        words = _with_recipes(words)
         parser = _parser(name, chosen, words)
         return chosen.run(parser, parser.parse_args(words))
     except ZoomInError as error:
@@ -84,15 +102,22 @@ def _choose(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
     name, rest = "", list(words)
     while isinstance(chosen, Group):
         place = next((i for i, word in enumerate(rest) if not word.startswith("-")), len(rest))
-        word = _group_parser(name, chosen).parse_args(rest[: place + 1]).command
+        parser = _group_parser(name, chosen)
+        word = parser.parse_args(rest[: place + 1]).command
         if word is None:
             break
+        if word not in chosen.commands:
+            known = list(chosen.commands)
+            parser.error(
+                f"no command {word!r}. {did_you_mean(word, known) or 'Known: ' + ', '.join(known) + '.'}"
+            )
         name, chosen, rest = f"{name} {word}".lstrip(), chosen.commands[word], rest[place + 1 :]
     return name, chosen, rest
 
 
 def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {word:<10} {command.summary}" for word, command in group.commands.items())
+    width = max(map(len, group.commands), default=0)
+    listed = "\n".join(f"  {word:<{width}}  {command.summary}" for word, command in group.commands.items())
     prog = f"zoomin {name}".rstrip()
     usage, description, debug = f"{prog} COMMAND ...", group.summary[:1].upper() + group.summary[1:] + ".", ""
     if not name:
@@ -107,15 +132,38 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if not name:
-        parser.add_argument("--version", action="version", version=f"zoomin {__version__}")
-    parser.add_argument(
-        "command", nargs="?", choices=list(group.commands), metavar="COMMAND", help=argparse.SUPPRESS
-    )
+        parser.add_argument("-V", "--version", action="version", version=f"zoomin {__version__}")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help=argparse.SUPPRESS)
     return parser
 
 
+def _with_recipes(words: Sequence[str]) -> list[str]:
+    """The words with the files of recipes in place of their names: `--config colon_cancer`.
+
+    Raises:
+        ConfigError: if there is no such recipe.
+    """
+    found, after = [], False
+    for word in words:
+        option, given, value = word.partition("=")
+        if after:
+            word = _recipe_file(word)
+        elif option == "--config" and given:
+            word = f"{option}={_recipe_file(value)}"
+        found.append(word)
+        after = word == "--config"
+    return found
+
+
+def _recipe_file(given: str) -> str:
+    """A path as it is; the file of a name, which has no folder and no suffix."""
+    is_path = Path(given).exists() or Path(given).suffix != "" or Path(given).name != given
+    return given if is_path else str(find_recipe(given))
+
+
 def _parser(name: str, command: Command, words: Sequence[str] = ()) -> ArgumentParser:
-    parser = ArgumentParser(
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)  # help stands under the fields
+    parser = _Parser(
         prog=f"zoomin {name}",
         usage=f"zoomin {name} {command.usage}",
         description=command.summary[0].upper() + command.summary[1:] + ".",

@@ -95,6 +95,7 @@ def _numbers(
         if isinstance(value, Mapping):
             rows += _numbers(value, f"{prefix}{name}.")
         elif name in _SHOWN and value is not None:
+            value += name == "epoch"  # counted from 0 in files, from 1 on the screen
             reason = metrics.get("interval_reasons", {}).get(name, "")
             rows.append((f"{prefix}{name}", value, metrics.get(f"{name}_interval"), reason))
     return rows

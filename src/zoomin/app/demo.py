@@ -12,15 +12,18 @@ import torch
 
 from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
-from ..data.datamodule import DataConfig
+from ..classifiers import load_model
+from ..data.config import DataConfig
 from ..data.manifest import Manifest
 from ..datasets.synthetic.needles import NeedleConfig, make_needles
 from ..explanation import Explanation, overlay_figures
 from ..geometry import Region
-from ..inference.prediction import InferenceConfig, evaluate, explain, load_model
+from ..inference.config import InferenceConfig
+from ..inference.evaluation import evaluate
+from ..inference.explanations import explain
 from ..model.config import ZoomInConfig
-from ..training.config import TrainConfig
-from ..training.fit import RunConfig, fit
+from ..training.config import RunConfig, TrainConfig
+from ..training.fit import fit
 from .report import ReportConfig, write_report
 
 __all__ = ["DemoResult", "demo_config", "run_demo"]
@@ -151,12 +154,13 @@ def _write_report(
     rois: Sequence[Annotation],
     progress: bool,
 ) -> None:
-    """The report of the run, as `zoomin report` writes it, and a picture of three positive images."""
+    """The report of the run, as `zoomin report` writes it, and a picture of two positive images."""
     found = [k for k, e in enumerate(explanations) if int(e.logits.argmax()) > 0] or [0]
-    shown = found[:: max(1, len(found) // 3)][:3]
+    shown = found[:: max(1, len(found) // 2)][:2]
     figure = overlay_figures(
         [replace(explanations[k], image=Path(explanations[k].image).name) for k in shown],
         [rois[k] for k in shown],
+        columns=2,
     )
     figure.savefig(result.folder / PICTURE)
     config = ReportConfig(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from PIL import Image as PillowImage
 
 from .._version import __version__
 from ..geometry import Region
+from ..plugins import GROUPS, Registry, plug_ins
 
 __all__ = ["Check", "examine"]
 
@@ -58,6 +59,7 @@ def examine() -> list[Check]:
     checks.append(_guarded("network", _forward))
     checks.append(_guarded("write here", _write))
     checks += _optional()
+    checks += _plug_ins()
     return checks
 
 
@@ -204,6 +206,28 @@ def _optional() -> Iterator[Check]:
     for module, (purpose, remedy) in _OPTIONAL.items():
         there = find_spec(module) is not None
         yield Check(module, "ok" if there else "absent", purpose, "" if there else remedy)
+
+
+def _plug_ins() -> Iterator[Check]:
+    """What other packages bring, each imported to see whether it works."""
+    from ..classifiers import BASELINES
+    from ..datasets.registry import PUBLISHED
+    from ..images.open_image import READERS
+    from ..model.networks import ATTENTION_NETWORKS, FEATURE_NETWORKS
+
+    registries: list[Registry[Any]] = [
+        READERS, FEATURE_NETWORKS, ATTENTION_NETWORKS, BASELINES, PUBLISHED
+    ]  # fmt: skip
+    for plug_in in (each for group in GROUPS for each in plug_ins(group) if not each.is_own):
+        homes = [registry for registry in registries if registry.takes(plug_in)]
+        problem = (
+            homes[0].problem(plug_in)
+            if homes
+            else "its name begins neither with features. nor with attention."
+        )
+        remedy = f"Update or uninstall {plug_in.package}." if problem else ""
+        detail = f"{plug_in.package}: {problem or plug_in.target}"
+        yield Check(f"{plug_in.group} {plug_in.name}", "broken" if problem else "ok", detail, remedy)
 
 
 _REMEDIES = {

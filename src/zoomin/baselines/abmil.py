@@ -29,27 +29,16 @@ __all__ = ["ABMIL", "ABMILConfig", "BagAttention"]
 
 @dataclass(frozen=True)
 class ABMILConfig(BagConfig):
-    """Attention MIL on a bag of crops.
-
-    Attributes:
-        name: "abmil".
-        hidden: rows of V, and of U.
-        gated: equation 9 instead of equation 8.
-        crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
-        scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16", "timm:MODEL", or "stored:FOLDER".
-        n_classes: number of classes.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most crops that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """Attention MIL on a bag of crops."""
 
     name: Literal["abmil"] = "abmil"
+    """The baseline: abmil, attention MIL."""
+
     hidden: int = 128
+    """Rows of V, and of U, which compute the attention; 128 is the publication's."""
+
     gated: bool = False
+    """Gated attention, equation 9 of the publication, in place of equation 8."""
 
     def __post_init__(self) -> None:
         """Check the values."""

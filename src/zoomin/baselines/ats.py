@@ -36,37 +36,36 @@ __all__ = ["ATS", "ATSConfig"]
 
 @dataclass(frozen=True)
 class ATSConfig(BaselineConfig):
-    """One-stage attention sampling.
-
-    Attributes:
-        name: "ats".
-        scale: of the overview that the attention network sees whole.
-        sub_tile_size: side of a sub-tile, level-0 pixels.
-        n_samples: N, sub-tiles drawn in an image.
-        sampling: "multinomial" (the paper's: one after another, without replacement, weighed by their order),
-            "systematic", "exact" or "top".
-        attention: the attention network: "lenet", "lenet_relu", "resnet16" or "timm:MODEL".
-        features: the feature network: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
-        normalize_features: scale every feature to unit length.
-        entropy_strength: reward of the entropy of the attention, a mean over images.
-        n_classes: see `BaselineConfig`, as for all that follow.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most views that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """One-stage attention sampling."""
 
     name: Literal["ats"] = "ats"
+    """The baseline: ats, one-stage attention sampling."""
+
     scale: float = 0.2
+    """Scale in (0, 1] of the overview that the attention network sees whole; 0.2 is the publication's for
+    colon cancer."""
+
     sub_tile_size: int = 27
+    """Side of a sub-tile, in level-0 pixels; 27 is the publication's."""
+
     n_samples: int = 10
+    """N, sub-tiles drawn per image; 10 is the publication's."""
+
     sampling: str = "multinomial"
+    """Choose "multinomial" (the publication's: one after another, without replacement, weighed by their
+    order), "systematic", "exact" or "top"."""
+
     attention: str = "lenet"
+    """The attention network: "lenet", "lenet_relu", "resnet16", "timm:MODEL" or the name of a plug-in."""
+
     features: str = "lenet"
+    """The feature network: "lenet", "lenet_released", "resnet16", "timm:MODEL" or the name of a plug-in."""
+
     normalize_features: bool = True
+    """Scale every feature vector to unit length, as the publication does."""
+
     entropy_strength: float = 1e-5
+    """Reward of the entropy of the attention, a mean over images; 1e-5 as Zoom-In's."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -102,7 +101,9 @@ class ATS(Baseline[ATSConfig]):
         self.stride = self._measure_stride()
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Attend to the overviews, draw positions, encode their sub-tiles, classify the expected feature."""
         n = how.n_samples or self.config.n_samples
         law = design(how.sampling or self.config.sampling)
@@ -159,7 +160,7 @@ class ATS(Baseline[ATSConfig]):
         rows, columns = (-(-view_size(n, self.config.scale) // self.stride) for n in (height, width))
         return "exact" if rows * columns <= exact_budget else "systematic"
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The overview and the sub-tiles of a few replicates."""
         overview = view_size(height, self.config.scale) * view_size(width, self.config.scale)
         return overview + 8 * self.config.n_samples * self.config.sub_tile_size**2

@@ -27,25 +27,18 @@ BagSettings = TypeVar("BagSettings", bound="BagConfig")
 
 @dataclass(frozen=True)
 class BagConfig(BaselineConfig):
-    """The crops of a bag, and their network.
-
-    Attributes:
-        crop_size: side of the crops that tile the image, level-0 pixels.
-        scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL"; or "stored:FOLDER": no
-            network, the features of crops are in a file an image, which other programs may have written.
-        n_classes: see `BaselineConfig`, as for all that follow.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most crops that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """The crops of a bag, and their network."""
 
     crop_size: int = 27
+    """Side of the crops that tile the image, in level-0 pixels; 27 as Zoom-In's sub-tiles, for comparison."""
+
     scale: float = 1.0
+    """Scale in (0, 1] at which crops are read; 1 is full resolution."""
+
     features: str = "lenet_released"
+    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL", the name of a
+    plug-in; or "stored:FOLDER": no network, the features of the crops of each image are in an HDF5 file, by
+    `zoomin data features` or another program."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -158,7 +151,9 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
             labels: classes of the images, where the penalty may depend on them; None: no penalty.
         """
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Encode all crops, pool them, classify."""
         bags = self.bags(batch)
         features, penalty = self.pool(bags, labels)
@@ -184,7 +179,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         instances = self.chunks.see(self.features, batch, grid.image, grid.regions, side, scale)
         return Bags(instances, grid.image, grid.index, grid.count)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All crops; none where features are stored."""
         side = self.config.crop_size
         return -(-height // side) * -(-width // side) * self._crop_pixels

@@ -1,110 +1,82 @@
-"""What all competitors share: settings, the answer, and a face that the training and inference know."""
+"""What all baselines share: settings, the answer, and a face that the training and inference know."""
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import ConfigError, require
+from ..errors import require
 from ..images.batch import as_batch
+from ..images.foreground import Foreground
 from ..images.image import Image, ImageBatch
-from ..model.chunks import Chunks
-from ..model.networks import LinearHead
-from ..model.sampling import derive_keys
-from ..model.storage import load_pretrained, save_pretrained
+from ..model.network import Network, check_side, random_keys
+from ..model.settings import Settings
 
 __all__ = ["Baseline", "BaselineConfig", "BaselineOutput", "Drawing", "check_side", "random_keys"]
 
-Settings = TypeVar("Settings", bound="BaselineConfig")
 Config = TypeVar("Config", bound="BaselineConfig")
-Kind = TypeVar("Kind", bound="Baseline[Any]")
 
 
 @dataclass(frozen=True)
-class BaselineConfig:
-    """Settings that every competitor has.
-
-    Attributes:
-        n_classes: number of classes.
-        class_names: names of the classes in order; empty: their numbers.
-        pretrained: load the pretrained weights of `timm` networks.
-        mean: of red, green and blue in [0, 1], subtracted from views.
-        std: likewise, views are divided by it.
-        chunk_size: most views that one network call sees at once, which bounds memory.
-        checkpoint: compute activations again in the backward pass: "always", "never", or "auto", where the
-            views have more than four million pixels together.
+class BaselineConfig(Settings):
+    """Settings that every baseline has.
 
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
     """
 
     n_classes: int = 2
+    """Number of classes. `zoomin train` takes it from the data."""
+
     class_names: tuple[str, ...] = ()
+    """Names of the classes in order, class 0 first; empty: their numbers. `zoomin train` takes them from the
+    data."""
+
     pretrained: bool = False
+    """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
+    timm:tf_efficientnet_lite0 come with a Python package."""
+
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; take the values that a
+    pretrained network was trained with."""
+
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
+    about 1."""
+
     chunk_size: int = 2048
+    """Views per network call, at most; bounds memory, and changes no result. 2048 small views keep a CPU
+    busy."""
+
     checkpoint: Literal["auto", "always", "never"] = "auto"
+    """Recompute activations in the backward pass, which bounds the memory of training to one chunk and costs
+    about a third of its time: "always", "never", or "auto", where the views of a stage have more than four
+    million pixels."""
 
     def __post_init__(self) -> None:
         """Check the values."""
-        require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
-        require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "Give a whole number of at least 1.")
-        require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
-        require(
-            not self.class_names or len(self.class_names) == self.n_classes,
-            "class_names",
-            f"{len(self.class_names)} names for {self.n_classes} classes",
-            "Give one name a class, or none.",
-        )
-        require(
-            self.checkpoint in ("auto", "always", "never"),
-            "checkpoint",
-            repr(self.checkpoint),
-            "Choose auto, always or never.",
-        )
+        self.check_common()
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes: `class_names`, or their numbers."""
-        return self.class_names or tuple(str(i) for i in range(self.n_classes))
+    def resolution(self) -> float | None:
+        """None: baselines see every image's own pixels."""
+        return None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain numbers, strings and lists, for JSON and YAML."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls: type[Settings], values: dict[str, Any], where: str | None = None) -> Settings:
-        """The configuration from what `to_dict` gave.
-
-        Raises:
-            ConfigError: on a name that this version does not know, or a value that cannot work.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"unknown model settings {', '.join(unknown)}",
-                where=where,
-                remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
-            )
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**settings)
+    @property
+    def foreground(self) -> Foreground:
+        """Everything: baselines see the whole image."""
+        return Foreground()
 
 
 @dataclass(frozen=True)
 class BaselineOutput:
-    """The answer of a competitor for a batch of images.
+    """The answer of a baseline for a batch of images.
 
     Attributes:
         logits: of each class.
@@ -113,6 +85,7 @@ class BaselineOutput:
         pixels_read: pixels of all views that were read of each image, at their scales.
         views_read: views at the finest scale that were encoded of each image.
         penalty: what the method adds to the cross-entropy, already weighted; 0 where it adds nothing.
+        no_foreground: none; baselines look for no foreground.
     """
 
     logits: Float[Tensor, "batch classes"]
@@ -121,6 +94,7 @@ class BaselineOutput:
     pixels_read: Int[Tensor, " batch"]
     views_read: Int[Tensor, " batch"]
     penalty: Float[Tensor, ""]
+    no_foreground: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,25 +114,21 @@ class Drawing:
     replicates: int = 1
 
 
-class Baseline(nn.Module, ABC, Generic[Config]):
-    """A competitor: images of any size to logits, trained, judged and saved as Zoom-In is.
+class Baseline(Network, ABC, Generic[Config]):
+    """A baseline: images of any size to logits, trained, evaluated and saved as Zoom-In is.
 
-    A child sets `config_class` and its networks, and answers `look`. What is drawn at random is drawn from
-    the keys of the images.
+    A child sets `config_class` and its networks, and answers `classify`. What is drawn at random is drawn
+    from the keys of the images.
     """
 
     config_class: ClassVar[type[BaselineConfig]]
     config: Config
-    head: LinearHead
-    mean: Tensor
-    std: Tensor
+    explains = False
 
     def __init__(self, config: Config) -> None:
         """Keep the configuration; the child builds its networks."""
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
 
     def forward(
         self,
@@ -192,10 +162,12 @@ class Baseline(nn.Module, ABC, Generic[Config]):
         if keys is None:
             keys = random_keys(len(batch), generator, self.device)
         how = Drawing(keys.to(self.device), n_samples, sampling, replicates)
-        return self.look(batch, how, labels)
+        return self.classify(batch, how, labels)
 
     @abstractmethod
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Read the images and classify them.
 
         Args:
@@ -205,7 +177,7 @@ class Baseline(nn.Module, ABC, Generic[Config]):
         """
 
     def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
-        """How an image of this size is looked at; "exact" where the method draws nothing.
+        """The sampling design for an image of this size; "exact" where the method draws nothing.
 
         Args:
             height: level-0 pixels.
@@ -216,12 +188,13 @@ class Baseline(nn.Module, ABC, Generic[Config]):
         return "exact"
 
     @abstractmethod
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """About how many pixels of views an image of this size brings into a batch.
 
         Args:
             height: level-0 pixels.
             width: level-0 pixels.
+            drawn: sub-tiles drawn in all replicates, where the method draws any.
         """
 
     @property
@@ -229,64 +202,9 @@ class Baseline(nn.Module, ABC, Generic[Config]):
         """Views drawn in an image; 0 where the method draws nothing."""
         return 0
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `model.safetensors` and `config.json` into a folder."""
-        return save_pretrained(self, self.config, folder)
-
-    @classmethod
-    def from_pretrained(cls: type[Kind], folder: str | Path, device: str | torch.device = "cpu") -> Kind:
-        """The model that `save_pretrained` wrote, in evaluation mode.
-
-        Raises:
-            CheckpointError: if a file is missing or damaged, or does not fit the configuration.
-            ConfigError: if the folder holds another kind of model.
-        """
-        return load_pretrained(cls, folder, device, cls.config_class.from_dict)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return self.head.weight.device
-
-    @property
-    def chunks(self) -> Chunks:
-        """How views reach the networks."""
-        return Chunks(self.config.chunk_size, self.config.checkpoint, self.mean, self.std)
+    def read_ahead(self, images: ImageBatch) -> None:
+        """Nothing: baselines read as they go."""
 
     def nothing(self) -> Float[Tensor, ""]:
         """A penalty of 0."""
         return self.head.weight.new_zeros(())
-
-
-def random_keys(
-    batch: int, generator: torch.Generator | None, device: torch.device | str
-) -> Int[Tensor, " batch"]:
-    """A key an image from a generator, torch's global one by default."""
-    source = torch.default_generator if generator is None else generator
-    seed = torch.randint(2**62, (1,), generator=source, device=source.device).to(device)
-    return derive_keys(seed.expand(batch), torch.arange(batch, device=device))
-
-
-def check_side(network: nn.Module, name: str, side: int, setting: str) -> None:
-    """Refuse views that a network shrinks to nothing, before any image is opened.
-
-    Args:
-        network: of features.
-        name: of the network.
-        side: of the views, pixels.
-        setting: to blame.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
-    was_training, probe = network.training, min(side, 64)
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, probe, probe))
-    except RuntimeError as error:
-        raise ConfigError(
-            f"views of {side} pixels are too small for the network {name!r}",
-            where=setting,
-            remedy=f"Give a larger {setting}, or another network.",
-        ) from error
-    network.train(was_training)

@@ -39,39 +39,35 @@ __all__ = ["CLAM", "CLAMConfig", "smooth_svm"]
 
 @dataclass(frozen=True)
 class CLAMConfig(BagConfig):
-    """CLAM on a bag of crops.
-
-    Attributes:
-        name: "clam".
-        branches: "single" map of attention, or "multi": one a class.
-        width: of the crops' features after the first layer.
-        hidden: of the gated attention.
-        dropout: after the first layer and in the attention, while training.
-        instances: B, crops of highest and of lowest attention that the instance loss looks at.
-        instance_loss: "svm" (smooth top-1), "cross_entropy", or "none".
-        bag_weight: c1; the instance loss weighs 1 - c1.
-        exclusive: whether an image of one class holds nothing of the others.
-        crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
-        scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16", "timm:MODEL", or "stored:FOLDER".
-        n_classes: number of classes.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most crops that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """CLAM on a bag of crops."""
 
     name: Literal["clam"] = "clam"
+    """The baseline: clam."""
+
     branches: Literal["single", "multi"] = "single"
+    """Choose "single": one map of attention; "multi": one per class."""
+
     width: int = 512
+    """Width of the crops' features after the first layer; 512 is the publication's."""
+
     hidden: int = 256
+    """Width of the gated attention; 256 is the publication's."""
+
     dropout: float = 0.25
+    """Share of values dropped after the first layer and in the attention, while training; 0.25 is the
+    publication's."""
+
     instances: int = 8
+    """B, crops of highest and of lowest attention that the instance loss takes; 8 is the publication's."""
+
     instance_loss: Literal["svm", "cross_entropy", "none"] = "svm"
+    """Choose "svm" (smooth top-1, the publication's), "cross_entropy", or "none"."""
+
     bag_weight: float = 0.7
+    """c1, the weight of the loss of the image; the instance loss weighs 1 - c1. 0.7 is the publication's."""
+
     exclusive: bool = False
+    """Whether an image of one class holds nothing of the other classes; off, as in the publication."""
 
     def __post_init__(self) -> None:
         """Check the values."""

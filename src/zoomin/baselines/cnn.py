@@ -26,24 +26,17 @@ __all__ = ["CNN", "CNNConfig"]
 
 @dataclass(frozen=True)
 class CNNConfig(BaselineConfig):
-    """A convolutional network on the whole image.
-
-    Attributes:
-        name: "cnn".
-        side: pixels of the square that the image is shrunk into.
-        features: the network: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
-        n_classes: see `BaselineConfig`, as for all that follow.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most images that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """A convolutional network on the whole image."""
 
     name: Literal["cnn"] = "cnn"
+    """The baseline: cnn, a network on the whole image."""
+
     side: int = 512
+    """Side of the square into which the image is shrunk, in pixels. Larger ones show smaller objects, and
+    cost its square."""
+
     features: str = "lenet"
+    """The network: "lenet", "lenet_released", "resnet16", "timm:MODEL" or the name of a plug-in."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -74,7 +67,9 @@ class CNN(Baseline[CNNConfig]):
         check_side(self.features, config.features, config.side, "side")
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Classify shrunk images."""
         views = read_whole(batch, self.config.side)
         features = self.chunks.through(self.features, views)
@@ -88,7 +83,7 @@ class CNN(Baseline[CNNConfig]):
             penalty=self.nothing(),
         )
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The square that the image is shrunk into."""
         return self.config.side**2
 

@@ -35,31 +35,22 @@ __all__ = ["DSMIL", "DSMILConfig"]
 
 @dataclass(frozen=True)
 class DSMILConfig(BagConfig):
-    """DSMIL on a bag of crops.
-
-    Attributes:
-        name: "dsmil".
-        query_width: of the queries q.
-        nonlinear: two layers make the queries, not one.
-        transform_values: whether v is a layer with ReLU behind dropout, or what it is given.
-        dropout: before v, while training.
-        crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
-        scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16", "timm:MODEL", or "stored:FOLDER".
-        n_classes: number of classes.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most crops that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """DSMIL on a bag of crops."""
 
     name: Literal["dsmil"] = "dsmil"
+    """The baseline: dsmil."""
+
     query_width: int = 128
+    """Width of the queries q; 128 is the publication's."""
+
     nonlinear: bool = True
+    """Two layers make the queries, in place of one."""
+
     transform_values: bool = False
+    """Whether v is a layer with ReLU after dropout, or the features as they are."""
+
     dropout: float = 0.0
+    """Share of values dropped before v, while training."""
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -38,36 +38,34 @@ __all__ = ["IPS", "CrossAttention", "IPSConfig"]
 
 @dataclass(frozen=True)
 class IPSConfig(BaselineConfig):
-    """Iterative selection of tiles.
-
-    Attributes:
-        name: "ips".
-        tile_size: side of the tiles that cover the image, level-0 pixels.
-        scale: to read them at.
-        memory: M, tiles that are kept and learnt from.
-        scanned: I, tiles that are scored against the memory at once.
-        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
-        heads: of the cross-attention.
-        head_width: of queries, keys and values.
-        dropout: of attention and of layers' outputs, while training.
-        n_classes: see `BaselineConfig`, as for all that follow.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most tiles that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """Iterative selection of tiles."""
 
     name: Literal["ips"] = "ips"
+    """The baseline: ips, iterative selection of tiles."""
+
     tile_size: int = 100
+    """Side of the tiles that cover the image, in level-0 pixels; 100 is the publication's."""
+
     scale: float = 1.0
+    """Scale in (0, 1] at which tiles are read."""
+
     memory: int = 10
+    """M, tiles that are kept and learnt from; 10 is the publication's."""
+
     scanned: int = 32
+    """I, tiles that are scored against the memory at a time; more need more memory, and change no result."""
+
     features: str = "lenet_released"
+    """Network f: "lenet_released", "lenet", "resnet16", "timm:MODEL" or the name of a plug-in."""
+
     heads: int = 8
+    """Heads of the cross-attention; 8 is the publication's."""
+
     head_width: int = 64
+    """Width of queries, keys and values; 64 is the publication's."""
+
     dropout: float = 0.1
+    """Share of values dropped in the attention and after layers, while training."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -142,7 +140,9 @@ class IPS(Baseline[IPSConfig]):
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Select tiles without gradients, encode them with gradients, attend to them, classify."""
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         tile, inside = self.select(batch, grid, how.keys)
@@ -214,7 +214,7 @@ class IPS(Baseline[IPSConfig]):
         padded = features.new_zeros(*tile.shape, features.shape[1])
         return padded.index_put((image, column), features)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The tiles that are encoded at once."""
         side, seen = self.config.tile_size, view_size(self.config.tile_size, self.config.scale)
         tiles = -(-height // side) * -(-width // side)

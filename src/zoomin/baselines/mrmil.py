@@ -39,38 +39,38 @@ __all__ = ["MRMIL", "MRMILConfig"]
 
 @dataclass(frozen=True)
 class MRMILConfig(BaselineConfig):
-    """Attention MIL at two resolutions.
-
-    Attributes:
-        name: "mrmil".
-        tile_size: side of the tiles that are chosen from, level-0 pixels; a multiple of `crop_size`.
-        low_scale: to read all tiles at.
-        crop_size: side of the crops that tile the chosen tiles, level-0 pixels.
-        high_scale: to read crops at.
-        kept: most tiles that are chosen.
-        instance_dropout: share of tiles and crops left out of the attention, while training.
-        features: the network of each resolution: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
-        hidden: rows of the attention's matrix.
-        gated: whether the attention is gated.
-        n_classes: see `BaselineConfig`, as for all that follow.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most views that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """Attention MIL at two resolutions."""
 
     name: Literal["mrmil"] = "mrmil"
+    """The baseline: mrmil."""
+
     tile_size: int = 108
+    """Side of the tiles that are chosen from, in level-0 pixels; a multiple of `crop_size`."""
+
     low_scale: float = 0.25
+    """Scale in (0, 1] at which all tiles are read."""
+
     crop_size: int = 27
+    """Side of the crops that cover the chosen tiles, in level-0 pixels; 27 as Zoom-In's sub-tiles."""
+
     high_scale: float = 1.0
+    """Scale in (0, 1] at which crops are read."""
+
     kept: int = 5
+    """Tiles that are chosen per image, at most."""
+
     instance_dropout: float = 0.5
+    """Share of tiles and crops left out of the attention, while training."""
+
     features: str = "lenet_released"
+    """Network of each resolution: "lenet_released", "lenet", "resnet16", "timm:MODEL" or the name of a
+    plug-in."""
+
     hidden: int = 128
+    """Rows of the attention's matrix; 128 as attention MIL has."""
+
     gated: bool = False
+    """Gated attention."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -116,7 +116,9 @@ class MRMIL(Baseline[MRMILConfig]):
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Weigh all tiles at low resolution, then the crops of the heaviest at high resolution."""
         side, scale = self.config.tile_size, self.config.low_scale
         grid = TileGrid.of(batch.sizes, side)
@@ -159,7 +161,7 @@ class MRMIL(Baseline[MRMILConfig]):
             logits = logits.masked_fill(~kept[bags.image, bags.index, None], -torch.inf)
         return bags.sum(bags.softmax(logits), bags.instances).squeeze(1)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All tiles at low resolution, the crops of the chosen ones at high resolution."""
         side = self.config.tile_size
         tiles = -(-height // side) * -(-width // side)

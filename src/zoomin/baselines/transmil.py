@@ -42,31 +42,22 @@ _VALUES = 33  # that the convolution beside the attention sees
 
 @dataclass(frozen=True)
 class TransMILConfig(BagConfig):
-    """TransMIL on a bag of crops.
-
-    Attributes:
-        name: "transmil".
-        width: of tokens, a multiple of `heads`.
-        heads: of the attention.
-        landmarks: m; the publication has half of `width`.
-        dropout: behind the attention, while training.
-        crop_size: side of the crops that tile the image, level-0 pixels (see `BagConfig`).
-        scale: to read them at.
-        features: the network f: "lenet", "lenet_released", "resnet16", "timm:MODEL", or "stored:FOLDER".
-        n_classes: number of classes.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most crops that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """TransMIL on a bag of crops."""
 
     name: Literal["transmil"] = "transmil"
+    """The baseline: transmil."""
+
     width: int = 512
+    """Width of the tokens, a multiple of `heads`; 512 is the publication's."""
+
     heads: int = 8
+    """Heads of the attention; 8 is the publication's."""
+
     landmarks: int = 256
+    """m, landmarks of the Nystrom approximation; the publication has half of `width`."""
+
     dropout: float = 0.1
+    """Share of values dropped after the attention, while training; 0.1 is the publication's."""
 
     def __post_init__(self) -> None:
         """Check the values."""

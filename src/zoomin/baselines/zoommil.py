@@ -47,38 +47,38 @@ __all__ = ["Choice", "Mixtures", "ZoomMIL", "ZoomMILConfig", "perturbed_top", "t
 
 @dataclass(frozen=True)
 class ZoomMILConfig(BaselineConfig):
-    """Attention at several resolutions with a differentiable choice between them.
-
-    Attributes:
-        name: "zoommil".
-        view_size: side of every view, pixels; a cell has `view_size / scale` level-0 pixels.
-        scales: of the levels, from low to high; a cell must be cut into whole cells of the next level.
-        kept: k, cells whose surroundings are read at the next level.
-        noise: sigma, of the perturbation of probabilities, while training.
-        noise_samples: perturbations of an image, while training.
-        width: of features after the first layer of each level.
-        hidden: of the gated attention.
-        dropout: after the first layers and in the attention, while training.
-        features: the network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
-        n_classes: see `BaselineConfig`, as for all that follow.
-        class_names: names of the classes.
-        pretrained: of `timm` networks.
-        mean: subtracted from views.
-        std: views are divided by it.
-        chunk_size: most views that one network call sees at once.
-        checkpoint: compute activations again in the backward pass.
-    """
+    """Attention at several resolutions with a differentiable choice between them."""
 
     name: Literal["zoommil"] = "zoommil"
+    """The baseline: zoommil."""
+
     view_size: int = 27
+    """Side of every view, in pixels; a cell covers view_size / scale level-0 pixels. 27 as Zoom-In's
+    sub-tiles."""
+
     scales: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Scales of the levels, from low to high; each cell must divide into whole cells of the next level."""
+
     kept: int = 12
+    """k, cells whose surroundings are read at the next level."""
+
     noise: float = 0.002
+    """Sigma of the perturbation of the probabilities, while training."""
+
     noise_samples: int = 100
+    """Perturbations per image, while training."""
+
     width: int = 512
+    """Width of the features after the first layer of each level."""
+
     hidden: int = 256
+    """Width of the gated attention."""
+
     dropout: float = 0.25
+    """Share of values dropped after the first layers and in the attention, while training."""
+
     features: str = "lenet_released"
+    """Network f: "lenet_released", "lenet", "resnet16", "timm:MODEL" or the name of a plug-in."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -133,7 +133,9 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
         self.head = LinearHead(width, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
-    def look(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+    def classify(
+        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
         """Attend to each level, choose where the next one is read, classify the sum."""
         grid = TileGrid.of(batch.sizes, self.config.sides[0])
         below = Mixtures.of(grid)
@@ -179,7 +181,7 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
             return top(p, there, self.config.kept)
         return perturbed_top(p, there, self.config.kept, self.config.noise, self.config.noise_samples, keys)
 
-    def pixels_of(self, height: int, width: int) -> int:
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All cells of the first level, those below the chosen ones at the others."""
         sides = self.config.sides
         cells = -(-height // sides[0]) * -(-width // sides[0])

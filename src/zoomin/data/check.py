@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,19 +23,21 @@ from ..images.array import ArrayImage
 from ..images.decode import format_of, read_head
 from ..images.foreground import Foreground
 from ..images.image import Image
-from ..images.pool import Reading, Task
+from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
+from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
+from .config import ManifestColumns
 from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
-from .manifest import Manifest, ManifestColumns, Record, read_manifest
+from .manifest import Manifest, Record, read_manifest
 from .opening import foreground_mask, open_record
 from .slide_files import one_per_slide, slide_doubles
 
 __all__ = [
     "Checked",
-    "Look",
+    "Inspection",
     "check_images",
     "images_to_check",
     "label_counts",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _SIDE = 256  # level-0 pixels of the corner and of the centre that are read
-_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole"}  # all others are GDAL's
+_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole", "RasterImage": "GDAL", "ConvertedImage": "GDAL"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", or "whole" for files that are decoded whole.
+        reader: what decodes it: "OpenSlide", "GDAL", "whole" for files that are decoded whole, else a
+            plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
@@ -91,7 +93,7 @@ class Checked:
     remedy: str = ""
 
 
-class Look(NamedTuple):
+class Inspection(NamedTuple):
     """What was found of an image, and what it looks like.
 
     Attributes:
@@ -175,8 +177,8 @@ def check_images(
     *,
     mpp: float | None = None,
     threads: int = 4,
-    timeout: float | None = 120.0,
-) -> Iterator[Look]:
+    timeout: float | None = READ_TIMEOUT,
+) -> Iterator[Inspection]:
     """Open each image, read a corner, the centre and the overview, and find its tissue; in order.
 
     Whatever is wrong with one image is told in its row, and the others go on.
@@ -189,20 +191,10 @@ def check_images(
         threads: images looked at, at once.
         timeout: seconds after which an image is given up.
     """
-    found: dict[int, Look] = {}
-
-    def look(index: int) -> None:
-        found[index] = _look(records[index], model, mpp)
-
-    for start in range(0, len(records), 64):  # overviews of at most so many images are in memory
-        places = range(start, min(start + 64, len(records)))
-        reading = Reading([Task(i, partial(look, i)) for i in places], max(1, threads)).start()
-        try:
-            for i in places:
-                error = reading.wait(timeout, i).get(i)
-                yield found.pop(i) if error is None else Look(_failed(_known(records[i]), error))
-        finally:
-            reading.cancel()
+    for record, found in map_ahead(
+        lambda record: _checked(record, model, mpp), records, threads=threads, timeout=timeout
+    ):
+        yield Inspection(_failed(_known(record), found)) if isinstance(found, Exception) else found
 
 
 def write_checks(rows: Iterable[Checked], path: Path) -> None:
@@ -231,7 +223,7 @@ def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
 # --------------------------------------------------------------------------- one image
 
 
-def _look(record: Record, model: ZoomInConfig | None, mpp: float | None) -> Look:
+def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> Inspection:
     row = _known(record)
     overview: Tensor | None = None
     mask: NDArray[np.bool_] | None = None
@@ -251,7 +243,7 @@ def _look(record: Record, model: ZoomInConfig | None, mpp: float | None) -> Look
         row = _judged(row, image, record, model, foreground)
     except (ZoomInError, OSError, MemoryError) as error:
         row = _failed(row, error)
-    return Look(row, overview, mask)
+    return Inspection(row, overview, mask)
 
 
 def _known(record: Record) -> Checked:
@@ -266,7 +258,7 @@ def _failed(row: Checked, error: Exception) -> Checked:
 
 def _facts(image: Image, path: Path) -> dict[str, Any]:
     return {
-        "reader": _READERS.get(type(image).__name__, "GDAL"),
+        "reader": _READERS.get(type(image).__name__, type(image).__name__),
         "width": image.width,
         "height": image.height,
         "levels": 1 if isinstance(image, ArrayImage) else len(getattr(image, "levels", (None,))),

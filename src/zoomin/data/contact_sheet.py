@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
-from .check import Look
+from .check import Inspection
 
 __all__ = ["ContactSheet"]
 
@@ -33,9 +33,9 @@ class ContactSheet:
         self.pages: list[Path] = []
         self._cells: list[PillowImage.Image] = []
 
-    def add(self, look: Look) -> None:
+    def add(self, inspection: Inspection) -> None:
         """Draw an image; writes a page when it is full."""
-        self._cells.append(_cell(look))
+        self._cells.append(_cell(inspection))
         if len(self._cells) == _COLUMNS * _ROWS:
             self.finish()
 
@@ -56,15 +56,15 @@ class ContactSheet:
         return self.pages
 
 
-def _cell(look: Look) -> PillowImage.Image:
+def _cell(inspection: Inspection) -> PillowImage.Image:
     cell = PillowImage.new("RGB", (_SIDE, _SIDE + _TEXT), _PAPER)
     draw = ImageDraw.Draw(cell)
-    row, small = look.row, ImageFont.load_default(11)
-    if look.overview is None:
+    row, small = inspection.row, ImageFont.load_default(11)
+    if inspection.overview is None:
         draw.rectangle((0, 0, _SIDE - 1, _SIDE - 1), fill=_NOTHING)
         _write(draw, (8, 8), f"{row.problem}. {row.remedy}", small, _RED, _SIDE - 16, 12)
     else:
-        picture = PillowImage.fromarray(_outlined(look))
+        picture = PillowImage.fromarray(_outlined(inspection))
         cell.paste(picture, ((_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2))
     if row.problem:
         draw.rectangle((0, 0, _SIDE - 1, _SIDE - 1), outline=_RED, width=3)
@@ -79,16 +79,16 @@ def _cell(look: Look) -> PillowImage.Image:
     return cell
 
 
-def _outlined(look: Look) -> NDArray[np.uint8]:
+def _outlined(inspection: Inspection) -> NDArray[np.uint8]:
     """The overview as a picture that fits a cell, with the edge of its mask."""
-    assert look.overview is not None
-    pixels = look.overview.permute(1, 2, 0).contiguous().cpu().numpy()
+    assert inspection.overview is not None
+    pixels = inspection.overview.permute(1, 2, 0).contiguous().cpu().numpy()
     height, width = pixels.shape[:2]
     scale = _SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = np.array(PillowImage.fromarray(pixels).resize(size, PillowImage.Resampling.BOX))
-    if look.mask is not None and look.mask.any():
-        mask = PillowImage.fromarray(look.mask.astype(np.uint8) * 255)
+    if inspection.mask is not None and inspection.mask.any():
+        mask = PillowImage.fromarray(inspection.mask.astype(np.uint8) * 255)
         inside = np.asarray(mask.resize(size, PillowImage.Resampling.BOX)) > 127
         inside = ndimage.binary_opening(ndimage.binary_closing(np.pad(inside, 2, mode="edge"), iterations=2))
         inside = inside[2:-2, 2:-2]

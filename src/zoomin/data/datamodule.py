@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,93 +15,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..annotations.frames import Frame
-from ..errors import ConfigError, DataError
-from ..images.augment import Augmentation
+from ..errors import DataError
+from ..images.augment import augment_batch
 from ..images.batch import read_ahead
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
 from .batch import Batch
+from .config import DataConfig
 from .csv_table import listed
 from .failures import Failures
 from .find import open_dataset
-from .manifest import SPLITS, Manifest, ManifestColumns, check_trainable
+from .manifest import SPLITS, Manifest, check_trainable
 from .splits import split_of
-from .store import ImageStore, Residence, open_store
+from .store import ImageStore, open_store
 
 __all__ = ["Batch", "BatchKey", "DataConfig", "TrainingOrder", "ZoomInDataModule"]
 
 _ORDER, _AUGMENTATION = 1, 2  # streams of random numbers
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, how they are split, and how they are served.
-
-    Attributes:
-        root: a manifest CSV, a folder with manifest.csv or with one folder a class, or the colon-cancer data.
-        classes: the classes in their order, the negative one first; by default those found, in natural order.
-        columns: names of the columns of the manifest CSV.
-        batch_size: images a batch; the last batch of an epoch may be smaller.
-        val_fraction: share of the training images held out for validation where the data has no such split.
-        test_fraction: share held out for testing where the data has no such split.
-        seed: of the splits, of the order of training images and of their augmentation.
-        resident: "always" keeps all pixels in memory, "never" decodes images again for each batch, "auto"
-            keeps those that are no slides or pyramids while they fill less than a quarter of the free memory.
-        threads: images decoded at a time; no result depends on it.
-        mpp: microns per level-0 pixel of images of which the manifest does not tell it, in place of a missing
-            or wrong tag of the file; "0.6m" are metres.
-        cache_mb: megabytes for overviews of images that stay on disk, so that only the first epoch decodes
-            them; 0 keeps none. No result depends on it.
-        prefetch: batches whose overviews are read from disk while an earlier batch is at work; 0: none. No
-            result depends on it.
-        max_failures: images that may turn out to be unreadable while a run goes on; they are left out, and
-            recorded. One more stops the run.
-        read_timeout: seconds after which a single read, or opening an image, is given up, such as on a
-            network drive that does not answer; none: never.
-        augmentation: random changes of training images.
-    """
-
-    root: str
-    classes: list[str] | None = None
-    columns: ManifestColumns = field(default_factory=ManifestColumns)
-    batch_size: int = 5
-    val_fraction: float = 0.2
-    test_fraction: float = 0.0
-    seed: int = 0
-    resident: Residence = "auto"
-    threads: int = 4
-    mpp: float | str | None = None
-    cache_mb: int = 1024
-    prefetch: int = 1
-    max_failures: int = 10
-    read_timeout: float | None = 120.0
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that is out of range.
-        """
-        if self.mpp is not None:
-            microns(self.mpp, "data.mpp")
-        least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
-        for name, least in least_of.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ConfigError(
-                    f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
-                )
-        if self.read_timeout is not None and self.read_timeout <= 0:
-            raise ConfigError(
-                f"{self.read_timeout} seconds",
-                where="data.read_timeout",
-                remedy="Give a positive number, or null.",
-            )
-        for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 0.5:
-                raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")
 
 
 class BatchKey(NamedTuple):
@@ -330,7 +260,7 @@ class ZoomInDataModule(LightningDataModule):
         images = store.select(rows)
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
-            images = self.config.augmentation.draw(images, generator)
+            images = augment_batch(images, self.config.augmentation, generator)
         return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

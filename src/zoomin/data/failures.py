@@ -15,14 +15,14 @@ from torch import Tensor
 from ..errors import BatchReadError, DataError, ImageError
 from .batch import Batch
 
-__all__ = ["Failure", "Failures", "with_readable"]
+__all__ = ["Failures", "SkippedImage", "with_readable"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-class Failure(NamedTuple):
+class SkippedImage(NamedTuple):
     """An image that could not be read at one moment.
 
     Attributes:
@@ -53,7 +53,7 @@ class Failures:
         """Nothing has failed."""
         self.limit = limit
         self.path: Path | None = None
-        self.rows: list[Failure] = []
+        self.rows: list[SkippedImage] = []
 
     def note(self, epoch: int, stage: str, image: str, error: ImageError) -> None:
         """Record a failure, and warn of the image the first time.
@@ -62,16 +62,16 @@ class Failures:
             DataError: if more images than the limit have failed.
         """
         known = {row.image for row in self.rows}
-        self.rows.append(Failure(epoch, stage, image, str(error)))
+        self.rows.append(SkippedImage(epoch, stage, image, str(error)))
         if self.path is not None:
             self._write(self.path, self.rows[-1])
         if image not in known:
-            logger.warning("Skipped (%s, epoch %d): %s", stage, epoch, error)
+            logger.warning("Skipped (%s, epoch %d): %s", stage, epoch + 1, error)
         if len(known | {image}) > self.limit:
             raise DataError(
                 f"{len(known) + 1} images could not be read during the run, the last one: {error.what}",
                 where=image,
-                remedy="Mend them (skipped.csv lists them) and go on with --resume true, or allow more: "
+                remedy="Fix them (skipped.csv lists them) and go on with --resume true, or allow more: "
                 "data.max_failures.",
             )
 
@@ -79,12 +79,12 @@ class Failures:
         """Images that failed, in a stage or at all, each with its last error."""
         return {row.image: row.error for row in self.rows if stage in (None, row.stage)}
 
-    def _write(self, path: Path, row: Failure) -> None:
+    def _write(self, path: Path, row: SkippedImage) -> None:
         new = not path.exists()
         with path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
-                writer.writerow(Failure._fields)
+                writer.writerow(SkippedImage._fields)
             writer.writerow(row)
 
 

@@ -15,7 +15,8 @@ from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
 from ..images.foreground import Foreground
-from ..images.tissue import looked_at
+from ..images.timeouts import READ_TIMEOUT
+from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
@@ -29,31 +30,38 @@ _CROPS = 4096  # encoded before they are written
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Which crops are encoded, and how.
-
-    Attributes:
-        features: the network: "timm:MODEL", "lenet", "lenet_released" or "resnet16".
-        pretrained: of `timm` networks; the weights of tf_efficientnet_lite0 need no download.
-        crop_size: side of the crops that tile the image, level-0 pixels.
-        scale: to read them at.
-        mean: of red, green and blue in [0, 1], subtracted from views.
-        std: likewise, views are divided by it.
-        foreground: which crops are encoded; by default all.
-        chunk_size: most crops that one network call sees at once.
-        read_timeout: seconds after which a single read is given up; none: never.
-        seed: of networks without pretrained weights.
-    """
+    """Which crops are encoded, and how."""
 
     features: str = "timm:tf_efficientnet_lite0"
+    """The network: "timm:MODEL", "lenet", "lenet_released", "resnet16" or the name of a plug-in."""
+
     pretrained: bool = True
+    """Load the pretrained weights of `timm:MODEL`; those of tf_efficientnet_lite0 need no download."""
+
     crop_size: int = 256
+    """Side of the crops that tile the image, in level-0 pixels; 256 as most toolkits for slides have."""
+
     scale: float = 1.0
+    """Scale in (0, 1] at which crops are read."""
+
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Mean of red, green and blue in [0, 1], subtracted from crops; 0.5 is what EfficientNet-Lite0 was
+    trained with."""
+
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Standard deviation by which crops are divided; 0.5 is what EfficientNet-Lite0 was trained with."""
+
     foreground: Foreground = field(default_factory=Foreground)
+    """Which crops are encoded; by default all."""
+
     chunk_size: int = 256
-    read_timeout: float | None = 120.0
+    """Crops per network call, at most; bounds memory, and changes no result."""
+
+    read_timeout: float | None = READ_TIMEOUT
+    """Seconds after which a single read is given up; none: never."""
+
     seed: int = 0
+    """Seed of the weights of networks without pretrained ones."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -145,7 +153,7 @@ def _parts(
     grid = TileGrid.of(batch.sizes, config.crop_size)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) * 255 for v in (config.mean, config.std))
     chunks = Chunks(config.chunk_size, "never", mean, std)
-    for regions in grid.regions[looked_at(batch, grid).tiles].split(_CROPS):
+    for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():
             features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from ..plugins import plug_ins
+from .config import ManifestColumns
 from .folders import LAYOUTS, read_folders
-from .manifest import Manifest, ManifestColumns, read_manifest
+from .manifest import Manifest, read_manifest
 
 __all__ = ["TABLES", "WORKBOOKS", "open_dataset"]
 
 TABLES = frozenset({".csv", ".tsv", ".txt"})  # others are refused by `open_dataset`, with a remedy
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".parquet"})
-_PLUG_INS = "zoomin.datasets"  # entry points: from a folder to its Manifest, None if it is not theirs
 
 
 def open_dataset(
@@ -26,8 +26,8 @@ def open_dataset(
 ) -> Manifest:
     """Read a data set in any accepted layout.
 
-    In this order: a CSV file; a folder with a `manifest.csv`; the colon-cancer data as downloaded; a folder
-    for each class.
+    In this order: a CSV file; a folder with a `manifest.csv`; a layout that an entry point `zoomin.datasets`
+    recognises, such as the colon-cancer data as downloaded; a folder for each class.
 
     Args:
         root: the CSV file or the folder.
@@ -48,10 +48,8 @@ def open_dataset(
         return read_manifest(root, columns, classes, labels_required=labels_required)
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)
-    for plug_in in entry_points(group=_PLUG_INS):
-        manifest: Manifest | None = plug_in.load()(root)
-        if manifest is not None:
-            return manifest if classes is None else manifest.with_classes(classes)
+    if (manifest := _recognised(root)) is not None:
+        return manifest if classes is None else manifest.with_classes(classes)
     try:
         return read_folders(root, classes=classes, labels_required=labels_required)
     except DataError as error:
@@ -62,3 +60,18 @@ def open_dataset(
         raise DataError(
             f"no data set found; the folder holds {shown or 'nothing'}", where=root, remedy=LAYOUTS
         ) from error
+
+
+def _recognised(root: Path) -> Manifest | None:
+    """The data set that an entry point recognises: a function from a folder, or an object that has one."""
+    for plug_in in plug_ins("zoomin.datasets"):
+        try:
+            found = plug_in.load()
+        except ConfigError as error:
+            plug_in.warn(error)
+            continue
+        recognise = getattr(found, "recognise", found)
+        manifest: Manifest | None = None if recognise is None else recognise(root)
+        if manifest is not None:
+            return manifest
+    return None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name
 from .slide_files import belongs_to_a_slide, one_per_slide, slides_apart
@@ -129,9 +130,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _direct_images(folder: Path) -> list[Path]:
+    suffixes = IMAGE_SUFFIXES | plug_in_suffixes()
     files = (
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
     return one_per_slide(sorted_paths(files, folder))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
+from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
 from .labels import class_order, known, plain_number
 from .slide_files import check_slides
@@ -66,31 +67,6 @@ class Record:
     def place(self) -> str:
         """The image and its row, for messages."""
         return str(self.image) if self.row is None else f"{self.image} (row {self.row})"
-
-
-@dataclass(frozen=True)
-class ManifestColumns:
-    """Names of the columns of a manifest CSV.
-
-    Attributes:
-        image: path of the image, relative to the folder of the CSV or absolute.
-        label: name of the class.
-        group: images of one group never stand on two sides of a split, usually the patient.
-        split: train, val (or valid, validation) or test.
-        mpp: microns per level-0 pixel.
-        annotation: path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image.
-        mask: path of a mask image, nonzero inside the ROI.
-        foreground: path of a mask image, or of polygons, of what is worth looking at (`model.foreground`).
-    """
-
-    image: str = "image"
-    label: str = "label"
-    group: str = "group"
-    split: str = "split"
-    mpp: str = "mpp"
-    annotation: str = "annotation"
-    mask: str = "mask"
-    foreground: str = "foreground"
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ..annotations.foreground import FileMask
 from ..annotations.frames import Frame
+from ..classifiers import ClassifierConfig
 from ..images.foreground import Foreground
 from ..images.image import Image
 from ..images.open_image import open_image
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask, overview_mask
-from ..model.config import ZoomInConfig
 from .manifest import Record
 
 __all__ = ["foreground_mask", "open_record"]
 
 
-def open_record(record: Record, model: ZoomInConfig | None = None, mpp: float | None = None) -> Image:
+def open_record(record: Record, model: ClassifierConfig | None = None, mpp: float | None = None) -> Image:
     """The image of a record in the frame that a model works in.
 
     Args:

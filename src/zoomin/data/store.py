@@ -10,10 +10,9 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64, Int, UInt8
@@ -27,19 +26,19 @@ from ..images.batch import ResidentImages, StreamedImages
 from ..images.cache import Cache
 from ..images.image import Image, ImageBatch
 from ..images.open_image import open_image
-from ..images.pool import Reading, Task
+from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.stored import Identity, identity_of
 from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
 from ..progress import track
+from .config import Residence
 from .manifest import Record
 from .opening import foreground_mask, open_record
 
-__all__ = ["ImageStore", "PathImage", "Residence", "available_memory", "open_store"]
+__all__ = ["ImageStore", "PathImage", "available_memory", "open_store"]
 
-Residence = Literal["auto", "always", "never"]
 _SHOWN = 20  # bad images listed in one message
 _DECODED_BYTES = 1 << 29  # of whole images that streaming keeps decoded at once
 _MEMORY_SHARE = 0.25  # of the free memory, that images may fill
@@ -179,23 +178,30 @@ def open_store(
         DataError: listing every image that cannot be opened, with the reason.
     """
     chosen = [records[row] for row in rows.tolist()]
-    opener = _Opener(chosen, resident, device, model, mpp)
-    reading = Reading([Task(i, partial(opener.open, i)) for i in range(len(chosen))], max(1, threads)).start()
-    found = [
-        opener.take(i, reading, timeout) for i in track(range(len(chosen)), "Opening images", shown=progress)
-    ]
+    opener = _Opener(resident, device, model, mpp)
+    opening = map_ahead(opener.open, chosen, threads=threads, timeout=timeout)
+    opening = track(opening, "Opening images", total=len(chosen), shown=progress)
+    found = [_opened_or_error(*one) for one in opening]
     bad = [error for error in found if isinstance(error, ZoomInError)]
     if bad:
         raise _bad_images(chosen, found, len(bad))
-    images = [image for image in found if not isinstance(image, ZoomInError)]
+    opened = [one for one in found if not isinstance(one, ZoomInError)]
+    images, masks = [one.image for one in opened], [one.mask for one in opened]
     place = torch.full((len(records),), -1, dtype=torch.int64)
     place[rows] = torch.arange(rows.numel())
-    masks = [opener.masks[i] for i in range(len(chosen))]
-    frames = {row: opener.frames[i] for i, row in enumerate(rows.tolist())}
+    frames = {row: one.file for row, one in zip(rows.tolist(), opened, strict=True)}
     if all(isinstance(image, ArrayImage) for image in images):
         return ImageStore(place, ResidentImages(images, device, masks), True, frames)
     streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout, masks=masks)
     return ImageStore(place, streamed, False, frames)
+
+
+class _Opened(NamedTuple):
+    """An image as the model reads it, its foreground where that is sought, and the frame of its file."""
+
+    image: Image
+    mask: ForegroundMask | None
+    file: Frame
 
 
 class _Opener:
@@ -203,7 +209,6 @@ class _Opener:
 
     def __init__(
         self,
-        records: Sequence[Record],
         resident: Residence,
         device: torch.device | str,
         model: ZoomInConfig | None,
@@ -212,19 +217,15 @@ class _Opener:
         free = available_memory(device)
         self._budget = {"always": math.inf, "never": 0.0}.get(resident, _MEMORY_SHARE * free)
         self._limit = free // _BYTES_PER_PIXEL if resident == "always" else 0  # pixels of a stored image
-        self._records, self._model, self._mpp = records, model, mpp
-        self._opened: dict[int, Image] = {}
-        self.masks: dict[int, ForegroundMask | None] = {}
-        self.frames: dict[int, Frame] = {}
+        self._model, self._mpp = model, mpp
         self._bytes = 0
         self._lock = Lock()
 
-    def open(self, index: int) -> None:
+    def open(self, record: Record) -> _Opened:
         """Open an image."""
-        record = self._records[index]
         image = open_record(record, self._model, self._mpp)
         file = image.source if isinstance(image, ResampledImage) else image
-        self.frames[index] = Frame.of(image)
+        frame = Frame.of(image)
         fits = False
         if self._limit or isinstance(file, ArrayImage):
             with self._lock:
@@ -237,22 +238,18 @@ class _Opener:
             by_path = _by_path(record, file, self._mpp)
             image = at_mpp(by_path, self._model.resolution) if self._model else by_path
         how = self._model.foreground if self._model else None
-        mask = foreground_mask(image, record, how, self.frames[index])
+        mask = foreground_mask(image, record, how, frame)
         if isinstance(mask, OverviewMask) and fits:
             mask.find()  # and let go of the image, whose pixels are about to be copied
-        self.masks[index] = mask
-        self._opened[index] = image
+        return _Opened(image, mask, frame)
 
-    def take(self, index: int, reading: Reading, timeout: float | None) -> Image | ZoomInError:
-        """An opened image, or why it cannot be opened."""
-        error = reading.wait(timeout, index).get(index)
-        if error is None:
-            return self._opened[index]
-        if isinstance(error, (OSError, MemoryError)):
-            return ImageError(str(error) or type(error).__name__, where=self._records[index].image)
-        if isinstance(error, ZoomInError):
-            return error
-        raise error
+
+def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:
+    if isinstance(found, (OSError, MemoryError)):
+        return ImageError(str(found) or type(found).__name__, where=record.image)
+    if isinstance(found, Exception) and not isinstance(found, ZoomInError):
+        raise found
+    return found
 
 
 def _whole(image: Image, most: int) -> ArrayImage:
@@ -293,7 +290,7 @@ def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
     )
 
 
-def _bad_images(records: Sequence[Record], found: Sequence[Image | ZoomInError], count: int) -> DataError:
+def _bad_images(records: Sequence[Record], found: Sequence[_Opened | ZoomInError], count: int) -> DataError:
     reasons = [
         f"{record.place}: {error.what}"
         for record, error in zip(records, found, strict=True)

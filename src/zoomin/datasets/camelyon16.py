@@ -34,14 +34,11 @@ _GET = "Download CAMELYON16 (GigaDB 100439, or s3://camelyon-dataset) with train
 
 @dataclass(frozen=True)
 class Camelyon16Config:
-    """How to prepare Camelyon16.
-
-    Attributes:
-        partial_annotations: give the slides that are only partially annotated their annotation too; a loss on
-            pixels would then take unmarked tumour for normal tissue.
-    """
+    """How to prepare Camelyon16."""
 
     partial_annotations: bool = False
+    """Keep the annotations of slides that are only partially annotated; a loss on pixels would then take
+    unmarked tumour for normal tissue, hence off."""
 
 
 class Slide(NamedTuple):

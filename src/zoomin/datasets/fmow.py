@@ -37,15 +37,13 @@ _GET = "Download fMoW-rgb (s3://spacenet-dataset/Hosted-Datasets/fmow/fmow-rgb) 
 
 @dataclass(frozen=True)
 class FmowConfig:
-    """How to prepare the fMoW subset.
-
-    Attributes:
-        n_train: training images, drawn at random from those of the ten categories.
-        seed: of the draw.
-    """
+    """How to prepare the fMoW subset."""
 
     n_train: int = 1500
+    """Training images, drawn at random from those of the ten categories; 1500 is the paper's."""
+
     seed: int = 0
+    """Seed of the draw."""
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -28,25 +28,29 @@ from .fmow import CATEGORIES
 __all__ = ["MINIATURES", "make_miniature"]
 
 Pixels = UInt8[np.ndarray, "h w 3"]
+Writer = Callable[[Path, np.random.Generator], None]
 _SPEEDS = ("50", "70", "80")
 
 
-def make_miniature(name: str, out: Path | str, seed: int = 0) -> Path:
+def make_miniature(layout: str | Writer | None, out: Path | str, seed: int = 0) -> Path:
     """Write the miniature of a data set into a new or an empty folder.
 
     Args:
-        name: a key of `MINIATURES`.
+        layout: a key of `MINIATURES`, or what writes such a layout; None: there is none.
         out: the folder.
         seed: the same seed makes the same files.
 
     Raises:
-        DataError: if the folder is a file or holds something.
+        DataError: if there is no miniature, or the folder is a file or holds something.
     """
     out = Path(out)
+    if layout is None:
+        raise DataError("this data set has no miniature", remedy="Download it, or a part of it.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError("not an empty folder", where=out, remedy="Give a new --out.")
     out.mkdir(parents=True, exist_ok=True)
-    MINIATURES[name](out, np.random.default_rng([seed, 13]))
+    write = MINIATURES[layout] if isinstance(layout, str) else layout
+    write(out, np.random.default_rng([seed, 13]))
     return out
 
 
@@ -192,7 +196,7 @@ def _fmow(out: Path, rng: np.random.Generator) -> None:
                 path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
 
 
-MINIATURES: dict[str, Callable[[Path, np.random.Generator], None]] = {
+MINIATURES: dict[str, Writer] = {
     "colon-cancer": _colon_cancer,
     "mnist": _mnist,
     "camelyon16": _camelyon16,

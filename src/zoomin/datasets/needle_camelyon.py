@@ -41,31 +41,38 @@ _BACKGROUND_VIEW = 1 / 16  # scale at which a crop is judged
 
 @dataclass(frozen=True)
 class NeedleCamelyonConfig:
-    """What to cut out.
-
-    Attributes:
-        train_metastases: unique metastases that the positive training crops show.
-        val_metastases: likewise for validation.
-        test_metastases: likewise for testing.
-        n_train: training crops, half of them positive.
-        n_val: validation crops.
-        n_test: test crops.
-        crop: side of a crop, level-0 pixels.
-        least_side: smallest width and height of a metastasis, level-0 pixels: smaller ones do not count.
-        tissue: least share of tissue in a negative crop.
-        seed: the same seed cuts the same crops.
-    """
+    """What to cut out."""
 
     train_metastases: int = 122
+    """Distinct metastases that the positive training crops show; 122 is the published number."""
+
     val_metastases: int = 41
+    """Distinct metastases of the validation crops."""
+
     test_metastases: int = 41
+    """Distinct metastases of the test crops."""
+
     n_train: int = 6000
+    """Training crops, half of them positive; 6000 is the published number."""
+
     n_val: int = 2000
+    """Validation crops, half of them positive."""
+
     n_test: int = 2000
+    """Test crops, half of them positive."""
+
     crop: int = 1024
+    """Side of a crop, in level-0 pixels; 1024 is the published one."""
+
     least_side: int = 40
+    """Smallest width and height of a metastasis, in level-0 pixels; smaller ones are specks and do not
+    count."""
+
     tissue: float = 0.5
+    """Least share of tissue in a negative crop, 0 to 1, so that glass does not decide the class."""
+
     seed: int = 0
+    """The same seed cuts the same crops."""
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -37,25 +37,28 @@ _GET = "Give the folder of the four MNIST files, such as train-images-idx3-ubyte
 
 @dataclass(frozen=True)
 class NeedleMnistConfig:
-    """What to draw.
-
-    Attributes:
-        n_train: training images, half of each class (published: 22,552).
-        n_val: validation images.
-        n_test: test images.
-        canvas: side of an image, pixels.
-        digits: digits in an image; by default 401 on 1024 x 1024, and as dense on other canvases.
-        cell: side of the cells, one of which holds the 3 wholly, pixels.
-        seed: the same seed draws the same images.
-    """
+    """What to draw."""
 
     n_train: int = 22552
+    """Training images, half of each class; 22,552 is the published number."""
+
     n_val: int = 2000
+    """Validation images, half of each class."""
+
     n_test: int = 2000
+    """Test images, half of each class."""
+
     canvas: int = _CANVAS
+    """Side of an image, in pixels; 1024 is the published one."""
+
     digits: int | None = None
+    """Digits per image; by default 401 on 1024 x 1024, as published, and as dense on other canvases."""
+
     cell: int = 64
+    """Side of the cells, one of which holds the 3 wholly, in pixels."""
+
     seed: int = 0
+    """The same seed draws the same images."""
 
     def __post_init__(self) -> None:
         """Check the numbers.

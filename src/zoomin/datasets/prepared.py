@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import shapely
 
 from ..annotations.geojson import write_geojson
@@ -16,7 +17,7 @@ from ..errors import DataError
 from ..files import write_json
 from .journal import UNFINISHED
 
-__all__ = ["Prepared", "boxes_file", "finish", "new_out"]
+__all__ = ["DataSet", "Prepared", "boxes_file", "finish", "new_out"]
 
 Box = tuple[float, float, float, float]
 
@@ -46,6 +47,47 @@ class Prepared:
                     name: sum(record.label == name for record in part) for name in self.manifest.classes
                 }
         return found
+
+
+class _Prepare(Protocol):
+    def __call__(self, source: str, out: str, config: Any, *, partial: bool) -> Prepared: ...  # noqa: ANN401
+
+
+@dataclass(frozen=True)
+class NothingToChoose:
+    """The settings of a data set that has none."""
+
+
+def _as_downloaded(source: str, out: str, config: Any, *, partial: bool) -> Prepared:  # noqa: ANN401
+    raise DataError(
+        "this data set is read as it was downloaded",
+        where=source,
+        remedy=f"Train with: zoomin train --data.root {source}",
+    )
+
+
+class DataSet(NamedTuple):
+    """A published data set. A package adds one by the entry point `zoomin.datasets` (docs/extend.md).
+
+    Attributes:
+        summary: one line for `zoomin data prepare --help`.
+        config: dataclass of the settings of `prepare`.
+        prepare: from the download to a manifest; by default there is nothing to prepare.
+        miniature: writes made-up content in the layout of the download, from a random generator; the name of
+            such a layout in `miniatures.MINIATURES`; or None.
+        recognise: the manifest of a folder in the layout of the download, None for any other folder.
+    """
+
+    summary: str
+    config: type = NothingToChoose
+    prepare: _Prepare = _as_downloaded
+    miniature: str | Callable[[Path, np.random.Generator], None] | None = None
+    recognise: Callable[[Path], Manifest | None] | None = None
+
+    @property
+    def needs_preparing(self) -> bool:
+        """Whether a download is prepared before it is read."""
+        return self.prepare is not _as_downloaded
 
 
 def new_out(out: Path | str) -> Path:

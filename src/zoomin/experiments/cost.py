@@ -21,20 +21,19 @@ from typing import Any
 import torch
 
 from ..baselines import ATSConfig, CNNConfig
-from ..classifiers import Classifier, ClassifierConfig, build
+from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.batch import Batch
 from ..files import write_json
 from ..geometry import view_size
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages
 from ..model.config import ZoomInConfig
-from ..model.output import ZoomInOutput
-from ..model.zoom_in import ZoomIn
 from ..training.baseline_task import BaselineTask
 from ..training.config import TrainConfig
 from ..training.recipe import read_recipe
 from ..training.run_folder import versions
-from ..training.task import ZoomInTask, training_keys
+from ..training.task import ClassifierTask, training_keys
+from ..training.zoom_in_task import ZoomInTask
 from .counters import LiveMemory, SavedMemory, counted_flops, equation_10
 
 __all__ = ["Cost", "cost_of_step", "main", "noise", "order_of_memory", "ratio", "task_around", "task_of"]
@@ -77,7 +76,7 @@ class Cost:
     step_ms: float
 
 
-def cost_of_step(task: ZoomInTask, batch: Batch, *, repeats: int = 5, draws: int = 4) -> Cost:
+def cost_of_step(task: ClassifierTask[Any], batch: Batch, *, repeats: int = 5, draws: int = 4) -> Cost:
     """Measure training steps and answers on a batch.
 
     What is drawn at random is drawn anew `draws` times, and the counts are means over them.
@@ -94,18 +93,18 @@ def cost_of_step(task: ZoomInTask, batch: Batch, *, repeats: int = 5, draws: int
     task.train()
     counts = [_counts(task, batch, step) for step in range(draws)]
     mean = {name: statistics.fmean(one[name] for one in counts) / n for name in counts[0]}
-    tiles = mean["tiles"] if isinstance(net.config, ZoomInConfig) else None
+    tiles = mean["tiles"] if net.explains else None
     orders = [order_of_memory(net.config, *size, tiles or 0.0) for size in sizes]
     cuda = _cuda_peak(task, batch)
     step_ms = _median_ms(net.device, repeats, lambda: _step(task, batch, 0))
     net.eval()
     with torch.no_grad():
-        forward_ms = _median_ms(net.device, repeats, lambda: _look(task, batch, 0))
+        forward_ms = _median_ms(net.device, repeats, lambda: _answer(task, batch, 0))
     net.load_state_dict(state)
     task.zero_grad(set_to_none=True)
     return Cost(
         method=getattr(net.config, "name", "zoom-in"),
-        n_samples=net.config.n_samples if isinstance(net, ZoomIn) else net.n_samples,
+        n_samples=net.n_samples,
         parameters=sum(weight.numel() for weight in net.parameters() if weight.requires_grad),
         views=mean["views"],
         tiles=tiles,
@@ -150,7 +149,7 @@ def order_of_memory(config: ClassifierConfig, height: int, width: int, tiles: fl
     return None
 
 
-def task_of(config: ClassifierConfig, train: TrainConfig | None = None, seed: int = 0) -> ZoomInTask:
+def task_of(config: ClassifierConfig, train: TrainConfig | None = None, seed: int = 0) -> ClassifierTask[Any]:
     """A new network of a configuration with its losses, no data needed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -158,13 +157,13 @@ def task_of(config: ClassifierConfig, train: TrainConfig | None = None, seed: in
     return task_around(net, train, seed)
 
 
-def task_around(net: Classifier, train: TrainConfig | None = None, seed: int = 0) -> ZoomInTask:
+def task_around(net: Classifier, train: TrainConfig | None = None, seed: int = 0) -> ClassifierTask[Any]:
     """A network with its losses, but for those that look at annotations."""
     settings = replace(
         train or TrainConfig(), tile_roi_strength=0.0, position_roi_strength=0.0, class_weights=None
     )
-    if isinstance(net, ZoomIn):
-        return ZoomInTask(net, settings, seed)
+    if net.explains:
+        return ZoomInTask(zoom_in(net), settings, seed)
     return BaselineTask(net, settings, seed)
 
 
@@ -181,25 +180,25 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if len(known) == len(values) else None
 
 
-def _look(task: ZoomInTask, batch: Batch, step: int) -> Any:  # noqa: ANN401 (of either kind of network)
+def _answer(task: ClassifierTask[Any], batch: Batch, step: int) -> Any:  # noqa: ANN401 (of either kind of network)
     keys = training_keys(task.seed, step, len(batch.labels), batch.images.device)
     return task.answer(batch, keys)
 
 
-def _step(task: ZoomInTask, batch: Batch, step: int) -> None:
+def _step(task: ClassifierTask[Any], batch: Batch, step: int) -> None:
     """Forward, losses, backward; gradients are added to those that are there."""
-    task.loss_of(_look(task, batch, step), batch).backward()
+    task.objective(_answer(task, batch, step), batch)[0].backward()
 
 
-def _counts(task: ZoomInTask, batch: Batch, step: int) -> dict[str, float]:
+def _counts(task: ClassifierTask[Any], batch: Batch, step: int) -> dict[str, float]:
     """The sums over a batch of everything that can be counted in a step."""
-    with SavedMemory(task.net) as saved:
-        out = _look(task, batch, step)
-        loss = task.loss_of(out, batch)
+    with SavedMemory(task) as saved:
+        out = _answer(task, batch, step)
+        loss = task.objective(out, batch)[0]
     loss.backward()  # gradients are there from now on, and are none of the activations
     del loss
-    with equation_10(task.net) as equation, counted_flops() as counted:
-        _look(task, batch, step)
+    with equation_10(task) as equation, counted_flops() as counted:
+        _answer(task, batch, step)
     with LiveMemory() as live:
         _step(task, batch, step)
     return {
@@ -213,21 +212,15 @@ def _counts(task: ZoomInTask, batch: Batch, step: int) -> dict[str, float]:
 
 def _read(net: Classifier, out: Any) -> dict[str, float]:  # noqa: ANN401 (of either kind of network)
     """Tiles, views and pixels that an answer looked at."""
-    if not isinstance(out, ZoomInOutput):
-        return {"views": float(out.views_read.sum()), "pixels": float(out.pixels_read.sum()), "tiles": 0.0}
-    config = net.config
-    assert isinstance(config, ZoomInConfig)
-    coarse = len(out.attention.grid.image) * view_size(config.tile_size, config.tile_scale) ** 2
-    finer = len(out.tiles.image) * view_size(config.tile_size, config.sub_tile_scale) ** 2
-    views = len(out.sub_tiles.image)
+    tiles = len(out.tiles.image) if net.explains else 0
     return {
-        "views": float(views),
-        "pixels": float(coarse + finer + views * config.sub_tile_size**2),
-        "tiles": float(len(out.tiles.image)),
+        "views": float(out.views_read.sum()),
+        "pixels": float(out.pixels_read.sum()),
+        "tiles": float(tiles),
     }
 
 
-def _cuda_peak(task: ZoomInTask, batch: Batch) -> float | None:
+def _cuda_peak(task: ClassifierTask[Any], batch: Batch) -> float | None:
     device = task.net.device
     if device.type != "cuda":
         return None

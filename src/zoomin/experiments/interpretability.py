@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
 from ..explanation import Explanation
-from ..explanation.density import attention_density
-from ..explanation.draw import draw_crop, draw_heat, draw_image, draw_map, draw_roi, without_ticks
+from ..explanation.draw import (
+    draw_crop,
+    draw_heat,
+    draw_image,
+    draw_legend,
+    draw_map,
+    draw_roi,
+    without_ticks,
+)
 from ..explanation.palette import FOR, TILE
 from .experiment import Experiment, Outcome, Setting
 from .figures import new_figure, nothing
@@ -66,11 +73,10 @@ def _draw_row(part: SubFigure, outcome: Outcome, one: Explanation, record: Recor
     if roi is not None:
         draw_roi(whole[1], one, roi)
     height, width = one.overview.shape[1:]
-    tiles_alone = one.size, one.tile_size, one.attention, one.tiles[:0], one.beta[:0]
-    draw_heat(whole[2], one, attention_density(*tiles_alone, (height, width)), "times its mean")
-    draw_heat(whole[3], one, one.heat_map(height, width), "times its mean")
+    draw_heat(whole[2], one, one.heat_map(height, width, stage="tiles"))
+    draw_heat(whole[3], one, one.heat_map(height, width))
+    draw_legend(part, whole[2:4])
     top = one.top_tiles()[: min(_TILES, len(one.tile_crops))].tolist()
-    most = max((float(one.beta[row].max()) for row in top), default=0.0) * one.beta[0].numel()
     tiles = [part.add_subplot(grid[:, 4 + k]) for k in range(_TILES)]
     for rank, axes in enumerate(tiles):
         without_ticks(axes)
@@ -79,7 +85,7 @@ def _draw_row(part: SubFigure, outcome: Outcome, one: Explanation, record: Recor
             continue
         box = one.tiles[top[rank]].tolist()
         draw_crop(axes, one.tile_crops[rank], box, one.source.mpp, TILE)
-        draw_map(axes, one.beta[top[rank]], box, most)
+        draw_map(axes, one.beta[top[rank]], box)
         axes.set_xlim(box[0], box[0] + box[2])
         axes.set_ylim(box[1] + box[3], box[1])
     places = one.places()

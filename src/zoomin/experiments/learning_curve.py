@@ -22,15 +22,14 @@ from typing import Any
 
 import torch
 
-from ..classifiers import Classifier
+from ..classifiers import Classifier, load_model
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
 from ..files import write_json
 from ..inference.attention_on_roi import image_and_roi
-from ..inference.prediction import load_model
 from ..metrics import classification_metrics
-from ..model.output import ZoomInOutput
-from ..training.fit import RunConfig, fit, tiles_of
+from ..training.config import RunConfig
+from ..training.fit import fit, tiles_of
 from ..training.recipe import read_recipe
 from ..training.task import evaluation_keys
 
@@ -60,10 +59,9 @@ def judge_slides(
         record = manifest.records[row]
         image, roi = image_and_roi(record, tiles_of(net.config))
         keys = evaluation_keys(seed, torch.tensor([row]))
-        out = net([image], keys=keys, replicates=replicates, sampling="systematic")
+        out: Any = net([image], keys=keys, replicates=replicates, sampling="systematic")
         probabilities.append(out.logits[0].float().softmax(0))
-        seen = isinstance(out, ZoomInOutput)  # a competitor has no sub-tiles to compare
-        if seen and targets[row] > 0 and roi is not None:
+        if net.explains and targets[row] > 0 and roi is not None:
             share = roi.read_boxes(out.sub_tiles.regions.double().numpy(), 1, 1).flatten()
             order = out.sub_tiles.weight.argsort(descending=True)[:TOP]
             hits.append(float((share[order] > 0).float().mean()))

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..annotations.open_annotation import annotation_of
-from ..classifiers import Classifier
+from ..classifiers import Classifier, zoom_in
 from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..data.manifest import Record
 from ..explanation import Explanation
 from ..images.open_image import open_image
 from ..inference.attention_on_roi import measure_records
-from ..inference.prediction import InferenceConfig, iter_explanations
-from ..model.zoom_in import ZoomIn
-from ..training.fit import RunConfig
+from ..inference.config import InferenceConfig
+from ..inference.explanations import iter_explanations
+from ..training.config import RunConfig
 from .cost import cost_of_step, task_around
 
 __all__ = ["MEASURES", "Measured"]
@@ -59,16 +59,16 @@ def _cost(at: Measured) -> dict[str, Any]:
 
 def _attention(at: Measured) -> dict[str, Any]:
     """Of the annotated images among those judged; nothing where attention has no two stages."""
-    if not isinstance(at.net, ZoomIn):
+    if not at.net.explains:
         return {}
     at.net.eval()
-    found = measure_records(at.net, at.judged()).to_dict(points=True)
+    found = measure_records(zoom_in(at.net), at.judged()).to_dict(points=True)
     return {**found, "roi_ratio": found["mean_ratio"]}
 
 
 def _explanation(at: Measured) -> dict[str, Any]:
     """The first annotated image among those judged, explained and saved."""
-    if not isinstance(at.net, ZoomIn):
+    if not at.net.explains:
         return {}
     at.net.eval()
     for record in at.judged():

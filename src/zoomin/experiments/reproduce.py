@@ -11,13 +11,13 @@ from typing import Any
 import torch
 import yaml
 
-from ..data.datamodule import DataConfig
+from ..data.config import DataConfig
 from ..data.find import open_dataset
 from ..data.manifest import Manifest
 from ..errors import ConfigError, ZoomInError
 from ..files import plain, write_text
 from ..progress import Bar, progress_bar
-from ..training.fit import RunConfig
+from ..training.config import RunConfig
 from ..training.folds import deal_folds
 from ..training.recipe import read_recipe, recipe_model
 from .all import EXPERIMENTS
@@ -35,35 +35,42 @@ _FOLDS = 10  # where the authors' are not there
 
 @dataclass(frozen=True)
 class Plan:
-    """What of an experiment to run, and how.
-
-    Attributes:
-        scale: "mini": a miniature with made-up images, in a minute; "paper": the real data, all
-            hyper-parameters of the paper.
-        data: folder of the download, or of a data set prepared before; where an experiment needs several data
-            sets, a folder with one folder each, named as for `zoomin reproduce`.
-        out: folder of everything that is written; by default reproduced/NAME-SCALE.
-        only: settings to run now; by default all.
-        seed: seeds to run now; by default all of the experiment.
-        fold: folds to run now, from 1; by default all.
-        epochs: in place of the recipes'; a setting of fewer keeps its own. The table tells it.
-        set: changes of every recipe, NAME=VALUE.
-        prepare: settings of the preparation of the data, NAME=VALUE, such as canvas=512.
-        partial: go on where parts of a download are missing.
-        gather: run nothing: write table and figure of the trainings that are done.
-    """
+    """What of an experiment to run, and how."""
 
     scale: Scale = "mini"
+    """Choose "mini": a miniature with made-up images, in a minute; "paper": the real data, all
+    hyper-parameters of the paper."""
+
     data: str | None = None
+    """Folder of the download, or of a data set prepared before; where an experiment needs several data sets,
+    a folder with one folder each, named as for `zoomin reproduce`."""
+
     out: str | None = None
+    """Folder of everything that is written; by default reproduced/NAME-SCALE."""
+
     only: tuple[str, ...] = ()
+    """Settings to run now; by default all."""
+
     seed: tuple[int, ...] = ()
+    """Seeds to run now; by default all of the experiment."""
+
     fold: tuple[int, ...] = ()
+    """Folds to run now, counted from 1; by default all."""
+
     epochs: int | None = None
+    """Epochs in place of the recipes'; a setting of fewer keeps its own. The table tells it."""
+
     set: tuple[str, ...] = ()
+    """Changes of every recipe, NAME=VALUE."""
+
     prepare: tuple[str, ...] = ()
+    """Settings of the preparation of the data, NAME=VALUE, such as canvas=512."""
+
     partial: bool = False
+    """Go on where parts of a download are missing."""
+
     gather: bool = False
+    """Run nothing: write table and figure of the trainings that are done."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from ..classifiers import load_model
 from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError
 from ..files import write_json, write_text
-from ..inference.prediction import load_model
 from ..training.checkpoints import comparable
-from ..training.fit import RunConfig, fit, match_classes, tiles_of
+from ..training.config import RunConfig
+from ..training.fit import fit, match_classes, tiles_of
 from ..training.folds import FoldJob, run_fold
 from ..training.records import EpochHook
 from ..training.run_folder import data_fingerprint, differing_settings

@@ -1,16 +1,41 @@
-"""Where the model looked: the evidence behind an answer, as numbers, files and pictures."""
+"""Where the model attended: the evidence behind an answer, as numbers, files and pictures.
+
+Names are imported from their files on first use: settings load without PyTorch.
+"""
 
 from __future__ import annotations
 
-from .build import explain_output
-from .evidence import Explanation, Provenance, Source
-from .index import Entry, Index, read_index
-from .overlay import overlay_figure, overlay_figures
-from .panel import crops_figure, panel_figure
-from .places import Places
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .build import explain_output
+    from .evidence import Evidence, Provenance, Source
+    from .explanation import Explanation
+    from .index import Entry, Index, read_index
+    from .overlay import overlay_figure, overlay_figures
+    from .panel import crops_figure, panel_figure
+    from .places import Places
+
+_HOMES = {
+    "Entry": "index",
+    "Evidence": "evidence",
+    "Explanation": "explanation",
+    "Index": "index",
+    "Places": "places",
+    "Provenance": "evidence",
+    "Source": "evidence",
+    "crops_figure": "panel",
+    "explain_output": "build",
+    "overlay_figure": "overlay",
+    "overlay_figures": "overlay",
+    "panel_figure": "panel",
+    "read_index": "index",
+}
 
 __all__ = [
     "Entry",
+    "Evidence",
     "Explanation",
     "Index",
     "Places",
@@ -23,3 +48,10 @@ __all__ = [
     "panel_figure",
     "read_index",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its file on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -10,13 +10,15 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry import Region
 from ..images.image import Image
 from ..images.stored import identity_of
+from ..model.networks import LinearHead
 from ..model.output import ZoomInOutput
-from .evidence import Explanation, Provenance, Source
+from .evidence import Provenance, Source
+from .explanation import Explanation
 
 __all__ = ["CROPS", "explain_output"]
 
@@ -24,6 +26,8 @@ OVERVIEW_SIDE = 1024  # longest side of the thumbnail, pixels
 CROPS = 12  # sub-tiles of highest weight whose pixels are kept
 TILE_CROPS = 6  # tiles of highest attention whose pixels are kept
 TILE_CROP_SIDE = 320  # longest side of those, pixels
+CONTEXT = 3  # sides of a sub-tile along that of the picture of what surrounds it
+CONTEXT_SIDE = 320  # longest side of that picture, pixels
 
 
 @runtime_checkable
@@ -45,7 +49,7 @@ class Resampled(Protocol):
 def explain_output(
     output: ZoomInOutput,
     images: Sequence[tuple[str, Image]],
-    head: nn.Linear,
+    head: LinearHead,
     classes: Sequence[str],
     *,
     provenances: Sequence[Provenance] = (),
@@ -67,11 +71,13 @@ def explain_output(
     sub_tiles, tiles = output.sub_tiles, output.tiles
     with torch.no_grad():
         contribution = (sub_tiles.weight[:, None] * (sub_tiles.features @ head.weight.T)).float().cpu()
+        mean = getattr(head, "mean_feature", None)
+        mean_logits = None if mean is None else head(mean).float().cpu()
     bias = head.bias.detach().float().cpu()
     explanations = []
     for index, (name, image) in enumerate(images):
-        mine, drawn = sub_tiles.image == index, tiles.image == index
-        row = (drawn.cumsum(0) - 1)[sub_tiles.tile[mine]]  # of this image's tiles
+        own, drawn = sub_tiles.image == index, tiles.image == index
+        row = (drawn.cumsum(0) - 1)[sub_tiles.tile[own]]  # of this image's tiles
         bare = Explanation(
             image=name,
             size=(image.height, image.width),
@@ -84,14 +90,15 @@ def explain_output(
             tiles=tiles.regions[drawn].double().cpu(),
             alpha=tiles.log_alpha[drawn].detach().exp().float().cpu(),
             beta=tiles.maps[drawn].detach().float().cpu(),
-            sub_tiles=sub_tiles.regions[mine].double().cpu(),
-            weight=sub_tiles.weight[mine].float().cpu(),
-            contribution=contribution[mine.cpu()],
+            sub_tiles=sub_tiles.regions[own].double().cpu(),
+            weight=sub_tiles.weight[own].float().cpu(),
+            contribution=contribution[own.cpu()],
             tile=row.cpu(),
-            position=sub_tiles.position[mine].cpu(),
-            replicate=sub_tiles.replicate[mine].cpu(),
+            position=sub_tiles.position[own].cpu(),
+            replicate=sub_tiles.replicate[own].cpu(),
             crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             tile_crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
+            mean_logits=mean_logits,
             standard_error=standard_errors[index] if standard_errors else math.nan,
             source=_source(image.source if isinstance(image, Resampled) else image, name),
             provenance=provenances[index] if provenances else Provenance(),
@@ -105,7 +112,14 @@ def _with_pixels(bare: Explanation, image: Image) -> Explanation:
     heaviest = bare.places().regions[:CROPS].long()
     tiles = bare.tiles[bare.top_tiles()[:TILE_CROPS]].long()
     scale = min(1.0, TILE_CROP_SIDE / bare.tile_size)
-    return replace(bare, crops=_crops(image, heaviest, 1.0), tile_crops=_crops(image, tiles, scale))
+    around = torch.cat([heaviest[:, :2] - heaviest[:, 2:] * (CONTEXT // 2), heaviest[:, 2:] * CONTEXT], 1)
+    near = min(1.0, CONTEXT_SIDE / max(1, int(around[:1, 2:].sum()) // 2))
+    return replace(
+        bare,
+        crops=_crops(image, heaviest, 1.0),
+        context=_crops(image, around, near),
+        tile_crops=_crops(image, tiles, scale),
+    )
 
 
 def _in_file(one: Explanation, image: Image) -> Explanation:

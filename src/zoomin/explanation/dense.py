@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .evidence import Explanation
+    from .evidence import Evidence
 
 __all__ = ["GEO_TIFF", "OME_TIFF", "dense_map", "write_dense_map"]
 
@@ -19,7 +19,7 @@ _BLOCK = 256
 _NOTE = "attention, relative to its mean over the image (1)"
 
 
-def dense_map(explanation: Explanation, side: int = 4096) -> tuple[Float[Tensor, "rows columns"], int]:
+def dense_map(explanation: Evidence, side: int = 4096) -> tuple[Float[Tensor, "rows columns"], int]:
     """The attention of the whole image, and the level-0 pixels along the side of each of its pixels.
 
     Pixel (i, j) covers the level-0 pixels [i step, (i+1) step) x [j step, (j+1) step) and holds their mean.
@@ -36,7 +36,7 @@ def dense_map(explanation: Explanation, side: int = 4096) -> tuple[Float[Tensor,
     return explanation.heat_map(rows, columns, (float(step), float(step))), step
 
 
-def write_dense_map(explanation: Explanation, folder: str | Path, side: int = 4096) -> Path:
+def write_dense_map(explanation: Evidence, folder: str | Path, side: int = 4096) -> Path:
     """Write the attention of the whole image, float32, 1 where it is at its mean.
 
     Returns:
@@ -50,7 +50,7 @@ def write_dense_map(explanation: Explanation, folder: str | Path, side: int = 40
     return _write_geotiff(heat, step, explanation, folder / GEO_TIFF)
 
 
-def _write_ome(heat: Float[Tensor, "h w"], step: int, explanation: Explanation, path: Path) -> Path:
+def _write_ome(heat: Float[Tensor, "h w"], step: int, explanation: Evidence, path: Path) -> Path:
     import tifffile
 
     mpp = explanation.source.mpp
@@ -72,7 +72,7 @@ def _write_ome(heat: Float[Tensor, "h w"], step: int, explanation: Explanation, 
     return path
 
 
-def _write_geotiff(heat: Float[Tensor, "h w"], step: int, explanation: Explanation, path: Path) -> Path:
+def _write_geotiff(heat: Float[Tensor, "h w"], step: int, explanation: Evidence, path: Path) -> Path:
     import rasterio
     from rasterio.transform import Affine
 

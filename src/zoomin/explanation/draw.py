@@ -1,12 +1,12 @@
-"""The parts that pictures are made of: the image, the attention over it, the ROI, crops with their frames.
+"""The parts of pictures: the image, the attention over it, the ROI, crops, how an answer adds up.
 
 Axes count level-0 pixels.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,45 +15,63 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..geometry import Region
-from .palette import AGAINST, FOR, ROI, TILE
-from .places import Places, speaks_for
+from .palette import AGAINST, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
 from .scale_bar import draw_scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
-    from .evidence import Explanation
+    from .evidence import Evidence
 
 __all__ = [
-    "OUTLINED",
+    "NUMBERED",
+    "counts",
+    "draw_account",
+    "draw_box",
     "draw_crop",
     "draw_heat",
     "draw_image",
+    "draw_legend",
     "draw_map",
     "draw_roi",
+    "draw_sub_tile",
     "draw_sub_tiles",
     "draw_tiles",
-    "evidence_of",
+    "number_labels",
+    "start",
     "title",
     "without_ticks",
 ]
 
-_MAP = "viridis"
-OUTLINED = 300  # most places outlined in a picture, the heaviest
+NUMBERED = 10  # heaviest places that carry a number, in the image and at their crops
+_NEUTRAL = "#6b7280"
 
 
-def title(explanation: Explanation) -> str:
+def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
     best, error = float(explanation.probabilities.max()), explanation.standard_error
-    within = f" ± {error:.2f}" if error == error and error >= 0.005 else ""
-    truth = "" if explanation.truth is None else f"  (true: {explanation.truth})"
-    name = explanation.image if len(explanation.image) <= 60 else "…" + explanation.image[-59:]
-    return f"{name}:  {explanation.label}, probability {best:.2f}{within}{truth}"
+    within = f" ± {100 * error:.0f}" if error == error and error >= 0.005 else ""
+    truth = "" if explanation.truth is None else f" (true: {explanation.truth})"
+    name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
+    return f"{name}: {explanation.label} {100 * best:.0f}{within} %{truth}"
 
 
-def evidence_of(explanation: Explanation, places: Places) -> Float[Tensor, " places"]:
-    """What each place says for the predicted class."""
-    return speaks_for(places.contribution, explanation.classes, explanation.label)
+def start(explanation: Evidence) -> str:
+    """Where the answer starts, in words."""
+    probability = float(explanation.baseline.softmax(0)[explanation.classes.index(explanation.label)])
+    why = " (the bias alone)" if explanation.mean_logits is None else ""
+    return f"With nothing seen{why}: {explanation.label} {100 * probability:.0f} %"
+
+
+def counts(explanation: Evidence) -> str:
+    """What was read, in words; a sub-tile drawn several times is read once."""
+    read, drawn, tiles = (
+        len(explanation.places().weight),
+        len(explanation.tiles),
+        explanation.attention.numel(),
+    )
+    return f"{read} sub-tiles read in {drawn} of {tiles} tiles"
 
 
 def without_ticks(axes: Axes) -> None:
@@ -62,15 +80,20 @@ def without_ticks(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def draw_image(axes: Axes, explanation: Explanation, *, grey: bool = False, bar: bool = True) -> None:
-    """The overview."""
+def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0, bar: bool = True) -> None:
+    """The overview, as far as asked without its colours, with a scale bar below.
+
+    Args:
+        axes: where to draw.
+        explanation: whose overview.
+        grey: 0 for the colours as they are, 1 for none, and paler: attention shows the better.
+        bar: draw the scale bar.
+    """
     height, width = explanation.size
-    extent = (0, width, height, 0)
-    if grey:
-        tone = explanation.overview.float().mean(0).numpy()
-        axes.imshow(tone, cmap="gray", vmin=0, vmax=400, extent=extent)
-    else:
-        axes.imshow(explanation.overview.permute(1, 2, 0).numpy(), extent=extent)
+    pixels = explanation.overview.float() / 255
+    plain = 0.15 + 0.75 * pixels.mean(0, keepdim=True)
+    shown = pixels + grey * (plain - pixels)
+    axes.imshow(shown.permute(1, 2, 0).numpy(), extent=(0, width, height, 0))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     axes.set_aspect("equal")
@@ -79,76 +102,113 @@ def draw_image(axes: Axes, explanation: Explanation, *, grey: bool = False, bar:
         draw_scale_bar(axes, explanation.source.mpp)
 
 
-def draw_heat(axes: Axes, explanation: Explanation, shown: Float[Tensor, "h w"], label: str) -> None:
-    """Attention on a logarithmic scale over the image in grey, transparent where it is below its mean."""
-    from matplotlib.colors import LogNorm
-
+def draw_heat(axes: Axes, explanation: Evidence, shown: Float[Tensor, "h w"], *, grey: float = 1.0) -> None:
+    """Attention on the scale of all pictures over the pale image, clear where it is below its mean."""
     height, width = explanation.size
-    draw_image(axes, explanation, grey=True)
-    most = max(float(shown.max()), 10.0)
-    norm = LogNorm(1, most, clip=True)
-    strength = torch.as_tensor(norm(shown.numpy()).filled(0)).sqrt()
-    picture = axes.imshow(
-        shown.numpy(), cmap=_MAP, norm=norm, alpha=strength.numpy(), extent=(0, width, height, 0)
-    )
+    draw_image(axes, explanation, grey=grey)
+    axes.imshow(heat_rgba(shown.numpy()), extent=(0, width, height, 0), zorder=2)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02)
-    if bar.solids is not None:
-        bar.solids.set_alpha(1)  # the scale itself is opaque
-    bar.ax.tick_params(labelsize=7)
-    bar.ax.minorticks_off()
-    bar.set_ticks(_ticks(most))
-    bar.ax.yaxis.set_major_formatter("{x:g}")
-    bar.set_label(label, fontsize=7)
 
 
-def draw_map(axes: Axes, values: Float[Tensor, "u v"], box: Sequence[float], most: float) -> None:
-    """A tile's own attention map over its pixels, transparent where it is below the mean of the tile."""
-    from matplotlib.colors import LogNorm
+def draw_legend(figure: FigureBase, axes: Sequence[Axes], *, below: bool = False) -> None:
+    """The scale of the attention, beside or below the axes that show it."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, LogNorm
 
-    x, y, width, height = box
-    relative = values * values.numel()
-    norm = LogNorm(1, max(most, 10.0), clip=True)
-    strength = torch.as_tensor(norm(relative.numpy()).filled(0)).sqrt() * 0.85
-    axes.imshow(
-        relative.numpy(),
-        cmap=_MAP,
-        norm=norm,
-        alpha=strength.numpy(),
-        extent=(x, x + width, y + height, y),
-        interpolation="nearest",
+    colours = ListedColormap(heat_colours()[:, :3] / 255)  # the scale itself is opaque
+    shown = ScalarMappable(LogNorm(1, HEAT_TOP), colours)
+    bar = figure.colorbar(
+        shown,
+        ax=list(axes),
+        location="bottom" if below else "right",
+        fraction=0.04,
+        pad=0.02,
+        aspect=32,
+        extend="max",
     )
+    along = bar.ax.xaxis if below else bar.ax.yaxis
+    bar.ax.tick_params(labelsize=7.5)
+    bar.ax.minorticks_off()
+    bar.set_ticks([1, 10, 100, 1000])
+    along.set_major_formatter("{x:g}")
+    bar.set_label("attention, times uniform", fontsize=7.5)
 
 
-def draw_sub_tiles(axes: Axes, explanation: Explanation, width: float = 1.0, tile: int | None = None) -> None:
-    """Outlines of the heaviest places: orange speaks for the predicted class, blue against it.
+def draw_map(axes: Axes, values: Float[Tensor, "u v"], box: Sequence[float]) -> None:
+    """A tile's own attention map over its pixels, clear where it is below the mean of the tile."""
+    x, y, width, height = box
+    colours = heat_rgba((values * values.numel()).numpy())
+    axes.imshow(colours, extent=(x, x + width, y + height, y), interpolation="nearest")
+
+
+def draw_sub_tiles(
+    axes: Axes, explanation: Evidence, count: int = NUMBERED, *, tile: int | None = None, size: float = 7.5
+) -> None:
+    """Outlines of the heaviest places, thin: orange speaks for the predicted class, blue against it.
+
+    The first `NUMBERED` carry their numbers, those that overlap together.
 
     Args:
         axes: where to draw.
         explanation: whose places.
-        width: of the lines, relative.
+        count: most places outlined.
         tile: draw the places of this tile alone, a row of `tiles`.
+        size: of the numbers, points.
     """
     places = explanation.places()
-    said = evidence_of(explanation, places)
-    strongest = max(float(said.abs().max()), 1e-12) if len(said) else 1.0
-    chosen = range(len(said)) if tile is None else (places.tile == tile).nonzero()[:, 0].tolist()
-    for k in reversed(chosen[:OUTLINED]):
-        strength = abs(float(said[k])) / strongest
-        colour = FOR if said[k] >= 0 else AGAINST
-        line = width * (0.8 + 1.2 * strength)
-        _outline(axes, places.regions[k].tolist(), colour, line, 0.5 + 0.5 * strength)
+    regions = places.regions[:count]
+    colours = [FOR if value >= 0 else AGAINST for value in places.evidence[:count].tolist()]
+    chosen = [k for k in range(len(regions)) if tile is None or int(places.tile[k]) == tile]
+    for k in reversed(chosen):
+        draw_box(axes, regions[k].tolist(), colours[k], 1.1)
+    for first, text in number_labels(explanation):
+        if first in chosen:
+            _write_beside(axes, regions[first].tolist(), text, colours[first], size)
 
 
-def draw_tiles(axes: Axes, explanation: Explanation) -> None:
+def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
+    """The places that carry numbers: the rank of a box, and the numbers of all boxes that overlap it."""
+    regions = explanation.places().regions[:NUMBERED]
+    groups: dict[int, list[str]] = {}
+    for k, box in enumerate(regions):
+        sides = torch.minimum(box[2:], regions[:, 2:])
+        overlaps = ((regions[:, :2] - box[:2]).abs() < sides).all(1)
+        groups.setdefault(next((k0 for k0 in groups if overlaps[k0]), k), []).append(str(k + 1))
+    return [(first, " ".join(numbers)) for first, numbers in groups.items()]
+
+
+def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size: float) -> None:
+    """Text at an upper corner of a box, that which leaves room for it in the picture."""
+    from matplotlib.patheffects import withStroke
+
+    x, y, width, height = box
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    is_left, is_low = x + width > right - 0.12 * (right - left), y < top + 0.06 * (bottom - top)
+    axes.annotate(
+        text,
+        (x if is_left else x + width, y + height if is_low else y),
+        xytext=(-1.5 if is_left else 1.5, 0),
+        textcoords="offset points",
+        ha="right" if is_left else "left",
+        va="center",
+        color=colour,
+        fontsize=size,
+        weight="bold",
+        path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        zorder=6,
+        clip_on=True,
+    )
+
+
+def draw_tiles(axes: Axes, explanation: Evidence) -> None:
     """Outlines of the tiles drawn."""
     for box in explanation.tiles.tolist():
-        _outline(axes, box, TILE, 0.9, 0.9)
+        draw_box(axes, box, TILE, 0.9)
 
 
-def draw_roi(axes: Axes, explanation: Explanation, roi: Annotation) -> bool:
-    """The outline of the ROI, dark with a white seam; whether there was any to draw."""
+def draw_roi(axes: Axes, explanation: Evidence, roi: Annotation) -> bool:
+    """The outline of the ROI, thin, around it and below the attention; whether there was any to draw."""
     from matplotlib.patheffects import withStroke
 
     height, width = explanation.size
@@ -156,20 +216,23 @@ def draw_roi(axes: Axes, explanation: Explanation, roi: Annotation) -> bool:
     share = roi.read([Region(0, 0, width, height)], min(1.0, scale))[0]
     if float(share.max()) <= 0:
         return False
+    around = max(1, max(share.shape) // 250)  # the line runs outside, so that it covers nothing inside
+    side = 2 * around + 1
+    grown = torch.nn.functional.max_pool2d(share[None].float(), side, stride=1, padding=around)[0]
     rows, columns = share.shape
     x = (torch.arange(columns) + 0.5) * (width / columns)
     y = (torch.arange(rows) + 0.5) * (height / rows)
-    lines = axes.contour(
-        x.numpy(), y.numpy(), share.numpy(), levels=[float(share.max()) / 2], colors=[ROI], linewidths=1.0
-    )
-    lines.set_path_effects([withStroke(linewidth=2.6, foreground="white")])
+    level = float(share.max()) / 2
+    lines = axes.contour(x.numpy(), y.numpy(), grown.numpy(), levels=[level], colors=[ROI], linewidths=0.9)
+    lines.set_path_effects([withStroke(linewidth=1.7, foreground="#00000099")])
+    lines.set_zorder(1.5)
     return True
 
 
 def draw_crop(
     axes: Axes, crop: Tensor, box: Sequence[float], mpp: float | None, colour: str, *, line: float = 2.0
 ) -> None:
-    """The pixels of a box, framed, with a scale bar."""
+    """The pixels of a box, framed, with a scale bar below."""
     x, y, width, height = box
     axes.imshow(crop.permute(1, 2, 0).numpy(), interpolation="nearest", extent=(x, x + width, y + height, y))
     axes.set_xlim(x, x + width)
@@ -178,32 +241,61 @@ def draw_crop(
     for spine in axes.spines.values():
         spine.set_color(colour)
         spine.set_linewidth(line)
-    draw_scale_bar(axes, mpp, share=0.5, font_size=6.0)
+    draw_scale_bar(axes, mpp, share=0.5, font_size=6.5)
 
 
-def _outline(axes: Axes, box: Sequence[float], colour: str, width: float, alpha: float) -> None:
-    """A box, with a light seam that keeps it visible on dark pixels."""
+def draw_sub_tile(axes: Axes, explanation: Evidence, k: int) -> str:
+    """The place of rank k, with what surrounds it where that was kept; its colour."""
+    places, mpp = explanation.places(), explanation.source.mpp
+    colour = FOR if places.evidence[k] >= 0 else AGAINST
+    x, y, width, height = box = places.regions[k].tolist()
+    if explanation.context is None or k >= len(explanation.context):
+        draw_crop(axes, explanation.crops[k], box, mpp, colour)
+        return colour
+    shown = explanation.context[k]
+    draw_crop(axes, shown, (x - width, y - height, 3 * width, 3 * height), mpp, "#9ca3af", line=0.6)
+    draw_box(axes, box, colour, 1.3)
+    return colour
+
+
+def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> None:
+    """How the answer adds up: the start, the numbered places, all others, the answer; a column each."""
+    begin, added, end = explanation.account()
+    shown = added[:NUMBERED].tolist()
+    steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
+    names = ["nothing\nseen", *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
+    k = explanation.classes.index(explanation.label)
+    ends = [float(logits.softmax(0)[k]) for logits in (explanation.baseline, explanation.logits)]
+    level, levels = begin, [begin]
+    axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)
+    for place, step in enumerate(steps, 1):
+        axes.bar(place, step, bottom=level, width=0.72, color=FOR if step >= 0 else AGAINST)
+        axes.plot([place - 1.36, place + 0.36], [level, level], color=_NEUTRAL, lw=0.6)
+        level += step
+        levels.append(level)
+    last = len(steps) + 1
+    axes.bar([0, last], [begin, end], width=0.72, color=_NEUTRAL)
+    span = max(*levels, 0.0) - min(*levels, 0.0) or 1.0
+    axes.set_ylim(min(*levels, 0.0) - 0.2 * span, max(*levels, 0.0) + 0.2 * span)
+    texts = [f"{100 * ends[0]:.0f} %", *(f"{step:+.2f}" for step in steps), f"{100 * ends[1]:.0f} %"]
+    tops = [max(begin, 0), *(max(a, b) for a, b in pairwise(levels)), max(end, 0)]
+    for place, (text, top) in enumerate(zip(texts, tops, strict=True)):
+        bold = "bold" if place in (0, last) else "normal"
+        axes.text(place, top + 0.02 * span, text, ha="center", va="bottom", fontsize=size, weight=bold)
+    axes.set_xlim(-0.5, last + 0.5)
+    axes.set_xticks(range(last + 1), [*names, "answer"], fontsize=size)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    for side in ("left", "right", "top", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def draw_box(axes: Axes, box: Sequence[float], colour: str, width: float) -> None:
+    """The outline of a box, with a light seam that keeps it visible on dark pixels."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
-    seam = [withStroke(linewidth=width + 0.8, foreground="white", alpha=0.7 * alpha)]
-    (x, y, side_x, side_y) = box
-    axes.add_patch(
-        Rectangle(
-            (x, y),
-            side_x,
-            side_y,
-            fill=False,
-            edgecolor=colour,
-            linewidth=width,
-            alpha=alpha,
-            path_effects=seam,
-        )
-    )
-
-
-def _ticks(most: float) -> list[float]:
-    """1, 3, 10, 30 and so on; where that makes many, every power of ten."""
-    powers = range(int(math.log10(most)) + 1)
-    near = [k * 10.0**power for power in powers for k in ((1, 3) if len(powers) < 4 else (1,))]
-    return [tick for tick in near if tick <= most * (1 + 1e-6)]
+    x, y, side_x, side_y = box
+    frame = Rectangle((x, y), side_x, side_y, fill=False, edgecolor=colour, linewidth=width, zorder=5)
+    frame.set_path_effects([withStroke(linewidth=width + 0.8, foreground="white", alpha=0.7)])
+    axes.add_patch(frame)

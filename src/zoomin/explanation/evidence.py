@@ -1,4 +1,4 @@
-"""The evidence behind the answer to one image: what was read, with which weight, what each piece said.
+"""The record of how one image was answered: what was read, with which weight, what each piece contributes.
 
 The head is linear, so the logits are the sum of the sub-tiles' contributions plus the bias, exactly and for
 every way of sampling. Nothing here is inferred after the fact.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Float64, Int, UInt8
@@ -19,17 +20,12 @@ from ..geometry import Region
 from ..images.georeference import Georeference
 from ..model.estimators import segment_sum
 from .density import attention_density
-from .files import load_fields, save_explanation
-from .geojson import explanation_geojson
-from .panel import panel_figure
 from .places import Places, speaks_for
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["STAGES", "Evidence", "Provenance", "Source", "Stage"]
 
-    from ..annotations.annotation import Annotation
-
-__all__ = ["Explanation", "Provenance", "Source"]
+Stage = Literal["both", "tiles", "positions"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Evidence:
     """The evidence for the answer to one image. Boxes are in level-0 pixels of the image's file.
 
     Boxes are whole numbers where the network reads level-0 pixels, fractions where it reads at another MPP.
@@ -89,7 +85,7 @@ class Explanation:
         image: name of the image.
         size: its height and width, level-0 pixels.
         classes: names of the classes.
-        logits: of each class; `bias` plus the sum of `contribution`.
+        logits: of each class; `bias` plus the sum of `contribution`, and `baseline` plus the sum of `added`.
         bias: of the head.
         overview: the whole image as a thumbnail.
         tile_size: side of a tile, level-0 pixels.
@@ -105,6 +101,9 @@ class Explanation:
         replicate: the replicate that drew it.
         crops: pixels of the heaviest places, in the order of `places()`.
         tile_crops: pixels of the tiles of highest attention, in the order of `top_tiles()`.
+        mean_logits: logits of the mean feature of the training images; None where the model does not know it.
+        context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
+            `places()`.
         standard_error: of the predicted class's probability, owed to drawing sub-tiles; 0 for exact and top,
             NaN where a single replicate cannot tell.
         truth: the true class, None where unknown.
@@ -131,6 +130,8 @@ class Explanation:
     replicate: Int[Tensor, " n"]
     crops: UInt8[Tensor, "crops 3 side side"]
     tile_crops: UInt8[Tensor, "tile_crops 3 tile_side tile_side"]
+    mean_logits: Float[Tensor, " classes"] | None = None
+    context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
     truth: str | None = None
     source: Source = field(default_factory=Source)
@@ -146,16 +147,43 @@ class Explanation:
         """The class of highest probability: the prediction."""
         return self.classes[int(self.logits.argmax())]
 
+    @property
+    def baseline(self) -> Float[Tensor, " classes"]:
+        """The logits before anything is read: those of the mean training feature, else the bias."""
+        return self.bias if self.mean_logits is None else self.mean_logits
+
+    @cached_property
+    def added(self) -> Float[Tensor, "n classes"]:
+        """What each sub-tile adds to the logits: with the baseline, they sum to the logits."""
+        share = self.weight / self.weight.sum()
+        return self.contribution - share[:, None] * (self.baseline - self.bias)
+
+    def account(self, label: str | None = None) -> tuple[float, Float[Tensor, " places"], float]:
+        """How the evidence for a class, by default the predicted one, comes about: start, places, sum.
+
+        The start is that of the baseline, each of `places()` adds its part, and the sum is the evidence of
+        the answer. Evidence is a logit minus the mean over the classes, which softmax does not see.
+        """
+        label = self.label if label is None else label
+        start, end = speaks_for(torch.stack([self.baseline, self.logits]), self.classes, label).tolist()
+        return start, speaks_for(self.places().added, self.classes, label), end
+
     def places(self) -> Places:
-        """The distinct sub-tiles, heaviest first."""
+        """The distinct sub-tiles, heaviest first; they are found once."""
+        return self._places
+
+    @cached_property
+    def _places(self) -> Places:
         distinct, place, times = torch.unique(self.sub_tiles, dim=0, return_inverse=True, return_counts=True)
         weight = segment_sum(self.weight, place, len(distinct))
         contribution = segment_sum(self.contribution, place, len(distinct))
+        added = segment_sum(self.added, place, len(distinct))
         one = torch.zeros(len(distinct), dtype=torch.int64).index_put((place,), torch.arange(len(place)))
         tile = self.tile[one]
         beta = self.beta.flatten(1)[tile, self.position[one]]
         order = weight.argsort(descending=True, stable=True)
-        columns = (distinct, weight, contribution, tile, self.alpha[tile], beta, times)
+        evidence = speaks_for(added, self.classes, self.label)
+        columns = (distinct, weight, contribution, tile, self.alpha[tile], beta, times, added, evidence)
         return Places(*(column[order] for column in columns))
 
     def top_tiles(self) -> Int[Tensor, " drawn"]:
@@ -165,83 +193,47 @@ class Explanation:
     def evidence(self, label: str | None = None) -> Float[Tensor, " n"]:
         """What each sub-tile says for a class, the predicted one by default: positive speaks for it.
 
-        The contribution to its logit minus the mean over classes, which softmax does not see.
+        What it adds to that logit minus the mean over classes, which softmax does not see.
 
         Raises:
             ConfigError: if there is no such class.
         """
-        return speaks_for(self.contribution, self.classes, self.label if label is None else label)
+        return speaks_for(self.added, self.classes, self.label if label is None else label)
 
     def heat_map(
-        self, height: int, width: int, step: tuple[float, float] | None = None
+        self,
+        height: int,
+        width: int,
+        step: tuple[float, float] | None = None,
+        *,
+        origin: tuple[float, float] = (0.0, 0.0),
+        stage: Stage = "both",
     ) -> Float[Tensor, "height width"]:
-        """Attention as a picture of the whole image, relative to looking everywhere alike (1).
+        """Attention as a picture, relative to uniform attention (1): of the whole image, or of any region.
 
-        Tile attention times position attention where a tile was drawn; elsewhere tile attention, spread
-        evenly. Every pixel of the picture is an average over its box.
+        Every pixel of the picture is an average over its box.
 
         Args:
             height: rows of the picture.
             width: columns of the picture.
             step: height and width of its pixels, level-0 pixels; by default the picture covers the image.
+            origin: y and x of its corner, level-0 pixels.
+            stage: "tiles": stage 1; "positions": stage 2, in the drawn tiles alone; "both": their product in
+                the drawn tiles, elsewhere stage 1, spread evenly.
         """
-        cells = self.attention, self.tiles, self.beta
-        return attention_density(self.size, self.tile_size, *cells, (height, width), step)
+        step = step or (self.size[0] / height, self.size[1] / width)
+        alpha, tiles, beta = self._relative_maps[stage]
+        return attention_density(self.tile_size, alpha, tiles, beta, (height, width), step, origin)
 
-    def to_geojson(
-        self,
-        *,
-        top: int = 100,
-        coordinates: str = "auto",
-        bounds_offset: bool = False,
-        attention_cells: bool = False,
-    ) -> dict[str, Any]:
-        """Drawn tiles and the heaviest sub-tiles as a GeoJSON FeatureCollection.
-
-        Args:
-            top: most sub-tiles; 0 for all.
-            coordinates: "pixels": level-0 pixels; "map": of the image's coordinate reference system; "wgs84":
-                degrees, as RFC 7946 has it; "auto": map coordinates where the image has them, else pixels.
-            bounds_offset: count pixels from the corner of the slide's scanned part.
-            attention_cells: also every position of the drawn tiles whose attention is above the mean.
-
-        Raises:
-            ConfigError: if the coordinates cannot be had.
-        """
-        return explanation_geojson(
-            self,
-            top=top,
-            coordinates=coordinates,
-            bounds_offset=bounds_offset,
-            attention_cells=attention_cells,
-        )
-
-    def figure(self, roi: Annotation | None = None) -> Figure:
-        """The panel of the paper's figure 6: overview, ROI, attention, top tiles, top sub-tiles.
-
-        Args:
-            roi: the annotated truth of this image, if there is one.
-        """
-        return panel_figure(self, roi)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write explanation.json, arrays.npz and pictures into a folder (docs/explain.md has the format).
-
-        Returns:
-            The path of explanation.json.
-        """
-        return save_explanation(self, folder)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Explanation:
-        """The explanation that `save` wrote.
-
-        Args:
-            path: its folder, or its explanation.json.
-
-        Raises:
-            DataError: if a file is missing, damaged, or written by a newer version.
-        """
-        values = load_fields(path)
-        source, provenance = values.pop("source"), values.pop("provenance")
-        return cls(**values, source=Source(**source), provenance=Provenance(**provenance))
+    @cached_property
+    def _relative_maps(self) -> dict[Stage, tuple[Tensor, Tensor, Tensor]]:
+        """Of each stage: a value per tile, the tiles with a map of their own, and these maps."""
+        attention = self.attention * self.attention.numel()
+        beta = self.beta * self.beta[0].numel() if len(self.beta) else self.beta
+        column, row = (self.tiles[:, :2] / self.tile_size).round().long().unbind(1)
+        rest = attention.index_put((row, column), attention.new_zeros(()))
+        return {
+            "tiles": (attention, self.tiles[:0], beta[:0]),
+            "positions": (torch.zeros_like(attention), self.tiles, beta),
+            "both": (rest, self.tiles, beta * attention[row, column][:, None, None]),
+        }

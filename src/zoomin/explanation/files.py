@@ -19,15 +19,16 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from .._version import __version__
 from ..errors import DataError
 from ..files import write_json
 from ..geometry import Region
 from ..images.georeference import Georeference
 
 if TYPE_CHECKING:
-    from .evidence import Explanation, Source
+    from .evidence import Evidence, Source
 
-__all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields", "save_explanation"]
+__all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields", "save_evidence"]
 
 JSON, ARRAYS, OVERVIEW, CROPS_FOLDER = "explanation.json", "arrays.npz", "overview.png", "crops"
 SCHEMA, VERSION = "zoomin-explanation", 1
@@ -35,10 +36,11 @@ LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON 
 _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
 )
+_OPTIONAL = ("mean_logits",)
 _PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
 
 
-def save_explanation(explanation: Explanation, folder: str | Path) -> Path:
+def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     """Write an explanation into a folder; explanation.json comes last, so that it tells that all is there.
 
     Returns:
@@ -50,17 +52,21 @@ def save_explanation(explanation: Explanation, folder: str | Path) -> Path:
     done.unlink(missing_ok=True)
     for old in (folder / CROPS_FOLDER).glob("*tile_*.png"):
         old.unlink()
-    arrays = {name: getattr(explanation, name).numpy() for name in _TENSORS}
+    present = [name for name in (*_TENSORS, *_OPTIONAL) if getattr(explanation, name) is not None]
+    arrays = {name: getattr(explanation, name).numpy() for name in present}
     np.savez_compressed(folder / ARRAYS, **arrays)
     _write_png(explanation.overview, folder / OVERVIEW)
     crops = _write_crops(explanation.crops, folder, "sub_tile")
     tile_crops = _write_crops(explanation.tile_crops, folder, "tile")
-    write_json(done, _document(explanation, crops, tile_crops), indent=1)
+    context = (
+        [] if explanation.context is None else _write_crops(explanation.context, folder, "around_sub_tile")
+    )
+    write_json(done, _document(explanation, crops, context, tile_crops), indent=1)
     return done
 
 
 def load_fields(path: str | Path) -> dict[str, Any]:
-    """The fields of the explanation that `save_explanation` wrote; `source` and `provenance` as dictionaries.
+    """The fields of the explanation that `save_evidence` wrote; `source` and `provenance` as dictionaries.
 
     Raises:
         DataError: if a file is missing, damaged, or written by a newer version.
@@ -78,6 +84,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             "tile_size": document["tile_size"],
             "overview": _read_png(folder / document["overview"]),
             "crops": _read_crops(folder, document["crops"]),
+            "context": _read_crops(folder, document["context"]) if document.get("context") else None,
             "tile_crops": _read_crops(folder, document["tile_crops"]),
             "standard_error": math.nan if document["standard_error"] is None else document["standard_error"],
             "truth": document["truth"],
@@ -96,11 +103,17 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def _document(explanation: Explanation, crops: list[str], tile_crops: list[str]) -> dict[str, Any]:
-    from .._version import __version__
-
+def _document(
+    explanation: Evidence, crops: list[str], context: list[str], tile_crops: list[str]
+) -> dict[str, Any]:
     one = explanation
-    by_class = {"probabilities": one.probabilities, "logits": one.logits, "bias": one.bias}
+    by_class = {
+        "probabilities": one.probabilities,
+        "logits": one.logits,
+        "bias": one.bias,
+        "baseline": one.baseline,
+        "baseline_probabilities": one.baseline.softmax(0),
+    }
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -123,10 +136,12 @@ def _document(explanation: Explanation, crops: list[str], tile_crops: list[str])
         "map_columns": one.beta.shape[2],
         "n_tiles_drawn": len(one.tiles),
         "n_sub_tiles": len(one.sub_tiles),
+        "n_sub_tiles_read": len(one.places().weight),
         "tiles": _tiles(one, tile_crops),
         "sub_tiles": _sub_tiles(one, crops),
         "overview": OVERVIEW,
         "crops": crops,
+        "context": context,
         "tile_crops": tile_crops,
         "arrays": ARRAYS,
     }
@@ -166,7 +181,7 @@ def _box(box: Sequence[float]) -> dict[str, int | float]:
     }
 
 
-def _tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
+def _tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
     rows = one.top_tiles()[:LISTED].tolist()
     return [
         {
@@ -178,13 +193,14 @@ def _tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _sub_tiles(one: Explanation, crops: list[str]) -> list[dict[str, Any]]:
+def _sub_tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
     places = one.places()
     return [
         {
             **_box(places.regions[k].tolist()),
             "weight": float(places.weight[k]),
             "contribution": dict(zip(one.classes, places.contribution[k].tolist(), strict=True)),
+            "added": dict(zip(one.classes, places.added[k].tolist(), strict=True)),
             "alpha": float(places.alpha[k]),
             "beta": float(places.beta[k]),
             "times_drawn": int(places.times[k]),
@@ -215,7 +231,8 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in _TENSORS}
+        names = [*_TENSORS, *(name for name in _OPTIONAL if name in arrays)]
+        return {name: torch.from_numpy(arrays[name]) for name in names}
 
 
 def _write_crops(crops: UInt8[Tensor, "n 3 h w"], folder: Path, name: str) -> list[str]:

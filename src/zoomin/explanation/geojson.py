@@ -10,16 +10,16 @@ from ..errors import ConfigError
 from .palette import AGAINST, FOR, TILE, rgb
 
 if TYPE_CHECKING:
-    from .evidence import Explanation, Source
+    from .evidence import Evidence, Source
 
-__all__ = ["COORDINATES", "explanation_geojson"]
+__all__ = ["COORDINATES", "evidence_geojson"]
 
 COORDINATES = ("auto", "pixels", "map", "wgs84")
 Ring = list[tuple[float, float]]
 
 
-def explanation_geojson(
-    explanation: Explanation,
+def evidence_geojson(
+    explanation: Evidence,
     *,
     top: int = 100,
     coordinates: str = "auto",
@@ -53,10 +53,18 @@ def explanation_geojson(
         for part in parts
         for box, properties in part
     ]
-    return {"type": "FeatureCollection", **crs, "features": features}
+    start, _, end = explanation.account()
+    answer = {
+        "prediction": explanation.label,
+        "baseline": dict(zip(explanation.classes, explanation.baseline.tolist(), strict=True)),
+        "logits": dict(zip(explanation.classes, explanation.logits.tolist(), strict=True)),
+        "evidence at the start": start,
+        "evidence": end,
+    }
+    return {"type": "FeatureCollection", **crs, "zoomin": answer, "features": features}
 
 
-def _tiles(one: Explanation) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+def _tiles(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
     for rank, row in enumerate(one.top_tiles().tolist()):
         alpha = float(one.alpha[row])
         measured = {"attention": alpha, "attention / mean": alpha * one.attention.numel()}
@@ -66,15 +74,16 @@ def _tiles(one: Explanation) -> Iterator[tuple[Sequence[float], dict[str, Any]]]
         )
 
 
-def _sub_tiles(one: Explanation, top: int) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+def _sub_tiles(one: Evidence, top: int) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
     places = one.places()
-    number = one.classes.index(one.label)
-    speaks = (places.contribution[:, number] - places.contribution.mean(1)).tolist()
+    speaks = places.evidence.tolist()
     for k in range(min(top or len(speaks), len(speaks))):
+        added = zip(one.classes, places.added[k].tolist(), strict=True)
         contributions = zip(one.classes, places.contribution[k].tolist(), strict=True)
         measured = {
             "weight": float(places.weight[k]),
             "evidence": speaks[k],
+            **{f"added to {name}": value for name, value in added},
             **{f"contribution to {name}": value for name, value in contributions},
             "attention of the tile": float(places.alpha[k]),
             "attention of the position": float(places.beta[k]),
@@ -87,7 +96,7 @@ def _sub_tiles(one: Explanation, top: int) -> Iterator[tuple[Sequence[float], di
         )
 
 
-def _cells(one: Explanation) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+def _cells(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
     tiles, (u, v) = one.attention.numel(), one.beta.shape[1:]
     relative = one.alpha[:, None, None] * one.beta * (tiles * u * v)
     for row, i, j in (relative > 1).nonzero().tolist():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, DataError
 from ..files import write_json
-from .evidence import Explanation
+from .evidence import Evidence
 
 __all__ = ["INDEX", "Entry", "Index", "folder_name", "read_index", "write_index"]
 
@@ -46,7 +46,7 @@ class Entry:
     warning: str = ""
 
     @classmethod
-    def of(cls, explanation: Explanation, folder: str, warning: str = "") -> Entry:
+    def of(cls, explanation: Evidence, folder: str, warning: str = "") -> Entry:
         """The entry of an explanation."""
         error = explanation.standard_error
         return cls(

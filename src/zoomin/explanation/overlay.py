@@ -1,91 +1,119 @@
-"""The picture of one or several explanations: what was read, the attention, the heaviest sub-tiles."""
+"""The picture of explanations: attention over the image, the heaviest sub-tiles, the account."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..annotations.annotation import Annotation
-from .draw import OUTLINED, draw_crop, draw_heat, draw_image, draw_roi, draw_sub_tiles, evidence_of, title
-from .palette import AGAINST, FOR
+from .draw import (
+    NUMBERED,
+    counts,
+    draw_account,
+    draw_heat,
+    draw_legend,
+    draw_roi,
+    draw_sub_tile,
+    draw_sub_tiles,
+    start,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
-    from matplotlib.gridspec import SubplotSpec
 
-    from .evidence import Explanation
+    from .evidence import Evidence
 
 __all__ = ["overlay_figure", "overlay_figures"]
 
-_PANEL = 4.2  # inches, width of the image and of the attention
-_CROPS = 8  # sub-tiles shown
+_WIDTH = 5.8  # inches: legible where a page shows it 580 pixels wide
+_DPI = 200
+_IMAGE = 3.45  # inches, width of the image
+_ACCOUNT = 1.25  # inches, height of the account
+_HEADS = 0.95  # inches, of the title, the legend and the scale bar
 
 
-def overlay_figure(explanation: Explanation, roi: Annotation | None = None) -> Figure:
+def overlay_figure(
+    explanation: Evidence, roi: Annotation | None = None, *, outlined: int = NUMBERED
+) -> Figure:
     """A picture of where the model looked and what it found there.
 
-    Left, the image with the sub-tiles that were read (orange speaks for the predicted class, blue against
-    it, the stronger the more) and the outline of the ROI; middle, the attention; right, the heaviest
-    sub-tiles.
+    Left, the attention over the image with the ten heaviest sub-tiles (orange speaks for the predicted
+    class, blue against it) and the outline of the ROI; right, these sub-tiles with what surrounds them and
+    what each adds; below, how that adds up to the answer.
 
     Args:
         explanation: what to show.
         roi: the annotated truth of this image, outlined where given.
+        outlined: sub-tiles outlined, the heaviest.
 
     Returns:
         A matplotlib figure that belongs to no window: save it with `figure.savefig(path)`.
     """
-    return overlay_figures([explanation], [roi])
+    return overlay_figures([explanation], [roi], outlined=outlined)
 
 
-def overlay_figures(explanations: Sequence[Explanation], rois: Sequence[Annotation | None]) -> Figure:
-    """`overlay_figure` of several images, one above the other.
+def overlay_figures(
+    explanations: Sequence[Evidence],
+    rois: Sequence[Annotation | None],
+    *,
+    outlined: int = NUMBERED,
+    columns: int = 1,
+) -> Figure:
+    """`overlay_figure` of several images, side by side and one above the other.
 
     Args:
         explanations: what to show, at least one.
         rois: the annotated truth of each image, or None.
+        outlined: sub-tiles outlined in each image, the heaviest.
+        columns: images side by side.
     """
     from matplotlib.figure import Figure
 
-    heights = [_row_height(explanation) for explanation in explanations]
-    figure = Figure(figsize=(2 * _PANEL + 2.6, sum(heights)), dpi=110, layout="constrained")
-    rows = figure.subfigures(len(explanations), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, explanation, roi in zip(rows, explanations, rois, strict=True):
-        _draw_row(part, explanation, roi)
+    rows = [explanations[k : k + columns] for k in range(0, len(explanations), columns)]
+    heights = [max(map(_image_height, row)) + _HEADS + _ACCOUNT for row in rows]
+    figure = Figure(figsize=(_WIDTH * columns, sum(heights)), dpi=_DPI, layout="constrained")
+    parts = figure.subfigures(len(rows), columns, height_ratios=heights, squeeze=False).flat
+    for part, explanation, roi in zip(parts, explanations, rois, strict=False):
+        _draw_one(part, explanation, roi, outlined)
     return figure
 
 
-def _row_height(explanation: Explanation) -> float:
+def _image_height(explanation: Evidence) -> float:
     """Inches."""
     height, width = explanation.size
-    return min(max(_PANEL * height / width, 2.6), 7.0) + 0.55
+    return min(max(_IMAGE * height / width, 2.9), 5.5)
 
 
-def _draw_row(part: SubFigure, explanation: Explanation, roi: Annotation | None) -> None:
-    grid = part.add_gridspec(1, 3, width_ratios=[_PANEL, _PANEL, 2.4])
+def _draw_one(part: SubFigure, explanation: Evidence, roi: Annotation | None, outlined: int) -> None:
     part.suptitle(title(explanation), fontsize=10, x=0.01, ha="left", weight="bold")
-    left, middle = part.add_subplot(grid[0]), part.add_subplot(grid[1])
-    draw_image(left, explanation)
-    draw_sub_tiles(left, explanation)
-    heat = explanation.heat_map(*explanation.overview.shape[1:])
-    draw_heat(middle, explanation, heat, "times its mean")
-    outlined = roi is not None and draw_roi(left, explanation, roi)
-    if roi is not None:
-        draw_roi(middle, explanation, roi)
-    note = "; ROI outlined in black" if outlined else "; no ROI" if roi is not None else ""
-    many = f", the {OUTLINED} heaviest outlined" if len(explanation.places().weight) > OUTLINED else ""
-    left.set_title(f"{len(explanation.sub_tiles)} sub-tiles read{many}{note}", fontsize=9)
-    middle.set_title("attention", fontsize=9)
-    _draw_crops(part, grid[2], explanation)
+    ratios = [_image_height(explanation) + _HEADS - 0.3, _ACCOUNT]
+    halves: Any = part.subfigures(2, 1, height_ratios=ratios)
+    above, below = halves
+    left, right = above.subfigures(1, 2, width_ratios=[_IMAGE, _WIDTH - _IMAGE])
+    axes = left.subplots()
+    draw_heat(axes, explanation, explanation.heat_map(*explanation.overview.shape[1:]), grey=0.7)
+    found = roi is not None and draw_roi(axes, explanation, roi)
+    draw_sub_tiles(axes, explanation, outlined)
+    draw_legend(left, [axes], below=True)
+    note = "; ROI outlined" if found else "; no ROI" if roi is not None else ""
+    axes.set_title(counts(explanation) + note, fontsize=8)
+    _draw_crops(right, explanation)
+    below.suptitle(f"{start(explanation)}. What each sub-tile adds:", fontsize=8, x=0.01, ha="left")
+    draw_account(below.subplots(), explanation)
 
 
-def _draw_crops(part: SubFigure, place: SubplotSpec, explanation: Explanation) -> None:
-    """The heaviest sub-tiles in two columns, framed by what they say."""
-    places = explanation.places()
-    said = evidence_of(explanation, places)
-    grid = place.subgridspec((_CROPS + 1) // 2, 2)
-    for k, crop in enumerate(explanation.crops[:_CROPS]):
-        axes = part.add_subplot(grid[k // 2, k % 2])
-        colour = FOR if said[k] >= 0 else AGAINST
-        draw_crop(axes, crop, places.regions[k].tolist(), explanation.source.mpp, colour)
-        axes.set_title(f"{float(places.weight[k]):.1%} ({float(said[k]):+.2f})", fontsize=7, pad=2)
+def _draw_crops(part: SubFigure, explanation: Evidence) -> None:
+    """The numbered sub-tiles in two columns, each with what it adds and its weight beside it."""
+    places, rows = explanation.places(), NUMBERED // 2
+    grid = part.subplots(rows, 4, squeeze=False, width_ratios=[1.5, 1, 1.5, 1])
+    for k, (axes, beside) in enumerate(zip(grid[:, ::2].T.flat, grid[:, 1::2].T.flat, strict=True)):
+        beside.set_axis_off()
+        if k >= len(explanation.crops):
+            axes.set_axis_off()
+            continue
+        colour = draw_sub_tile(axes, explanation, k)
+        text = {"transform": beside.transAxes, "va": "top"}
+        beside.text(0, 1.0, str(k + 1), fontsize=9, weight="bold", color=colour, **text)
+        beside.text(0, 0.66, f"{float(places.evidence[k]):+.2f}", fontsize=8, color=colour, **text)
+        beside.text(0, 0.34, f"{float(places.weight[k]):.1%}", fontsize=7.5, color="#4b5563", **text)

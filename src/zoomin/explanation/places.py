@@ -24,6 +24,8 @@ class Places(NamedTuple):
         alpha: attention of its tile.
         beta: attention of its position inside the tile.
         times: how often it was drawn.
+        added: what each adds to the logit of each class, counted from the baseline.
+        evidence: what it says for the predicted class, see `speaks_for`.
     """
 
     regions: Float64[Tensor, "places 4"]
@@ -33,6 +35,8 @@ class Places(NamedTuple):
     alpha: Float[Tensor, " places"]
     beta: Float[Tensor, " places"]
     times: Int[Tensor, " places"]
+    added: Float[Tensor, "places classes"]
+    evidence: Float[Tensor, " places"]
 
 
 def speaks_for(

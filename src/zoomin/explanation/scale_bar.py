@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["draw_scale_bar", "round_length"]
 
+_COLOUR = "#333333"
 _UNITS = (("km", 1e9), ("m", 1e6), ("mm", 1e3), ("µm", 1.0), ("nm", 1e-3))
 
 
@@ -37,7 +38,7 @@ def round_length(most: float, mpp: float | None) -> tuple[float, str]:
 
 
 def draw_scale_bar(axes: Axes, mpp: float | None, share: float = 0.3, font_size: float = 7.0) -> None:
-    """Draw a scale bar into the lower left corner of axes that count level-0 pixels.
+    """Draw a scale bar below axes that count level-0 pixels, at their left, where it covers nothing.
 
     Args:
         axes: their limits are set already.
@@ -45,31 +46,14 @@ def draw_scale_bar(axes: Axes, mpp: float | None, share: float = 0.3, font_size:
         share: most of the width that it may take.
         font_size: points.
     """
-    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import blended_transform_factory, offset_copy
 
     left, right = sorted(axes.get_xlim())
-    bottom, top = axes.get_ylim()
     length, text = round_length((right - left) * share, mpp)
-    x, y = left + 0.04 * (right - left), bottom + 0.05 * (top - bottom)
-    seam = [withStroke(linewidth=font_size / 2.2, foreground="black")]
-    axes.plot(
-        [x, x + length],
-        [y, y],
-        color="white",
-        linewidth=font_size / 3,
-        solid_capstyle="butt",
-        path_effects=[withStroke(linewidth=font_size / 3 + 1.8, foreground="black")],
-        zorder=10,
-    )
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(0, font_size * 0.35),
-        textcoords="offset points",
-        color="white",
-        fontsize=font_size,
-        weight="bold",
-        va="bottom",
-        path_effects=seam,
-        zorder=10,
-    )
+    along = blended_transform_factory(axes.transData, axes.transAxes)
+    figure: Any = axes.figure  # or a part of one
+    below = offset_copy(along, figure, y=-0.8 * font_size, units="points")
+    beside = offset_copy(along, figure, x=0.4 * font_size, y=-0.8 * font_size, units="points")
+    ends = [left, left + length]
+    axes.plot(ends, [0, 0], color=_COLOUR, lw=1.6, solid_capstyle="butt", transform=below, clip_on=False)
+    axes.text(ends[1], 0, text, color=_COLOUR, fontsize=font_size, va="center", transform=beside)

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..geometry import TileGrid
+from .augmentation import Augmentation
 from .image import ImageBatch, Started
 
-__all__ = ["Augmentation", "AugmentationDraw", "AugmentedBatch", "turn"]
+__all__ = ["AugmentationDraw", "AugmentedBatch", "augment_batch", "turn"]
 
 # An orientation is 4 t + 2 v + h: transposed if t, then upside down if v, then left to right if h.
 _FLIPS = (0, 1, 2, 3)
@@ -55,6 +56,31 @@ class AugmentationDraw:
         n = len(chosen)
         return cls(chosen, torch.ones(n), torch.ones(n), torch.ones(n, 3), torch.zeros(n, 3))
 
+    @classmethod
+    def sample(cls, config: Augmentation, n: int, generator: torch.Generator) -> AugmentationDraw:
+        """Draw the changes of n images.
+
+        A change that is switched on or off leaves what is drawn for the others as it is.
+
+        Example:
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> AugmentationDraw.sample(Augmentation(flips=True), 5, generator).orientation
+            tensor([1, 2, 0, 0, 0])
+        """
+        uniform = torch.rand(n, 9, generator=generator, device=generator.device)
+        whole = 2 * uniform - 1
+        choices = _ALL if config.flips and config.quarter_turns else _FLIPS if config.flips else _TURNS
+        allowed = torch.tensor(
+            choices if config.flips or config.quarter_turns else (0,), device=uniform.device
+        )
+        return cls(
+            orientation=allowed[(uniform[:, 0] * len(allowed)).long().clamp(max=len(allowed) - 1)],
+            brightness=1 + config.brightness * whole[:, 1],
+            contrast=1 + config.contrast * whole[:, 2],
+            stain_scale=1 + config.stain * whole[:, 3:6],
+            stain_shift=config.stain * whole[:, 6:9],
+        )
+
     def select(self, indices: Int[Tensor, " n"]) -> AugmentationDraw:
         """What was drawn for some of the images."""
         return AugmentationDraw(
@@ -76,70 +102,11 @@ class AugmentationDraw:
         )
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Which random changes to make; none by default.
-
-    Attributes:
-        flips: mirror left to right, upside down, or both, each half of the time.
-        quarter_turns: turn by 0, 90, 180 or 270 degrees. With `flips`, all eight orientations alike.
-        brightness: multiply all values by 1 - `brightness` to 1 + `brightness`.
-        contrast: multiply the distance from mid-grey by 1 - `contrast` to 1 + `contrast`.
-        stain: for stained tissue: multiply the amounts of haematoxylin, eosin and DAB by 1 - `stain` to
-            1 + `stain` and add -`stain` to `stain` optical density (Tellez et al. 2018; 0.05 is light,
-            0.2 strong).
-
-    Example:
-        >>> Augmentation(flips=True).sample(5, torch.Generator().manual_seed(0)).orientation
-        tensor([1, 2, 0, 0, 0])
-    """
-
-    flips: bool = False
-    quarter_turns: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    stain: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the strengths.
-
-        Raises:
-            ConfigError: naming the one that is out of range.
-        """
-        for name in ("brightness", "contrast", "stain"):
-            strength = getattr(self, name)
-            if not 0 <= strength < 1:
-                raise ConfigError(
-                    f"the strength {strength} is out of range",
-                    where=f"augmentation.{name}",
-                    remedy="Give 0 (off) to less than 1.",
-                )
-
-    @property
-    def active(self) -> bool:
-        """Whether anything changes."""
-        return self != Augmentation()
-
-    def draw(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
-        """The images, changed at random; the batch itself where nothing is switched on."""
-        return AugmentedBatch(images, self.sample(len(images), generator)) if self.active else images
-
-    def sample(self, n: int, generator: torch.Generator) -> AugmentationDraw:
-        """Draw the changes of n images.
-
-        A change that is switched on or off leaves what is drawn for the others as it is.
-        """
-        uniform = torch.rand(n, 9, generator=generator, device=generator.device)
-        whole = 2 * uniform - 1
-        choices = _ALL if self.flips and self.quarter_turns else _FLIPS if self.flips else _TURNS
-        allowed = torch.tensor(choices if self.flips or self.quarter_turns else (0,), device=uniform.device)
-        return AugmentationDraw(
-            orientation=allowed[(uniform[:, 0] * len(allowed)).long().clamp(max=len(allowed) - 1)],
-            brightness=1 + self.brightness * whole[:, 1],
-            contrast=1 + self.contrast * whole[:, 2],
-            stain_scale=1 + self.stain * whole[:, 3:6],
-            stain_shift=self.stain * whole[:, 6:9],
-        )
+def augment_batch(images: ImageBatch, config: Augmentation, generator: torch.Generator) -> ImageBatch:
+    """The images, changed at random; the batch itself where nothing is switched on."""
+    if not config.active:
+        return images
+    return AugmentedBatch(images, AugmentationDraw.sample(config, len(images), generator))
 
 
 class AugmentedBatch:

@@ -15,7 +15,7 @@ from .pool import Reading, Task
 from .resampled import at_mpp
 from .resident import ResidentImages
 from .streamed import StreamedImages
-from .tissue import ForegroundMask, looked_at, overview_mask
+from .tissue import ForegroundMask, attended_tiles, overview_mask
 
 __all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahead"]
 
@@ -28,7 +28,7 @@ def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
 
     def read() -> None:
         grid = TileGrid.of(images.sizes, tile_size)
-        kept = looked_at(images, grid).tiles
+        kept = attended_tiles(images, grid).tiles
         images.prefetch(grid.image[kept], grid.regions[kept], scale)
 
     Reading([Task(0, read)], 1).start()

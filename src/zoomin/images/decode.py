@@ -23,7 +23,7 @@ from .array import ArrayImage
 from .physical import check_mpp
 from .pixels import Bytes, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff
-from .timeouts import patience, within
+from .timeouts import file_timeout, within
 
 __all__ = ["declared_size", "decode_image", "format_of", "orientation_of", "read_head", "unknown_format"]
 
@@ -110,7 +110,7 @@ def read_head(path: Path) -> bytes:
             return file.read(_HEAD)
 
     try:
-        head = within(patience(), first_bytes, path)
+        head = within(file_timeout(), first_bytes, path)
     except FileNotFoundError as error:
         raise ImageError("no such file", where=path, remedy="Check the path.") from error
     except OSError as error:

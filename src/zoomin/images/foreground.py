@@ -15,28 +15,35 @@ __all__ = ["Foreground", "foreground_from_dict"]
 class Foreground:
     """Which tiles of an image can hold anything: the others get no attention.
 
-    Attributes:
-        method: "none": every tile. "mask": the tiles inside the image's mask file, the column `foreground` of
-            the manifest, and every tile of an image without one. "otsu": likewise, but an image without a
-            mask file has tissue found in its overview, on bright glass by colour saturation, on a dark
-            background by brightness.
-        min_share: least share of a tile, of what lies inside the image, that must be foreground.
-        side: longest side of the overview that tissue is sought in, pixels.
-        threshold: of the saturation (dark background: brightness), 0 to 1, in place of Otsu's; none: Otsu's.
-        pens: count strokes of green, blue and cyan pens as background. Where they are half as much as the
-            other tissue, or more, they are taken for a stain.
-        min_area: smaller pieces of tissue, and smaller holes in it, are ignored: pixels of the overview.
-
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
     """
 
     method: Literal["none", "mask", "otsu"] = "none"
+    """Which tiles count. "none": every tile. "mask": the tiles inside the mask file of the image (column
+    `foreground` of the manifest), and every tile of an image without one. "otsu": likewise, but where there
+    is no mask file, tissue is found in the overview: on bright glass by colour saturation, on a dark
+    background by brightness."""
+
     min_share: float = 0.02
+    """Least share of a tile, 0 to 1, that must be foreground for the tile to count. 0.02 keeps thin tissue
+    and drops specks of dust."""
+
     side: int = 1024
+    """Longest side of the overview in which tissue is sought, in pixels. 1024 takes a fraction of a second
+    on a slide."""
+
     threshold: float | None = None
+    """Threshold of the saturation (dark background: brightness), 0 to 1, in place of Otsu's; none: Otsu's,
+    which adapts to each image."""
+
     pens: bool = True
+    """Count strokes of green, blue and cyan pens as background. Where they cover half as much as the other
+    tissue, or more, they are taken for a stain."""
+
     min_area: int = 16
+    """Pieces of tissue, and holes in it, that are smaller than this are ignored; in pixels of the overview.
+    16 removes noise."""
 
     def __post_init__(self) -> None:
         """Check the values."""

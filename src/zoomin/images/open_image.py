@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ..errors import ImageError, ZoomInError
+from ..plugins import Registry
 from .decode import decode_image, format_of, read_head
 from .image import Image
 
-__all__ = ["Reader", "open_image"]
+__all__ = ["READERS", "Reader", "open_image", "plug_in_suffixes"]
 
 
 class _Open(Protocol):
@@ -17,17 +19,20 @@ class _Open(Protocol):
 
 
 class Reader(NamedTuple):
-    """A way to open some files.
+    """A way to open some files. A package adds one by the entry point `zoomin.readers` (docs/extend.md).
 
     Attributes:
         name: what it reads.
         reads: whether it takes a file, given its path and first bytes.
         open: how to open it.
+        suffixes: lower-case suffixes of such files, with the dot, by which they are found in folders; what a
+            file holds is decided by `reads` alone.
     """
 
     name: str
     reads: Callable[[Path, bytes], bool]
     open: _Open
+    suffixes: tuple[str, ...] = ()
 
 
 def _takes_slide(path: Path, head: bytes) -> bool:
@@ -63,11 +68,16 @@ def _open_raster(path: Path, *, mpp: float | None) -> Image:
 
 _NEVER_SLIDES = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 
-# The first that takes a file opens it: special formats stand before general ones.
-_READERS: tuple[Reader, ...] = (
-    Reader("whole-slide images", _takes_slide, _open_slide),
-    Reader("rasters", _takes_raster, _open_raster),
-    Reader("whole images", lambda path, head: True, decode_image),
+# The first that takes a file opens it: plug-ins before ours, special formats before general ones.
+READERS: Registry[Reader] = Registry(
+    "zoomin.readers",
+    {
+        "slides": Reader("whole-slide images", _takes_slide, _open_slide),
+        "rasters": Reader("rasters", _takes_raster, _open_raster),
+        "whole": Reader("whole images", lambda path, head: True, decode_image),
+    },
+    lambda thing: isinstance(thing, Reader),
+    "a zoomin.images.open_image.Reader",
 )
 
 
@@ -94,5 +104,36 @@ def open_image(path: Path | str, *, mpp: float | None = None) -> Image:
     """
     path = Path(path)
     head = read_head(path)
-    reader = next(reader for reader in _READERS if reader.reads(path, head))
+    for name, reader in READERS.outside().items():
+        try:
+            if reader.reads(path, head):
+                return _open_outside(name, reader, path, mpp)
+        except ZoomInError:
+            raise
+        except Exception as error:  # a stranger's `reads` may raise anything
+            READERS.plug_in(name).warn(error)
+    reader = next(reader for reader in READERS.built_in.values() if reader.reads(path, head))
     return reader.open(path, mpp=mpp)
+
+
+def plug_in_suffixes() -> frozenset[str]:
+    """The suffixes of the files that plug-ins read."""
+    return frozenset(suffix for reader in READERS.outside().values() for suffix in reader.suffixes)
+
+
+def _open_outside(name: str, reader: Reader, path: Path, mpp: float | None) -> Image:
+    """Open a file by a plug-in, whose own errors name the file and the plug-in.
+
+    Raises:
+        ImageError: if the plug-in fails.
+    """
+    try:
+        return reader.open(path, mpp=mpp)
+    except ZoomInError:
+        raise
+    except Exception as error:  # whatever a stranger's code raises
+        raise ImageError(
+            f"{READERS.plug_in(name)} cannot open the file ({type(error).__name__}: {error})",
+            where=path,
+            remedy="Check the file, or update that package.",
+        ) from error

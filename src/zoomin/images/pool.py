@@ -10,15 +10,24 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import ImageError
 
-__all__ = ["Reading", "Task", "default_threads"]
+__all__ = ["NotInTime", "Reading", "Task", "default_threads", "in_pool", "map_ahead"]
 
+A = TypeVar("A")
+B = TypeVar("B")
+
+_NAME = "zoomin-read"
 _MOST = 64  # threads of a process; each reading asks for a few of them
+
+
+class NotInTime(ImageError):
+    """A reading that has been given up."""
 
 
 class Task(NamedTuple):
@@ -134,12 +143,52 @@ class Reading:
         for number, (group, began) in list(self._running.items()):
             if began <= limit:
                 del self._running[number]
-                error = ImageError(
+                error = NotInTime(
                     f"reading has not ended after {timeout:g} seconds",
                     remedy="Check the disk or the network, or allow more time (read_timeout).",
                 )
                 self._end(group, error)
                 _pool().replace(self._work)
+
+
+def map_ahead(
+    call: Callable[[A], B], items: Iterable[A], *, threads: int, timeout: float | None = None
+) -> Iterator[tuple[A, B | Exception]]:
+    """Call a function on items in threads of the pool; the items in their order, each with what became of it.
+
+    Args:
+        call: what to do with an item; what it raises is handed on in place of a result.
+        items: taken as they are needed.
+        threads: items that are under way, or done and not yet asked for, beside the one waited for.
+        timeout: seconds after which an item is given up; by default never.
+
+    Example:
+        >>> list(map_ahead(lambda n: 6 // n, [3, 0], threads=2))
+        [(3, 2), (0, ZeroDivisionError('integer division or modulo by zero'))]
+    """
+    waiting: deque[tuple[A, list[B], Reading]] = deque()
+
+    def next_done() -> tuple[A, B | Exception]:
+        item, found, reading = waiting.popleft()
+        error = reading.wait(timeout).get(0)
+        return item, found[0] if error is None else error
+
+    try:
+        for item in items:
+            found: list[B] = []
+            work = partial(_keep, call, item, found)
+            waiting.append((item, found, Reading([Task(0, work)], 1).start()))
+            if len(waiting) > threads:
+                yield next_done()
+        while waiting:
+            yield next_done()
+    finally:
+        for _, _, reading in waiting:
+            reading.cancel()
+
+
+def _keep(call: Callable[[A], B], item: A, found: list[B]) -> None:
+    found.append(call(item))
 
 
 class _Pool:
@@ -160,7 +209,7 @@ class _Pool:
             if self._threads >= _MOST:
                 return
             self._threads += 1
-        threading.Thread(target=self._run, name="zoomin-read", daemon=True).start()
+        threading.Thread(target=self._run, name=_NAME, daemon=True).start()
 
     def replace(self, work: Callable[[], None]) -> None:
         """Call this in place of a thread that is given up."""
@@ -181,6 +230,11 @@ def _pool() -> _Pool:
     if not _pools or _pools[-1].process != os.getpid():
         _pools[:] = [_Pool()]
     return _pools[-1]
+
+
+def in_pool() -> bool:
+    """Whether this thread is one of the pool: whoever gave it its work waits for it in bounded time."""
+    return threading.current_thread().name == _NAME
 
 
 def default_threads() -> int:

@@ -28,7 +28,7 @@ from ..geometry import Region
 from .averaging import common_size
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
-from .timeouts import look
+from .timeouts import touch
 from .windows import Window, count_blocks, pieces
 
 __all__ = ["Identity", "Level", "StoredImage", "identity_of"]
@@ -352,7 +352,7 @@ class StoredImage(ABC):
         touched = count_blocks(inner, table.block) * table.block[0] * table.block[1]
         self._decoded[worker] = self._decoded.get(worker, 0) + touched
         if time.monotonic() - self._seen > _PAUSE:
-            look(self.path)
+            touch(self.path)
         pixels = self.decode(level, inner)
         self._seen = time.monotonic()
         if inner == window:

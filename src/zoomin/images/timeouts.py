@@ -1,38 +1,49 @@
 """Bounded waiting for files: a network drive that has died answers nothing, not even an error.
 
 A call that hangs in the operating system cannot be interrupted. It is left behind in a thread that does not
-keep the process alive, and the caller gets an error. What is bounded is the first touch of a file, and a look
-at it before each read that follows a pause. What is not is a read that hangs half-way, on a drive that
-answered a moment ago.
+keep the process alive, and the caller gets an error. Threads of the pool are waited for by whoever gave them
+their work (`read_timeout`); elsewhere the first touch of a file is bounded, and a look at it before each read
+that follows a pause ($ZOOMIN_TIMEOUT).
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import ConfigError, ImageError
+from .pool import NotInTime, in_pool, map_ahead
 
-__all__ = ["look", "patience", "within"]
+__all__ = ["READ_TIMEOUT", "check_timeout", "file_timeout", "touch", "within"]
 
 T = TypeVar("T")
 
-_SECONDS = 60.0
+READ_TIMEOUT = 120.0  # seconds after which a file is given up, unless another number is asked for
 _VARIABLE = "ZOOMIN_TIMEOUT"
 
 
-def patience() -> float | None:
-    """Seconds to wait for a file: $ZOOMIN_TIMEOUT, by default 60; None, for ever, where it is 0.
+def check_timeout(seconds: float | None, where: str = "read_timeout") -> None:
+    """Refuse a timeout that is not positive.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if seconds is not None and seconds <= 0:
+        remedy = "Give a positive number of seconds, or null."
+        raise ConfigError(f"read_timeout is {seconds}", where=where, remedy=remedy)
+
+
+def file_timeout() -> float | None:
+    """Seconds to wait for a file: $ZOOMIN_TIMEOUT, by default 120; None, for ever, where it is 0.
 
     Raises:
         ConfigError: if the variable holds no number.
     """
     given = os.environ.get(_VARIABLE, "")
     try:
-        seconds = float(given) if given else _SECONDS
+        seconds = float(given) if given else READ_TIMEOUT
     except ValueError as error:
         raise ConfigError(
             f"{given!r} is no number of seconds", where=_VARIABLE, remedy="Give a number; 0 waits for ever."
@@ -44,7 +55,7 @@ def within(seconds: float | None, call: Callable[[], T], path: Path) -> T:
     """What the call returns or raises, if it does so in time.
 
     Args:
-        seconds: how long to wait; None for ever, in this thread.
+        seconds: how long to wait; None for ever, in this thread, as in threads of the pool.
         call: touches the file.
         path: named in the error.
 
@@ -55,44 +66,33 @@ def within(seconds: float | None, call: Callable[[], T], path: Path) -> T:
         >>> within(5.0, lambda: 2 + 2, Path("a.svs"))
         4
     """
-    if seconds is None:
+    if seconds is None or in_pool():
         return call()
-    results: list[T] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except Exception as error:  # whatever it is, the caller gets it
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="zoomin-file")
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
+    [(_, found)] = map_ahead(lambda _: call(), [path], threads=1, timeout=seconds)
+    if isinstance(found, NotInTime):
         raise ImageError(
             f"the file does not answer within {seconds:g} seconds",
             where=path,
             remedy=f"Check the disk or network drive; {_VARIABLE} sets how many seconds to wait.",
         )
-    return results[0]
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-def look(path: Path) -> None:
+def touch(path: Path) -> None:
     """Open a file and read a byte of it, in bounded time.
 
     Raises:
         ImageError: if it is gone, cannot be read, or does not answer.
     """
 
-    def touch() -> None:
+    def read() -> None:
         with path.open("rb") as file:
             file.read(1)
 
     try:
-        within(patience(), touch, path)
+        within(file_timeout(), read, path)
     except OSError as error:
         raise ImageError(
             f"the file is gone or cannot be reached ({error.strerror or error})",

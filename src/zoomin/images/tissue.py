@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
@@ -27,12 +26,12 @@ from .image import Image, ImageBatch
 from .summed_area import SummedArea
 
 __all__ = [
+    "AttendedTiles",
     "Foreground",
     "ForegroundMask",
-    "LookedAt",
     "OverviewMask",
+    "attended_tiles",
     "foreground_of",
-    "looked_at",
     "overview_mask",
     "read_overview",
     "tissue_mask",
@@ -161,14 +160,14 @@ def foreground_of(
     return torch.cat(tiles).to(grid.image.device)
 
 
-class LookedAt(NamedTuple):
+class AttendedTiles(NamedTuple):
     """The tiles that are attended to, and the places of images that are all background."""
 
     tiles: Bool[Tensor, " tiles"]
     no_foreground: tuple[int, ...]
 
 
-def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
+def attended_tiles(batch: ImageBatch, grid: TileGrid) -> AttendedTiles:
     """Foreground; every tile of an image that has none.
 
     Args:
@@ -180,9 +179,9 @@ def looked_at(batch: ImageBatch, grid: TileGrid) -> LookedAt:
     """
     found = batch.foreground(grid)
     if found is None:
-        return LookedAt(torch.ones_like(grid.image, dtype=torch.bool), ())
+        return AttendedTiles(torch.ones_like(grid.image, dtype=torch.bool), ())
     empty = torch.bincount(grid.image[found], minlength=len(batch)) == 0
-    return LookedAt(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
+    return AttendedTiles(found | empty[grid.image], tuple(empty.nonzero()[:, 0].tolist()))
 
 
 def read_overview(image: Image, side: int) -> UInt8[Tensor, "3 h w"]:
@@ -209,6 +208,8 @@ def tissue_mask(overview: UInt8[Tensor, "3 h w"], config: Foreground) -> NDArray
         >>> int(mask.sum()), bool(mask[30, 45])
         (596, True)
     """
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     rgb = overview.permute(1, 2, 0).contiguous().cpu().numpy()
     high, low = rgb.max(axis=2), rgb.min(axis=2)
     lit = (high > _BLACK) & ((high > _INK) | (high - low > 15))
@@ -259,6 +260,8 @@ def _percentile(histogram: NDArray[np.float64], share: float) -> float:
 
 def _on_glass(colour: NDArray[np.float32], where: NDArray[np.bool_], config: Foreground) -> NDArray[np.bool_]:
     """The coloured part of some pixels."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     if config.threshold is not None or not where.any():
         return where & (colour > (config.threshold or 0))
     threshold = _glass_threshold(colour[where])
@@ -301,6 +304,8 @@ def _pen_colours(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _tidy(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """Close gaps, take out specks, and pieces and holes below an area."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     if min(mask.shape) < 8:
         return mask
     cross = ndimage.generate_binary_structure(2, 1)
@@ -312,6 +317,8 @@ def _tidy(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
 
 def _large(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """The connected pieces of at least an area."""
+    from scipy import ndimage  # heavy, and most models look for no tissue
+
     pieces, count = ndimage.label(mask)
     kept = np.bincount(pieces.ravel(), minlength=count + 1) >= min_area
     kept[0] = False

@@ -9,25 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .prediction import (
-        Failure,
-        evaluate,
-        evaluation_manifest,
-        explain,
-        find_images,
-        iter_explanations,
-        iter_predictions,
-        load_model,
-        predict,
-        probability_standard_error,
-    )
-    from .predictions import InferenceConfig, Prediction, Summary, write_predictions
+    from ..classifiers import load_model
+    from .config import InferenceConfig
+    from .evaluation import evaluate, evaluation_manifest
+    from .explanations import explain, iter_explanations
+    from .prediction import iter_predictions, predict, probability_standard_error
+    from .predictions import Prediction, Summary, write_predictions
+    from .sources import Unreadable, find_images
 
 __all__ = [
-    "Failure",
     "InferenceConfig",
     "Prediction",
     "Summary",
+    "Unreadable",
     "evaluate",
     "evaluation_manifest",
     "explain",
@@ -40,12 +34,23 @@ __all__ = [
     "write_predictions",
 ]
 
-_RECORDS = {"InferenceConfig", "Prediction", "Summary", "write_predictions"}
+_HOMES = {
+    "InferenceConfig": ".config",
+    "Prediction": ".predictions",
+    "Summary": ".predictions",
+    "Unreadable": ".sources",
+    "evaluate": ".evaluation",
+    "evaluation_manifest": ".evaluation",
+    "explain": ".explanations",
+    "find_images": ".sources",
+    "iter_explanations": ".explanations",
+    "load_model": "..classifiers",
+    "write_predictions": ".predictions",
+}  # all others: .prediction
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its file on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = ".predictions" if name in _RECORDS else ".prediction"
-    return getattr(import_module(home, __name__), name)
+    return getattr(import_module(_HOMES.get(name, ".prediction"), __name__), name)

@@ -14,15 +14,18 @@ from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
 from ..errors import DataError, ZoomInError
 from ..explanation import Entry, Explanation, Index, read_index
-from ..explanation.exports import ExportConfig, is_exported, remove_exports, write_exports
+from ..explanation.export_config import ExportConfig
+from ..explanation.exports import is_exported, remove_exports, write_exports
 from ..explanation.index import INDEX, folder_name, write_index
 from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
 from ..progress import track
-from .prediction import Failure, evaluation_manifest, find_images, iter_explanations
-from .predictions import InferenceConfig
+from .config import InferenceConfig
+from .evaluation import evaluation_manifest
+from .explanations import iter_explanations
+from .sources import Unreadable, find_images, name_of
 
 __all__ = ["ExplainSummary", "explain_into", "images_to_explain"]
 
@@ -69,7 +72,7 @@ def explain_into(
         images: paths, or records of a manifest: their labels and annotations are used where they have them.
         model: what `load_model` gave.
         out: the folder of the explanations.
-        config: how to look.
+        config: how to sample and run.
         exports: what to write beside the numbers.
         resume: keep explanations of unchanged images that were made by this model in this way.
         device: move the model there first.
@@ -88,7 +91,7 @@ def explain_into(
             job.take(image, one)
     finally:
         job.write()
-    names = [_name(image) for image in images]
+    names = [name_of(image) for image in images]
     entries = [job.entries[name] for name in names]
     return ExplainSummary(
         folder=job.out,
@@ -141,26 +144,26 @@ class _Job:
 
     def keeps(self, image: str | Path | Record) -> bool:
         """Whether an image needs no new explanation; what is missing beside the old one is written."""
-        folder = folder_name(_name(image))
+        folder = folder_name(name_of(image))
         try:
             one = Explanation.load(self.out / folder)
         except DataError:
             return False
-        if not self._is_same_look(one) or one.source.changed() is not None or one.image != _name(image):
+        if not self._made_alike(one) or one.source.changed() is not None or one.image != name_of(image):
             return False
         known = self.entries.get(one.image)
         if known is None or known.status != "ok" or not is_exported(self.out / folder, self.exports):
             self._export(image, replace(one, truth=_truth(image)), folder)
         return True
 
-    def take(self, image: str | Path | Record, found: Explanation | Failure) -> None:
+    def take(self, image: str | Path | Record, found: Explanation | Unreadable) -> None:
         """Save what was found."""
-        if isinstance(found, Failure):
+        if isinstance(found, Unreadable):
             error = str(found.error) or type(found.error).__name__
-            name = _name(image)
+            name = name_of(image)
             self.entries[name] = Entry(name, _truth(image), None, {}, None, None, "error", error)
         else:
-            one, folder = replace(found, truth=_truth(image)), folder_name(_name(image))
+            one, folder = replace(found, truth=_truth(image)), folder_name(name_of(image))
             remove_exports(self.out / folder)
             one.save(self.out / folder)
             self._export(image, one, folder)
@@ -186,7 +189,7 @@ class _Job:
         self.with_bounds += shifted
         self.entries[one.image] = Entry.of(one, folder, " ".join(warnings))
 
-    def _is_same_look(self, one: Explanation) -> bool:
+    def _made_alike(self, one: Explanation) -> bool:
         how, config = one.provenance, self.config
         enumerable = one.attention.numel() * one.beta[0].numel() <= config.exact_budget
         auto = "exact" if enumerable else "systematic"
@@ -209,7 +212,3 @@ def _roi(image: str | Path | Record, one: Explanation) -> Annotation | None:
 
 def _truth(image: str | Path | Record) -> str | None:
     return image.label if isinstance(image, Record) else None
-
-
-def _name(image: str | Path | Record) -> str:
-    return str(image.image) if isinstance(image, Record) else str(image)

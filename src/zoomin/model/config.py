@@ -2,108 +2,128 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import ConfigError, require
+from ..errors import require
 from ..images.foreground import Foreground, foreground_from_dict
 from ..images.physical import microns
-from .sampling import design
+from .choices import check_sampling
+from .settings import Settings
 
 __all__ = ["ZoomInConfig"]
 
 
 @dataclass(frozen=True)
-class ZoomInConfig:
+class ZoomInConfig(Settings):
     """Configuration of a Zoom-In network; the defaults are the paper's for colon cancer.
-
-    Attributes:
-        n_classes: number of classes; class 0 is the negative class of the contrastive loss.
-        tile_size: side of a tile, level-0 pixels.
-        sub_tile_size: side of a sub-tile, level-0 pixels.
-        tile_scale: s1, the scale at which the tile attention sees every tile.
-        sub_tile_scale: s2, the scale at which the position attention sees a drawn tile.
-        n_samples: N, sub-tiles drawn in an image.
-        sampling: "multinomial" (the paper's), "systematic", "exact" or "top".
-        tile_attention: network a: "lenet", "lenet_relu", "resnet16" or "timm:MODEL".
-        position_attention: network b, likewise.
-        features: network f: "lenet", "lenet_released", "resnet16" or "timm:MODEL".
-        pretrained: load the pretrained weights of `timm` networks.
-        normalize_features: scale every feature to unit length.
-        mean: of red, green and blue in [0, 1], subtracted from views.
-        std: likewise, views are divided by it.
-        mpp: microns per pixel of the working frame: every image is brought to it, and all "level-0 pixels"
-            here are pixels of that size. None: each image's own pixels. "0.5m" are metres (satellite images).
-        tile_mpp: microns per pixel of the tile attention's views, in place of `tile_scale`; needs `mpp`.
-        sub_tile_mpp: likewise of the position attention's, in place of `sub_tile_scale`.
-        foreground: which tiles are looked at; the others, such as the glass of a slide, get no attention.
-        chunk_size: most views that one network call sees at once, which bounds memory.
-        checkpoint: compute activations again in the backward pass, which bounds the memory of training to one
-            chunk and costs about a third of its time: "always", "never", or "auto", where the views of a
-            stage have more than four million pixels.
-        class_names: names of the classes in order; empty: their numbers.
 
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
     """
 
     n_classes: int = 2
+    """Number of classes; class 0 is the negative class of the contrastive loss. `zoomin train` takes it from
+    the data."""
+
     tile_size: int = 250
+    """Side of a tile, what stage 1 draws, in level-0 pixels. Large enough for an object and what surrounds
+    it; 250 is the paper's for colon cancer."""
+
     sub_tile_size: int = 27
+    """Side of a sub-tile, what stage 2 draws and the feature network sees at full resolution, in level-0
+    pixels: the object and a margin. 27 is the paper's, the size of a nucleus at 20x."""
+
     tile_scale: float = 0.1
+    """s1, the scale in (0, 1] at which the tile attention sees every tile. The smaller, the cheaper; the
+    object must leave a trace at it. 0.1 is the paper's."""
+
     sub_tile_scale: float = 0.2
+    """s2, the scale in (0, 1] at which the position attention sees the drawn tiles. 0.2 is the paper's."""
+
     n_samples: int = 10
+    """N, sub-tiles drawn per image. More lower the variance of training and cost time in proportion; 10 is
+    the paper's."""
+
     sampling: str = "multinomial"
+    """How tiles and sub-tiles are drawn: "multinomial" (the paper's, and unbiased), "systematic" (unbiased,
+    less variance), "exact" (every sub-tile, for small images) or "top" (the heaviest, biased)."""
+
     tile_attention: str = "lenet"
+    """Network a, the tile attention: "lenet" (the paper's for colon cancer), "lenet_relu", "resnet16",
+    "timm:MODEL", or the name of a plug-in."""
+
     position_attention: str = "lenet"
+    """Network b, the position attention inside tiles; the choices are those of `tile_attention`."""
+
     features: str = "lenet"
+    """Network f, which encodes sub-tiles: "lenet" (the paper's for colon cancer), "lenet_released" (of the
+    authors' code, and faster), "resnet16", "timm:MODEL", or the name of a plug-in."""
+
     pretrained: bool = False
+    """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
+    timm:tf_efficientnet_lite0 come with a Python package."""
+
     normalize_features: bool = True
+    """Scale every feature vector to unit length, as the paper does."""
+
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; take the values that a
+    pretrained network was trained with."""
+
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
+    about 1."""
+
     mpp: float | str | None = None
+    """Microns per pixel of the working frame: every image is brought to it, and all "level-0 pixels" here
+    are pixels of that size. None: each image keeps its own pixels. "0.5m" is in metres, for satellite
+    images."""
+
     tile_mpp: float | str | None = None
+    """Microns per pixel at which the tile attention sees tiles, in place of `tile_scale`; needs `mpp`."""
+
     sub_tile_mpp: float | str | None = None
+    """Microns per pixel at which the position attention sees tiles, in place of `sub_tile_scale`; needs
+    `mpp`."""
+
     foreground: Foreground = field(default_factory=Foreground)
+    """Which tiles are read; the others, such as the glass of a slide, get no attention. By default all."""
+
     chunk_size: int = 2048
+    """Views per network call, at most; bounds memory, and changes no result. 2048 small views keep a CPU
+    busy."""
+
     checkpoint: Literal["auto", "always", "never"] = "auto"
+    """Recompute activations in the backward pass, which bounds the memory of training to one chunk and costs
+    about a third of its time: "always", "never", or "auto", where the views of a stage have more than four
+    million pixels."""
+
     class_names: tuple[str, ...] = ()
+    """Names of the classes in order, class 0 first; empty: their numbers. `zoomin train` takes them from the
+    data."""
 
     def __post_init__(self) -> None:
         """Check the values, and take the scales from `tile_mpp` and `sub_tile_mpp` where these are given."""
-        design(self.sampling)
+        check_sampling(self.sampling)
         if self.mpp is not None:
             object.__setattr__(self, "mpp", microns(self.mpp, "mpp"))
         for name in ("tile", "sub_tile"):
             self._take_scale(f"{name}_mpp", f"{name}_scale")
-        for name in ("tile_size", "sub_tile_size", "n_samples", "chunk_size"):
+        for name in ("tile_size", "sub_tile_size", "n_samples"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         for name in ("tile_scale", "sub_tile_scale"):
             require(
                 0 < getattr(self, name) <= 1, name, getattr(self, name), "Give a scale above 0 and at most 1."
             )
         require(
-            self.checkpoint in ("auto", "always", "never"),
-            "checkpoint",
-            repr(self.checkpoint),
-            "Choose auto, always or never.",
-        )
-        require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
-        require(
             self.sub_tile_size <= self.tile_size,
             "sub_tile_size",
             f"{self.sub_tile_size}, larger than the tile ({self.tile_size})",
             "Sub-tiles lie inside tiles: give a smaller sub_tile_size or a larger tile_size.",
         )
-        require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
-        require(
-            not self.class_names or len(self.class_names) == self.n_classes,
-            "class_names",
-            f"{len(self.class_names)} names for {self.n_classes} classes",
-            "Give one name a class, or none.",
-        )
+        self.check_common()
 
     def _take_scale(self, name: str, scale: str) -> None:
         """Set a scale from its microns per pixel."""
@@ -134,18 +154,6 @@ class ZoomInConfig:
         """Microns per pixel of the working frame, None where each image keeps its own pixels."""
         return None if self.mpp is None else float(self.mpp)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes: `class_names`, or their numbers."""
-        return self.class_names or tuple(str(i) for i in range(self.n_classes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain numbers, strings and lists, for JSON and YAML."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str | None = None) -> ZoomInConfig:
         """The configuration from what `to_dict` gave.
@@ -153,14 +161,6 @@ class ZoomInConfig:
         Raises:
             ConfigError: on a name that this version does not know, or a value that cannot work.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"unknown model settings {', '.join(unknown)}",
-                where=where,
-                remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
-            )
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        if isinstance(found := settings.get("foreground"), dict):
-            settings["foreground"] = foreground_from_dict(found, where)
-        return cls(**settings)
+        if isinstance(found := values.get("foreground"), dict):
+            values = {**values, "foreground": foreground_from_dict(found, where)}
+        return super().from_dict(values, where)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from .choices import RoiTarget
 from .estimators import segment_sum
 
-__all__ = ["RoiTarget", "classification_loss", "contrastive_loss", "entropy", "entropy_loss", "roi_loss"]
-
-RoiTarget = Literal["share", "literal"]
+__all__ = ["classification_loss", "contrastive_loss", "entropy", "entropy_loss", "roi_loss"]
 
 
 def classification_loss(

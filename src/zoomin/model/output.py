@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -102,6 +103,7 @@ class ZoomInOutput:
         contrast_image: images for which a contrastive feature was drawn.
         contrast_features: expected feature under the complement laws, one for each of those.
         contrast_logits: its logits.
+        view_pixels: pixels of a view of a tile at s1, of one at s2, and of a sub-tile.
     """
 
     logits: Float[Tensor, "batch classes"]
@@ -113,3 +115,22 @@ class ZoomInOutput:
     contrast_image: Int[Tensor, " positives"]
     contrast_features: Float[Tensor, "positives dims"]
     contrast_logits: Float[Tensor, "positives classes"]
+    view_pixels: tuple[int, int, int]
+
+    @property
+    def no_foreground(self) -> tuple[int, ...]:
+        """Places in the batch of images whose every tile is background: all were attended."""
+        return self.attention.no_foreground
+
+    @property
+    def views_read(self) -> Int[Tensor, " batch"]:
+        """Sub-tiles drawn in each image."""
+        return torch.bincount(self.sub_tiles.image, minlength=len(self.logits))
+
+    @property
+    def pixels_read(self) -> Int[Tensor, " batch"]:
+        """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles of each image."""
+        attended = self.attention.log_alpha.isfinite().sum(1)
+        drawn = torch.bincount(self.tiles.image, minlength=len(attended))
+        overview, tile, sub_tile = self.view_pixels
+        return attended * overview + drawn * tile + self.views_read * sub_tile

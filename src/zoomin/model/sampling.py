@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import ConfigError
+from .choices import check_sampling
 
 __all__ = [
     "DESIGNS",
@@ -116,10 +116,10 @@ class PositionDraw:
 
 @dataclass(frozen=True)
 class Design:
-    """One way to draw: `tiles(log_p, n, room, keys)` and `positions(log_p, n, keys)`.
+    """One way to draw: `tiles(log_p, n, capacity, keys)` and `positions(log_p, n, keys)`.
 
     Attributes:
-        tiles: stage 1, `n` sub-tiles over the tiles of each row, of which tile c has `room[c]` positions.
+        tiles: stage 1, `n` sub-tiles over the tiles of each row, of which tile c has `capacity[c]` positions.
         positions: stage 2, `n[r]` of the positions of each row.
         random: False where the draw is the same whatever the keys.
     """
@@ -136,19 +136,19 @@ class Design:
 
 
 def multinomial_tiles(
-    log_p: Float[Tensor, "s t"], n: int, room: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Counts (n_c) ~ Multinomial(n, p), kappa = n_c / n (paper, section 2.2)."""
     cumulative = _double(log_p).exp().cumsum(1)
     place = uniforms(keys, n, stream=1) * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, place.to(cumulative.dtype), right=True)
     drawn = drawn.minimum(_last_possible(log_p))
-    count = torch.zeros_like(room).scatter_add_(1, drawn, torch.ones_like(drawn))
-    return _capped(count, n, room, log_p)
+    count = torch.zeros_like(capacity).scatter_add_(1, drawn, torch.ones_like(drawn))
+    return _capped(count, n, capacity, log_p)
 
 
 def systematic_tiles(
-    log_p: Float[Tensor, "s t"], n: int, room: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Systematic allocation in random order: E[n_c] = n p_c and |n_c - n p_c| < 1; kappa = n_c / n.
 
@@ -159,14 +159,14 @@ def systematic_tiles(
     cumulative = (n * p.gather(1, order)).cumsum(1)
     cumulative[:, -1] = n
     filled = (cumulative + uniforms(keys, 1, stream=3).to(p.dtype)).floor().long().clamp(max=n)
-    count = torch.zeros_like(room).scatter_(
+    count = torch.zeros_like(capacity).scatter_(
         1, order, filled.diff(dim=1, prepend=torch.zeros_like(filled[:, :1]))
     )
-    return _enumerate_where_covered(_capped(count, n, room, log_p), n, room, log_p)
+    return _enumerate_where_covered(_capped(count, n, capacity, log_p), n, capacity, log_p)
 
 
 def top_tiles(
-    log_p: Float[Tensor, "s t"], n: int, room: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Largest-remainder allocation of n, deterministic; kappa = p over the sum of the drawn tiles' p."""
     quota = n * _double(log_p).softmax(1)
@@ -175,26 +175,26 @@ def top_tiles(
     rank = (quota - base).argsort(dim=1, descending=True, stable=True).argsort(1)
     count = (base + (rank < left)).long()
     p = log_p.exp() * (count > 0)
-    draw = TileDraw(count.minimum(room), p / p.sum(1, keepdim=True))
-    return _enumerate_where_covered(draw, n, room, log_p)
+    draw = TileDraw(count.minimum(capacity), p / p.sum(1, keepdim=True))
+    return _enumerate_where_covered(draw, n, capacity, log_p)
 
 
 def every_tile(
-    log_p: Float[Tensor, "s t"], n: int, room: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Every tile with every position; kappa = p."""
-    return TileDraw(room, log_p.exp())
+    return TileDraw(capacity, log_p.exp())
 
 
-def _capped(count: Tensor, n: int, room: Tensor, log_p: Tensor) -> TileDraw:
+def _capped(count: Tensor, n: int, capacity: Tensor, log_p: Tensor) -> TileDraw:
     """Weights n_c / n, and no more draws in a tile than it has positions (its feature is then exact)."""
-    return TileDraw(count.minimum(room), count.to(log_p.dtype) / n)
+    return TileDraw(count.minimum(capacity), count.to(log_p.dtype) / n)
 
 
-def _enumerate_where_covered(draw: TileDraw, n: int, room: Tensor, log_p: Tensor) -> TileDraw:
+def _enumerate_where_covered(draw: TileDraw, n: int, capacity: Tensor, log_p: Tensor) -> TileDraw:
     """Take everything where `n` is at least the number of positions of the whole image."""
-    covered = room.sum(1, keepdim=True) <= n
-    return TileDraw(torch.where(covered, room, draw.count), torch.where(covered, log_p.exp(), draw.kappa))
+    covered = capacity.sum(1, keepdim=True) <= n
+    return TileDraw(torch.where(covered, capacity, draw.count), torch.where(covered, log_p.exp(), draw.kappa))
 
 
 # --------------------------------------------------------------------------- stage 2: positions
@@ -362,10 +362,7 @@ def design(name: str) -> Design:
     Raises:
         ConfigError: if there is none of that name; the message lists them.
     """
-    if name not in DESIGNS:
-        raise ConfigError(
-            f"unknown sampling {name!r}", where="sampling", remedy=f"Choose one of {', '.join(DESIGNS)}."
-        )
+    check_sampling(name)
     return DESIGNS[name]
 
 

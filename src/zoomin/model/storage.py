@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -30,6 +30,13 @@ class ModelConfig(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists."""
         ...
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """What is asked of a model: its weights by name."""
+
+    def state_dict(self) -> Mapping[str, torch.Tensor]: ...
 
 
 def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -> Path:
@@ -83,11 +90,12 @@ def load_pretrained(
     return model.to(device).eval()
 
 
-def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
+def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
 
     Of the configuration, what is at its default does not count, so that a setting which a later version adds
-    changes nothing; nor do `chunk_size` and `pretrained`, which change no answer of a trained model.
+    changes nothing; nor do `chunk_size`, `pretrained` and the mean feature, which change no answer of a
+    trained model.
     """
     default = type(config)().to_dict()
     settings = {
@@ -97,6 +105,8 @@ def model_fingerprint(model: nn.Module, config: ModelConfig) -> str:
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
+        if name == "head.mean_feature":
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

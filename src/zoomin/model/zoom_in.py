@@ -12,6 +12,7 @@ all images of the batch together. Letters of shapes: B images, S estimates, T ti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +22,16 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
-from ..images.batch import as_batch
+from ..images.batch import as_batch, read_ahead
 from ..images.image import Image, ImageBatch
-from ..images.tissue import looked_at
-from .chunks import Chunks
+from ..images.tissue import attended_tiles
 from .config import ZoomInConfig
 from .estimators import expected_feature, sample_weights
-from .networks import Embedding, LinearHead, Maps, attention_network, feature_network, trunk_of
+from .network import Network, random_keys
+from .networks import Embedding, LinearHead, Maps, build_networks, trunk_of, with_own_names
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
-from .storage import load_pretrained, save_pretrained
+from .storage import load_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
 
@@ -51,7 +52,7 @@ class Estimates(NamedTuple):
     keys: Int[Tensor, " estimates"]
 
 
-class ZoomIn(nn.Module):
+class ZoomIn(Network):
     """Classify images of any size by sampling tiles and sub-tiles with attention.
 
     Example:
@@ -62,25 +63,45 @@ class ZoomIn(nn.Module):
         ((3, 2), (3, 9))
     """
 
-    mean: Tensor
-    std: Tensor
+    config_class = ZoomInConfig
+    explains = True
 
-    def __init__(self, config: ZoomInConfig) -> None:
+    def __init__(
+        self,
+        config: ZoomInConfig,
+        *,
+        tile_attention: nn.Module | None = None,
+        position_attention: nn.Module | None = None,
+        features: nn.Module | None = None,
+    ) -> None:
         """Build a, b, f and g.
 
+        Args:
+            config: every number, and the names of the networks.
+            tile_attention: your own network a, from views (n, 3, h, w) to logits (n, u, v).
+            position_attention: your own network b, likewise.
+            features: your own network f, from sub-tiles (n, 3, h, w) to features (n, dims).
+
         Raises:
-            ConfigError: if a network is unknown, its weights cannot be loaded, or sub-tiles too small.
+            ConfigError: if a network is unknown, its weights cannot be loaded, it gives another shape, or
+                sub-tiles are too small for it.
         """
-        super().__init__()
+        own = dict(tile_attention=tile_attention, position_attention=position_attention, features=features)
+        config = with_own_names(config, own)
+        super().__init__(config)
         self.config = config
-        self.tile_attention = attention_network(config.tile_attention, pretrained=config.pretrained)
-        self.position_attention = attention_network(config.position_attention, pretrained=config.pretrained)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
-        self.head = LinearHead(dims, config.n_classes)
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
-        self.map_size = self._measure_map()
-        self._check_sub_tile()
+        sides = dict(
+            tile_attention=view_size(config.tile_size, config.tile_scale),
+            position_attention=view_size(config.tile_size, config.sub_tile_scale),
+            features=config.sub_tile_size,
+        )
+        names = {name: getattr(config, name) for name in own}
+        built = build_networks(names, own, sides, config.pretrained)
+        self.tile_attention = built.tile_attention
+        self.position_attention = built.position_attention
+        self.features = built.features
+        self.head = LinearHead(built.dims, config.n_classes)
+        self.map_size = built.map_size
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -124,8 +145,8 @@ class ZoomIn(nn.Module):
         attention = self._attend_tiles(batch, grid, tile_embeddings)
         log_alpha = attention.log_alpha  # (B, T)
         log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
-        room = self._room(batch, grid, log_alpha)[estimates.image]
-        draw = law.tiles(log_p.detach(), n, room, estimates.keys)
+        capacity = self._capacity(batch, grid, log_alpha)[estimates.image]
+        draw = law.tiles(log_p.detach(), n, capacity, estimates.keys)
         estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
         count, kappa_tile, log_p_tile = (
             draw.count[estimate, tile],
@@ -170,6 +191,7 @@ class ZoomIn(nn.Module):
             contrast_image=estimates.image[estimates.contrast],
             contrast_features=contrastive,
             contrast_logits=self.head(contrastive),
+            view_pixels=self._view_pixels,
         )
 
     def tile_logits(
@@ -184,7 +206,7 @@ class ZoomIn(nn.Module):
             grid: their tiles.
             embeddings: what `embed_tiles` gave for them; by default the tiles are read.
         """
-        return self._tile_logits(batch, grid, looked_at(batch, grid).tiles, embeddings)
+        return self._tile_logits(batch, grid, attended_tiles(batch, grid).tiles, embeddings)
 
     def embed_tiles(self, batch: ImageBatch) -> Float[Tensor, "tiles channels"]:
         """What the trunk of a `timm` tile attention makes of every tile, image by image.
@@ -195,7 +217,7 @@ class ZoomIn(nn.Module):
             ConfigError: if the tile attention has no trunk.
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        kept = looked_at(batch, grid).tiles
+        kept = attended_tiles(batch, grid).tiles
         seen = self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
         return seen.new_zeros(len(kept), seen.shape[1]).index_put((kept,), seen)
 
@@ -211,7 +233,7 @@ class ZoomIn(nn.Module):
         """
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
-        logits = self._chunks.see(self.position_attention, batch, image, regions, side, scale)
+        logits = self.chunks.see(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return logits.flatten(1).masked_fill(~inside, -torch.inf)
 
@@ -234,7 +256,7 @@ class ZoomIn(nn.Module):
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
         network = Maps(trunk_of(self.position_attention))
-        maps = self._chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+        maps = self.chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
@@ -250,28 +272,56 @@ class ZoomIn(nn.Module):
         every = torch.arange(len(grid.image), device=self.device)
         return attention, self._attend_positions(batch, grid, every, attention.log_alpha)
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `model.safetensors` and `config.json` into a folder."""
-        return save_pretrained(self, self.config, folder)
+    @property
+    def n_samples(self) -> int:
+        """N, sub-tiles drawn of an image."""
+        return self.config.n_samples
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> ZoomIn:
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", **own: nn.Module | None
+    ) -> ZoomIn:
         """The model that `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder: with `model.safetensors` and `config.json`.
+            device: where to compute.
+            own: `tile_attention`, `position_attention`, `features`: the networks that the model was built
+                with, where they are the caller's own; their weights are loaded.
 
         Raises:
             CheckpointError: if a file is missing or damaged, or does not fit the configuration.
+            ConfigError: if an own network is not given.
         """
-        return load_pretrained(cls, folder, device, ZoomInConfig.from_dict)
+        return load_pretrained(lambda c: cls(c, **own), folder, device, ZoomInConfig.from_dict)
+
+    def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
+        """What is asked for; "auto" enumerates images of few sub-tiles and draws systematically in others."""
+        if sampling != "auto":
+            return sampling
+        return "exact" if self._tiles(height, width) * prod(self.map_size) <= exact_budget else "systematic"
+
+    def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
+        """The tiles at s1, those drawn at s2, and sub-tiles: as many as drawn, or all."""
+        tiles = self._tiles(height, width)
+        every = tiles * prod(self.map_size)
+        count = every if drawn is None else min(every, drawn)
+        overview, tile, sub_tile = self._view_pixels
+        return tiles * overview + min(tiles, count) * tile + count * sub_tile
+
+    def read_ahead(self, images: ImageBatch) -> None:
+        """Start to read the tiles of images on disk at s1. Returns at once."""
+        read_ahead(images, self.config.tile_size, self.config.tile_scale)
+
+    def _tiles(self, height: int, width: int) -> int:
+        return int(TileGrid.of(torch.tensor([[height, width]]), self.config.tile_size).count[0])
 
     @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return self.head.weight.device
-
-    @property
-    def _chunks(self) -> Chunks:
-        """How views reach the networks."""
-        return Chunks(self.config.chunk_size, self.config.checkpoint, self.mean, self.std)
+    def _view_pixels(self) -> tuple[int, int, int]:
+        """Pixels of a tile's view at s1, of one at s2, and of a sub-tile."""
+        config = self.config
+        sides = [view_size(config.tile_size, s) for s in (config.tile_scale, config.sub_tile_scale)]
+        return sides[0] ** 2, sides[1] ** 2, config.sub_tile_size**2
 
     def _plan(
         self,
@@ -287,9 +337,7 @@ class ZoomIn(nn.Module):
             if value < 1:
                 raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
         if keys is None:
-            source = torch.default_generator if generator is None else generator
-            seed = torch.randint(2**62, (1,), generator=source, device=source.device).to(self.device)
-            keys = derive_keys(seed.expand(batch), torch.arange(batch, device=self.device))
+            keys = random_keys(batch, generator, self.device)
         image = torch.arange(batch, device=self.device).repeat(replicates)
         replicate = torch.arange(replicates, device=self.device).repeat_interleave(batch)
         extra = image[:0] if contrast is None else contrast.to(self.device).nonzero()[:, 0]
@@ -307,9 +355,9 @@ class ZoomIn(nn.Module):
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
         """Attention to every image: a on the tiles of the overviews, one softmax an image."""
-        looked = looked_at(batch, grid)
-        logits = self._tile_logits(batch, grid, looked.tiles, embeddings)
-        return Attention(grid, logits.log_softmax(1), looked.no_foreground)
+        attended = attended_tiles(batch, grid)
+        logits = self._tile_logits(batch, grid, attended.tiles, embeddings)
+        return Attention(grid, logits.log_softmax(1), attended.no_foreground)
 
     def _tile_logits(
         self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " listed"], embeddings: Tensor | None
@@ -329,7 +377,7 @@ class ZoomIn(nn.Module):
         side, scale = self.config.tile_size, self.config.tile_scale
         image, regions = grid.image[kept], grid.regions[kept]
         batch.prefetch(image, regions, scale)
-        return self._chunks.see(network, batch, image, regions, side, scale)
+        return self.chunks.see(network, batch, image, regions, side, scale)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
@@ -343,37 +391,14 @@ class ZoomIn(nn.Module):
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
     ) -> Float[Tensor, "n dims"]:
         """Features of the sub-tiles, of unit length where the configuration says so."""
-        features = self._chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
+        features = self.chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
 
-    def _room(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
+    def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""
         inside = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
-        room = torch.zeros_like(log_alpha, dtype=torch.int64)
-        return room.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
-
-    def _check_sub_tile(self) -> None:
-        """Refuse sub-tiles that the feature network shrinks to nothing, before any image is opened."""
-        side, was_training = self.config.sub_tile_size, self.features.training
-        try:
-            with torch.no_grad():
-                self.features.eval()(torch.zeros(1, 3, side, side))
-        except RuntimeError as error:
-            raise ConfigError(
-                f"sub-tiles of {side} pixels are too small for the feature network {self.config.features!r}",
-                where="sub_tile_size",
-                remedy="Give a larger sub_tile_size, or another network.",
-            ) from error
-        self.features.train(was_training)
-
-    def _measure_map(self) -> tuple[int, int]:
-        """Rows and columns of the position network's map of a tile."""
-        side = view_size(self.config.tile_size, self.config.sub_tile_scale)
-        was_training = self.position_attention.training
-        with torch.no_grad():
-            shape = self.position_attention.eval()(torch.zeros(1, 3, side, side)).shape
-        self.position_attention.train(was_training)
-        return int(shape[1]), int(shape[2])
+        capacity = torch.zeros_like(log_alpha, dtype=torch.int64)
+        return capacity.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
 
 
 def _log_of(

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import nn
 
+from ..classifiers import Classifier
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
@@ -171,7 +172,7 @@ def _load(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(net: nn.Module, path: Path) -> int:
+def load_weights(net: Classifier, path: Path) -> int:
     """Give a network the weights in a checkpoint; its epoch, counted from 0.
 
     Raises:

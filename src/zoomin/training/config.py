@@ -1,52 +1,62 @@
-"""How to train: every setting of the optimisation, checked when it is made."""
+"""How to train: every setting of a run, checked when it is made, without PyTorch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import require
-from ..model.losses import RoiTarget
-from ..model.sampling import design
+from ..classifiers import ClassifierConfig
+from ..data.config import DataConfig
+from ..errors import ConfigError, require
+from ..model.choices import RoiTarget, check_sampling
+from ..model.config import ZoomInConfig
 
-__all__ = ["MONITORS", "TrainConfig", "WarmUp"]
+__all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 
+PARTS = ("tile_attention", "position_attention", "features")  # of a network, pre-trained apart
 MONITORS = {"val_loss": "min", "val_accuracy": "max", "val_balanced_accuracy": "max", "val_auroc": "max"}
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How the attention, and the head, are warmed up; off by default.
-
-    Attributes:
-        steps: optimisation steps of stage 1; 0: no warm-up of the attention.
-        position_steps: optimisation steps of stage 2; 0 leaves it as it is.
-        learning_rate: of Adam.
-        weight_decay: L2 penalty in Adam.
-        batch_size: images a step, half of them negative.
-        top_tiles: tiles an image whose positions stage 2 learns from.
-        schedule: of the learning rate: "cosine" falls to 0 over the steps of a stage, so that the last
-            batches do not decide; "constant".
-        pooling: "log_mean_exp", or "max": the highest logit of an image alone.
-        starts: detectors trained side by side from random layers, of which the one with the lowest loss over
-            all training images is kept. More than one needs frozen trunks, whose embeddings are then
-            standardised.
-        head_l2: begin the head by logistic regression: the sub-tiles that are drawn of the training images
-            learn the label of their image, with this L2 penalty on weights of standardised features (0.01 is
-            a good one). For an f whose trunk is frozen, or has no batch normalisation: else features change
-            as soon as it trains. None: it begins as it is drawn.
-    """
+    """How the attention, and the head, are warmed up; off by default."""
 
     steps: int = 0
+    """Optimisation steps of stage 1; 0: no warm-up of the attention. A few hundred find needles of 1 % of a
+    slide."""
+
     position_steps: int = 0
+    """Optimisation steps of stage 2; 0 leaves it as it is."""
+
     learning_rate: float = 0.01
+    """Learning rate of Adam; ten times that of the training, because only one layer learns where trunks are
+    frozen."""
+
     weight_decay: float = 1e-3
+    """L2 penalty in Adam."""
+
     batch_size: int = 16
+    """Images per step, half of them negative."""
+
     top_tiles: int = 2
+    """Tiles per image whose positions stage 2 learns from, the heaviest of stage 1."""
+
     schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate: "cosine" falls to 0 over the steps of a stage, so that the last batches do not
+    decide; "constant"."""
+
     pooling: Literal["log_mean_exp", "max"] = "log_mean_exp"
+    """From the logits of an image's tiles to one: "log_mean_exp", smooth, or "max", the highest alone."""
+
     starts: int = 1
+    """Detectors trained side by side from random layers, of which the one with the lowest loss over all
+    training images is kept; finds smaller needles. More than one needs frozen trunks, whose embeddings are
+    then standardised."""
+
     head_l2: float | None = None
+    """Begin the head by logistic regression: the sub-tiles drawn of the training images learn the label of
+    their image, with this L2 penalty on weights of standardised features (0.01 works well). For an f whose
+    trunk is frozen, or has no batch normalization. None: the head begins at random."""
 
     @property
     def is_on(self) -> bool:
@@ -87,69 +97,94 @@ class WarmUp:
 class TrainConfig:
     """How to train; the defaults are the paper's, for two classes with class 0 the negative one.
 
-    Attributes:
-        epochs: passes over the training images.
-        freeze_trunks: keep the weights of `timm` networks as they are: only logits, head and the paper's own
-            networks learn. "attention": those of the attention alone, while f learns. What frozen trunks see
-            of unaugmented images is kept in memory.
-        warm_up: train the attention as detectors first, and begin the head.
-        learning_rate: of Adam.
-        betas: of Adam.
-        weight_decay: L2 penalty in Adam (paper: none; the authors' code: 1e-5).
-        lr_step: epochs after which the learning rate is multiplied by `lr_gamma`, again and again; none: it
-            stays (the authors' code: 30).
-        lr_gamma: see `lr_step` (the authors' code: 0.9).
-        gradient_clip: largest norm of the gradient; none: no limit (the authors' code: 5).
-        contrastive_from_epoch: warm-up epochs before the contrastive loss joins; none: it never does.
-        negative_class: whether class 0 means "no object", without which there is no contrastive loss; "auto":
-            if there are two classes.
-        entropy_strength: lambda of the entropy loss; 0 switches it off.
-        tile_roi_strength: weight of L_alpha, how far the tile attention is from the annotated ROI, squared
-            (paper: 1 where there are pixel annotations); images without annotation add nothing.
-        position_roi_strength: weight of the same for the maps inside the drawn tiles, L_beta.
-        roi_target: what the attention is held to: "share", each cell's part of the ROI, or "literal", the
-            paper's binary mask.
-        class_weights: weight of each class in the cross-entropy; "balanced": inverse to its share of the
-            training images, 1 on average; none: all alike.
-        precision: "32-true", or "bf16-mixed" for networks in bfloat16.
-        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
-        monitor: what makes an epoch the best one and what early stopping waits for: "val_loss" (no ties, no
-            threshold, also defined for one class), "val_accuracy", "val_balanced_accuracy" or "val_auroc". Of
-            equally good epochs the first counts.
-        early_stopping_patience: epochs without a better `monitor` after which training stops; none: never.
-        validation_sampling: sampling of the validation after each epoch; none: the model's own.
-        validation_replicates: estimates averaged in it.
-        evaluation_sampling: sampling of the final evaluation of the trained model.
-        evaluation_replicates: estimates averaged in it.
-
     Raises:
         ConfigError: naming the value that cannot work and a remedy.
     """
 
     epochs: int = 100
+    """Passes over the training images; 100 is the paper's for colon cancer."""
+
     freeze_trunks: bool | Literal["attention"] = False
+    """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn.
+    "attention": those of the attention alone, while f learns. What frozen trunks make of unaugmented images
+    is kept in memory."""
+
     warm_up: WarmUp = field(default_factory=WarmUp)
+    """Train the attention as detectors first, and begin the head; for objects that random attention rarely
+    draws."""
+
     learning_rate: float = 1e-3
+    """Learning rate of Adam; 1e-3 is the paper's."""
+
     betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam's moments; PyTorch's default."""
+
     weight_decay: float = 0.0
+    """L2 penalty in Adam (paper: none; the authors' code: 1e-5)."""
+
     lr_step: int | None = None
+    """Epochs after which the learning rate is multiplied by `lr_gamma`, again and again; none: it stays (the
+    authors' code: 30)."""
+
     lr_gamma: float = 0.9
+    """Factor of the learning rate at every `lr_step` (the authors' code: 0.9)."""
+
     gradient_clip: float | None = None
+    """Largest norm of the gradient; none: no limit (the authors' code: 5)."""
+
     contrastive_from_epoch: int | None = 10
+    """Epochs before the contrastive loss joins, because attention means nothing at first; none: it never
+    does. 10 is the paper's."""
+
     negative_class: bool | Literal["auto"] = "auto"
+    """Whether class 0 means "no object", without which there is no contrastive loss; "auto": if there are
+    two classes."""
+
     entropy_strength: float = 1e-5
+    """Lambda, the weight of the entropy loss, which keeps attention spread; 0 switches it off. 1e-5 is the
+    paper's."""
+
     tile_roi_strength: float = 0.0
+    """Weight of L_alpha, the squared distance of the tile attention from the annotated ROI (paper: 1 where
+    there are pixel annotations); images without annotation add nothing. 0: annotations are not used."""
+
     position_roi_strength: float = 0.0
+    """Weight of L_beta, the same for the maps inside the drawn tiles."""
+
     roi_target: RoiTarget = "share"
+    """What the attention should be: "share", each cell's part of the ROI, which it can reach; or "literal",
+    the paper's binary mask, which it cannot."""
+
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    """Weight of each class in the cross-entropy; "balanced": inverse to its share of the training images, 1
+    on average; none: all alike."""
+
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Choose "32-true"; or "bf16-mixed", networks in bfloat16: faster on GPUs and on CPUs with AMX, rounded
+    to three digits."""
+
     device: str = "auto"
+    """Choose "auto" (a GPU where there is one), "cpu", "cuda" or "mps"."""
+
     monitor: str = "val_loss"
+    """What makes an epoch the best one, and what early stopping waits for: "val_loss" (no ties, no
+    threshold, defined for one class too), "val_accuracy", "val_balanced_accuracy" or "val_auroc". The first
+    of equally good epochs counts."""
+
     early_stopping_patience: int | None = None
+    """Epochs without a better `monitor` after which training stops; none: never."""
+
     validation_sampling: str | None = None
+    """Sampling of the validation after each epoch; none: the model's own."""
+
     validation_replicates: int = 1
+    """Estimates averaged in the validation after each epoch; 1 is cheap, and as noisy as training."""
+
     evaluation_sampling: str = "systematic"
+    """Sampling of the final evaluation; systematic has less variance than the paper's at the same cost."""
+
     evaluation_replicates: int = 16
+    """Estimates averaged in the final evaluation; 16 make the noise of sampling a quarter of that of one."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -190,7 +225,7 @@ class TrainConfig:
         require(self.monitor in MONITORS, "monitor", self.monitor, f"Choose one of {', '.join(MONITORS)}.")
         for sampling in (self.validation_sampling, self.evaluation_sampling):
             if sampling is not None:
-                design(sampling)
+                check_sampling(sampling)
 
     @property
     def uses_roi(self) -> bool:
@@ -225,3 +260,112 @@ class TrainConfig:
         """The first epoch with contrastive loss, None where it is off."""
         negative = n_classes == 2 if self.negative_class == "auto" else self.negative_class
         return self.contrastive_from_epoch if negative else None
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How to pre-train the three networks as classifiers of crops; off by default.
+
+    Raises:
+        ConfigError: naming the value that cannot work and a remedy.
+    """
+
+    steps: int = 0
+    """Optimisation steps of each network; 0: no pre-training."""
+
+    batch_size: int = 64
+    """Crops per step."""
+
+    learning_rate: float = 1e-3
+    """Learning rate of Adam."""
+
+    parts: tuple[str, ...] = PARTS
+    """Which networks: "tile_attention", "position_attention", "features"; by default all."""
+
+    crops: Literal["anywhere", "as_read"] = "anywhere"
+    """Where crops lie: "anywhere"; or "as_read": on the grid of tiles, and sub-tiles of ROI with ROI in
+    their middle, as the trained network reads them."""
+
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        needs = {
+            "steps": (self.steps >= 0, "Give 0 (off) or more."),
+            "batch_size": (self.batch_size >= 2, "Give at least 2: a positive and a negative crop."),
+            "learning_rate": (self.learning_rate > 0, "Give a positive number."),
+            "parts": (bool(self.parts) and set(self.parts) <= set(PARTS), f"Choose from {', '.join(PARTS)}."),
+            "crops": (self.crops in ("anywhere", "as_read"), "Choose anywhere or as_read."),
+            "schedule": (self.schedule in ("constant", "cosine"), "Choose constant or cosine."),
+        }
+        for name, (right, remedy) in needs.items():
+            if not right:
+                raise ConfigError(f"{name} is {getattr(self, name)}", where=f"pretrain.{name}", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run: the network, the data, the training, and where the results go."""
+
+    data: DataConfig
+    """The images; its seed decides the splits."""
+
+    model: ClassifierConfig = field(default_factory=ZoomInConfig)
+    """The network, Zoom-In or a baseline; number and names of its classes come from the data."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The optimisation."""
+
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """Training of the three networks on crops before it, where there are pixel annotations."""
+
+    out: str = "runs/zoomin"
+    """Folder of the results, new or empty."""
+
+    seed: int = 0
+    """Seed of the first weights, of the order and augmentation of the images, and of all draws."""
+
+    resume: bool = False
+    """Resume the run in `out` after its last whole epoch; where there is none, start."""
+
+
+@dataclass(frozen=True)
+class CrossvalConfig:
+    """Which folds, how often, how many at a time."""
+
+    folds: int | Literal["authors"] = 10
+    """Number of stratified folds, groups kept whole; or "authors" for the ten of the paper's authors."""
+
+    repeats: int = 1
+    """Times that stratified folds are dealt out anew."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Every fold is trained once with each of these seeds."""
+
+    folds_dir: str | None = None
+    """Folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root."""
+
+    jobs: int = 1
+    """Trainings at a time, each in a process of its own with its share of the processor's cores."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot work.
+        """
+        checks = {
+            "folds": (self.folds == "authors" or self.folds >= 2, "at least 2, or authors"),
+            "repeats": (self.repeats >= 1, "at least 1"),
+            "jobs": (self.jobs >= 1, "at least 1"),
+            "seeds": (
+                len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0,
+                "one or more different numbers from 0",
+            ),
+        }
+        for name, (right, need) in checks.items():
+            if not right:
+                raise ConfigError(
+                    f"{getattr(self, name)} cannot be", where=f"cv.{name}", remedy=f"Give {need}."
+                )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from json import loads
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +22,9 @@ from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
 from ..progress import Bar, progress_bar
+from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
-from .fit import RunConfig, match_classes, tell_classes, tiles_of
+from .fit import match_classes, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
 from .run_folder import (
     data_fingerprint,
@@ -44,46 +45,6 @@ _FREE = {  # settings that a resumed cross-validation may change; those of "" st
     "train": ("device",),
     "cv": ("jobs", "seeds", "folds_dir"),
 }
-
-
-@dataclass(frozen=True)
-class CrossvalConfig:
-    """Which folds, how often, how many at a time.
-
-    Attributes:
-        folds: number of stratified folds, groups kept whole, or "authors" for the ten of the paper's authors.
-        repeats: times that stratified folds are dealt out anew.
-        seeds: every fold is trained once with each.
-        folds_dir: folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root.
-        jobs: trainings at a time, each in a process with its share of the processor's cores.
-    """
-
-    folds: int | Literal["authors"] = 10
-    repeats: int = 1
-    seeds: tuple[int, ...] = (0,)
-    folds_dir: str | None = None
-    jobs: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot work.
-        """
-        checks = {
-            "folds": (self.folds == "authors" or self.folds >= 2, "at least 2, or authors"),
-            "repeats": (self.repeats >= 1, "at least 1"),
-            "jobs": (self.jobs >= 1, "at least 1"),
-            "seeds": (
-                len(self.seeds) > 0 and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0,
-                "one or more different numbers from 0",
-            ),
-        }
-        for name, (right, need) in checks.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} cannot be", where=f"cv.{name}", remedy=f"Give {need}."
-                )
 
 
 def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,15 +18,14 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
-from ..baselines import Baseline
 from ..baselines.bags import MIL
-from ..classifiers import Classifier, ClassifierConfig, build
-from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
+from ..data.datamodule import ZoomInDataModule
 from ..data.labels import told, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
-from ..model.zoom_in import ZoomIn, ZoomInConfig
+from ..model.zoom_in import ZoomInConfig
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
@@ -40,17 +39,18 @@ from .checkpoints import (
     save_start,
     stages_done,
 )
-from .config import TrainConfig
+from .config import RunConfig, TrainConfig
 from .evaluation import judge
-from .pretrain import PretrainConfig, pretrain
+from .mean_feature import mean_feature
+from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs
-from .task import ZoomInTask
+from .task import ClassifierTask
 from .warm_up import warm_up
+from .zoom_in_task import ZoomInTask
 
 __all__ = [
     "FitResult",
-    "RunConfig",
     "fit",
     "match_classes",
     "new_task",
@@ -62,29 +62,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 AnyConfig = TypeVar("AnyConfig", bound=ClassifierConfig)
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """A training run: the network, the data, the training, and where the results go.
-
-    Attributes:
-        model: the network, Zoom-In or a competitor; number and names of its classes come from the data.
-        data: the images; its seed decides the splits.
-        train: the optimisation.
-        pretrain: training of the three networks on crops before it, where there are pixel annotations.
-        out: folder of the results, new or empty.
-        seed: of the first weights, of the order and augmentation of the images, and of all draws.
-        resume: go on with the run in `out` after its last whole epoch; where there is none, start.
-    """
-
-    data: DataConfig
-    model: ClassifierConfig = field(default_factory=ZoomInConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    out: str = "runs/zoomin"
-    seed: int = 0
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +134,9 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
+    if task.net.explains:
+        net = zoom_in(task.net).to(data.store.device)
+        net.head.mean_feature = mean_feature(net, data, config.seed)
     task.net.save_pretrained(folder / "model")
     metrics = {
         "model": chosen.stem,
@@ -173,15 +153,19 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
 
 
 def _before_training(
-    task: ZoomInTask, data: ZoomInDataModule, config: RunConfig, identity: dict[str, Any], progress: bool
+    task: ClassifierTask[Any],
+    data: ZoomInDataModule,
+    config: RunConfig,
+    identity: dict[str, Any],
+    progress: bool,
 ) -> None:
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
     Each leaves its network too, so that a run that is resumed before its first epoch does not begin anew.
     """
-    if not isinstance(task.net, ZoomIn):
+    if not task.net.explains:
         return
-    folder, net = Path(config.out), task.net.to(training_device(config.train.device))
+    folder, net = Path(config.out), zoom_in(task.net).to(training_device(config.train.device))
     done = stages_done(folder, identity) if config.resume else 0
     if done:
         load_weights(net, folder / START)
@@ -203,7 +187,7 @@ def tell_classes(classes: Sequence[str]) -> None:
         logger.warning("%s", doubt)
 
 
-def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
+def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     """A network with the first weights of the run's seed, ready to be trained on the data."""
     labels = data.labels[data.splits["train"]]
     counts = torch.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
@@ -211,13 +195,13 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = build(config.model)
-    if isinstance(net, Baseline):
+    if not net.explains:
         _check_baseline(config)
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
         return BaselineTask(net, config.train, config.seed, weights, data.failures)
-    task = ZoomInTask(net, config.train, config.seed, weights, data.failures, _roi(config, data))
+    task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
             "The contrastive loss is off: nothing says that the class %r means 'no object'. "
@@ -228,7 +212,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ZoomInTask:
 
 
 def train(
-    task: ZoomInTask,
+    task: ClassifierTask[Any],
     data: ZoomInDataModule,
     callbacks: list[Callback],
     loggers: list[Logger],
@@ -317,7 +301,7 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
 
 
 def tiles_of(config: ClassifierConfig) -> ZoomInConfig | None:
-    """The configuration whose tiles may be read ahead; a competitor reads its images as it goes."""
+    """The configuration whose tiles may be read ahead; a baseline reads its images as it goes."""
     return config if isinstance(config, ZoomInConfig) else None
 
 

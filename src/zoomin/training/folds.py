@@ -14,17 +14,18 @@ from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ..classifiers import Classifier
-from ..data.datamodule import DataConfig, ZoomInDataModule
+from ..classifiers import Classifier, zoom_in
+from ..data.config import DataConfig
+from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
-from ..model.zoom_in import ZoomIn
 from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
+from .config import RunConfig
 from .evaluation import Judged, judge
-from .fit import RunConfig, new_task, train, training_device
+from .fit import new_task, train, training_device
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
 from .run_folder import data_fingerprint
@@ -148,13 +149,14 @@ def run_fold(
         hooks += [IdentityWriter(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
         folder.mkdir(parents=True, exist_ok=True)
     table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
-    if isinstance(task.net, ZoomIn) and not done:
-        learner = task.net.to(training_device(run.train.device))
+    if task.net.explains and not done:
+        learner = zoom_in(task.net).to(training_device(run.train.device))
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks
         warm_up(learner, data, run.train.warm_up, run.seed, task.cached_embeddings)
     train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
-    net, settings = task.net.to(data.store.device), run.train
+    net, settings = task.net, run.train
+    net.to(data.store.device)
     last = judge(
         net,
         data.val_dataloader(),

@@ -13,7 +13,7 @@ their middle. Of an object nearly as large as a sub-tile, crops anywhere show a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,56 +27,17 @@ from ..annotations.reader import RoiReader
 from ..annotations.rescaled import BoxAnnotation
 from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError, DataError
-from ..images.augment import AugmentedBatch, turn
+from ..images.augment import AugmentationDraw, AugmentedBatch, turn
 from ..model.zoom_in import ZoomIn
 from ..progress import progress_bar
+from .config import PretrainConfig
 
-__all__ = ["Crops", "PretrainConfig", "pretrain", "roi_points"]
+__all__ = ["Crops", "pretrain", "roi_points"]
 
 Place = Literal["anywhere", "grid", "middle"]
-PARTS = ("tile_attention", "position_attention", "features")
 _FINE = 16  # cells a side that the search for points of the ROI looks at
 _TRIES = 24  # crops drawn before an image counts as one without room for a negative crop
 _RECORDS = 20  # rows of the record of a part
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """How to pre-train the three networks as classifiers of crops; off by default.
-
-    Attributes:
-        steps: optimisation steps of each network; 0: no pre-training.
-        batch_size: crops a step.
-        learning_rate: of Adam.
-        parts: which networks: "tile_attention", "position_attention", "features".
-        crops: where they lie: "anywhere", or "as_read": on the grid of tiles, and sub-tiles of ROI with ROI
-            in their middle, as the trained network reads them.
-        schedule: of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network.
-
-    Raises:
-        ConfigError: naming the value that cannot work and a remedy.
-    """
-
-    steps: int = 0
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    parts: tuple[str, ...] = PARTS
-    crops: Literal["anywhere", "as_read"] = "anywhere"
-    schedule: Literal["constant", "cosine"] = "constant"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        needs = {
-            "steps": (self.steps >= 0, "Give 0 (off) or more."),
-            "batch_size": (self.batch_size >= 2, "Give at least 2: a positive and a negative crop."),
-            "learning_rate": (self.learning_rate > 0, "Give a positive number."),
-            "parts": (bool(self.parts) and set(self.parts) <= set(PARTS), f"Choose from {', '.join(PARTS)}."),
-            "crops": (self.crops in ("anywhere", "as_read"), "Choose anywhere or as_read."),
-            "schedule": (self.schedule in ("constant", "cosine"), "Choose constant or cosine."),
-        }
-        for name, (right, remedy) in needs.items():
-            if not right:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=f"pretrain.{name}", remedy=remedy)
 
 
 class Crops(NamedTuple):
@@ -240,7 +201,7 @@ class _CropSource:
         augmentation = self._data.config.augmentation
         if not augmentation.active:
             return images.read(place, regions, scale)
-        drawn = augmentation.sample(len(crops.row), self.generator)
+        drawn = AugmentationDraw.sample(augmentation, len(crops.row), self.generator)
         upright = replace(drawn, orientation=torch.zeros_like(drawn.orientation))
         views = AugmentedBatch(images, upright).read(place, regions, scale)
         return turn(views, drawn.orientation.to(views.device))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,23 +13,18 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ..classifiers import config_class
-from ..data.datamodule import DataConfig
+from ..data.config import DataConfig
 from ..errors import ConfigError
-from .config import TrainConfig
-from .fit import RunConfig
-from .pretrain import PretrainConfig
+from .config import PretrainConfig, RunConfig, TrainConfig
+from .recipe_files import find_recipe
 
 __all__ = [
     "add_model_arguments",
     "add_run_arguments",
-    "find_recipe",
     "read_recipe",
     "recipe_model",
     "run_config",
 ]
-
-_SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
-_INSTALLED = Path(sysconfig.get_path("data")) / "share" / "zoomin" / "recipes"
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
@@ -45,10 +39,10 @@ def add_run_arguments(parser: ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Add the settings of the model that is meant: Zoom-In, or the competitor that `model.name` names.
+    """Add the settings of the model that is meant: Zoom-In, or the baseline that `model.name` names.
 
     Raises:
-        ConfigError: if there is no competitor of that name.
+        ConfigError: if there is no baseline of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
 
@@ -56,23 +50,6 @@ def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 def run_config(values: Namespace) -> RunConfig:
     """The run of what a parser with these arguments has instantiated."""
     return RunConfig(**{field.name: values[field.name] for field in fields(RunConfig)})
-
-
-def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe.
-
-    Args:
-        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer".
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    places = [Path(name), _SOURCE / f"{name}.yaml", _INSTALLED / f"{name}.yaml"]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        known = sorted({path.stem for folder in (_SOURCE, _INSTALLED) for path in folder.glob("*.yaml")})
-        raise ConfigError("no such recipe", where=name, remedy=f"Give a file, or one of {', '.join(known)}.")
-    return found
 
 
 def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:

@@ -1,10 +1,11 @@
-"""What one training step is: the losses, the random keys, the optimiser, and what is recorded of an epoch."""
+"""What one training step is, for every network: random keys, the optimiser, what is recorded of an epoch."""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar, Generic, TypeVar
 
 import lightning.pytorch as lightning
 import torch
@@ -13,28 +14,22 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..annotations.reader import RoiReader
-from ..classifiers import Classifier, zoom_in
+from ..classifiers import Classifier, Output
 from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
 from ..errors import ConfigError, DataError, ImageError
-from ..images.augment import AugmentedBatch
 from ..metrics import ClassificationScores, Scores
-from ..model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
-from ..model.output import ZoomInOutput
+from ..model.losses import classification_loss
 from ..model.sampling import derive_keys
 from .config import TrainConfig
-from .embedding_cache import EmbeddingCache, freeze_trunks, has_trunk, trunks
-from .supervision import roi_terms
 
-__all__ = ["EpochMeans", "TrainConfig", "ZoomInTask", "evaluation_keys", "training_keys"]
+__all__ = ["ClassifierTask", "EpochMeans", "evaluation_keys", "training_keys"]
 
 logger = logging.getLogger(__name__)
+Out = TypeVar("Out", bound=Output)
 
 _LARGE = 1e6
 _VALIDATION = -2  # where keys of validation have what keys of training have the number of the step
-_LOSSES = ("loss", "cross_entropy", "contrastive", "entropy_term", "tile_roi", "position_roi")
-_TERMS = (*_LOSSES, "tiles", "tile_entropy", "position_entropy")
 
 
 def training_keys(
@@ -82,14 +77,15 @@ class EpochMeans(Metric):
         return dict(zip(self.names, (self.total / self.weight).tolist(), strict=True))
 
 
-class ZoomInTask(lightning.LightningModule):
-    """Train a Zoom-In network with the paper's objective (supplement K, equation 12).
+class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
+    """Train a network: optimisation, draws and records; a child says what is learnt.
 
     Recorded of every epoch, as train_NAME and val_NAME: loss, accuracy, balanced_accuracy and auroc (not
-    where only one class occurs; for training images under training's own draws). Of training also
-    cross_entropy, contrastive, entropy_term, tile_roi, position_roi, tiles (distinct tiles read in an image,
-    on average), tile_entropy and position_entropy (of the attention, nats), and lr.
+    where only one class occurs; for training images under training's own draws). Of training also the
+    child's `terms`, and lr.
     """
+
+    terms: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -98,7 +94,6 @@ class ZoomInTask(lightning.LightningModule):
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
         failures: Failures | None = None,
-        roi: RoiReader | None = None,
     ) -> None:
         """Take the network to train.
 
@@ -108,65 +103,51 @@ class ZoomInTask(lightning.LightningModule):
             seed: of all draws.
             class_weights: weight of each class in the cross-entropy.
             failures: where images that cannot be read are recorded; by default the first one stops the run.
-            roi: the annotations of the images, where the loss looks at them.
-
-        Raises:
-            ConfigError: if it does, and there are none.
         """
         super().__init__()
         self.net = net
         self.config = config
         self.seed = seed
         self.failures = failures or Failures(0)
-        self.roi = roi
-        if config.uses_roi and roi is None:
-            raise ConfigError(
-                "the loss needs annotations", where="train.tile_roi_strength", remedy="Set it to 0."
-            )
-        self.contrastive_epoch = config.contrastive_epoch(net.config.n_classes)
+        self.contrastive_epoch: int | None = None
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
-        self.embeddings = EmbeddingCache() if config.freeze_trunks and has_trunk(zoom_in(net)) else None
-        if config.warm_up.starts > 1 and (
-            self.embeddings is None or not has_trunk(zoom_in(net), positions=True)
-        ):
-            raise ConfigError(
-                "several starts need attention networks whose trunks are frozen",
-                where="train.warm_up.starts",
-                remedy="Set train.freeze_trunks, and timm:MODEL for both attentions; or take one start.",
-            )
-        if config.freeze_trunks:
-            freeze_trunks(zoom_in(net), features=config.freeze_trunks != "attention")
-        self.train_means = EpochMeans(_TERMS)
+        self.train_means = EpochMeans(self.terms)
         self.val_means = EpochMeans(("loss",))
         self.train_scores = ClassificationScores()
         self.val_scores = ClassificationScores()
         self.no_foreground: set[str] = set()
 
-    def train(self, mode: bool = True) -> ZoomInTask:
-        """Switch training on or off; the statistics of frozen trunks stay."""
-        super().train(mode)
-        if self.config.freeze_trunks:
-            for trunk in trunks(zoom_in(self.net), features=self.config.freeze_trunks != "attention"):
-                trunk.eval()
-        return self
+    @abstractmethod
+    def answer(
+        self,
+        batch: Batch,
+        keys: Int[Tensor, " batch"],
+        *,
+        sampling: str | None = None,
+        replicates: int = 1,
+        learning: bool = False,
+    ) -> Out:
+        """What the network answers.
 
-    def on_fit_start(self) -> None:
-        """Switch training on, but for frozen trunks: Lightning keeps the modes that it finds."""
-        self.train()
+        Args:
+            batch: images.
+            keys: of their draws.
+            sampling: the design; the network's own by default.
+            replicates: estimates averaged.
+            learning: whether the objective of a training step follows, which may need more than the answer.
+        """
+
+    @abstractmethod
+    def objective(self, out: Out, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
+        """The loss of an answer, and the numbers that `terms` names."""
 
     def cached_embeddings(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
-        """What the frozen trunk of the tile attention sees of a batch, None where it must look anew."""
-        changed = isinstance(batch.images, AugmentedBatch)
-        return None if self.embeddings is None or changed else self.embeddings.of(zoom_in(self.net), batch)
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether the contrastive loss takes part in the current epoch."""
-        return self.contrastive_epoch is not None and self.current_epoch >= self.contrastive_epoch
+        """What a frozen trunk makes of the tiles of a batch; None where nothing is kept."""
+        return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""] | None:
         """The objective of a batch, without its images that cannot be read; None where none can."""
@@ -179,30 +160,17 @@ class ZoomInTask(lightning.LightningModule):
 
     def _train(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         try:
-            out = self._look(batch, keys, contrast=batch.labels > 0 if self.contrasts else None)
-        except (RuntimeError, IndexError) as error:  # attention that is no number draws nothing
+            out = self.answer(batch, keys, learning=True)
+        except (RuntimeError, IndexError) as error:  # attention that is not finite draws nothing
             if self._diverged():
                 raise self._divergence(self.global_step) from error
             raise
-        loss, values = self._objective(out, batch)
+        loss, values = self.objective(out, batch)
         self._watch(loss)
-        if isinstance(out, ZoomInOutput):  # competitors know no foreground
-            self._note_empty(batch, out)
+        self._note_empty(batch, out)
         self.train_means.update(values, len(batch.labels))
         self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
         return loss
-
-    def _look(self, batch: Batch, keys: Int[Tensor, " batch"], **how: Any) -> Any:  # noqa: ANN401
-        """The network's answer; of a competitor, another kind of output."""
-        return self.net(batch.images, keys=keys, tile_embeddings=self.cached_embeddings(batch), **how)
-
-    def answer(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Any:  # noqa: ANN401 (of either kind)
-        """What the network says of a batch in training, nothing contrasted, nothing recorded."""
-        return self._look(batch, keys)
-
-    def loss_of(self, out: Any, batch: Batch) -> Float[Tensor, ""]:  # noqa: ANN401 (of either kind)
-        """The objective of an answer."""
-        return self._objective(out, batch)[0]
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch was like."""
@@ -215,11 +183,11 @@ class ZoomInTask(lightning.LightningModule):
         self.train_scores.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Judge a batch by one estimate an image, or as many as configured."""
+        """Evaluate a batch by one estimate per image, or as many as configured."""
         with_readable(batch, self._validate, self._note)
 
     def _validate(self, batch: Batch, kept: Int[Tensor, " kept"]) -> None:
-        out = self._look(
+        out = self.answer(
             batch,
             evaluation_keys(self.seed, batch.index),
             sampling=self.config.validation_sampling,
@@ -254,27 +222,6 @@ class ZoomInTask(lightning.LightningModule):
         steps = torch.optim.lr_scheduler.StepLR(adam, config.lr_step, config.lr_gamma)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": steps, "interval": "epoch"}}
 
-    def _objective(
-        self, out: ZoomInOutput, images: Batch
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
-        """The loss, and the numbers that `_TERMS` names."""
-        labels, tiles, log_alpha = images.labels, out.tiles, out.attention.log_alpha
-        cross_entropy = classification_loss(out.logits.float(), labels, self.class_weights)
-        contrastive = contrastive_loss(out.contrast_logits.float(), len(labels))
-        sharpness = log_alpha.new_zeros(())
-        if self.config.entropy_strength:
-            sharpness = entropy_loss(log_alpha, tiles.log_beta, tiles.image, self.config.entropy_strength)
-        tile_roi = position_roi = log_alpha.new_zeros(())
-        if self.roi is not None and self.config.uses_roi:
-            tile_roi, position_roi = roi_terms(self.roi, images, out, self.config)
-        terms = torch.stack([cross_entropy, contrastive, sharpness, tile_roi, position_roi])
-        loss = terms.sum()
-        with torch.no_grad():
-            spread = [entropy(log_alpha).mean(), entropy(tiles.log_beta).mean()]
-            read = terms.new_tensor(len(tiles.image) / len(labels))
-            values = torch.cat([loss[None], terms, torch.stack([read, *spread])])
-        return loss, values
-
     def _note(self, name: str, error: ImageError) -> None:
         """Record an image that cannot be read.
 
@@ -286,21 +233,21 @@ class ZoomInTask(lightning.LightningModule):
     def _raise_where_nothing(self, means: EpochMeans, what: str) -> None:
         if not float(means.weight):
             raise DataError(
-                f"none of the {what} images could be read in epoch {self.current_epoch}",
+                f"none of the {what} images could be read in epoch {self.current_epoch + 1}",
                 where="data.root",
                 remedy="Check the disk or network drive that holds them; then go on with --resume true.",
             )
 
-    def _note_empty(self, batch: Batch, out: ZoomInOutput) -> None:
-        """Warn once of each image without foreground; it is learnt from with all of its tiles."""
-        for place in out.attention.no_foreground:
+    def _note_empty(self, batch: Batch, out: Output) -> None:
+        """Warn once of each image without foreground; all of its tiles take part."""
+        for place in out.no_foreground:
             name = batch.images.names[place]
             if name not in self.no_foreground:
                 self.no_foreground.add(name)
                 logger.warning("%s: no foreground found; all of its tiles are used.", name)
 
     def _watch(self, loss: Float[Tensor, ""]) -> None:
-        """Note the first step whose loss is no number; on a GPU without waiting for it."""
+        """Note the first step whose loss is not finite; on a GPU without waiting for it."""
         bad = ~loss.detach().isfinite() & (self.first_bad_step < 0)
         self.first_bad_step.masked_fill_(bad, self.global_step)
         if loss.device.type == "cpu":
@@ -312,12 +259,12 @@ class ZoomInTask(lightning.LightningModule):
             raise self._divergence(step)
 
     def _diverged(self) -> bool:
-        """Whether a weight is no number, or absurdly large."""
+        """Whether a weight is not finite, or absurdly large."""
         return any(not bool((weight.detach().abs() < _LARGE).all()) for weight in self.net.parameters())
 
     def _divergence(self, step: int) -> ConfigError:
         return ConfigError(
-            f"the loss is no finite number at step {step}, epoch {self.current_epoch}",
+            f"the loss is not finite at step {step}, epoch {self.current_epoch + 1}",
             where="train",
             remedy="Lower train.learning_rate, set train.gradient_clip, or use train.precision 32-true; "
             "with --resume true training goes on from the last whole epoch.",

@@ -28,7 +28,7 @@ from ..data.batch import Batch
 from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..errors import ConfigError
 from ..geometry import TileGrid
-from ..images.tissue import looked_at
+from ..images.tissue import attended_tiles
 from ..model.networks import trunk_of
 from ..model.sampling import derive_keys
 from ..model.zoom_in import ZoomIn
@@ -173,7 +173,7 @@ def _best_of_several(
     @torch.no_grad()
     def tiles(batch: Batch) -> list[Tensor]:
         grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        kept = looked_at(batch.images, grid).tiles
+        kept = attended_tiles(batch.images, grid).tiles
         count = torch.bincount(grid.image[kept], minlength=len(batch)).tolist()
         return list(embedded(batch)[kept].split(count))
 

@@ -13,10 +13,9 @@ __all__ = ["CHECK"]
 
 
 def _build_check(parser: ArgumentParser) -> None:
-    from ...data.datamodule import DataConfig
+    from ...data.config import DataConfig
     from ...model.config import ZoomInConfig
-    from ...training.config import TrainConfig
-    from ...training.pretrain import PretrainConfig
+    from ...training.config import PretrainConfig, TrainConfig
 
     parser.add_argument(
         "images", nargs="*", type=str, help="a manifest CSV, folders, image files; by default --data.root"
@@ -34,10 +33,10 @@ def _build_check(parser: ArgumentParser) -> None:
 
 def _check(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
+    from ...data.config import ManifestColumns
     from ...data.contact_sheet import ContactSheet
     from ...data.labels import class_order, told, unusual_order
     from ...data.leaks import leaks
-    from ...data.manifest import ManifestColumns
     from ...images.physical import microns
     from ...model.config import ZoomInConfig
     from ..console_tables import checked_table

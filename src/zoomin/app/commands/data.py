@@ -9,10 +9,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from .check import CHECK
 from .command import Command, Group, say
-from .data_sets import MAKE_PUBLISHED, PREPARE
+from .data_sets import PREPARE, make_commands
 from .features import FEATURES
 
-__all__ = ["DATA"]
+__all__ = ["DATA", "MAKE", "PREPARE"]
 
 
 def _build_needles(parser: ArgumentParser) -> None:
@@ -69,7 +69,7 @@ SLIDES = Command(
     resume="Finished slides are kept: give the same command again.",
 )
 
-MAKE = Group("generate images to try things on", {"needles": NEEDLES, "slides": SLIDES, **MAKE_PUBLISHED})
+MAKE = Group("generate images to try things on", make_commands({"needles": NEEDLES, "slides": SLIDES}))
 
 DATA = Group(
     "look images over before training, prepare published data sets, make images",

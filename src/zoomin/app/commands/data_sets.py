@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...plugins import plug_ins
 from .command import Command, Group, say
 
-__all__ = ["MAKE_PUBLISHED", "PREPARE"]
+__all__ = ["PREPARE", "make_commands"]
 
-_SUMMARIES = {  # of data.published, which is not imported before it is needed
+_OURS = {  # summaries of datasets.registry, which is not imported before it is needed
     "colon-cancer": "100 colon-cancer images; is there an epithelial nucleus?",
     "needle-mnist": "401 MNIST digits on a canvas; is one of them a 3?",
     "needle-camelyon": "crops of Camelyon16; is there a small metastasis?",
@@ -23,7 +25,43 @@ _SUMMARIES = {  # of data.published, which is not imported before it is needed
 }
 
 
-def _prepare_command(name: str) -> Command:
+class _ByName(Mapping[str, Command]):
+    """A command for each data set: zoomin's own, then those of plug-ins, looked for on first use."""
+
+    def __init__(
+        self, command: Callable[[str, str], Command], more: Mapping[str, Command] | None = None
+    ) -> None:
+        """Keep what makes a command of a name and a summary, and the commands beside those."""
+        self._command, self._more = command, dict(more or {})
+
+    def __getitem__(self, name: str) -> Command:
+        """The command of a name."""
+        if name in self._more:
+            return self._more[name]
+        return self._command(name, _OURS.get(name) or _outside()[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        yield from (*self._more, *_OURS, *_outside())
+
+    def __len__(self) -> int:
+        """The number of names."""
+        return len(self._more) + len(_OURS) + len(_outside())
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a command of that name."""
+        return name in self._more or name in _OURS or name in _outside()
+
+
+def _outside() -> dict[str, str]:
+    """Names of the data sets of plug-ins, and where each comes from; nothing is imported."""
+    found = plug_ins("zoomin.datasets")
+    return {
+        point.name: f"by {point.package}" for point in found if not point.is_own and point.name not in _OURS
+    }
+
+
+def _prepare_command(name: str, summary: str) -> Command:
     def build(parser: ArgumentParser) -> None:
         from ...datasets.registry import PUBLISHED
 
@@ -53,7 +91,7 @@ def _prepare_command(name: str) -> Command:
         return 0
 
     return Command(
-        _SUMMARIES[name],
+        summary,
         "--source FOLDER [--out FOLDER] [--partial true] [options]",
         f"  zoomin data prepare {name} --source downloads/{name} --out {name}\n"
         f"  zoomin data prepare {name} --source miniature --partial true   # of zoomin data make {name}",
@@ -62,7 +100,7 @@ def _prepare_command(name: str) -> Command:
     )
 
 
-def _make_command(name: str) -> Command:
+def _make_command(name: str, summary: str) -> Command:
     def build(parser: ArgumentParser) -> None:
         parser.add_argument("--out", type=str, default=f"{name}-miniature", help="a new folder")
         parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same files")
@@ -73,7 +111,10 @@ def _make_command(name: str) -> Command:
 
         out = make_miniature(PUBLISHED[name].miniature, options.out, options.seed)
         say(f"The miniature is in {out}.")
-        say(f"Go on with: zoomin data prepare {name} --source {out} --out {name} --partial true")
+        if PUBLISHED[name].needs_preparing:
+            say(f"Go on with: zoomin data prepare {name} --source {out} --out {name} --partial true")
+        else:
+            say(f"Go on with: zoomin train --data.root {out}")
         return 0
 
     return Command(
@@ -85,8 +126,9 @@ def _make_command(name: str) -> Command:
     )
 
 
-PREPARE = Group(
-    "turn the download of a published data set into a manifest",
-    {name: _prepare_command(name) for name in _SUMMARIES},
-)
-MAKE_PUBLISHED = {name: _make_command(name) for name in _SUMMARIES}
+PREPARE = Group("turn the download of a published data set into a manifest", _ByName(_prepare_command))
+
+
+def make_commands(more: Mapping[str, Command]) -> Mapping[str, Command]:
+    """The commands of `zoomin data make`: `more`, and a miniature of each data set."""
+    return _ByName(_make_command, more)

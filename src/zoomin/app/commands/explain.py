@@ -14,7 +14,7 @@ __all__ = ["EXPLAIN"]
 
 
 def _build_explain(parser: ArgumentParser) -> None:
-    from ...explanation.exports import ExportConfig
+    from ...explanation.export_config import ExportConfig
 
     parser.add_argument(
         "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
@@ -46,10 +46,9 @@ def _build_explain(parser: ArgumentParser) -> None:
 
 
 def _explain(parser: ArgumentParser, options: Namespace) -> int:
-    from ...classifiers import zoom_in
-    from ...explanation.exports import ExportConfig
+    from ...classifiers import load_model, zoom_in
+    from ...explanation.export_config import ExportConfig
     from ...inference.explain_folder import explain_into, images_to_explain
-    from ...inference.prediction import load_model
 
     config = inference_config(options)
     exports = ExportConfig(**{f.name: options[f.name] for f in fields(ExportConfig)})

@@ -19,7 +19,7 @@ __all__ = ["EVALUATE", "PREDICT", "build_inference", "inference_config"]
 
 def build_inference(parser: ArgumentParser) -> None:
     """Add the options that tell how to look."""
-    from ...inference.predictions import InferenceConfig
+    from ...inference.config import InferenceConfig
 
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
     parser.add_class_arguments(InferenceConfig)
@@ -27,7 +27,7 @@ def build_inference(parser: ArgumentParser) -> None:
 
 def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
     """What these options say."""
-    from ...inference.predictions import InferenceConfig
+    from ...inference.config import InferenceConfig
 
     return InferenceConfig(**{f.name: options[f.name] for f in fields(InferenceConfig)})
 
@@ -59,7 +59,8 @@ def _build_evaluate(parser: ArgumentParser) -> None:
 
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference.prediction import evaluate, evaluation_manifest, load_model
+    from ...classifiers import load_model
+    from ...inference.evaluation import evaluate, evaluation_manifest
 
     model = load_model(options.run, options.device)
     manifest = evaluation_manifest(options.run, options.data.root, options.split)
@@ -117,7 +118,10 @@ def _build_predict(parser: ArgumentParser) -> None:
 
 
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference.prediction import find_images, iter_predictions, load_model, write_predictions
+    from ...classifiers import load_model
+    from ...inference.prediction import iter_predictions
+    from ...inference.predictions import write_predictions
+    from ...inference.sources import find_images
 
     config = inference_config(options)
     model = load_model(options.run, options.device)

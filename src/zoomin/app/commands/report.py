@@ -64,7 +64,7 @@ def _report(parser: ArgumentParser, options: Namespace) -> int:
         config, options.out, inference=inference_config(options), device=options.device, progress=True
     )
     size = result.path.stat().st_size / 1e6
-    say(f"{result.path}: {len(result.evidence.answers)} answers, {result.panels} panels, {size:.1f} MB.")
+    say(f"{result.path}: {len(result.findings.answers)} answers, {result.panels} panels, {size:.1f} MB.")
     return 0
 
 

@@ -35,7 +35,7 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _build_crossval(parser: ArgumentParser) -> None:
-    from ...training.crossval import CrossvalConfig
+    from ...training.config import CrossvalConfig
 
     _build_run(parser)
     parser.add_class_arguments(CrossvalConfig, "cv")
@@ -58,7 +58,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 TRAIN = Command(
     "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
-    "  zoomin train --config recipes/colon_cancer.yaml --data.root DIR --out runs/first\n"
+    "  zoomin train --config colon_cancer --data.root DIR --out runs/first\n"
     "  zoomin train --data.root my_images --model.n_samples 20 --train.epochs 50\n"
     "  zoomin train --config runs/first/config.yaml --out runs/first --resume true\n"
     "  zoomin train --config recipes/colon_cancer.yaml --print_config\n"
@@ -70,9 +70,9 @@ TRAIN = Command(
 )
 
 CROSSVAL = Command(
-    "train and judge on every fold: honest (last epoch) and best-epoch figures side by side",
+    "train and evaluate on every fold: honest (last epoch) and best-epoch figures side by side",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
-    "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --out runs/cv\n"
+    "  zoomin crossval --config colon_cancer --data.root DIR --out runs/cv\n"
     "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --cv.folds 5",
     _build_crossval,
     _crossval,

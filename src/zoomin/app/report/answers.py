@@ -13,8 +13,9 @@ from pathlib import Path
 from ...classifiers import Classifier
 from ...data.manifest import Manifest, Record
 from ...files import write_json
+from ...inference.config import InferenceConfig
 from ...inference.prediction import iter_predictions
-from ...inference.predictions import InferenceConfig, Prediction, write_predictions
+from ...inference.predictions import Prediction, write_predictions
 from ...model.storage import WEIGHTS
 
 __all__ = ["kept_predictions", "predictions_of"]

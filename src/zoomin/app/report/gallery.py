@@ -18,10 +18,11 @@ from ...annotations.open_annotation import open_annotation
 from ...annotations.rescaled import BoxAnnotation
 from ...errors import ZoomInError
 from ...explanation import Explanation, overlay_figure, panel_figure
+from ...explanation.draw import start
 from ...geometry import Region
 from ...images.open_image import open_image
 from ...inference.attention_on_roi import AttentionOnRoi, explanation_on_roi
-from .evidence import Answer, Evidence
+from .findings import Answer, Findings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +46,7 @@ class Card:
         panel: the whole way of the answer (figure 6 of the paper) as a data address, "" where there is none.
         missing: why there is no panel, "" where there is one or none was to be expected.
         roi: how attention lies on its ROI, None where it has none.
+        start: the answer with nothing seen, in words, "" where it is not explained.
     """
 
     answer: Answer
@@ -52,24 +54,25 @@ class Card:
     panel: str
     missing: str
     roi: AttentionOnRoi | None
+    start: str = ""
 
 
-def choose(evidence: Evidence, n: int) -> list[Answer]:
+def choose(findings: Findings, n: int) -> list[Answer]:
     """The images to show: half of them the worst answers, half the best, the classes in turn.
 
     The worst are those whose true class was given the least probability. Images without label stand in the
     order of how sure the answer is.
     """
-    answers = {a.image: a for a in evidence.answers if a.probabilities}.values()
+    answers = {a.image: a for a in findings.answers if a.probabilities}.values()
 
     def merit(answer: Answer) -> float:
-        known = evidence.probability(answer, answer.label)
+        known = findings.probability(answer, answer.label)
         return max(answer.probabilities) if known is None else known
 
     ordered = sorted(answers, key=merit)
     worst = ordered[: n // 2 if len(ordered) > n else len(ordered) - len(ordered) // 2]
     rest = ordered[len(worst) :][::-1]
-    lists = [[a for a in rest if (a.label or evidence.said(a)) == name] for name in evidence.classes]
+    lists = [[a for a in rest if (a.label or findings.predicted(a)) == name] for name in findings.classes]
     best = [answer for turn in zip_longest(*lists) for answer in turn if answer is not None]
     return worst + best[: n - len(worst)]
 
@@ -111,7 +114,7 @@ def _card(answer: Answer, visible: bool, measure: bool, explain: Explain | None)
     roi, problem = _roi(answer, explanation) if measure or visible else (None, "")
     found = explanation_on_roi(explanation, roi) if roi is not None else None
     pictures = _pictures(explanation, roi if found else None) if visible else ("", "")
-    return Card(answer, *pictures, problem, found)
+    return Card(answer, *pictures, problem, found, start(explanation))
 
 
 def _roi(answer: Answer, explanation: Explanation) -> tuple[BoxAnnotation | None, str]:
@@ -127,14 +130,14 @@ def _roi(answer: Answer, explanation: Explanation) -> tuple[BoxAnnotation | None
 def _pictures(explanation: Explanation, roi: Annotation | None) -> tuple[str, str]:
     """The overlay for the gallery, and the panel that it opens."""
     named = replace(explanation, image=Path(explanation.image).name)
-    return _drawn(overlay_figure(named, roi), 110), _drawn(panel_figure(named, roi), 120)
+    return _drawn(overlay_figure(named, roi)), _drawn(panel_figure(named, roi))
 
 
-def _drawn(figure: Figure, dpi: int) -> str:
+def _drawn(figure: Figure) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png")
     buffer.seek(0)
     with Image.open(buffer) as picture:
         return _address(picture.convert("RGB"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .evidence import Answer, Evidence
+from .findings import Answer, Findings
 from .gallery import Card
 
 __all__ = ["answer_table", "gallery_section"]
@@ -13,23 +13,24 @@ __all__ = ["answer_table", "gallery_section"]
 ROWS = 2000  # most rows of the table
 _OUTCOMES = {"right": "right", "wrong": "wrong", "unknown": "without label", "failed": "failed"}
 _READING = (
-    "Left in each picture, the sub-tiles that were read: orange speaks for the class predicted, blue against "
-    "it. Middle, the attention. Right, the heaviest sub-tiles with their weight and what they say. Click one "
-    "for the whole way of its answer: both stages of the attention, the tiles drawn, the sub-tiles read."
+    "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
+    "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
+    "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
+    "one for the whole way of its answer: both stages of the attention and the tiles drawn."
 )
 _TAGS = {"right": "right", "wrong": "wrong", "unknown": "no label", "failed": "failed"}
 
 
-def gallery_section(evidence: Evidence, cards: Sequence[Card]) -> dict[str, Any]:
+def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]:
     """What the gallery shows, its filters, and what it says where it is empty."""
-    rows = [_card(evidence, card) for card in cards]
-    present = {_outcome(evidence, answer) for answer in evidence.answers}
+    rows = [_card(findings, card) for card in cards]
+    present = {_outcome(findings, answer) for answer in findings.answers}
     wrong = sum(row["outcome"] == "wrong" for row in rows)
-    total = sum(evidence.is_right(answer) is False for answer in evidence.answers)
+    total = sum(findings.is_right(answer) is False for answer in findings.answers)
     mistakes = f"{wrong} of {total} wrong answers are here." if total else "No answer is wrong."
     text = (
         f"The images whose true class was given the least and the most probability. {mistakes} "
-        if evidence.answered
+        if findings.answered
         else "The images of the least and of the most sure answers. "
     )
     if any(card.panel for card in cards):
@@ -47,15 +48,17 @@ def gallery_section(evidence: Evidence, cards: Sequence[Card]) -> dict[str, Any]
     }
 
 
-def _card(evidence: Evidence, card: Card) -> dict[str, Any]:
+def _card(findings: Findings, card: Card) -> dict[str, Any]:
     answer = card.answer
-    said, truth = evidence.said(answer), answer.label
-    merit, sure = evidence.probability(answer, truth), evidence.probability(answer, said)
-    outcome = _outcome(evidence, answer)
-    words = f"predicted {said}" if truth is None else f"{truth}, predicted {said}"
+    predicted, truth = findings.predicted(answer), answer.label
+    merit, sure = findings.probability(answer, truth), findings.probability(answer, predicted)
+    outcome = _outcome(findings, answer)
+    words = f"predicted {predicted}" if truth is None else f"{truth}, predicted {predicted}"
     text = f"{words} with probability {sure:.3f}" if sure is not None else words
     if outcome == "wrong" and merit is not None:
         text += f"; the truth got {merit:.3f}"
+    if card.start:
+        text += f". {card.start}"
     if card.roi is not None:
         text += f". Attention on the ROI {card.roi.ratio:.1f} times chance"
     what = "sub-tiles read, attention, heaviest sub-tiles" if card.panel else "the image"
@@ -69,16 +72,16 @@ def _card(evidence: Evidence, card: Card) -> dict[str, Any]:
         "outcome": outcome,
         "tag": _TAGS[outcome],
         "truth": truth or "",
-        "said": said or "",
+        "predicted": predicted or "",
         "merit": _exact(merit if merit is not None else sure),
         "sure": _exact(sure),
         "ratio": "" if card.roi is None else _exact(card.roi.ratio),
     }
 
 
-def answer_table(evidence: Evidence) -> dict[str, Any]:
+def answer_table(findings: Findings) -> dict[str, Any]:
     """A row an image, the worst first, columns as far as anything is known."""
-    answers = sorted(evidence.answers, key=lambda a: _rank(evidence, a))
+    answers = sorted(findings.answers, key=lambda a: _rank(findings, a))
     has_label = any(a.label is not None for a in answers)
     has_error = any(a.standard_error is not None for a in answers)
     has_fold = any(a.fold is not None for a in answers)
@@ -86,17 +89,17 @@ def answer_table(evidence: Evidence) -> dict[str, Any]:
     columns = [("image", False)]
     columns += [("truth", False)] if has_label else []
     columns += [("predicted", False), ("outcome", False)]
-    columns += [(f"probability of {name}", True) for name in evidence.classes]
+    columns += [(f"probability of {name}", True) for name in findings.classes]
     columns += [("standard error", True)] if has_error else []
     columns += [("seed", True), ("fold", True)] if has_fold else []
     columns += [("error", False)] if failed else []
     rows = []
     for answer in answers[:ROWS]:
-        outcome = _outcome(evidence, answer)
+        outcome = _outcome(findings, answer)
         cells = [_cell(answer.name)]
         cells += [_cell(answer.label or "")] if has_label else []
-        cells += [_cell(evidence.said(answer) or ""), _cell(_TAGS[outcome], tag=outcome)]
-        chances: Sequence[float | None] = answer.probabilities or [None] * len(evidence.classes)
+        cells += [_cell(findings.predicted(answer) or ""), _cell(_TAGS[outcome], tag=outcome)]
+        chances: Sequence[float | None] = answer.probabilities or [None] * len(findings.classes)
         cells += [_number(value) for value in chances]
         cells += [_number(answer.standard_error, 4)] if has_error else []
         cells += [_cell(str(v), number=True) for v in (answer.seed, answer.fold)] if has_fold else []
@@ -108,18 +111,18 @@ def answer_table(evidence: Evidence) -> dict[str, Any]:
     return {"columns": columns, "rows": rows, "rows_caption": caption}
 
 
-def _rank(evidence: Evidence, answer: Answer) -> tuple[bool, float]:
+def _rank(findings: Findings, answer: Answer) -> tuple[bool, float]:
     """Failures last, then by the probability of the truth, or of the answer where that is unknown."""
-    merit = evidence.probability(answer, answer.label)
+    merit = findings.probability(answer, answer.label)
     if merit is None:
         merit = max(answer.probabilities, default=0.0)
     return not answer.probabilities, merit
 
 
-def _outcome(evidence: Evidence, answer: Answer) -> str:
+def _outcome(findings: Findings, answer: Answer) -> str:
     if not answer.probabilities:
         return "failed"
-    right = evidence.is_right(answer)
+    right = findings.is_right(answer)
     return "unknown" if right is None else "right" if right else "wrong"
 
 

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...baselines import Baseline
-from ...classifiers import Classifier
+from ...classifiers import Classifier, load_model
 from ...errors import CheckpointError, ConfigError, DataError
 from ...explanation import Explanation
 from ...files import write_text
 from ...inference.attention_on_roi import gather
-from ...inference.prediction import explain, load_model
-from ...inference.predictions import InferenceConfig
+from ...inference.config import InferenceConfig
+from ...inference.explanations import explain
 from ...model.storage import model_fingerprint
 from ...progress import progress_bar
 from .answers import kept_predictions, predictions_of
-from .evidence import Answer, Evidence
+from .findings import Answer, Findings
 from .gallery import Explain, choose, make_cards
 from .page import render
 from .saved import saved_explanations
 from .sources import (
     answers_of,
-    crossval_evidence,
+    crossval_findings,
     is_crossval,
     judged_images,
     origin_of_run,
@@ -37,25 +36,28 @@ __all__ = ["ReportConfig", "ReportResult", "write_report"]
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What a report is made of.
-
-    Attributes:
-        run: folder of a finished run or cross-validation; None where predictions are given.
-        predictions: a CSV that predict or evaluate wrote, judged as it is.
-        labels: the truth for these predictions: a manifest CSV, or images in any layout that train accepts.
-        root: images to judge the run on; by default the run's own.
-        split: train, val, test or all; by default test, where there is none val, else all.
-        images: most images in the gallery.
-        annotated: most annotated images whose attention is held against their ROI.
-    """
+    """What a report is made of."""
 
     run: str | None = None
+    """Folder of a finished run or cross-validation; none where predictions are given."""
+
     predictions: str | None = None
+    """A CSV that predict or evaluate wrote, reported as it is."""
+
     labels: str | None = None
+    """True labels for these predictions: a manifest CSV, or images in any layout that train accepts."""
+
     root: str | None = None
+    """Images to evaluate the run on; by default the run's own."""
+
     split: str | None = None
+    """train, val, test or all; by default test, where there is none val, else all."""
+
     images: int = 24
+    """Images in the gallery, at most."""
+
     annotated: int = 100
+    """Annotated images whose attention is compared with their ROI, at most; each is read and explained."""
 
     def __post_init__(self) -> None:
         """Check what goes together.
@@ -90,12 +92,12 @@ class ReportResult:
 
     Attributes:
         path: of the page.
-        evidence: what it shows.
+        findings: what it shows.
         panels: images of the gallery that have a panel.
     """
 
     path: Path
-    evidence: Evidence
+    findings: Findings
     panels: int
 
 
@@ -133,19 +135,19 @@ def write_report(
         ConfigError: if settings do not fit together.
     """
     inference = inference or InferenceConfig()
-    evidence, explainer = _gather(config, inference, device, progress)
-    evidence = replace(evidence, title=title or evidence.title, judged=judged or evidence.judged)
+    findings, explainer = _gather(config, inference, device, progress)
+    findings = replace(findings, title=title or findings.title, judged=judged or findings.judged)
     if explainer is not None and known:
         explainer = _first_of(known, explainer)
-    shown = choose(evidence, config.images)
-    measured = _annotated(evidence, config.annotated) if explainer is not None else []
+    shown = choose(findings, config.images)
+    measured = _annotated(findings, config.annotated) if explainer is not None else []
     count = len({a.image for a in [*shown, *measured]})
     with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
         cards = make_cards(shown, measured, explainer, bar.advance)
-    page = render(evidence, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
+    page = render(findings, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
     path = Path(out) if out is not None else _default_out(config)
     write_text(path, page)
-    return ReportResult(path, evidence, sum(bool(card.panel) for card in cards[: len(shown)]))
+    return ReportResult(path, findings, sum(bool(card.panel) for card in cards[: len(shown)]))
 
 
 def _default_out(config: ReportConfig) -> Path:
@@ -156,7 +158,7 @@ def _default_out(config: ReportConfig) -> Path:
 
 def _gather(
     config: ReportConfig, inference: InferenceConfig, device: str, progress: bool
-) -> tuple[Evidence, Explain | None]:
+) -> tuple[Findings, Explain | None]:
     run = None if config.run is None else Path(config.run)
     if run is not None and not run.is_dir():
         kind = "a file, not a folder" if run.exists() else "no such folder"
@@ -171,13 +173,13 @@ def _gather(
                 where="--data.root or --split",
                 remedy="Leave them out.",
             )
-        return crossval_evidence(run), None
+        return crossval_findings(run), None
     return _of_run(config, run, inference, device, progress)
 
 
 def _of_run(
     config: ReportConfig, run: Path, inference: InferenceConfig, device: str, progress: bool
-) -> tuple[Evidence, Explain | None]:
+) -> tuple[Findings, Explain | None]:
     manifest, split, caution = judged_images(run, config.root, config.split)
     name = split if config.root is None else None
     notes = [caution] if caution else []
@@ -197,7 +199,7 @@ def _of_run(
         predictions = predictions_of(run, manifest, model, inference, name, progress=progress)
         explainer = _explainer(run, model, inference)
     judged = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
-    evidence = Evidence(
+    findings = Findings(
         title=run.resolve().name,
         classes=classes,
         answers=answers_of(predictions, manifest),
@@ -205,7 +207,7 @@ def _of_run(
         origin=origin_of_run(run),
         notes=tuple(notes),
     )
-    return evidence, explainer
+    return findings, explainer
 
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -213,7 +215,7 @@ _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 def _of_predictions(
     config: ReportConfig, run: Path | None, inference: InferenceConfig, device: str
-) -> tuple[Evidence, Explain | None]:
+) -> tuple[Findings, Explain | None]:
     path = Path(str(config.predictions))
     classes, answers = read_predictions(path, read_truth(config.labels) if config.labels else None)
     if not answers:
@@ -226,35 +228,34 @@ def _of_predictions(
             where=path,
             remedy="Give the run that made these predictions.",
         )
-    evidence = Evidence(
+    findings = Findings(
         title=path.stem if run is None else run.resolve().name,
         classes=classes,
         answers=answers,
         judged=f"{len(answers)} images of {path.name}",
     )
     if run is not None:
-        evidence = replace(evidence, origin=origin_of_run(run))
-    return evidence, None if run is None or model is None else _explainer(run, model, inference)
+        findings = replace(findings, origin=origin_of_run(run))
+    return findings, None if run is None or model is None else _explainer(run, model, inference)
 
 
 def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explain | None:
     """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did.
 
-    A competitor explains nothing.
+    A baseline explains nothing.
     """
-    if isinstance(model, Baseline):
+    if not model.explains:
         return None
-    how = asdict(inference)
     saved = saved_explanations(run, model_fingerprint(model, model.config))
 
-    def look(answer: Answer) -> Explanation | None:
+    def explain_answer(answer: Answer) -> Explanation | None:
         kept = None if saved is None else saved(answer)
         if kept is not None:
             return kept
-        [found] = explain([answer.image if answer.record is None else answer.record], model, **how)
+        [found] = explain([answer.image if answer.record is None else answer.record], model, inference)
         return found
 
-    return look
+    return explain_answer
 
 
 def _first_of(known: Sequence[Explanation], explainer: Explain) -> Explain:
@@ -263,11 +264,11 @@ def _first_of(known: Sequence[Explanation], explainer: Explain) -> Explain:
     return lambda answer: by_image.get(answer.image) or explainer(answer)
 
 
-def _annotated(evidence: Evidence, most: int) -> Sequence[Answer]:
+def _annotated(findings: Findings, most: int) -> Sequence[Answer]:
     """Images that name an annotation and have an answer; where there are more, some of them by lot."""
     there = [
         a
-        for a in evidence.answers
+        for a in findings.answers
         if a.probabilities and a.record is not None and (a.record.annotation or a.record.mask)
     ]
     return there if len(there) <= most else random.Random(0).sample(there, most)

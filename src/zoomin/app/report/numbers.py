@@ -117,8 +117,8 @@ def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, "
         >>> round(c.error, 3), round(c.brier, 3), c.bins[0].images
         (0.4, 0.82, 2)
     """
-    confidence, said = probabilities.max(1)
-    right = (said == labels).double()
+    confidence, predicted = probabilities.max(1)
+    right = (predicted == labels).double()
     place = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
     bins = []
     for index in torch.unique(place).tolist():
@@ -135,10 +135,10 @@ def class_scores(
     probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], classes: tuple[str, ...]
 ) -> list[ClassScores]:
     """The scores of every class against the rest."""
-    said = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     rows = []
     for index, name in enumerate(classes):
-        truth, claimed = labels == index, said == index
+        truth, claimed = labels == index, predicted == index
         hits = int((truth & claimed).sum())
         auroc = average = None
         if truth.any() and not truth.all():

@@ -42,7 +42,7 @@
     form.addEventListener("submit", (event) => event.preventDefault());
     update();
   };
-  const tell = (form, shown, total) => { form.querySelector("output").value = `${shown} of ${total} images`; };
+  const count = (form, shown, total) => { form.querySelector("output").value = `${shown} of ${total} images`; };
 
   for (const form of all("form[data-table]")) {
     const rows = [...document.getElementById(form.dataset.table).tBodies[0].rows];
@@ -51,14 +51,14 @@
       const fits = (row) => (!outcome || row.dataset.outcome === outcome)
         && (row.cells[0].title + row.cells[0].textContent).toLowerCase().includes(part);
       rows.forEach((row) => { row.hidden = !fits(row); });
-      tell(form, rows.filter((row) => !row.hidden).length, rows.length);
+      count(form, rows.filter((row) => !row.hidden).length, rows.length);
     });
   }
 
   for (const form of all("form[data-gallery]")) {
     const list = document.querySelector(".cards"), cards = [...list.children];
     watch(form, () => {
-      const wanted = ["outcome", "truth", "said"].map((name) => [name, form[name].value]);
+      const wanted = ["outcome", "truth", "predicted"].map((name) => [name, form[name].value]);
       const part = form.text.value.toLowerCase();
       for (const card of cards) {
         card.hidden = !wanted.every(([name, value]) => !value || card.dataset[name] === value)
@@ -68,7 +68,7 @@
       list.append(...order(cards, (card) => card.dataset[key], Number(sign)));
       const shown = cards.filter((card) => !card.hidden).length;
       document.querySelector("[data-none]").hidden = shown > 0;
-      tell(form, shown, cards.length);
+      count(form, shown, cards.length);
     });
   }
 

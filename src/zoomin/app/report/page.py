@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._version import __version__
 from ...inference.attention_on_roi import RoiFindings
-from .evidence import Evidence
+from .findings import Findings
 from .gallery import Card
 from .html_tables import answer_table, gallery_section
 from .sections import (
@@ -25,11 +25,11 @@ from .sections import (
 __all__ = ["render"]
 
 
-def render(evidence: Evidence, cards: Sequence[Card], roi: RoiFindings, *, extra: str = "") -> str:
+def render(findings: Findings, cards: Sequence[Card], roi: RoiFindings, *, extra: str = "") -> str:
     """The page.
 
     Args:
-        evidence: what was found.
+        findings: what was found.
         cards: the gallery.
         roi: attention against the truth, empty where no image shown is annotated.
         extra: a sentence for the head of the report.
@@ -40,24 +40,24 @@ def render(evidence: Evidence, cards: Sequence[Card], roi: RoiFindings, *, extra
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(_read(folder, "page.html"))
     context: dict[str, Any] = {
-        "title": evidence.title,
+        "title": findings.title,
         "extra": extra,
-        "classes": evidence.classes,
-        "judged": evidence.judged,
-        "notes": [*evidence.notes, *_failures(evidence)],
+        "classes": findings.classes,
+        "judged": findings.judged,
+        "notes": [*findings.notes, *_failures(findings)],
         "made": f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with zoomin {__version__}.",
         "footer": "This file holds everything that it shows and loads nothing from elsewhere.",
         "css": _safe(_read(folder, "page.css")),
         "js": _safe(_read(folder, "page.js")),
-        **metrics_section(evidence),
-        "curves": curves_section(evidence),
-        "folds": folds_section(evidence),
+        **metrics_section(findings),
+        "curves": curves_section(findings),
+        "folds": folds_section(findings),
         "roi": roi_section(roi),
-        **gallery_section(evidence, cards),
-        **answer_table(evidence),
-        "training": training_section(evidence.origin),
-        "counts": counts_section(evidence),
-        **software_section(evidence.origin),
+        **gallery_section(findings, cards),
+        **answer_table(findings),
+        "training": training_section(findings.origin),
+        "counts": counts_section(findings),
+        **software_section(findings.origin),
     }
     context["lead"] = f"{context['lead']} {extra}".strip()
     context["contents"] = _contents(context)
@@ -78,17 +78,17 @@ def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, title) for name, title, there in sections if there]
 
 
-def _failures(evidence: Evidence) -> list[str]:
+def _failures(findings: Findings) -> list[str]:
     notes = []
-    if failed := evidence.failed:
+    if failed := findings.failed:
         example = f"{failed[0].name}: {failed[0].error}" if failed[0].error else failed[0].name
         notes.append(
-            f"{len(failed)} of {len(evidence.answers)} images could not be read and count nowhere "
+            f"{len(failed)} of {len(findings.answers)} images could not be read and count nowhere "
             f"(they stand in the table of every image). The first: {example}"
         )
-    unlabelled = sum(answer.label is None for answer in evidence.answers)
-    if 0 < unlabelled < len(evidence.answers):
-        notes.append(f"{unlabelled} of {len(evidence.answers)} images have no label and are not scored.")
+    unlabelled = sum(answer.label is None for answer in findings.answers)
+    if 0 < unlabelled < len(findings.answers):
+        notes.append(f"{unlabelled} of {len(findings.answers)} images have no label and are not scored.")
     return notes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ...explanation import Explanation
-from .evidence import Answer
+from .findings import Answer
 from .gallery import Explain
 
 __all__ = ["FOLDER", "saved_explanations"]
@@ -28,20 +28,20 @@ def saved_explanations(run: Path, fingerprint: str | None) -> Explain | None:
         fingerprint: of the run's model; None where the model is gone, and probabilities must do.
     """
     places: dict[str, Path] = {}
-    said: dict[str, tuple[float, ...]] = {}
+    probabilities: dict[str, tuple[float, ...]] = {}
     for path in sorted((run / FOLDER).glob("*/explanation.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             if fingerprint is None or document["model"] == fingerprint:
                 image = _key(document["image"])
-                said[image] = tuple(document["probabilities"].values())
+                probabilities[image] = tuple(document["probabilities"].values())
                 places[image] = path
         except (OSError, ValueError, KeyError, AttributeError):
             continue  # a damaged one is not evidence; the image is looked at again
 
     def load(answer: Answer) -> Explanation | None:
         image = _key(answer.image)
-        known = said.get(image, ())
+        known = probabilities.get(image, ())
         near = len(known) == len(answer.probabilities) and all(
             abs(a - b) <= _NEAR for a, b in zip(known, answer.probabilities, strict=True)
         )

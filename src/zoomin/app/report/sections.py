@@ -19,7 +19,7 @@ from .charts import (
     reliability_chart,
     scatter_chart,
 )
-from .evidence import Answer, Evidence, Origin
+from .findings import Answer, Findings, Origin
 from .numbers import calibration, class_scores, curves
 
 __all__ = [
@@ -48,12 +48,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return _UNDEFINED if value is None else f"{value:.{digits}f}"
 
 
-def metrics_section(evidence: Evidence) -> dict[str, Any]:
+def metrics_section(findings: Findings) -> dict[str, Any]:
     """Scores with intervals, confusion matrix, scores of each class; or why there are none."""
-    if not evidence.answered:
-        return {"metrics": [], "figures": [], "no_metrics": _no_metrics(evidence), "lead": _count(evidence)}
-    probabilities, labels = evidence.tensors()
-    found = _scores(evidence)
+    if not findings.answered:
+        return {"metrics": [], "figures": [], "no_metrics": _no_metrics(findings), "lead": _count(findings)}
+    probabilities, labels = findings.tensors()
+    found = _scores(findings)
     calibrated = calibration(probabilities, labels)
     rows = [_score_row(name, found) for name in _SCORES]
     common = float(labels.bincount().max()) / len(labels)
@@ -67,31 +67,31 @@ def metrics_section(evidence: Evidence) -> dict[str, Any]:
         "metrics": rows,
         "figures": [_figure(row) for row in rows[:3]]
         + [{"name": "calibration error", "value": rows[3]["value"], "below": "expected, 0 is best"}],
-        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {evidence.judged}{_left_out(evidence)}.",
+        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.judged}{_left_out(findings)}.",
         "intervals": _interval_words(found),
-        "confusion": _confusion(evidence.classes, found["confusion_matrix"]),
+        "confusion": _confusion(findings.classes, found["confusion_matrix"]),
         "per_class": [
             {"name": s.name, "cells": [str(s.images), *(number(value) for value in s[2:])]}
-            for s in class_scores(probabilities, labels, evidence.classes)
+            for s in class_scores(probabilities, labels, findings.classes)
         ],
     }
 
 
-def _scores(evidence: Evidence) -> dict[str, Any]:
+def _scores(findings: Findings) -> dict[str, Any]:
     """Metrics of all answers; of several seeds the mean, with the mean ends of the interval of each.
 
     The answers of several seeds for one image are not independent: an interval over all of them together
     would be too narrow. The confusion matrix is summed.
     """
     by_seed: dict[int | None, dict[str, list[Answer]]] = {}
-    for answer in evidence.answered:
+    for answer in findings.answered:
         by_seed.setdefault(answer.seed, {}).setdefault(answer.image, []).append(answer)
     each = []
     for images in by_seed.values():
         first = [answers[0] for answers in images.values()]
-        means = torch.stack([evidence.tensors(answers)[0].mean(0) for answers in images.values()])
+        means = torch.stack([findings.tensors(answers)[0].mean(0) for answers in images.values()])
         groups = [None if answer.record is None else answer.record.group for answer in first]
-        each.append(classification_metrics(means, evidence.tensors(first)[1], groups=groups))
+        each.append(classification_metrics(means, findings.tensors(first)[1], groups=groups))
     result = dict(each[0])
     for name in _SCORES:
         if result[name] is not None:
@@ -105,8 +105,8 @@ def _scores(evidence: Evidence) -> dict[str, Any]:
     return result
 
 
-def _no_metrics(evidence: Evidence) -> str:
-    if not any(answer.probabilities for answer in evidence.answers):
+def _no_metrics(findings: Findings) -> str:
+    if not any(answer.probabilities for answer in findings.answers):
         return "No image could be read, so there is nothing to judge. The table of every image says why."
     return (
         "The labels of these images are unknown, so there is nothing to judge the predictions by. "
@@ -114,13 +114,13 @@ def _no_metrics(evidence: Evidence) -> str:
     )
 
 
-def _count(evidence: Evidence) -> str:
-    answered = sum(bool(answer.probabilities) for answer in evidence.answers)
-    return f"{answered} of {len(evidence.answers)} images answered; no scores."
+def _count(findings: Findings) -> str:
+    answered = sum(bool(answer.probabilities) for answer in findings.answers)
+    return f"{answered} of {len(findings.answers)} images answered; no scores."
 
 
-def _left_out(evidence: Evidence) -> str:
-    n, total = len(evidence.answered), len(evidence.answers)
+def _left_out(findings: Findings) -> str:
+    n, total = len(findings.answered), len(findings.answers)
     return "" if n == total else f", of which {n} have both a label and an answer"
 
 
@@ -181,15 +181,15 @@ def _chart(svg: str, caption: str, alt: str, *, wide: bool = False) -> dict[str,
     return {"svg": Markup(svg), "caption": caption, "alt": alt, "wide": wide}  # matplotlib escapes names
 
 
-def curves_section(evidence: Evidence) -> list[dict[str, Any]]:
+def curves_section(findings: Findings) -> list[dict[str, Any]]:
     """ROC, precision-recall and reliability, as far as they are defined."""
-    if not evidence.answered:
+    if not findings.answered:
         return []
-    probabilities, labels = evidence.tensors()
-    roc, precision = curves(probabilities, labels, evidence.classes)
+    probabilities, labels = findings.tensors()
+    roc, precision = curves(probabilities, labels, findings.classes)
     charts = []
     if roc:
-        rest = "the rest" if len(evidence.classes) > 2 else repr(evidence.classes[0])
+        rest = "the rest" if len(findings.classes) > 2 else repr(findings.classes[0])
         areas = ", ".join(f"{c.name} {c.area:.3f}" for c in roc)
         drawn = curve_chart(
             roc,
@@ -203,14 +203,14 @@ def curves_section(evidence: Evidence) -> list[dict[str, Any]]:
         whose = "Each class" if len(roc) > 1 else repr(roc[0].name)
         charts.append(_chart(drawn, f"ROC. {whose} against {rest}.", f"ROC curves; AUROC: {areas}"))
         areas = ", ".join(f"{c.name} {c.area:.3f}" for c in precision)
-        share = float((labels == 1).double().mean()) if len(evidence.classes) == 2 else None
+        share = float((labels == 1).double().mean()) if len(findings.classes) == 2 else None
         drawn = curve_chart(
             precision, "recall", "precision", "AP", chance=share, identity=False, name="precision"
         )
         words = f"Precision-recall curves; average precision: {areas}"
         charts.append(_chart(drawn, "Precision and recall; AP is the average precision.", words))
     found = calibration(probabilities, labels)
-    drawn = reliability_chart(found, len(evidence.classes), name="reliability")
+    drawn = reliability_chart(found, len(findings.classes), name="reliability")
     bins = "; ".join(f"{b.images} images at {b.confidence:.2f}: {b.accuracy:.2f} right" for b in found.bins)
     caption = (
         f"Calibration: of predictions made with a probability, how many are right. Below the dashed line the "
@@ -219,11 +219,11 @@ def curves_section(evidence: Evidence) -> list[dict[str, Any]]:
     return [*charts, _chart(drawn, caption, f"Reliability diagram. {bins}")]
 
 
-def folds_section(evidence: Evidence) -> dict[str, Any] | None:
+def folds_section(findings: Findings) -> dict[str, Any] | None:
     """Both protocols of a cross-validation side by side, and every fold."""
-    if evidence.folds is None:
+    if findings.folds is None:
         return None
-    protocols, folds = evidence.folds["protocols"], evidence.folds["folds"]
+    protocols, folds = findings.folds["protocols"], findings.folds["folds"]
     drawn = folds_chart(folds, _PROTOCOLS, name="folds")
     charts = [
         _chart(
@@ -233,7 +233,7 @@ def folds_section(evidence: Evidence) -> dict[str, Any] | None:
             wide=True,
         )
     ]
-    histories = [history for history in evidence.folds.get("histories", []) if history]
+    histories = [history for history in findings.folds.get("histories", []) if history]
     if histories and len({len(history) for history in histories}) == 1:
         words = "Accuracy on held-out images by epoch: every training (thin), and their mean."
         charts.append(_chart(held_out_chart(histories, name="held"), words, words, wide=True))
@@ -250,7 +250,7 @@ def folds_section(evidence: Evidence) -> dict[str, Any] | None:
                 "seed": one["seed"],
                 "cells": [_percent(one[score], one[f"{score}_interval"]) for score in _SCORES],
             }
-            for name, pooled in evidence.folds["pooled"].items()
+            for name, pooled in findings.folds["pooled"].items()
             for one in pooled["seeds"]
         ],
         "charts": charts,
@@ -335,11 +335,11 @@ def training_section(origin: Origin) -> list[dict[str, Any]]:
     return [_chart(drawn, caption, f"Training curves. Last epoch: {words}", wide=True)]
 
 
-def counts_section(evidence: Evidence) -> list[dict[str, Any]]:
+def counts_section(findings: Findings) -> list[dict[str, Any]]:
     """Images by split and class."""
     rows = []
-    for split, counts in evidence.origin.counts.items():
-        each = [counts.get(name, 0) for name in evidence.classes]
+    for split, counts in findings.origin.counts.items():
+        each = [counts.get(name, 0) for name in findings.classes]
         rows.append({"name": split, "cells": [*each, sum(each)]})
     return rows
 
@@ -366,7 +366,7 @@ def software_section(origin: Origin) -> dict[str, Any]:
     seeds = (config.get("cv") or {}).get("seeds", config.get("seed", "unknown"))
     return {
         "config": origin.config,
-        "again": origin.again,
+        "commands": origin.commands,
         "zoomin_version": versions.get("zoomin", "of an unknown version"),
         "commit": versions.get("git_commit"),
         "seed": ", ".join(map(str, seeds)) if isinstance(seeds, list) else seeds,

@@ -16,11 +16,11 @@ from ...data.find import open_dataset
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest
 from ...errors import CheckpointError, DataError
 from ...inference.predictions import Prediction
-from .evidence import Answer, Evidence, Origin
+from .findings import Answer, Findings, Origin
 
 __all__ = [
     "answers_of",
-    "crossval_evidence",
+    "crossval_findings",
     "is_crossval",
     "judged_images",
     "origin_of_run",
@@ -133,7 +133,7 @@ def origin_of_run(run: Path) -> Origin:
     return Origin(
         config=_text(run / "config.yaml"),
         versions=_json(run / "versions.json"),
-        again=_again("train", run),
+        commands=_commands("train", run),
         history=tuple(history),
         chosen_epoch=metrics.get("epoch"),
         chosen_by=metrics.get("chosen_by"),
@@ -141,7 +141,7 @@ def origin_of_run(run: Path) -> Origin:
     )
 
 
-def _again(command: str, run: Path) -> tuple[str, ...]:
+def _commands(command: str, run: Path) -> tuple[str, ...]:
     if not (run / "config.yaml").is_file():
         return ()
     config, out = shlex.quote(str(run / "config.yaml")), shlex.quote(f"{run}-again")
@@ -246,7 +246,7 @@ def _answer(row: Row, columns: list[str], label: str | None, record: Record | No
 # --------------------------------------------------------------------------- a cross-validation
 
 
-def crossval_evidence(folder: Path) -> Evidence:
+def crossval_findings(folder: Path) -> Findings:
     """What a finished cross-validation found, from its files.
 
     Raises:
@@ -265,7 +265,7 @@ def crossval_evidence(folder: Path) -> Evidence:
     answers = tuple(_held_out(folder, classes))
     seeds = sorted({str(answer.seed) for answer in answers})
     images = len({answer.image for answer in answers})
-    return Evidence(
+    return Findings(
         title=folder.resolve().name,
         classes=classes,
         answers=answers,
@@ -274,7 +274,7 @@ def crossval_evidence(folder: Path) -> Evidence:
         origin=Origin(
             config=_text(folder / "config.yaml"),
             versions=summary.get("versions", {}),
-            again=_again("crossval", folder),
+            commands=_commands("crossval", folder),
             counts=_counts(answers, classes),
         ),
         notes=(

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ...data.manifest import Record, read_manifest
 from ...errors import DataError
-from ...explanation.index import INDEX, Index, read_index
-from ...explanation.index import Entry as Explained
-from .entries import Collection, Entry
+from ...explanation.index import INDEX, Entry, Index, read_index
+from .entries import Collection, ShownImage
 
 __all__ = ["collect"]
 
@@ -46,9 +45,7 @@ def collect(
 
 
 def _find(images: Sequence[str]) -> list[Path | Record]:
-    from ...inference.pipeline import (
-        find_images,
-    )  # brings the networks along, which a page without names can do without
+    from ...inference.sources import find_images
 
     return find_images(images)
 
@@ -78,10 +75,10 @@ def _records(run: Path, manifest: str | Path | None) -> tuple[Record, ...]:
     return read_manifest(path, labels_required=False, files_required=False).records
 
 
-def _entry(path: Path, folder: Path, explained: dict[str, Explained], records: dict[str, Record]) -> Entry:
+def _entry(path: Path, folder: Path, explained: dict[str, Entry], records: dict[str, Record]) -> ShownImage:
     record, one = records.get(_key(path)), explained.get(_key(path))
     label = record.label if record else None
-    return Entry(
+    return ShownImage(
         path=path,
         mpp=record.mpp if record else None,
         label=one.truth if one and one.truth else label,

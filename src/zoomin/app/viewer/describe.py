@@ -9,10 +9,11 @@ from typing import Any
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
+from ...explanation.draw import NUMBERED
+from ...explanation.palette import HEAT_TOP
 from ...images.image import Image
-from .entries import Collection, Entry
+from .entries import Collection, ShownImage
 from .figure import map_item
-from .layers import STAGES, AttentionLayer
 from .outlines import outlines
 from .pyramid import Pyramid
 
@@ -47,16 +48,16 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
     """One image: its map, the answer and the evidence; whatever cannot be read becomes a message."""
     entry = collection.entries[index]
     image, image_problem = _try(lambda: collection.image(index))
-    layer, layer_problem = _try(lambda: collection.attention(index))
-    if image is not None and layer is not None:
-        layer_problem = _mismatch(image, layer.explanation)
-        layer = None if layer_problem else layer
-        layer_problem = layer_problem or (None if layer is None else _changed(layer.explanation))
+    one, problem = _try(lambda: collection.explanation(index))
+    if image is not None and one is not None:
+        problem = _mismatch(image, one)
+        one = None if problem else one
+        problem = problem or (None if one is None else _changed(one))
     answer: dict[str, Any] = {
         "problem": image_problem,
-        "explanation_problem": layer_problem,
+        "explanation_problem": problem,
         "explain": None if entry.explanation else _explain_command(collection, entry),
-        "explanation": None if layer is None else _explanation(layer, readable=image is not None),
+        "explanation": None if one is None else _explanation(one, readable=image is not None),
     }
     if image is not None:
         answer |= {"height": image.height, "width": image.width, "mpp": image.mpp}
@@ -64,15 +65,14 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
         if answer["roi"]:
             _, answer["roi_problem"] = _try(lambda: collection.annotation(index))
             answer["roi"] = answer["roi_problem"] is None
-        drawn = None if layer is None else outlines(layer.explanation)
+        drawn = None if one is None else outlines(one)
         pyramid = Pyramid(image.height, image.width)
         answer["map"] = map_item(pyramid, index, token, drawn, roi=answer["roi"])
     return answer
 
 
-def _explanation(layer: AttentionLayer, *, readable: bool) -> dict[str, Any]:
+def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
     """Sub-tiles whose pixels were not saved are listed while the image can be read."""
-    one = layer.explanation
     drawn = outlines(one)
     places = one.places()
     probabilities = one.probabilities.tolist()
@@ -82,7 +82,8 @@ def _explanation(layer: AttentionLayer, *, readable: bool) -> dict[str, Any]:
             {"name": name, "probability": _number(p), "standard_error": _standard_error(one, k)}
             for k, (name, p) in enumerate(zip(one.classes, probabilities, strict=True))
         ],
-        "top": {stage: layer.top(stage) for stage in STAGES},
+        "heat_top": HEAT_TOP,
+        "account": _account(one),
         "tiles": len(one.tiles),
         "all_tiles": one.attention.numel(),
         "sub_tiles": len(places.regions),
@@ -92,10 +93,23 @@ def _explanation(layer: AttentionLayer, *, readable: bool) -> dict[str, Any]:
                 "region": drawn.sub_tiles[k],
                 "weight": drawn.weight[k],
                 "evidence": drawn.evidence[k],
-                "contribution": dict(zip(one.classes, places.contribution[k].tolist(), strict=True)),
+                "added": dict(zip(one.classes, places.added[k].tolist(), strict=True)),
             }
             for k in range(min(LISTED if readable else len(one.crops), len(drawn.sub_tiles)))
         ],
+    }
+
+
+def _account(one: Explanation) -> dict[str, Any]:
+    """How the evidence for the predicted class adds up, from nothing seen to the answer."""
+    start, added, end = one.account()
+    k = one.classes.index(one.label)
+    return {
+        "start": {"evidence": start, "probability": _number(float(one.baseline.softmax(0)[k]))},
+        "from_mean": one.mean_logits is not None,
+        "numbered": {"count": len(added[:NUMBERED]), "evidence": float(added[:NUMBERED].sum())},
+        "others": {"count": len(added[NUMBERED:]), "evidence": float(added[NUMBERED:].sum())},
+        "end": {"evidence": end, "probability": _number(float(one.probabilities[k]))},
     }
 
 
@@ -130,7 +144,7 @@ def _changed(explanation: Explanation) -> dict[str, str | None] | None:
     return _message(ImageError(what, where=explanation.image, remedy="Explain it again to be sure."))
 
 
-def _explain_command(collection: Collection, entry: Entry) -> str:
+def _explain_command(collection: Collection, entry: ShownImage) -> str:
     return shlex.join(["zoomin", "explain", str(entry.path), "--run", str(collection.run)])
 
 
@@ -147,7 +161,7 @@ def _message(error: Exception) -> dict[str, str | None]:
     return {"what": str(error) or type(error).__name__, "where": None, "remedy": None}
 
 
-def _short_names(entries: Iterable[Entry]) -> list[str]:
+def _short_names(entries: Iterable[ShownImage]) -> list[str]:
     """File names, with the folder where two are alike."""
     names = [entry.path.name for entry in entries]
     return [

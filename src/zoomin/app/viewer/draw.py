@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...explanation.evidence import STAGES
 from ...geometry import Region
 from ...images.image import Image
 from .describe import LISTED
 from .entries import Collection
-from .layers import STAGES, roi_tile
+from .layers import attention_tile, roi_tile
 from .pyramid import Encoded, Place, Pyramid, encode_png, picture_tile
 
 __all__ = ["draw"]
@@ -46,18 +47,17 @@ def _layer(collection: Collection, index: int, name: str, image: Image, where: P
         if annotation is None:
             raise LookupError("no annotation")
         return roi_tile(annotation, where)
-    layer = collection.attention(index)
-    if layer is None:
+    one = collection.explanation(index)
+    if one is None:
         raise LookupError("no explanation")
-    return layer.tile(next(stage for stage in STAGES if stage == name), where)
+    return attention_tile(one, next(stage for stage in STAGES if stage == name), where)
 
 
 def _crop(collection: Collection, index: int, rank: int) -> Encoded:
     """The pixels of a sub-tile of the list: as they were saved, else read from the image."""
-    layer = collection.attention(index)
-    if layer is None or rank >= LISTED:
+    one = collection.explanation(index)
+    if one is None or rank >= LISTED:
         raise LookupError("no such sub-tile")
-    one = layer.explanation
     if rank < len(one.crops):
         pixels = one.crops[rank]
     else:

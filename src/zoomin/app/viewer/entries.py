@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from ...annotations.annotation import Annotation
     from ...explanation import Explanation
     from ...images.image import Image
-    from .layers import AttentionLayer
 
-__all__ = ["Collection", "Entry"]
+__all__ = ["Collection", "ShownImage"]
 
 _OPEN_IMAGES = 8
 _LOADED_EXPLANATIONS = 4
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShownImage:
     """An image to show, and what is known of it without opening it.
 
     Attributes:
@@ -59,12 +58,12 @@ class Collection:
         entries: what to show.
     """
 
-    def __init__(self, run: Path, entries: Sequence[Entry]) -> None:
+    def __init__(self, run: Path, entries: Sequence[ShownImage]) -> None:
         """Open nothing yet."""
         self.run = run
         self.entries = tuple(entries)
         self._images: Cache[Image] = Cache(_OPEN_IMAGES)
-        self._explanations: Cache[AttentionLayer] = Cache(_LOADED_EXPLANATIONS)
+        self._explanations: Cache[Explanation] = Cache(_LOADED_EXPLANATIONS)
         self._annotations: Cache[Annotation | None] = Cache(_OPEN_IMAGES)
 
     def image(self, index: int) -> Image:
@@ -78,23 +77,16 @@ class Collection:
         entry = self.entries[index]
         return self._images.get_or_make(index, lambda: open_image(entry.path, mpp=entry.mpp))
 
-    def attention(self, index: int) -> AttentionLayer | None:
-        """The explanation of an entry, ready to draw; None where there is none.
-
-        Raises:
-            ZoomInError: if it cannot be loaded.
-        """
-        path = self.entries[index].explanation
-        return None if path is None else self._explanations.get_or_make(index, lambda: _load(path))
-
     def explanation(self, index: int) -> Explanation | None:
         """The explanation of an entry; None where there is none.
 
         Raises:
             ZoomInError: if it cannot be loaded.
         """
-        layer = self.attention(index)
-        return None if layer is None else layer.explanation
+        from ...explanation import Explanation
+
+        path = self.entries[index].explanation
+        return None if path is None else self._explanations.get_or_make(index, lambda: Explanation.load(path))
 
     def annotation(self, index: int) -> Annotation | None:
         """The ROI of an entry; None where there is none.
@@ -116,10 +108,3 @@ class Collection:
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""
         return self.entries[index].annotation is not None or self.entries[index].mask is not None
-
-
-def _load(path: Path) -> AttentionLayer:
-    from ...explanation import Explanation
-    from .layers import AttentionLayer
-
-    return AttentionLayer(Explanation.load(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bokeh.core.properties import value
 from bokeh.embed import json_item
 from bokeh.models import (
     ColumnDataSource,
@@ -14,13 +15,14 @@ from bokeh.models import (
     Quad,
     Range1d,
     TapTool,
+    Text,
     TileRenderer,
     WheelZoomTool,
     WMTSTileSource,
 )
 
+from ...explanation.evidence import STAGES
 from ...explanation.palette import AGAINST, FOR, TILE
-from .layers import STAGES
 from .outlines import Outlines
 from .pyramid import PICTURE_TILE, Pyramid
 
@@ -60,7 +62,7 @@ def map_item(pyramid: Pyramid, index: int, token: str, outlines: Outlines | None
         renderer = TileRenderer(
             name=name,
             tile_source=_tiles(pyramid, f"image/{index}/{name}/{{Z}}/{{X}}/{{Y}}?s={token}"),
-            alpha=0.5 if name in STAGES else 1,
+            alpha=0.85 if name in STAGES else 1,
             visible=name not in STAGES or name == "both",
             smoothing=name not in STAGES,
         )
@@ -108,6 +110,29 @@ def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     shown = plot.add_glyph(
         sub_tiles, plain, selection_glyph=chosen, nonselection_glyph=plain, name="sub_tiles"
     )
+    ranks = [rank for rank, _ in outlines.numbers]
+    numbers = ColumnDataSource(
+        {
+            **{name: [data[name][rank] for rank in ranks] for name in ("right", "top", "colour")},
+            "number": [text for _, text in outlines.numbers],
+        }
+    )
+    text = Text(
+        x="right",
+        y="top",
+        text="number",
+        text_color="colour",
+        text_font=value("system-ui, sans-serif"),
+        text_font_style="bold",
+        text_font_size="13px",
+        text_baseline="middle",
+        x_offset=3,
+        padding=2,
+        background_fill_color="#ffffff",
+        background_fill_alpha=0.85,
+        border_radius=3,
+    )
+    plot.add_glyph(numbers, text, name="sub_tile_numbers")
     label = f"for {outlines.label}"
     hover = HoverTool(
         renderers=[shown], tooltips=[("weight", "@weight"), (label, "@says")], attachment="horizontal"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...explanation import Explanation
-from ...explanation.places import speaks_for
+from ...explanation.draw import number_labels
 
 __all__ = ["Outlines", "outlines"]
 
@@ -24,6 +24,7 @@ class Outlines:
         weight: of each sub-tile.
         evidence: what each says for the predicted class.
         strength: how strongly each is drawn, 0 to 1.
+        numbers: rank and text of the boxes that carry numbers.
         label: the predicted class.
     """
 
@@ -32,20 +33,21 @@ class Outlines:
     weight: list[float]
     evidence: list[float]
     strength: list[float]
+    numbers: list[tuple[int, str]]
     label: str
 
 
 def outlines(explanation: Explanation) -> Outlines:
     """The drawn tiles and the distinct sub-tiles, the heaviest few thousand of each."""
     places = explanation.places()
-    evidence = speaks_for(places.contribution, explanation.classes, explanation.label)
     weight = places.weight[:_DRAWN]
     most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
     return Outlines(
         tiles=explanation.tiles[explanation.top_tiles()[:_DRAWN_TILES]].tolist(),
         sub_tiles=places.regions[:_DRAWN].tolist(),
         weight=weight.tolist(),
-        evidence=evidence[:_DRAWN].tolist(),
+        evidence=places.evidence[:_DRAWN].tolist(),
         strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
+        numbers=number_labels(explanation),
         label=explanation.label,
     )

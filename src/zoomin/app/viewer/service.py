@@ -79,14 +79,14 @@ class Pictures:
                 raise Busy(f"{len(self._pending)} pictures are waiting", remedy="Ask again in a moment.")
             self._pending[key] = self._pool.submit(make), []
         future, waiters = self._pending[key]
-        me = object()
-        waiters.append(me)
+        waiter = object()
+        waiters.append(waiter)
         try:
             picture = await asyncio.shield(asyncio.wrap_future(future))
             self._cache.put(key, picture, len(picture.body))
             return picture
         finally:
-            waiters.remove(me)
+            waiters.remove(waiter)
             if not waiters:
                 future.cancel()
                 self._pending.pop(key, None)

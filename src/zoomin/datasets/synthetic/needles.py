@@ -37,35 +37,43 @@ _RECIPE = "needles.json"
 
 @dataclass(frozen=True)
 class NeedleConfig:
-    """What to draw.
-
-    Attributes:
-        n_train: training images.
-        n_val: validation images.
-        n_test: test images.
-        min_size: smallest side of an image, pixels.
-        max_size: largest side of an image, pixels; height and width are drawn apart.
-        min_needles: fewest needles in a positive image; more of them make the labels easier to learn from.
-        max_needles: most needles in a positive image.
-        min_needle: smallest width of a needle, pixels; distractors have the same sizes.
-        max_needle: largest width of a needle, pixels.
-        distractors: distractors in a square of 100 x 100 pixels, on average.
-        group_size: images of one group, half of them of each class; even.
-        seed: the same seed draws the same images.
-    """
+    """What to draw."""
 
     n_train: int = 240
+    """Training images."""
+
     n_val: int = 40
+    """Validation images."""
+
     n_test: int = 80
+    """Test images."""
+
     min_size: int = 400
+    """Smallest side of an image, in pixels."""
+
     max_size: int = 640
+    """Largest side of an image, in pixels; height and width are drawn apart."""
+
     min_needles: int = 4
+    """Fewest needles in a positive image; more of them make the labels easier to learn from."""
+
     max_needles: int = 10
+    """Most needles in a positive image."""
+
     min_needle: int = 14
+    """Smallest width of a needle, in pixels; distractors have the same sizes."""
+
     max_needle: int = 20
+    """Largest width of a needle, in pixels."""
+
     distractors: float = 1.5
+    """Distractors per square of 100 x 100 pixels, on average."""
+
     group_size: int = 4
+    """Images per group, half of them of each class; even."""
+
     seed: int = 0
+    """The same seed draws the same images."""
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -39,50 +39,67 @@ _FREE = ("n_train", "n_val", "n_test", "textures", "background", "needles")  # m
 
 @dataclass(frozen=True)
 class SlideConfig:
-    """What to make.
-
-    Attributes:
-        n_train: training slides; odd numbers are positive.
-        n_val: validation slides.
-        n_test: test slides.
-        width: of a slide, pixels.
-        height: of a slide, pixels.
-        roi_share: share of a positive slide's pixels that its needles cover.
-        blobs: needles of a positive slide.
-        decoys: decoys of a positive slide; a negative one has as many as these and the blobs together.
-        tissue_share: share of a slide's pixels that are tissue.
-        sources: background sources in a slide's tissue.
-        piece_size: typical width of a piece of one source, pixels.
-        textures: labelled images, in any layout that training accepts: those of the first class are
-            background, those of the others needles.
-        background: a folder or CSV of background images, with `needles` in place of `textures`.
-        needles: a folder or CSV of needle images. Without any images, procedural textures are drawn.
-        texture_size: side of the crops of a source, pixels.
-        mpp: microns per pixel to state; by default that of the sources, or 0.5.
-        tile: side of a stored tile, pixels.
-        quality: of the JPEG compression, 1 to 100.
-        seed: the same seed makes the same slides.
-    """
+    """What to make."""
 
     n_train: int = 40
+    """Training slides; odd numbers are positive."""
+
     n_val: int = 10
+    """Validation slides."""
+
     n_test: int = 20
+    """Test slides."""
+
     width: int = 20_000
+    """Width of a slide, in pixels."""
+
     height: int = 20_000
+    """Height of a slide, in pixels."""
+
     roi_share: float = 0.01
+    """Share of a positive slide's pixels that its needles cover, 0 to 1. 0.01 is what a warm-up finds with
+    ease."""
+
     blobs: int = 3
+    """Needles per positive slide."""
+
     decoys: int = 3
+    """Decoys per positive slide; a negative one has as many as these and the needles together, so that their
+    number tells nothing."""
+
     tissue_share: float = 0.4
+    """Share of a slide's pixels that are tissue, 0 to 1; the rest is glass."""
+
     sources: int = 5
+    """Background sources in the tissue of a slide."""
+
     piece_size: int = 1500
+    """Typical width of a piece of one source, in pixels."""
+
     textures: str | None = None
+    """Labelled images, in any layout that training accepts: those of the first class are background, those
+    of the others needles."""
+
     background: str | None = None
+    """A folder or CSV of background images, with `needles` in place of `textures`."""
+
     needles: str | None = None
+    """A folder or CSV of needle images. Without any images, procedural textures are drawn."""
+
     texture_size: int = 250
+    """Side of the crops of a source, in pixels."""
+
     mpp: float | None = None
+    """Microns per pixel to state in the file; by default that of the sources, or 0.5 (20x)."""
+
     tile: int = 256
+    """Side of a stored tile, in pixels; 256 as scanners write."""
+
     quality: int = 80
+    """Quality of the JPEG compression, 1 to 100; 80 as scanners write."""
+
     seed: int = 0
+    """The same seed makes the same slides."""
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -1,8 +1,10 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
 from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
+from .build import build_networks
 from .features import FEATURE_NETWORKS, feature_network
 from .heads import LinearHead
+from .own import with_own_names
 
 __all__ = [
     "ATTENTION_NETWORKS",
@@ -12,6 +14,8 @@ __all__ = [
     "Maps",
     "TimmAttention",
     "attention_network",
+    "build_networks",
     "feature_network",
     "trunk_of",
+    "with_own_names",
 ]

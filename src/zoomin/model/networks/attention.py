@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import ConfigError
+from ...plugins import Registry
+from .own import refuse_own
 from .trunks import TIMM_PREFIX, timm_trunk
 
 __all__ = [
@@ -164,19 +166,31 @@ def _relu() -> nn.Module:
     return nn.ReLU(inplace=True)
 
 
-ATTENTION_NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "lenet": lambda: ConvAttention((8, 8), nn.Tanh),  # supplement, table 5
-    "lenet_relu": lambda: ConvAttention((8, 8), _relu),  # supplement K, the text
-    "resnet16": lambda: ConvAttention((8, 16, 32), _relu),  # supplement, table 6
-}
+ATTENTION_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
+    "zoomin.networks",
+    {
+        "lenet": lambda: ConvAttention((8, 8), nn.Tanh),  # supplement, table 5
+        "lenet_relu": lambda: ConvAttention((8, 8), _relu),  # supplement K, the text
+        "resnet16": lambda: ConvAttention((8, 16, 32), _relu),  # supplement, table 6
+    },
+    callable,
+    "a function that builds a network",
+    prefix="attention.",
+)
 
 
-def attention_network(name: str, *, pretrained: bool = False) -> nn.Module:
+def attention_network(name: str, *, pretrained: bool = False, setting: str = "tile_attention") -> nn.Module:
     """An attention network by name: one of `ATTENTION_NETWORKS`, or `timm:MODEL`.
 
+    Args:
+        name: of the network.
+        pretrained: load the pretrained weights of `timm` networks.
+        setting: which network it is, for messages.
+
     Raises:
-        ConfigError: if there is no network of that name.
+        ConfigError: if there is no network of that name, or it is a plug-in that does not work.
     """
+    refuse_own(name, setting)
     if name.startswith(TIMM_PREFIX):
         return TimmAttention(name.removeprefix(TIMM_PREFIX), pretrained)
     if name not in ATTENTION_NETWORKS:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...plugins import Registry
+from .own import feature_dims, refuse_own
 from .trunks import TIMM_PREFIX, timm_encoder
 
 __all__ = ["FEATURE_NETWORKS", "LeNet", "LeNetReleased", "ResBlock", "ResNet16", "feature_network"]
@@ -95,19 +97,27 @@ class ResNet16(_Pooled):
         )
 
 
-FEATURE_NETWORKS: dict[str, Callable[[], _Pooled]] = {
-    "lenet": LeNet,
-    "lenet_released": LeNetReleased,
-    "resnet16": ResNet16,
-}
+FEATURE_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
+    "zoomin.networks",
+    {"lenet": LeNet, "lenet_released": LeNetReleased, "resnet16": ResNet16},
+    callable,
+    "a function that builds a network",
+    prefix="features.",
+)
 
 
-def feature_network(name: str, *, pretrained: bool = False) -> tuple[nn.Module, int]:
+def feature_network(name: str, *, pretrained: bool = False, side: int = 64) -> tuple[nn.Module, int]:
     """A feature network by name, and its number of features: one of `FEATURE_NETWORKS`, or `timm:MODEL`.
 
+    Args:
+        name: of the network.
+        pretrained: load the pretrained weights of `timm` networks.
+        side: of the views that it will see, pixels: a plug-in is tried on them.
+
     Raises:
-        ConfigError: if there is no network of that name.
+        ConfigError: if there is no network of that name, or it is a plug-in that does not work.
     """
+    refuse_own(name, "features")
     if name.startswith(TIMM_PREFIX):
         return timm_encoder(name.removeprefix(TIMM_PREFIX), pretrained)
     if name not in FEATURE_NETWORKS:
@@ -116,4 +126,4 @@ def feature_network(name: str, *, pretrained: bool = False) -> tuple[nn.Module, 
             remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, or timm:MODEL.",
         )
     network = FEATURE_NETWORKS[name]()
-    return network, network.dims
+    return network, network.dims if isinstance(network, _Pooled) else feature_dims(network, name, side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,9 +15,26 @@ class LinearHead(nn.Linear):
     """One linear layer (supplement, table 5), so that logits are sums of the sub-tiles' contributions.
 
     Input: features (n, dims). Output: logits (n, classes).
+
+    Attributes:
+        mean_feature: mean feature of the training images, from which explanations start; None where it is not
+            known, as before the end of a training.
     """
+
+    mean_feature: Float[Tensor, " dims"] | None
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        """A layer with a bias."""
+        super().__init__(in_features, out_features)
+        self.register_buffer("mean_feature", None)
 
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
             return super().forward(features.to(self.weight.dtype))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401
+        """Models are saved with a mean feature or without."""
+        mean = state_dict.get(f"{prefix}mean_feature")
+        self.mean_feature = None if mean is None else self.weight.new_empty(mean.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)

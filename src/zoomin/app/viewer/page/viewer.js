@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const KEPT_TILES = 400; // picture tiles that the browser keeps of each layer
 const MOST_MAGNIFIED = 16; // screen pixels for one level-0 pixel
+const NUMBERED = 10; // heaviest sub-tiles, numbered on the map
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 
 const state = { images: [], at: -1, token: "", view: null, manager: null, turn: 0, info: null, flight: 0 };
@@ -61,14 +62,14 @@ function startTheme() {
 
 function listImages() {
   const rows = state.images.map((image, index) => {
-    const said = image.prediction == null
+    const prediction = image.prediction == null
       ? (image.explained ? "" : "not explained")
       : `${image.prediction}${image.label == null ? "" : image.right ? "" : ` (label: ${image.label})`}`;
     const row = element("li", { tabIndex: 0, title: image.path, id: `image-${index}` },
       mark(image.right),
       element("span", { class: "file" }, image.name),
       element("span", { class: "probability" }, image.probability == null ? "" : percent(image.probability, 0)),
-      element("span", { class: "said" }, said || "\u00a0"));
+      element("span", { class: "prediction" }, prediction || "\u00a0"));
     row.setAttribute("role", "option");
     row.addEventListener("click", () => show(index));
     row.addEventListener("keydown", (event) => { if (event.key === "Enter") show(index); });
@@ -122,19 +123,19 @@ async function show(index) {
     if (turn !== state.turn) return;
     state.info = info;
     $("loading").hidden = true;
-    tellAnswer(index, info);
-    tellEvidence(index, info);
-    if (info.problem) tellProblem("This image cannot be shown", info.problem);
+    showAnswer(index, info);
+    showEvidence(index, info);
+    if (info.problem) showProblem("This image cannot be shown", info.problem);
     else await showMap(turn, info);
   } catch (error) {
     if (turn !== state.turn) return;
     $("loading").hidden = true;
-    tellProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
+    showProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
   }
   if (turn === state.turn) document.body.dataset.ready = String(index);
 }
 
-function tellProblem(title, problem) {
+function showProblem(title, problem) {
   $("problem").replaceChildren(
     element("h2", {}, title),
     problem.where ? element("p", { class: "quiet" }, problem.where) : null ?? "",
@@ -150,7 +151,7 @@ function warning(problem, command) {
   return element("div", { class: "warn" }, text, command ? element("code", {}, command) : null);
 }
 
-function tellAnswer(index, info) {
+function showAnswer(index, info) {
   const image = state.images[index];
   const size = info.height == null ? null : element("p", { class: "quiet", id: "size" }, ...sizeText(info));
   const parts = [element("h1", { title: image.path }, image.name), size];
@@ -169,6 +170,7 @@ function tellAnswer(index, info) {
         element("div", { class: "bar" }, bar));
     })));
     const known = one.classes.some((each) => each.standard_error != null);
+    parts.push(accountTable(one));
     if (known) parts.push(element("p", { class: "quiet" }, "± standard error, owed to drawing sub-tiles"));
   } else if (image.prediction != null) {
     parts.push(element("div", { class: "verdict" }, element("span", {}, image.prediction), mark(image.right)));
@@ -178,6 +180,19 @@ function tellAnswer(index, info) {
   if (info.explain) parts.push(warning(null, info.explain));
   if (info.roi_problem) parts.push(warning({ what: `The annotation cannot be shown: ${info.roi_problem.what}`, remedy: info.roi_problem.remedy }, null));
   $("answer").replaceChildren(...parts.filter(Boolean));
+}
+
+// From nothing seen to the answer: what the sub-tiles add to the evidence for the predicted class.
+function accountTable({ label, account }) {
+  const row = (name, { evidence, probability }) => element("tr", {}, element("th", { scope: "row" }, name),
+    element("td", { class: probability == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
+    element("td", {}, probability == null ? "" : percent(probability)));
+  const rows = [row(account.from_mean ? "With nothing seen" : "With nothing seen (bias)", account.start)];
+  if (account.numbered.count) rows.push(row(`${many(account.numbered.count, "heaviest sub-tile")}`, account.numbered));
+  if (account.others.count) rows.push(row(many(account.others.count, "other"), account.others));
+  rows.push(row("Answer", account.end));
+  const title = `Evidence for ${label}: its logit minus the mean over the classes. The rows sum to the answer.`;
+  return element("table", { class: "account", id: "account", title }, ...rows);
 }
 
 function sizeText(info) {
@@ -195,18 +210,18 @@ function lengthText(microns) {
   return microns >= 1e6 ? `${rounded(microns / 1e6)} m` : microns >= 1000 ? `${rounded(microns / 1000)} mm` : `${rounded(microns)} µm`;
 }
 
-function tellEvidence(index, info) {
+function showEvidence(index, info) {
   const one = info.explanation;
   $("evidence").hidden = !one;
   if (!one) return;
   const read = `${many(one.sub_tiles, "sub-tile")} read in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}.`;
   const left = one.outlined < one.sub_tiles ? ` The heaviest ${grouped(one.outlined)} are outlined.` : "";
-  $("evidence-note").textContent = `${read}${left} Weight in the answer, and what each says for ${one.label}.`;
+  $("evidence-note").textContent = `${read}${left} Weight in the answer, and what each adds for ${one.label}.`;
   $("places").replaceChildren(...one.list.map((place, rank) => {
-    const parts = Object.entries(place.contribution).map(([name, value]) => `${name} ${signed(value)}`);
+    const parts = Object.entries(place.added).map(([name, value]) => `${name} ${signed(value)}`);
     const button = element("button", { type: "button", id: `place-${rank}`, title: `Adds to the logit of: ${parts.join(", ")}` },
       element("img", { src: `image/${index}/crop/${rank}?s=${state.token}`, alt: `sub-tile ${rank + 1}`, loading: "lazy" }),
-      element("div", { class: "numbers" }, element("span", {}, percent(place.weight)),
+      element("div", { class: "numbers" }, element("b", {}, String(rank + 1)), element("span", {}, percent(place.weight)),
         element("span", { class: place.evidence < 0 ? "against" : "for" }, signed(place.evidence))));
     button.addEventListener("click", () => flyTo(rank));
     return element("li", {}, button);
@@ -228,14 +243,14 @@ async function showMap(turn, info) {
   for (const id of ["stages", "outlines"]) $(id).hidden = false;
   $("stages").hidden = !info.explanation;
   document.querySelector('label[for="opacity"]').hidden = !info.explanation;
-  for (const id of ["show-tiles", "show-sub-tiles"]) $(id).parentElement.hidden = !info.explanation;
+  for (const id of ["show-tiles", "show-sub-tiles", "show-all-sub-tiles"]) $(id).parentElement.hidden = !info.explanation;
   $("roi-control").hidden = !info.roi;
   const manager = await Bokeh.embed.embed_item(info.map, "map");
   if (turn !== state.turn) { manager.clear?.(); return; }
   state.manager = manager;
   state.view = manager.roots[0];
   const plot = state.view.model;
-  for (const renderer of plot.renderers) if (renderer.tile_source) tame(renderer, info);
+  for (const renderer of plot.renderers) if (renderer.tile_source) limitTiles(renderer, info);
   for (const range of [plot.x_range, plot.y_range]) range.change.connect(moved);
   plot.renderers.find((each) => each.name === "sub_tiles")?.data_source.selected.change.connect(() => chosen(plot));
   showLayers();
@@ -244,7 +259,7 @@ async function showMap(turn, info) {
 }
 
 // Bokeh asks for picture tiles around and below those shown, and keeps all: only those that exist, and a few.
-function tame(renderer, info) {
+function limitTiles(renderer, info) {
   const source = renderer.tile_source;
   const exists = ([x, y, z]) => {
     const side = source.tile_size * source.get_resolution(z);
@@ -274,6 +289,9 @@ function showLayers() {
   const stage = document.querySelector('input[name="stage"]:checked').value;
   const opacity = Number($("opacity").value) / 100;
   $("opacity").title = `${$("opacity").value} %`;
+  const all = $("show-all-sub-tiles").checked;
+  const some = all || $("show-sub-tiles").checked;
+  outlineSubTiles(plot, all);
   const visible = {
     pixels: true,
     both: stage === "both" && opacity > 0,
@@ -282,26 +300,36 @@ function showLayers() {
     roi: $("show-roi").checked,
     drawn_tiles: $("show-tiles").checked,
     drawn_tiles_halo: $("show-tiles").checked,
-    sub_tiles: $("show-sub-tiles").checked,
-    sub_tiles_halo: $("show-sub-tiles").checked,
+    sub_tiles: some,
+    sub_tiles_halo: some,
+    sub_tile_numbers: some,
   };
   for (const renderer of plot.renderers) {
     renderer.visible = visible[renderer.name];
     if (["both", "tiles", "positions"].includes(renderer.name)) renderer.alpha = opacity;
   }
-  const top = state.info.explanation?.top[stage];
+  const top = state.info.explanation && stage !== "off" ? state.info.explanation.heat_top : 0;
   $("legend").hidden = !top || opacity === 0;
-  if (top) $("legend-top").textContent = `≥ ${rounded(top)} times the mean`;
+  if (top) $("legend-top").textContent = `≥ ${grouped(top)} times`;
+}
+
+// The ten heaviest sub-tiles, or all of them.
+function outlineSubTiles(plot, all) {
+  const source = plot.renderers.find((each) => each.name === "sub_tiles")?.data_source;
+  if (!source || source.showsAll === all) return;
+  source.strengths ??= [...source.data.strength];
+  source.showsAll = all;
+  source.data = { ...source.data, strength: source.strengths.map((value, rank) => (all || rank < NUMBERED ? value : 0)) };
 }
 
 // What the map shows: its centre and its resolution, level-0 pixels for one on the screen.
-function looking() {
+function currentView() {
   const { x_range: x, y_range: y } = state.view.model;
   const { width, height } = state.view.frame.bbox;
   return { x: (x.start + x.end) / 2, y: (y.start + y.end) / 2, resolution: (x.end - x.start) / width, width, height };
 }
 
-function look({ x, y, resolution }) {
+function setView({ x, y, resolution }) {
   const { width, height } = state.view.frame.bbox;
   const { x_range, y_range } = state.view.model;
   x_range.setv({ start: x - (resolution * width) / 2, end: x + (resolution * width) / 2 });
@@ -324,19 +352,19 @@ function moved() {
   requestAnimationFrame(() => {
     waiting = false;
     if (!state.view?.frame?.bbox?.width) return;
-    const now = looking();
+    const now = currentView();
     const { closest, farthest } = bounds();
     const kept = {
       x: Math.min(Math.max(now.x, 0), state.info.width),
       y: Math.min(Math.max(now.y, -state.info.height), 0),
       resolution: Math.min(Math.max(now.resolution, closest), farthest),
     };
-    if (kept.x !== now.x || kept.y !== now.y || Math.abs(kept.resolution / now.resolution - 1) > 1e-6) look(kept);
-    tellScale(kept.resolution);
+    if (kept.x !== now.x || kept.y !== now.y || Math.abs(kept.resolution / now.resolution - 1) > 1e-6) setView(kept);
+    showScale(kept.resolution);
   });
 }
 
-function tellScale(resolution) {
+function showScale(resolution) {
   const unit = state.info.mpp ?? 1; // microns, else pixels
   const most = 140 * resolution * unit;
   const power = 10 ** Math.floor(Math.log10(most));
@@ -350,7 +378,7 @@ function tellScale(resolution) {
 // Zoom and pan together, the zoom evenly on a logarithmic scale.
 function fly(to, milliseconds = 550) {
   cancelAnimationFrame(state.flight);
-  const from = looking();
+  const from = currentView();
   const start = performance.now();
   const zoom = Math.log(to.resolution / from.resolution);
   const step = () => {
@@ -359,15 +387,15 @@ function fly(to, milliseconds = 550) {
     const resolution = from.resolution * Math.exp(zoom * eased);
     // Along the way the place that is flown to moves straight across the screen.
     const share = Math.abs(zoom) < 1e-6 ? eased : (from.resolution - resolution) / (from.resolution - to.resolution);
-    look({ x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share, resolution });
+    setView({ x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share, resolution });
     if (t < 1) state.flight = requestAnimationFrame(step);
-    else look(to);
+    else setView(to);
   };
   step();
 }
 
 function zoomBy(factor) {
-  const now = looking();
+  const now = currentView();
   const { closest, farthest } = bounds();
   fly({ ...now, resolution: Math.min(Math.max(now.resolution * factor, closest), farthest) }, 200);
 }
@@ -407,7 +435,7 @@ function startControls() {
     "zoom-in": () => zoomBy(0.5),
     "zoom-out": () => zoomBy(2),
     fit: () => fly(whole()),
-    full: () => fly({ ...looking(), resolution: 1 }),
+    full: () => fly({ ...currentView(), resolution: 1 }),
   };
   for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
   const keys = { "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", 0: "fit", 1: "full" };
@@ -437,9 +465,9 @@ async function start() {
     if (list.images.length) await show(wanted in list.images ? wanted : 0);
   } catch (error) {
     $("loading").hidden = true;
-    tellProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
+    showProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
   }
 }
 
-window.zoominView = { state, looking, look, flyTo, show };
+window.zoominView = { state, currentView, setView, flyTo, show };
 start();

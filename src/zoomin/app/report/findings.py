@@ -1,11 +1,11 @@
-"""What a report speaks of: the answers for labelled images, and what is known of how they came about."""
+"""What a report is about: the answers for labelled images, and what is known of how they came about."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,15 +13,12 @@ from torch import Tensor
 
 from ...data.manifest import Record
 
-if TYPE_CHECKING:
-    from ...explanation import Explanation
-
-__all__ = ["Answer", "Evidence", "Origin", "Shown"]
+__all__ = ["Answer", "Findings", "Origin"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of one image, and the truth.
+    """The answer for one image, and the truth.
 
     Attributes:
         image: path or name.
@@ -58,7 +55,7 @@ class Origin:
     Attributes:
         config: the configuration as YAML, or None.
         versions: what versions.json holds.
-        again: commands that make it again.
+        commands: commands that make it again.
         history: a row an epoch, of metrics.csv; empty where unknown.
         chosen_epoch: the epoch of the saved model, from 0; None where nothing was chosen.
         chosen_by: what it was chosen by.
@@ -67,7 +64,7 @@ class Origin:
 
     config: str | None = None
     versions: Mapping[str, Any] = field(default_factory=dict)
-    again: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     history: tuple[Mapping[str, float], ...] = ()
     chosen_epoch: int | None = None
     chosen_by: str | None = None
@@ -75,20 +72,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image of the gallery.
-
-    Attributes:
-        answer: what was said.
-        explanation: the evidence, or None where it could not be had.
-    """
-
-    answer: Answer
-    explanation: Explanation | None
-
-
-@dataclass(frozen=True)
-class Evidence:
+class Findings:
     """Everything that a report is made of but for pictures.
 
     Attributes:
@@ -119,7 +103,7 @@ class Evidence:
         """Those that could not be read."""
         return [a for a in self.answers if not a.probabilities]
 
-    def said(self, answer: Answer) -> str | None:
+    def predicted(self, answer: Answer) -> str | None:
         """The class of highest probability, None where the image failed."""
         return self.classes[_best(answer.probabilities)] if answer.probabilities else None
 
@@ -129,9 +113,9 @@ class Evidence:
         return answer.probabilities[self.classes.index(str(label))] if known else None
 
     def is_right(self, answer: Answer) -> bool | None:
-        """Whether the truth was said; None where either is unknown."""
-        said = self.said(answer)
-        return None if said is None or answer.label is None else said == answer.label
+        """Whether the prediction is right; None where either is unknown."""
+        predicted = self.predicted(answer)
+        return None if predicted is None or answer.label is None else predicted == answer.label
 
     def tensors(
         self, answers: Sequence[Answer] | None = None

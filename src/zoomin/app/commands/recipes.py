@@ -1,0 +1,68 @@
+"""`zoomin recipes` and `zoomin init`: the configurations that come with the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ...errors import ConfigError
+from ...files import write_text
+from ...training.recipe_files import explain_recipe, find_recipe, recipe_names
+from .command import Command, say
+
+__all__ = ["INIT", "RECIPES"]
+
+
+def _build_recipes(parser: ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", type=str, help="name or file of one to explain; by default all")
+
+
+def _recipes(parser: ArgumentParser, options: Namespace) -> int:
+    if options.recipe is not None:
+        say(f"{find_recipe(options.recipe)}\n\n{explain_recipe(options.recipe)}")
+        return 0
+    names = recipe_names()
+    width = max(map(len, names), default=0)
+    for name in names:
+        said = explain_recipe(name).splitlines()
+        say(f"{name:<{width}}  {said[0] if said else ''}".rstrip())
+    say(
+        "\n`zoomin recipes NAME` explains one, `--config NAME` uses it, `zoomin init NAME` writes it to edit."
+    )
+    return 0
+
+
+def _build_init(parser: ArgumentParser) -> None:
+    parser.add_argument("recipe", type=str, help="name of a recipe (zoomin recipes lists them), or a file")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="the file to write, a new one; by default NAME.yaml here"
+    )
+
+
+def _init(parser: ArgumentParser, options: Namespace) -> int:
+    source = find_recipe(options.recipe)
+    out = Path(options.out or f"{source.stem}.yaml")
+    if out.exists():
+        raise ConfigError("there is such a file", where=out, remedy="Give another --out.")
+    write_text(out, source.read_text(encoding="utf-8"))
+    say(f"{out}: edit it, then: zoomin train --config {out} --data.root IMAGES --out runs/first")
+    return 0
+
+
+RECIPES = Command(
+    "list the recipes that come with the program, or explain one",
+    "[RECIPE]",
+    "  zoomin recipes\n  zoomin recipes colon_cancer",
+    _build_recipes,
+    _recipes,
+)
+
+INIT = Command(
+    "write a recipe into a file, to edit it",
+    "RECIPE [--out FILE]",
+    "  zoomin init needles --out mine.yaml\n"
+    "  zoomin train --config mine.yaml --data.root my_images --out runs/first",
+    _build_init,
+    _init,
+)

@@ -1,0 +1,122 @@
+"""Which images a run takes and how they are served: settings, read without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import ConfigError
+from ..images.augmentation import Augmentation
+from ..images.physical import microns
+from ..images.timeouts import READ_TIMEOUT, check_timeout
+
+__all__ = ["DataConfig", "ManifestColumns", "Residence"]
+
+Residence = Literal["auto", "always", "never"]
+
+
+@dataclass(frozen=True)
+class ManifestColumns:
+    """Names of the columns of a manifest CSV."""
+
+    image: str = "image"
+    """Path of the image, relative to the folder of the CSV or absolute."""
+
+    label: str = "label"
+    """Name of the class."""
+
+    group: str = "group"
+    """Images of one group, usually a patient, never stand on two sides of a split."""
+
+    split: str = "split"
+    """train, val (or valid, validation) or test."""
+
+    mpp: str = "mpp"
+    """Microns per level-0 pixel."""
+
+    annotation: str = "annotation"
+    """Path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image: the ROI."""
+
+    mask: str = "mask"
+    """Path of a mask image, nonzero inside the ROI."""
+
+    foreground: str = "foreground"
+    """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how they are split, and how they are served."""
+
+    root: str
+    """The images: a manifest CSV, a folder with a manifest.csv or one folder per class, or a layout that
+    zoomin recognises, such as the colon-cancer data as downloaded."""
+
+    classes: list[str] | None = None
+    """The classes in their order, the negative one first; by default those found, in natural order."""
+
+    columns: ManifestColumns = field(default_factory=ManifestColumns)
+    """Names of the columns of the manifest CSV."""
+
+    batch_size: int = 5
+    """Images per batch; the last batch of an epoch may be smaller. 5 fits large images and small GPUs."""
+
+    val_fraction: float = 0.2
+    """Share of the training images held out for validation, 0 to 1, where the data have no such split."""
+
+    test_fraction: float = 0.0
+    """Share of the images held out for testing, 0 to 1, where the data have no such split; 0: none."""
+
+    seed: int = 0
+    """Seed of the splits, of the order of training images and of their augmentation."""
+
+    resident: Residence = "auto"
+    """Choose "always" keeps all pixels in memory; "never" decodes images again for each batch; "auto" keeps
+    those that are not slides or pyramids while they fill less than a quarter of the free memory."""
+
+    threads: int = 4
+    """Images decoded at a time; changes no result. 4 hide the latency of most disks."""
+
+    mpp: float | str | None = None
+    """Microns per level-0 pixel of images whose manifest does not give it, in place of a missing or wrong
+    tag of the file; "0.6m" is in metres."""
+
+    cache_mb: int = 1024
+    """Megabytes for overviews of images that stay on disk, so that only the first epoch decodes them; 0
+    keeps none. Changes no result."""
+
+    prefetch: int = 1
+    """Batches whose overviews are read from disk while an earlier batch computes; 0: none. Changes no
+    result. 1 is enough where reading is faster than computing."""
+
+    max_failures: int = 10
+    """Images that may turn out to be unreadable while a run goes on; they are left out and recorded. One
+    more stops the run."""
+
+    read_timeout: float | None = READ_TIMEOUT
+    """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
+    does not answer; none: never."""
+
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Random changes of training images."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: naming the one that is out of range.
+        """
+        if self.mpp is not None:
+            microns(self.mpp, "data.mpp")
+        least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
+        for name, least in least_of.items():
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(
+                    f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
+                )
+        check_timeout(self.read_timeout, "data.read_timeout")
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 0.5:
+                raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")

@@ -1,0 +1,63 @@
+"""What is written beside an explanation: settings, read without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from .geojson import COORDINATES
+
+__all__ = ["ExportConfig"]
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to write beside an explanation."""
+
+    geojson: bool = True
+    """Write the drawn tiles and sub-tiles for QuPath or QGIS: explanation.geojson."""
+
+    heat_map: bool = True
+    """Write the attention of the whole image: attention.ome.tif, or attention.tif where it lies on a map."""
+
+    pictures: bool = True
+    """Write overlay.png, top.png with the top tiles and sub-tiles, and panel.png with everything."""
+
+    top: int = 100
+    """Sub-tiles in the GeoJSON, the heaviest first, at most; 0 for all. 100 stay readable in QuPath."""
+
+    coordinates: str = "auto"
+    """Coordinates of the GeoJSON: "pixels" (level-0), "map" (the image's reference system), "wgs84"
+    (degrees); "auto": map where the image has one, else pixels."""
+
+    bounds_offset: bool = False
+    """Count pixels of the GeoJSON from the corner of the slide's scanned part, where the file gives one, as
+    QuPath does."""
+
+    attention_cells: bool = False
+    """Also write the positions of drawn tiles whose attention is above the mean."""
+
+    outlined: int = 10
+    """Sub-tiles outlined in the pictures, the heaviest; the first ten carry a number."""
+
+    heat_map_side: int = 4096
+    """Pixels along the longer side of the heat map, at most."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot be.
+        """
+        if self.coordinates not in COORDINATES:
+            remedy = f"Choose one of {', '.join(COORDINATES)}."
+            raise ConfigError(f"unknown coordinates {self.coordinates!r}", where="coordinates", remedy=remedy)
+        for name in ("top", "outlined"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}", where=name, remedy="Give 0 or a positive number."
+                )
+        if self.heat_map_side < 16:
+            raise ConfigError(
+                f"heat_map_side is {self.heat_map_side}", where="heat_map_side", remedy="Give at least 16."
+            )

@@ -1,0 +1,117 @@
+"""How to open, sample and run images: settings of inference, read without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TypedDict
+
+from ..errors import ConfigError
+from ..images.physical import microns
+from ..images.timeouts import READ_TIMEOUT, check_timeout
+from ..model.choices import check_sampling
+
+__all__ = ["InferenceConfig", "InferenceSettings"]
+
+
+class InferenceSettings(TypedDict, total=False):
+    """Fields of `InferenceConfig` as keyword arguments."""
+
+    sampling: str
+    n_samples: int | None
+    replicates: int
+    seed: int
+    exact_budget: int
+    batch_size: int
+    threads: int
+    prefetch: int
+    read_timeout: float | None
+    mpp: float | str | None
+    precision: str
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How to open, sample and run images."""
+
+    sampling: str = "auto"
+    """Choose "auto", "exact", "systematic", "multinomial" or "top". "auto" enumerates ("exact") images of at
+    most `exact_budget` sub-tiles and draws ("systematic") in the others."""
+
+    n_samples: int | None = None
+    """N, sub-tiles per image and replicate; by default the model's."""
+
+    replicates: int = 8
+    """Independent estimates whose features are averaged; 8 give a standard error too. Exact and top need and
+    take one."""
+
+    seed: int = 0
+    """Seed of the draws: the same seed gives the same answers."""
+
+    exact_budget: int = 512
+    """Sub-tiles (tiles times positions) up to which "auto" enumerates; more cost more time than drawing."""
+
+    batch_size: int = 8
+    """Images that the network sees at a time, at most."""
+
+    threads: int = 4
+    """Images that are opened ahead of the network, at a time."""
+
+    prefetch: int = 1
+    """Batches whose overviews are read from disk while the network works on another; 0: none."""
+
+    read_timeout: float | None = READ_TIMEOUT
+    """Seconds after which opening an image, or a single read, is given up; none: never."""
+
+    mpp: float | str | None = None
+    """Microns per level-0 pixel of files whose manifest does not give it, in place of a missing or wrong
+    tag; "0.6m" is in metres."""
+
+    precision: str = "32-true"
+    """Choose "32-true"; or "bf16-mixed", networks in bfloat16: faster on GPUs and on CPUs with AMX, rounded
+    to three digits."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot be.
+        """
+        check_sampling(self.sampling, "auto")
+        if self.mpp is not None:
+            microns(self.mpp)
+        for name in ("n_samples", "replicates", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
+        if self.precision not in ("32-true", "bf16-mixed"):
+            raise ConfigError(
+                f"unknown precision {self.precision!r}",
+                where="precision",
+                remedy="Choose 32-true or bf16-mixed.",
+            )
+        if self.prefetch < 0:
+            raise ConfigError(f"prefetch is {self.prefetch}", where="prefetch", remedy="Give 0 or more.")
+        check_timeout(self.read_timeout)
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(
+                f"seed is {self.seed}", where="seed", remedy="Give a number from 0 to 2^63 - 1."
+            )
+
+    @classmethod
+    def of(cls, config: InferenceConfig | None, changes: InferenceSettings) -> InferenceConfig:
+        """A configuration, the defaults where there is none, with some settings changed.
+
+        Raises:
+            ConfigError: listing the settings, if one does not exist; if a value is out of range.
+
+        Example:
+            >>> InferenceConfig.of(InferenceConfig(seed=3), {"sampling": "top"}).seed
+            3
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise ConfigError(
+                f"unknown settings of inference: {', '.join(unknown)}",
+                remedy=f"There are {', '.join(known)}.",
+            )
+        return replace(config or cls(), **changes)

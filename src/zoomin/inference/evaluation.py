@@ -1,0 +1,117 @@
+"""Evaluate a model on labelled images, and find those that a run kept for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..classifiers import Classifier
+from ..data.find import open_dataset
+from ..data.manifest import SPLITS, Manifest
+from ..errors import DataError
+from ..files import write_json
+from .config import InferenceConfig
+from .prediction import iter_predictions
+from .predictions import NO_FOREGROUND, write_predictions
+
+__all__ = ["evaluate", "evaluation_manifest"]
+
+
+def evaluate(
+    manifest: Manifest,
+    model: Classifier,
+    config: InferenceConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a model on labelled images; classes are matched by name, in the model's order.
+
+    Args:
+        manifest: images and their labels.
+        model: what `load_model` gave.
+        config: how to sample and run.
+        out: folder for `predictions.csv` and `metrics.json`; by default nothing is written.
+        device: move the model there first.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The metrics of `classification_metrics` over the images that could be read, with `classes`,
+        `n_images`, `failed` (names and errors), `no_foreground` (names), `sampling` (images of each
+        design) and `seed`.
+
+    Raises:
+        DataError: if a label is missing or unknown to the model, or no image could be read.
+    """
+    from ..metrics import classification_metrics  # its libraries are heavy, and predicting needs none
+
+    config = config or InferenceConfig()
+    targets = manifest.with_classes(model.config.classes).targets()
+    rows = list(iter_predictions(manifest, model, config, device=device, progress=progress))
+    if out is not None:
+        labels = [record.label or "" for record in manifest]
+        write_predictions(rows, model.config.classes, Path(out) / "predictions.csv", labels=labels)
+    read = [index for index, row in enumerate(rows) if row.label is not None]
+    if not read:
+        first = rows[0].error if rows else "the list is empty"
+        raise DataError(
+            f"none of the {len(rows)} images could be read; the first: {first}",
+            where=manifest.source,
+            remedy="Fix the images.",
+        )
+    probabilities = torch.tensor([rows[index].probabilities for index in read])
+    result = {
+        "classes": list(model.config.classes),
+        "failed": {row.image: row.error for row in rows if row.label is None},
+        "no_foreground": [row.image for row in rows if row.status == NO_FOREGROUND],
+        "sampling": dict(Counter(rows[index].sampling for index in read)),
+        "seed": config.seed,
+        **classification_metrics(
+            probabilities, targets[read], groups=[manifest.records[index].group for index in read]
+        ),
+    }
+    if out is not None:
+        write_json(Path(out) / "metrics.json", result)
+    return result
+
+
+def evaluation_manifest(
+    run: str | Path, root: str | Path | None = None, split: str | None = None
+) -> Manifest:
+    """The labelled images to evaluate a run on.
+
+    Args:
+        run: folder of the run.
+        root: images in any layout that training accepts; by default those that the run was trained with.
+        split: "train", "val", "test" or "all"; by default "test" where there is one, else all.
+
+    Raises:
+        DataError: if there are no such images.
+    """
+    if split not in (None, "all", *SPLITS):
+        raise DataError(f"unknown split {split!r}", where="split", remedy="Choose train, val, test or all.")
+    folder = Path(run)
+    table = folder / "manifest.csv"
+    if root is None and not table.is_file():
+        raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
+    manifest = open_dataset(table if root is None else root)
+    parts = [record.split for record in manifest]
+    if root is None and (folder / "splits.json").is_file():
+        names = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+        place = {os.path.abspath(name): part for part, listed in names.items() for name in listed}  # noqa: PTH100
+        parts = [place.get(os.path.abspath(record.image)) for record in manifest]  # noqa: PTH100
+    wanted = ("test" if "test" in parts else "all") if split is None else split
+    chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
+    if not len(chosen):
+        raise DataError(
+            f"no image in the split {wanted!r}",
+            where=manifest.source,
+            remedy="Choose another --split, or all.",
+        )
+    return chosen

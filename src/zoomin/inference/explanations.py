@@ -1,0 +1,84 @@
+"""The evidence behind predictions, over many images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Unpack, cast
+
+import torch
+
+from ..classifiers import Classifier, zoom_in
+from ..errors import ImageError, ZoomInError
+from ..explanation import Explanation, Provenance, explain_output
+from ..model.output import ZoomInOutput
+from ..model.storage import model_fingerprint
+from .config import InferenceConfig, InferenceSettings
+from .pipeline import Answered, run_batches
+from .prediction import predictions_of
+from .sources import Sources, Unreadable
+
+__all__ = ["explain", "iter_explanations"]
+
+
+def explain(
+    images: Sources,
+    model: Classifier,
+    config: InferenceConfig | None = None,
+    *,
+    device: str | torch.device | None = None,
+    **changes: Unpack[InferenceSettings],
+) -> list[Explanation]:
+    """The evidence behind what `predict` answers with the same arguments.
+
+    Args:
+        images: see `predict`, as for all that follow.
+        model: what `load_model` gave; Zoom-In.
+        config: how to sample and run; by default `InferenceConfig()`.
+        device: move the model there first.
+        changes: settings of `InferenceConfig` in place of those in `config`.
+
+    Raises:
+        ConfigError: if a setting does not exist, a value is out of range, or the model is a baseline.
+        ImageError: at the first image that cannot be read.
+    """
+    explanations = []
+    for found in iter_explanations(images, model, InferenceConfig.of(config, changes), device=device):
+        if isinstance(found, Unreadable):
+            error = found.error
+            raise error if isinstance(error, ZoomInError) else ImageError(str(error), where=found.image)
+        explanations.append(found)
+    return explanations
+
+
+def iter_explanations(
+    images: Sources,
+    model: Classifier,
+    config: InferenceConfig | None = None,
+    *,
+    device: str | torch.device | None = None,
+) -> Iterator[Explanation | Unreadable]:
+    """`explain`, an image at a time; one that cannot be read becomes a failure, the others go on.
+
+    Args:
+        images: see `predict`, as for all that follow.
+        model: what `load_model` gave; Zoom-In.
+        config: how to sample and run.
+        device: move the model there first.
+    """
+    net, config = zoom_in(model), config or InferenceConfig()
+    fingerprint = model_fingerprint(net, net.config)
+
+    def answers(found: Answered) -> list[Explanation]:
+        rows = predictions_of(found, net, config)
+        return explain_output(
+            cast("ZoomInOutput", found.output),
+            [(one.name, one.image) for one in found.opened],
+            net.head,
+            net.config.classes,
+            provenances=[
+                Provenance(fingerprint, found.sampling, r.n_samples, r.replicates, r.seed) for r in rows
+            ],
+            standard_errors=[row.standard_error for row in rows],
+        )
+
+    yield from run_batches(images, net, config, device, answers)

@@ -1,0 +1,63 @@
+"""The three networks of a Zoom-In model: by name, or the caller's own; tried out before any image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import nn
+
+from .attention import ATTENTION_NETWORKS, attention_network
+from .features import feature_network
+from .own import feature_dims, map_size
+
+__all__ = ["Networks", "build_networks"]
+
+
+class Networks(NamedTuple):
+    """The networks, and the shapes of what they give.
+
+    Attributes:
+        tile_attention: a.
+        position_attention: b.
+        features: f.
+        dims: number of features of a sub-tile.
+        map_size: rows and columns of b's map of a tile.
+    """
+
+    tile_attention: nn.Module
+    position_attention: nn.Module
+    features: nn.Module
+    dims: int
+    map_size: tuple[int, int]
+
+
+def build_networks(
+    names: Mapping[str, str], own: Mapping[str, nn.Module | None], sides: Mapping[str, int], pretrained: bool
+) -> Networks:
+    """Build a, b and f, and try each on black views of the size that it will see.
+
+    Args:
+        names: of the networks, by the settings "tile_attention", "position_attention", "features".
+        own: the caller's networks in place of those by name, likewise.
+        sides: of the views of each, pixels.
+        pretrained: load the pretrained weights of `timm` networks.
+
+    Raises:
+        ConfigError: if a network is unknown, its weights cannot be loaded, or it gives another shape.
+    """
+    attention = {}
+    for setting in ("tile_attention", "position_attention"):
+        given = own[setting]
+        name = names[setting]
+        attention[setting] = (
+            attention_network(name, pretrained=pretrained, setting=setting) if given is None else given
+        )
+    first, second = attention.values()
+    f, name, side = own["features"], names["features"], sides["features"]
+    if f is None:
+        f, _ = feature_network(name, pretrained=pretrained, side=side)
+    if names["tile_attention"] not in ATTENTION_NETWORKS.built_in:  # ours take views of any size
+        map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention")
+    shape = map_size(second, names["position_attention"], sides["position_attention"], "position_attention")
+    return Networks(first, second, f, feature_dims(f, name, side), shape)

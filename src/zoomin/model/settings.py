@@ -1,0 +1,76 @@
+"""What the settings of every network share: classes, normalisation, plain values for JSON and YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ..errors import ConfigError, require
+
+__all__ = ["Settings"]
+
+
+Own = TypeVar("Own", bound="Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings without fields: children define them."""
+
+    if TYPE_CHECKING:
+        n_classes: int
+        class_names: tuple[str, ...]
+        std: tuple[float, float, float]
+        chunk_size: int
+        checkpoint: Literal["auto", "always", "never"]
+
+    def check_common(self) -> None:
+        """Check the fields that every network has.
+
+        Raises:
+            ConfigError: naming the value that cannot work and a remedy.
+        """
+        require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
+        require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "Give a whole number of at least 1.")
+        require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
+        require(
+            not self.class_names or len(self.class_names) == self.n_classes,
+            "class_names",
+            f"{len(self.class_names)} names for {self.n_classes} classes",
+            "Give one name per class, or none.",
+        )
+        require(
+            self.checkpoint in ("auto", "always", "never"),
+            "checkpoint",
+            repr(self.checkpoint),
+            "Choose auto, always or never.",
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: `class_names`, or their numbers."""
+        return self.class_names or tuple(str(i) for i in range(self.n_classes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain numbers, strings and lists, for JSON and YAML."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls: type[Own], values: dict[str, Any], where: str | None = None) -> Own:
+        """The configuration from what `to_dict` gave.
+
+        Raises:
+            ConfigError: on a name that this version does not know, or a value that cannot work.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"unknown model settings {', '.join(unknown)}",
+                where=where,
+                remedy="The model was saved by another version of zoomin: upgrade, or remove these settings.",
+            )
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**settings)

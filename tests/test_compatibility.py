@@ -1,0 +1,101 @@
+"""What earlier versions saved, loads, and answers as it did: models, run folders, predictions, explanations.
+
+The files were written by those versions (`compatibility/make.py`). Numbers are compared to the sixth decimal,
+as predictions are written: the last bits of a convolution differ between processors.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from compatibility.make import ARRAYS, FOLDER, PICTURES, RUN, SIZES, pixels_of, weights_of
+from zoomin.explanation import Explanation
+from zoomin.inference import evaluation_manifest, load_model, predict
+from zoomin.model.storage import model_fingerprint
+from zoomin.training.recipe import read_recipe
+from zoomin.training.run_folder import plain
+
+VERSIONS = sorted(path.name for path in FOLDER.iterdir() if (path / RUN).is_file())
+pytestmark = pytest.mark.parametrize("version", VERSIONS)
+
+
+def read(version: str, name: str) -> dict:
+    return json.loads((FOLDER / version / name).read_text())
+
+
+def saved_model(version: str, name: str, folder: Path) -> Path:
+    saved = read(version, f"{name}.json")
+    (folder / "config.json").write_text(json.dumps(saved["config.json"]))
+    save_file(weights_of(saved["shapes"]), folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["zoom_in", "ats", "abmil"])
+def test_models_answer_as_they_did(version: str, name: str, tmp_path: Path) -> None:
+    model = load_model(saved_model(version, name, tmp_path))
+    for answer in read(version, f"{name}.json")["answers"]:
+        for size, before in zip(SIZES, answer["rows"], strict=True):
+            [now] = predict(pixels_of(*size)[None], model, **answer["settings"])
+            found = json.loads(json.dumps(vars(now)))
+            for key, value in before.items():
+                expected = value
+                if key in ("probabilities", "standard_error"):
+                    expected = pytest.approx(value, abs=1e-6, nan_ok=True)
+                assert found[key] == expected, (key, answer["settings"])
+
+
+def test_explanations_load(version: str, tmp_path: Path) -> None:
+    saved = read(version, "explanation.json")
+    (tmp_path / "explanation.json").write_text(json.dumps(saved["explanation.json"]))
+    arrays = {name: np.array(one["values"], one["type"]) for name, one in saved[ARRAYS].items()}
+    np.savez_compressed(tmp_path / "arrays.npz", **arrays)
+    for name, text in saved[PICTURES].items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(base64.b64decode(text))
+    one, document = Explanation.load(tmp_path), saved["explanation.json"]
+    assert (one.image, one.label, one.tile_size) == (document["image"], document["prediction"], 40)
+    for name, array in arrays.items():
+        torch.testing.assert_close(getattr(one, name), torch.from_numpy(array), rtol=0, atol=0)
+    assert one.probabilities.tolist() == pytest.approx(list(document["probabilities"].values()), abs=1e-6)
+    assert len(one.crops) + len(one.tile_crops) + 1 == len(saved[PICTURES])
+    model = load_model(saved_model(version, "zoom_in", tmp_path))
+    assert model_fingerprint(model, model.config) == one.provenance.model  # kept by explain --resume
+
+
+def test_run_folders_are_read(version: str, tmp_path: Path) -> None:
+    for name, text in read(version, RUN).items():
+        (tmp_path / name).write_text(text.replace("FOLDER", str(tmp_path)))
+    for row in csv.DictReader((tmp_path / "manifest.csv").open()):
+        path = tmp_path / row["image"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    before = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    after = plain(read_recipe(tmp_path / "config.yaml"))
+    assert missing(before, after) == []
+    assert len(evaluation_manifest(tmp_path, split="train")) == 6
+    assert len(evaluation_manifest(tmp_path, split="val")) == 2
+    columns = list(csv.DictReader((tmp_path / "predictions.csv").open()).__next__())
+    assert columns[:4] == ["image", "prediction", "prob_empty", "prob_square"]
+    [row] = csv.DictReader((tmp_path / "metrics.csv").open())
+    assert math.isfinite(float(row["train_loss"]))
+
+
+def missing(before: object, after: object, where: str = "") -> list[str]:
+    """Settings that have another value, or are gone; new ones may be there."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [
+            text
+            for key, value in before.items()
+            for text in missing(value, after.get(key, "gone"), f"{where}.{key}")
+        ]
+    return [] if before == after else [f"{where}: {before!r} is now {after!r}"]
