@@ -18,7 +18,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 from xml.etree.ElementTree import Element, ParseError
 
 import tifffile
@@ -27,9 +27,6 @@ from defusedxml.ElementTree import fromstring
 
 from ..errors import DataError
 from .dicom_header import DicomHeader, read_dicom_header
-
-if TYPE_CHECKING:
-    from .manifest import Record
 
 __all__ = [
     "belongs_to_a_slide",
@@ -41,6 +38,18 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+
+class Listed(Protocol):
+    """A record of a manifest, as far as its file goes."""
+
+    @property
+    def image(self) -> Path: ...
+    @property
+    def row(self) -> int | None: ...
+
+
+R = TypeVar("R", bound=Listed)
 
 _TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 _INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
@@ -92,14 +101,14 @@ def slides_apart(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
     return found
 
 
-def slide_doubles(records: Sequence[Record]) -> list[tuple[Record, Record]]:
+def slide_doubles(records: Sequence[R]) -> list[tuple[R, R]]:
     """Pairs of records that name two files of one slide, first the one that is opened."""
     by_path = {record.image: record for record in records if record.image.is_file()}
     pairs = [(one, path) for path, one in slides_of(by_path).items() if one != path]
     return [(by_path[one], by_path[other]) for one, other in pairs + slides_apart(by_path)]
 
 
-def check_slides(records: Sequence[Record], source: Path) -> None:
+def check_slides(records: Sequence[Listed], source: Path) -> None:
     """Check that no two records name files of one slide.
 
     Raises:
