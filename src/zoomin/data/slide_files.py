@@ -18,7 +18,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 from xml.etree.ElementTree import Element, ParseError
 
 import tifffile
@@ -40,6 +40,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Listed(Protocol):
     """A record of a manifest, as far as its file goes."""
 
