@@ -57,8 +57,8 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "whole" for files that are decoded whole,
-            else a plug-in's kind of image.
+        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "whole" for files decoded whole, else
+            a plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
