@@ -92,7 +92,8 @@ class PathImage:
         return _DECODED.get_or_make(key, self._decode, _size_of)  # threads that ask at once decode it once
 
     def _decode(self) -> ArrayImage:
-        image = open_image(self.path, mpp=self.mpp_override, series=self.series)
+        chosen = {} if self.series is None else {"series": self.series}
+        image = open_image(self.path, mpp=self.mpp_override, **chosen)
         if (image.height, image.width) != (self.height, self.width):
             raise ImageError(
                 f"the image has changed: {image.width} x {image.height} pixels, once {self.width} x "
