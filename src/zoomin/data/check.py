@@ -19,8 +19,8 @@ from ..annotations.open_annotation import annotation_of
 from ..errors import DataError, ZoomInError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
-from ..images.array import ArrayImage
 from ..images.decode import format_of, read_head
+from ..images.describe import describe
 from ..images.foreground import Foreground
 from ..images.image import Image
 from ..images.pool import map_ahead
@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 _SIDE = 256  # level-0 pixels of the corner and of the centre that are read
-_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole", "RasterImage": "GDAL", "ConvertedImage": "GDAL"}
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,20 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", "whole" for files that are decoded whole, else a
-            plug-in's kind of image.
+        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "whole" for files decoded whole, else
+            a plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
         mpp: microns per level-0 pixel of the file or the manifest; None where unknown.
+        mpp_source: what tells it, and in which unit.
         compression: of the stored pixels, where the file says.
+        pixels: colours, bits and compression in the file's own words.
+        level_sizes: width and height of each stored resolution.
+        series: images and pictures that the file holds, the image itself counted.
+        associated: pictures beside the image, such as label and macro.
+        icc: name of the colour profile; profiles are not applied.
+        companions: other files that belong to it.
         tissue: share of the overview that is foreground.
         tiles: that a model would look at, of those that hold foreground.
         views: tiles and sub-tiles that one estimate reads.
@@ -84,7 +90,14 @@ class Checked:
     height: int | None = None
     levels: int | None = None
     mpp: float | None = None
+    mpp_source: str = ""
     compression: str = ""
+    pixels: str = ""
+    level_sizes: str = ""
+    series: int | None = None
+    associated: str = ""
+    icc: str = ""
+    companions: str = ""
     tissue: float | None = None
     tiles: int | None = None
     views: int | None = None
@@ -232,7 +245,7 @@ def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> I
     try:
         row = replace(row, format=format_of(read_head(record.image)) or record.image.suffix[1:].upper())
         file = open_record(record, None, mpp)
-        row = replace(row, **_facts(file, record.image))
+        row = replace(row, **_facts(file, record, mpp))
         overview = read_overview(file, shown.side)
         mask = tissue_mask(overview, shown)
         row = replace(row, tissue=float(mask.mean()))
@@ -256,14 +269,23 @@ def _failed(row: Checked, error: Exception) -> Checked:
     return replace(row, problem=str(error) or type(error).__name__, remedy="Check the file and its disk.")
 
 
-def _facts(image: Image, path: Path) -> dict[str, Any]:
+def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
+    stated = mpp if record.mpp is None else record.mpp
+    found = describe(record.image, image=image, mpp=stated, series=record.series)
     return {
-        "reader": _READERS.get(type(image).__name__, type(image).__name__),
+        "reader": found.reader,
         "width": image.width,
         "height": image.height,
-        "levels": 1 if isinstance(image, ArrayImage) else len(getattr(image, "levels", (None,))),
-        "mpp": image.mpp,
-        "compression": _compression(path),
+        "levels": len(found.levels),
+        "mpp": found.mpp,
+        "mpp_source": found.mpp_source,
+        "compression": _compression(record.image),
+        "pixels": found.pixels,
+        "level_sizes": "; ".join(f"{width} x {height}" for width, height in found.levels),
+        "series": found.series,
+        "associated": "; ".join(found.associated),
+        "icc": found.icc,
+        "companions": "; ".join(one.name for one in found.companions),
     }
 
 

@@ -50,6 +50,7 @@ class Record:
         annotation: path of the ROI: polygons (GeoJSON, ASAP XML), nucleus centres, or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
         foreground: path of what holds the image's foreground, such as its tissue: a mask image or polygons.
+        series: which image of a TIFF that holds several, by number or name; None for the main one.
         row: line of the manifest file, for messages; None for records that come from elsewhere.
     """
 
@@ -61,6 +62,7 @@ class Record:
     annotation: Path | None = None
     mask: Path | None = None
     foreground: Path | None = None
+    series: str | None = None
     row: int | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -328,6 +330,7 @@ def _record(row: Row, columns: ManifestColumns, path: Path, classes: Sequence[st
         annotation=file("annotation"),
         mask=file("mask"),
         foreground=file("foreground"),
+        series=cell("series"),
         row=row.number,
     )
 

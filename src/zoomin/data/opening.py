@@ -27,7 +27,8 @@ def open_record(record: Record, model: ClassifierConfig | None = None, mpp: floa
         ConfigError: if `mpp` is not a positive number.
         ImageError: if it cannot be opened, or its pixels' size is needed and not known.
     """
-    image = open_image(record.image, mpp=mpp if record.mpp is None else record.mpp)
+    chosen = {} if record.series is None else {"series": record.series}
+    image = open_image(record.image, mpp=mpp if record.mpp is None else record.mpp, **chosen)
     return image if model is None else at_mpp(image, model.resolution)
 
 

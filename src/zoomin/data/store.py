@@ -57,6 +57,7 @@ class PathImage:
         background: red, green and blue beyond the border.
         mpp_override: what the manifest says, None to trust the file.
         identity: of the file's pixels, for caches; None: they are not cached.
+        series: which image of the file, None for the main one.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class PathImage:
     background: tuple[int, int, int]
     mpp_override: float | None = None
     identity: Identity | None = None
+    series: str | None = None
 
     @property
     def name(self) -> str:
@@ -91,7 +93,8 @@ class PathImage:
         return _DECODED.get_or_make(key, self._decode, _size_of)  # threads that ask at once decode it once
 
     def _decode(self) -> ArrayImage:
-        image = open_image(self.path, mpp=self.mpp_override)
+        chosen = {} if self.series is None else {"series": self.series}
+        image = open_image(self.path, mpp=self.mpp_override, **chosen)
         if (image.height, image.width) != (self.height, self.width):
             raise ImageError(
                 f"the image has changed: {image.width} x {image.height} pixels, once {self.width} x "
@@ -279,6 +282,8 @@ def available_memory(device: torch.device | str = "cpu") -> int:
 
 
 def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
+    path, size, changed = identity_of(record.image)
+    part = "" if record.series is None else f"#{record.series}"
     return PathImage(
         record.image,
         image.height,
@@ -286,7 +291,8 @@ def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
         image.mpp,
         image.background,
         mpp if record.mpp is None else record.mpp,
-        identity_of(record.image),
+        (path + part, size, changed),
+        record.series,
     )
 
 
