@@ -133,6 +133,7 @@ class _Job:
         self.out, self.config, self.exports = out, config, exports
         self.model, self.classes = model_fingerprint(model, model.config), model.config.classes
         self.n_samples = config.n_samples or model.config.n_samples
+        self.auto = model.config.prediction_sampling
         self.entries: dict[str, Entry] = {}
         self.with_bounds = 0
         if (out / INDEX).is_file():
@@ -192,7 +193,7 @@ class _Job:
     def _made_alike(self, one: Explanation) -> bool:
         how, config = one.provenance, self.config
         enumerable = one.attention.numel() * one.beta[0].numel() <= config.exact_budget
-        auto = "exact" if enumerable else "systematic"
+        auto = self.auto or ("exact" if enumerable else "systematic")
         if (how.model, how.sampling) != (self.model, auto if config.sampling == "auto" else config.sampling):
             return False
         if not design(how.sampling).random:

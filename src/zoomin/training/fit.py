@@ -26,6 +26,7 @@ from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
+from ..progress import progress_bar
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
@@ -41,7 +42,9 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import judge
+from .frozen.learn import learn
 from .mean_feature import mean_feature
+from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs
@@ -109,6 +112,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
+    if config.frozen.enabled:
+        return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
     task = new_task(config, data)
     new_folder(folder, resume=config.resume)
@@ -150,6 +155,34 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     }
     write_json(folder / "metrics.json", metrics)
     return FitResult(folder, folder / "model", metrics, table.rows)
+
+
+def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
+    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
+    if model is None:
+        raise ConfigError(
+            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+        )
+    new_folder(folder, resume=config.resume)
+    data.setup("fit")
+    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    rows = data.splits["train"]
+    with progress_bar("Embedding", len(rows), shown=progress) as bar:
+        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
+    learnt.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
+    metrics = {
+        "model": "frozen trunk",
+        "chosen_by": None,
+        "learned": learnt.report,
+        "seconds": time.perf_counter() - started,
+        "skipped": data.failures.images(),
+        **_final_metrics(learnt.net, data, replace(config, train=train)),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return FitResult(folder, folder / "model", metrics, [])
 
 
 def _before_training(
