@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from ..annotations.annotation import Annotation
-from ..annotations.geojson import MapFrame
 from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
 from ..errors import DataError, ZoomInError
@@ -205,9 +204,7 @@ class _Job:
 def _roi(image: str | Path | Record, one: Explanation) -> Annotation | None:
     if not isinstance(image, Record):
         return None
-    found = one.source.georeference
-    place = None if found is None else MapFrame(found.crs, found.transform, *one.size)
-    roi = open_annotation(image, *one.size, place=place)
+    roi = open_annotation(image, *one.size, place=one.source.georeference)
     if roi is not None:  # a damaged one is found here, not while a picture is drawn
         height, width = one.size
         roi.read([Region(0, 0, width, height)], min(1.0, 256 / max(height, width)))

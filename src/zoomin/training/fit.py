@@ -18,8 +18,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
+from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
+from ..data.labels import told, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
@@ -55,6 +57,7 @@ __all__ = [
     "fit",
     "match_classes",
     "new_task",
+    "tell_classes",
     "tiles_of",
     "train",
     "training_device",
@@ -106,6 +109,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     folder = Path(config.out)
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
+    tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     if config.frozen.enabled:
@@ -209,6 +213,13 @@ def _before_training(
         save_start(folder, net, 2, identity)
 
 
+def tell_classes(classes: Sequence[str]) -> None:
+    """Say which class is the negative one, before anything depends on it."""
+    logger.info("%s", told(classes))
+    if doubt := unusual_order(classes):
+        logger.warning("%s", doubt)
+
+
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     """A network with the first weights of the run's seed, ready to be trained on the data."""
     labels = data.labels[data.splits["train"]]
@@ -219,6 +230,9 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         net = build(config.model)
     if not net.explains:
         _check_baseline(config)
+        if isinstance(net, MIL):
+            rows = [row for part in data.splits.values() for row in part.tolist()]
+            net.check_stored([str(data.manifest.records[row].image) for row in rows])
         return BaselineTask(net, config.train, config.seed, weights, data.failures)
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
@@ -307,7 +321,7 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
     """
     if not config.train.uses_roi:
         return None
-    roi = RoiReader(data.manifest.records, data.file_size)
+    roi = RoiReader(data.manifest.records, data.file_frame)
     if not any(roi.has(row) for row in data.splits["train"].tolist()):
         raise ConfigError(
             "no training image has an annotation",
@@ -377,8 +391,9 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
             judged = judge(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels),
+                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
                 "failed": judged.failed,
             }
     return found

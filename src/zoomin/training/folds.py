@@ -254,6 +254,7 @@ def _images(manifest: Manifest, last: Judged, careful: Judged) -> list[dict[str,
         {
             "row": row,
             "image": manifest.records[row].image.name,
+            "group": manifest.records[row].group,
             "label": label,
             "last_epoch": probabilities,
             "last_epoch_careful": better,

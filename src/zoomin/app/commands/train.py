@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, print_metrics, print_rich, say
+from .command import Command, messages, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
 
@@ -39,7 +39,8 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.fit import fit
     from ...training.recipe import run_config
 
-    result = fit(run_config(parser.instantiate(options)), progress=True)
+    with messages():
+        result = fit(run_config(parser.instantiate(options)), progress=True)
     print_metrics("Trained", result.metrics)
     for line in _advice(result.metrics):
         say(line)
@@ -80,7 +81,9 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
     values = parser.instantiate(options)
     run = run_config(values)
-    print_rich(protocols_table(crossval(run, values.cv, progress=True)))
+    with messages():
+        result = crossval(run, values.cv, progress=True)
+    print_rich(protocols_table(result))
     say(f"Everything is in {run.out}.")
     return 0
 
