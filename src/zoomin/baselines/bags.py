@@ -35,9 +35,9 @@ class BagConfig(BaselineConfig):
     """Scale in (0, 1] at which crops are read; 1 is full resolution."""
 
     features: str = "lenet_released"
-    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL", the name of a
-    plug-in; or "stored:FOLDER": no network, the features of the crops of each image are in an HDF5 file, by
-    `zoomin data features` or another program."""
+    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL",
+    "timm:MODEL@FILE" (weights from a file), the name of a plug-in; or "stored:FOLDER": no network, the
+    features of the crops of each image are in an HDF5 file, by `zoomin data features` or another program."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -154,7 +154,10 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
         """Encode all crops, pool them, classify."""
-        bags = self.bags(batch)
+        return self.answer(self.bags(batch), labels)
+
+    def answer(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
+        """Pool encoded crops and classify."""
         features, penalty = self.pool(bags, labels)
         return BaselineOutput(
             logits=self.head(features),
