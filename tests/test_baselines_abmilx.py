@@ -6,6 +6,7 @@ import torch
 from baseline_examples import check_contract, learn, ragged
 from zoomin.baselines.abmilx import ABMILX, ABMILXConfig, AttentionPlus, LocalAttention
 from zoomin.errors import ConfigError
+from zoomin.images.batch import as_batch
 
 SMALL = {"crop_size": 20, "width": 16, "heads": 4}
 
@@ -64,6 +65,13 @@ def test_training_draws_crops_of_two_scales():
     alone = net(ragged()[1:2], keys=torch.tensor([1]))
     torch.testing.assert_close(alone.logits, out.logits[1:2], rtol=1e-4, atol=1e-5)
     assert net.eval()(ragged()).views_read.tolist() == [9, 10, 9, 4]
+
+
+def test_of_features_that_are_there_some_are_drawn():
+    net = ABMILX(ABMILXConfig(**SMALL, dropout=0.0, drawn=6)).train()
+    bags = net.bags(as_batch(ragged()))
+    assert net.answer(bags, torch.arange(4), None).views_read.tolist() == [6, 6, 6, 4]
+    assert net.eval().answer(bags, torch.arange(4), None).views_read.tolist() == [9, 10, 9, 4]
 
 
 def test_learns():

@@ -188,26 +188,36 @@ class ABMILX(MIL[ABMILXConfig]):
     def classify(
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
-        """Encode the crops, while training some of them, pool them, classify."""
-        drawn = self.training and self.config.drawn > 0
-        return self.answer(self._some(batch, how.keys) if drawn else self.bags(batch), labels)
+        """Encode the crops, while training those drawn, pool them, classify."""
+        if self._draws and self.features is not None:
+            return super().answer(self._encoded(batch, self.features, how.keys), how.keys, labels)
+        return self.answer(self.bags(batch), how.keys, labels)
 
-    def _some(self, batch: ImageBatch, keys: Int[Tensor, " batch"]) -> Bags:
-        """Crops drawn of every image: fine ones, and coarse ones."""
+    def answer(
+        self, bags: Bags, keys: Int[Tensor, " batch"], labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
+        """Pool encoded crops, while training some of them, and classify."""
+        if self._draws:  # of features that are there, which are of one scale
+            kept = _drawn(bags.count, keys, self.config.drawn, _STREAM)
+            bags = Bags.of(bags.instances[kept], bags.image[kept], len(bags.count))
+        return super().answer(bags, keys, labels)
+
+    @property
+    def _draws(self) -> bool:
+        return self.training and self.config.drawn > 0
+
+    def _encoded(self, batch: ImageBatch, network: nn.Module, keys: Int[Tensor, " batch"]) -> Bags:
+        """Crops drawn of every image, fine ones and coarse ones, encoded."""
         config = self.config
         coarse = int(config.drawn * config.coarse_part) if config.coarse > 1 else 0
-        if self.features is None:  # stored features are of one scale
-            bags = self.bags(batch)
-            kept = _drawn(bags.count, keys, config.drawn, _STREAM)
-            return Bags.of(bags.instances[kept], bags.image[kept], len(batch))
         found, images = [], []
         for count, factor in ((config.drawn - coarse, 1), (coarse, config.coarse)):
             side, scale = config.crop_size * factor, config.scale / factor
             grid = TileGrid.of(batch.sizes, side)
             kept = _drawn(grid.count, keys, count, _STREAM + factor)
-            image, regions = grid.image[kept], grid.regions[kept]
             if len(kept):
-                found.append(self.chunks.see(self.features, batch, image, regions, side, scale))
+                image, regions = grid.image[kept], grid.regions[kept]
+                found.append(self.chunks.see(network, batch, image, regions, side, scale))
                 images.append(image)
         image = torch.cat(images)
         order = image.argsort(stable=True)

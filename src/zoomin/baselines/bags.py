@@ -154,10 +154,18 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
         """Encode all crops, pool them, classify."""
-        return self.answer(self.bags(batch), labels)
+        return self.answer(self.bags(batch), how.keys, labels)
 
-    def answer(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> BaselineOutput:
-        """Pool encoded crops and classify."""
+    def answer(
+        self, bags: Bags, keys: Int[Tensor, " batch"], labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
+        """Pool encoded crops and classify.
+
+        Args:
+            bags: the encoded crops.
+            keys: seed of each image's draws, for methods that draw.
+            labels: classes of the images, where the penalty may depend on them.
+        """
         features, penalty = self.pool(bags, labels)
         return BaselineOutput(
             logits=self.head(features),
