@@ -20,7 +20,8 @@ from typing import Literal
 
 from PIL import Image as PillowImage
 
-from ..data.manifest import Record, natural_order, read_manifest
+from ..data.labels import natural_order
+from ..data.manifest import Record, read_manifest
 from ..errors import DataError, require
 from ..files import whole_file
 from .boxes import Marked, read_boxes

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Int
 from scipy.ndimage import find_objects
 
-from ..data.manifest import Record, natural_order, read_manifest
+from ..data.labels import natural_order
+from ..data.manifest import Record, read_manifest
 from ..errors import DataError
 from .boxes import Marked, read_boxes
 from .downloads import check_parts, find_folder, need_file

@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 
 from PIL import Image as PillowImage
 
-from ..data.manifest import Record, natural_order, read_manifest
+from ..data.labels import natural_order
+from ..data.manifest import Record, read_manifest
 from ..errors import DataError, require
 from ..files import whole_file
 from .boxes import read_boxes

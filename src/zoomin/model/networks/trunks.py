@@ -16,7 +16,7 @@ from ...errors import ConfigError
 from . import lite0
 from .weights import AT, fit_weights, packaged_weights, read_weights, unwrapped
 
-__all__ = ["TIMM_PREFIX", "timm_encoder", "timm_trunk"]
+__all__ = ["TIMM_PREFIX", "timm_encoder", "timm_maps", "timm_trunk"]
 
 TIMM_PREFIX = "timm:"
 
@@ -40,6 +40,28 @@ def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     options: dict[str, Any] = {"features_only": True, "out_indices": (stage,)}
     trunk = _filled(model, file, pretrained, options)
     return trunk, trunk.feature_info.channels()[-1]
+
+
+def timm_maps(name: str, pretrained: bool, strides: tuple[int, ...]) -> tuple[nn.Module, list[int]]:
+    """A `timm` model that gives its maps of some strides, and their numbers of channels.
+
+    Raises:
+        ConfigError: if `timm` has no such model, it lacks a stride, or its weights cannot be loaded.
+    """
+    model, _, file = name.partition(AT)
+    if model.split(".")[0] == lite0.NAME and strides == lite0.Lite0Maps.strides and not file:
+        return _bundled(lite0.Lite0Maps(), pretrained), list(lite0.Lite0Maps.channels)
+    _check(model)
+    reductions = _created(model, False, features_only=True).feature_info.reduction()
+    if missing := [stride for stride in strides if stride not in reductions]:
+        raise ConfigError(
+            f"timm model {model!r} has no map of stride {missing[0]}, but of {reductions}",
+            where="tile_attention",
+            remedy="Choose a convolutional model, such as tf_efficientnet_lite0.",
+        )
+    stages = tuple(reductions.index(stride) for stride in strides)
+    trunk = _filled(model, file, pretrained, {"features_only": True, "out_indices": stages})
+    return trunk, list(trunk.feature_info.channels())
 
 
 def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:

@@ -1,0 +1,88 @@
+"""The few elements of a DICOM file that tell what it is, and of which slide (DICOM PS3.5, 7 and 10)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["DicomHeader", "read_dicom_header"]
+
+_START = 132  # preamble and DICM
+_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
+_WANTED = [
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "BitsAllocated",
+    "PhotometricInterpretation",
+    "TotalPixelMatrixFocalPlanes",
+    "NumberOfOpticalPaths",
+]
+
+
+class DicomHeader(NamedTuple):
+    """What a file is part of.
+
+    Attributes:
+        series: SeriesInstanceUID: all files of a slide share it.
+        instance: SOPInstanceUID: of this file.
+        storage: SOP class.
+        image_type: such as ORIGINAL, PRIMARY, VOLUME, NONE.
+        syntax: transfer syntax: how elements and pixels are encoded.
+        modality: such as SM (slide microscopy), CT, MR.
+        bits: a sample is stored in, None where it is not told.
+        colours: photometric interpretation.
+        planes: focal planes of the slide.
+        paths: optical paths, such as fluorescence channels.
+    """
+
+    series: str
+    instance: str
+    storage: str
+    image_type: tuple[str, ...]
+    syntax: str = ""
+    modality: str = ""
+    bits: int | None = None
+    colours: str = ""
+    planes: int = 1
+    paths: int = 1
+
+    @property
+    def is_slide(self) -> bool:
+        """Whether it is a file of a whole-slide image."""
+        return self.storage == _SLIDE
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether it holds a level of the slide at full or lower resolution: no label, no overview."""
+        return "VOLUME" in self.image_type
+
+
+def read_dicom_header(path: Path) -> DicomHeader | None:
+    """The header of a DICOM file; None for any other file, or where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            if file.read(_START)[-4:] != b"DICM":
+                return None
+    except OSError:
+        return None
+    import pydicom  # only DICOM needs it
+
+    try:
+        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_WANTED)
+        return DicomHeader(
+            series=str(found.SeriesInstanceUID),
+            instance=str(found.get("SOPInstanceUID", "")),
+            storage=str(found.SOPClassUID),
+            image_type=tuple(found.get("ImageType", ())),
+            syntax=str(found.file_meta.get("TransferSyntaxUID", "")),
+            modality=str(found.get("Modality", "")),
+            bits=found.get("BitsAllocated"),
+            colours=str(found.get("PhotometricInterpretation", "")),
+            planes=int(found.get("TotalPixelMatrixFocalPlanes", 1)),
+            paths=int(found.get("NumberOfOpticalPaths", 1)),
+        )
+    except Exception:
+        return None
