@@ -285,4 +285,4 @@ def test_the_methods_of_the_comparison_share_trunk_and_training():
         assert (run.train.epochs, run.data.batch_size, run.train.class_weights) == (25, 16, "balanced")
         assert run.train.freeze_trunks == (run.model.name not in ("cnn", "ips"))
         assert run.data.val_fraction == 0, "no image is kept back from some methods alone"
-    assert len(experiment.settings) == 6 * len({setting.data_set for setting in experiment.settings})
+    assert len(experiment.settings) == 7 * len({setting.data_set for setting in experiment.settings})

@@ -24,6 +24,7 @@ _TRUNK: Changes = {
 }
 _METHODS: Mapping[str, tuple[str, str, Changes]] = {
     "zoom-in": ("default of zoomin train", PLANNED, {}),
+    "all-read": ("the same, attention not taught, all sub-tiles read", PLANNED, {"frozen.teach": False}),
     "cnn": (
         "CNN, image shrunk to 448",
         _FROZEN,
@@ -48,7 +49,10 @@ _METHODS: Mapping[str, tuple[str, str, Changes]] = {
     ),
 }
 _MINI: Mapping[str, Changes] = {  # one small network, so that a miniature takes a minute
-    "zoom-in": {"frozen.copies": 1, "frozen.fold_copies": 1, "frozen.folds": 2, "frozen.epochs": 2},
+    **dict.fromkeys(
+        ("zoom-in", "all-read"),
+        {"frozen.copies": 1, "frozen.fold_copies": 1, "frozen.folds": 2, "frozen.epochs": 2},
+    ),
     "cnn": {"model.side": 64},
     "gated": {"model.crop_size": 112},
     "clam": {"model.crop_size": 112, "model.width": 32, "model.hidden": 16},
@@ -135,10 +139,10 @@ COMPARISON = Experiment(
     seeds=(0, 1, 2, 3, 4),
     measures=("prediction",),
     notes=(
-        "Nothing is chosen on the images evaluated: last epoch, epochs fixed beforehand, all settings the same "
-        "on every task but for the crops, which are 112 pixels on the small images of colon cancer.",
-        "Pixels read are those of all views that networks saw; pixels decoded those of the stored blocks that "
-        "hold them: all of a file that has no blocks, such as JPEG.",
+        "Nothing is chosen on the images evaluated: last epoch, epochs fixed beforehand, all settings the "
+        "same on every task but for the crops, which are 112 pixels on the small images of colon cancer.",
+        "Pixels read are those of all views that networks saw; pixels decoded those of the stored blocks "
+        "that hold them: all of a file that has no blocks, such as JPEG.",
         "AUROC is a mean over folds where there are folds; pooled it ranks the held-out images of all folds "
         "together. Where a data set has a test split, the two are one.",
         "CPU seconds of training are those of the longest training of a row, which made the features of its "
