@@ -48,11 +48,10 @@ _METHODS: Mapping[str, tuple[str, str, Changes]] = {
         },
     ),
 }
+_BRIEF: Changes = {"frozen.copies": 1, "frozen.fold_copies": 1, "frozen.folds": 2, "frozen.epochs": 2}
 _MINI: Mapping[str, Changes] = {  # one small network, so that a miniature takes a minute
-    **dict.fromkeys(
-        ("zoom-in", "all-read"),
-        {"frozen.copies": 1, "frozen.fold_copies": 1, "frozen.folds": 2, "frozen.epochs": 2},
-    ),
+    "zoom-in": _BRIEF,
+    "all-read": _BRIEF,
     "cnn": {"model.side": 64},
     "gated": {"model.crop_size": 112},
     "clam": {"model.crop_size": 112, "model.width": 32, "model.hidden": 16},

@@ -243,8 +243,9 @@ class _Bench:
 
     def _prepared(self, name: str, setting: Setting) -> Path:
         given = Path(self.plan.data) if self.plan.data else None
-        if given is not None and (given / name).is_dir():
-            given = given / name
+        names = (name, SOURCES[name].prepare)
+        if found := [given / own for own in names if given is not None and (given / own).is_dir()]:
+            given = found[0]
         elif name != self.experiment.data_set:
             given = None
         options = _pairs(self.plan.prepare, "--prepare") if name == self.experiment.data_set else {}
