@@ -61,9 +61,11 @@ def test_table_5_features() -> None:
     assert (dims, parameters(network)) == (32, 32_480)
 
 
-def test_released_features() -> None:
-    network, dims = feature_network("lenet_released")
-    assert convolutions(network) == [(3, 36, 5, 1, 0, 2736), (36, 48, 5, 1, 0, 43_248)]
+@pytest.mark.parametrize(("name", "padding"), [("lenet_authors", 2), ("lenet_released", 0)])
+def test_released_features(name: str, padding: int) -> None:
+    """The authors' code pads by 2; models that were saved as lenet_released were trained without."""
+    network, dims = feature_network(name)
+    assert convolutions(network) == [(3, 36, 5, 1, padding, 2736), (36, 48, 5, 1, padding, 43_248)]
     assert kinds(network) == ["Conv2d", "ReLU", "MaxPool2d"] * 2
     assert (dims, parameters(network)) == (48, 45_984)
 

@@ -36,9 +36,9 @@ class BagConfig(BaselineConfig):
     """Scale in (0, 1] at which crops are read; 1 is full resolution."""
 
     features: str = "lenet_released"
-    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL", the name of a
-    plug-in; or "stored:FOLDER": no network, the features of the crops of each image are in an HDF5 file, by
-    `zoomin data features` or another program."""
+    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL",
+    "timm:MODEL@FILE" (weights from a file), the name of a plug-in; or "stored:FOLDER": no network, the
+    features of the crops of each image are in an HDF5 file, by `zoomin data features` or another program."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -155,7 +155,18 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
         """Encode all crops, pool them, classify."""
-        bags = self.bags(batch)
+        return self.answer(self.bags(batch), how.keys, labels)
+
+    def answer(
+        self, bags: Bags, keys: Int[Tensor, " batch"], labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
+        """Pool encoded crops and classify.
+
+        Args:
+            bags: the encoded crops.
+            keys: seed of each image's draws, for methods that draw.
+            labels: classes of the images, where the penalty may depend on them.
+        """
         features, penalty = self.pool(bags, labels)
         return BaselineOutput(
             logits=self.head(features),

@@ -60,8 +60,9 @@ class ZoomInConfig(Settings):
     tile has one sub-tile, in its middle."""
 
     features: str = "lenet"
-    """Network f, which encodes sub-tiles: "lenet" (the paper's for colon cancer), "lenet_released" (of the
-    authors' code, and faster), "resnet16", "timm:MODEL", or the name of a plug-in."""
+    """Network f, which encodes sub-tiles: "lenet" (the paper's for colon cancer), "lenet_authors" (of the
+    authors' code), "lenet_released" (the same without padding, and faster), "resnet16", "timm:MODEL",
+    "timm:MODEL@FILE" (weights from a file), or the name of a plug-in."""
 
     pretrained: bool = False
     """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of

@@ -106,9 +106,9 @@ class TrainConfig:
     """Passes over the training images; 100 is the paper's for colon cancer."""
 
     freeze_trunks: bool | Literal["attention"] = False
-    """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn.
-    "attention": those of the attention alone, while f learns. What frozen trunks make of unaugmented images
-    is kept in memory."""
+    """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn;
+    of a baseline, the network that encodes its views. "attention": those of the attention alone, while f
+    learns. What frozen trunks make of unaugmented images is kept in memory."""
 
     warm_up: WarmUp = field(default_factory=WarmUp)
     """Train the attention as detectors first, and begin the head; for objects that random attention rarely

@@ -348,7 +348,7 @@ def _check_baseline(config: RunConfig) -> None:
         "train.tile_roi_strength": config.train.uses_roi,
         "pretrain.steps": config.pretrain.steps > 0,
         "train.warm_up": config.train.warm_up.is_on,
-        "train.freeze_trunks": bool(config.train.freeze_trunks),
+        "train.freeze_trunks": config.train.freeze_trunks == "attention",
     }
     for name in (name for name, is_on in asked.items() if is_on):
         raise ConfigError(

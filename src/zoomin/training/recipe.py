@@ -24,6 +24,7 @@ __all__ = [
     "add_run_arguments",
     "leaves_all_to_plan",
     "plan_defaults",
+    "planned_recipe",
     "read_recipe",
     "recipe_model",
     "run_config",
@@ -122,6 +123,26 @@ def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = (
         raise ConfigError(
             str(error), where=path, remedy="Fix the recipe, or what is changed in it."
         ) from error
+
+
+def planned_recipe(options: Mapping[str, Any]) -> RunConfig:
+    """What `zoomin train` plans for some images, with settings that win.
+
+    Args:
+        options: settings such as {"data.root": "my_images"}.
+
+    Raises:
+        ConfigError: if a setting or a value is not known.
+        DataError: if the images cannot be learnt from.
+    """
+    parser, words = ArgumentParser(exit_on_error=False), _words(options)
+    add_run_arguments(parser)
+    parser.add_class_arguments(config_class(None), "model")
+    try:
+        plan_defaults(parser, words)
+        return run_config(parser.instantiate(parser.parse_args(words)))
+    except ArgumentError as error:
+        raise ConfigError(str(error), remedy="Fix what is changed in the plan.") from error
 
 
 def recipe_model(name: str | Path, changes: Mapping[str, Any]) -> str | None:
