@@ -93,8 +93,6 @@ def test_table_6_features() -> None:
 
 
 MAPPED = [name for name in ATTENTION_NETWORKS if name != "uniform"]  # that has one position
-    name for name in ATTENTION_NETWORKS if name != "uniform"
-]  # which has one position, whatever the view
 
 
 @pytest.mark.parametrize("name", [*MAPPED, "timm:resnet10t"])
