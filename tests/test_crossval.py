@@ -38,7 +38,9 @@ def folder_of(run):
 
 
 def saved_folds(run):
-    return {path.name: json.loads(path.read_text()) for path in sorted((folder_of(run) / "folds").iterdir())}
+    return {
+        path.name: json.loads(path.read_text()) for path in sorted((folder_of(run) / "folds").glob("*.json"))
+    }
 
 
 def timeless(fold):

@@ -34,7 +34,7 @@ def test_a_tiff_with_levels_label_and_profile(tmp_path):
     (tmp_path / "a.tif.ovr").unlink()
     found = describe(tmp_path / "a.tif")
     assert found.reader == "GDAL" and found.pixels == "RGB, 3 x 8 bits, NONE"
-    assert found.levels == ((600, 400), (300, 200)) and found.series == 3
+    assert found.levels == ((600, 400), (300, 200)) and found.series == 2
     assert found.associated == ("label 80 x 90 (series 2)",)
     assert "sRGB" in found.icc
     assert (found.mpp, found.mpp_source) == (0.25, "resolution per centimetre")

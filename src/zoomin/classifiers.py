@@ -53,6 +53,7 @@ BASELINES: Registry[Any] = Registry(
             "cnn": "zoomin.baselines.cnn:CNN",
             "ats": "zoomin.baselines.ats:ATS",
             "abmil": "zoomin.baselines.abmil:ABMIL",
+            "abmilx": "zoomin.baselines.abmilx:ABMILX",
             "clam": "zoomin.baselines.clam:CLAM",
             "dsmil": "zoomin.baselines.dsmil:DSMIL",
             "transmil": "zoomin.baselines.transmil:TransMIL",

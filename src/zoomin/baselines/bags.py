@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import BatchReadError, ImageError, require
+from ..errors import BatchReadError, DataError, ImageError, require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.estimators import segment_sum
@@ -35,9 +36,9 @@ class BagConfig(BaselineConfig):
     """Scale in (0, 1] at which crops are read; 1 is full resolution."""
 
     features: str = "lenet_released"
-    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL", the name of a
-    plug-in; or "stored:FOLDER": no network, the features of the crops of each image are in an HDF5 file, by
-    `zoomin data features` or another program."""
+    """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL",
+    "timm:MODEL@FILE" (weights from a file), the name of a plug-in; or "stored:FOLDER": no network, the
+    features of the crops of each image are in an HDF5 file, by `zoomin data features` or another program."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -154,7 +155,18 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
         """Encode all crops, pool them, classify."""
-        bags = self.bags(batch)
+        return self.answer(self.bags(batch), how.keys, labels)
+
+    def answer(
+        self, bags: Bags, keys: Int[Tensor, " batch"], labels: Int[Tensor, " batch"] | None
+    ) -> BaselineOutput:
+        """Pool encoded crops and classify.
+
+        Args:
+            bags: the encoded crops.
+            keys: seed of each image's draws, for methods that draw.
+            labels: classes of the images, where the penalty may depend on them.
+        """
         features, penalty = self.pool(bags, labels)
         return BaselineOutput(
             logits=self.head(features),
@@ -189,7 +201,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         failures: dict[int, ImageError] = {}
         for place, name in enumerate(batch.names):
             try:
-                found.append(read_features(feature_path(self._folder or "", name), self.dims).features)
+                found.append(self._read(name))
             except ImageError as error:
                 failures[place] = error
         if failures:
@@ -197,6 +209,30 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         count = torch.tensor([len(features) for features in found])
         image = torch.repeat_interleave(count).to(self.device)
         return Bags.of(torch.cat(found).to(self.device), image, len(batch))
+
+    def _read(self, name: str) -> Float[Tensor, "n dims"]:
+        return read_features(feature_path(self._folder or "", name), self.dims, places=False).features
+
+    def check_stored(self, names: Sequence[str]) -> None:
+        """Read the stored features of all images once, so that what is wrong is told before the training.
+
+        Args:
+            names: of the images; files that are missing are left to the reading, which may do without some.
+
+        Raises:
+            DataError: naming the first file that cannot be used.
+        """
+        failures: list[ImageError] = []
+        for name in names if self._folder is not None else ():
+            try:
+                if feature_path(self._folder or "", name).exists():
+                    self._read(name)
+            except ImageError as error:
+                failures.append(error)
+        if failures:
+            first = failures[0]
+            more = f" (and {len(failures) - 1} more files cannot be used)" if len(failures) > 1 else ""
+            raise DataError(first.what + more, where=first.where, remedy=first.remedy)
 
     @property
     def _folder(self) -> str | None:

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..errors import DataError, ZoomInError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
@@ -29,10 +29,11 @@ from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
 from .config import ManifestColumns
-from .find import open_dataset
+from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
 from .manifest import Manifest, Record, read_manifest
 from .opening import foreground_mask, open_record
+from .slide_files import one_per_slide, slide_doubles
 
 __all__ = [
     "Checked",
@@ -132,7 +133,9 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
     records: list[Record] = []
     for source in map(Path, sources):
         found: Manifest | None = None
-        if source.suffix.lower() in (".csv", ".tsv"):
+        if source.suffix.lower() in WORKBOOKS and source.is_file():
+            found = open_dataset(source)  # says what to do
+        elif source.suffix.lower() in TABLES:
             found = _lenient(source, columns)
         elif (source / "manifest.csv").is_file():
             found = _lenient(source / "manifest.csv", columns)
@@ -149,7 +152,9 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
             records += found.records
     if not records:
         raise DataError("no images given", remedy="Name a manifest CSV, folders or image files.")
-    return records
+    named = [record.image for record in records if record.row is None]  # a shell names every file of a slide
+    kept = set(one_per_slide([path for path in named if path.parent.is_dir()]))
+    return [r for r in records if r.row is not None or r.image in kept or not r.image.parent.is_dir()]
 
 
 def _lenient(path: Path, columns: ManifestColumns | None) -> Manifest:
@@ -166,6 +171,13 @@ def manifest_problems(records: Sequence[Record]) -> list[str]:
     across = sorted(group for group, found in splits.items() if len(found) > 1)
     if across:
         problems.append(f"{len(across)} groups are in several splits, the first is {across[0]!r}")
+    doubles = slide_doubles(records)
+    if doubles:
+        one, other = doubles[0]
+        problems.append(
+            f"{len(doubles)} images are further files of a slide that is listed already, the first is "
+            f"{other.image}, of the slide {one.image.name}: keep one row per slide"
+        )
     labelled = sum(record.label is not None for record in records)
     if 0 < labelled < len(records):
         problems.append(f"{len(records) - labelled} of {len(records)} images have no label")
@@ -239,7 +251,7 @@ def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> I
         row = replace(row, tissue=float(mask.mean()))
         _read_corner_and_centre(file)
         if record.annotation is not None or record.mask is not None:
-            open_annotation(record, file.height, file.width, place=getattr(file, "georeference", None))
+            annotation_of(record, file)
         image = at_mpp(file, None if model is None else model.resolution)
         row = _judged(row, image, record, model, foreground)
     except (ZoomInError, OSError, MemoryError) as error:

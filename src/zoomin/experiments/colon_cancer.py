@@ -38,6 +38,12 @@ COLON_CANCER = Experiment(
             published={"best_accuracy": 95.0, "best_accuracy_sd": 2.6},
         ),
         Setting(
+            "zoom-in-authors",
+            "Zoom-In, N = 10, networks of the authors' code exactly",
+            "colon_cancer_authors",
+            in_mini=False,
+        ),
+        Setting(
             "ats",
             "ATS, N = 10",
             "colon_cancer_ats",

@@ -19,10 +19,10 @@ from ..files import plain, write_text
 from ..progress import Bar, progress_bar
 from ..training.config import RunConfig
 from ..training.folds import deal_folds
-from ..training.recipe import read_recipe, recipe_model
+from ..training.recipe import planned_recipe, read_recipe, recipe_model
 from .all import EXPERIMENTS
 from .crops import with_crops
-from .experiment import Experiment, Outcome, Scale, Setting, Trial
+from .experiment import PLANNED, Changes, Experiment, Outcome, Scale, Setting, Trial
 from .result_tables import write_tables
 from .sources import SOURCES, make_ready
 from .trials import Job, error_of, note_error, read_trial, run_trial
@@ -174,9 +174,11 @@ class _Bench:
         except ZoomInError as error:
             if setting.data_set in ("", self.experiment.data_set):
                 raise  # nothing could be run at all
-            run = read_recipe(setting.recipe, {**changes, "data.root": "."})
+            run = _run_of(setting, {**changes, "data.root": "."})
             return _Row(setting, run, (), str(error), folder)
-        run = read_recipe(setting.recipe, {**changes, "data.root": str(root)})
+        run = _run_of(setting, {**changes, "data.root": str(root)})
+        if setting.recipe == PLANNED:  # where all trainings of the setting find its features
+            run = replace(run, frozen=replace(run.frozen, cache=str(folder / "features")))
         folds = self._folds(setting, run.data)
         seeds = (0,) if self.plan.scale == "mini" else self.experiment.seeds
         seeds = tuple(dict.fromkeys((*seeds, *self.plan.seed)))
@@ -241,8 +243,9 @@ class _Bench:
 
     def _prepared(self, name: str, setting: Setting) -> Path:
         given = Path(self.plan.data) if self.plan.data else None
-        if given is not None and (given / name).is_dir():
-            given = given / name
+        names = (name, SOURCES[name].prepare)
+        if found := [given / own for own in names if given is not None and (given / own).is_dir()]:
+            given = found[0]
         elif name != self.experiment.data_set:
             given = None
         options = _pairs(self.plan.prepare, "--prepare") if name == self.experiment.data_set else {}
@@ -266,10 +269,19 @@ class _Bench:
         return deal_folds(manifest, config, "authors" if found else _FOLDS, folds_dir=found)
 
 
+def _run_of(setting: Setting, changes: Changes) -> RunConfig:
+    """A setting's run; of one that is planned and whose images are missing, the default."""
+    if setting.recipe != PLANNED:
+        return read_recipe(setting.recipe, changes)
+    return RunConfig(DataConfig(".")) if changes["data.root"] == "." else planned_recipe(changes)
+
+
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
-    """Without the settings of Zoom-In's model where the setting is of a baseline."""
-    baseline = recipe_model(setting.recipe, setting.changes) is not None
-    return {key: value for key, value in mini.items() if not (baseline and key.startswith("model."))}
+    """Without the settings of Zoom-In's model where the setting is of a competitor, or planned."""
+    if setting.recipe == PLANNED:
+        return {}
+    competitor = recipe_model(setting.recipe, setting.changes) is not None
+    return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
 
 
 def _run(job: Job, manifest: Manifest, bar: Bar) -> None:

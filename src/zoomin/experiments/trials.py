@@ -69,6 +69,8 @@ class Job:
         settings = comparable(self.run)
         settings["train"] = {**settings["train"], "epochs": self.run.train.epochs}
         settings.pop("seed")
+        if "frozen" in settings:  # where features lie changes nothing
+            settings["frozen"] = {k: v for k, v in settings["frozen"].items() if k != "cache"}
         settings["crops"] = list(self.trial.setting.crops or ())
         return settings
 
@@ -153,7 +155,11 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
     folder = job.folder / f"seed{job.trial.seed}_fold{job.trial.fold:02d}"
     measured: dict[str, Any] = {}
 
-    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a baseline)
+    began, cpu = time.process_time(), 0.0
+
+    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
+        nonlocal cpu
+        cpu = time.process_time() - began
         where = Measured(net, run, here, "val", folder, job.brief)
         measured.update({name: MEASURES[name](where) for name in job.measures})
 
@@ -177,6 +183,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
         "n_held": result["n_held"],
         "history": result["history"],
         "images": result["images"],
+        "cpu_seconds": cpu,
         "measured": measured,
     }
 
@@ -185,7 +192,9 @@ def _split(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[s
     folder = job.folder / f"seed{job.trial.seed}"
     run = replace(job.run, out=str(folder), seed=job.trial.seed, resume=True)
     callbacks: list[Callback] = [MemoryWatch(), EpochHook(on_epoch)]
+    began = time.process_time()
     fitted = fit(run, progress=False, callbacks=callbacks)
+    cpu = time.process_time() - began
     net = load_model(fitted.folder)
     data = ZoomInDataModule(run.data, progress=False, model=tiles_of(run.model))
     where = Measured(net, run, data, "test", folder, job.brief)
@@ -199,5 +208,6 @@ def _split(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[s
         "n_held": data.splits["test"].numel(),
         "history": {name: [row.get(name) for row in fitted.history] for name in _HISTORY},
         "data": data_fingerprint(data.manifest, data.splits),
+        "cpu_seconds": cpu,
         "measured": measured,
     }

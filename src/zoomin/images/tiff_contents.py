@@ -58,7 +58,7 @@ class Contents:
         levels: pages of tifffile, finest first.
         associated: pictures beside the image.
         series: number of the image that was chosen.
-        count: images and pictures together.
+        count: images and pictures together, levels not counted.
         masked: whether a mask of valid pixels is stored.
     """
 
@@ -119,7 +119,7 @@ def contents_of(file: Any, path: Path, series: int | str | None = None) -> Conte
         if other is not None:
             beside.append(_associated(other, main, levels))
     beside.sort(key=lambda one: one.series)
-    return Contents(tuple(levels), tuple(beside), main.number, len(pictures), masked)
+    return Contents(tuple(levels), tuple(beside), main.number, 1 + len(beside), masked)
 
 
 def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: ANN401

@@ -10,6 +10,7 @@ from ..data.config import DataConfig
 from ..errors import ConfigError, require
 from ..model.choices import RoiTarget, check_sampling
 from ..model.config import ZoomInConfig
+from .frozen.config import FrozenConfig
 
 __all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 
@@ -105,9 +106,9 @@ class TrainConfig:
     """Passes over the training images; 100 is the paper's for colon cancer."""
 
     freeze_trunks: bool | Literal["attention"] = False
-    """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn.
-    "attention": those of the attention alone, while f learns. Embeddings of unaugmented images
-    by frozen trunks are kept in memory."""
+    """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn;
+    of a baseline, the network that encodes its views. "attention": those of the attention alone, while f
+    learns. What frozen trunks make of unaugmented images is kept in memory."""
 
     warm_up: WarmUp = field(default_factory=WarmUp)
     """First train the attention networks as detectors and initialise the head; for objects that random
@@ -320,6 +321,9 @@ class RunConfig:
 
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     """Pre-training of the three networks on crops, if there are pixel annotations."""
+
+    frozen: FrozenConfig = field(default_factory=FrozenConfig)
+    """Learning on what a frozen trunk sees, in place of both."""
 
     out: str = "runs/zoomin"
     """Folder for the results, new or empty."""

@@ -24,7 +24,7 @@ from ..files import plain, write_json
 from ..progress import Bar, progress_bar
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
-from .fit import match_classes, tiles_of
+from .fit import match_classes, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
 from .run_folder import (
     data_fingerprint,
@@ -77,6 +77,7 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
+    tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)

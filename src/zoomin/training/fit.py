@@ -18,12 +18,15 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
+from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
+from ..data.labels import told, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
+from ..progress import progress_bar
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
@@ -38,8 +41,10 @@ from .checkpoints import (
     stages_done,
 )
 from .config import RunConfig, TrainConfig
-from .evaluation import evaluate
+from .evaluation import judge
+from .frozen.learn import learn
 from .mean_feature import mean_feature
+from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs
@@ -52,6 +57,7 @@ __all__ = [
     "fit",
     "match_classes",
     "new_task",
+    "tell_classes",
     "tiles_of",
     "train",
     "training_device",
@@ -103,8 +109,11 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     folder = Path(config.out)
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
+    tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
+    if config.frozen.enabled:
+        return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
     task = new_task(config, data)
     new_folder(folder, resume=config.resume)
@@ -148,6 +157,34 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     return FitResult(folder, folder / "model", metrics, table.rows)
 
 
+def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
+    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
+    if model is None:
+        raise ConfigError(
+            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+        )
+    new_folder(folder, resume=config.resume)
+    data.setup("fit")
+    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    rows = data.splits["train"]
+    with progress_bar("Embedding", len(rows), shown=progress) as bar:
+        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
+    learnt.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
+    metrics = {
+        "model": "frozen trunk",
+        "chosen_by": None,
+        "learned": learnt.report,
+        "seconds": time.perf_counter() - started,
+        "skipped": data.failures.images(),
+        **_final_metrics(learnt.net, data, replace(config, train=train)),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return FitResult(folder, folder / "model", metrics, [])
+
+
 def _before_training(
     task: ClassifierTask[Any],
     data: ZoomInDataModule,
@@ -176,6 +213,13 @@ def _before_training(
         save_start(folder, net, 2, identity)
 
 
+def tell_classes(classes: Sequence[str]) -> None:
+    """Say which class is the negative one, before anything depends on it."""
+    logger.info("%s", told(classes))
+    if doubt := unusual_order(classes):
+        logger.warning("%s", doubt)
+
+
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     """A network with the first weights of the run's seed, ready to be trained on the data."""
     labels = data.labels[data.splits["train"]]
@@ -186,6 +230,9 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         net = build(config.model)
     if not net.explains:
         _check_baseline(config)
+        if isinstance(net, MIL):
+            rows = [row for part in data.splits.values() for row in part.tolist()]
+            net.check_stored([str(data.manifest.records[row].image) for row in rows])
         return BaselineTask(net, config.train, config.seed, weights, data.failures)
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
@@ -274,7 +321,7 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
     """
     if not config.train.uses_roi:
         return None
-    roi = RoiReader(data.manifest.records, data.file_size)
+    roi = RoiReader(data.manifest.records, data.file_frame)
     if not any(roi.has(row) for row in data.splits["train"].tolist()):
         raise ConfigError(
             "no training image has an annotation",
@@ -301,7 +348,7 @@ def _check_baseline(config: RunConfig) -> None:
         "train.tile_roi_strength": config.train.uses_roi,
         "pretrain.steps": config.pretrain.steps > 0,
         "train.warm_up": config.train.warm_up.is_on,
-        "train.freeze_trunks": bool(config.train.freeze_trunks),
+        "train.freeze_trunks": config.train.freeze_trunks == "attention",
     }
     for name in (name for name, is_on in asked.items() if is_on):
         raise ConfigError(
@@ -343,10 +390,11 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
     for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
-            evaluated = evaluate(net, loader, **how)
+            judged = judge(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
             found[name] = {
-                **classification_metrics(evaluated.probabilities, evaluated.labels),
-                "failed": evaluated.failed,
+                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
+                "failed": judged.failed,
             }
     return found
 

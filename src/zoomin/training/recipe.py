@@ -16,11 +16,15 @@ from ..classifiers import config_class
 from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
+from .frozen.config import FrozenConfig
 from .recipe_files import find_recipe
 
 __all__ = [
     "add_model_arguments",
     "add_run_arguments",
+    "leaves_all_to_plan",
+    "plan_defaults",
+    "planned_recipe",
     "read_recipe",
     "recipe_model",
     "run_config",
@@ -33,6 +37,7 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(PretrainConfig, "pretrain")
+    parser.add_class_arguments(FrozenConfig, "frozen")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of all draws")
     parser.add_argument("--resume", type=bool, default=False, help="resume from the last checkpoint in --out")
@@ -45,6 +50,45 @@ def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         ConfigError: if there is no baseline of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
+
+
+def leaves_all_to_plan(words: Sequence[str]) -> bool:
+    """Whether a command line names images but neither a recipe, a baseline, own networks, nor how to train.
+
+    Example:
+        >>> leaves_all_to_plan(["--data.root", "images", "--model.n_samples=8"])
+        True
+        >>> leaves_all_to_plan(["--data.root", "images", "--train.epochs", "5"])
+        False
+    """
+    given = [word for word in " ".join(words).replace("=", " ").split() if word.startswith("-")]
+    sections = {name.partition(".")[0] for name in given}
+    told = {"--config", "--model.name", "--frozen.enabled", "--print_config", "--help", "-h"}
+    if told & set(given) or {"--train", "--pretrain"} & sections:
+        return False
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("features", "tile_attention", "position_attention"):
+        early.add_argument(f"--model.{name}", nargs="?", default="uniform")
+    networks = vars(early.parse_known_args(list(words))[0]).values()
+    trunks = ("timm:", "pyramid:", "uniform")
+    return "--data.root" in given and all(str(network).startswith(trunks) for network in networks)
+
+
+def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ...]:
+    """Let what fits the images be a parser's defaults; what is given after them wins.
+
+    Returns:
+        The plan in words.
+
+    Raises:
+        DataError: if the images cannot be learnt from.
+    """
+    from .plan import plan
+
+    given = parser.instantiate(parser.parse_args(list(words)))
+    found = plan(given.data)
+    parser.set_defaults({name: value for name, value in found.changes().items() if name != "data.root"})
+    return found.lines
 
 
 def run_config(values: Namespace) -> RunConfig:
@@ -79,6 +123,26 @@ def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = (
         raise ConfigError(
             str(error), where=path, remedy="Fix the recipe, or what is changed in it."
         ) from error
+
+
+def planned_recipe(options: Mapping[str, Any]) -> RunConfig:
+    """What `zoomin train` plans for some images, with settings that win.
+
+    Args:
+        options: settings such as {"data.root": "my_images"}.
+
+    Raises:
+        ConfigError: if a setting or a value is not known.
+        DataError: if the images cannot be learnt from.
+    """
+    parser, words = ArgumentParser(exit_on_error=False), _words(options)
+    add_run_arguments(parser)
+    parser.add_class_arguments(config_class(None), "model")
+    try:
+        plan_defaults(parser, words)
+        return run_config(parser.instantiate(parser.parse_args(words)))
+    except ArgumentError as error:
+        raise ConfigError(str(error), remedy="Fix what is changed in the plan.") from error
 
 
 def recipe_model(name: str | Path, changes: Mapping[str, Any]) -> str | None:

@@ -63,6 +63,7 @@ SLIDES = Command(
     "[--out FOLDER] [--textures DATA] [options]",
     "  zoomin data make slides --out slides --n_train 8 --n_val 4 --n_test 4 --jobs 2\n"
     "  zoomin data make slides --out slides --textures CRCHistoPhenotypes_2016_04_28 --roi_share 0.003\n"
+    "  zoomin data make slides --out rings --differ_by shape --roi_share 0.003\n"
     "  zoomin data make slides --out giant --width 100000 --height 100000 --n_train 0 --n_val 0 --n_test 1",
     _build_slides,
     _make_slides,

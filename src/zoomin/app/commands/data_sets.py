@@ -19,9 +19,11 @@ _OURS = {  # summaries of datasets.registry, which is not imported before it is 
     "needle-mnist": "401 MNIST digits on a canvas; is one of them a 3?",
     "needle-camelyon": "crops of Camelyon16; is there a small metastasis?",
     "swedish-signs": "Swedish road scenes; no sign, or a speed limit?",
-    "gtsdb": "German road scenes; no sign, or a speed limit?",
+    "gtsdb": "German road scenes; no sign, or a speed limit, or any sign?",
     "fmow": "satellite images of ten kinds of place",
     "camelyon16": "slides of lymph nodes; is there a metastasis?",
+    "hei-med": "fundus photographs; is there an exudate?",
+    "deep-pcb": "circuit boards; is there a defect?",
 }
 
 

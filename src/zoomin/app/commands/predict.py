@@ -101,7 +101,10 @@ def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace)
 
 def _build_predict(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
+        "images",
+        nargs="*",
+        type=str,
+        help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
     parser.add_argument("--manifest", type=str | None, default=None, help="a CSV that lists the images")
@@ -144,7 +147,7 @@ PREDICT = Command(
     "IMAGES ... --run FOLDER [--manifest CSV] [--out CSV] [options]",
     "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
     "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
-    "  zoomin predict --manifest list.csv --run runs/first --strict",
+    "  zoomin predict list.csv --run runs/first --strict",
     _build_predict,
     _predict,
     "The rows so far are in the file --out with .part added.",

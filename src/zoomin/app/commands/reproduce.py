@@ -22,6 +22,7 @@ _SUMMARIES = {
     "memory": "memory and unique tiles by epoch (figure 4)",
     "attention-roi": "attention against annotated ROI (figure 7)",
     "interpretability": "from the overview to the sub-tiles on every data set (figure 6)",
+    "comparison": "the default of zoomin train against other methods on the same trunk",
 }
 
 
