@@ -219,7 +219,7 @@ def ring_of(corners: Ring) -> NDArray[np.float64]:
     """The corners of a ring as an array with the columns x, y.
 
     Raises:
-        DataError: if a coordinate is no finite number, or a corner has not two.
+        DataError: if a coordinate is not finite, or a corner has not two.
     """
     try:
         points = np.array([(corner[0], corner[1]) for corner in corners], dtype=np.float64).reshape(-1, 2)

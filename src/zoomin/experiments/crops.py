@@ -64,7 +64,7 @@ def _cropped(record: Record, folder: Path, side: int, rng: np.random.Generator) 
 
 def _place(record: Record, image: Image, side: int, rng: np.random.Generator) -> tuple[int, int]:
     """The upper left corner of a crop, which lies inside the image."""
-    room = max(image.width - side, 0), max(image.height - side, 0)
+    margin = max(image.width - side, 0), max(image.height - side, 0)
     roi = annotation_of(record, image)
     if roi is None:
         return int(rng.integers(margin[0] + 1)), int(rng.integers(margin[1] + 1))

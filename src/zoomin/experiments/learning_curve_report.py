@@ -152,8 +152,8 @@ def write_report(path: Path) -> None:
 
 _INTRODUCTION = """# Learning needles from image labels
 
-Generated slides of 20,000 x 20,000 pixels; test slides are made of other source images than training slides.
-Intervals are 95 % intervals over the test slides of one training; nothing is selected on them.
+Generated slides of 20,000 x 20,000 pixels; test slides are made from other source images than training
+slides. Intervals are 95 % intervals over the test slides of one training; nothing is selected on them.
 
 """
 

@@ -96,7 +96,7 @@ def _prediction(at: Measured) -> dict[str, Any]:
     """What it costs to classify images from their files by the network as it is saved."""
     import resource  # POSIX alone
 
-    records = at.judged()[: 2 if at.brief else None]
+    records = at.evaluated()[: 2 if at.brief else None]
     with tempfile.TemporaryDirectory() as folder:
         net = load(at.net.save_pretrained(folder), at.net.device)
     started = time.process_time()

@@ -277,11 +277,11 @@ def _run_of(setting: Setting, changes: Changes) -> RunConfig:
 
 
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
-    """Without the settings of Zoom-In's model where the setting is of a competitor, or planned."""
+    """Without the settings of Zoom-In's model where the setting is of a baseline, or planned."""
     if setting.recipe == PLANNED:
         return {}
-    competitor = recipe_model(setting.recipe, setting.changes) is not None
-    return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
+    baseline = recipe_model(setting.recipe, setting.changes) is not None
+    return {key: value for key, value in mini.items() if not (baseline and key.startswith("model."))}
 
 
 def _run(job: Job, manifest: Manifest, bar: Bar) -> None:

@@ -157,7 +157,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
 
     began, cpu = time.process_time(), 0.0
 
-    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
+    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a baseline)
         nonlocal cpu
         cpu = time.process_time() - began
         where = Measured(net, run, here, "val", folder, job.brief)

@@ -86,7 +86,7 @@ def classification_metrics(
     Returns:
         n_images; n_groups (None without groups); accuracy, balanced_accuracy and auroc (None where only one
         class occurs); for each of them `NAME_interval`, [low, high] or None, with the reason in
-        `interval_reasons`; confusion_matrix (true class a row, predicted class a column).
+        `interval_reasons`; confusion_matrix (true class per row, predicted class per column).
 
     Raises:
         DataError: if there is no image, a probability is not a number, or a label has no column.

@@ -56,7 +56,7 @@ class ZoomInConfig(Settings):
     (every tile alike), or the name of a plug-in."""
 
     position_attention: str = "lenet"
-    """Network b, the position attention inside tiles; the choices are those of `tile_attention`. "uniform": a
+    """Network b, the position attention inside tiles; the same choices as for `tile_attention`. "uniform": a
     tile has one sub-tile, in its middle."""
 
     features: str = "lenet"

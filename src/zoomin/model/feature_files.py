@@ -128,7 +128,7 @@ def read_features(
     if features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
-        raise _unfit(path, f"{features.shape[1]} features a crop where {dims} are expected")
+        raise _unfit(path, f"{features.shape[1]} features per crop where {dims} are expected")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
@@ -190,9 +190,7 @@ def stored_dims(folder: str | Path) -> int:
     """
     first = min(Path(folder).glob("*.h5"), default=None)
     if first is None:
-        raise DataError(
-            "no .h5 file of features", where=folder, remedy="Write them by `zoomin data features`."
-        )
+        raise DataError("no .h5 feature file", where=folder, remedy="Write them with `zoomin data features`.")
     return read_features(first, places=False).features.shape[1]
 
 

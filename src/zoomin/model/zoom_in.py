@@ -354,7 +354,7 @@ class ZoomIn(Network):
         if isinstance(self.tile_attention, UniformAttention):
             logits = self.mean.new_zeros(int(kept.sum()))
         elif embeddings is None:
-            logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
+            logits = self._apply_to_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
             logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)

@@ -108,7 +108,7 @@ class TrainConfig:
     freeze_trunks: bool | Literal["attention"] = False
     """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn;
     of a baseline, the network that encodes its views. "attention": those of the attention alone, while f
-    learns. What frozen trunks make of unaugmented images is kept in memory."""
+    learns. Embeddings of unaugmented images by frozen trunks are kept in memory."""
 
     warm_up: WarmUp = field(default_factory=WarmUp)
     """First train the attention networks as detectors and initialise the head; for objects that random
@@ -323,7 +323,7 @@ class RunConfig:
     """Pre-training of the three networks on crops, if there are pixel annotations."""
 
     frozen: FrozenConfig = field(default_factory=FrozenConfig)
-    """Learning on what a frozen trunk sees, in place of both."""
+    """Learning on what a frozen trunk sees, instead of both."""
 
     out: str = "runs/zoomin"
     """Folder for the results, new or empty."""

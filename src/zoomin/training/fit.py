@@ -41,7 +41,7 @@ from .checkpoints import (
     stages_done,
 )
 from .config import RunConfig, TrainConfig
-from .evaluation import judge
+from .evaluation import evaluate
 from .frozen.learn import learn
 from .mean_feature import mean_feature
 from .plan import negative_class
@@ -170,19 +170,13 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
     negative = negative_class(data.classes, config.frozen.negative_class)
     rows = data.splits["train"]
     with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
-    learnt.net.save_pretrained(folder / "model")
-    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
-    metrics = {
-        "model": "frozen trunk",
-        "chosen_by": None,
-        "learned": learnt.report,
-        "seconds": time.perf_counter() - started,
-        "skipped": data.failures.images(),
-        **_final_metrics(learnt.net, data, replace(config, train=train)),
-    }
-    write_json(folder / "metrics.json", metrics)
-    return FitResult(folder, folder / "model", metrics, [])
+        learned = learn(model, config.frozen, data, rows, config.seed, negative=negative,
+        on_image=bar.advance) learned.net.save_pretrained(folder / "model") train = replace(config.train,
+        evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1) metrics = { "model":
+        "frozen trunk", "chosen_by": None, "learned": learned.report, "seconds": time.perf_counter() -
+        started, "skipped": data.failures.images(), **_final_metrics(learned.net, data, replace(config,
+        train=train)), } write_json(folder / "metrics.json", metrics) return FitResult(folder, folder /
+        "model", metrics, [])
 
 
 def _before_training(
@@ -390,11 +384,11 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
     for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
-            judged = judge(net, loader, **how)
-            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
+            evaluated = evaluate(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in evaluated.image.tolist()]
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
-                "failed": judged.failed,
+                **classification_metrics(evaluated.probabilities, evaluated.labels, groups=groups),
+                "failed": evaluated.failed,
             }
     return found
 

@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from ..metrics import point_scores
 from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
-from .evaluation import Judged, judge
+from .evaluation import Evaluated, evaluate
 from .fit import new_task, tiles_of, train, training_device
 from .frozen.classify import classify
 from .frozen.learn import learn, make_embedder
@@ -207,12 +207,12 @@ def _frozen_fold(
         raise ConfigError("only Zoom-In learns so", where="frozen.enabled", remedy="Set it to false.")
     negative = negative_class(data.classes, run.frozen.negative_class)
     embedder = make_embedder(model, run.frozen, data)
-    learnt = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
+    learned = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
     embedded = embedder.of(job.held)
-    logits, drawn = classify(learnt.net, embedded, evaluation_keys(run.seed, job.held))
-    found = Judged(logits.softmax(1), data.labels[job.held], job.held, {})
+    logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
+    found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
     if after is not None:
-        after(learnt.net, data.with_splits({"train": job.train, "val": job.held}))
+        after(learned.net, data.with_splits({"train": job.train, "val": job.held}))
     scores = _scores(found)
     every = torch.tensor([len(one.sub_tiles) for one in embedded])
     return {
@@ -226,12 +226,12 @@ def _frozen_fold(
         "history": {"val_accuracy": [scores["accuracy"]]},
         "images": _images(data.manifest, found, found),
         "failed": {},
-        "learned": {**learnt.report, "share_of_sub_tiles": float((drawn / every).mean())},
+        "learned": {**learned.report, "share_of_sub_tiles": float((drawn / every).mean())},
     }
 
 
-def _scores(judged: Judged) -> dict[str, float | None]:
-    return point_scores(judged.probabilities, judged.labels)._asdict()
+def _scores(evaluated: Evaluated) -> dict[str, float | None]:
+    return point_scores(evaluated.probabilities, evaluated.labels)._asdict()
 
 
 def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:

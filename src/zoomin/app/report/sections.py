@@ -67,7 +67,7 @@ def metrics_section(findings: Findings) -> dict[str, Any]:
         "metrics": rows,
         "figures": [_figure(row) for row in rows[:3]]
         + [{"name": "calibration error", "value": rows[3]["value"], "below": "expected, 0 is best"}],
-        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.judged}{_left_out(findings)}.",
+        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.evaluated}{_left_out(findings)}.",
         "intervals": _interval_words(found),
         "confusion": _confusion(findings.classes, found["confusion_matrix"]),
         "per_class": [
