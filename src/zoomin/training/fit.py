@@ -170,13 +170,21 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
     negative = negative_class(data.classes, config.frozen.negative_class)
     rows = data.splits["train"]
     with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learned = learn(model, config.frozen, data, rows, config.seed, negative=negative,
-        on_image=bar.advance) learned.net.save_pretrained(folder / "model") train = replace(config.train,
-        evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1) metrics = { "model":
-        "frozen trunk", "chosen_by": None, "learned": learned.report, "seconds": time.perf_counter() -
-        started, "skipped": data.failures.images(), **_final_metrics(learned.net, data, replace(config,
-        train=train)), } write_json(folder / "metrics.json", metrics) return FitResult(folder, folder /
-        "model", metrics, [])
+        learned = learn(
+            model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
+        )
+    learned.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
+    metrics = {
+        "model": "frozen trunk",
+        "chosen_by": None,
+        "learned": learned.report,
+        "seconds": time.perf_counter() - started,
+        "skipped": data.failures.images(),
+        **_final_metrics(learned.net, data, replace(config, train=train)),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return FitResult(folder, folder / "model", metrics, [])
 
 
 def _before_training(
