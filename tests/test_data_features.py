@@ -118,7 +118,7 @@ def test_files_of_other_programs_are_read(tmp_path):
     (tmp_path / "c.h5").write_bytes(b"nothing")
     with pytest.raises(ImageError, match="not an HDF5 file"):
         read_features(tmp_path / "c.h5")
-    with pytest.raises(DataError, match=r"no \.h5 file"):
+    with pytest.raises(DataError, match=r"no \.h5 feature file"):
         stored_dims(tmp_path / "empty")
 
 
