@@ -218,7 +218,7 @@ def _plug_ins() -> Iterator[Check]:
     registries: list[Registry[Any]] = [
         READERS, FEATURE_NETWORKS, ATTENTION_NETWORKS, BASELINES, PUBLISHED
     ]  # fmt: skip
-    for plug_in in (each for group in GROUPS for each in plug_ins(group) if not each.is_own):
+    for plug_in in (each for group in GROUPS for each in plug_ins(group)):
         homes = [registry for registry in registries if registry.takes(plug_in)]
         problem = (
             homes[0].problem(plug_in)
