@@ -241,7 +241,7 @@ def test_what_cannot_be_made_is_refused(images, tmp_path, monkeypatch):
         make_slides(tmp_path / "a", replace(coloured(images), needles=str(tmp_path / "few")))
     with pytest.raises(DataError, match="only one kind"):
         make_slides(tmp_path / "a", replace(SMALL, needles=str(images)))
-    with pytest.raises(DataError, match="given twice"):
+    with pytest.raises(DataError, match="given in two ways"):
         make_slides(tmp_path / "a", coloured(images, textures=str(images)))
     with pytest.raises(DataError, match="too small for a crop"):
         make_slides(tmp_path / "a", coloured(images, texture_size=90))

@@ -362,7 +362,7 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
     rows = list(iter_predictions([folder / "0.png", folder / "1.png"], net, config))
     gate.set()
     assert [row.status for row in rows] == ["error", "ok"]
-    assert "0.png: reading has not ended after 1 seconds" in rows[0].error
+    assert "0.png: reading did not finish within 1 seconds" in rows[0].error
 
 
 # --------------------------------------------------------------------------- configuration and models

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; the process's own by default.
 
     Returns:
-        The exit code: 0 done; 1 done, with failures; 2 wrong input, told on stderr; 130 interrupted.
+        The exit code: 0 done; 1 done, with failures; 2 wrong input, reported on stderr; 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
@@ -130,7 +130,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
         prog=prog,
         usage=usage,
         description=description,
-        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells more, with examples.{debug}",
+        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` explains more, with examples.{debug}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if not name:
@@ -140,7 +140,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:
-    """The words with the files of recipes in place of their names: `--config colon_cancer`.
+    """The words with the files of recipes instead of their names: `--config colon_cancer`.
 
     Raises:
         ConfigError: if there is no such recipe.

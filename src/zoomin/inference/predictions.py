@@ -82,7 +82,7 @@ def write_predictions(
         predictions: may be an iterator.
         classes: of the model.
         path: the CSV.
-        labels: the true label of each image, for a column of its own.
+        labels: the true label of each image, for a separate column.
     """
     done, failed, counts = 0, [], dict.fromkeys(classes, 0)
     truth = ["label"] if labels is not None else []

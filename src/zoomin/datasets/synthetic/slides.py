@@ -58,15 +58,14 @@ class SlideConfig:
     """Height of a slide, in pixels."""
 
     roi_share: float = 0.01
-    """Share of a positive slide's pixels that its needles cover, 0 to 1. 0.01 is what a warm-up finds with
-    ease."""
+    """Share of a positive slide's pixels that its needles cover, 0 to 1. A warm-up easily finds 0.01."""
 
     blobs: int = 3
     """Needles per positive slide."""
 
     decoys: int = 3
-    """Decoys per positive slide; a negative one has as many as these and the needles together, so that their
-    number tells nothing."""
+    """Decoys per positive slide; a negative one has as many as these and the needles together, so that
+    their number reveals nothing."""
 
     differ_by: Literal["texture", "shape"] = "texture"
     """What tells needles from decoys: "texture", needles are of needle sources and decoys of background; or
@@ -86,7 +85,7 @@ class SlideConfig:
     of the others needles."""
 
     background: str | None = None
-    """A folder or CSV of background images, with `needles` in place of `textures`."""
+    """A folder or CSV of background images, with `needles` instead of `textures`."""
 
     needles: str | None = None
     """A folder or CSV of needle images. Without any images, procedural textures are drawn."""
@@ -149,19 +148,19 @@ def make_slides(
 ) -> Manifest:
     """Write the slides into `slides/`, outlines of the needles into `annotations/`, and `manifest.csv`.
 
-    Finished slides are kept: after an interruption the same call goes on, and with larger counts it adds.
+    Finished slides are kept: after an interruption the same call resumes, and with larger counts it adds.
 
     Args:
         folder: a new or an empty folder, or one with such slides.
         config: what to make.
-        jobs: slides made at once, a process each.
+        jobs: slides made in parallel, one process each.
         progress: show a progress bar; by default where the messages go to a terminal.
 
     Returns:
         The manifest, classes "negative" and "positive"; annotations are GeoJSON in level-0 pixels.
 
     Raises:
-        ConfigError: if the tissue has no room for the blobs.
+        ConfigError: if the tissue has no space for the blobs.
         DataError: if the folder holds other things, sources are missing, or the disk is too small.
         ImageError: if a source cannot be read.
     """
@@ -386,7 +385,7 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
         found = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
         if found is None or _fixed(found) != _fixed(wanted):
             raise DataError(
-                "the folder holds other things than these slides",
+                "the folder contains something other than these slides",
                 where=folder,
                 remedy="Give a new or an empty folder, or the options that its slides were made with.",
             )
