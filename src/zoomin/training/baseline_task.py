@@ -91,7 +91,7 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
             and self._frozen is not None
             and not isinstance(batch.images, AugmentedBatch)
         ):
-            found: BaselineOutput = self.net.answer(self._bags(batch), keys, batch.labels)
+            found: BaselineOutput = self.net.answer(self._bags(self.net, batch), keys, batch.labels)
             return found
         out: BaselineOutput = self.net(
             batch.images, keys=keys, labels=batch.labels, sampling=sampling, replicates=replicates
@@ -99,12 +99,12 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
         return out
 
     @torch.no_grad()
-    def _bags(self, batch: Batch) -> Bags:
+    def _bags(self, net: MIL[Any], batch: Batch) -> Bags:
         """What the frozen network makes of the crops of a batch; images seen before are not read again."""
         rows = batch.index.tolist()
         new = {row: place for place, row in enumerate(rows) if row not in self._known}
         if new:
-            bags = self.net.bags(batch.select(torch.tensor(list(new.values()))).images)
+            bags = net.bags(batch.select(torch.tensor(list(new.values()))).images)
             self._known.update(zip(new, bags.instances.split(bags.count.tolist()), strict=True))
         found = [self._known[row] for row in rows]
         count = torch.tensor([len(instances) for instances in found], device=found[0].device)
