@@ -38,7 +38,9 @@ def folder_of(run):
 
 
 def saved_folds(run):
-    return {path.name: json.loads(path.read_text()) for path in sorted((folder_of(run) / "folds").iterdir())}
+    return {
+        path.name: json.loads(path.read_text()) for path in sorted((folder_of(run) / "folds").glob("*.json"))
+    }
 
 
 def timeless(fold):
@@ -147,7 +149,7 @@ def test_processes_find_the_same_and_more_seeds_go_on(done, tmp_path):
 
 def test_an_error_in_a_process_arrives_whole(images, tmp_path):
     run = run_config(images, tmp_path / "cv", learning_rate=1e37)
-    with pytest.raises(ConfigError, match=r"no finite number at step"):
+    with pytest.raises(ConfigError, match=r"not finite at step"):
         crossval(run, replace(CV, jobs=2), progress=False)
 
 

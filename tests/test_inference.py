@@ -182,7 +182,7 @@ def test_training_mode_is_given_back(folder: Path) -> None:
     ],
 )
 def test_wrong_tensors_are_refused(net: ZoomIn, tensor: torch.Tensor, words: str) -> None:
-    with pytest.raises(ImageError, match=words):
+    with pytest.raises(ConfigError, match=words):
         predict(tensor, net)
 
 

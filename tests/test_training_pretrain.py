@@ -18,9 +18,9 @@ from zoomin.datasets.synthetic.needles import NeedleConfig, make_needles
 from zoomin.errors import CheckpointError, ConfigError
 from zoomin.images.augment import Augmentation
 from zoomin.model import ZoomIn, ZoomInConfig
-from zoomin.training.config import PretrainConfig, WarmUp
+from zoomin.training.config import PARTS, PretrainConfig, WarmUp
 from zoomin.training.fit import fit, new_task
-from zoomin.training.pretrain import PARTS, _CropSource, pretrain, roi_points
+from zoomin.training.pretrain import _CropSource, pretrain, roi_points
 
 
 def data_of(manifest, **settings):

@@ -110,7 +110,7 @@ def test_class_weights_reach_the_loss(images):
 
 
 def test_a_loss_that_is_no_number_stops_with_a_remedy(images):
-    with pytest.raises(ConfigError, match=r"no finite number at step \d+.*Lower train\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"not finite at step \d+.*Lower train\.learning_rate"):
         trained(images, learning_rate=1e37, epochs=6)
 
 

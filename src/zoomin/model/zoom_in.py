@@ -14,20 +14,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import ConfigError
 from ..geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
 from ..images.batch import as_batch, read_ahead
 from ..images.image import Image, ImageBatch
 from ..images.tissue import attended_tiles
 from .config import ZoomInConfig
+from .estimates import plan_estimates
 from .estimators import expected_feature, sample_weights
-from .network import Network, random_keys
+from .network import Network
 from .networks import (
     Embedding,
     GatedFeatures,
@@ -44,22 +43,6 @@ from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
-
-
-class Estimates(NamedTuple):
-    """The estimates that a forward pass draws: replicates of every image, then the contrastive ones.
-
-    Attributes:
-        image: image of each estimate.
-        replicate: replicate of each estimate.
-        contrast: whether it is drawn from the complement laws.
-        keys: seed of its random numbers.
-    """
-
-    image: Int[Tensor, " estimates"]
-    replicate: Int[Tensor, " estimates"]
-    contrast: Bool[Tensor, " estimates"]
-    keys: Int[Tensor, " estimates"]
 
 
 class ZoomIn(Network):
@@ -147,7 +130,7 @@ class ZoomIn(Network):
         batch = as_batch(images, self.device, self.config.resolution, self.config.foreground)
         law = design(sampling or self.config.sampling)
         n = self.config.n_samples if n_samples is None else n_samples
-        estimates = self._plan(len(batch), generator, keys, n, replicates, contrast)
+        estimates = plan_estimates(len(batch), self.device, generator, keys, n, replicates, contrast)
 
         # Stage 1: attend to the tiles of every overview, draw tiles.
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
@@ -357,36 +340,6 @@ class ZoomIn(Network):
             for name, scale in scales.items()
         ]
         return sides[0] ** 2, sides[1] ** 2, config.sub_tile_size**2
-
-    def _plan(
-        self,
-        batch: int,
-        generator: torch.Generator | None,
-        keys: Tensor | None,
-        n: int,
-        replicates: int,
-        contrast: Tensor | None,
-    ) -> Estimates:
-        """Lay out the estimates to draw, replicate by replicate, then the contrastive ones."""
-        for name, value in (("n_samples", n), ("replicates", replicates)):
-            if value < 1:
-                raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
-        if keys is None:
-            keys = random_keys(batch, generator, self.device)
-        image = torch.arange(batch, device=self.device).repeat(replicates)
-        replicate = torch.arange(replicates, device=self.device).repeat_interleave(batch)
-        extra = image[:0] if contrast is None else contrast.to(self.device).nonzero()[:, 0]
-        return Estimates(
-            image=torch.cat([image, extra]),
-            replicate=torch.cat([replicate, torch.zeros_like(extra)]),
-            contrast=torch.cat([torch.zeros_like(image), torch.ones_like(extra)]).bool(),
-            keys=torch.cat(
-                [
-                    derive_keys(keys.to(self.device).repeat(replicates), replicate),
-                    derive_keys(keys.to(self.device)[extra], -2),
-                ]
-            ),
-        )
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
         """Attention to every image: a on the tiles of the overviews, one softmax an image."""

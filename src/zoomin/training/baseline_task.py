@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..baselines.bags import MIL, Bags
 from ..baselines.baseline import Baseline, BaselineOutput
+from ..classifiers import Classifier
 from ..data.batch import Batch
 from ..data.failures import Failures
 from ..errors import ConfigError
@@ -34,7 +35,7 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
 
     def __init__(
         self,
-        net: Baseline[Any],
+        net: Classifier,
         config: TrainConfig,
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
