@@ -163,7 +163,7 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
         DataError: if there is no class of that name.
 
     Example:
-        >>> negative_class(("exudate", "none"), "auto"), negative_class(("a", "b", "c"), "auto")
+        >>> negative_class(("exudate", "healthy"), "auto"), negative_class(("a", "b", "c"), "auto")
         (1, None)
     """
     if wanted is None:

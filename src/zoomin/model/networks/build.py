@@ -68,7 +68,7 @@ def build_networks(
 def classifier(
     built: Networks, n_classes: int, gates: tuple[int, int, int], context: bool
 ) -> tuple[nn.Module, LinearHead]:
-    """f and g: f as it is, or gated attention behind it.
+    """F and g: f as it is, or gated attention behind it.
 
     Args:
         built: the networks.
