@@ -167,6 +167,7 @@ def unusual_order(classes: Sequence[str]) -> str:
 
 
 def sounds_negative(name: str) -> bool:
+    """Whether a class is called as the class without the object often is."""
     return re.split(r"[\s_]", name.casefold(), maxsplit=1)[0] in _NEGATIVE or name.casefold().startswith(
         "non-"
     )
