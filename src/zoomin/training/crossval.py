@@ -77,7 +77,8 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
-    tell_classes(data.classes)
+    if not run.frozen.enabled:
+        tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)

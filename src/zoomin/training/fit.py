@@ -109,7 +109,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     folder = Path(config.out)
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
-    tell_classes(data.classes)
+    if not config.frozen.enabled:
+        tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     if config.frozen.enabled:
