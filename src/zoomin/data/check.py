@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..annotations.open_annotation import open_annotation
-from ..errors import DataError, ZoomInError
+from ..errors import DataError, image_error
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
 from ..images.array import ArrayImage
@@ -229,7 +229,7 @@ def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> I
             open_annotation(record, file.height, file.width, place=getattr(file, "georeference", None))
         image = at_mpp(file, None if model is None else model.resolution)
         row = _judged(row, image, record, model, foreground)
-    except (ZoomInError, OSError, MemoryError) as error:
+    except Exception as error:
         row = _failed(row, error)
     return Inspection(row, overview, mask)
 
@@ -239,9 +239,8 @@ def _known(record: Record) -> Checked:
 
 
 def _failed(row: Checked, error: Exception) -> Checked:
-    if isinstance(error, ZoomInError):
-        return replace(row, problem=error.what, remedy=error.remedy or "")
-    return replace(row, problem=str(error) or type(error).__name__, remedy="Check the file and its disk.")
+    found = image_error(error, row.image)
+    return replace(row, problem=found.what, remedy=found.remedy or "")
 
 
 def _facts(image: Image, path: Path) -> dict[str, Any]:

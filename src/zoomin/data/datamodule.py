@@ -279,7 +279,7 @@ class ZoomInDataModule(LightningDataModule):
             read_ahead(batch.images, self.model.tile_size, self.model.tile_scale)
 
 
-def _checked(splits: Mapping[str, Int[Tensor, " n"]], manifest: Manifest) -> dict[str, Int[Tensor, " n"]]:
+def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dict[str, Int[Tensor, " _"]]:
     """All three splits, ascending where they are served in order."""
     unknown = splits.keys() - set(SPLITS)
     if unknown:

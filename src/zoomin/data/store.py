@@ -242,11 +242,7 @@ class _Opener:
 
 
 def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:
-    if isinstance(found, (OSError, MemoryError)):
-        return ImageError(str(found) or type(found).__name__, where=record.image)
-    if isinstance(found, Exception) and not isinstance(found, ZoomInError):
-        raise found
-    return found
+    return image_error(found, record.image) if isinstance(found, Exception) else found
 
 
 def _whole(image: Image, most: int) -> ArrayImage:
