@@ -64,7 +64,8 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Let SIGTERM, SIGUSR1 and SIGHUP raise KeyboardInterrupt in the block, as Ctrl-C does.
 
-    Signals that the process was started to ignore (nohup) stay ignored; outside the main thread nothing changes.
+    Signals that the process was started to ignore (nohup) stay ignored; outside the main thread nothing
+    changes.
 
     Yields:
         What tells afterwards which signal came.

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 
-from ..errors import DataError, ImageError, ZoomInError
+from ..errors import DataError, ImageError, ZoomInError, image_error
 from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages

@@ -144,7 +144,8 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
         out: the CSV of the whole list.
 
     Raises:
-        DataError: if a part is missing or incomplete, an image is in two, or they are of other models or settings.
+        DataError: if a part is missing or incomplete, an image is in two, or they are of other models or
+            settings.
         WriteError: if the CSV cannot be written.
     """
     tables = [_read_part(Path(path)) for path in parts]

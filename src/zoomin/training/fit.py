@@ -237,8 +237,8 @@ def train(
         TemporaryDirectory() as empty,
     ):
         trainer = lightning.Trainer(
-            # Under SLURM, Lightning would save into the working directory when time is up, and begin from what
-            # any other run has saved there.
+            # Under SLURM, Lightning would save into the working directory when time is up, and begin from
+            # what any other run has saved there.
             plugins=[WholeCheckpoints(), LightningEnvironment()],
             default_root_dir=empty,
             accelerator=config.device,
@@ -270,7 +270,7 @@ def one_process() -> None:
             raise ConfigError(
                 f"{starter} has started {count} processes, and each would train the whole run",
                 where=name,
-                remedy="Training runs in one process on one device: start it once, without torchrun or srun -n.",
+                remedy="Training runs in one process on one device: start it once, without torchrun and srun.",
             )
 
 
