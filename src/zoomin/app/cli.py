@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_setti
 from .._version import __version__
 from ..errors import WriteError, ZoomInError
 from ..processes import stoppable
-from ..training.recipe_files import find_recipe
+from ..training.recipe_files import check_recipe, find_recipe
 from .commands.command import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
@@ -178,7 +178,13 @@ def _with_recipes(words: Sequence[str]) -> list[str]:
 
 
 def _recipe_file(given: str) -> str:
-    """A path as it is; the file of a name, which has no folder and no suffix."""
+    """A path as it is; the file of a name, which has no folder and no suffix.
+
+    Raises:
+        ConfigError: if there is no such recipe, or it is no sane one.
+    """
+    if Path(given).is_file():
+        check_recipe(Path(given))
     is_path = Path(given).exists() or Path(given).suffix != "" or Path(given).name != given
     return given if is_path else str(find_recipe(given))
 

@@ -270,7 +270,7 @@ def one_process() -> None:
             raise ConfigError(
                 f"{starter} has started {count} processes, and each would train the whole run",
                 where=name,
-                remedy="Training runs in one process on one device: start it once, without torchrun and srun.",
+                remedy="Training runs in one process, on one device: start it without torchrun and srun.",
             )
 
 

@@ -48,8 +48,8 @@ def _view(parser: ArgumentParser, options: Namespace) -> int:
         say("Stop with Ctrl-C.")
         if shared:
             print(
-                f"warning: everybody who reaches {options.host} and has this address can look at the images, and "
-                "it is not encrypted. Without --host, only this computer can.",
+                f"warning: everybody who reaches {options.host} and has this address can look at the images; "
+                "nothing is encrypted. Without --host, only this computer can.",
                 file=sys.stderr,
             )
 
