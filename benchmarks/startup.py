@@ -18,13 +18,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-JOBS = {
-    "zoomin predict --help": "-m zoomin.app.cli predict --help",
-    "zoomin train --help": "-m zoomin.app.cli train --help",
-    "import zoomin": "-c 'import zoomin'",
-    "load_model, LeNet": "-c 'import zoomin; zoomin.load_model({folder!r} + \"/lenet\")'",
-    "load_model, EfficientNet-Lite0": "-c 'import zoomin; zoomin.load_model({folder!r} + \"/lite0\")'",
-    "import torch (for comparison)": "-c 'import torch'",
+LOAD = "import zoomin; zoomin.load_model({folder!r})"
+JOBS = {  # arguments of python; {folder} has the two saved models
+    "load_model, EfficientNet-Lite0": ("-c", LOAD, "lite0"),
+    "load_model, LeNet": ("-c", LOAD, "lenet"),
+    "zoomin predict --help": ("-m", "zoomin.app.cli", "predict", "--help"),
+    "zoomin train --help": ("-m", "zoomin.app.cli", "train", "--help"),
+    "import zoomin": ("-c", "import zoomin"),
+    "import torch (for comparison)": ("-c", "import torch"),
 }
 MODELS = """
 from zoomin.model import ZoomIn, ZoomInConfig
@@ -36,35 +37,42 @@ ZoomIn(ZoomInConfig(**sizes, **names)).save_pretrained({folder!r} + "/lite0")
 """
 
 
-def cost(checkout: Path, arguments: str) -> tuple[float, float]:
+def cost(checkout: Path, arguments: Sequence[str]) -> tuple[float, float]:
     """CPU seconds and peak MB of a python process with the library of a checkout."""
-    command = f"{sys.executable} {arguments}"
     environment = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, shell=True, env=environment, stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir()
+        [sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, cwd=tempfile.gettempdir()
     )
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{command} failed with the library in {checkout}")
+        raise RuntimeError(f"python {' '.join(arguments)} failed with the library in {checkout}")
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def compare(old: Path, new: Path, runs: int) -> dict[str, dict[str, float]]:
     """The median costs of every job in both checkouts, and their ratio."""
     results = {}
+    print(f"{'':<32}{'old s':>8}{'new s':>8}{'ratio':>8}{'old MB':>8}{'new MB':>8}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "make.py"
-        made.write_text(MODELS.format(folder=folder))
-        cost(old, str(made))
+        cost(old, ["-c", MODELS.format(folder=folder)])
         for name, job in JOBS.items():
-            arguments = job.format(folder=folder) if "{" in job else job
+            flag, code, *rest = job
+            arguments = [flag, code.format(folder=f"{folder}/{rest.pop()}") if "{" in code else code, *rest]
             found = [(cost(old, arguments), cost(new, arguments)) for _ in range(runs + 1)][1:]
-            medians = [
-                statistics.median(pair[which][part] for pair in found) for which in (0, 1) for part in (0, 1)
-            ]
-            keys = ("old_seconds", "old_mb", "new_seconds", "new_mb")
-            results[name] = {**dict(zip(keys, medians, strict=True)), "ratio": medians[2] / medians[0]}
+            (old_s, old_mb), (new_s, new_mb) = (
+                [statistics.median(pair[which][part] for pair in found) for part in (0, 1)]
+                for which in (0, 1)
+            )
+            ratio = new_s / old_s
+            results[name] = {
+                "old_seconds": old_s,
+                "new_seconds": new_s,
+                "ratio": ratio,
+                "old_mb": old_mb,
+                "new_mb": new_mb,
+            }
+            print(f"{name:<32}{old_s:8.2f}{new_s:8.2f}{ratio:8.2f}{old_mb:8.0f}{new_mb:8.0f}", flush=True)
     return results
 
 
@@ -77,10 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the results there too")
     chosen = parser.parse_args(arguments)
     results = compare(chosen.old.resolve(), chosen.new.resolve(), chosen.runs)
-    print(f"{'':<32}{'old s':>8}{'new s':>8}{'ratio':>8}{'old MB':>8}{'new MB':>8}")
-    for name, r in results.items():
-        numbers = f"{r['old_seconds']:8.2f}{r['new_seconds']:8.2f}{r['ratio']:8.2f}"
-        print(f"{name:<32}{numbers}{r['old_mb']:8.0f}{r['new_mb']:8.0f}")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

@@ -8,13 +8,14 @@ import shapely
 import torch
 
 from zoomin.annotations.asap import read_asap, write_asap
-from zoomin.annotations.geojson import MapFrame, read_geojson, write_geojson
+from zoomin.annotations.geojson import read_geojson, write_geojson
 from zoomin.annotations.open_annotation import open_annotation
 from zoomin.annotations.polygons import Outline, PolygonAnnotation, polygon_of
 from zoomin.annotations.rescaled import RescaledAnnotation
 from zoomin.data.manifest import Record
 from zoomin.errors import DataError
 from zoomin.geometry import Region
+from zoomin.images.georeference import Georeference
 
 SQUARE = [[2, 2], [10, 2], [10, 10], [2, 10], [2, 2]]
 HOLE = [[4, 4], [4, 6], [6, 6], [6, 4], [4, 4]]
@@ -98,7 +99,7 @@ def test_geojson_that_cannot_be_read(tmp_path, content, complaint):
 def test_map_coordinates_where_the_image_lies_on_a_map(tmp_path):
     """Pixels of 10 m in UTM zone 33 north; the square stands at pixels 2 to 10."""
     transform = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
-    place = MapFrame("EPSG:32633", transform, height=40, width=40)
+    place = Georeference("EPSG:32633", transform)
     utm = [[500_000 + 10 * x, 5_000_000 - 10 * y] for x, y in SQUARE]
     named = {"type": "FeatureCollection", "features": [feature(polygon(utm))]}
     named["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
@@ -186,3 +187,105 @@ def test_a_resampled_image_reads_its_annotation_rescaled(tmp_path):
     assert isinstance(found, RescaledAnnotation)
     torch.testing.assert_close(found.read([Region(1, 1, 4, 4)], 0.5), torch.ones(1, 2, 2))
     assert isinstance(opened(path, frame=(40, 40)), PolygonAnnotation)
+
+
+def nested(*groups):
+    """The groups of an ASAP file, as (name, group above)."""
+    body = "".join(f'<Group Name="{name}" PartOfGroup="{above}" Color="#00ff00"/>' for name, above in groups)
+    return f"<AnnotationGroups>{body}</AnnotationGroups></ASAP_Annotations>"
+
+
+@pytest.mark.parametrize(
+    ("groups", "area"),
+    [
+        ([("Tumor", "None"), ("Exclusion", "None"), ("Necrosis", "Exclusion")], 60),
+        ([("Tumor", "None"), ("Exclusion", "None"), ("Dead", "Exclusion"), ("Necrosis", "Dead")], 60),
+        ([("Tumor", "None"), ("normal", "None"), ("Necrosis", "normal")], 60),
+        ([("Tumor", "None"), ("Necrosis", "Tumor")], 64),
+        ([("Tumor", "None"), ("Necrosis", "Other"), ("Other", "Necrosis")], 64),  # a circle
+        ([], 64),
+    ],
+)
+def test_groups_nested_in_an_excluded_one_are_excluded(tmp_path, groups, area):
+    text = asap(("Tumor", "Polygon", ring(2, 2, 8)), ("Necrosis", "Polygon", ring(4, 4, 2)))
+    text = text.replace("</ASAP_Annotations>", nested(*groups))
+    assert opened(save(tmp_path / "a.xml", text)).area == area
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"objectType": "tma_core"},
+        {"objectType": "tile", "classification": {"name": "Tumor"}},
+        {"objectType": "root"},
+        {"classification": {"name": "Ignore*: Positive"}},
+        {"classification": {"names": ["Tumor", "Region*"]}},
+    ],
+)
+def test_objects_of_qupath_that_nobody_drew(tmp_path, properties):
+    whole = polygon([[0, 0], [40, 0], [40, 40], [0, 40], [0, 0]])
+    drawn = feature(polygon(SQUARE), objectType="annotation", classification={"name": "Tumor: Positive"})
+    assert opened(save(tmp_path / "a.geojson", [drawn, feature(whole, **properties)])).area == 64
+
+
+@pytest.mark.parametrize("identity", ["PathTileObject", "TMACoreObject", "PathRootObject"])
+def test_objects_of_old_versions_of_qupath(tmp_path, identity):
+    whole = feature(polygon([[0, 0], [40, 0], [40, 40], [0, 40], [0, 0]])) | {"id": identity}
+    drawn = feature(polygon(SQUARE)) | {"id": "PathAnnotationObject"}
+    assert opened(save(tmp_path / "a.geojson", [drawn, whole])).area == 64
+
+
+@pytest.mark.parametrize(
+    "classification",
+    [
+        {"name": "Normal: Positive"},
+        {"names": ["Normal", "Positive"]},
+        {"name": "Exclusion: 1+"},
+        {"name": "normal"},
+    ],
+)
+def test_classes_derived_from_an_excluded_one(tmp_path, classification):
+    content = [
+        feature(polygon(SQUARE), classification={"name": "Tumor: Normal"}),
+        feature(polygon(HOLE), classification=classification),
+    ]
+    assert opened(save(tmp_path / "a.geojson", content)).area == 60
+
+
+OVERSHOT = [[2, 2], [10, 2], [10, 10], [2, 10], [3, 1], [6, 1], [6, 5], [1, 5]]
+TWICE = [[2, 2], [10, 2], [10, 10], [2, 10]] * 2
+EIGHT = [[2, 2], [10, 10], [10, 2], [2, 10]]
+KEYHOLE = [[2, 2], [10, 2], [10, 10], [2, 10], [2, 2], [4, 4], [4, 6], [6, 6], [6, 4], [4, 4]]
+
+
+@pytest.mark.parametrize(
+    ("corners", "area"),
+    [
+        (OVERSHOT, 67.17),  # the even-odd rule leaves 57.33: it loses what the end goes around again
+        (TWICE, 64),
+        (EIGHT, 32),
+        (KEYHOLE, 60),  # the other way round: a hole
+    ],
+)
+def test_rings_that_cross_themselves_hold_what_they_go_around(tmp_path, corners, area):
+    closed = [*corners, corners[0]]
+    assert opened(save(tmp_path / "a.geojson", feature(polygon(closed)))).area == pytest.approx(
+        area, abs=0.01
+    )
+    numbered = [(i, x, y) for i, (x, y) in enumerate(corners)]
+    text = asap(("Tumor", "Polygon", numbered))
+    assert opened(save(tmp_path / "a.xml", text)).area == pytest.approx(area, abs=0.01)
+
+
+def test_what_lies_inside_is_told_by_the_winding_number():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ring_ = rng.integers(0, 20, (7, 2)) + 0.01 * rng.random((7, 2))
+        points = 20 * rng.random((500, 2))
+        turns = np.zeros(len(points), dtype=int)
+        for (x0, y0), (x1, y1) in zip(ring_, np.roll(ring_, -1, axis=0), strict=True):
+            left = (x1 - x0) * (points[:, 1] - y0) - (points[:, 0] - x0) * (y1 - y0)
+            turns += (y0 <= points[:, 1]) & (points[:, 1] < y1) & (left > 0)
+            turns -= (y1 <= points[:, 1]) & (points[:, 1] < y0) & (left < 0)
+        inside = shapely.contains_xy(polygon_of(ring_), points[:, 0], points[:, 1])
+        assert (inside == (turns != 0)).mean() > 0.99

@@ -18,7 +18,7 @@ from training_examples import make_images, run_config
 from zoomin.app.cli import COMMANDS, _parser, main
 from zoomin.app.commands.command import Command
 from zoomin.app.report import ReportConfig, ReportResult, write_report
-from zoomin.app.report.numbers import calibration, class_scores, curves, wilson
+from zoomin.app.report.numbers import calibration, class_scores, curves
 from zoomin.data.manifest import Record
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.inference import explain, load_model
@@ -385,9 +385,6 @@ def test_curves_and_scores_of_classes() -> None:
     assert (a.images, a.precision, a.recall) == (2, pytest.approx(2 / 3), 1.0)
     assert (b.precision, b.recall, b.auroc) == (1.0, 0.5, 1.0)
     assert (c.images, c.precision, c.recall, c.auroc, c.average_precision) == (0, None, None, None, None)
-    low, high = wilson(0.5, 100)
-    assert low == pytest.approx(0.404, abs=1e-3)
-    assert high == pytest.approx(0.596, abs=1e-3)
 
 
 # --------------------------------------------------------------------------- in a browser

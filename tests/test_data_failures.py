@@ -72,8 +72,8 @@ def test_failures_are_written_warned_of_once_and_limited(tmp_path, caplog):
         failures.note(epoch, "train", "a.png", ImageError('torn, "badly"', where="a.png"))
     failures.note(1, "val", "b.png", ImageError("gone", where="b.png"))
     assert [record.message for record in caplog.records] == [
-        'Skipped (train, epoch 0): a.png: torn, "badly".',
-        "Skipped (val, epoch 1): b.png: gone.",
+        'Skipped (train, epoch 1): a.png: torn, "badly".',
+        "Skipped (val, epoch 2): b.png: gone.",
     ]
     with pytest.raises(DataError, match=r"c\.png: 3 images could not be read.*data\.max_failures"):
         failures.note(2, "train", "c.png", ImageError("gone"))

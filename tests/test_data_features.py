@@ -163,3 +163,92 @@ def test_from_the_command_line(images, tmp_path, capsys):
     assert "2 images encoded, 0 kept, 1 failed" in told.out and "broken.png" in told.err
     rows = list(csv.DictReader((out / "features.csv").open()))
     assert [row["status"] for row in rows] == ["ok", "ok", "error"]
+
+
+def stored(path, features=None, coords=None, **attributes):
+    features = np.ones((6, 4), np.float32) if features is None else features
+    with h5py.File(path, "w") as file:
+        file["features"] = features
+        file["coords"] = np.arange(2 * len(features)).reshape(-1, 2) * 32 if coords is None else coords
+        file["coords"].attrs.update(attributes)
+    return path
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_features_that_are_no_numbers_name_file_and_row(tmp_path, bad):
+    features = np.ones((6, 4), np.float32)
+    features[3, 1] = features[5, 0] = bad
+    with pytest.raises(ImageError, match=r"a\.h5: the features of row 3 \(and 1 more rows\) are not finite"):
+        read_features(stored(tmp_path / "a.h5", features))
+
+
+def test_features_that_are_no_numbers_are_told_before_the_training(tmp_path):
+    from zoomin.data.datamodule import DataConfig, ZoomInDataModule
+    from zoomin.training.fit import RunConfig, new_task
+
+    rows = ["image,label"]
+    for number in range(12):
+        Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(tmp_path / f"s{number}.png")
+        rows.append(f"s{number}.png,{number % 2}")
+        features = np.random.default_rng(number).normal(size=(40, 16)).astype(np.float32)
+        features[3] = np.nan if number == 3 else 0
+        stored(tmp_path / f"s{number}.h5", features)
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    data = DataConfig(root=str(tmp_path / "m.csv"))
+    config = RunConfig(data, model=ABMILConfig(n_classes=2, features=f"stored:{tmp_path}"))
+    with pytest.raises(DataError, match=r"s3\.h5: the features of row 3 are not finite numbers"):
+        new_task(config, ZoomInDataModule(data, progress=False))
+
+
+@pytest.mark.parametrize("unit", ["um", "µm", "μm", "microns", np.bytes_(b"micrometers"), "px", "nm"])
+def test_the_unit_of_the_coordinates_is_read(tmp_path, unit):
+    """Microns at 0.25 microns per pixel are off by 4 where the unit is not looked at."""
+    text = unit.decode() if isinstance(unit, bytes) else unit
+    factor = {"px": 1.0, "nm": 250.0}.get(text, 0.25)
+    wanted = np.array([[0, 0], [128, 64], [4096, 8192]])
+    path = stored(tmp_path / "a.h5", np.ones((3, 4), np.float32), wanted * factor, unit=unit)
+    assert read_features(path, mpp=0.25).coords.tolist() == wanted.tolist()
+    with h5py.File(path, "r+") as file:
+        file["coords"].attrs["mpp"] = 0.25
+    assert read_features(path).coords.tolist() == wanted.tolist()
+
+
+def test_units_of_the_file_and_units_that_cannot_be_used(tmp_path):
+    path = stored(tmp_path / "a.h5", unit="um")
+    with pytest.raises(ImageError, match="coordinates are in um, and the size of the image's pixels is"):
+        read_features(path)
+    assert len(read_features(path, places=False).features) == 6
+    with pytest.raises(ImageError, match="unknown unit 'furlongs'"):
+        read_features(stored(tmp_path / "b.h5", units="furlongs"))
+    with h5py.File(stored(tmp_path / "c.h5"), "r+") as file:
+        file.attrs["unit"] = "um"
+    assert read_features(tmp_path / "c.h5", mpp=0.5).coords[1].tolist() == [128, 192]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "raw", "virtual"])
+def test_arrays_in_other_files_are_refused(tmp_path, kind):
+    other, path = stored(tmp_path / "other.h5"), tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["coords"] = np.zeros((6, 2), int)
+        if kind in ("link", "dangling"):
+            file["features"] = h5py.ExternalLink("other.h5" if kind == "link" else "gone.h5", "features")
+        elif kind == "raw":
+            (tmp_path / "raw").write_bytes(bytes(96))
+            file.create_dataset("features", (6, 4), "f4", external=[(str(tmp_path / "raw"), 0, 96)])
+        else:
+            layout = h5py.VirtualLayout((6, 4), "f4")
+            layout[:] = h5py.VirtualSource(str(other), "features", (6, 4))
+            file.create_virtual_dataset("features", layout)
+    with pytest.raises(ImageError, match=r"a\.h5: the .*(link to another file|lie in other files)"):
+        read_features(path)
+
+
+@pytest.mark.parametrize("name", ["features", "coords"])
+def test_terabytes_that_are_not_there_are_refused(tmp_path, name):
+    with h5py.File(stored(tmp_path / "a.h5"), "r+") as file:
+        del file[name]
+        file.create_dataset(name, (1 << 31, 512), "f4", chunks=(1024, 512))
+    with pytest.raises(
+        ImageError, match=rf"the array '{name}' declares 4.1e\+03 GiB and stores next to nothing"
+    ):
+        read_features(tmp_path / "a.h5")

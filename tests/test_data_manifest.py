@@ -8,12 +8,12 @@ import torch
 
 from zoomin.data.find import open_dataset
 from zoomin.data.folders import list_images, read_folders
+from zoomin.data.labels import natural_order
 from zoomin.data.manifest import (
     Manifest,
     ManifestColumns,
     Record,
     check_trainable,
-    natural_order,
     read_manifest,
     write_manifest,
 )

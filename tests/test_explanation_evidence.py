@@ -154,7 +154,7 @@ def test_picture_shows_everything(explanation: Explanation) -> None:
     mask = torch.zeros(90, 130, dtype=torch.bool)
     mask[20:40, 50:70] = True
     figure = overlay_figure(explanation, MaskAnnotation(mask.numpy(), 90, 130))
-    above, below = figure.subfigs[0].subfigs
+    head, above, below = figure.subfigs[0].subfigs
     image, crops = above.subfigs[0].axes[0], above.subfigs[1].axes
     assert len(image.patches) == min(10, len(explanation.places().regions))
     assert f"{len(explanation.places().weight)} sub-tiles read in" in image.get_title()
@@ -165,15 +165,15 @@ def test_picture_shows_everything(explanation: Explanation) -> None:
     assert {"1", f"{float(explanation.places().weight[0]):.1%}"} <= set(texts)
     assert f"{float(explanation.places().evidence[0]):+.2f}" in texts
     assert "With nothing seen (the bias alone)" in below._suptitle.get_text()
-    assert explanation.label in figure.subfigs[0]._suptitle.get_text()
+    assert explanation.label in head.texts[0].get_text()
 
 
 def test_a_scale_bar_covers_nothing(explanation: Explanation) -> None:
     figure = overlay_figure(explanation)
     figure.canvas.draw()
     for axes in [
-        figure.subfigs[0].subfigs[0].subfigs[0].axes[0],
-        figure.subfigs[0].subfigs[0].subfigs[1].axes[0],
+        figure.subfigs[0].subfigs[1].subfigs[0].axes[0],
+        figure.subfigs[0].subfigs[1].subfigs[1].axes[0],
     ]:
         picture = axes.get_window_extent()
         for line in axes.lines:
@@ -193,6 +193,6 @@ def test_picture_without_roi_and_with_several_rows(explanation: Explanation, net
     other = explain(picture(300, 60, name="x" * 90), net, sampling="exact", exact_budget=10)[0]
     figure = overlay_figures([explanation, other], [None, None])
     assert len(figure.subfigs) == 2
-    assert "ROI" not in figure.subfigs[0].subfigs[0].subfigs[0].axes[0].get_title()
-    assert len(figure.subfigs[1]._suptitle.get_text()) < 100
+    assert "ROI" not in figure.subfigs[0].subfigs[1].subfigs[0].axes[0].get_title()
+    assert len(figure.subfigs[1].subfigs[0].texts[0].get_text()) < 100
     figure.canvas.draw()

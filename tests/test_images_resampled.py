@@ -139,7 +139,7 @@ def test_stores_hold_images_at_the_resolution_of_the_model(tmp_path: Path) -> No
     for resident in ("always", "never"):
         store = open_store(records, rows, resident=resident, model=model, mpp=1.0, progress=False)
         assert store.images.sizes.tolist() == [[40, 50], [160, 200]]
-        assert store.file_sizes == {0: (80, 100), 1: (80, 100)}
+        assert store.file_frames == {0: (80, 100, None), 1: (80, 100, None)}
         views.append(store.images.read(rows, torch.tensor([[0, 0, 40, 40]] * 2), 0.5))
     assert int((views[0].int() - views[1].int()).abs().max()) <= 1
     rows_of = predict(tmp_path.glob("*.png"), network(mpp=0.5), mpp="0.25um")

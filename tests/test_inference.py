@@ -525,7 +525,7 @@ def labelled(folder: Path) -> Manifest:
 
 
 def test_evaluation_matches_classes_by_name(net: ZoomIn, labelled: Manifest, tmp_path: Path) -> None:
-    metrics = evaluate(labelled, net, InferenceConfig(seed=2), out=tmp_path, n_bootstrap=10)
+    metrics = evaluate(labelled, net, InferenceConfig(seed=2), out=tmp_path)
     rows = predict([record.image for record in labelled], net, seed=2)
     right = sum(row.label == record.label for row, record in zip(rows, labelled, strict=True))
     assert metrics["accuracy"] == pytest.approx(right / 6)
@@ -539,7 +539,7 @@ def test_evaluation_matches_classes_by_name(net: ZoomIn, labelled: Manifest, tmp
 
 def test_evaluation_counts_what_failed(net: ZoomIn, labelled: Manifest, tmp_path: Path) -> None:
     missing = Record(tmp_path / "missing.png", "cat")
-    metrics = evaluate(replace(labelled, records=(missing, *labelled.records)), net, n_bootstrap=0)
+    metrics = evaluate(replace(labelled, records=(missing, *labelled.records)), net)
     assert metrics["n_images"] == 6
     assert list(metrics["failed"]) == [str(missing.image)]
     with pytest.raises(DataError, match=r"none of the 1 images.*missing\.png"):

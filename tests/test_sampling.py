@@ -127,6 +127,33 @@ def test_systematic_tiles_are_exact(name: str, n: int, monkeypatch: pytest.Monke
     torch.testing.assert_close((chance[:, None] * draw.kappa).sum(0), p * chance.sum(), atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["spread", "peaked", "two large"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_systematic_tiles_are_exact_where_positions_are_few(
+    name: str, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = law(name)
+    orders, offsets, chances = zip(*systematic_draws(inclusion(p.tolist(), n)), strict=True)
+    rows = len(orders)
+    ranks = torch.empty(rows, len(p), dtype=torch.float64)
+    ranks.scatter_(1, torch.tensor(orders), (torch.arange(1, len(p) + 1) / 10).double().expand(rows, -1))
+    feed(monkeypatch, {2: ranks, 3: torch.tensor(offsets, dtype=torch.float64)[:, None]})
+    one = torch.ones(rows, len(p), dtype=torch.int64)
+    draw = sampling.systematic_tiles(rows_of(p, rows), n, one, torch.zeros(rows, dtype=torch.int64))
+    chance = torch.tensor(chances, dtype=torch.float64)
+    assert (draw.count.sum(1) == n).all()
+    assert (draw.count <= 1).all()
+    torch.testing.assert_close((chance[:, None] * draw.kappa).sum(0), p * chance.sum(), atol=1e-9, rtol=0)
+
+
+def test_top_tiles_share_what_a_full_tile_leaves() -> None:
+    p = law("peaked")
+    room = torch.tensor([[2, 1, 1, 1, 3]])
+    draw = sampling.top_tiles(rows_of(p, 1), 4, room, torch.zeros(1, dtype=torch.int64))
+    assert draw.count.tolist() == [[2, 1, 1, 0, 0]]
+    torch.testing.assert_close(draw.kappa[0, :3], p[:3] / p[:3].sum())
+
+
 @pytest.mark.parametrize("name", LAWS)
 def test_systematic_positions_are_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     p = law(name)

@@ -161,24 +161,11 @@ class Classifier(Protocol):
         ...
 
     def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
-        """The sampling design for an image of this size.
-
-        Args:
-            height: level-0 pixels.
-            width: level-0 pixels.
-            sampling: what is asked for: a design, or "auto".
-            exact_budget: most sub-tiles that "auto" enumerates.
-        """
+        """The sampling design for an image of this size, where `sampling` may be "auto"."""
         ...
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
-        """About how many pixels of views an image of this size brings into a batch.
-
-        Args:
-            height: level-0 pixels.
-            width: level-0 pixels.
-            drawn: sub-tiles drawn in all replicates; None: all that there are.
-        """
+        """About how many pixels an image of this size brings into a batch; `drawn` None: all sub-tiles."""
         ...
 
     def read_ahead(self, images: ImageBatch) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import (
@@ -16,11 +19,16 @@ from torchmetrics.functional.classification import (
 )
 
 from .errors import DataError
+from .intervals import (
+    Interval,
+    auroc_influence,
+    auroc_interval,
+    balanced_interval,
+    group_numbers,
+    share_interval,
+)
 
 __all__ = ["ClassificationScores", "Scores", "classification_metrics", "point_scores"]
-
-_LEVEL = 0.95
-_CHUNK = 2**22  # numbers that one slice of the bootstrap holds
 
 
 class Scores(NamedTuple):
@@ -62,25 +70,23 @@ def classification_metrics(
     probabilities: Float[Tensor, "n classes"],
     labels: Int[Tensor, " n"],
     *,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    groups: Sequence[object | None] | None = None,
 ) -> dict[str, Any]:
-    """The scores with 95 % bootstrap intervals, and the confusion matrix, ready for JSON.
+    """The scores with 95 % intervals, and the confusion matrix, ready for JSON.
 
-    The bootstrap draws whole images with replacement and takes the 2.5 and 97.5 percentiles. A resample that
-    has lost a class has no balanced accuracy and no AUROC over the same classes; it is left out of these two
-    intervals and counted.
+    The intervals are those of `zoomin.intervals`: they have a width, and keep their coverage, with few images
+    too. They say what other images like these would give, not what another training would.
 
     Args:
         probabilities: of each class, a row an image.
         labels: true class of each image.
-        n_bootstrap: resamples; 0 for no intervals.
-        seed: of the resamples.
+        groups: what each image belongs to, such as a patient, None where it stands alone; whole groups
+            count, not their images.
 
     Returns:
-        n_images; accuracy, balanced_accuracy and auroc (None where only one class occurs); for each of them
-        `NAME_interval`, [low, high] or None; confusion_matrix (true class a row, predicted class a column);
-        n_bootstrap and resamples_dropped.
+        n_images; n_groups (None without groups); accuracy, balanced_accuracy and auroc (None where only one
+        class occurs); for each of them `NAME_interval`, [low, high] or None, with the reason in
+        `interval_reasons`; confusion_matrix (true class a row, predicted class a column).
 
     Raises:
         DataError: if there is no image, a probability is not a number, or a label has no column.
@@ -90,20 +96,47 @@ def classification_metrics(
         >>> m = classification_metrics(p, torch.tensor([0, 1, 0, 1]))
         >>> m["accuracy"], m["auroc"], m["confusion_matrix"]
         (0.75, 1.0, [[2, 0], [1, 1]])
+        >>> [round(end, 2) for end in m["accuracy_interval"]], m["auroc_interval"]
+        ([0.3, 0.95], None)
+        >>> m["interval_reasons"]["auroc"]
+        'not enough images: a class has 2 images, 3 are needed'
     """
     _check(probabilities, labels)
     probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     confusion = _confusion(probabilities, labels)
     scores = _scores(probabilities, labels, confusion)
-    samples, dropped = _bootstrap(probabilities, labels, n_bootstrap, seed)
-    result: dict[str, Any] = {"n_images": len(labels)}
+    numbers = None if groups is None else group_numbers(groups)
+    intervals = _intervals(probabilities.numpy(), labels.long().numpy(), scores, numbers)
+    result: dict[str, Any] = {
+        "n_images": len(labels),
+        "n_groups": None if numbers is None else int(numbers.max()) + 1,
+    }
     for name, value in scores._asdict().items():
+        ends = intervals[name].ends
         result[name] = value
-        result[f"{name}_interval"] = _interval(samples[name]) if value is not None else None
+        result[f"{name}_interval"] = None if ends is None else list(ends)
+    result["interval_reasons"] = {name: found.reason for name, found in intervals.items() if found.reason}
     result["confusion_matrix"] = confusion.tolist()
-    result["n_bootstrap"] = n_bootstrap
-    result["resamples_dropped"] = dropped
     return result
+
+
+def _intervals(
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    scores: Scores,
+    groups: NDArray[np.int64] | None,
+) -> dict[str, Interval]:
+    right = probabilities.argmax(1) == labels
+    found = {
+        "accuracy": share_interval(right, groups),
+        "balanced_accuracy": balanced_interval(right, labels, groups),
+        "auroc": Interval(None, "all images are of one class"),
+    }
+    if scores.auroc is not None:
+        columns = [1] if probabilities.shape[1] == 2 else np.unique(labels).tolist()
+        each = [auroc_influence(probabilities[:, c], labels == c)[1] for c in columns]
+        found["auroc"] = auroc_interval(scores.auroc, np.mean(each, axis=0), labels, groups)
+    return found
 
 
 class ClassificationScores(Metric):
@@ -155,7 +188,8 @@ def _check(probabilities: Tensor, labels: Tensor) -> None:
         bad = int((~probabilities.isfinite().all(1)).sum())
         raise DataError(
             f"{bad} of {len(labels)} predictions are not numbers",
-            remedy="The model has diverged: train it again with a smaller learning rate.",
+            remedy="Where the features or images are finite, the model has diverged: train it again with a "
+            "smaller learning rate.",
         )
     if int(labels.min()) < 0 or int(labels.max()) >= probabilities.shape[1]:
         raise DataError(
@@ -192,50 +226,3 @@ def _scores(probabilities: Tensor, labels: Tensor, confusion: Tensor) -> Scores:
                 )
             auroc = float(each[occurs].mean())
     return Scores(float(confusion.diagonal().sum() / per_class.sum()), float(found.mean()), auroc)
-
-
-def _bootstrap(
-    probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], n_bootstrap: int, seed: int
-) -> tuple[dict[str, Tensor], int]:
-    """Each score of each resample (not a number where undefined), and how many resamples lost a class."""
-    n, classes = len(labels), torch.unique(labels).tolist()
-    columns = [1] if probabilities.shape[1] == 2 else classes
-    generator = torch.Generator().manual_seed(seed)
-    right = (probabilities.argmax(1) == labels).double()
-    parts: dict[str, list[Tensor]] = {name: [] for name in Scores._fields}
-    step = max(1, _CHUNK // n)
-    for start in range(0, n_bootstrap, step):
-        rows = min(step, n_bootstrap - start)
-        drawn = torch.randint(n, (rows, n), generator=generator)
-        ones = torch.ones(1, dtype=torch.float64).expand(drawn.shape)
-        weight = torch.zeros(rows, n, dtype=torch.float64).scatter_add_(1, drawn, ones)
-        parts["accuracy"].append(weight @ right / n)
-        members = [(labels == c).double() for c in classes]
-        recalls = [(weight @ (m * right)) / (weight @ m) for m in members]
-        parts["balanced_accuracy"].append(torch.stack(recalls).mean(0))
-        areas = [_weighted_auroc(probabilities[:, c], labels == c, weight) for c in columns]
-        parts["auroc"].append(torch.stack(areas).mean(0))
-    samples = {name: torch.cat(part) if part else torch.empty(0) for name, part in parts.items()}
-    return samples, int(samples["balanced_accuracy"].isnan().sum())
-
-
-def _weighted_auroc(
-    score: Float[Tensor, " n"], positive: Tensor, weight: Float[Tensor, "resamples n"]
-) -> Float[Tensor, " resamples"]:
-    """Share of (positive, negative) pairs in the right order, ties half, for each row of image weights."""
-    _, rank = torch.unique(score, return_inverse=True)
-    steps = int(rank.max()) + 1
-    empty = weight.new_zeros(len(weight), steps)
-    up = empty.index_add(1, rank, weight * positive)
-    down = empty.index_add(1, rank, weight * ~positive)
-    below = down.cumsum(1) - down / 2
-    return (up * below).sum(1) / (up.sum(1) * down.sum(1))
-
-
-def _interval(samples: Float[Tensor, " resamples"]) -> list[float] | None:
-    defined = samples[~samples.isnan()]
-    if not len(defined):
-        return None
-    tail = (1 - _LEVEL) / 2
-    low, high = defined.quantile(torch.tensor([tail, 1 - tail], dtype=defined.dtype)).tolist()
-    return [low, high]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, ParseError, SubElement, indent
 
@@ -23,9 +23,10 @@ _SAVE = "Save it again in ASAP, or download it again."
 def read_asap(path: Path | str) -> list[Outline]:
     """The polygons, rectangles and splines of an ASAP file, level-0 pixels, named by their group.
 
-    Groups _2, Exclusion and Normal are cut out of the ROI (Camelyon16); so is what stands in no group (None)
-    where other polygons stand in one. All other groups are ROI. Dots and measures have no area: they do not
-    count. Corners are taken in the order of their numbers; outlines are closed.
+    Groups _2, Exclusion and Normal are cut out of the ROI (Camelyon16), and so are all groups below them; so
+    is what stands in no group (None) where other polygons stand in one. All other groups are ROI. Dots and
+    measures have no area: they do not count. Corners are taken in the order of their numbers; outlines are
+    closed.
 
     Raises:
         DataError: naming the file, the annotation and the remedy.
@@ -46,9 +47,13 @@ def read_asap(path: Path | str) -> list[Outline]:
     found = [a for a in root.iter("Annotation") if a.get("Type", "polygon").lower() in _AREAS]
     groups = [(a.get("PartOfGroup") or "None").strip() for a in found]
     grouped = any(group.casefold() != "none" for group in groups)
+    above = {
+        (group.get("Name") or "").strip(): (group.get("PartOfGroup") or "None").strip()
+        for group in root.iter("Group")
+    }
     outlines = []
     for annotation, group in zip(found, groups, strict=True):
-        out = group.casefold() in EXCLUDING or (grouped and group.casefold() == "none")
+        out = _excluded(group, above) or (grouped and group.casefold() == "none")
         outlines.append(Outline(polygon_of(_corners(annotation, path)), group, out))
     return outlines
 
@@ -77,6 +82,17 @@ def write_asap(path: Path | str, outlines: Iterable[Outline]) -> None:
         SubElement(groups, "Group", {"Name": group, "PartOfGroup": "None", "Color": "#00ff00"})
     indent(root)
     ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _excluded(group: str, above: Mapping[str, str]) -> bool:
+    """Whether a group, or one that it is nested in, is cut out of the ROI."""
+    seen: set[str] = set()
+    while group not in seen and group.casefold() != "none":
+        if group.casefold() in EXCLUDING:
+            return True
+        seen.add(group)
+        group = above.get(group, "None")
+    return False
 
 
 def _corners(annotation: Element, path: Path) -> list[tuple[float, float]]:

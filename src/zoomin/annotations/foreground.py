@@ -13,10 +13,9 @@ from torch import Tensor
 from ..errors import DataError, ImageError
 from ..images.foreground import Foreground
 from ..images.image import Image
-from ..images.resampled import ResampledImage
+from .frames import Frame
 
 if TYPE_CHECKING:
-    from .geojson import MapFrame
     from .rescaled import BoxAnnotation
 
 __all__ = ["FileMask"]
@@ -35,16 +34,15 @@ class FileMask:
             `annotations.open_annotation`.
         image: whose foreground it is.
         config: the least share of a tile.
+        file: the frame that its file speaks in; by default that of the image's own file.
     """
 
-    def __init__(self, path: Path, image: Image, config: Foreground) -> None:
+    def __init__(self, path: Path, image: Image, config: Foreground, file: Frame | None = None) -> None:
         """Nothing is read yet."""
         self.path = path
         self.config = config
         self._size = image.height, image.width
-        file = image.source if isinstance(image, ResampledImage) else image
-        self._file_size = file.height, file.width
-        self._place: MapFrame | None = getattr(file, "georeference", None)
+        self._file = Frame.of(image) if file is None else file
         self._annotation: BoxAnnotation | None = None
         self._last: tuple[bytes, Bool[Tensor, " n"]] | None = None  # what was asked last, and the answer
 
@@ -64,7 +62,11 @@ class FileMask:
         try:
             if self._annotation is None:
                 self._annotation = open_annotation(
-                    _Named(self.path), *self._file_size, frame=self._size, place=self._place
+                    _Named(self.path),
+                    self._file.height,
+                    self._file.width,
+                    frame=self._size,
+                    place=self._file.georeference,
                 )
             assert self._annotation is not None
             share = self._annotation.read_boxes(regions.numpy().astype(np.float64), 1, 1)

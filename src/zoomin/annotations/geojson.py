@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import shapely
@@ -13,47 +13,29 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..files import write_json
-from .polygons import Outline, polygon_of
+from .frames import Frame, map_to_pixels
+from .polygons import Outline, polygon_of, ring_of
 
-__all__ = ["EXCLUDING", "MapFrame", "read_geojson", "write_geojson"]
+__all__ = ["EXCLUDING", "read_geojson", "write_geojson"]
 
 EXCLUDING = frozenset({"exclusion", "exclude", "excluded", "normal", "_2"})
-_LONGITUDE_LATITUDE = "OGC:CRS84"
+_UNDRAWN = frozenset({"tile", "tma_core", "root", "pathtileobject", "tmacoreobject", "pathrootobject"})
 _EXPORT = "Export it again; QuPath: File, Export objects as GeoJSON."
-Mapper = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-class MapFrame(NamedTuple):
-    """Where an image lies on a map.
-
-    Attributes:
-        crs: coordinate reference system as WKT or as a name; None where unknown.
-        transform: the numbers a to f that take level-0 pixels to the map, x' = a x + b y + c and
-            y' = d x + e y + f.
-        height: of the image, level-0 pixels.
-        width: of the image, level-0 pixels.
-    """
-
-    crs: str | None
-    transform: tuple[float, ...]
-    height: int
-    width: int
-
-
-def read_geojson(path: Path | str, *, frame: MapFrame | None = None) -> list[Outline]:
+def read_geojson(path: Path | str, *, frame: Frame | None = None) -> list[Outline]:
     """The polygons of a FeatureCollection, a Feature, a geometry or a list of Features.
 
-    Coordinates are level-0 pixels, as QuPath writes them. On an image with a georeference they are map
-    coordinates instead, where the file names a coordinate reference system (the member `crs`), or where its
-    numbers, taken for longitude and latitude as the standard has it, lie in the image.
+    Coordinates are level-0 pixels, as QuPath writes them, or map coordinates: see `frames.map_to_pixels`.
 
     Each feature is named by `properties.classification.name`, or `properties.label`, `class` or `name`. What
-    is named exclusion or normal is cut out of the ROI. Names that end in `*` mean "to be ignored", as in
-    QuPath, and points and lines have no area: neither counts.
+    is named exclusion or normal, or is of a class that QuPath derives from these ("Normal: Positive"), is cut
+    out of the ROI. Names that end in `*` mean "to be ignored", as in QuPath; its tiles, TMA cores and root
+    were drawn by nobody; points and lines have no area: none of them counts.
 
     Args:
         path: the file.
-        frame: the georeference of the image, None where it has none.
+        frame: of the image; None: the coordinates are as they stand.
 
     Raises:
         DataError: naming the file, the feature and the remedy.
@@ -61,25 +43,28 @@ def read_geojson(path: Path | str, *, frame: MapFrame | None = None) -> list[Out
     path = Path(path)
     content = _load(path)
     features = _features(content, path)
-    mapper = None if frame is None else _mapper(content, features, path, frame)
+    drawn = [one for number, feature in enumerate(features) for one in _drawn(feature, number, path)]
+    shells = [rings[0] for _, rings in drawn]
+    mapper = None if frame is None else map_to_pixels(content, shells, path, frame)
     outlines = []
-    for number, feature in enumerate(features):
-        properties = feature.get("properties") or {}
-        name = _name(properties if isinstance(properties, dict) else {})
-        if name.endswith("*"):
-            continue
-        try:
-            for rings in _polygons(feature.get("geometry")):
-                corners = [
-                    ring if mapper is None else mapper(np.asarray(ring, dtype=float)) for ring in rings
-                ]
-                outlines.append(
-                    Outline(polygon_of(corners[0], corners[1:]), name, name.casefold() in EXCLUDING)
-                )
-        except (DataError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            what = error.what if isinstance(error, DataError) else "its geometry cannot be read"
-            raise DataError(f"feature {number}: {what}", where=path, remedy=_EXPORT) from error
+    for name, rings in drawn:
+        mapped = rings if mapper is None else [mapper(ring) for ring in rings]
+        outlines.append(Outline(polygon_of(mapped[0], mapped[1:]), name, _base(name).casefold() in EXCLUDING))
     return outlines
+
+
+def _drawn(feature: dict[str, Any], number: int, path: Path) -> list[tuple[str, list[NDArray[np.float64]]]]:
+    """The name and the rings of each polygon of a feature that counts."""
+    properties = feature.get("properties") or {}
+    name = _name(properties if isinstance(properties, dict) else {})
+    classes = [part.strip() for part in name.split(":")]
+    if classes[0].endswith("*") or classes[-1].endswith("*") or _kind(feature, properties) in _UNDRAWN:
+        return []
+    try:
+        return [(name, [ring_of(ring) for ring in rings]) for rings in _polygons(feature.get("geometry"))]
+    except (DataError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        what = error.what if isinstance(error, DataError) else "its geometry cannot be read"
+        raise DataError(f"feature {number}: {what}", where=path, remedy=_EXPORT) from error
 
 
 def write_geojson(path: Path | str, outlines: Iterable[Outline]) -> None:
@@ -127,10 +112,22 @@ def _features(content: Any, path: Path) -> list[dict[str, Any]]:  # noqa: ANN401
     return content
 
 
+def _base(name: str) -> str:
+    """The class that a class of QuPath is derived from, such as Tumor of "Tumor: Positive"."""
+    return name.split(":", maxsplit=1)[0].strip()
+
+
+def _kind(feature: dict[str, Any], properties: Any) -> str:  # noqa: ANN401 (JSON)
+    """What kind of object QuPath says it is: 0.3 and later in the properties, earlier ones in the id."""
+    kind = properties.get("objectType") if isinstance(properties, dict) else None
+    return str(kind or feature.get("id") or "").casefold()
+
+
 def _name(properties: dict[str, Any]) -> str:
     found = properties.get("classification")
     if isinstance(found, dict):
-        found = found.get("name") or (found.get("names") or [""])[0]
+        names = found.get("names")
+        found = found.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else names)
     for key in ("label", "class", "name"):
         found = found or properties.get(key)
     return found if isinstance(found, str) else ""
@@ -148,45 +145,3 @@ def _polygons(geometry: Any) -> Iterator[list[Any]]:  # noqa: ANN401 (JSON)
             yield from _polygons(inner)
     elif kind not in (None, "Point", "MultiPoint", "LineString", "MultiLineString"):
         raise DataError(f"the unknown geometry {kind!r}")
-
-
-def _mapper(content: Any, features: list[dict[str, Any]], path: Path, frame: MapFrame) -> Mapper | None:  # noqa: ANN401
-    """What takes the file's coordinates to level-0 pixels; None where they are level-0 pixels."""
-    from rasterio.errors import CRSError  # imported late: most annotations need no map
-    from rasterio.transform import Affine
-    from rasterio.warp import transform as warp
-
-    to_pixels = ~Affine(*frame.transform[:6])
-    named = content.get("crs") if isinstance(content, dict) else None
-    source = (named.get("properties") or {}).get("name") if isinstance(named, dict) else None
-
-    def mapper(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = points[:, 0], points[:, 1]
-        if frame.crs is not None:
-            x, y = (np.asarray(side) for side in warp(source or _LONGITUDE_LATITUDE, frame.crs, x, y))
-        return np.stack(to_pixels @ (x, y), axis=1)
-
-    if source is not None:
-        try:
-            mapper(np.zeros((1, 2)))
-        except CRSError as error:
-            raise DataError(
-                f"the unknown coordinate reference system {source!r}",
-                where=path,
-                remedy="Save the file in longitude and latitude (EPSG:4326).",
-            ) from error
-        return mapper
-    corners = np.array([c[:2] for f in features for c in _some_corners(f.get("geometry"))], dtype=float)
-    if frame.crs is None or not len(corners) or (np.abs(corners) > (180, 90)).any():
-        return None
-    inside = mapper(corners)
-    seen = (inside >= 0) & (inside <= (frame.width, frame.height))
-    return mapper if seen.all(axis=1).any() else None
-
-
-def _some_corners(geometry: Any) -> list[Any]:  # noqa: ANN401 (JSON)
-    """The corners of the first ring of each polygon that can be read."""
-    try:
-        return [corner for rings in _polygons(geometry) for corner in rings[0] if len(corner) >= 2]
-    except (DataError, TypeError, KeyError, IndexError):
-        return []

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, ImageError
 from ..geometry import Region
+from ..images.decode import decode_values
 from ..images.summed_area import SummedArea
 from .annotation import views_of
 
@@ -28,7 +27,8 @@ _NOISE = 1e-6  # what is left of sums that cancel, in mask pixels
 class MaskAnnotation:
     """A mask of the image's size, or smaller by one factor along both sides; nonzero is ROI.
 
-    Palette images count by their index, colour images by any nonzero channel (transparency aside).
+    What is stored counts, not what is seen: palette images by their index, "white is zero" like "black is
+    zero", colour images by any nonzero channel (transparency aside).
 
     Args:
         mask: (h, w) array of bool or integers, or the path of a mask image, read when first needed.
@@ -126,25 +126,15 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _decode(path: Path) -> NDArray[np.generic]:
+    """The mask as it is stored: (h, w), colours any of whose channels is not zero as true."""
     if not path.exists():
         raise DataError("no such mask", where=path, remedy="Check the path.")
     try:
-        with PillowImage.open(path) as image:
-            mask = np.asarray(image)
-            transparent = image.mode in ("RGBA", "LA", "RGBX", "PA")
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        PillowImage.DecompressionBombError,
-    ) as error:
+        mask = decode_values(path)
+    except ImageError as error:
         raise DataError(
-            f"the mask cannot be decoded ({error})",
+            f"the mask cannot be decoded ({error.what})",
             where=path,
             remedy="Save it as a PNG or TIFF, a huge one at a lower resolution.",
         ) from error
-    if mask.ndim == 2:
-        return mask
-    colour: NDArray[np.bool_] = (mask[:, :, :-1] if transparent else mask) != 0
-    return np.asarray(colour.any(axis=2))
+    return mask if mask.ndim == 2 else np.asarray((mask != 0).any(axis=2))

@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import DataError
+from ..images.georeference import Georeference
+from ..images.image import Image
 from .asap import read_asap
-from .geojson import MapFrame, read_geojson
+from .frames import Frame, apart, meets
+from .geojson import read_geojson
 from .mask import MaskAnnotation
 from .nuclei import NucleiAnnotation, read_centres
 from .polygons import PolygonAnnotation
 from .rescaled import BoxAnnotation, RescaledAnnotation
 
-__all__ = ["Annotated", "open_annotation"]
+__all__ = ["Annotated", "annotation_of", "open_annotation"]
 
 _START = 512  # bytes that tell the kind
 _MATLAB = (b"MATLAB", b"\x89HDF")
@@ -52,7 +58,7 @@ def open_annotation(
     width: int,
     *,
     frame: tuple[int, int] | None = None,
-    place: MapFrame | None = None,
+    place: Georeference | None = None,
 ) -> BoxAnnotation | None:
     """The ROI of an image: its mask, else its annotation, else None. The content says what kind it is.
 
@@ -61,13 +67,13 @@ def open_annotation(
         height: of the stored image, level-0 pixels, in which the file speaks.
         width: likewise.
         frame: height and width of the image as it is read, where it is brought to another resolution.
-        place: where the image lies on a map, for GeoJSON in map coordinates.
+        place: where the stored image lies on a map, for GeoJSON in map coordinates.
 
     Returns:
         An annotation, empty where the file holds no ROI; None where no file is named.
 
     Raises:
-        DataError: if the file is missing, of an unknown kind, or cannot be read.
+        DataError: if the file is missing, of an unknown kind, cannot be read, or does not meet the image.
     """
     found: BoxAnnotation
     if record.mask is not None:
@@ -75,24 +81,46 @@ def open_annotation(
     elif record.annotation is None:
         return None
     else:
-        found = _open(record.annotation, height, width, place)
+        found = _open(record.annotation, Frame(height, width, place))
     return found if frame in (None, (height, width)) else RescaledAnnotation(found, *frame)
 
 
-def _open(path: Path, height: int, width: int, place: MapFrame | None) -> BoxAnnotation:
+def annotation_of(record: Annotated, image: Image) -> BoxAnnotation | None:
+    """The ROI of an open image, in the pixels that it is read at; see `open_annotation`.
+
+    Raises:
+        DataError: likewise.
+    """
+    file = Frame.of(image)
+    size = image.height, image.width
+    return open_annotation(record, file.height, file.width, frame=size, place=file.georeference)
+
+
+def _check_meets(places: NDArray[np.float64], path: Path, frame: Frame) -> None:
+    if len(places) and not meets(places, frame):
+        raise apart(path, frame, {"level-0 pixels": places})
+
+
+def _open(path: Path, frame: Frame) -> BoxAnnotation:
+    height, width = frame.height, frame.width
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     with path.open("rb") as file:
         start = file.read(_START)
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(_MATLAB) or path.suffix.lower() == ".mat":
-        return NucleiAnnotation(read_centres(path), height, width, name=str(path))
+        centres = read_centres(path)
+        _check_meets(centres, path, frame)
+        return NucleiAnnotation(centres, height, width, name=str(path))
     if start.startswith(_PICTURES):
         return MaskAnnotation(path, height, width)
     if text.startswith((b"{", b"[")):
-        return PolygonAnnotation(read_geojson(path, frame=place), height, width, name=str(path))
+        return PolygonAnnotation(read_geojson(path, frame=frame), height, width, name=str(path))
     if text.startswith(b"<"):
-        return PolygonAnnotation(read_asap(path), height, width, name=str(path))
+        outlines = read_asap(path)
+        bounds = np.array([o.polygons.bounds for o in outlines if not o.polygons.is_empty]).reshape(-1, 2)
+        _check_meets(bounds, path, frame)
+        return PolygonAnnotation(outlines, height, width, name=str(path))
     raise DataError(
         f"neither nucleus centres, a mask, GeoJSON nor XML (the file starts with {start[:12]!r})",
         where=path,

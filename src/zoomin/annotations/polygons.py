@@ -18,7 +18,7 @@ from ..geometry import Region
 from .annotation import views_of
 from .coverage import coverage
 
-__all__ = ["Outline", "PolygonAnnotation", "polygon_of"]
+__all__ = ["Outline", "PolygonAnnotation", "polygon_of", "ring_of"]
 
 Polygons = Any  # shapely's Polygon or MultiPolygon, which has no types
 Ring = Any  # a sequence of corners x, y, or an array with these columns
@@ -185,8 +185,9 @@ def _cut(polygons: list[Polygons]) -> list[Polygons]:
 def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
     """A valid shape of the rings given, open or closed, in either direction.
 
-    A ring that crosses itself becomes the areas that it goes around an odd number of times, so that both
-    halves of a figure of eight remain. Rings that enclose nothing give an empty shape.
+    A ring that crosses itself becomes all that it goes around, so that both halves of a figure of eight
+    remain, and so does what a closing stroke that overshoots goes around twice: the nonzero rule, by which
+    QuPath and ASAP tell what lies inside. Rings that enclose nothing give an empty shape.
 
     Args:
         shell: corners x, y, level-0 pixels.
@@ -198,16 +199,28 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
     Example:
         >>> polygon_of([(0, 0), (4, 4), (4, 0), (0, 4)]).area
         8.0
+        >>> overshot = [(0, 0), (8, 0), (8, 8), (0, 8), (1, -1), (4, -1), (4, 3), (-1, 3)]
+        >>> round(polygon_of(overshot).area, 2)
+        67.17
     """
-    corners = [_ring(ring) for ring in (shell, *holes)]
+    corners = [ring_of(ring) for ring in (shell, *holes)]
     if len(np.unique(corners[0], axis=0)) < 3:
         return shapely.MultiPolygon()
     inner = [ring for ring in corners[1:] if len(np.unique(ring, axis=0)) >= 3]
     polygon = shapely.Polygon(corners[0], inner)
-    return polygon if polygon.is_valid else _areas(shapely.make_valid(polygon))
+    return (
+        polygon
+        if polygon.is_valid
+        else _areas(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
+    )
 
 
-def _ring(corners: Ring) -> NDArray[np.float64]:
+def ring_of(corners: Ring) -> NDArray[np.float64]:
+    """The corners of a ring as an array with the columns x, y.
+
+    Raises:
+        DataError: if a coordinate is no finite number, or a corner has not two.
+    """
     try:
         points = np.array([(corner[0], corner[1]) for corner in corners], dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError, IndexError) as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..images.augment import AugmentedBatch, turn
 from ..images.cache import Cache
 from ..images.image import ImageBatch
+from .frames import Frame
 from .open_annotation import Annotated, open_annotation
 from .polygons import PolygonAnnotation
 from .rescaled import BoxAnnotation
@@ -26,16 +27,16 @@ class RoiReader:
 
     Args:
         records: of the whole manifest.
-        file_size: height and width, level-0 pixels of its file, of the image in a row of the manifest: what
-            annotations speak of where images are brought to another resolution; by default they are not.
+        file_frame: of the stored image in a row of the manifest: what annotations speak of. By default images
+            are read as they are stored, and lie on no map.
     """
 
     def __init__(
-        self, records: Sequence[Annotated], file_size: Callable[[int], tuple[int, int]] | None = None
+        self, records: Sequence[Annotated], file_frame: Callable[[int], Frame] | None = None
     ) -> None:
         """Open nothing yet."""
         self._records = records
-        self._file_size = file_size
+        self._file_frame = file_frame
         self._opened: Cache[BoxAnnotation | None] = Cache(_PIXELS)
 
     def has(self, row: int) -> bool:
@@ -55,8 +56,10 @@ class RoiReader:
         """
 
         def opened() -> BoxAnnotation | None:
-            size = self._file_size(row) if self._file_size else (height, width)
-            return open_annotation(self._records[row], *size, frame=(height, width))
+            file = self._file_frame(row) if self._file_frame else Frame(height, width)
+            return open_annotation(
+                self._records[row], file.height, file.width, frame=(height, width), place=file.georeference
+            )
 
         return self._opened.get_or_make(row, opened, _table)
 

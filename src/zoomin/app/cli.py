@@ -22,6 +22,7 @@ from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
+from .commands.plan import PLAN
 from .commands.predict import EVALUATE, MERGE, PREDICT
 from .commands.recipes import INIT, RECIPES
 from .commands.report import REPORT
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
     "recipes": RECIPES,
     "init": INIT,
+    "plan": PLAN,
     "train": TRAIN,
     "crossval": CROSSVAL,
     "evaluate": EVALUATE,

@@ -28,8 +28,8 @@ def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
         metrics: of `evaluate` or `fit`; those of several splits may be nested.
     """
     table = Table("", "value", "95 % interval", title=title, title_justify="left")
-    for name, value, interval in _numbers(metrics, ""):
-        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+    for name, value, interval, reason in _numbers(metrics, ""):
+        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else reason
         table.add_row(name.replace("_", " "), f"{value:.4g}", shown)
     return table
 
@@ -87,12 +87,15 @@ def _text(value: float | int | None) -> str:
 
 def _numbers(
     metrics: Mapping[str, Any], prefix: str
-) -> list[tuple[str, float | int, Sequence[float] | None]]:
-    rows: list[tuple[str, float | int, Sequence[float] | None]] = []
+) -> list[tuple[str, float | int, Sequence[float] | None, str]]:
+    rows: list[tuple[str, float | int, Sequence[float] | None, str]] = []
     for name, value in metrics.items():
+        if name == "interval_reasons":  # words, beside the values that they are about
+            continue
         if isinstance(value, Mapping):
             rows += _numbers(value, f"{prefix}{name}.")
         elif name in _SHOWN and value is not None:
             value += name == "epoch"  # counted from 0 in files, from 1 on the screen
-            rows.append((f"{prefix}{name}", value, metrics.get(f"{name}_interval")))
+            reason = metrics.get("interval_reasons", {}).get(name, "")
+            rows.append((f"{prefix}{name}", value, metrics.get(f"{name}_interval"), reason))
     return rows

@@ -126,7 +126,10 @@ def _digest(settings: object) -> str:
 
 
 def _rois(manifest: Manifest, explanations: Sequence[Explanation]) -> list[Annotation]:
-    found = [open_annotation(r, *e.size) for r, e in zip(manifest, explanations, strict=True)]
+    found = [
+        open_annotation(r, *e.size, place=e.source.georeference)
+        for r, e in zip(manifest, explanations, strict=True)
+    ]
     return [roi for roi in found if roi is not None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import BatchReadError, ImageError, require
+from ..errors import BatchReadError, DataError, ImageError, require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.estimators import segment_sum
@@ -189,7 +190,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         failures: dict[int, ImageError] = {}
         for place, name in enumerate(batch.names):
             try:
-                found.append(read_features(feature_path(self._folder or "", name), self.dims).features)
+                found.append(self._read(name))
             except ImageError as error:
                 failures[place] = error
         if failures:
@@ -197,6 +198,30 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         count = torch.tensor([len(features) for features in found])
         image = torch.repeat_interleave(count).to(self.device)
         return Bags.of(torch.cat(found).to(self.device), image, len(batch))
+
+    def _read(self, name: str) -> Float[Tensor, "n dims"]:
+        return read_features(feature_path(self._folder or "", name), self.dims, places=False).features
+
+    def check_stored(self, names: Sequence[str]) -> None:
+        """Read the stored features of all images once, so that what is wrong is told before the training.
+
+        Args:
+            names: of the images; files that are missing are left to the reading, which may do without some.
+
+        Raises:
+            DataError: naming the first file that cannot be used.
+        """
+        failures: list[ImageError] = []
+        for name in names if self._folder is not None else ():
+            try:
+                if feature_path(self._folder or "", name).exists():
+                    self._read(name)
+            except ImageError as error:
+                failures.append(error)
+        if failures:
+            first = failures[0]
+            more = f" (and {len(failures) - 1} more files cannot be used)" if len(failures) > 1 else ""
+            raise DataError(first.what + more, where=first.where, remedy=first.remedy)
 
     @property
     def _folder(self) -> str | None:

@@ -15,12 +15,13 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..annotations.open_annotation import open_annotation
-from ..errors import DataError, image_error
+from ..annotations.open_annotation import annotation_of
+from ..errors import DataError
+from ..faults import image_error
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
-from ..images.array import ArrayImage
 from ..images.decode import format_of, read_head
+from ..images.describe import describe
 from ..images.foreground import Foreground
 from ..images.image import Image
 from ..images.pool import map_ahead
@@ -29,10 +30,11 @@ from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
 from .config import ManifestColumns
-from .find import open_dataset
+from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
 from .manifest import Manifest, Record, read_manifest
 from .opening import foreground_mask, open_record
+from .slide_files import one_per_slide, slide_doubles
 
 __all__ = [
     "Checked",
@@ -45,7 +47,6 @@ __all__ = [
 ]
 
 _SIDE = 256  # level-0 pixels of the corner and of the centre that are read
-_READERS = {"SlideImage": "OpenSlide", "ArrayImage": "whole", "RasterImage": "GDAL", "ConvertedImage": "GDAL"}
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,20 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", "whole" for files that are decoded whole, else a
-            plug-in's kind of image.
+        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "whole" for files decoded whole, else
+            a plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
         mpp: microns per level-0 pixel of the file or the manifest; None where unknown.
+        mpp_source: what tells it, and in which unit.
         compression: of the stored pixels, where the file says.
+        pixels: colours, bits and compression in the file's own words.
+        level_sizes: width and height of each stored resolution.
+        series: images and pictures that the file holds, the image itself counted.
+        associated: pictures beside the image, such as label and macro.
+        icc: name of the colour profile; profiles are not applied.
+        companions: other files that belong to it.
         tissue: share of the overview that is foreground.
         tiles: that a model would look at, of those that hold foreground.
         views: tiles and sub-tiles that one estimate reads.
@@ -83,7 +91,14 @@ class Checked:
     height: int | None = None
     levels: int | None = None
     mpp: float | None = None
+    mpp_source: str = ""
     compression: str = ""
+    pixels: str = ""
+    level_sizes: str = ""
+    series: int | None = None
+    associated: str = ""
+    icc: str = ""
+    companions: str = ""
     tissue: float | None = None
     tiles: int | None = None
     views: int | None = None
@@ -119,7 +134,9 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
     records: list[Record] = []
     for source in map(Path, sources):
         found: Manifest | None = None
-        if source.suffix.lower() in (".csv", ".tsv"):
+        if source.suffix.lower() in WORKBOOKS and source.is_file():
+            found = open_dataset(source)  # says what to do
+        elif source.suffix.lower() in TABLES:
             found = _lenient(source, columns)
         elif (source / "manifest.csv").is_file():
             found = _lenient(source / "manifest.csv", columns)
@@ -136,7 +153,9 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
             records += found.records
     if not records:
         raise DataError("no images given", remedy="Name a manifest CSV, folders or image files.")
-    return records
+    named = [record.image for record in records if record.row is None]  # a shell names every file of a slide
+    kept = set(one_per_slide([path for path in named if path.parent.is_dir()]))
+    return [r for r in records if r.row is not None or r.image in kept or not r.image.parent.is_dir()]
 
 
 def _lenient(path: Path, columns: ManifestColumns | None) -> Manifest:
@@ -153,6 +172,13 @@ def manifest_problems(records: Sequence[Record]) -> list[str]:
     across = sorted(group for group, found in splits.items() if len(found) > 1)
     if across:
         problems.append(f"{len(across)} groups are in several splits, the first is {across[0]!r}")
+    doubles = slide_doubles(records)
+    if doubles:
+        one, other = doubles[0]
+        problems.append(
+            f"{len(doubles)} images are further files of a slide that is listed already, the first is "
+            f"{other.image}, of the slide {one.image.name}: keep one row per slide"
+        )
     labelled = sum(record.label is not None for record in records)
     if 0 < labelled < len(records):
         problems.append(f"{len(records) - labelled} of {len(records)} images have no label")
@@ -220,13 +246,13 @@ def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> I
     try:
         row = replace(row, format=format_of(read_head(record.image)) or record.image.suffix[1:].upper())
         file = open_record(record, None, mpp)
-        row = replace(row, **_facts(file, record.image))
+        row = replace(row, **_facts(file, record, mpp))
         overview = read_overview(file, shown.side)
         mask = tissue_mask(overview, shown)
         row = replace(row, tissue=float(mask.mean()))
         _read_corner_and_centre(file)
         if record.annotation is not None or record.mask is not None:
-            open_annotation(record, file.height, file.width, place=getattr(file, "georeference", None))
+            annotation_of(record, file)
         image = at_mpp(file, None if model is None else model.resolution)
         row = _judged(row, image, record, model, foreground)
     except Exception as error:
@@ -243,14 +269,23 @@ def _failed(row: Checked, error: Exception) -> Checked:
     return replace(row, problem=found.what, remedy=found.remedy or "")
 
 
-def _facts(image: Image, path: Path) -> dict[str, Any]:
+def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
+    stated = mpp if record.mpp is None else record.mpp
+    found = describe(record.image, image=image, mpp=stated, series=record.series)
     return {
-        "reader": _READERS.get(type(image).__name__, type(image).__name__),
+        "reader": found.reader,
         "width": image.width,
         "height": image.height,
-        "levels": 1 if isinstance(image, ArrayImage) else len(getattr(image, "levels", (None,))),
-        "mpp": image.mpp,
-        "compression": _compression(path),
+        "levels": len(found.levels),
+        "mpp": found.mpp,
+        "mpp_source": found.mpp_source,
+        "compression": _compression(record.image),
+        "pixels": found.pixels,
+        "level_sizes": "; ".join(f"{width} x {height}" for width, height in found.levels),
+        "series": found.series,
+        "associated": "; ".join(found.associated),
+        "icc": found.icc,
+        "companions": "; ".join(one.name for one in found.companions),
     }
 
 

@@ -43,6 +43,9 @@ class ManifestColumns:
     foreground: str = "foreground"
     """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
 
+    series: str = "series"
+    """Which image of a TIFF that holds several, by number or name."""
+
 
 @dataclass(frozen=True)
 class DataConfig:

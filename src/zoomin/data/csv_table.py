@@ -13,6 +13,16 @@ from ..errors import DataError
 __all__ = ["Row", "Table", "listed", "read_table"]
 
 
+_NO_TEXT = {
+    b"PK\x03\x04": "an Excel or OpenDocument workbook (XLSX, ODS) or another ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (XLS)",
+    b"\x1f\x8b": "compressed by gzip",
+    b"PAR1": "a Parquet table",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF": "a PDF",
+}
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of a table that is not blank.
@@ -83,13 +93,22 @@ def _read_lines(path: Path) -> list[str]:
     if not path.exists():
         raise DataError("no such manifest", where=path, remedy="Check the path.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError("not a UTF-8 text", where=path, remedy="Save the CSV as UTF-8.") from error
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
         ) from error
+    for start, kind in _NO_TEXT.items():
+        if content.startswith(start):
+            raise DataError(
+                f"{kind}, not a CSV text, whatever its name",
+                where=path,
+                remedy="Save the table as CSV (in a spreadsheet program: Save as, CSV UTF-8), and give that.",
+            )
+    try:  # spreadsheet programs write "Unicode text" as UTF-16 with a byte order mark
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("not a UTF-8 text", where=path, remedy="Save the CSV as UTF-8.") from error
     if not text.strip():
         raise DataError(
             "the file is empty", where=path, remedy="Write a header such as image,label and rows below."

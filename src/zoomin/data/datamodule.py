@@ -14,6 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..annotations.frames import Frame
 from ..errors import DataError
 from ..images.augment import augment_batch
 from ..images.batch import read_ahead
@@ -212,9 +213,9 @@ class ZoomInDataModule(LightningDataModule):
             self._store = self._store.to(device)
         return self._store
 
-    def file_size(self, row: int) -> tuple[int, int]:
-        """Height and width of the image in a row of the manifest, level-0 pixels of its file."""
-        return self.store.file_sizes[row]
+    def file_frame(self, row: int) -> Frame:
+        """Size and place on a map of the image in a row of the manifest, as its file has it."""
+        return self.store.file_frames[row]
 
     def setup(self, stage: str | None = None) -> None:
         """Check that the training images can be learnt from, and open all images on the trainer's device.

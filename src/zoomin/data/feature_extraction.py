@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..errors import ConfigError, DataError, Faults, WriteError, image_error
+from ..errors import ConfigError, DataError, WriteError
+from ..faults import Faults, image_error
 from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of

@@ -11,9 +11,10 @@ from .config import ManifestColumns
 from .folders import LAYOUTS, read_folders
 from .manifest import Manifest, read_manifest
 
-__all__ = ["open_dataset"]
+__all__ = ["TABLES", "WORKBOOKS", "open_dataset"]
 
-_TABLES = {".csv", ".tsv", ".txt"}
+TABLES = frozenset({".csv", ".tsv", ".txt"})  # others are refused by `open_dataset`, with a remedy
+WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".parquet"})
 
 
 def open_dataset(
@@ -41,8 +42,9 @@ def open_dataset(
     if not root.exists():
         raise DataError("no such file or folder", where=root, remedy=f"Check the path. {LAYOUTS}")
     if root.is_file():
-        if root.suffix.lower() not in _TABLES:
-            raise DataError("a file that is not a CSV", where=root, remedy=LAYOUTS)
+        if root.suffix.lower() not in TABLES:
+            what = "a workbook, not a CSV" if root.suffix.lower() in WORKBOOKS else "a file that is not a CSV"
+            raise DataError(what, where=root, remedy=f"Save it as CSV. {LAYOUTS}")
         return read_manifest(root, columns, classes, labels_required=labels_required)
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)

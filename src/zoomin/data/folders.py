@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images.open_image import plug_in_suffixes
-from .manifest import Manifest, Record, natural_order, split_name
+from .labels import natural_order
+from .manifest import Manifest, Record, split_name
+from .slide_files import belongs_to_a_slide, one_per_slide, slides_apart
 
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
 
@@ -24,7 +26,10 @@ LAYOUTS = (
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images in a folder and below it, known by suffix, in natural order, without hidden ones."""
+    """The images in a folder and below it, known by suffix, in natural order, without hidden ones.
+
+    A slide of several files is one image: see `slide_files`.
+    """
     return sorted_paths(_walk(folder), folder)
 
 
@@ -62,7 +67,18 @@ def read_folders(
             remedy=f"Move them into the folder of their class. {LAYOUTS}",
         )
     records += [Record(path, label=None) for path in loose]
+    _check_apart(records, root)
     return Manifest.of(records, root, classes)
+
+
+def _check_apart(records: Sequence[Record], root: Path) -> None:
+    for one, other in slides_apart(record.image for record in records):
+        raise DataError(
+            f"{one.relative_to(root)} and {other.relative_to(root)} are files of one slide "
+            "(SeriesInstanceUID) in two folders",
+            where=root,
+            remedy="Put all files of a slide into one folder.",
+        )
 
 
 def _split_records(root: Path) -> Iterator[Record]:
@@ -110,7 +126,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _folders(folder: Path) -> list[Path]:
     inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted_paths(inner, folder)
+    return sorted_paths((path for path in inner if not belongs_to_a_slide(path)), folder)
 
 
 def _direct_images(folder: Path) -> list[Path]:
@@ -120,4 +136,4 @@ def _direct_images(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )
-    return sorted_paths(files, folder)
+    return one_per_slide(sorted_paths(files, folder))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -18,6 +17,8 @@ from ..files import write_csv
 from ..images.physical import microns
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
+from .labels import class_order, known, plain_number
+from .slide_files import check_slides
 
 __all__ = [
     "SPLITS",
@@ -26,7 +27,6 @@ __all__ = [
     "Record",
     "check_groups",
     "check_trainable",
-    "natural_order",
     "read_manifest",
     "split_name",
     "write_manifest",
@@ -50,6 +50,7 @@ class Record:
         annotation: path of the ROI: polygons (GeoJSON, ASAP XML), nucleus centres, or a mask image.
         mask: path of a mask image, nonzero inside the ROI.
         foreground: path of what holds the image's foreground, such as its tissue: a mask image or polygons.
+        series: which image of a TIFF that holds several, by number or name; None for the main one.
         row: line of the manifest file, for messages; None for records that come from elsewhere.
     """
 
@@ -61,6 +62,7 @@ class Record:
     annotation: Path | None = None
     mask: Path | None = None
     foreground: Path | None = None
+    series: str | None = None
     row: int | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -74,8 +76,9 @@ class Manifest:
     """Records and the order of their classes.
 
     The place of a class in `classes` is its index in logits and targets. Index 0 is the class that the
-    contrastive loss takes for "negative: no object in the image". The order is natural ("2" before "10"), no
-    name is guessed to be the negative one: where the first of them is not, give the order with `classes`.
+    contrastive loss takes for "negative: no object in the image". The order is that of `labels.class_order`
+    ("-1" before "1", "2" before "10"); no name is guessed to be the negative one: where the first of them is
+    not, give the order with `classes`.
 
     Attributes:
         records: one an image.
@@ -101,7 +104,7 @@ class Manifest:
             DataError: if a record's label is not among the classes given.
         """
         records = tuple(records)
-        found = natural_order({record.label for record in records if record.label is not None})
+        found = class_order({record.label for record in records if record.label is not None})
         manifest = cls(records, tuple(found), source)
         return manifest if classes is None else manifest.with_classes(classes)
 
@@ -146,8 +149,15 @@ class Manifest:
             raise DataError(
                 f"class {twice[0]!r} is named twice", where="classes", remedy="Name each class once."
             )
-        manifest = replace(self, classes=tuple(classes))
-        for record in self.records:
+        same = {plain_number(name): name for name in classes}
+        records = tuple(
+            record
+            if record.label is None or record.label in classes
+            else replace(record, label=same.get(plain_number(record.label), record.label))
+            for record in self.records
+        )
+        manifest = replace(self, records=records, classes=tuple(classes))
+        for record in manifest.records:
             if record.label is not None and record.label not in manifest.classes:
                 raise manifest._label_error(record)
         return manifest
@@ -164,21 +174,6 @@ class Manifest:
             where=self.source,
             remedy="Mend the label, or drop the images of classes that the model does not know.",
         )
-
-
-def natural_order(names: Iterable[str]) -> list[str]:
-    """Sort with numbers by value.
-
-    Example:
-        >>> natural_order(["img10", "img2", "b", "B"])
-        ['B', 'b', 'img2', 'img10']
-    """
-
-    def key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-        parts = re.split(r"([0-9]+)", name.casefold())
-        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
-
-    return sorted(names, key=key)
 
 
 def split_name(name: str) -> str | None:
@@ -203,7 +198,8 @@ def read_manifest(
     """Read a CSV of images.
 
     UTF-8 with or without byte order mark, separated by comma, semicolon or tab (the one under which the image
-    column is found in the header). Paths are relative to the folder of the CSV. Empty cells mean "unknown".
+    column is found in the header). Paths are relative to the folder of the CSV. Cells that are empty, blank
+    or say NA, NaN, none or null mean "unknown"; whole numbers are one class however written (1, 1.0).
 
     Args:
         path: the CSV file.
@@ -222,12 +218,13 @@ def read_manifest(
     columns = columns or ManifestColumns()
     table = read_table(path, columns.image, "columns.image")
     _check_header(table, columns, labels_required)
-    records = tuple(_record(row, columns, path) for row in table.rows)
+    records = tuple(_record(row, columns, path, classes or ()) for row in table.rows)
     if not records:
         raise DataError("no image is listed", where=path, remedy="Add one row an image below the header.")
     _check_duplicates(records, path)
     if groups_checked:
         check_groups(records, path)
+        check_slides(records, path)
     if files_required:
         _check_files(records, path)
     return Manifest.of(records, path, classes)
@@ -306,15 +303,17 @@ def _check_header(table: Table, columns: ManifestColumns, labels_required: bool)
             )
 
 
-def _record(row: Row, columns: ManifestColumns, path: Path) -> Record:
+def _record(row: Row, columns: ManifestColumns, path: Path, classes: Sequence[str]) -> Record:
     def cell(name: str) -> str | None:
-        return row.cells.get(getattr(columns, name))
+        found = row.cells.get(getattr(columns, name))
+        return found if name == "image" else known(found)
 
     def file(name: str) -> Path | None:
         found = cell(name)
         return None if found is None else path.parent / found
 
     image, split, mpp = file("image"), cell("split"), cell("mpp")
+    label = known(row.cells.get(columns.label), classes)
     if image is None:
         raise DataError(
             f"row {row.number} names no image", where=path, remedy="Fill in the path or drop the row."
@@ -325,13 +324,14 @@ def _record(row: Row, columns: ManifestColumns, path: Path) -> Record:
         )
     return Record(
         image=image,
-        label=cell("label"),
+        label=None if label is None else label if label in classes else plain_number(label),
         group=cell("group"),
         split=None if split is None else split_name(split),
         mpp=None if mpp is None else _positive(mpp, row.number, path),
         annotation=file("annotation"),
         mask=file("mask"),
         foreground=file("foreground"),
+        series=cell("series"),
         row=row.number,
     )
 

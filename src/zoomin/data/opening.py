@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..annotations.foreground import FileMask
+from ..annotations.frames import Frame
 from ..classifiers import ClassifierConfig
 from ..images.foreground import Foreground
 from ..images.image import Image
@@ -26,12 +27,13 @@ def open_record(record: Record, model: ClassifierConfig | None = None, mpp: floa
         ConfigError: if `mpp` is not a positive number.
         ImageError: if it cannot be opened, or its pixels' size is needed and not known.
     """
-    image = open_image(record.image, mpp=mpp if record.mpp is None else record.mpp)
+    chosen = {} if record.series is None else {"series": record.series}
+    image = open_image(record.image, mpp=mpp if record.mpp is None else record.mpp, **chosen)
     return image if model is None else at_mpp(image, model.resolution)
 
 
 def foreground_mask(
-    image: Image, record: Record | None, foreground: Foreground | None
+    image: Image, record: Record | None, foreground: Foreground | None, file: Frame | None = None
 ) -> ForegroundMask | None:
     """Where an image's foreground is found: in the file that its record names, else in its overview.
 
@@ -39,6 +41,7 @@ def foreground_mask(
         image: as the model reads it.
         record: of the image; None for an image that is in no manifest.
         foreground: how to look for it; None as for the method "none".
+        file: the frame that its file speaks in, where the image no longer tells it.
 
     Returns:
         A mask that has read nothing yet; None where every tile counts.
@@ -46,5 +49,5 @@ def foreground_mask(
     if foreground is None or foreground.method == "none":
         return None
     if record is not None and record.foreground is not None:
-        return FileMask(record.foreground, image, foreground)
+        return FileMask(record.foreground, image, foreground, file)
     return overview_mask(image, foreground)

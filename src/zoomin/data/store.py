@@ -18,7 +18,9 @@ import torch
 from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 
-from ..errors import DataError, ImageError, ZoomInError, image_error
+from ..annotations.frames import Frame
+from ..errors import DataError, ImageError, ZoomInError
+from ..faults import image_error
 from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages
@@ -56,6 +58,7 @@ class PathImage:
         background: red, green and blue beyond the border.
         mpp_override: what the manifest says, None to trust the file.
         identity: of the file's pixels, for caches; None: they are not cached.
+        series: which image of the file, None for the main one.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class PathImage:
     background: tuple[int, int, int]
     mpp_override: float | None = None
     identity: Identity | None = None
+    series: str | None = None
 
     @property
     def name(self) -> str:
@@ -90,7 +94,8 @@ class PathImage:
         return _DECODED.get_or_make(key, self._decode, _size_of)  # threads that ask at once decode it once
 
     def _decode(self) -> ArrayImage:
-        image = open_image(self.path, mpp=self.mpp_override)
+        chosen = {} if self.series is None else {"series": self.series}
+        image = open_image(self.path, mpp=self.mpp_override, **chosen)
         if (image.height, image.width) != (self.height, self.width):
             raise ImageError(
                 f"the image has changed: {image.width} x {image.height} pixels, once {self.width} x "
@@ -117,13 +122,13 @@ class ImageStore:
         place: for each row of the manifest its place in `images`, -1 where it was not asked for.
         images: all of them behind one batched read.
         resident: whether their pixels are kept in memory.
-        file_sizes: height and width of each, level-0 pixels of its file, by row of the manifest.
+        file_frames: height, width and place on a map of each one's file, by row of the manifest.
     """
 
     place: Int[Tensor, " rows"]
     images: ResidentImages | StreamedImages
     resident: bool
-    file_sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    file_frames: Mapping[int, Frame] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -188,19 +193,19 @@ def open_store(
     images, masks = [one.image for one in opened], [one.mask for one in opened]
     place = torch.full((len(records),), -1, dtype=torch.int64)
     place[rows] = torch.arange(rows.numel())
-    sizes = {row: one.size for row, one in zip(rows.tolist(), opened, strict=True)}
+    frames = {row: one.file for row, one in zip(rows.tolist(), opened, strict=True)}
     if all(isinstance(image, ArrayImage) for image in images):
-        return ImageStore(place, ResidentImages(images, device, masks), True, sizes)
+        return ImageStore(place, ResidentImages(images, device, masks), True, frames)
     streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout, masks=masks)
-    return ImageStore(place, streamed, False, sizes)
+    return ImageStore(place, streamed, False, frames)
 
 
 class _Opened(NamedTuple):
-    """An image as the model reads it, its foreground where that is sought, and the size of its file."""
+    """An image as the model reads it, its foreground where that is sought, and the frame of its file."""
 
     image: Image
     mask: ForegroundMask | None
-    size: tuple[int, int]
+    file: Frame
 
 
 class _Opener:
@@ -224,6 +229,7 @@ class _Opener:
         """Open an image."""
         image = open_record(record, self._model, self._mpp)
         file = image.source if isinstance(image, ResampledImage) else image
+        frame = Frame.of(image)
         fits = False
         if self._limit or isinstance(file, ArrayImage):
             with self._lock:
@@ -235,10 +241,11 @@ class _Opener:
         elif isinstance(file, ArrayImage) and not fits:
             by_path = _by_path(record, file, self._mpp)
             image = at_mpp(by_path, self._model.resolution) if self._model else by_path
-        mask = foreground_mask(image, record, self._model.foreground if self._model else None)
+        how = self._model.foreground if self._model else None
+        mask = foreground_mask(image, record, how, frame)
         if isinstance(mask, OverviewMask) and fits:
             mask.find()  # and let go of the image, whose pixels are about to be copied
-        return _Opened(image, mask, (file.height, file.width))
+        return _Opened(image, mask, frame)
 
 
 def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:
@@ -272,6 +279,8 @@ def available_memory(device: torch.device | str = "cpu") -> int:
 
 
 def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
+    path, size, changed = identity_of(record.image)
+    part = "" if record.series is None else f"#{record.series}"
     return PathImage(
         record.image,
         image.height,
@@ -279,7 +288,8 @@ def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
         image.mpp,
         image.background,
         mpp if record.mpp is None else record.mpp,
-        identity_of(record.image),
+        (path + part, size, changed),
+        record.series,
     )
 
 

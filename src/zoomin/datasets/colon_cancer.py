@@ -13,7 +13,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..annotations.nuclei import read_centres
-from ..data.manifest import Manifest, Record, natural_order
+from ..data.labels import natural_order
+from ..data.manifest import Manifest, Record
 from ..errors import DataError
 from .prepared import Prepared, finish, new_out
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.manifest import Record, natural_order
+from ..data.labels import natural_order
+from ..data.manifest import Record
 from ..errors import ConfigError, DataError
 from .downloads import check_parts, few, find_folder
 from .prepared import Prepared, boxes_file, finish, new_out

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from PIL import Image as PillowImage
 
-from ..data.manifest import Record, natural_order, read_manifest
+from ..data.labels import natural_order
+from ..data.manifest import Record, read_manifest
 from ..errors import DataError
 from ..files import whole_file
 from .downloads import check_parts, few, find_folder, need_file

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, Record, write_manifest
 from ..geometry import Region
@@ -65,7 +65,7 @@ def _cropped(record: Record, folder: Path, side: int, rng: np.random.Generator) 
 def _place(record: Record, image: Image, side: int, rng: np.random.Generator) -> tuple[int, int]:
     """The upper left corner of a crop, which lies inside the image."""
     room = max(image.width - side, 0), max(image.height - side, 0)
-    roi = open_annotation(record, image.height, image.width)
+    roi = annotation_of(record, image)
     if roi is None:
         return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))
     share = roi.read([Region(0, 0, image.width, image.height)], 0.25)[0].numpy()

@@ -69,7 +69,7 @@ def _draw_row(part: SubFigure, outcome: Outcome, one: Explanation, record: Recor
     whole = [part.add_subplot(grid[:, k]) for k in range(4)]
     draw_image(whole[0], one)
     draw_image(whole[1], one)
-    roi = open_annotation(record, *one.size)
+    roi = open_annotation(record, *one.size, place=one.source.georeference)
     if roi is not None:
         draw_roi(whole[1], one, roi)
     height, width = one.overview.shape[1:]

@@ -66,7 +66,7 @@ def judge_slides(
             order = out.sub_tiles.weight.argsort(descending=True)[:TOP]
             hits.append(float((share[order] > 0).float().mean()))
             attended.append(float((out.sub_tiles.weight * (share > 0)).sum()))
-    metrics = classification_metrics(torch.stack(probabilities), targets[torch.tensor(rows)], seed=seed)
+    metrics = classification_metrics(torch.stack(probabilities), targets[torch.tensor(rows)])
     return {
         **metrics,
         "top_sub_tiles_on_roi": sum(hits) / len(hits) if hits else None,

@@ -48,14 +48,15 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    low, high = row["auroc_interval"]
+    ends = row["auroc_interval"]
+    interval = f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
     cells = (
         " ".join([row["recipe"], *row["options"]]),
         f"{100 * share(row):g}",
         row["n_train"],
         row["epochs"],
         row["seed"],
-        f"{row['auroc']:.3f} ({low:.2f} to {high:.2f})",
+        f"{row['auroc']:.3f}{interval}",
         f"{row['accuracy']:.3f}",
         _percent(row["top_sub_tiles_on_roi"]),
         _percent(row["weight_on_roi"]),
@@ -122,8 +123,9 @@ def _errors(
     axes: Axes, x: Sequence[float], runs: Sequence[Mapping[str, Any]], style: Mapping[str, Any]
 ) -> None:
     y = [run["auroc"] for run in runs]
-    below = [run["auroc"] - run["auroc_interval"][0] for run in runs]
-    above = [run["auroc_interval"][1] - run["auroc"] for run in runs]
+    ends = [run["auroc_interval"] or (run["auroc"], run["auroc"]) for run in runs]
+    below = [value - low for value, (low, _) in zip(y, ends, strict=True)]
+    above = [high - value for value, (_, high) in zip(y, ends, strict=True)]
     axes.errorbar(x, y, (below, above), capsize=2.5, elinewidth=0.8, **style)
 
 
@@ -153,7 +155,7 @@ def write_report(path: Path) -> None:
 _INTRODUCTION = """# Learning needles from image labels
 
 Generated slides of 20,000 x 20,000 pixels; test slides are made of other source images than training slides.
-Intervals are 95 % bootstrap intervals over the test slides of one training; nothing is selected on them.
+Intervals are 95 % intervals over the test slides of one training; nothing is selected on them.
 
 """
 

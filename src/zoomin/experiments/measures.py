@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..classifiers import Classifier, zoom_in
 from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..data.manifest import Record
@@ -73,7 +73,7 @@ def _explanation(at: Measured) -> dict[str, Any]:
     at.net.eval()
     for record in at.judged():
         image = open_image(record.image, mpp=record.mpp)
-        if open_annotation(record, image.height, image.width) is None:
+        if annotation_of(record, image) is None:
             continue
         [found] = iter_explanations([record], at.net, InferenceConfig(sampling="systematic"))
         if isinstance(found, Explanation):

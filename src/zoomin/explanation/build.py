@@ -60,7 +60,7 @@ def explain_output(
     Args:
         output: of the batch.
         images: name and image of each of the batch; their thumbnails and heaviest sub-tiles are read again.
-        head: the linear head that made the logits.
+        head: that made the logits.
         classes: names of the classes.
         provenances: which model looked at each image, and how.
         standard_errors: of each image's probability.
@@ -70,10 +70,14 @@ def explain_output(
     """
     sub_tiles, tiles = output.sub_tiles, output.tiles
     with torch.no_grad():
-        contribution = (sub_tiles.weight[:, None] * (sub_tiles.features @ head.weight.T)).float().cpu()
+        whole = output.features[sub_tiles.image]
+        parts = head.contributions(sub_tiles.features, sub_tiles.weight, whole)
+        contribution, weight = (part.float().cpu() for part in parts)
+        bias = head.bias.float().cpu().expand(len(images), -1)
+        if output.context is not None:
+            bias = bias + head.context(output.context).cpu()
         mean = getattr(head, "mean_feature", None)
         mean_logits = None if mean is None else head(mean).float().cpu()
-    bias = head.bias.detach().float().cpu()
     explanations = []
     for index, (name, image) in enumerate(images):
         own, drawn = sub_tiles.image == index, tiles.image == index
@@ -83,7 +87,7 @@ def explain_output(
             size=(image.height, image.width),
             classes=tuple(classes),
             logits=output.logits[index].detach().float().cpu(),
-            bias=bias,
+            bias=bias[index].clone(),
             overview=_overview(image),
             tile_size=float(output.attention.grid.tile_size),
             attention=output.attention.map(index).detach().float().cpu(),
@@ -91,7 +95,7 @@ def explain_output(
             alpha=tiles.log_alpha[drawn].detach().exp().float().cpu(),
             beta=tiles.maps[drawn].detach().float().cpu(),
             sub_tiles=sub_tiles.regions[own].double().cpu(),
-            weight=sub_tiles.weight[own].float().cpu(),
+            weight=weight[own.cpu()],
             contribution=contribution[own.cpu()],
             tile=row.cpu(),
             position=sub_tiles.position[own].cpu(),

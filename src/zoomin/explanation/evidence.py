@@ -86,7 +86,7 @@ class Evidence:
         size: its height and width, level-0 pixels.
         classes: names of the classes.
         logits: of each class; `bias` plus the sum of `contribution`, and `baseline` plus the sum of `added`.
-        bias: of the head.
+        bias: of the head, and what a view of the whole image adds, where the model has one.
         overview: the whole image as a thumbnail.
         tile_size: side of a tile, level-0 pixels.
         attention: attention over the tiles; sums to 1.

@@ -86,10 +86,10 @@ def _image_height(explanation: Evidence) -> float:
 
 
 def _draw_one(part: SubFigure, explanation: Evidence, roi: Annotation | None, outlined: int) -> None:
-    part.suptitle(title(explanation), fontsize=10, x=0.01, ha="left", weight="bold")
-    ratios = [_image_height(explanation) + _HEADS - 0.3, _ACCOUNT]
-    halves: Any = part.subfigures(2, 1, height_ratios=ratios)
-    above, below = halves
+    heights = [0.28, _image_height(explanation) + _HEADS - 0.28, _ACCOUNT]
+    parts: Any = part.subfigures(3, 1, height_ratios=heights)
+    head, above, below = parts
+    head.text(0.01, 0.4, title(explanation), fontsize=10, va="center", weight="bold")
     left, right = above.subfigures(1, 2, width_ratios=[_IMAGE, _WIDTH - _IMAGE])
     axes = left.subplots()
     draw_heat(axes, explanation, explanation.heat_map(*explanation.overview.shape[1:]), grey=0.7)

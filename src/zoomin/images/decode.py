@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from PIL import (
     BmpImagePlugin,
@@ -20,12 +22,22 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from .array import ArrayImage
+from .foreign import JpegKind, foreign_format, jpeg_kind, zarr_folder
 from .physical import check_mpp
-from .pixels import Bytes, check_size, over_white, to_bytes, upright
-from .tiff import decode_tiff
+from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
+from .tiff import decode_tiff, stored_values
 from .timeouts import file_timeout, within
 
-__all__ = ["declared_size", "decode_image", "format_of", "orientation_of", "read_head", "unknown_format"]
+__all__ = [
+    "declared_size",
+    "decode_image",
+    "decode_values",
+    "format_of",
+    "icc_of",
+    "orientation_of",
+    "read_head",
+    "unknown_format",
+]
 
 _HEAD = 4096
 _ORIENTATION = 0x0112
@@ -66,7 +78,9 @@ _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
 }
 
 
-def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
+def decode_image(
+    path: Path | str, *, mpp: float | None = None, series: int | str | None = None
+) -> ArrayImage:
     """Decode an image as a person expects to see it.
 
     The format is told by the content, not by the suffix. Grey, palette and CMYK become red-green-blue; what
@@ -77,7 +91,8 @@ def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
     Args:
         path: the file.
         mpp: microns per pixel, in place of what the file says. Only TIFFs are believed, and only if their
-            resolution is in centimetres, equal along both sides, and from 0.05 to 20 microns.
+            resolution is one that a microscope can have, equal along both sides.
+        series: which image of a TIFF, by number or name; None for the main one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -90,10 +105,30 @@ def decode_image(path: Path | str, *, mpp: float | None = None) -> ArrayImage:
     if kind is None:
         raise unknown_format(head, path)
     if kind == "TIFF":
-        pixels, found = decode_tiff(path)
+        pixels, found = decode_tiff(path, series)
     else:
         pixels, found = _decode_pillow(path, kind, head), None
     return ArrayImage(pixels, mpp=mpp if mpp is not None else found, name=str(path))
+
+
+def decode_values(path: Path) -> Pixels:
+    """The samples of an image as they are stored, such as those of a mask: (h, w) or (h, w, samples).
+
+    A palette's colours are not looked up, opacity is left out, and white is not turned into black.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
+    head = read_head(path)
+    kind = format_of(head)
+    if kind is None:
+        raise unknown_format(head, path)
+    if kind == "TIFF":
+        return stored_values(path)
+    with _decoded(path, kind, head) as image:
+        values = np.asarray(image)
+        values = values[..., :-1] if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa") else values
+        return upright(values, _orientation(image))
 
 
 def read_head(path: Path) -> bytes:
@@ -118,10 +153,21 @@ def read_head(path: Path) -> bytes:
             f"the file cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
         ) from error
     if head is None:
-        raise ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
+        raise _folder(path)
     if not head:
         raise ImageError("the file is empty", where=path, remedy="Copy or download it again.")
     return head
+
+
+def _folder(path: Path) -> ImageError:
+    if zarr_folder(path):
+        return ImageError(
+            "a Zarr folder, not an image file",
+            where=path,
+            remedy="Convert the image in it to OME-TIFF (raw2ometiff does), or write "
+            "its finest array: tifffile.imwrite(OUT, array, photometric='rgb', tile=(256, 256)).",
+        )
+    return ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
 
 
 def format_of(head: bytes) -> str | None:
@@ -138,6 +184,9 @@ def format_of(head: bytes) -> str | None:
 
 def unknown_format(head: bytes, path: Path) -> ImageError:
     """The error for a file whose first bytes are those of no image."""
+    foreign = foreign_format(head, path)
+    if foreign is not None:
+        return foreign
     text = head[:40].decode("utf-8", errors="replace")
     remedy = f"Give a {_FORMATS} file."
     if "\ufffd" not in text[:-1] and all(c.isprintable() or c.isspace() for c in text[:-1]):
@@ -175,6 +224,39 @@ def orientation_of(path: Path) -> int:
 
 def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     """Decode anything but TIFF: (height, width, 3)."""
+    special = jpeg_kind(path) if kind == "JPEG" else None
+    if special is not None and (special.bits != 8 or special.name != "JPEG"):
+        return _decode_jpeg(path, special)
+    with _decoded(path, kind, head) as image:
+        return np.array(upright(rgb(image, path), _orientation(image)))
+
+
+def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
+    """A JPEG that Pillow does not read: of more bits, or without loss."""
+    check_size(kind.width, kind.height, path)
+    decode = {"JPEG": imagecodecs.jpeg_decode, "JPEG-LS": imagecodecs.jpegls_decode}.get(
+        kind.name, imagecodecs.ljpeg_decode
+    )
+    try:
+        samples = np.asarray(decode(path.read_bytes()))
+    except (*_DAMAGE, RuntimeError) as error:
+        raise _damaged(path, kind.name, error) from error
+    if kind.bits > 8 * samples.dtype.itemsize:
+        raise _damaged(path, kind.name, ValueError(f"{kind.bits} bits a sample"))
+    samples = samples if samples.ndim == 3 else samples[..., None]
+    if samples.shape[2] not in (1, 3):
+        raise ImageError(
+            f"a {kind.name} of {samples.shape[2]} channels and {kind.bits} bits",
+            where=path,
+            remedy="Save it as grey or red-green-blue.",
+        )
+    pixels = to_bytes(samples, path, bits=kind.bits)
+    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
+
+
+@contextmanager
+def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile]:
+    """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; what fails meanwhile is damage."""
     declared = _declared_size(kind, head)
     if declared is not None:
         check_size(*declared, path)
@@ -182,15 +264,30 @@ def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
         with _PLUGINS[kind](str(path)) as image:
             check_size(*image.size, path)
             image.load()
-            orientation = _orientation(image)
-            pixels = rgb(image, path)
+            yield image
     except _DAMAGE as error:
-        raise ImageError(
-            f"the {kind} is damaged or cut short ({error})",
-            where=path,
-            remedy="Copy or download it again, or export it anew.",
-        ) from error
-    return np.array(upright(pixels, orientation))
+        raise _damaged(path, kind, error) from error
+
+
+def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
+    return ImageError(
+        f"the {kind} is damaged or cut short ({error})",
+        where=path,
+        remedy="Copy or download it again, or export it anew.",
+    )
+
+
+def icc_of(path: Path) -> bytes:
+    """The colour profile of a PNG, JPEG, GIF or WebP; none of other files."""
+    kind = format_of(read_head(path))
+    if kind not in _PLUGINS:
+        return b""
+    try:
+        with _PLUGINS[kind](str(path)) as image:
+            found = image.info.get("icc_profile")
+            return found if isinstance(found, bytes) else b""
+    except _DAMAGE:
+        return b""
 
 
 def rgb(image: PillowImage.Image, path: Path) -> Bytes:

@@ -13,13 +13,14 @@ from typing import Any
 from ..errors import ImageError
 from .decode import format_of
 
-__all__ = ["DRIVERS", "SETTINGS", "cause", "complaints", "driver_of", "opened"]
+__all__ = ["DRIVERS", "SETTINGS", "Source", "cause", "complaints", "driver_of", "opened"]
 
+Source = int | str
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
     "GDAL_CACHEMAX": 32,  # MB of decoded blocks a process; GDAL's own is a share of the machine
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_PAM_ENABLED": "YES",  # side-cars hold values of missing samples band by band; none is written
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
     "GDAL_NUM_THREADS": "1",  # its own pool of threads would hang forked processes
@@ -40,8 +41,14 @@ def driver_of(head: bytes) -> str | None:
     return "GTiff" if kind == "TIFF" else kind if kind in DRIVERS else None
 
 
-def opened(path: Path, driver: str, level: int = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
+def opened(path: Path, driver: str, source: Source = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
     """GDAL's handle of a stored level, for this thread.
+
+    Args:
+        path: a local file.
+        driver: one of `DRIVERS`.
+        source: 0 for the image, a number from 1 for GDAL's own overviews of it, or "off:N" for the directory
+            of a TIFF at byte N.
 
     Raises:
         ImageError: if GDAL cannot open it.
@@ -51,15 +58,16 @@ def opened(path: Path, driver: str, level: int = 0) -> Any:  # noqa: ANN401 (ras
 
     # An image need not lie on a map. Said once a process: catching it at each call is not safe in threads.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-    options = {"overview_level": level - 1} if level else {}
+    options = {"overview_level": source - 1} if isinstance(source, int) and source else {}
+    name = f"GTIFF_DIR:{source}:{path.absolute()}" if isinstance(source, str) else path.absolute()
     try:
         with complaints(), rasterio.Env(**SETTINGS):
-            return rasterio.open(path.absolute(), driver=driver, **options)
+            return rasterio.open(name, driver=driver, **options)
     except (RasterioError, OSError) as error:
         raise ImageError(
             f"the raster is damaged, cut short or of a kind that GDAL does not read ({cause(error)})",
             where=path,
-            remedy="Copy or download it again, or convert it: gdal_translate -of COG IN OUT.",
+            remedy="Copy or download it again; if its own program opens it, export a tiled TIFF there.",
         ) from error
 
 

@@ -54,6 +54,18 @@ def _open_slide(path: Path, *, mpp: float | None) -> Image:
     return open_slide(path, mpp=mpp)
 
 
+def _takes_tiff(path: Path, head: bytes) -> bool:
+    from .open_tiff import takes_tiff
+
+    return takes_tiff(path, head)
+
+
+def _open_tiff(path: Path, *, mpp: float | None) -> Image:
+    from .open_tiff import open_tiff
+
+    return open_tiff(path, mpp=mpp)
+
+
 def _takes_raster(path: Path, head: bytes) -> bool:
     from .raster import takes_raster
 
@@ -73,6 +85,7 @@ READERS: Registry[Reader] = Registry(
     "zoomin.readers",
     {
         "slides": Reader("whole-slide images", _takes_slide, _open_slide),
+        "tiff": Reader("TIFF", _takes_tiff, _open_tiff),
         "rasters": Reader("rasters", _takes_raster, _open_raster),
         "whole": Reader("whole images", lambda path, head: True, decode_image),
     },
@@ -81,12 +94,14 @@ READERS: Registry[Reader] = Registry(
 )
 
 
-def open_image(path: Path | str, *, mpp: float | None = None) -> Image:
+def open_image(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
     """Open an image; its format is told by its content, not by its suffix.
 
     Args:
         path: the file.
         mpp: microns per pixel, in place of a missing or wrong tag of the file.
+        series: which image of a TIFF that holds several, by its number or name (`zoomin data check` lists
+            them); None for the main one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -104,6 +119,8 @@ def open_image(path: Path | str, *, mpp: float | None = None) -> Image:
     """
     path = Path(path)
     head = read_head(path)
+    if series is not None:
+        return _open_series(path, head, mpp, series)
     for name, reader in READERS.outside().items():
         try:
             if reader.reads(path, head):
@@ -137,3 +154,16 @@ def _open_outside(name: str, reader: Reader, path: Path, mpp: float | None) -> I
             where=path,
             remedy="Check the file, or update that package.",
         ) from error
+
+
+def _open_series(path: Path, head: bytes, mpp: float | None, series: int | str) -> Image:
+    """An image that is named; of a slide in a TIFF, the pictures beside the slide too."""
+    from .open_tiff import open_tiff, takes_tiff
+
+    if takes_tiff(path, head):
+        return open_tiff(path, mpp=mpp, series=series)
+    raise ImageError(
+        f"series {series!r} of a file that is no TIFF",
+        where=path,
+        remedy="Leave series out: the file holds one image, or its reader chooses.",
+    )

@@ -7,12 +7,30 @@ from pathlib import Path
 
 from ..errors import ConfigError, ImageError
 
-__all__ = ["check_mpp", "microns", "square_mpp"]
+__all__ = ["FINEST_PRINT", "MICRONS", "PLAUSIBLE", "check_mpp", "microns", "square_mpp"]
 
 PLAUSIBLE = (0.05, 20.0)  # of a microscope's pixels, microns; 72 dots an inch would be 353
 _UNEQUAL = 0.01
 
+FINEST_PRINT = 2.0  # microns: 12,700 dots an inch, which no printer or scanner of pictures has
+
 _UNITS = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "km": 1e9, "m": 1e6}
+
+# Units of length as OME, ImageJ and other programs write them, in microns.
+MICRONS = {
+    **_UNITS,
+    **dict.fromkeys(("micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"), 1.0),
+    **dict.fromkeys(("nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("Å", "\u212b", "angstrom", "Angstrom"), 1e-4),
+    **dict.fromkeys(("millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
+    "pm": 1e-6,
+    "dm": 1e5,
+    "meter": 1e6,
+    "metre": 1e6,
+    "mil": 25.4,
+    "ft": 304_800.0,
+}
 
 
 def microns(length: float | str, where: str = "mpp") -> float:

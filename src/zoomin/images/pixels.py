@@ -91,12 +91,9 @@ def _from_float(pixels: Pixels, path: Path) -> Bytes:
     return values
 
 
-def over_white(colour: Bytes, alpha: Bytes, *, premultiplied: bool = False) -> Bytes:
+def over_white(colour: Bytes, alpha: Bytes) -> Bytes:
     """Lay (height, width, channels) over white by its opacity (height, width), rounded half up."""
     opacity = alpha[..., None].astype(np.uint16)
-    if premultiplied:
-        blended: Bytes = np.minimum(colour + (255 - opacity), 255).astype(np.uint8)
-        return blended
     over = colour * opacity + 255 * (255 - opacity)  # at most 255 * 255
     result: Bytes = ((over.astype(np.uint32) * 2 + 255) // 510).astype(np.uint8)
     return result

@@ -7,30 +7,38 @@ GDAL's settings are those of the reads, not of the process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
-
-import tifffile
 
 from ..errors import ImageError
 from .bands import Bands, bands_of
 from .cache import HANDLES
 from .decode import declared_size, orientation_of, read_head
-from .gdal import DRIVERS, SETTINGS, cause, complaints, driver_of, opened
+from .gdal import DRIVERS, SETTINGS, Source, cause, complaints, driver_of, opened
 from .georeference import Georeference
-from .physical import check_mpp, square_mpp
+from .ground import mpp_of_map
+from .physical import check_mpp
 from .pixels import Bytes
 from .stored import Level, StoredImage
-from .tiff import DAMAGE, check_whole, mpp_of, only_page
+from .tiff_contents import Contents
+from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
 from .windows import Window
 
-__all__ = ["ConvertedImage", "RasterImage", "open_raster", "takes_raster"]
+__all__ = [
+    "ConvertedImage",
+    "RasterImage",
+    "check_blocks",
+    "open_gdal_tiff",
+    "open_raster",
+    "takes_raster",
+]
 
 IN_MEMORY = 1 << 26  # pixels of a plain image that is decoded whole
 _LARGEST_BLOCK = 1 << 27  # pixels
-_GEO_TAGS = (33550, 33922, 34264, 34735)
+_OBLONG = 0.02  # a level's pixels are square, but for what writers round
+_TILES = "Store it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE IN OUT."
 _IN_ORDER = ("PNG", "JPEG")  # no random access
 
 
@@ -42,7 +50,11 @@ class RasterImage(StoredImage):
         driver: the GDAL driver.
         georeference: the coordinate reference system and the way from level-0 pixels to the map, None where
             the file tells neither.
+        sources: where GDAL finds each level (see `gdal.opened`).
+        mpp_source: what on the map tells the size of a pixel, or "".
     """
+
+    mpp_source = ""
 
     def __init__(
         self,
@@ -53,9 +65,12 @@ class RasterImage(StoredImage):
         driver: str,
         mpp: float | None,
         georeference: Georeference | None,
+        sources: tuple[Source, ...] = (),
     ) -> None:
         """Describe a raster; `open_raster` looks into the file."""
-        super().__init__(path, levels, mpp=mpp, georeference=georeference)
+        part = f"#{sources[0]}" if sources and sources[0] else ""
+        super().__init__(path, levels, mpp=mpp, georeference=georeference, part=part)
+        self.sources = sources or tuple(range(len(levels)))
         self.bands = bands
         self.driver = driver
 
@@ -100,7 +115,7 @@ class RasterImage(StoredImage):
 
     def _open(self, level: int) -> Any:  # noqa: ANN401 (rasterio is not typed)
         self.check_identity()
-        return opened(self.path, self.driver, level)
+        return opened(self.path, self.driver, self.sources[level])
 
 
 class ConvertedImage(RasterImage):
@@ -112,37 +127,20 @@ class ConvertedImage(RasterImage):
 
 
 def takes_raster(path: Path, head: bytes) -> bool:
-    """Whether a file is for GDAL: JPEG 2000, TIFFs on a map or in a pyramid, what exceeds the memory."""
+    """Whether a file is for GDAL: JPEG 2000, and PNG, JPEG and BMP that exceed the memory; not TIFF."""
     driver = driver_of(head)
     if driver in ("PNG", "JPEG", "BMP"):
         size = declared_size(path, head)
         return size is not None and size[0] * size[1] > IN_MEMORY
-    if driver != "GTiff":
-        return driver is not None
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            if page.imagewidth * page.imagelength > IN_MEMORY or any(tag in page.tags for tag in _GEO_TAGS):
-                return True
-            if not page.subifds and len(file.pages) == 1:
-                return False
-            only_page(file, path)
-    except (ImageError, *DAMAGE):
-        return False  # the reader of whole images says what is wrong
-    try:
-        with opened(path, driver) as dataset:
-            return bool(dataset.overviews(1))
-    except ImageError:
-        return False
+    return driver not in (None, "GTiff")
 
 
 def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
-    """Open a raster, of any size.
+    """Open a raster of any size that is no TIFF.
 
     Args:
         path: a local file of one of `DRIVERS`.
-        mpp: microns per pixel, in place of what the file says: the pixels of a map in metres or feet (no
-            other map tells them), the resolution of a TIFF in centimetres, OME metadata.
+        mpp: microns per pixel, in place of what the map says, if the image lies on one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -153,27 +151,108 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
     driver = driver_of(read_head(path)) or DRIVERS[0]
     if driver in _IN_ORDER:
         return _open_converted(path, driver, mpp)
-    found = _examine_tiff(path)
     with opened(path, driver) as dataset:
         bands = bands_of(dataset, path)
-        full = dataset.shape
-        levels = [Level.of(full, full, dataset.block_shapes[0])]
+        full, block = dataset.shape, dataset.block_shapes[0]
         georeference = _georeference(dataset)
-        if mpp is None:
-            mpp = _mpp_of_map(dataset, georeference, path) or found
+        known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
         count = len(dataset.overviews(bands.colour[0]))
-    for level in range(1, count + 1):
-        with opened(path, driver, level) as dataset:
-            levels.append(Level.of(dataset.shape, full, dataset.block_shapes[0]))
-    levels.sort(key=lambda level: -level.width)
-    block = levels[0].block
+    sources: list[Source] = [0, *range(1, count + 1)]
+    levels = [Level.of(full, full, block), *(_level(path, driver, one, full) for one in sources[1:])]
+    return _raster(
+        path, levels, sources, bands, driver=driver, mpp=known, source=source, georeference=georeference
+    )
+
+
+def open_gdal_tiff(
+    path: Path, contents: Contents, *, first: bool, mpp: float | None, stated: bool
+) -> RasterImage:
+    """A TIFF whose samples GDAL reads.
+
+    Args:
+        path: a local file.
+        contents: which of its directories are the levels; its pages are open.
+        first: whether the image is the first directory.
+        mpp: microns per pixel, of the user or of the file's tags.
+        stated: whether it is the user's; a map tells it better than tags.
+
+    Raises:
+        ImageError: as `open_raster`.
+    """
+    page = contents.levels[0]
+    full = page.imagelength, page.imagewidth
+    sources: list[Source] = [0 if first else f"off:{page.offset}"]
+    with opened(path, "GTiff", sources[0]) as dataset:
+        bands = bands_of(dataset, path, page)
+        georeference = _georeference(dataset)
+        told = ""
+        if not stated:
+            found, told = mpp_of_map(dataset, georeference, path)
+            mpp = mpp if found is None else found
+        block = dataset.block_shapes[0]
+        count = len(dataset.overviews(bands.colour[0]))
+    levels = [Level.of(full, full, block)]
+    for one in contents.levels[1:] if not (first and contents.masked) else ():
+        sources.append(f"off:{one.offset}")
+        levels.append(Level.of((one.imagelength, one.imagewidth), full, block_of(one)))
+    if first and (contents.masked or path.with_name(path.name + ".ovr").exists()):
+        for number, level in _of_gdal(path, contents, levels, count):
+            sources.append(number)
+            levels.append(level)
+    return _raster(
+        path, levels, sources, bands, driver="GTiff", mpp=mpp, source=told, georeference=georeference
+    )
+
+
+def _of_gdal(path: Path, contents: Contents, levels: list[Level], count: int) -> Iterator[tuple[int, Level]]:
+    """Levels that GDAL alone finds: with their masks, and in a file beside the image."""
+    page = contents.levels[0]
+    full = page.imagelength, page.imagewidth
+    taken = {(level.width, level.height) for level in levels}
+    beside = {(one.width, one.height) for one in contents.associated}
+    for number in range(1, count + 1):
+        level = _level(path, "GTiff", number, full)
+        size, (tall, wide) = (level.width, level.height), level.pixel
+        if size not in taken | beside and abs(tall - wide) <= _OBLONG * max(tall, wide):
+            yield number, level
+
+
+def check_blocks(level: Level, path: Path, remedy: str = _TILES) -> None:
+    """Refuse an image stored in blocks so large that no part of it can be read by itself.
+
+    Raises:
+        ImageError: with the command that stores it in tiles.
+    """
+    block = level.block
     if block[0] * block[1] > _LARGEST_BLOCK:
         raise ImageError(
             f"stored in blocks of {block[1]} x {block[0]} pixels, too large to read a part",
             where=path,
-            remedy="Store it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE IN OUT.",
+            remedy=remedy,
         )
-    return RasterImage(path, tuple(levels), bands, driver=driver, mpp=mpp, georeference=georeference)
+
+
+def _level(path: Path, driver: str, source: Source, full: tuple[int, int]) -> Level:
+    with opened(path, driver, source) as dataset:
+        return Level.of(dataset.shape, full, dataset.block_shapes[0])
+
+
+def _raster(
+    path: Path,
+    levels: list[Level],
+    sources: list[Source],
+    bands: Bands,
+    *,
+    source: str,
+    **facts: Any,  # noqa: ANN401
+) -> RasterImage:
+    """The image, its levels finest first; `source` is what tells its scale."""
+    order = sorted(range(len(levels)), key=lambda i: -levels[i].width)
+    levels, sources = [levels[i] for i in order], [sources[i] for i in order]
+    check_blocks(levels[0], path)
+    image = RasterImage(path, tuple(levels), bands, sources=tuple(sources), **facts)
+    image.mpp_source = source
+    return image
 
 
 def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
@@ -188,29 +267,7 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
         bands_of(dataset, path)
         sizes = level_sizes(*dataset.shape)
     levels = tuple(Level.of(size, sizes[0], (BLOCK, BLOCK)) for size in sizes)
-    colours = Bands(colour=(1, 2, 3))
-    return ConvertedImage(path, levels, colours, driver=driver, mpp=mpp, georeference=None)
-
-
-def _examine_tiff(path: Path) -> float | None:
-    """What GDAL does not tell of a TIFF: microns per pixel, several pages, a turned image, a cut end.
-
-    Raises:
-        ImageError: naming what makes it unreadable.
-    """
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = only_page(file, path)
-            check_whole(page, file.filehandle.size, path)
-            if int(page.tags.valueof("Orientation", 1)) not in (0, 1):
-                raise ImageError(
-                    "a TIFF that is stored on its side or mirrored",
-                    where=path,
-                    remedy="Turn it upright and save it again.",
-                )
-            return mpp_of(file, page)
-    except DAMAGE:
-        return None  # no TIFF, or one that GDAL may know better
+    return ConvertedImage(path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=mpp, georeference=None)
 
 
 def _georeference(dataset: Any) -> Georeference | None:  # noqa: ANN401
@@ -219,11 +276,3 @@ def _georeference(dataset: Any) -> Georeference | None:  # noqa: ANN401
     return Georeference(
         crs=dataset.crs.to_wkt() if dataset.crs is not None else None, transform=tuple(dataset.transform)[:6]
     )
-
-
-def _mpp_of_map(dataset: Any, georeference: Georeference | None, path: Path) -> float | None:  # noqa: ANN401
-    if georeference is None or dataset.crs is None or not dataset.crs.is_projected:
-        return None
-    metres = dataset.crs.linear_units_factor[1]
-    x, y = (side * metres * 1e6 for side in georeference.pixel_size)
-    return square_mpp(x, y, path)

@@ -7,9 +7,10 @@ show the part alone, such as QuPath on request, write coordinates less `bounds.x
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +19,54 @@ from PIL import Image as PillowImage
 from ..errors import ImageError
 from ..geometry import Region
 from .cache import HANDLES
+from .dicom_header import DicomHeader, read_dicom_header
 from .physical import PLAUSIBLE, check_mpp, square_mpp
 from .stored import Level, StoredImage
 from .windows import Window
 
-__all__ = ["SlideImage", "open_slide", "slide_vendor"]
+__all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
 
 Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 256  # where a format does not tell the size of its blocks
+_OBLONG = 0.05
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
+_NO_SLIDE = (
+    "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
+    "Export it as PNG or TIFF with the windowing that you want to classify on.",
+)
+_SYNTAXES_READ = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.4.50",  # JPEG baseline
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000
+    "1.2.840.10008.1.2.4.91",
+)
+_ANEW = "Store its frames anew, as JPEG or JPEG 2000, with the program that made it."
+_DECOMPRESS = (
+    "Store its pixels anew (pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
+    "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
+)
+_REWRITE = (
+    "Store its elements anew (pip install pydicom): ds = pydicom.dcmread(IN); "
+    "ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian; ds.save_as(OUT)."
+)
+_SYNTAXES = {
+    "1.2.840.10008.1.2.1.99": ("deflated elements", _REWRITE),
+    "1.2.840.10008.1.2.2": ("big-endian elements", _ANEW),
+    "1.2.840.10008.1.2.4.51": ("JPEG of 12 bits", _ANEW),
+    "1.2.840.10008.1.2.4.57": ("JPEG without loss", _ANEW),
+    "1.2.840.10008.1.2.4.70": ("JPEG without loss", _ANEW),
+    "1.2.840.10008.1.2.4.80": ("JPEG-LS", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.81": ("JPEG-LS", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.110": ("JPEG XL", _ANEW),
+    "1.2.840.10008.1.2.4.111": ("JPEG XL", _ANEW),
+    "1.2.840.10008.1.2.4.112": ("JPEG XL", _ANEW),
+    "1.2.840.10008.1.2.4.201": ("High-Throughput JPEG 2000", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.202": ("High-Throughput JPEG 2000", _DECOMPRESS),
+    "1.2.840.10008.1.2.4.203": ("High-Throughput JPEG 2000", _DECOMPRESS),
+    "1.2.840.10008.1.2.5": ("run lengths", _DECOMPRESS),
+}
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -37,14 +76,21 @@ class SlideImage(StoredImage):
     Attributes:
         vendor: the format, in OpenSlide's words.
         bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+        stored: OpenSlide's number of each level.
     """
 
     def __init__(
-        self, path: Path, levels: tuple[Level, ...], properties: Mapping[str, str], mpp: float | None
+        self,
+        path: Path,
+        levels: tuple[Level, ...],
+        properties: Mapping[str, str],
+        mpp: float | None,
+        stored: tuple[int, ...] = (),
     ) -> None:
         """Describe a slide from its properties; `open_slide` reads them."""
         super().__init__(path, levels, mpp=mpp, background=background_of(properties))
         self.vendor = properties.get("openslide.vendor", "")
+        self.stored = stored or tuple(range(len(levels)))
         self.bounds = bounds_of(properties)
 
     def decode(self, level: int, window: Window) -> Bytes:
@@ -86,6 +132,7 @@ class SlideImage(StoredImage):
         return slide
 
     def _decode(self, slide: Any, level: int, window: Window) -> Bytes:  # noqa: ANN401
+        level = self.stored[level]
         downsample = slide.level_downsamples[level]
         corner = round(window.x0 * downsample), round(window.y0 * downsample)
         size = window.x1 - window.x0, window.y1 - window.y0
@@ -130,12 +177,55 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
     slide = _opened(path)
     properties = dict(slide.properties)
     full = slide.dimensions[::-1]
-    levels = tuple(
+    every = [
         Level.of(size[::-1], full, _block_of(properties, index))
         for index, size in enumerate(slide.level_dimensions)
-    )
+    ]
     slide.close()
-    return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path))
+    kept = tuple(i for i, level in enumerate(every) if _alike(level))
+    levels = tuple(every[i] for i in kept)
+    return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
+
+
+def _alike(level: Level) -> bool:
+    """Whether a level has the aspect of the slide: a label stored in tiles passes for a level elsewhere."""
+    tall, wide = level.pixel
+    rounded = 2 / min(level.height, level.width)  # writers round sides, and pad small levels
+    return abs(tall - wide) <= (_OBLONG + rounded) * max(tall, wide)
+
+
+class SlideFacts(NamedTuple):
+    """What a slide holds beside its levels.
+
+    Attributes:
+        associated: names and sizes of the pictures beside the slide.
+        icc: its colour profile, empty where it has none.
+        mpp_source: the property that tells the size of a pixel, or "".
+    """
+
+    associated: tuple[str, ...]
+    icc: bytes
+    mpp_source: str
+
+
+def slide_facts(path: Path) -> SlideFacts:
+    """Look beside the levels of a slide.
+
+    Raises:
+        ImageError: if OpenSlide cannot open it.
+    """
+    slide = _opened(path)
+    try:
+        beside = tuple(
+            f"{name} {picture.width} x {picture.height}"
+            for name, picture in sorted(slide.associated_images.items())
+        )
+        profile = slide.color_profile
+        icc = b"" if profile is None else profile.tobytes()
+        told = "openslide.mpp-x" in slide.properties
+    finally:
+        slide.close()
+    return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if told else "")
 
 
 def mpp_of(properties: Mapping[str, str], path: Path) -> float | None:
@@ -200,24 +290,54 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
         ) from error
     try:
         return openslide.OpenSlide(str(path))
-    except openslide.OpenSlideUnsupportedFormatError as error:
-        raise ImageError(
-            "a slide or DICOM file that OpenSlide does not read",
-            where=path,
-            remedy="Keep its other files beside it: a MIRAX slide (.mrxs) needs the folder of its name.",
-        ) from error
     except (openslide.OpenSlideError, OSError) as error:
-        if "image flavor" in str(error) or "VL Whole Slide" in str(error):
-            raise ImageError(
-                "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
-                where=path,
-                remedy="Export it as PNG or TIFF with the windowing that you want to classify on.",
-            ) from error
-        raise ImageError(
-            f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})",
-            where=path,
-            remedy="Copy or download it again with all files that belong to it, or export a pyramidal TIFF.",
-        ) from error
+        raise _not_opened(path, error) from error
+
+
+def _not_opened(path: Path, error: Exception) -> ImageError:
+    """Why OpenSlide does not open a file, as its header tells it."""
+    other = re.match(r"Reading (.+?): ", str(error))
+    culprit = Path(other.group(1)) if other else path
+    header = read_dicom_header(culprit)
+    if header is not None and not (header.is_slide and "image flavor" in str(error)):
+        what, remedy = _dicom_cause(header, error)
+        if culprit.absolute() != path.absolute():
+            what = f"{culprit.name}, a file of the same series, is {what}"
+    elif "image flavor" in str(error) or "VL Whole Slide" in str(error):
+        what, remedy = _NO_SLIDE
+    elif path.suffix.lower() == ".mrxs":
+        what = "a MIRAX slide without its other files" if not path.with_suffix("").is_dir() else f"{error}"
+        remedy = "Keep the folder of its name, with Slidedat.ini and the .dat files, beside it."
+    else:
+        what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
+        remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
+    return ImageError(what, where=path, remedy=remedy)
+
+
+def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
+    """What of a DICOM file OpenSlide does not read, and what to do."""
+    if not header.is_slide:
+        kind = f" of modality {header.modality}" if header.modality else ""
+        return f"{_NO_SLIDE[0]}{kind}", _NO_SLIDE[1]
+    if header.planes > 1:
+        return (
+            f"a DICOM slide of {header.planes} focal planes",
+            "Export the plane to use as a slide of its own.",
+        )
+    if header.paths > 1:
+        return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
+    if header.bits not in (None, 8):
+        return (
+            f"a DICOM slide of {header.bits} bits a sample ({header.colours})",
+            "Export it with 8 bits, scaled the same way for all slides.",
+        )
+    if header.syntax not in _SYNTAXES_READ:
+        name, remedy = _SYNTAXES.get(header.syntax, (f"transfer syntax {header.syntax}", _ANEW))
+        return f"a DICOM slide encoded as {name}, which OpenSlide does not read", remedy
+    return (
+        f"the DICOM slide is damaged, cut short, or lacks a part of its series ({error})",
+        "Copy or download it again, with all files of its series in one folder.",
+    )
 
 
 def _block_of(properties: Mapping[str, str], level: int) -> tuple[int, int]:

@@ -112,10 +112,11 @@ class StoredImage(ABC):
         mpp: microns per level-0 pixel, None where unknown.
         background: colour beyond the border, and under what is transparent.
         georeference: where the image lies on a map, if that is known.
+        part: which image of the file, where it holds several; "" for the first.
 
     Attributes:
         levels: the table of levels.
-        identity: resolved path, size and modification time of the file when it was opened.
+        identity: resolved path (and part), size and modification time of the file when it was opened.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class StoredImage(ABC):
         mpp: float | None,
         background: tuple[int, int, int] = (255, 255, 255),
         georeference: Georeference | None = None,
+        part: str = "",
     ) -> None:
         """Keep the table; no pixel is read."""
         self.path = path
@@ -133,7 +135,8 @@ class StoredImage(ABC):
         self.mpp = mpp
         self.background = background
         self.georeference = georeference
-        self.identity = identity_of(path)
+        self._part = part
+        self.identity = self._identity()
         self._seen = time.monotonic()
         self._decoded: dict[tuple[int, int], int] = {}  # a number a thread: none waits for another
 
@@ -189,10 +192,14 @@ class StoredImage(ABC):
         Raises:
             ImageError: if it is gone, does not answer, or has changed.
         """
-        if identity_of(self.path) != self.identity:
+        if self._identity() != self.identity:
             raise ImageError(
                 "the file has changed since it was opened", where=self.path, remedy="Open it anew."
             )
+
+    def _identity(self) -> Identity:
+        path, size, changed = identity_of(self.path)
+        return path + self._part, size, changed
 
     @abstractmethod
     def close(self) -> None:

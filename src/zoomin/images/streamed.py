@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from ..errors import BatchReadError, ConfigError, ImageError, image_error
+from ..errors import BatchReadError, ConfigError, ImageError
+from ..faults import image_error
 from ..geometry import Region, TileGrid
 from .averaging import common_size
 from .cache import Cache

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from ..annotations.open_annotation import open_annotation
+from ..annotations.open_annotation import annotation_of
 from ..annotations.rescaled import BoxAnnotation, RescaledAnnotation
 from ..data.manifest import Record
 from ..data.opening import open_record
@@ -246,8 +246,7 @@ def image_and_roi(record: Record, model: ZoomInConfig | None) -> tuple[Image, Bo
     """
     stored = open_record(record)
     image = stored if model is None else at_mpp(stored, model.resolution)
-    frame = (image.height, image.width)
-    return image, open_annotation(record, stored.height, stored.width, frame=frame)
+    return image, annotation_of(record, image)
 
 
 def measure_records(model: ZoomIn, records: Sequence[Record], *, progress: bool = False) -> RoiFindings:

@@ -30,7 +30,6 @@ def evaluate(
     config: InferenceConfig | None = None,
     *,
     out: str | Path | None = None,
-    n_bootstrap: int = 1000,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -41,7 +40,6 @@ def evaluate(
         model: what `load_model` gave.
         config: how to sample and run.
         out: folder for `predictions.csv` and `metrics.json`; by default nothing is written.
-        n_bootstrap: resamplings of the images behind each 95 % interval.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
@@ -89,7 +87,9 @@ def _evaluate(
         "no_foreground": [row.image for row in rows if row.status == NO_FOREGROUND],
         "sampling": dict(Counter(rows[index].sampling for index in read)),
         "seed": config.seed,
-        **classification_metrics(probabilities, targets[read], n_bootstrap=n_bootstrap, seed=config.seed),
+        **classification_metrics(
+            probabilities, targets[read], groups=[manifest.records[index].group for index in read]
+        ),
     }
     if out is not None:
         write_json(Path(out) / "metrics.json", result)

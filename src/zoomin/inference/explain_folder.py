@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from ..annotations.annotation import Annotation
-from ..annotations.geojson import MapFrame
 from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
 from ..errors import DataError, ZoomInError
@@ -84,7 +83,7 @@ def explain_into(
         ConfigError: if the folder holds explanations of another model.
         DataError: if its index is damaged.
         WriteError: if it cannot be written to, or another job writes to it.
-        Exception: an unexpected error that many images fail with, one after another: see `errors.Faults`.
+        Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
     with lock_folder(out):
         return _explain_into(images, model, Path(out), config, exports, resume, device, progress)
@@ -151,6 +150,7 @@ class _Job:
         self.out, self.config, self.exports = out, config, exports
         self.model, self.classes = model_fingerprint(model, model.config), model.config.classes
         self.n_samples = config.n_samples or model.config.n_samples
+        self.auto = model.config.prediction_sampling
         self.entries: dict[str, Entry] = {}
         self.with_bounds = 0
         if (out / INDEX).is_file():
@@ -209,7 +209,7 @@ class _Job:
     def _made_alike(self, one: Explanation) -> bool:
         how, config = one.provenance, self.config
         enumerable = one.attention.numel() * one.beta[0].numel() <= config.exact_budget
-        auto = "exact" if enumerable else "systematic"
+        auto = self.auto or ("exact" if enumerable else "systematic")
         if (how.model, how.sampling) != (self.model, auto if config.sampling == "auto" else config.sampling):
             return False
         if not design(how.sampling).random:
@@ -220,9 +220,7 @@ class _Job:
 def _roi(image: str | Path | Record, one: Explanation) -> Annotation | None:
     if not isinstance(image, Record):
         return None
-    found = one.source.georeference
-    place = None if found is None else MapFrame(found.crs, found.transform, *one.size)
-    roi = open_annotation(image, *one.size, place=place)
+    roi = open_annotation(image, *one.size, place=one.source.georeference)
     if roi is not None:  # a damaged one is found here, not while a picture is drawn
         height, width = one.size
         roi.read([Region(0, 0, width, height)], min(1.0, 256 / max(height, width)))

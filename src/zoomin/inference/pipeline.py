@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from ..classifiers import Classifier, Output
-from ..errors import BatchReadError, Faults, ImageError, image_error
+from ..errors import BatchReadError, ImageError
+from ..faults import Faults, image_error
 from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of

@@ -62,7 +62,7 @@ def predict_into(
 
     Raises:
         WriteError: if the CSV cannot be written, or another job writes it.
-        Exception: an unexpected error that many images fail with, one after another: see `errors.Faults`.
+        Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
     config, classes = config or InferenceConfig(), model.config.classes
     columns = [*columns_of(classes), _KEY]
@@ -193,7 +193,9 @@ def _made_by(model: Classifier, config: InferenceConfig) -> str:
 def _file_key(image: str | Path | Record) -> str:
     """The same for the same file, unchanged, looked at in the same way."""
     record = image if isinstance(image, Record) else Record(Path(image), label=None)
-    return _digits([_stamp(record.image), record.mpp, record.foreground and _stamp(record.foreground)])
+    return _digits(
+        [_stamp(record.image), record.mpp, record.series, record.foreground and _stamp(record.foreground)]
+    )
 
 
 def _stamp(path: Path) -> list[int]:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..classifiers import ClassifierConfig
-from ..data.find import open_dataset
+from ..data.find import TABLES, WORKBOOKS, open_dataset
 from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
-from ..errors import DataError, ZoomInError, image_error
+from ..data.slide_files import one_per_slide
+from ..errors import DataError, ZoomInError
+from ..faults import image_error
 from ..images.array import images_of
 from ..images.image import Image
 from ..images.physical import microns
@@ -59,7 +61,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
     """The images that a user means, each once.
 
     Args:
-        patterns: image files, folders (all images in and below them), or glob patterns.
+        patterns: image files, folders (all images in and below them), glob patterns, or manifests (CSV).
         manifest: a CSV, or another layout of images without need of labels.
 
     Returns:
@@ -72,11 +74,14 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
     asked: list[Path | Record] = []
     for pattern in patterns:
         path = Path(pattern)
+        if path.suffix.lower() in TABLES | WORKBOOKS and path.is_file():
+            asked += open_dataset(path, labels_required=False).records
+            continue
         if path.is_dir():
             images = list_images(path)
         elif not path.exists() and any(sign in str(pattern) for sign in "*?["):
             below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-            images = sorted(found for found in below if found.is_file())
+            images = one_per_slide(sorted(found for found in below if found.is_file()))
         else:
             images = [path]
         if not images:
@@ -86,7 +91,12 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
         asked += open_dataset(manifest, labels_required=False).records
     if not asked:
         raise DataError("no images given", remedy="Name files, folders or patterns, or give --manifest.")
-    return list({name_of(image): image for image in asked}.values())
+    once = {_path_of(image): image for image in asked}
+    return [once[path] for path in one_per_slide(list(once))]
+
+
+def _path_of(image: Path | Record) -> Path:
+    return image.image if isinstance(image, Record) else image
 
 
 def open_images(

@@ -52,10 +52,12 @@ class ZoomInConfig(Settings):
 
     tile_attention: str = "lenet"
     """Network a, the tile attention: "lenet" (the paper's for colon cancer), "lenet_relu", "resnet16",
-    "timm:MODEL", or the name of a plug-in."""
+    "timm:MODEL", "pyramid:MODEL" (three strides of the view enlarged by two, one linear layer), "uniform"
+    (every tile alike), or the name of a plug-in."""
 
     position_attention: str = "lenet"
-    """Network b, the position attention inside tiles; the choices are those of `tile_attention`."""
+    """Network b, the position attention inside tiles; the choices are those of `tile_attention`. "uniform": a
+    tile has one sub-tile, in its middle."""
 
     features: str = "lenet"
     """Network f, which encodes sub-tiles: "lenet" (the paper's for colon cancer), "lenet_released" (of the
@@ -67,6 +69,24 @@ class ZoomInConfig(Settings):
 
     normalize_features: bool = True
     """Scale every feature vector to unit length, as the paper does."""
+
+    gate_copies: int = 0
+    """Copies of gated attention behind f: a sub-tile's weight joins that of the attention that drew it, and
+    the logits of the copies are averaged. 0: none, as in the paper; `frozen.copies` sets it."""
+
+    gate_components: int = 200
+    """Numbers that the features of f are projected to before the gates."""
+
+    gate_width: int = 64
+    """Features of a copy of gated attention."""
+
+    context_side: int = 0
+    """Longest side, pixels, of a view of the whole image that f sees too; its features stand beside the
+    expected one. 0: none, as in the paper."""
+
+    prediction_sampling: str | None = None
+    """What the sampling "auto" means at prediction: the design that the head is calibrated for. None: "exact"
+    for images of few sub-tiles, else "systematic"."""
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; take the values that a
@@ -123,6 +143,16 @@ class ZoomInConfig(Settings):
             f"{self.sub_tile_size}, larger than the tile ({self.tile_size})",
             "Sub-tiles lie inside tiles: give a smaller sub_tile_size or a larger tile_size.",
         )
+        for name in ("gate_copies", "context_side"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or more.")
+        require(
+            not (self.gate_copies and self.context_side),
+            "context_side",
+            f"{self.context_side} with {self.gate_copies} copies of gated attention",
+            "Set one of the two to 0.",
+        )
+        if self.prediction_sampling is not None:
+            check_sampling(self.prediction_sampling)
         self.check_common()
 
     def _take_scale(self, name: str, scale: str) -> None:

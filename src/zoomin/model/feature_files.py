@@ -4,7 +4,7 @@
     coords     integer (n, 2): x and y of the upper left corner of each crop, level-0 pixels
 
 Attributes of `coords` tell the size of the crops (`patch_size_level0`, `patch_size`: the names that TRIDENT
-gives them).
+gives them), and `unit` or `units` that coordinates are in microns ("um"), as STAMP writes them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,17 @@ from ..files import whole_file
 __all__ = ["FeatureFile", "feature_path", "read_features", "settings_of", "stored_dims", "write_features"]
 
 _SETTINGS = "zoomin"  # attribute: how the file was made
+_UNIT_NAMES = ("unit", "units", "coords_unit", "coords_units", "coord_unit", "coordinate_unit")
+_MPP_NAMES = ("mpp", "level0_mpp", "slide_mpp", "base_mpp")
+_PIXELS = frozenset({"", "px", "pixel", "pixels", "level0", "level-0 pixels", "level0 pixels"})
+_MICRONS = {  # in each unit
+    **dict.fromkeys(("um", "\u00b5m", "micron", "microns", "micrometer", "micrometers"), 1.0),
+    **dict.fromkeys(("micrometre", "micrometres"), 1.0),
+    "nm": 1e-3,
+    "mm": 1e3,
+}
+_LARGE, _MOST = 1 << 28, 1 << 36  # bytes that an array may declare: without a look at the file, and at all
+_COMPRESSION = 1100  # times: no filter of HDF5 stores numbers in less
 
 
 class FeatureFile(NamedTuple):
@@ -85,30 +96,89 @@ def settings_of(path: Path) -> dict[str, Any] | None:
         return None if found is None else dict(json.loads(found))
 
 
-def read_features(path: Path, dims: int | None = None) -> FeatureFile:
+def read_features(
+    path: Path, dims: int | None = None, *, mpp: float | None = None, places: bool = True
+) -> FeatureFile:
     """Read a file.
 
     Args:
         path: of the file.
         dims: numbers a crop that are expected; None: any.
+        mpp: microns per level-0 pixel of the image, for coordinates that are written in microns; None: what
+            the file itself says.
+        places: whether the coordinates are wanted; where not, those given back are not to be trusted.
 
     Raises:
-        ImageError: if there is no such file, it is damaged, or its arrays do not fit.
+        ImageError: if there is no such file, it is damaged, its arrays do not fit or lie in other files, a
+            feature is not a number, or coordinates in microns cannot be converted.
     """
     with _opened(path) as file:
         missing = [name for name in ("features", "coords") if name not in file]
-        if missing:
+        linked = [name for name in missing if file.get(name, getlink=True) is not None]
+        if missing and not linked:
             raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
         try:
-            features, coords = np.asarray(file["features"], dtype=np.float32), np.asarray(file["coords"])
-        except OSError as error:
+            features = np.asarray(_array(file, "features", path), dtype=np.float32)
+            coords = np.asarray(_array(file, "coords", path))
+        except (OSError, MemoryError) as error:
             raise _unfit(path, f"damaged ({error})") from error
+        step = _step(file, path, mpp) if places else 1.0
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
+    coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
     if features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
         raise _unfit(path, f"{features.shape[1]} features a crop where {dims} are expected")
-    return FeatureFile(torch.from_numpy(features), torch.from_numpy(coords.astype(np.int64)))
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(bad):
+        more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
+        raise _unfit(path, f"the features of row {bad[0]}{more} are not finite numbers")
+    pixels = coords if step == 1 and coords.dtype.kind in "iu" else np.rint(coords / step)
+    return FeatureFile(torch.from_numpy(features), torch.from_numpy(pixels.astype(np.int64)))
+
+
+def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
+    """An array that lies in the file itself and is not larger than the file can hold."""
+    link = file.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        raise _unfit(path, f"the array {name!r} is a link to another file, {link.filename!r}")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise _unfit(path, f"{name!r} is no array")
+    outside = [source.file_name for source in found.virtual_sources()] if found.is_virtual else []
+    if found.external or any(source != "." for source in outside):
+        raise _unfit(path, f"the numbers of the array {name!r} lie in other files")
+    declared = found.size * max(4, found.dtype.itemsize)
+    if declared > _LARGE and declared > _COMPRESSION * found.id.get_storage_size() and not found.is_virtual:
+        raise _unfit(
+            path, f"the array {name!r} declares {declared / 2**30:.3g} GiB and stores next to nothing"
+        )
+    if declared > _MOST:
+        raise _unfit(path, f"the array {name!r} of {declared / 2**30:.3g} GiB is too large")
+    return found
+
+
+def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
+    """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
+    told = {**file.attrs, **file["coords"].attrs}
+    unit = next((_word(told[name]) for name in _UNIT_NAMES if name in told), "px")
+    if unit in _PIXELS:
+        return 1.0
+    if unit not in _MICRONS:
+        raise _unfit(path, f"coordinates in the unknown unit {unit!r}")
+    known = mpp or next((float(np.ravel(told[name])[0]) for name in _MPP_NAMES if name in told), None)
+    if known is None or not known > 0:
+        raise ImageError(
+            f"its coordinates are in {unit}, and the size of the image's pixels is not known",
+            where=path,
+            remedy="Give the image's microns per pixel (mpp), or write the coordinates in level-0 pixels.",
+        )
+    return known / _MICRONS[unit]
+
+
+def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
+    text: str = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(np.ravel(value)[0])
+    return text.strip().casefold().replace("\u03bc", "\u00b5")
 
 
 def stored_dims(folder: str | Path) -> int:
@@ -123,7 +193,7 @@ def stored_dims(folder: str | Path) -> int:
         raise DataError(
             "no .h5 file of features", where=folder, remedy="Write them by `zoomin data features`."
         )
-    return read_features(first).features.shape[1]
+    return read_features(first, places=False).features.shape[1]
 
 
 def _opened(path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)

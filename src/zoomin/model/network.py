@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -22,21 +22,6 @@ __all__ = ["Network", "check_side", "random_keys"]
 Kind = TypeVar("Kind", bound="Network")
 
 
-@runtime_checkable
-class _Views(Protocol):
-    """Settings of how views reach a network."""
-
-    @property
-    def mean(self) -> tuple[float, float, float]: ...
-    @property
-    def std(self) -> tuple[float, float, float]: ...
-    @property
-    def chunk_size(self) -> int: ...
-    @property
-    def checkpoint(self) -> Literal["auto", "always", "never"]: ...
-    def to_dict(self) -> dict[str, Any]: ...
-
-
 class Network(nn.Module):
     """A network with a configuration, saved as `model.safetensors` and `config.json`."""
 
@@ -45,12 +30,12 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, views: _Views) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Keep the normalisation of views; the child builds its networks."""
         super().__init__()
-        self._settings = views
-        self.register_buffer("mean", torch.tensor(views.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(views.std).view(3, 1, 1) * 255, persistent=False)
+        self._settings = settings
+        self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1) * 255, persistent=False)
 
     @property
     def device(self) -> torch.device:

@@ -104,6 +104,8 @@ class ZoomInOutput:
         contrast_features: expected feature under the complement laws, one for each of those.
         contrast_logits: its logits.
         view_pixels: pixels of a view of a tile at s1, of one at s2, and of a sub-tile.
+        context: features of a view of each whole image, the last ones in `features`; none by default.
+        context_pixels: of that view, at most.
     """
 
     logits: Float[Tensor, "batch classes"]
@@ -116,6 +118,8 @@ class ZoomInOutput:
     contrast_features: Float[Tensor, "positives dims"]
     contrast_logits: Float[Tensor, "positives classes"]
     view_pixels: tuple[int, int, int]
+    context: Float[Tensor, "batch context"] | None = None
+    context_pixels: int = 0
 
     @property
     def no_foreground(self) -> tuple[int, ...]:
@@ -129,8 +133,8 @@ class ZoomInOutput:
 
     @property
     def pixels_read(self) -> Int[Tensor, " batch"]:
-        """Pixels of the tiles attended to, of the drawn tiles and of the sub-tiles of each image."""
+        """Pixels of the tiles attended to, of drawn tiles, of sub-tiles and of the view of each image."""
         attended = self.attention.log_alpha.isfinite().sum(1)
         drawn = torch.bincount(self.tiles.image, minlength=len(attended))
         overview, tile, sub_tile = self.view_pixels
-        return attended * overview + drawn * tile + self.views_read * sub_tile
+        return attended * overview + drawn * tile + self.views_read * sub_tile + self.context_pixels

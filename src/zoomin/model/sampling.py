@@ -150,29 +150,38 @@ def multinomial_tiles(
 def systematic_tiles(
     log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
-    """Systematic allocation in random order: E[n_c] = n p_c and |n_c - n p_c| < 1; kappa = n_c / n.
+    """Systematic allocation in random order: E[n_c] = q_c and |n_c - q_c| < 1; kappa = p_c n_c / q_c.
 
-    A budget that covers every position of an image enumerates it.
+    The quota q_c is n p_c, and kappa n_c / n, unless a tile has fewer positions than that: it then gets all
+    of them, and the others share the rest. A budget that covers every position of an image enumerates it.
     """
     p = _double(log_p).softmax(1)
+    quota = _quota(p, n, capacity)
     order = uniforms(keys, p.shape[1], stream=2).argsort(1)
-    cumulative = (n * p.gather(1, order)).cumsum(1)
+    cumulative = quota.gather(1, order).cumsum(1)
     cumulative[:, -1] = n
     filled = (cumulative + uniforms(keys, 1, stream=3).to(p.dtype)).floor().long().clamp(max=n)
     count = torch.zeros_like(capacity).scatter_(
         1, order, filled.diff(dim=1, prepend=torch.zeros_like(filled[:, :1]))
     )
-    return _enumerate_where_covered(_capped(count, n, capacity, log_p), n, capacity, log_p)
+    share = torch.where(quota > 0, p / quota, 0.0).to(log_p.dtype)
+    draw = TileDraw(count.minimum(capacity), count.to(log_p.dtype) * share)
+    return _enumerate_where_covered(draw, n, capacity, log_p)
 
 
 def top_tiles(
     log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
-    """Largest-remainder allocation of n, deterministic; kappa = p over the sum of the drawn tiles' p."""
-    quota = n * _double(log_p).softmax(1)
+    """Largest-remainder allocation of n, deterministic; kappa = p over the sum of the drawn tiles' p.
+
+    No tile is allotted more than its positions: the others share what is left.
+    """
+    p = _double(log_p).softmax(1)
+    quota = _quota(p, n, capacity)
     base = quota.floor()
     left = n - base.sum(1, keepdim=True)
-    rank = (quota - base).argsort(dim=1, descending=True, stable=True).argsort(1)
+    remainder = torch.where(base < capacity, quota - base + 1e-9 * p, -1.0)  # of equal ones the more likely
+    rank = remainder.argsort(dim=1, descending=True, stable=True).argsort(1)
     count = (base + (rank < left)).long()
     p = log_p.exp() * (count > 0)
     draw = TileDraw(count.minimum(capacity), p / p.sum(1, keepdim=True))
@@ -184,6 +193,20 @@ def every_tile(
 ) -> TileDraw:
     """Every tile with every position; kappa = p."""
     return TileDraw(capacity, log_p.exp())
+
+
+def _quota(p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"]) -> Float[Tensor, "s t"]:
+    """min(capacity, t p) with t such that each row sums to n, or to all its capacity where that is less."""
+    full = torch.where(p > 0, capacity / p, torch.inf)  # the t at which a tile has all its positions
+    order = full.argsort(1)
+    taken, mass = capacity.gather(1, order), p.gather(1, order)
+    before = taken.cumsum(1) - taken  # of the tiles that are full before this one
+    rest = mass.flip(1).cumsum(1).flip(1).clamp(min=torch.finfo(p.dtype).tiny)
+    t = (n - before) / rest
+    fits = (t <= full.gather(1, order) * (1 + 1e-12)) & (before <= n)
+    first = torch.where(fits.any(1), fits.to(torch.int8).argmax(1), 0)[:, None]
+    most = torch.where(fits.any(1, keepdim=True), t.gather(1, first), torch.inf)
+    return torch.where(p > 0, torch.minimum(capacity.to(p.dtype), most * p), 0.0)
 
 
 def _capped(count: Tensor, n: int, capacity: Tensor, log_p: Tensor) -> TileDraw:

@@ -28,7 +28,17 @@ from ..images.tissue import attended_tiles
 from .config import ZoomInConfig
 from .estimators import expected_feature, sample_weights
 from .network import Network, random_keys
-from .networks import Embedding, LinearHead, Maps, build_networks, trunk_of, with_own_names
+from .networks import (
+    Embedding,
+    GatedFeatures,
+    GatedHead,
+    LinearHead,
+    Maps,
+    UniformAttention,
+    build_networks,
+    trunk_of,
+    with_own_names,
+)
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained
@@ -99,8 +109,7 @@ class ZoomIn(Network):
         built = build_networks(names, own, sides, config.pretrained)
         self.tile_attention = built.tile_attention
         self.position_attention = built.position_attention
-        self.features = built.features
-        self.head = LinearHead(built.dims, config.n_classes)
+        self.features, self.head = self._classifier(built.features, built.dims)
         self.map_size = built.map_size
         self.to(memory_format=torch.channels_last)
 
@@ -168,6 +177,8 @@ class ZoomIn(Network):
         e = estimate[r]
         encoded = self._encode(batch, estimates.image[e], regions)
         features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
+        context = self.see_context(batch)
+        features = torch.cat([features, context[estimates.image]], 1)
         replicated = features[: replicates * len(batch)].unflatten(0, (replicates, len(batch)))
         feature, contrastive = replicated.mean(0), features[replicates * len(batch) :]
         kept = ~estimates.contrast[e]
@@ -192,6 +203,8 @@ class ZoomIn(Network):
             contrast_features=contrastive,
             contrast_logits=self.head(contrastive),
             view_pixels=self._view_pixels,
+            context=context.detach(),
+            context_pixels=self.config.context_side**2,
         )
 
     def tile_logits(
@@ -231,6 +244,8 @@ class ZoomIn(Network):
             grid: their tiles.
             drawn: places of the tiles in the grid's flat list.
         """
+        if isinstance(self.position_attention, UniformAttention):
+            return self.mean.new_zeros(len(drawn), 1)
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
         logits = self.chunks.see(self.position_attention, batch, image, regions, side, scale)
@@ -259,6 +274,18 @@ class ZoomIn(Network):
         maps = self.chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
+
+    def see_context(self, batch: ImageBatch) -> Float[Tensor, "batch context"]:
+        """Features of a view of each whole image; none where the configuration has none."""
+        if not self.config.context_side:
+            return self.mean.new_zeros(len(batch), 0)
+        rows = []
+        for place, (height, width) in enumerate(batch.sizes.tolist()):
+            region = torch.tensor([[0, 0, width, height]], device=self.device)
+            scale = min(1.0, self.config.context_side / max(height, width))
+            views = batch.read(torch.tensor([place], device=self.device), region, scale)
+            rows.append(self.chunks.through(self.features, views))
+        return torch.cat(rows)
 
     def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
         """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
@@ -296,9 +323,11 @@ class ZoomIn(Network):
         return load_pretrained(lambda c: cls(c, **own), folder, device, ZoomInConfig.from_dict)
 
     def design_for(self, height: int, width: int, sampling: str, exact_budget: int) -> str:
-        """What is asked for; "auto" enumerates images of few sub-tiles and draws systematically in others."""
+        """What is asked for; "auto": `prediction_sampling`, else all of few sub-tiles and draws of others."""
         if sampling != "auto":
             return sampling
+        if self.config.prediction_sampling is not None:
+            return self.config.prediction_sampling
         return "exact" if self._tiles(height, width) * prod(self.map_size) <= exact_budget else "systematic"
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
@@ -307,10 +336,12 @@ class ZoomIn(Network):
         every = tiles * prod(self.map_size)
         count = every if drawn is None else min(every, drawn)
         overview, tile, sub_tile = self._view_pixels
-        return tiles * overview + min(tiles, count) * tile + count * sub_tile
+        return tiles * overview + min(tiles, count) * tile + count * sub_tile + self.config.context_side**2
 
     def read_ahead(self, images: ImageBatch) -> None:
         """Start to read the tiles of images on disk at s1. Returns at once."""
+        if self.config.tile_attention == "uniform":
+            return
         read_ahead(images, self.config.tile_size, self.config.tile_scale)
 
     def _tiles(self, height: int, width: int) -> int:
@@ -318,9 +349,13 @@ class ZoomIn(Network):
 
     @property
     def _view_pixels(self) -> tuple[int, int, int]:
-        """Pixels of a tile's view at s1, of one at s2, and of a sub-tile."""
+        """Pixels of a tile's view at s1, of one at s2, and of a sub-tile; uniform attention reads none."""
         config = self.config
-        sides = [view_size(config.tile_size, s) for s in (config.tile_scale, config.sub_tile_scale)]
+        scales = {"tile_attention": config.tile_scale, "position_attention": config.sub_tile_scale}
+        sides = [
+            0 if getattr(config, name) == "uniform" else view_size(config.tile_size, scale)
+            for name, scale in scales.items()
+        ]
         return sides[0] ** 2, sides[1] ** 2, config.sub_tile_size**2
 
     def _plan(
@@ -363,7 +398,9 @@ class ZoomIn(Network):
         self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " listed"], embeddings: Tensor | None
     ) -> Float[Tensor, "batch tiles"]:
         """Logits of the tiles that are kept, -inf elsewhere."""
-        if embeddings is None:
+        if isinstance(self.tile_attention, UniformAttention):
+            logits = self.mean.new_zeros(int(kept.sum()))
+        elif embeddings is None:
             logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
             logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
@@ -393,6 +430,14 @@ class ZoomIn(Network):
         """Features of the sub-tiles, of unit length where the configuration says so."""
         features = self.chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
+
+    def _classifier(self, features: nn.Module, dims: int) -> tuple[nn.Module, LinearHead]:
+        """F and g: as they are, with gated attention between them, or with a view of the whole image."""
+        config = self.config
+        if not config.gate_copies:
+            return features, LinearHead(dims * (2 if config.context_side else 1), config.n_classes)
+        gated = GatedFeatures(features, dims, config.gate_components, config.gate_width, config.gate_copies)
+        return gated, GatedHead(config.gate_copies, config.gate_width, config.n_classes)
 
     def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""

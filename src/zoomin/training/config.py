@@ -10,6 +10,7 @@ from ..data.config import DataConfig
 from ..errors import ConfigError, require
 from ..model.choices import RoiTarget, check_sampling
 from ..model.config import ZoomInConfig
+from .frozen.config import FrozenConfig
 
 __all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 
@@ -319,6 +320,9 @@ class RunConfig:
 
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     """Training of the three networks on crops before it, where there are pixel annotations."""
+
+    frozen: FrozenConfig = field(default_factory=FrozenConfig)
+    """Learning on what a frozen trunk sees, in place of both."""
 
     out: str = "runs/zoomin"
     """Folder of the results, new or empty."""

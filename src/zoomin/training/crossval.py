@@ -26,7 +26,7 @@ from ..processes import end_with_parent
 from ..progress import Bar, progress_bar
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
-from .fit import match_classes, one_process, tiles_of
+from .fit import match_classes, one_process, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
 from .run_folder import (
     data_fingerprint,
@@ -86,6 +86,7 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
+    tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)

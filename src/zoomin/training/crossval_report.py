@@ -39,8 +39,9 @@ def summarise(results: Results) -> dict[str, Any]:
         `protocols`: for each protocol and score the `mean` over seeds of the mean over folds, its standard
         deviation `sd` over seeds (None for one seed) and the mean of each seed. A fold whose held-out images
         are all of one class has no AUROC and does not count there. `pooled`: for each honest protocol the
-        metrics of all out-of-fold predictions of a seed together, with bootstrap intervals over images,
-        averaged over repeats image by image; and their mean over seeds. `folds`: the scores of every fold.
+        metrics of all out-of-fold predictions of a seed together, averaged over repeats image by image, with
+        95 % intervals (over groups where there are any); and their mean over seeds. `folds`: the scores of
+        every fold.
     """
     seeds = list(dict.fromkeys(result["seed"] for result in results))
     by_seed = {seed: [result for result in results if result["seed"] == seed] for seed in seeds}
@@ -81,14 +82,16 @@ def _pooled(by_seed: dict[int, list[dict[str, Any]]], protocol: str) -> dict[str
     each = []
     for seed, results in by_seed.items():
         labels: dict[int, int] = {}
+        group_of: dict[int, str | None] = {}
         said: dict[int, list[list[float]]] = {}
         for image in (image for result in results for image in result["images"]):
             labels[image["row"]] = image["label"]
+            group_of[image["row"]] = image.get("group")
             said.setdefault(image["row"], []).append(image[protocol])
         probabilities = torch.stack([torch.tensor(said[row]).mean(0) for row in labels])
-        each.append(
-            {"seed": seed, **classification_metrics(probabilities, torch.tensor(list(labels.values())))}
-        )
+        truth = torch.tensor(list(labels.values()))
+        groups = [group_of.get(row) for row in labels]
+        each.append({"seed": seed, **classification_metrics(probabilities, truth, groups=groups)})
     known = {score: [one[score] for one in each if one[score] is not None] for score in _SCORES}
     means = {score: statistics.fmean(values) if values else None for score, values in known.items()}
     return {**means, "seeds": each}
@@ -110,7 +113,7 @@ def _table(summary: dict[str, Any], results: Results) -> str:
         lines.append(f"| {what} | {' | '.join(_spread(scores[score]) for score in _SCORES)} |")
     lines += [
         "",
-        "All out-of-fold predictions of a seed together (95 % bootstrap interval over images), in %:",
+        "All out-of-fold predictions of a seed together (95 % interval over images, or groups), in %:",
         "",
         "| protocol | seed | accuracy | balanced accuracy | AUROC |",
         "| --- | --- | --- | --- | --- |",

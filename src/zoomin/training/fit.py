@@ -21,13 +21,16 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from ..annotations.reader import RoiReader
+from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
+from ..data.labels import told, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..locks import lock_folder
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
+from ..progress import progress_bar
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
@@ -46,7 +49,9 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import judge
+from .frozen.learn import learn
 from .mean_feature import mean_feature
+from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
 from .run_folder import data_fingerprint, new_folder, write_inputs
@@ -60,6 +65,7 @@ __all__ = [
     "match_classes",
     "new_task",
     "one_process",
+    "tell_classes",
     "tiles_of",
     "train",
     "training_device",
@@ -117,8 +123,11 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
 def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback]) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
+    tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
+    if config.frozen.enabled:
+        return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
     task = new_task(config, data)
     new_folder(folder, resume=config.resume)
@@ -163,6 +172,34 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
     return FitResult(folder, folder / "model", metrics, table.rows)
 
 
+def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
+    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
+    if model is None:
+        raise ConfigError(
+            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+        )
+    new_folder(folder, resume=config.resume)
+    data.setup("fit")
+    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    rows = data.splits["train"]
+    with progress_bar("Embedding", len(rows), shown=progress) as bar:
+        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
+    learnt.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
+    metrics = {
+        "model": "frozen trunk",
+        "chosen_by": None,
+        "learned": learnt.report,
+        "seconds": time.perf_counter() - started,
+        "skipped": data.failures.images(),
+        **_final_metrics(learnt.net, data, replace(config, train=train)),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return FitResult(folder, folder / "model", metrics, [])
+
+
 def _before_training(
     task: ClassifierTask[Any],
     data: ZoomInDataModule,
@@ -191,6 +228,13 @@ def _before_training(
         save_start(folder, net, 2, identity)
 
 
+def tell_classes(classes: Sequence[str]) -> None:
+    """Say which class is the negative one, before anything depends on it."""
+    logger.info("%s", told(classes))
+    if doubt := unusual_order(classes):
+        logger.warning("%s", doubt)
+
+
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     """A network with the first weights of the run's seed, ready to be trained on the data."""
     labels = data.labels[data.splits["train"]]
@@ -201,6 +245,9 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         net = build(config.model)
     if not net.explains:
         _check_baseline(config)
+        if isinstance(net, MIL):
+            rows = [row for part in data.splits.values() for row in part.tolist()]
+            net.check_stored([str(data.manifest.records[row].image) for row in rows])
         return BaselineTask(net, config.train, config.seed, weights, data.failures)
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
@@ -314,7 +361,7 @@ def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
     """
     if not config.train.uses_roi:
         return None
-    roi = RoiReader(data.manifest.records, data.file_size)
+    roi = RoiReader(data.manifest.records, data.file_frame)
     if not any(roi.has(row) for row in data.splits["train"].tolist()):
         raise ConfigError(
             "no training image has an annotation",
@@ -384,8 +431,9 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
             judged = judge(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels),
+                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
                 "failed": judged.failed,
             }
     return found

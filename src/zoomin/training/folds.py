@@ -25,10 +25,14 @@ from ..metrics import point_scores
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Judged, judge
-from .fit import new_task, train, training_device
+from .fit import new_task, tiles_of, train, training_device
+from .frozen.classify import classify
+from .frozen.learn import learn, make_embedder
+from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
 from .run_folder import data_fingerprint
+from .task import evaluation_keys
 from .warm_up import warm_up
 
 __all__ = ["FoldJob", "deal_folds", "run_fold"]
@@ -140,6 +144,8 @@ def run_fold(
     """
     started = time.perf_counter()
     run = replace(run, seed=job.run_seed)
+    if run.frozen.enabled:
+        return {**_frozen_fold(run, data, job, after), "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
     done, table = Done(), EpochTable()
@@ -190,6 +196,41 @@ def run_fold(
     }
 
 
+def _frozen_fold(
+    run: RunConfig,
+    data: ZoomInDataModule,
+    job: FoldJob,
+    after: Callable[[Classifier, ZoomInDataModule], None] | None,
+) -> dict[str, Any]:
+    """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
+    model = tiles_of(run.model)
+    if model is None:
+        raise ConfigError("only Zoom-In learns so", where="frozen.enabled", remedy="Set it to false.")
+    negative = negative_class(data.classes, run.frozen.negative_class)
+    embedder = make_embedder(model, run.frozen, data)
+    learnt = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
+    embedded = embedder.of(job.held)
+    logits, drawn = classify(learnt.net, embedded, evaluation_keys(run.seed, job.held))
+    found = Judged(logits.softmax(1), data.labels[job.held], job.held, {})
+    if after is not None:
+        after(learnt.net, data.with_splits({"train": job.train, "val": job.held}))
+    scores = _scores(found)
+    every = torch.tensor([len(one.sub_tiles) for one in embedded])
+    return {
+        "seed": job.seed,
+        "fold": job.fold,
+        "run_seed": job.run_seed,
+        "n_train": job.train.numel(),
+        "n_held": job.held.numel(),
+        **{name: scores for name in ("last_epoch", "last_epoch_careful")},
+        "best_epoch": {"epoch": 0, **scores},
+        "history": {"val_accuracy": [scores["accuracy"]]},
+        "images": _images(data.manifest, found, found),
+        "failed": {},
+        "learned": {**learnt.report, "share_of_sub_tiles": float((drawn / every).mean())},
+    }
+
+
 def _scores(judged: Judged) -> dict[str, float | None]:
     return point_scores(judged.probabilities, judged.labels)._asdict()
 
@@ -214,6 +255,7 @@ def _images(manifest: Manifest, last: Judged, careful: Judged) -> list[dict[str,
         {
             "row": row,
             "image": manifest.records[row].image.name,
+            "group": manifest.records[row].group,
             "label": label,
             "last_epoch": probabilities,
             "last_epoch_careful": better,

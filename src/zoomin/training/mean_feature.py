@@ -31,14 +31,14 @@ def mean_feature(net: ZoomIn, data: ZoomInDataModule, seed: int) -> Float[Tensor
     """
     net.eval()
     rows = data.splits["train"]
-    sample = data.with_splits({"val": rows[:: max(1, -(-len(rows) // MOST))]})
+    sample = data.with_splits({"train": rows[:: max(1, -(-len(rows) // MOST))]})
     parts: list[Tensor] = []
 
     def run(batch: Batch, kept: Int[Tensor, " kept"]) -> Tensor:
         features: Tensor = net(batch.images, keys=evaluation_keys(seed, batch.index)).features
         return features.float().cpu()
 
-    for batch in sample.val_dataloader():
+    for batch in sample.predict_dataloader():
         features = with_readable(batch.to(net.device), run, lambda name, error: None)
         parts += [] if features is None else [features]
     return torch.cat(parts).mean(0) if parts else None

@@ -164,7 +164,7 @@ class _CropSource:
 
     def __init__(self, data: ZoomInDataModule, seed: int) -> None:
         self._data = data
-        self._roi = RoiReader(data.manifest.records, data.file_size)
+        self._roi = RoiReader(data.manifest.records, data.file_frame)
         self._rng = np.random.default_rng([seed, 7])
         self.generator = torch.Generator().manual_seed(seed)
         self._size: dict[int, tuple[int, int]] = {}

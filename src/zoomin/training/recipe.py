@@ -16,11 +16,14 @@ from ..classifiers import config_class
 from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
+from .frozen.config import FrozenConfig
 from .recipe_files import find_recipe
 
 __all__ = [
     "add_model_arguments",
     "add_run_arguments",
+    "leaves_all_to_plan",
+    "plan_defaults",
     "read_recipe",
     "recipe_model",
     "run_config",
@@ -33,6 +36,7 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(PretrainConfig, "pretrain")
+    parser.add_class_arguments(FrozenConfig, "frozen")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of all draws")
     parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint in --out")
@@ -45,6 +49,32 @@ def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
         ConfigError: if there is no baseline of that name.
     """
     parser.add_class_arguments(config_class(_model_name(words)), "model")
+
+
+def leaves_all_to_plan(words: Sequence[str]) -> bool:
+    """Whether a command line names images but neither a recipe, a baseline, nor how to train."""
+    told = {"--config", "--model.name", "--train", "--pretrain", "--frozen.enabled", "--print_config"}
+    names = {word.partition("=")[0] for word in words if word.startswith("-")}
+    told |= {"--help", "-h"}
+    sections = {".".join(name.split(".")[:1]) for name in names}
+    return "--data.root" in names and not told & (names | sections)
+
+
+def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ...]:
+    """Let what fits the images be a parser's defaults; what is given after them wins.
+
+    Returns:
+        The plan in words.
+
+    Raises:
+        DataError: if the images cannot be learnt from.
+    """
+    from .plan import plan
+
+    given = parser.instantiate(parser.parse_args(list(words)))
+    found = plan(given.data)
+    parser.set_defaults({name: value for name, value in found.changes().items() if name != "data.root"})
+    return found.lines
 
 
 def run_config(values: Namespace) -> RunConfig:

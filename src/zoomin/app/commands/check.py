@@ -34,6 +34,8 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import check_images, images_to_check, label_counts, manifest_problems, write_checks
     from ...data.config import ManifestColumns
     from ...data.contact_sheet import ContactSheet
+    from ...data.labels import class_order, told, unusual_order
+    from ...data.leaks import leaks
     from ...images.physical import microns
     from ...model.config import ZoomInConfig
     from ..console_tables import checked_table
@@ -57,7 +59,14 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     print_rich(checked_table(rows))
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
+    labels = {record.label for record in records if record.label is not None}
+    if classes := options.data.classes or class_order(labels):
+        say(told(classes))
+        if doubt := unusual_order(classes):
+            say(f"classes: {doubt}")
     warn_failed((r.image, f"{r.image}: {r.problem}. {r.remedy}") for r in rows if r.problem)
+    for leak in leaks(rows):
+        say(f"leak: {leak}")
     doubts = manifest_problems(records)
     for doubt in doubts:
         say(f"manifest: {doubt}")

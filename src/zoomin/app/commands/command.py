@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser, Namespace
 
-__all__ = ["Command", "Group", "print_metrics", "print_rich", "say", "warn_failed"]
+__all__ = ["Command", "Group", "messages", "print_metrics", "print_rich", "say", "warn_failed"]
 
 
 class Command(NamedTuple):
@@ -48,6 +50,20 @@ class Group(NamedTuple):
 def say(text: str) -> None:
     """Print a line on stdout."""
     print(text, flush=True)
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Show what the library says meanwhile (its log) on stderr."""
+    log, handler = logging.getLogger("zoomin"), logging.StreamHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
 
 
 def print_rich(thing: object) -> None:

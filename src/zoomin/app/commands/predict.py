@@ -102,7 +102,10 @@ def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace)
 
 def _build_predict(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
+        "images",
+        nargs="*",
+        type=str,
+        help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
     parser.add_argument(
@@ -197,7 +200,7 @@ PREDICT = Command(
     "IMAGES ... --run FOLDER [--manifest CSV] [--out CSV] [options]",
     "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
     "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
-    "  zoomin predict --manifest list.csv --run runs/first --resume true --retry_failed true\n"
+    "  zoomin predict list.csv --run runs/first --resume true --retry_failed true\n"
     "  zoomin predict slides/ --run runs/first --shard 2/8",
     _build_predict,
     _predict,

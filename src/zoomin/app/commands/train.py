@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, print_metrics, print_rich, say
+from .command import Command, messages, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
 
@@ -23,14 +25,46 @@ def _build_model(parser: ArgumentParser, words: Sequence[str]) -> None:
     add_model_arguments(parser, words)
 
 
+def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """The settings of the model; where the words leave them to zoomin, such as fit the images."""
+    from ...training.recipe import leaves_all_to_plan, plan_defaults
+
+    _build_model(parser, words)
+    if leaves_all_to_plan(words):
+        for line in plan_defaults(parser, words):  # on stderr: results stand alone on stdout
+            print(line, file=sys.stderr, flush=True)
+
+
 def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.fit import fit
     from ...training.recipe import run_config
 
-    result = fit(run_config(parser.instantiate(options)), progress=True)
+    with messages():
+        result = fit(run_config(parser.instantiate(options)), progress=True)
     print_metrics("Trained", result.metrics)
+    for line in _advice(result.metrics):
+        say(line)
     say(f"The run is in {result.folder}.")
     return 0
+
+
+def _advice(metrics: Mapping[str, Any]) -> list[str]:
+    """How images held out in the inner folds were classified, and what to try where that is chance."""
+    learned = metrics.get("learned")
+    if learned is None:
+        return []
+    scores = learned["held_out"][learned["head"]]
+    score = scores["auroc"]
+    shown = "" if score is None else f", AUROC {score:.2f}"
+    line = f"Held out in inner folds: accuracy {scores['accuracy']:.3f}{shown} ({learned['head']} head)."
+    if score is None or score >= 0.65:
+        return [line]
+    return [
+        line,
+        "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
+        "(--model.tile_size 112 --model.sub_tile_size 112), another trunk (--model.features timm:MODEL),",
+        "more images, or learning from pixels with a recipe (docs/learning.md).",
+    ]
 
 
 def _build_crossval(parser: ArgumentParser) -> None:
@@ -47,7 +81,9 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
     values = parser.instantiate(options)
     run = run_config(values)
-    print_rich(protocols_table(crossval(run, values.cv, progress=True)))
+    with messages():
+        result = crossval(run, values.cv, progress=True)
+    print_rich(protocols_table(result))
     say(f"Everything is in {run.out}.")
     return 0
 
@@ -56,14 +92,14 @@ TRAIN = Command(
     "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
     "  zoomin train --config colon_cancer --data.root DIR --out runs/first\n"
-    "  zoomin train --data.root my_images --model.n_samples 20 --train.epochs 50\n"
+    "  zoomin train --data.root my_images\n"
     "  zoomin train --config runs/first/config.yaml --out runs/first --resume true\n"
     "  zoomin train --config recipes/colon_cancer.yaml --print_config\n"
     "  zoomin train --model.name cnn --model.side 512 --data.root my_images --out runs/cnn",
     _build_run,
     _train,
     "Give the same command with --resume true to go on from the last epoch.",
-    _build_model,
+    _build_planned,
 )
 
 CROSSVAL = Command(
@@ -74,5 +110,5 @@ CROSSVAL = Command(
     _build_crossval,
     _crossval,
     "Give the same command with --resume true to go on with the folds that are left.",
-    _build_model,
+    _build_planned,
 )

@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ...annotations.annotation import Annotation
-from ...annotations.geojson import MapFrame
 from ...annotations.open_annotation import open_annotation
 from ...annotations.rescaled import BoxAnnotation
 from ...errors import ZoomInError
@@ -122,8 +121,7 @@ def _roi(answer: Answer, explanation: Explanation) -> tuple[BoxAnnotation | None
     if answer.record is None:
         return None, ""
     try:
-        map_ = explanation.source.georeference
-        place = None if map_ is None else MapFrame(map_.crs, map_.transform, *explanation.size)
+        place = explanation.source.georeference
         return open_annotation(answer.record, *explanation.size, place=place), ""
     except ZoomInError as error:  # the evidence is worth showing without the truth
         return None, str(error)

@@ -11,7 +11,9 @@ from jaxtyping import Float, Int
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 from torch import Tensor
 
-__all__ = ["Bin", "Calibration", "ClassScores", "Curve", "calibration", "class_scores", "curves", "wilson"]
+from ...intervals import wilson
+
+__all__ = ["Bin", "Calibration", "ClassScores", "Curve", "calibration", "class_scores", "curves"]
 
 _POINTS = 400  # most points of a drawn curve
 _BINS = 10
@@ -127,19 +129,6 @@ def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, "
     truth = torch.nn.functional.one_hot(labels, probabilities.shape[1])
     brier = float((probabilities - truth).square().sum(1).mean())
     return Calibration(bins, error, brier)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927).
-
-    Example:
-        >>> [round(end, 2) for end in wilson(0.0, 10)]
-        [0.0, 0.28]
-    """
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def class_scores(

@@ -20,7 +20,7 @@ from .charts import (
     scatter_chart,
 )
 from .findings import Answer, Findings, Origin
-from .numbers import calibration, class_scores, curves, wilson
+from .numbers import calibration, class_scores, curves
 
 __all__ = [
     "counts_section",
@@ -68,7 +68,7 @@ def metrics_section(findings: Findings) -> dict[str, Any]:
         "figures": [_figure(row) for row in rows[:3]]
         + [{"name": "calibration error", "value": rows[3]["value"], "below": "expected, 0 is best"}],
         "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.judged}{_left_out(findings)}.",
-        "bootstrap": _bootstrap_words(found),
+        "intervals": _interval_words(found),
         "confusion": _confusion(findings.classes, found["confusion_matrix"]),
         "per_class": [
             {"name": s.name, "cells": [str(s.images), *(number(value) for value in s[2:])]}
@@ -90,13 +90,15 @@ def _scores(findings: Findings) -> dict[str, Any]:
     for images in by_seed.values():
         first = [answers[0] for answers in images.values()]
         means = torch.stack([findings.tensors(answers)[0].mean(0) for answers in images.values()])
-        each.append(classification_metrics(means, findings.tensors(first)[1]))
+        groups = [None if answer.record is None else answer.record.group for answer in first]
+        each.append(classification_metrics(means, findings.tensors(first)[1], groups=groups))
     result = dict(each[0])
     for name in _SCORES:
         if result[name] is not None:
             result[name] = statistics.fmean(one[name] for one in each)
             spans = [one[f"{name}_interval"] for one in each]
-            result[f"{name}_interval"] = [statistics.fmean(ends) for ends in zip(*spans, strict=True)]
+            ends = None if None in spans else [statistics.fmean(end) for end in zip(*spans, strict=True)]
+            result[f"{name}_interval"] = ends
     matrices = torch.tensor([one["confusion_matrix"] for one in each])
     result["confusion_matrix"] = matrices.sum(0).tolist()
     result["seeds"] = len(each)
@@ -126,13 +128,7 @@ def _score_row(name: str, found: Mapping[str, Any]) -> dict[str, str]:
     value, interval = found[name], found[f"{name}_interval"]
     if value is None:
         return _row(_SCORES[name], _UNDEFINED, note="all images are of one class")
-    note = ""
-    if name == "accuracy" and interval and interval[0] == interval[1]:
-        interval = list(wilson(value, found["n_images"]))
-        note = "Wilson's interval: all alike, a bootstrap cannot tell"
-    elif interval and interval[0] == interval[1]:
-        interval = None
-        note = "all alike: a bootstrap cannot tell an interval"
+    note = found["interval_reasons"].get(name, "")
     span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
     return _row(_SCORES[name], number(value), span or _NONE, note)
 
@@ -148,17 +144,17 @@ def _figure(row: Mapping[str, str]) -> dict[str, str]:
     return {"name": row["name"], "value": row["value"] if defined else _NONE, "below": below}
 
 
-def _bootstrap_words(found: Mapping[str, Any]) -> str:
+def _interval_words(found: Mapping[str, Any]) -> str:
+    groups = found["n_groups"]
     words = (
-        f"Intervals: {found['n_bootstrap']} bootstrap resamples of the images; "
-        "they tell what other images like these would give, not what another training would."
+        "Intervals: Wilson's, for an AUROC with the variance of DeLong"
+        + (f"; the {groups} groups count, not their images" if groups else "")
+        + ". They tell what other images like these would give, not what another training would."
     )
     if found["seeds"] > 1:
         words += (
             f" Values and ends of intervals are means over {found['seeds']} seeds, each judged by itself."
         )
-    if found["resamples_dropped"]:
-        words += f" {found['resamples_dropped']} resamples lost a class and are left out where that matters."
     return words
 
 

@@ -104,18 +104,14 @@ class Collection:
         Raises:
             ZoomInError: if the image or the annotation cannot be read.
         """
-        from ...annotations.geojson import MapFrame
-        from ...annotations.open_annotation import open_annotation
+        from ...annotations.open_annotation import annotation_of
 
         entry = self.entries[index]
         if entry.annotation is None and entry.mask is None:
             return None
 
         def make() -> Annotation | None:
-            image = self.image(index)
-            found, size = getattr(image, "georeference", None), (image.height, image.width)
-            place = None if found is None else MapFrame(found.crs, found.transform, *size)
-            return open_annotation(entry, *size, place=place)
+            return annotation_of(entry, self.image(index))
 
         return self._annotations.get_or_make(index, make)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.ndimage import gaussian_filter
 
-from ...annotations.open_annotation import open_annotation
+from ...annotations.open_annotation import annotation_of
 from ...data.find import open_dataset
 from ...data.folders import list_images
 from ...data.manifest import SPLITS, Manifest, Record
@@ -227,7 +227,7 @@ def _read_crops(
     whole = image.read([Region(0, 0, image.width, image.height)], 1.0)[0].permute(1, 2, 0).numpy()
     views = [whole[y : y + size, x : x + size] for x, y in corners]
     share = np.ones(len(views))
-    annotation = open_annotation(record, image.height, image.width) if kind == "needle" else None
+    annotation = annotation_of(record, image) if kind == "needle" else None
     if annotation is not None:
         regions = [Region(x, y, size, size) for x, y in corners]
         share = annotation.read(regions, 0.125).mean((1, 2)).double().numpy()

@@ -3,16 +3,23 @@
 from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
 from .build import build_networks
 from .features import FEATURE_NETWORKS, feature_network
+from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import with_own_names
+from .pyramid import PyramidAttention, UniformAttention
 
 __all__ = [
     "ATTENTION_NETWORKS",
     "FEATURE_NETWORKS",
     "Embedding",
+    "GatedCopies",
+    "GatedFeatures",
+    "GatedHead",
     "LinearHead",
     "Maps",
+    "PyramidAttention",
     "TimmAttention",
+    "UniformAttention",
     "attention_network",
     "build_networks",
     "feature_network",

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ...errors import ConfigError
 from ...plugins import Registry
 from .own import refuse_own
+from .pyramid import PYRAMID_PREFIX, PyramidAttention, UniformAttention
 from .trunks import TIMM_PREFIX, timm_trunk
 
 __all__ = [
@@ -136,9 +137,9 @@ class TimmAttention(nn.Module):
 
 
 class Embedding(nn.Module):
-    """The embedding of views by a `TimmAttention`, as a network of its own; the weights are shared."""
+    """The embedding of views by an attention network with a trunk, as a network; weights are shared."""
 
-    def __init__(self, attention: TimmAttention) -> None:
+    def __init__(self, attention: TimmAttention | PyramidAttention) -> None:
         """Keep the attention network."""
         super().__init__()
         self.attention = attention
@@ -172,6 +173,7 @@ ATTENTION_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
         "lenet": lambda: ConvAttention((8, 8), nn.Tanh),  # supplement, table 5
         "lenet_relu": lambda: ConvAttention((8, 8), _relu),  # supplement K, the text
         "resnet16": lambda: ConvAttention((8, 16, 32), _relu),  # supplement, table 6
+        "uniform": UniformAttention,
     },
     callable,
     "a function that builds a network",
@@ -180,7 +182,7 @@ ATTENTION_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
 
 
 def attention_network(name: str, *, pretrained: bool = False, setting: str = "tile_attention") -> nn.Module:
-    """An attention network by name: one of `ATTENTION_NETWORKS`, or `timm:MODEL`.
+    """An attention network by name: one of `ATTENTION_NETWORKS`, `timm:MODEL`, `pyramid:MODEL`.
 
     Args:
         name: of the network.
@@ -193,10 +195,12 @@ def attention_network(name: str, *, pretrained: bool = False, setting: str = "ti
     refuse_own(name, setting)
     if name.startswith(TIMM_PREFIX):
         return TimmAttention(name.removeprefix(TIMM_PREFIX), pretrained)
+    if name.startswith(PYRAMID_PREFIX):
+        return PyramidAttention(name.removeprefix(PYRAMID_PREFIX), pretrained)
     if name not in ATTENTION_NETWORKS:
         raise ConfigError(
             f"unknown attention network {name!r}",
-            remedy=f"Choose one of {', '.join(ATTENTION_NETWORKS)}, or timm:MODEL.",
+            remedy=f"Choose one of {', '.join(ATTENTION_NETWORKS)}, timm:MODEL or pyramid:MODEL.",
         )
     return ATTENTION_NETWORKS[name]()
 

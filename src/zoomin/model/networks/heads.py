@@ -33,6 +33,23 @@ class LinearHead(nn.Linear):
         with torch.autocast(features.device.type, enabled=False):
             return super().forward(features.to(self.weight.dtype))
 
+    def contributions(
+        self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
+    ) -> tuple[Float[Tensor, "n classes"], Float[Tensor, " n"]]:
+        """What sub-tiles add to the logits of their image, and their weight in it.
+
+        Args:
+            features: of the sub-tiles.
+            weight: of each in the expected feature.
+            whole: the feature of the image of each, that of a view of the whole image behind the expected
+                one.
+        """
+        return weight[:, None] * (features @ self.weight[:, : features.shape[1]].T), weight
+
+    def context(self, features: Float[Tensor, "n context"]) -> Float[Tensor, "n classes"]:
+        """What the features of views of whole images add to the logits."""
+        return features.float() @ self.weight[:, self.weight.shape[1] - features.shape[1] :].T
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401
         """Models are saved with a mean feature or without."""
         mean = state_dict.get(f"{prefix}mean_feature")

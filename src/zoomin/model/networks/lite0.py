@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad, relu6
 
-__all__ = ["FEATURES", "NAME", "Lite0Encoder", "Lite0Trunk", "load_bundled_weights"]
+__all__ = ["FEATURES", "NAME", "Lite0Encoder", "Lite0Maps", "Lite0Trunk", "load_bundled_weights"]
 
 NAME = "tf_efficientnet_lite0"
 FEATURES = 1280
@@ -30,6 +30,7 @@ _STAGES = (  # blocks, kernel, stride of the first block, channels
 )
 _STEM, _EXPANSION = 32, 6
 _TO_STRIDE_8 = 3  # stages
+_OF_STRIDE = {8: 2, 16: 4, 32: 6}  # the last stage of each stride
 
 
 class _Conv(nn.Conv2d):
@@ -128,6 +129,22 @@ class Lite0Trunk(_Stages):
         for stage in islice(self.blocks, _TO_STRIDE_8):
             maps = stage(maps)
         return [maps]
+
+
+class Lite0Maps(_Stages):
+    """The maps of strides 8, 16 and 32: views (n, 3, h, w) to three maps."""
+
+    channels = tuple(_STAGES[stage][3] for stage in _OF_STRIDE.values())
+    strides = tuple(_OF_STRIDE)
+
+    def forward(self, views: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """The maps, the finest first."""
+        maps, found = self._stem(views), []
+        for place, stage in enumerate(self.blocks):
+            maps = stage(maps)
+            if place in _OF_STRIDE.values():
+                found.append(maps)
+        return found
 
 
 class Lite0Encoder(_Stages):

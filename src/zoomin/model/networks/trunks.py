@@ -13,7 +13,7 @@ from torch import nn
 from ...errors import ConfigError
 from . import lite0
 
-__all__ = ["TIMM_PREFIX", "timm_encoder", "timm_trunk"]
+__all__ = ["TIMM_PREFIX", "timm_encoder", "timm_maps", "timm_trunk"]
 
 TIMM_PREFIX = "timm:"
 
@@ -31,6 +31,27 @@ def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     stage = min(range(len(reductions)), key=lambda i: abs(reductions[i] - 8))
     trunk = _created(name, pretrained, features_only=True, out_indices=(stage,))
     return trunk, trunk.feature_info.channels()[-1]
+
+
+def timm_maps(name: str, pretrained: bool, strides: tuple[int, ...]) -> tuple[nn.Module, list[int]]:
+    """A `timm` model that gives its maps of some strides, and their numbers of channels.
+
+    Raises:
+        ConfigError: if `timm` has no such model, it lacks a stride, or its weights cannot be loaded.
+    """
+    if name.split(".")[0] == lite0.NAME and strides == lite0.Lite0Maps.strides:
+        return _bundled(lite0.Lite0Maps(), pretrained), list(lite0.Lite0Maps.channels)
+    _check(name)
+    reductions = _created(name, False, features_only=True).feature_info.reduction()
+    if missing := [stride for stride in strides if stride not in reductions]:
+        raise ConfigError(
+            f"timm model {name!r} has no map of stride {missing[0]}, but of {reductions}",
+            where="tile_attention",
+            remedy="Choose a convolutional model, such as tf_efficientnet_lite0.",
+        )
+    stages = tuple(reductions.index(stride) for stride in strides)
+    trunk = _created(name, pretrained, features_only=True, out_indices=stages)
+    return trunk, list(trunk.feature_info.channels())
 
 
 def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:

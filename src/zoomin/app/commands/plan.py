@@ -1,0 +1,40 @@
+"""`zoomin plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from ...files import write_text
+from .command import Command, say
+
+__all__ = ["PLAN"]
+
+
+def _build(parser: ArgumentParser) -> None:
+    parser.add_argument("images", type=str, help="a folder for each class, or a manifest CSV")
+    parser.add_argument("--out", type=str | None, default=None, help="recipe (YAML) to write")
+
+
+def _plan(parser: ArgumentParser, options: Namespace) -> int:
+    from ...data.config import DataConfig
+    from ...training.plan import plan, plan_recipe
+
+    found = plan(DataConfig(options.images))
+    for line in found.lines:
+        say(line)
+    if options.out is not None:
+        path = Path(options.out)
+        write_text(path, plan_recipe(found))
+        say(f"recipe     {path}: edit it, then `zoomin train --config {path}`")
+    return 0
+
+
+PLAN = Command(
+    "look at images and say how `zoomin train` would learn from them",
+    "IMAGES [--out RECIPE]",
+    "  zoomin plan my_images\n  zoomin plan my_images --out my_recipe.yaml",
+    _build,
+    _plan,
+)

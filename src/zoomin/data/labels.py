@@ -1,0 +1,188 @@
+"""What people write into a label column, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+__all__ = [
+    "WRITTEN",
+    "Written",
+    "class_order",
+    "known",
+    "labels_table",
+    "natural_order",
+    "plain_number",
+    "told",
+    "unusual_order",
+]
+
+_MISSING = frozenset(
+    ["", *"na n/a #n/a #na <na> nan -nan none null nat ? .".split()]
+)  # of pandas, R, Excel and people; compared without case
+_BLANK = " \t\r\n\v\f\u00a0\u200b\u2007\u202f\ufeff"
+_WHOLE = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_PADDED = re.compile(r"[+-]?0[0-9]+")
+_NEGATIVE = frozenset(
+    "0 -1 - no n false f neg negative normal healthy benign control controls absent none background clear "
+    "clean empty wt wildtype wild-type other".split()
+)
+
+
+class Written(NamedTuple):
+    """A way to write labels, a row of the table in the guide.
+
+    Attributes:
+        cells: as they stand in the column.
+        classes: what they become, the negative class first; cells that are missing labels have none.
+        why: what the guide says of it.
+    """
+
+    cells: tuple[str, ...]
+    classes: tuple[str, ...]
+    why: str
+
+
+WRITTEN = (
+    Written(("0", "1"), ("0", "1"), "numbers by value"),
+    Written(("1", "-1"), ("-1", "1"), "numbers by value, with their sign"),
+    Written(("1.0", "0.0"), ("0", "1"), "what pandas makes of 0 and 1 beside empty cells"),
+    Written(("10", "9", "2.5"), ("2.5", "9", "10"), "numbers by value"),
+    Written(("True", "False"), ("False", "True"), "names in natural order"),
+    Written(("yes", "no"), ("no", "yes"), "names in natural order"),
+    Written(("pos", "neg"), ("neg", "pos"), "names in natural order"),
+    Written(("positive", "negative"), ("negative", "positive"), "names in natural order"),
+    Written(("+", "-"), ("-", "+"), "minus before plus"),
+    Written(("tumor", "normal"), ("normal", "tumor"), "names in natural order"),
+    Written(("malignant", "benign"), ("benign", "malignant"), "names in natural order"),
+    Written(
+        ("normal", "cancer"),
+        ("cancer", "normal"),
+        "natural order; a warning says that `normal` is not the negative class",
+    ),
+    Written(("class10", "class2"), ("class2", "class10"), "numbers inside names by value"),
+    Written(("", " ", "\u00a0"), (), "empty and blank cells: no label"),
+    Written(("NA", "N/A", "#N/A", "<NA>"), (), "no label"),
+    Written(("NaN", "nan", "-nan"), (), "no label"),
+    Written(("None", "none", "NULL", "null"), (), "no label, unless `data.classes` names such a class"),
+    Written(("?", "."), (), "no label"),
+)
+
+
+def known(cell: str | None, classes: Collection[str] = ()) -> str | None:
+    """What a cell says; None where it is empty, blank, or a word for "not known".
+
+    Args:
+        cell: as it stands in the table.
+        classes: words that are names of classes here, whatever else they mean.
+
+    Example:
+        >>> known(" tumor "), known("NaN"), known("none", classes=["none", "tumor"])
+        ('tumor', None, 'none')
+    """
+    if cell is None:
+        return None
+    plain = cell.strip(_BLANK)
+    return plain if plain in classes or plain.casefold() not in _MISSING else None
+
+
+def plain_number(label: str) -> str:
+    """Whole numbers in one form, all other names as they are; leading zeros are part of a name.
+
+    Example:
+        >>> [plain_number(text) for text in ("1.0", "+1", "-1.", "-0", "007", "1.50", "tumor")]
+        ['1', '1', '-1', '0', '007', '1.50', 'tumor']
+    """
+    found = _WHOLE.fullmatch(label)
+    if found is None or _PADDED.match(label):
+        return label
+    return ("-" if found[1] == "-" and int(found[2]) else "") + str(int(found[2]))
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Classes in their order: numbers by value where all are numbers, "-" before "+", names in natural order.
+
+    Example:
+        >>> class_order(["1", "-1"]), class_order(["grade 10", "grade 2"])
+        (['-1', '1'], ['grade 2', 'grade 10'])
+    """
+    names = list(names)
+    if names and all(_NUMBER.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
+    if set(names) == {"+", "-"}:
+        return ["-", "+"]
+    return natural_order(names)
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Sort with numbers by value.
+
+    Example:
+        >>> natural_order(["img10", "img2", "b", "B"])
+        ['B', 'b', 'img2', 'img10']
+    """
+
+    def key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+        parts = re.split(r"([0-9]+)", name.casefold())
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
+
+    return sorted(names, key=key)
+
+
+def told(classes: Sequence[str]) -> str:
+    """The classes and which of them is the negative one, for people.
+
+    Example:
+        >>> told(["normal", "tumor"])
+        "class 0, the negative one: 'normal'; class 1: 'tumor'"
+    """
+    first, *others = [f"{name!r}" for name in classes] or ["none"]
+    shown = "; ".join(f"class {place}: {name}" for place, name in enumerate(others[:7], start=1))
+    more = f"; and {len(others) - 7} more" if len(others) > 7 else ""
+    return f"class 0, the negative one: {first}" + (f"; {shown}" if shown else "") + more
+
+
+def unusual_order(classes: Sequence[str]) -> str:
+    """A doubt about the order or the names of the classes, "" where there is none.
+
+    Example:
+        >>> unusual_order(["cancer", "normal"])
+        "'cancer' is the negative class, not 'normal': if that is wrong, set data.classes to [normal,cancer]"
+        >>> unusual_order(["Tumor", "normal", "tumor"])
+        "the classes 'Tumor' and 'tumor' differ in nothing but their case"
+    """
+    folded: dict[str, str] = {}
+    for name in classes:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            return f"the classes {other!r} and {name!r} differ in nothing but their case"
+    negative = [name for name in classes if _sounds_negative(name)]
+    if len(classes) < 2 or not negative or _sounds_negative(classes[0]):
+        return ""
+    order = ",".join([negative[0], *(name for name in classes if name != negative[0])])
+    doubt = f"{classes[0]!r} is the negative class, not {negative[0]!r}"
+    return f"{doubt}: if that is wrong, set data.classes to [{order}]"
+
+
+def _sounds_negative(name: str) -> bool:
+    return re.split(r"[\s_]", name.casefold(), maxsplit=1)[0] in _NEGATIVE or name.casefold().startswith(
+        "non-"
+    )
+
+
+def labels_table() -> str:
+    """The table of the guide, written by `python -m zoomin.data.labels`."""
+
+    def cells(texts: Iterable[str]) -> str:
+        return ", ".join(
+            {"": "(empty)", " ": "(blank)", "\u00a0": "(no-break space)"}.get(t, f"`{t}`") for t in texts
+        )
+
+    lines = ["| written | classes, the negative one first | why |", "| --- | --- | --- |"]
+    lines += [f"| {cells(w.cells)} | {cells(w.classes) or 'no label'} | {w.why} |" for w in WRITTEN]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(labels_table(), end="")

@@ -1,0 +1,254 @@
+"""The slide is its files: which files are one slide, by what they say themselves.
+
+| format | what says so |
+| --- | --- |
+| DICOM whole-slide images | SeriesInstanceUID in each header |
+| OME-TIFF of several files | the files that an Image of the OME-XML names, or its companion |
+| Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
+| GDAL virtual rasters (VRT) | the files that it is made of |
+| MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
+
+All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are no images.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
+from xml.etree.ElementTree import Element, ParseError
+
+import tifffile
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from ..errors import DataError
+from .dicom_header import DicomHeader, read_dicom_header
+
+__all__ = [
+    "belongs_to_a_slide",
+    "check_slides",
+    "one_per_slide",
+    "slide_doubles",
+    "slides_apart",
+    "slides_of",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """A record of a manifest, as far as its file goes."""
+
+    @property
+    def image(self) -> Path: ...
+    @property
+    def row(self) -> int | None: ...
+
+
+R = TypeVar("R", bound=Listed)
+
+_TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
+_INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
+_OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened in place of their parts
+_INDEX_BYTES = 1 << 24
+
+
+def one_per_slide(paths: Sequence[Path]) -> list[Path]:
+    """The paths, in their order, with one file for each slide: the one that is opened.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+    main = slides_of(paths)
+    kept = list(dict.fromkeys(main[path] for path in paths))
+    if len(kept) < len(paths):
+        logger.info("%d files are %d slides", len(paths), len(kept))
+    return kept
+
+
+def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
+    """For each path the one, among them, that stands for its slide."""
+    main: dict[Path, Path] = {}
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        main[path] = path
+        by_folder[path.parent].append(path)
+    for folder, own in by_folder.items():
+        here = {path.name.casefold(): path for path in own}
+        for names in _slides(folder, own):
+            files = [here[name] for name in dict.fromkeys(n.casefold() for n in names) if name in here]
+            for path in files[1:]:
+                main[path] = main[files[0]]
+    return main
+
+
+def slides_apart(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Pairs of files of one slide that stand in two folders; whole copies of a slide are no such pair."""
+    series: dict[str, dict[Path, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
+    for path in paths:
+        if (header := _dicom(path)) is not None:
+            series[header.series][path.parent][header.instance] = path
+    found = []
+    for folders in series.values():
+        first, *others = folders.values()
+        for other in others:
+            if not first.keys() & other.keys():
+                found.append((next(iter(first.values())), next(iter(other.values()))))
+    return found
+
+
+def slide_doubles(records: Sequence[R]) -> list[tuple[R, R]]:
+    """Pairs of records that name two files of one slide, first the one that is opened."""
+    by_path = {record.image: record for record in records if record.image.is_file()}
+    pairs = [(one, path) for path, one in slides_of(by_path).items() if one != path]
+    return [(by_path[one], by_path[other]) for one, other in pairs + slides_apart(by_path)]
+
+
+def check_slides(records: Sequence[Listed], source: Path) -> None:
+    """Check that no two records name files of one slide.
+
+    Raises:
+        DataError: naming the rows.
+    """
+    for first, second in slide_doubles(records):
+        one, two = sorted((first, second), key=lambda record: record.row or 0)
+        raise DataError(
+            f"rows {one.row} and {two.row} name files of one slide: {one.image.name}, {two.image.name}",
+            where=source,
+            remedy=f"Keep one row per slide, such as that of {first.image.name}.",
+        )
+
+
+def belongs_to_a_slide(folder: Path) -> bool:
+    """Whether a folder holds the parts of a slide beside it, and is not a folder of images.
+
+    It goes with a MIRAX slide (NAME beside NAME.mrxs), an Olympus VSI (_NAME_ beside NAME.vsi), a Deep Zoom
+    image (NAME_files beside NAME.dzi) or a Zoomify image (TileGroup0 beside ImageProperties.xml).
+    """
+    name, parent = folder.name, folder.parent
+    if (parent / f"{name}.mrxs").is_file() and any(folder.glob("[Ss]lidedat.ini")):
+        return True
+    if name.startswith("_") and name.endswith("_") and (parent / f"{name[1:-1]}.vsi").is_file():
+        return True
+    if name.endswith("_files") and any(parent.glob(f"{_escaped(name[:-6])}.[dD][zZ][iI]")):
+        return True
+    return bool(re.fullmatch(r"TileGroup[0-9]+", name)) and (parent / "ImageProperties.xml").is_file()
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _slides(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
+    """The names of the files of each slide of several files in a folder; first the one that is opened."""
+    if not folder.is_dir():
+        return
+    yield from _dicom_series(own)
+    yield from _ome(own)
+    for index in sorted(path for path in folder.iterdir() if path.suffix.lower() in _INDEX):
+        parts = _parts(index)
+        yield [index.name, *parts] if index.suffix.lower() in _OPENED else parts
+
+
+def _dicom(path: Path) -> DicomHeader | None:
+    if path.suffix.lower() not in (".dcm", ".dicom", ""):
+        return None
+    header = read_dicom_header(path)
+    return header if header is not None and header.is_slide else None
+
+
+def _dicom_series(own: Sequence[Path]) -> Iterator[list[str]]:
+    series: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
+    for path in own:
+        if (header := _dicom(path)) is not None:
+            series[header.series].append((not header.is_volume, -path.stat().st_size, path.name))
+    for files in series.values():
+        yield [name for *_, name in sorted(files)]
+
+
+# --------------------------------------------------------------------------- OME-TIFF
+
+
+def _ome(own: Sequence[Path]) -> Iterator[list[str]]:
+    files = [path for path in own if path.suffix.lower() in _TIFF]
+    if len(files) < 2:
+        return
+    companions: dict[str, list[str]] = defaultdict(list)
+    for path in files:
+        root = _ome_xml(path)
+        if root is None:
+            continue
+        binary = next(iter(_named(root, "BinaryOnly")), None)
+        if binary is not None and (companion := binary.get("MetadataFile")):
+            beside = _parsed(_text(path.parent / Path(companion).name))
+            if beside is None:
+                companions[companion].append(path.name)
+                continue
+            root = beside
+        yield from _ome_images(root)
+    yield from companions.values()
+
+
+def _ome_images(root: Element) -> Iterator[list[str]]:
+    """The files of each Image, in the order that it names them."""
+    for image in _named(root, "Image"):
+        names = [Path(uuid.get("FileName", "").replace("\\", "/")).name for uuid in _named(image, "UUID")]
+        if len(set(names)) > 1:
+            yield names
+
+
+def _named(element: Element, name: str) -> Iterator[Element]:
+    """The elements below of this name, whatever their namespace."""
+    return (inner for inner in element.iter() if str(inner.tag).rpartition("}")[2] == name)
+
+
+def _ome_xml(path: Path) -> Element | None:
+    try:
+        with tifffile.TiffFile(path) as file:
+            text = file.pages.first.description
+    except (ValueError, OSError, KeyError, IndexError, AttributeError, TypeError):
+        return None  # whoever opens the image says what is wrong with it
+    return _parsed(text) if "<OME" in text[:2000] or ":OME" in text[:2000] else None
+
+
+def _parsed(text: str) -> Element | None:
+    try:
+        root: Element = fromstring(text.encode())
+    except (ParseError, DefusedXmlException, ValueError):
+        return None
+    return root
+
+
+# --------------------------------------------------------------------------- indices
+
+
+def _parts(index: Path) -> list[str]:
+    """Names, in its own folder, of the files that an index names."""
+    text, suffix = _text(index), index.suffix.lower()
+    if suffix == ".vrt":
+        root = _parsed(text)
+        kinds = ("SourceFilename", "SourceDataset")
+        sources = [] if root is None else [s.text or "" for kind in kinds for s in _named(root, kind)]
+        names = [name.removeprefix("./") for name in sources]
+        return [name for name in names if "/" not in name and "\\" not in name] + [
+            Path(name).name for name in names if Path(name).parent == index.parent
+        ]
+    if suffix == ".afi":
+        root = _parsed(text)
+        return [] if root is None else [Path(path.text or "").name for path in _named(root, "Path")]
+    values = [line.partition("=")[2].strip() for line in text.splitlines() if "=" in line]
+    return [Path(value.replace("\\", "/")).name for value in values if "." in value]
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _INDEX_BYTES:
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff")
+    except OSError:
+        return ""

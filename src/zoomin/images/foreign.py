@@ -1,0 +1,106 @@
+"""Files of formats that are not read here: what they are, and a remedy that works.
+
+Told by their first bytes, so that a valid file is never called damaged or unknown.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ImageError
+
+__all__ = ["JpegKind", "foreign_format", "jpeg_kind", "zarr_folder"]
+
+_BY_CODECS = (
+    'Convert it: python -c "import imagecodecs, tifffile; '
+    "tifffile.imwrite('OUT.tif', imagecodecs.imread('IN'), photometric='rgb')\" (or 'minisblack' for grey)."
+)
+_EXPORT = "Export it as TIFF or PNG with the program that made it."
+_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"\xff\x0a", "a JPEG XL image", _BY_CODECS),
+    (4, b"JXL ", "a JPEG XL image", _BY_CODECS),
+    (0, b"II\xbc", "a JPEG XR image", _BY_CODECS),
+    (4, b"ftypavif", "an AVIF image", _BY_CODECS),
+    (4, b"ftypavis", "an AVIF image", _BY_CODECS),
+    (4, b"ftyphei", "an HEIC image", _BY_CODECS),
+    (4, b"ftypmif1", "an HEIC image", _BY_CODECS),
+    (0, b"8BPS", "a Photoshop document", _EXPORT),
+    (0, b"%!PS", "a PostScript document", _EXPORT),
+    (0, b"%PDF", "a PDF document", _EXPORT),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "Give the images that its features came from."),
+    (0, b"PK\x03\x04", "a ZIP archive (or XLSX, or zipped Zarr)", "Unpack it, or export a CSV or an image."),
+    (0, b"\x1f\x8b", "a file compressed by gzip", "Unpack it: gunzip FILE."),
+    (0, b"SIMPLE  =", "a FITS image", _EXPORT),
+    (344, b"n+1\0", "a NIfTI volume", "Export the slices to classify as PNG or TIFF."),
+    (0, b"\x93NUMPY", "a NumPy array", "Open it with numpy and give it to zoomin.images.array.ArrayImage."),
+    (0, b"P1", "a Netpbm image", _EXPORT),
+    (0, b"P2", "a Netpbm image", _EXPORT),
+    (0, b"P4", "a Netpbm image", _EXPORT),
+    (0, b"P5", "a Netpbm image", _EXPORT),
+    (0, b"P6", "a Netpbm image", _EXPORT),
+)  # fmt: skip
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_LOSSLESS, _JPEG_LS = (0xC3, 0xC7, 0xCB, 0xCF), 0xF7
+
+
+class JpegKind(NamedTuple):
+    """What the frame header of a JPEG says.
+
+    Attributes:
+        name: "JPEG", "lossless JPEG" or "JPEG-LS".
+        bits: a sample.
+        width: pixels.
+        height: pixels.
+    """
+
+    name: str
+    bits: int
+    width: int
+    height: int
+
+
+def foreign_format(head: bytes, path: Path) -> ImageError | None:
+    """The error for a file of a known format that is not read; None where the format is not known."""
+    for place, signature, name, remedy in _SIGNATURES:
+        if head[place : place + len(signature)] == signature:
+            return ImageError(f"{name}, which is not read", where=path, remedy=remedy)
+    return None
+
+
+def zarr_folder(path: Path) -> bool:
+    """Whether a folder holds a Zarr group or array."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+
+
+def jpeg_kind(path: Path) -> JpegKind | None:
+    """The kind of a JPEG by its frame header; None where there is none.
+
+    Args:
+        path: of a file that begins like a JPEG.
+    """
+    with path.open("rb") as file:
+        file.seek(2)
+        while len(mark := file.read(2)) == 2:
+            if mark[0] != 0xFF:
+                return None
+            code = mark[1]
+            if code == 0xFF:
+                file.seek(-1, 1)
+                continue
+            size = file.read(2)
+            if len(size) < 2:
+                return None
+            (length,) = struct.unpack(">H", size)
+            if code in _FRAMES or code == _JPEG_LS:
+                frame = file.read(5)
+                if len(frame) < 5:
+                    return None
+                bits, height, width = struct.unpack(">BHH", frame)
+                name = "JPEG-LS" if code == _JPEG_LS else "lossless JPEG" if code in _LOSSLESS else "JPEG"
+                return JpegKind(name, bits, width, height)
+            if code == 0xDA:
+                return None
+            file.seek(max(0, length - 2), 1)
+    return None

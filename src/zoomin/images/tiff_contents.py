@@ -1,0 +1,347 @@
+"""What a TIFF holds: the image, its lower levels, and the pictures beside it (label, macro, thumbnail).
+
+TIFF only numbers its directories. Writers mark lower levels and labels alike as "reduced", or not at all, and
+de-identified slides have lost the words that told them apart. So a directory is a level only if it has the
+image's aspect, shows the same content and shows it in the same place. Leaving a level out is never wrong,
+only slower; taking a label for one is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ImageError
+from .bands import bands_of_page
+from .pixels import Bytes
+from .tiff_segments import block_of, read_window
+from .windows import Window
+
+__all__ = ["Associated", "Contents", "contents_of"]
+
+_REDUCED, _MASK, _MACRO = 1, 4, 9  # bits, and Aperio's number, of the tag NewSubfileType
+_CLEARLY = 4  # times the pixels of any other picture: the image, without being named
+_NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
+_TRUSTED = (33550, 33922, 34264, 34735)  # on a map: overviews are GDAL's
+_SIDE = 16  # pixels of a level compared in one place
+_FEW_PIXELS = 1 << 20  # of a level that is looked through for what stands out
+_SHOWN = 8
+
+
+class Associated(NamedTuple):
+    """A picture beside the image.
+
+    Attributes:
+        name: label, macro, thumbnail, or what the file calls it.
+        width: pixels.
+        height: pixels.
+        series: how to choose it: `open_image(path, series=...)`.
+    """
+
+    name: str
+    width: int
+    height: int
+    series: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a TIFF holds.
+
+    Attributes:
+        levels: pages of tifffile, finest first.
+        associated: pictures beside the image.
+        series: number of the image that was chosen.
+        count: images and pictures together, levels not counted.
+        masked: whether a mask of valid pixels is stored.
+    """
+
+    levels: tuple[Any, ...]
+    associated: tuple[Associated, ...]
+    series: int = 0
+    count: int = 1
+    masked: bool = False
+
+
+class _Picture(NamedTuple):
+    """A candidate for the image: its page, what it is called, whether it is marked as not the image."""
+
+    page: Any
+    name: str
+    number: int
+    marked: bool
+    below: tuple[Any, ...] = ()  # pages that the file declares as its lower levels
+
+    @property
+    def area(self) -> int:
+        return int(self.page.imagewidth * self.page.imagelength)
+
+    @property
+    def shown(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"{self.number}{name} ({self.page.imagewidth} x {self.page.imagelength})"
+
+
+def contents_of(file: Any, path: Path, series: int | str | None = None) -> Contents:  # noqa: ANN401
+    """Tell image, levels and other pictures of an open TIFF apart.
+
+    Args:
+        file: tifffile's.
+        path: named in errors.
+        series: which image to take, by its number or name; None for the one that is clearly the main one.
+
+    Raises:
+        ImageError: if it holds no image, none of that name, several of like size, or planes that are no
+            colours.
+    """
+    pictures, masked = _pictures(file, path)
+    main = _chosen(pictures, path, series) if series is not None else _main(pictures)
+    _check_planes(file, main, path, chosen=series is not None)
+    if series is None:
+        _check_rivals(pictures, main, path)
+    trusted = any(tag in main.page.tags for tag in _TRUSTED) or _by_gdal(file)
+    others = [picture for picture in pictures if picture.number != main.number]
+    levels, beside = [main.page], []
+    candidates = [(page, None) for page in main.below] + [(other.page, other) for other in others]
+    for page, other in sorted(candidates, key=lambda one: (-one[0].imagewidth, not one[0].is_tiled)):
+        marked = other is None or other.marked
+        fits = (other is None or not _named(other)) and _aspect(page, main.page)
+        if fits and _is_smaller(page, levels[-1]):
+            if (trusted and marked) or _shows(page, levels[-1], main.page, path, marked=marked):
+                levels.append(page)
+                continue
+        if other is not None:
+            beside.append(_associated(other, main, levels))
+    beside.sort(key=lambda one: one.series)
+    return Contents(tuple(levels), tuple(beside), main.number, 1 + len(beside), masked)
+
+
+def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: ANN401
+    """All images of a file, masks aside, and whether there is a mask."""
+    if not file.pages:
+        raise ImageError("the TIFF holds no image", where=path, remedy="Export it again.")
+    if file.is_ome and file.series and file.series[0].kind == "ome":
+        found = []
+        for index, one in enumerate(file.series):
+            page = one.levels[0].keyframe
+            if page.parent is not file:
+                raise ImageError(
+                    f"part of an image of several files: its pixels are in {page.parent.filename}",
+                    where=path,
+                    remedy="Open that file, and keep all of them together.",
+                )
+            below = tuple(level.keyframe for level in one.levels[1:])
+            found.append(_Picture(page, str(one.name or ""), index, _reduced(page), below))
+        return found, False
+    pages = [file.pages[index] for index in range(len(file.pages))]
+    pages = [page if hasattr(page, "subfiletype") else page.aspage() for page in pages]
+    masked = any(page.subfiletype & _MASK for page in pages)
+    pages = [page for page in pages if not page.subfiletype & _MASK]
+    if not pages:
+        raise ImageError("the TIFF holds a mask alone, no image", where=path, remedy="Export it again.")
+    return [
+        _Picture(page, _name_of(page), index, _reduced(page), tuple(page.pages or ()) if page.subifds else ())
+        for index, page in enumerate(pages)
+    ], masked
+
+
+def _reduced(page: Any) -> bool:  # noqa: ANN401
+    return bool(page.subfiletype & _REDUCED)
+
+
+def _name_of(page: Any) -> str:  # noqa: ANN401
+    """The name that a directory's own description gives it."""
+    text = str(page.description or "")[:2000].lower()
+    words = re.split(r"[^a-z]+", text)
+    named = next((name for name in _NAMES if name in words), "")
+    return named or ("macro" if page.subfiletype == _MACRO else "")
+
+
+def _named(picture: _Picture) -> bool:
+    return any(name in picture.name.lower() for name in _NAMES)
+
+
+def _candidates(pictures: Sequence[_Picture]) -> list[_Picture]:
+    """Those that may be the image, as far as names and marks tell."""
+    candidates = [one for one in pictures if not _named(one) and not one.marked]
+    return candidates or [one for one in pictures if not _named(one)] or list(pictures)
+
+
+def _main(pictures: Sequence[_Picture]) -> _Picture:
+    return max(_candidates(pictures), key=lambda one: (one.area, -one.number))
+
+
+def _check_rivals(pictures: Sequence[_Picture], main: _Picture, path: Path) -> None:
+    """Refuse to guess between images of like size."""
+    rivals = [one for one in _candidates(pictures) if one is not main and one.area * _CLEARLY > main.area]
+    if rivals:
+        raise _choose(f"the TIFF holds {len(rivals) + 1} images of like size", pictures, path)
+
+
+def _chosen(pictures: Sequence[_Picture], path: Path, series: int | str) -> _Picture:
+    wanted = str(series).strip()
+    for one in pictures:
+        if wanted in (str(one.number), one.name) or (one.name and wanted.lower() == one.name.lower()):
+            return one
+    raise _choose(f"the TIFF holds no image {wanted!r}", pictures, path)
+
+
+def _choose(what: str, pictures: Sequence[_Picture], path: Path) -> ImageError:
+    shown = ", ".join(one.shown for one in pictures[:_SHOWN]) + (", ..." if len(pictures) > _SHOWN else "")
+    return ImageError(
+        f"{what}: {shown}",
+        where=path,
+        remedy="Choose one by its number: open_image(path, series=0), or the column series of the manifest.",
+    )
+
+
+def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> None:  # noqa: ANN401
+    """Refuse stacks, time series and channels: the image is one plane of grey or of colours."""
+    offset = main.page.offset
+    for one in file.series:
+        level = one.levels[0]
+        if level.keyframe.offset != offset and not any(
+            p is not None and p.offset == offset for p in level.pages
+        ):
+            continue
+        planes = {
+            axis: n for axis, n in zip(level.axes, level.shape, strict=True) if axis not in "YXS" and n > 1
+        }
+        if not planes:
+            return
+        count = int(np.prod(list(planes.values())))
+        if chosen and one.kind != "ome" and len(file.pages) >= count:
+            return  # each has a directory of its own, and one was named
+        kind = "channels" if set(planes) == {"C"} else "pages"
+        remedy = "Save the one to use, or red, green and blue, as an image of its own."
+        if one.kind != "ome" and len(file.pages) >= count:
+            remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
+        if set(planes) == {"C"} and count in (3, 4):
+            remedy = (
+                "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
+                'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
+            )
+        raise ImageError(
+            f"the TIFF holds {count} {kind} of one size (axes {level.axes})", where=path, remedy=remedy
+        )
+
+
+def _by_gdal(file: Any) -> bool:  # noqa: ANN401
+    """Whether GDAL laid the file out as cloud-optimised: its overviews are the image's."""
+    file.filehandle.seek(0)
+    return b"GDAL_STRUCTURAL_METADATA_SIZE" in file.filehandle.read(64)
+
+
+def _is_smaller(page: Any, finer: Any) -> bool:  # noqa: ANN401
+    return bool(page.imagewidth < finer.imagewidth and page.imagelength < finer.imagelength)
+
+
+def _aspect(page: Any, main: Any) -> bool:  # noqa: ANN401
+    """Whether one factor, each side rounded up or down, makes the page from the image."""
+    low, high = 1.0, float("inf")
+    for whole, part in ((main.imagewidth, page.imagewidth), (main.imagelength, page.imagelength)):
+        low = max(low, whole / (part + 1))
+        high = min(high, whole / (part - 1) if part > 1 else float("inf"))
+    return low < high
+
+
+def _associated(other: _Picture, main: _Picture, levels: Sequence[Any]) -> Associated:
+    page = other.page
+    twin = any(level.shape == page.shape for level in levels)
+    name = other.name or ("thumbnail" if twin else f"image {other.number}")
+    return Associated(name, int(page.imagewidth), int(page.imagelength), other.number)
+
+
+# ------------------------------------------------------------------------------------- content
+
+
+def _shows(page: Any, finer: Any, main: Any, path: Path, *, marked: bool) -> bool:  # noqa: ANN401
+    """Whether a page shows what a finer level shows, in the same places."""
+    same = page.samplesperpixel == main.samplesperpixel and page.dtype == main.dtype
+    if not same or not any(page.databytecounts):
+        return False
+    try:
+        own, other = _Reader(page, path), _Reader(finer, path)
+    except (ImageError, *_UNREADABLE):
+        return False
+    fy, fx = finer.imagelength / page.imagelength, finer.imagewidth / page.imagewidth
+    side = max(1, min(_SIDE, min(page.imagelength, page.imagewidth) // 3))
+    differences = []
+    for y, x in _places(own, side):
+        box = Window(x, y, x + side, y + side)
+        wide = Window(int(x * fx), int(y * fy), round((x + side) * fx), round((y + side) * fy))
+        try:
+            differences.append(float(np.abs(own.mean(box) - other.mean(wide)).max()))
+        except (ImageError, *_UNREADABLE):
+            continue  # a damaged block tells nothing
+    if not differences:
+        return marked  # damaged all over: reading it will say so
+    return bool(max(differences) <= 32 + 256 / side and float(np.mean(differences)) <= 16 + 64 / side)
+
+
+_UNREADABLE = (ValueError, OSError, RuntimeError, IndexError, KeyError, TypeError, AttributeError)
+
+
+def _places(own: _Reader, side: int) -> list[tuple[int, int]]:
+    """Upper left corners (y, x) of squares to compare: a grid, and what stands out most."""
+    height, width = own.page.imagelength, own.page.imagewidth
+    ys, xs = (np.linspace(0, length - side, 5)[1:-1].astype(int) for length in (height, width))
+    places = [(int(y), int(x)) for y in ys for x in xs]
+    if height * width > _FEW_PIXELS:
+        return places
+    rows, columns = height // side, width // side
+    try:
+        pixels = own.read(Window(0, 0, columns * side, rows * side)).astype(np.float32)
+    except (ImageError, *_UNREADABLE):
+        return places
+    means = pixels.reshape(rows, side, columns, side, 3).mean(axis=(1, 3))
+    off = np.abs(means - np.median(means.reshape(-1, 3), axis=0)).max(axis=2)
+    for place in np.argsort(off, axis=None)[-3:]:
+        row, column = divmod(int(place), columns)
+        places.append((row * side, column * side))
+    return places
+
+
+class _Reader:
+    """Colours of parts of a page; the last decoded rows of blocks are kept, for images of one strip."""
+
+    def __init__(self, page: Any, path: Path) -> None:  # noqa: ANN401
+        self.page, self.path = page, path
+        self._bands = bands_of_page(page, path)
+        self._kept: dict[Window, Bytes] = {}
+
+    def mean(self, window: Window) -> npt.NDArray[np.float64]:
+        means: npt.NDArray[np.float64] = self.read(window).reshape(-1, 3).mean(axis=0)
+        return means
+
+    def read(self, window: Window) -> Bytes:
+        window = Window(
+            min(window.x0, self.page.imagewidth - 1),
+            min(window.y0, self.page.imagelength - 1),
+            min(max(window.x1, window.x0 + 1), self.page.imagewidth),
+            min(max(window.y1, window.y0 + 1), self.page.imagelength),
+        )
+        height, width = block_of(self.page)
+        blocks = Window(
+            window.x0 // width * width,
+            window.y0 // height * height,
+            min(-(-window.x1 // width) * width, self.page.imagewidth),
+            min(-(-window.y1 // height) * height, self.page.imagelength),
+        )
+        if blocks not in self._kept:
+            samples = read_window(self.page, blocks, self._fetch)
+            self._kept = {blocks: self._bands.paint_all(samples, (255, 255, 255), self.path)}
+        x, y = window.x0 - blocks.x0, window.y0 - blocks.y0
+        return self._kept[blocks][y : y + window.y1 - window.y0, x : x + window.x1 - window.x0]
+
+    def _fetch(self, offset: int, count: int) -> bytes:
+        handle = self.page.parent.filehandle
+        handle.seek(offset)
+        data: bytes = handle.read(count)
+        return data

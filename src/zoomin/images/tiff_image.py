@@ -1,0 +1,109 @@
+"""TIFFs on disk that GDAL does not read, or not as they are meant: decoded by tifffile, block by block.
+
+These are TIFFs of colours that libtiff converts in its own way (L*a*b*, inks, stored luma and chroma), of
+codecs that GDAL's library was built without (JPEG XL, JPEG 2000, PNG, JPEG XR), and JPEG of 12 bits.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from ..errors import ImageError
+from .bands import Bands
+from .cache import HANDLES
+from .pixels import Bytes
+from .stored import Level, StoredImage
+from .tiff import DAMAGE
+from .tiff_segments import read_window
+from .windows import Window
+
+__all__ = ["TiffImage"]
+
+
+class TiffImage(StoredImage):
+    """A TIFF that tifffile reads (see `stored.StoredImage`).
+
+    Attributes:
+        bands: how its samples become red, green and blue.
+        offsets: where the directory of each level stands in the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        levels: tuple[Level, ...],
+        bands: Bands,
+        *,
+        offsets: tuple[int, ...],
+        mpp: float | None,
+    ) -> None:
+        """Describe a TIFF; `open_tiff` looks into the file."""
+        super().__init__(path, levels, mpp=mpp, part=f"#off:{offsets[0]}")
+        self.bands = bands
+        self.offsets = offsets
+
+    def decode(self, level: int, window: Window) -> Bytes:
+        """The pixels of a window of a level.
+
+        Raises:
+            ImageError: if they cannot be decoded.
+        """
+        file = HANDLES.get_or_make(self._key, self._open)
+        try:
+            samples = read_window(file.page(self.offsets[level]), window, file.fetch)
+            return self.bands.paint_all(samples, self.background, self.path)
+        except DAMAGE as error:
+            raise ImageError(
+                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
+                f"{window.y1} cannot be decoded ({error})",
+                where=self.path,
+                remedy="The file is damaged there, or has moved: copy or download it again.",
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file's handle; the next read opens it again."""
+        HANDLES.drop(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return "tifffile", self.identity
+
+    def _open(self) -> _OpenTiff:
+        self.check_identity()
+        return _OpenTiff(self.path)
+
+
+class _OpenTiff:
+    """An open file and its pages, for all threads of a process; bytes are fetched one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = tifffile.TiffFile(path)
+        self._lock = threading.Lock()
+        self._pages: dict[int, Any] = {}
+
+    def page(self, offset: int) -> Any:  # noqa: ANN401 (tifffile is not typed)
+        """The page whose directory stands at an offset."""
+        with self._lock:
+            if offset not in self._pages:
+                self._file.filehandle.seek(offset)
+                page = tifffile.TiffPage(self._file, index=(0,))
+                # Tables are read while the file is locked, not by the first thread that decodes.
+                _ = page.dataoffsets, page.databytecounts, page.jpegtables, page.jpegheader, page.decode
+                self._pages[offset] = page
+            return self._pages[offset]
+
+    def fetch(self, offset: int, count: int) -> bytes:
+        """Bytes of the file."""
+        with self._lock:
+            self._file.filehandle.seek(offset)
+            data: bytes = self._file.filehandle.read(count)
+            return data
+
+    def __del__(self) -> None:
+        """Close the file with the last who reads it."""
+        if hasattr(self, "_file"):
+            self._file.close()

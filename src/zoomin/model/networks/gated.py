@@ -1,0 +1,116 @@
+"""Gated attention inside Zoom-In: sub-tiles carry a weight of their own, and the head divides by its sum.
+
+Gated attention (Ilse, Tomczak & Welling 2018) weighs the features h of an image's crops by a softmax over
+their gates g. A softmax over crops that are drawn is not linear in them, so its parts are: f returns, for
+each copy,
+
+    f = [exp(g) h, exp(g)],     F = sum over c of alpha_c f_c = [sum alpha exp(g) h, sum alpha exp(g)],
+
+which every sampling law estimates without bias, and the head classifies the quotient. The attention of both
+together is alpha exp(g) over its sum: the network a says where to read, the gate what to make of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .heads import LinearHead
+
+__all__ = ["GatedCopies", "GatedFeatures", "GatedHead"]
+
+
+def _layer(copies: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights and biases of linear layers side by side, drawn as `nn.Linear` draws them."""
+    bound = 1 / math.sqrt(inputs)
+    weight = torch.empty(copies, inputs, outputs).uniform_(-bound, bound)
+    return nn.Parameter(weight), nn.Parameter(torch.empty(copies, 1, outputs).uniform_(-bound, bound))
+
+
+class GatedCopies(nn.Module):
+    """The layers behind the projection, in copies that differ by their first weights.
+
+    Input: projected features (copies, n, components). Output: h (copies, n, width) and g (copies, n).
+    """
+
+    def __init__(self, components: int, width: int, copies: int, dropout: float = 0.25) -> None:
+        """Draw the weights."""
+        super().__init__()
+        self.hidden, self.hidden_bias = _layer(copies, components, width)
+        self.tanh, self.tanh_bias = _layer(copies, width, width)
+        self.sigmoid, self.sigmoid_bias = _layer(copies, width, width)
+        self.gate, _ = _layer(copies, width, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "copies n components"]
+    ) -> tuple[Float[Tensor, "copies n width"], Float[Tensor, "copies n"]]:
+        """Features and gates of crops, copy by copy."""
+        h = self.dropout(torch.baddbmm(self.hidden_bias, self.dropout(x), self.hidden).relu())
+        open_ = torch.baddbmm(self.sigmoid_bias, h, self.sigmoid).sigmoid()
+        g = (torch.baddbmm(self.tanh_bias, h, self.tanh).tanh() * open_) @ self.gate
+        return h, g.squeeze(2)
+
+
+class GatedFeatures(nn.Module):
+    """f: a trunk, a linear projection, and [exp(g) h, exp(g)] of each copy.
+
+    Input: sub-tiles (n, 3, h, w), float. Output: (n, copies * (width + 1)).
+    """
+
+    def __init__(self, trunk: nn.Module, dims: int, components: int, width: int, copies: int) -> None:
+        """Put the layers behind a trunk of `dims` features."""
+        super().__init__()
+        self.trunk = trunk
+        self.project = nn.Linear(dims, components)
+        self.copies = GatedCopies(components, width, copies)
+        self.dims = copies * (width + 1)
+
+    def forward(self, sub_tiles: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dims"]:
+        """Features of sub-tiles."""
+        return self.behind(self.trunk(sub_tiles))
+
+    def behind(self, embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, "n dims"]:
+        """The same from what the trunk made of the sub-tiles."""
+        x = self.project(embeddings.float())
+        h, g = self.copies(x.expand(len(self.copies.gate), *x.shape))
+        e = g.exp().unsqueeze(2)
+        return torch.cat([e * h, e], 2).transpose(0, 1).flatten(1)
+
+
+class GatedHead(LinearHead):
+    """g: divides the expected feature of each copy by its weight; one linear layer for all copies.
+
+    Input: features (..., copies * (width + 1)). Output: logits (..., classes).
+    """
+
+    def __init__(self, copies: int, width: int, n_classes: int) -> None:
+        """Draw the weights."""
+        super().__init__(copies * width, n_classes)
+        self.copies = copies
+
+    def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
+        """Logits, in single precision wherever the networks compute in another."""
+        with torch.autocast(features.device.type, enabled=False):
+            h, weight = self._parts(features)
+            return super().forward((h / weight).flatten(-2))
+
+    def contributions(
+        self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
+    ) -> tuple[Float[Tensor, "n classes"], Float[Tensor, " n"]]:
+        """What sub-tiles add to the logits, and the mean over copies of their share in the attention."""
+        (h, own), (_, total) = self._parts(features), self._parts(whole)
+        scale = weight[:, None, None] / total
+        return (scale * h).flatten(1) @ self.weight.T, (scale * own).mean((1, 2))
+
+    def context(self, features: Float[Tensor, "n context"]) -> Float[Tensor, "n classes"]:
+        """What the features of views of whole images add to the logits: nothing, there are none."""
+        return features.new_zeros(len(features), len(self.weight))
+
+    def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of exp(g) h and of exp(g): (..., copies, width) and (..., copies, 1)."""
+        parts = features.float().unflatten(-1, (self.copies, -1))
+        return parts[..., :-1], parts[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)

@@ -1,0 +1,1 @@
+"""Learn from image labels on what a frozen pretrained trunk sees: the default for a few hundred images."""

@@ -1,0 +1,108 @@
+"""The steps of learning on a frozen trunk; each can be switched off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ...errors import require
+
+__all__ = ["FrozenConfig"]
+
+
+@dataclass(frozen=True)
+class FrozenConfig:
+    """How a model learns on what a frozen trunk sees of all sub-tiles; off by default, as in the paper."""
+
+    enabled: bool = False
+    """Learn so, in place of end to end from pixels."""
+
+    cache: str | None = None
+    """Folder of the embeddings, which are made once for a trunk, a scale and an image; by default
+    zoomin/features in the user's cache."""
+
+    head: Literal["auto", "gated", "linear"] = "auto"
+    """"gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
+    the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images held out by
+    inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else gated."""
+
+    few_tiles: int = 16
+    """Sub-tiles of an image, the median, below which they are few: reading all of them costs little."""
+
+    negative_class: str | None = "auto"
+    """The class whose images hold nothing to find, whose tiles are all counter-examples; "auto": one named
+    none, normal, negative or the like, else the first of two classes; none: every class has something."""
+
+    teach: bool = True
+    """Teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
+    without it, or where images have few sub-tiles, prediction reads all."""
+
+    calibrate: bool = True
+    """Scale and shift the logits to fit images that were held out and read as at prediction."""
+
+    folds: int = 5
+    """Folds of the inner cross-validation; groups stay whole. Fewer where a class has fewer images."""
+
+    copies: int = 5
+    """Copies of gated attention in the model, whose logits are averaged: more vary less, and cost little."""
+
+    fold_copies: int = 2
+    """Copies of gated attention in each inner fold."""
+
+    epochs: int = 25
+    """Passes over the training images, fixed: nothing is stopped early."""
+
+    learning_rate: float = 1e-3
+    """Learning rate of AdamW."""
+
+    weight_decay: float = 1e-2
+    """Weight decay of AdamW."""
+
+    batch_size: int = 16
+    """Images per step."""
+
+    dropout: float = 0.25
+    """Share of inputs and of hidden units that a step leaves out."""
+
+    class_weights: Literal["balanced"] | None = "balanced"
+    """"balanced": all classes weigh alike in the loss; none: all images."""
+
+    components: int = 200
+    """Principal components of the embeddings that gated attention sees."""
+
+    linear_strength: float = 0.01
+    """C of the logistic regression: the smaller, the more its weights are held to 0."""
+
+    map_components: int = 1000
+    """Principal components that the tile attention learns from, at most; 1000 are nearly all."""
+
+    map_penalties: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
+    """Penalties of the ridge regression that teaches the tile attention; the one is taken by which most of
+    the tiles that decided are read, out of fold."""
+
+    sharpness: float = 0.5
+    """Standard deviation of the taught logits of the tiles."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: naming the one that cannot work.
+        """
+        least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
+        least |= {"components": 1, "map_components": 1}
+        for name, bound in least.items():
+            require(
+                getattr(self, name) >= bound, f"frozen.{name}", getattr(self, name), f"Give at least {bound}."
+            )
+        smallest = min(self.map_penalties, default=0.0)
+        require(
+            smallest > 0, "frozen.map_penalties", self.map_penalties, "Give one or more positive numbers."
+        )
+        for name in ("learning_rate", "linear_strength", "sharpness"):
+            require(getattr(self, name) > 0, f"frozen.{name}", getattr(self, name), "Give a positive number.")
+        require(0 <= self.dropout < 1, "frozen.dropout", self.dropout, "Give a share from 0 to below 1.")
+        require(
+            self.weight_decay >= 0, "frozen.weight_decay", self.weight_decay, "Give 0 or a positive number."
+        )
+        require(self.head in ("auto", "gated", "linear"), "frozen.head", self.head, "auto, gated or linear.")

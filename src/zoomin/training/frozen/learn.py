@@ -1,0 +1,353 @@
+"""From images and labels to a Zoom-In model: gated attention, taught tile attention, calibration.
+
+    embeddings of all sub-tiles          a frozen trunk, once, on disk
+    copies of gated attention            each inner fold out: attention x evidence of images not learnt from
+    tile attention a                     a ridge on the small view of the tile, taught by them
+    copies of gated attention again      with log alpha of tile attention that has not seen the image
+    scale and shift of the logits        fitted to images held out, read with N and the law of prediction
+
+Nothing here sees an image that is not among the rows to learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...data.datamodule import ZoomInDataModule
+from ...data.splits import kfold
+from ...errors import ConfigError, DataError
+from ...metrics import point_scores
+from ...model.config import ZoomInConfig
+from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention
+from ...model.sampling import derive_keys, design
+from ...model.zoom_in import ZoomIn
+from .config import FrozenConfig
+from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
+from .embeddings import Embedded, Embedder
+from .linear import Affine, Calibration, calibrated, logistic, principal
+from .teach import teach, witness_scores
+
+__all__ = ["Learned", "learn", "make_embedder"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learnt.
+
+    Attributes:
+        net: a complete model.
+        report: what was chosen and how images held out in the inner folds were classified, for metrics.json.
+    """
+
+    net: ZoomIn
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """The inner cross-validation.
+
+    Attributes:
+        train: places among the images, a tensor a fold.
+        held: likewise.
+    """
+
+    train: list[Int[Tensor, " _"]]
+    held: list[Int[Tensor, " _"]]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A classifier and how it does on images held out.
+
+    Attributes:
+        logits: of the training images, by copies that have not learnt from them, read as at prediction.
+        calibration: fitted to them.
+        net: builds the model.
+    """
+
+    logits: Float[Tensor, "images classes"]
+    calibration: Calibration
+    net: Callable[[], ZoomIn]
+
+
+def learn(
+    config: ZoomInConfig,
+    frozen: FrozenConfig,
+    data: ZoomInDataModule,
+    rows: Int[Tensor, " rows"],
+    seed: int,
+    *,
+    negative: int | None = 0,
+    on_image: Callable[[], None] | None = None,
+    embedder: Embedder | None = None,
+) -> Learned:
+    """Learn from some images.
+
+    Args:
+        config: of the model; which head and which tile attention it has is decided here.
+        frozen: the steps.
+        data: the images.
+        rows: of the manifest, those to learn from.
+        seed: of the inner folds and of the copies.
+        negative: the class whose images hold nothing to find; None where there is none.
+        on_image: called after each image that has been embedded.
+        embedder: what has embedded them already, such as for another fold.
+
+    Raises:
+        ConfigError: if the model cannot be learnt so.
+        DataError: if a class has too few images.
+        ImageError: if pixels cannot be read.
+    """
+    embedder = embedder or make_embedder(config, frozen, data, on_image)
+    embedded, labels = embedder.of(rows), data.labels[rows]
+    job = _Job(config, frozen, embedded, labels, _inner_folds(data, rows, frozen.folds, seed), seed, negative)
+    heads = {kind: getattr(job, kind)() for kind in job.candidates()}
+    chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
+    net = heads[chosen].net()
+    report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
+    report["held_out"] = {kind: _scores(head, labels) for kind, head in heads.items()}
+    return Learned(net.eval(), report)
+
+
+def make_embedder(
+    config: ZoomInConfig,
+    frozen: FrozenConfig,
+    data: ZoomInDataModule,
+    on_image: Callable[[], None] | None = None,
+) -> Embedder:
+    """What embeds the images for `learn`.
+
+    Raises:
+        ConfigError: if the model has no pretrained trunk, or tiles of several sub-tiles.
+    """
+    if not config.features.startswith("timm:"):
+        raise ConfigError(
+            f"{config.features!r} has no pretrained trunk to learn on",
+            where="model.features",
+            remedy="Give timm:MODEL, such as timm:tf_efficientnet_lite0, or set frozen.enabled to false.",
+        )
+    if config.position_attention != "uniform":
+        raise ConfigError(
+            f"position attention {config.position_attention!r} is not taught",
+            where="model.position_attention",
+            remedy="Give uniform, with sub_tile_size near tile_size, or set frozen.enabled to false.",
+        )
+    bare = replace(config, gate_copies=0, normalize_features=False)
+    return Embedder(ZoomIn(bare), data, frozen.cache, on_image)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The images to learn from, as the trunks see them."""
+
+    config: ZoomInConfig
+    frozen: FrozenConfig
+    embedded: list[Embedded]
+    labels: Int[Tensor, " images"]
+    folds: _Folds
+    seed: int
+    negative: int | None
+
+    @property
+    def tiles(self) -> int:
+        """Sub-tiles of an image, the median."""
+        return int(torch.tensor([len(one.sub_tiles) for one in self.embedded]).median())
+
+    @property
+    def is_few(self) -> bool:
+        return self.tiles < self.frozen.few_tiles
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the tile attention is taught, so that some tiles are read and not all."""
+        return self.frozen.teach and not self.is_few and self.embedded[0].tiles is not None
+
+    def candidates(self) -> list[str]:
+        """The heads to choose from."""
+        if self.frozen.head != "auto":
+            return [self.frozen.head]
+        return ["gated", "linear"] if self.is_few and self.config.context_side else ["gated"]
+
+    def reads(self, head: str) -> dict[str, Any]:
+        """How an image is read at prediction."""
+        if head == "gated" and self.is_taught:
+            return {"sampling": self.config.sampling, "n_samples": self.config.n_samples}
+        return {"sampling": "exact", "n_samples": self.tiles}
+
+    def gated(self) -> _Head:
+        """Gated attention, with tile attention that is taught where there are many tiles."""
+        project = principal(torch.cat([one.sub_tiles for one in self.embedded]), self.frozen.components)
+        bags = bags_of([project(one.sub_tiles) for one in self.embedded])
+        score = None
+        if self.is_taught:
+            score, log_attention = self._taught(bags)
+            bags = bags_of([project(one.sub_tiles) for one in self.embedded], log_attention)
+        everything = torch.arange(len(self.labels))
+        last = [everything] * self.frozen.copies
+        fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)
+        logits = self._held(fitted.logits(self._read(bags)))
+        calibration = self._calibrate(logits)
+        return _Head(logits, calibration, lambda: self._gated_net(project, score, fitted, calibration))
+
+    def linear(self) -> _Head:
+        """Logistic regression on the mean of the sub-tiles beside the view of the whole image."""
+        means = torch.stack([one.sub_tiles.mean(0) for one in self.embedded])
+        contexts = [one.context for one in self.embedded if one.context is not None]
+        if len(contexts) < len(means):
+            raise ConfigError(
+                "the linear head sees a view of the whole image, and there is none",
+                where="model.context_side",
+                remedy="Set it, for example to 448.",
+            )
+        x, n_classes = torch.cat([means, torch.stack(contexts)], 1), self.config.n_classes
+        logits = torch.zeros(len(x), n_classes)
+        for train, held in zip(self.folds.train, self.folds.held, strict=True):
+            logits[held] = logistic(x[train], self.labels[train], n_classes, self.frozen.linear_strength)(
+                x[held]
+            )
+        calibration = self._calibrate(logits)
+
+        def net() -> ZoomIn:
+            config = replace(self.config, gate_copies=0, tile_attention="uniform", **_EXACT)
+            whole = logistic(x, self.labels, n_classes, self.frozen.linear_strength)
+            net = ZoomIn(config)
+            assert isinstance(net.head, LinearHead)
+            with torch.no_grad():
+                net.head.weight.copy_(calibration.scale * whole.weight.T)
+                net.head.bias.copy_(calibration.scale * whole.bias + calibration.shift)
+            return net
+
+        return _Head(logits, calibration, net)
+
+    def _taught(self, bags: Bags) -> tuple[Affine, list[Tensor]]:
+        """The score of tiles, and that of each image's tiles by a score which has not learnt from it.
+
+        Of the penalties the one counts by which, out of fold, the most tiles that decided are read.
+        """
+        fitted = self._fit(bags, self._fold_rows(), self.seed)
+        evidence = self._held(fitted.evidence(bags))
+        count = torch.tensor([len(one.sub_tiles) for one in self.embedded])
+        scores = witness_scores(evidence, self.labels, count)
+        penalties = self.frozen.map_penalties
+        found = [[torch.zeros(0)] * len(self.labels) for _ in penalties]
+        for train, held in zip(self.folds.train, self.folds.held, strict=True):
+            for own, score in zip(found, self._teach(scores, train, penalties), strict=True):
+                for place in held.tolist():
+                    own[place] = self._score(score, place)
+        hits = [self._hits(own, scores) for own in found]
+        best = max(range(len(penalties)), key=hits.__getitem__)
+        everything = torch.arange(len(self.labels))
+        return self._teach(scores, everything, penalties[best : best + 1])[0], found[best]
+
+    def _hits(self, found: list[Tensor], scores: list[Tensor]) -> float:
+        """In how many images the tile that decided is among those read; half a point for twice as many."""
+        points, n = 0.0, self.config.n_samples
+        for own, score, label in zip(found, scores, self.labels.tolist(), strict=True):
+            if label != self.negative:
+                rank = int((own > own[score.argmax()]).sum())
+                points += (rank < n) + 0.5 * (rank < 2 * n)
+        return points
+
+    def _teach(self, scores: list[Tensor], rows: Tensor, penalties: Sequence[float]) -> list[Affine]:
+        embedded = [self.embedded[row] for row in rows.tolist()]
+        own = [scores[row] for row in rows.tolist()]
+        return teach(embedded, own, self.labels[rows], self.negative, self.frozen, penalties)
+
+    def _score(self, score: Affine, place: int) -> Tensor:
+        tiles = self.embedded[place].tiles
+        assert tiles is not None
+        return score(tiles)[:, 0]
+
+    def _fold_rows(self) -> list[Tensor]:
+        return [rows for rows in self.folds.train for _ in range(self.frozen.fold_copies)]
+
+    def _fit(self, bags: Bags, rows: list[Tensor], seed: int) -> FittedCopies:
+        return fit_copies(bags, self.labels, rows, self.config.n_classes, self.frozen, seed)
+
+    def _held(self, of_copies: Tensor) -> Tensor:
+        """Of what copies say of all images, the mean of those that have not learnt from each."""
+        out = torch.zeros_like(of_copies[0])
+        for fold, held in enumerate(self.folds.held):
+            first = fold * self.frozen.fold_copies
+            out[held] = of_copies[first : first + self.frozen.fold_copies, held].mean(0)
+        return out
+
+    def _read(self, bags: Bags) -> Bags:
+        """The sub-tiles that prediction would read, with their weights in the expected feature."""
+        if not self.is_taught:
+            return bags
+        law = design(self.config.sampling)
+        log_alpha = bags.log_attention.masked_fill(~bags.mask, -torch.inf).log_softmax(1)
+        keys = derive_keys(torch.full((len(log_alpha),), self.seed), torch.arange(len(log_alpha)))
+        draw = law.tiles(log_alpha, self.config.n_samples, bags.mask.long(), keys)
+        return Bags(bags.x, draw.kappa > 0, draw.kappa.clamp(min=1e-30).log())
+
+    def _calibrate(self, logits: Tensor) -> Calibration:
+        found = calibrated(logits, self.labels)
+        return found if self.frozen.calibrate else Calibration(1.0, torch.zeros(logits.shape[1]), found.loss)
+
+    def _gated_net(
+        self, project: Affine, score: Affine | None, fitted: FittedCopies, calibration: Calibration
+    ) -> ZoomIn:
+        """The model of all that was fitted."""
+        copies = self.frozen.copies
+        config = replace(
+            self.config,
+            gate_copies=copies,
+            gate_components=project.weight.shape[1],
+            gate_width=WIDTH,
+            context_side=0,
+            normalize_features=False,
+        )
+        if score is None:
+            config = replace(config, tile_attention="uniform", **_EXACT)
+        else:
+            config = replace(config, prediction_sampling=config.sampling)
+        net = ZoomIn(config)
+        features, head, attention = net.features, net.head, net.tile_attention
+        assert isinstance(features, GatedFeatures) and isinstance(head, GatedHead)
+        with torch.no_grad():
+            features.project.weight.copy_(project.weight.T)
+            features.project.bias.copy_(project.bias)
+            for own, trained in zip(features.copies.parameters(), fitted.network.parameters(), strict=True):
+                own.copy_(trained[-copies:])
+            weight = fitted.weight[-copies:].permute(2, 0, 1).flatten(1) / copies
+            head.weight.copy_(calibration.scale * weight)
+            head.bias.copy_(calibration.scale * fitted.bias[-copies:].mean((0, 1)) + calibration.shift)
+            if score is not None:
+                assert isinstance(attention, PyramidAttention)
+                attention.logit.weight.copy_(score.weight.T)
+                attention.logit.bias.copy_(score.bias)
+        return net
+
+
+_EXACT: dict[str, Any] = {"sampling": "exact", "prediction_sampling": "exact", "normalize_features": False}
+
+
+def _inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> _Folds:
+    """Folds of the images to learn from, groups kept whole; fewer where a class has few images or groups."""
+    part = data.manifest.subset(rows)
+    counts = torch.bincount(data.labels[rows])
+    most = max(2, min(folds, int(counts[counts > 0].min())))
+    for n in range(most, 1, -1):
+        try:
+            dealt = kfold(part, n, seed)
+        except DataError:
+            if n == 2:
+                raise
+        else:
+            return _Folds([train for train, _ in dealt], [held for _, held in dealt])
+    raise AssertionError  # the loop returns, or raises
+
+
+def _scores(head: _Head, labels: Tensor) -> dict[str, float | None]:
+    """How images held out are classified, calibrated."""
+    logits = head.calibration.scale * head.logits + head.calibration.shift
+    return {**point_scores(logits.softmax(1), labels)._asdict(), "log_loss": head.calibration.loss}

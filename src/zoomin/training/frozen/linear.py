@@ -1,0 +1,137 @@
+"""Closed forms on embeddings: principal components, a ridge, logistic regression, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Affine", "Calibration", "balanced_ridge", "calibrated", "logistic", "principal"]
+
+_SHRINK = (
+    0.01  # penalty of the logarithm of a calibration's scale, squared: separable images would stretch it
+)
+
+
+class Affine(NamedTuple):
+    """x @ weight + bias.
+
+    Attributes:
+        weight: one column for each output.
+        bias: of each output.
+    """
+
+    weight: Float[Tensor, "inputs outputs"]
+    bias: Float[Tensor, " outputs"]
+
+    def __call__(self, x: Float[Tensor, "*n inputs"]) -> Float[Tensor, "*n outputs"]:
+        """The outputs."""
+        return x @ self.weight + self.bias
+
+
+def principal(x: Float[Tensor, "n dims"], components: int) -> Affine:
+    """Standardise columns and project them to their principal components.
+
+    Columns that do not vary are left out. There are fewer components where `x` has fewer rows or columns.
+    """
+    mean, std = x.mean(0), x.std(0, correction=0)
+    scale = torch.where(std > 1e-6, 1 / std.clamp(min=1e-6), 0.0)
+    z = (x - mean) * scale
+    _, vectors = torch.linalg.eigh((z.T @ z / len(z)).double())
+    kept = min(components, x.shape[1], max(1, len(x) - 1))
+    weight = vectors[:, -kept:].flip(1).float() * scale[:, None]
+    return Affine(weight, -mean @ weight)
+
+
+def balanced_ridge(
+    positive: Float[Tensor, "p dims"],
+    negative: Float[Tensor, "n dims"],
+    components: int,
+    penalties: Sequence[float],
+) -> list[Affine]:
+    """Linear scores, near 1 for the positive rows and -1 for the negative, both of which weigh alike.
+
+    Args:
+        positive: rows.
+        negative: rows.
+        components: principal components of all rows that it sees.
+        penalties: of the squared weights; a score for each.
+    """
+    x = torch.cat([positive, negative])
+    project = principal(x, components)
+    z, n = project(x), len(x)
+    target = torch.cat([torch.ones(len(positive)), -torch.ones(len(negative))])
+    weight = torch.cat([torch.full((len(rows),), n / 2 / max(1, len(rows))) for rows in (positive, negative)])
+    mean = (weight[:, None] * z).sum(0) / weight.sum()
+    middle = (weight * target).sum() / weight.sum()
+    centred = z - mean
+    values, vectors = torch.linalg.eigh(((centred * weight[:, None]).T @ centred).double())
+    right = vectors.T @ ((centred * weight[:, None]).T @ (target - middle)).double()
+    scores = []
+    for penalty in penalties:
+        w = (vectors @ (right / (values.clamp(min=0) + penalty))).float()
+        scores.append(Affine((project.weight @ w)[:, None], (middle + (project.bias - mean) @ w)[None]))
+    return scores
+
+
+def logistic(
+    x: Float[Tensor, "n dims"], labels: Int[Tensor, " n"], n_classes: int, strength: float
+) -> Affine:
+    """Multinomial logistic regression on standardised columns; a class without rows has the logit -30."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = x.mean(0), x.std(0, correction=0)
+    scale = torch.where(std > 1e-6, 1 / std.clamp(min=1e-6), 0.0)
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit(((x - mean) * scale).numpy(), labels.numpy())
+    rows, intercept = torch.from_numpy(fitted.coef_).float(), torch.from_numpy(fitted.intercept_).float()
+    if len(rows) == 1:  # two classes: the logit of the second over the first
+        rows, intercept = torch.cat([-rows, rows]) / 2, torch.cat([-intercept, intercept]) / 2
+    weight, bias = torch.zeros(x.shape[1], n_classes), torch.full((n_classes,), -30.0)
+    found = torch.from_numpy(fitted.classes_)
+    weight[:, found] = rows.T * scale[:, None]
+    bias[found] = intercept - mean @ weight[:, found]
+    return Affine(weight, bias)
+
+
+class Calibration(NamedTuple):
+    """scale * logits + shift.
+
+    Attributes:
+        scale: of all logits.
+        shift: of each class.
+        loss: cross-entropy of the logits it was fitted to, afterwards.
+    """
+
+    scale: float
+    shift: Float[Tensor, " classes"]
+    loss: float
+
+
+def calibrated(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Calibration:
+    """The scale and the shift of logits with the least cross-entropy (Platt 1999; Guo et al. 2017)."""
+    logits = logits.double()
+    unit = logits.std().clamp(min=1e-6)
+    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    shift = torch.zeros(logits.shape[1], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_scale, shift], max_iter=200, line_search_fn="strong_wolfe")
+
+    def value() -> Tensor:
+        fitted = log_scale.exp() * logits / unit + shift
+        penalty = _SHRINK * (log_scale**2 + shift.mean() ** 2) + 1e-4 * (shift**2).sum()
+        return functional.cross_entropy(fitted, labels) + penalty
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = value()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    with torch.no_grad():
+        scale = float(log_scale.exp() / unit)
+        loss = float(functional.cross_entropy(scale * logits + shift, labels))
+    return Calibration(scale, shift.detach().float(), loss)

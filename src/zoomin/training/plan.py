@@ -1,0 +1,268 @@
+"""Look at images and plan how to learn from them, by the rules that docs/learning.md explains."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+from docstring_parser import parse_from_object
+
+from ..data.config import DataConfig
+from ..data.find import open_dataset
+from ..data.manifest import Manifest
+from ..data.opening import open_record
+from ..errors import DataError, ZoomInError
+from ..files import plain
+from ..images.foreground import Foreground
+from ..model.config import ZoomInConfig
+from .frozen.config import FrozenConfig
+from .frozen.engine import has_openvino
+
+__all__ = ["NEGATIVE_NAMES", "Plan", "Seen", "negative_class", "plan", "plan_recipe"]
+
+TRUNK = "tf_efficientnet_lite0"
+NEGATIVE_NAMES = frozenset(
+    "0 absent background benign clean control empty good healthy intact neg negative no none normal".split()
+)
+_SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
+_LEAST = 2
+_DEPARTURE = (
+    0.1  # what it costs to depart from such a side by a factor e, in shares of the image read in vain
+)
+_SHARE = 0.25  # of the pixels of an image that prediction reads
+_OVERVIEW = 0.25  # the scale at which the tile attention sees
+_CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
+_LOOKED = 24  # images whose size is looked at
+_SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
+_SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the images look like.
+
+    Attributes:
+        count: images of each class to learn from.
+        test: images held out for testing or validation by the data itself.
+        groups: number of groups, 0 where the images have none.
+        height: median, of the images looked at.
+        width: likewise.
+        formats: how many files of each suffix.
+    """
+
+    count: dict[str, int]
+    test: int
+    groups: int
+    height: int
+    width: int
+    formats: dict[str, int]
+
+    @property
+    def images(self) -> int:
+        """To learn from."""
+        return sum(self.count.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that fits the images.
+
+    Attributes:
+        seen: what the images look like.
+        data: settings of the data.
+        model: settings of the network.
+        frozen: settings of the steps.
+        lines: what is planned and why, to be printed.
+    """
+
+    seen: Seen
+    data: DataConfig
+    model: ZoomInConfig
+    frozen: FrozenConfig
+    lines: tuple[str, ...]
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as `section.name`, in plain values."""
+        found: dict[str, Any] = {}
+        sections = {"data": (self.data, DataConfig("")), "model": (self.model, ZoomInConfig())}
+        sections["frozen"] = self.frozen, FrozenConfig()
+        for section, (own, default) in sections.items():
+            for name, value in vars(own).items():
+                if value != getattr(default, name) and name != "n_classes":
+                    found[f"{section}.{name}"] = plain(value)
+        return found
+
+
+def plan_recipe(found: Plan) -> str:
+    """A plan as a recipe: every setting that it makes, with what it does."""
+    lines = [f"# {line}" for line in ("Planned by `zoomin plan`.", *found.lines)]
+    steps = {f"frozen.{name}": plain(value) for name, value in vars(found.frozen).items()}
+    for section, kind in (("data", DataConfig), ("model", ZoomInConfig), ("frozen", FrozenConfig)):
+        told = {one.arg_name: one.description or "" for one in parse_from_object(kind).params}
+        lines += ["", f"{section}:"]
+        for name, value in {**found.changes(), **steps}.items():
+            if name.startswith(f"{section}."):
+                own = name.partition(".")[2]
+                lines += [f"  # {line}" for line in textwrap.wrap(told.get(own, ""), 100)]
+                lines += textwrap.indent(yaml.safe_dump({own: value}), "  ").splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def plan(data: DataConfig) -> Plan:
+    """Plan a training on some images.
+
+    Args:
+        data: where they are.
+
+    Raises:
+        DataError: if they cannot be learnt from, or none of those looked at can be read.
+    """
+    manifest = open_dataset(data.root, classes=data.classes, columns=data.columns)
+    seen = _look(manifest, data)
+    side = _sub_tile(seen)
+    tiles = -(-seen.height // side) * -(-seen.width // side)
+    few = tiles < FrozenConfig.few_tiles
+    reads = tiles if few else _samples(seen, side)
+    is_slide = tiles >= _SLIDE
+    model = ZoomInConfig(
+        n_classes=max(2, len(manifest.classes)),
+        tile_size=side,
+        sub_tile_size=side,
+        tile_scale=_OVERVIEW,
+        sub_tile_scale=1 / side,
+        n_samples=reads,
+        sampling="top",
+        tile_attention="uniform" if few else f"pyramid:{TRUNK}",
+        position_attention="uniform",
+        features=f"timm:{TRUNK}",
+        pretrained=True,
+        normalize_features=False,
+        std=(0.5, 0.5, 0.5),
+        context_side=_CONTEXT if few else 0,
+        foreground=Foreground("otsu") if is_slide else Foreground(),
+        chunk_size=32,
+    )
+    frozen = FrozenConfig(enabled=True)
+    data = replace(data, val_fraction=0.0)
+    return Plan(seen, data, model, frozen, tuple(_lines(seen, manifest.classes, side, tiles, reads)))
+
+
+def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
+    """The class whose images hold nothing to find.
+
+    Args:
+        classes: names.
+        wanted: the name of one of them; "auto": the first with a name such as none, normal or negative, else
+            the first of two classes; None: there is none.
+
+    Raises:
+        DataError: if there is no class of that name.
+
+    Example:
+        >>> negative_class(("exudate", "none"), "auto"), negative_class(("a", "b", "c"), "auto")
+        (1, None)
+    """
+    if wanted is None:
+        return None
+    if wanted in classes:
+        return list(classes).index(wanted)
+    if wanted != "auto":
+        raise DataError(
+            f"no class {wanted!r}, but {', '.join(classes)}",
+            where="frozen.negative_class",
+            remedy="Give one of them, or null where every class has something to find.",
+        )
+    named = [
+        i for i, name in enumerate(classes) if name.lower().split("_")[0].split(" ")[0] in NEGATIVE_NAMES
+    ]
+    return named[0] if named else 0 if len(classes) == 2 else None
+
+
+def _look(manifest: Manifest, data: DataConfig) -> Seen:
+    """Count the images, and open some of them."""
+    learnt = [record for record in manifest if record.split in (None, "train")]
+    sizes, error = [], None
+    for record in learnt[:: max(1, len(learnt) // _LOOKED)][:_LOOKED]:
+        try:
+            image = open_record(record)
+        except (ZoomInError, OSError) as failure:
+            error = failure
+        else:
+            sizes.append((image.height, image.width))
+    if not sizes:
+        raise DataError(
+            f"none of the images looked at can be read; the last: {error}",
+            where=data.root,
+            remedy="Run `zoomin data check` on them.",
+        )
+    heights, widths = zip(*sizes, strict=True)
+    return Seen(
+        count={name: sum(record.label == name for record in learnt) for name in manifest.classes},
+        test=len(manifest) - len(learnt),
+        groups=len({record.group for record in learnt} - {None}),
+        height=int(statistics.median(heights)),
+        width=int(statistics.median(widths)),
+        formats=dict(Counter(record.image.suffix.lower() for record in learnt)),
+    )
+
+
+def _sub_tile(seen: Seen) -> int:
+    """The side near that of the trunk's pretraining whose grid reaches least beyond the border."""
+    short = min(seen.height, seen.width)
+    base = next((side for side in _SIDES if short >= _LEAST * side), _SIDES[-1])
+
+    def cost(side: int) -> float:
+        covered = -(-seen.height // side) * -(-seen.width // side) * side**2
+        return covered / (seen.height * seen.width) + _DEPARTURE * abs(math.log(side / base))
+
+    return min(range(round(0.75 * base), round(1.15 * base) + 1), key=cost)
+
+
+def _samples(seen: Seen, side: int) -> int:
+    """N, so that prediction reads the configured share of an image, the overview counted in."""
+    return max(4, min(256, int((_SHARE - _OVERVIEW**2) * seen.height * seen.width / side**2)))
+
+
+def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int) -> list[str]:
+    """The plan in words."""
+    balance = ", ".join(f"{name} {count}" for name, count in seen.count.items())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in seen.formats.items())
+    lines = [
+        f"images     {seen.images} to learn from ({balance}); {seen.width} x {seen.height} pixels; {kinds}"
+    ]
+    if seen.groups:
+        lines.append(f"groups     {seen.groups}, kept whole in every fold")
+    negative = negative_class(classes, "auto")
+    if negative is not None:
+        lines.append(f"nothing    {classes[negative]!r} is taken for the class without an object")
+    lines.append(f"sub-tiles  {side} pixels, about {tiles} an image, seen by a frozen {TRUNK}")
+    if tiles < FrozenConfig.few_tiles:
+        lines.append(
+            "reading    all of them and a view of the whole image; gated attention or a linear head,"
+        )
+        lines.append("           whichever is better on images held out")
+    else:
+        area = seen.height * seen.width
+        share = _OVERVIEW**2 + reads * side**2 / area
+        lines.append(
+            f"reading    the image at 1/{round(1 / _OVERVIEW)}, then {reads} sub-tiles: {share:.0%} of it"
+        )
+        lines.append("attention  gated, over all sub-tiles; the tile attention is taught where it looks")
+    total = seen.images + seen.test
+    seconds = (
+        total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
+    )
+    engine = (
+        "OpenVINO" if has_openvino() else "PyTorch; `pip install zoomin[fast]` makes it three times as fast"
+    )
+    lines.append(f"time       about {max(1, round(seconds / 60))} minutes on one core ({engine})")
+    few = min(seen.count.values())
+    if few < 20:
+        lines.append(f"beware     {few} images of a class are few: expect wide intervals")
+    return lines

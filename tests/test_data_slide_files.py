@@ -1,0 +1,221 @@
+"""The slide is its files: one record per slide, whatever the format, wherever files are listed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from zoomin.data.check import images_to_check, manifest_problems
+from zoomin.data.dicom_header import read_dicom_header
+from zoomin.data.find import open_dataset
+from zoomin.data.folders import list_images
+from zoomin.data.manifest import read_manifest
+from zoomin.data.slide_files import one_per_slide
+from zoomin.errors import DataError
+from zoomin.inference import find_images
+
+WSI = "1.2.840.10008.5.1.4.1.1.77.1.6"
+SYNTAX = {
+    "explicit": "1.2.840.10008.1.2.1",
+    "implicit": "1.2.840.10008.1.2",
+    "deflated": "1.2.840.10008.1.2.1.99",
+    "big": "1.2.840.10008.1.2.2",
+}
+
+
+def element(group: int, number: int, vr: str, value: bytes, order: str = "<", explicit: bool = True) -> bytes:
+    value += (b" " if vr not in ("UI", "SQ", "OB") else b"\0") * (len(value) % 2)
+    head = struct.pack(f"{order}HH", group, number)
+    if not explicit:
+        return head + struct.pack(f"{order}I", len(value)) + value
+    if vr in ("SQ", "OB"):
+        return head + vr.encode() + b"\0\0" + struct.pack(f"{order}I", len(value)) + value
+    return head + vr.encode() + struct.pack(f"{order}H", len(value)) + value
+
+
+def dicom(
+    path: Path, series: str, instance: str, flavour: str = "VOLUME", syntax: str = "explicit", sop: str = WSI
+) -> Path:
+    """A header as far as the series, with a nested sequence of undefined length before it."""
+    order, explicit = ">" if syntax == "big" else "<", syntax != "implicit"
+
+    def own(group: int, number: int, vr: str, value: bytes) -> bytes:
+        return element(group, number, vr, value, order, explicit)
+
+    undefined = struct.pack(f"{order}I", 0xFFFFFFFF)
+    item = struct.pack(f"{order}HH", 0xFFFE, 0xE000) + undefined
+    ends = struct.pack(f"{order}HHI", 0xFFFE, 0xE00D, 0) + struct.pack(f"{order}HHI", 0xFFFE, 0xE0DD, 0)
+    sequence = struct.pack(f"{order}HH", 0x0008, 0x1140) + (b"SQ\0\0" if explicit else b"") + undefined
+    body = own(0x0008, 0x0008, "CS", f"ORIGINAL\\PRIMARY\\{flavour}\\NONE".encode())
+    body += own(0x0008, 0x0016, "UI", sop.encode()) + own(0x0008, 0x0018, "UI", instance.encode())
+    body += sequence + item + own(0x0020, 0x000E, "UI", b"9.9") + ends
+    body += own(0x0020, 0x000D, "UI", b"1.2") + own(0x0020, 0x000E, "UI", series.encode())
+    body += own(0x0028, 0x0010, "US", b"\1\0") + b"\0" * (4000 if flavour == "VOLUME" else 10)
+    if syntax == "deflated":
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        body = packer.compress(body) + packer.flush()
+    meta = element(0x0002, 0x0010, "UI", SYNTAX[syntax].encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\0" * 128 + b"DICM" + meta + body)
+    return path
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("syntax", SYNTAX)
+def test_the_header_in_every_transfer_syntax(tmp_path: Path, syntax: str) -> None:
+    header = read_dicom_header(dicom(tmp_path / "a.dcm", "1.2.3", "1.2.3.4", "LABEL", syntax))
+    assert header is not None
+    assert header == ("1.2.3", "1.2.3.4", WSI, ("ORIGINAL", "PRIMARY", "LABEL", "NONE"))
+    assert header.is_slide and not header.is_volume
+
+
+def test_what_is_no_header(tmp_path: Path) -> None:
+    whole = dicom(tmp_path / "a.dcm", "1.2.3", "1.2.3.4").read_bytes()
+    for size in (0, 100, 140, 170, 250):
+        (tmp_path / "cut.dcm").write_bytes(whole[:size])
+        assert read_dicom_header(tmp_path / "cut.dcm") is None
+    assert read_dicom_header(picture(tmp_path / "a.png")) is None
+    assert read_dicom_header(tmp_path / "gone.dcm") is None
+
+
+def slides(root: Path) -> Path:
+    """A slide of five files in a folder of its own in each class, and two slides of two in a class folder."""
+    for name, series, folder in (("s1", "1.1", "neg/s1"), ("s2", "1.2", "pos/s2")):
+        for level in range(3):
+            dicom(root / folder / f"{name}_{level}.dcm", series, f"{series}.{level}")
+        dicom(root / folder / "a_label.dcm", series, f"{series}.8", "LABEL")
+        dicom(root / folder / "b_overview.dcm", series, f"{series}.9", "OVERVIEW")
+    for series in ("1.3", "1.4"):
+        for level in range(2):
+            dicom(root / "pos" / f"{series}_{level}.dcm", series, f"{series}.{level}")
+    return root
+
+
+def test_a_dicom_slide_counts_once_everywhere(tmp_path: Path) -> None:
+    root = slides(tmp_path)
+    wanted = ["neg/s1/s1_0.dcm", "pos/1.3_0.dcm", "pos/1.4_0.dcm", "pos/s2/s2_0.dcm"]
+    names = [path.relative_to(root).as_posix() for path in list_images(root)]
+    assert names == wanted
+    assert open_dataset(root).counts() == {"neg": 1, "pos": 3}
+    assert len(find_images([root])) == len(images_to_check([root])) == 4
+    files = sorted(root.rglob("*.dcm"))
+    assert len(files) == 14
+    assert len(find_images(files)) == len(find_images([str(root / "*/*.dcm"), root])) == 4
+    assert len(images_to_check(files)) == len(one_per_slide(files)) == 4
+
+
+def test_copies_in_two_folders_are_two_but_parts_in_two_folders_an_error(tmp_path: Path) -> None:
+    for folder in ("neg/s1", "pos/s2"):
+        for level in range(2):
+            dicom(tmp_path / folder / f"l{level}.dcm", "1.1", f"1.1.{level}")
+    assert open_dataset(tmp_path).counts() == {"neg": 1, "pos": 1}
+    (tmp_path / "neg/s1/l0.dcm").unlink()
+    (tmp_path / "pos/s2/l1.dcm").unlink()
+    with pytest.raises(DataError, match=r"l1\.dcm and .*l0\.dcm are files of one slide .* in two folders"):
+        open_dataset(tmp_path)
+
+
+def test_other_dicom_files_are_images_of_their_own(tmp_path: Path) -> None:
+    for slice_ in range(3):
+        dicom(tmp_path / f"{slice_}.dcm", "1.1", f"1.1.{slice_}", sop="1.2.840.10008.5.1.4.1.1.2")
+    assert len(list_images(tmp_path)) == 3
+
+
+def test_a_manifest_that_names_two_files_of_a_slide(tmp_path: Path) -> None:
+    slides(tmp_path)
+    rows = ["image,label,split", "neg/s1/s1_0.dcm,neg,train", "pos/1.3_0.dcm,pos,train"]
+    (tmp_path / "list.csv").write_text("\n".join([*rows, "neg/s1/s1_1.dcm,neg,test", ""]))
+    with pytest.raises(DataError, match=r"rows 2 and 4 name files of one slide: s1_0\.dcm, s1_1\.dcm"):
+        read_manifest(tmp_path / "list.csv")
+    records = images_to_check([tmp_path / "list.csv"])
+    assert len(records) == 3  # all rows are looked at, and the doubt is told
+    assert any("further files of a slide" in problem for problem in manifest_problems(records))
+
+
+def ome(path: Path, files: list[str], images: int = 1, companion: str = "") -> None:
+    data = "".join(
+        f'<TiffData FirstC="{c}" IFD="0"><UUID FileName="{name}">urn:uuid:{c}</UUID></TiffData>'
+        for c, name in enumerate(files)
+    )
+    each = [data] if images == 1 else [f'<TiffData><UUID FileName="{n}">u</UUID></TiffData>' for n in files]
+    body = "".join(f'<Image ID="Image:{i}"><Pixels>{own}</Pixels></Image>' for i, own in enumerate(each))
+    if companion:
+        (path.parent / companion).write_text(f'<OME xmlns="http://x">{body}</OME>')
+        body = f'<BinaryOnly MetadataFile="{companion}" UUID="u"/>'
+    text = f'<?xml version="1.0"?><OME xmlns="http://x">{body}</OME>'
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), description=text, metadata=None)
+
+
+@pytest.mark.parametrize("companion", ["", "set.companion.ome"])
+def test_an_ome_tiff_of_several_files(tmp_path: Path, companion: str) -> None:
+    names = ["c2.ome.tif", "c0.ome.tif", "c1.ome.tif"]
+    for name in names:
+        ome(tmp_path / name, names, companion=companion)
+    picture(tmp_path / "other.tif")
+    assert [path.name for path in list_images(tmp_path)] == ["c2.ome.tif", "other.tif"]
+
+
+def test_several_images_of_an_ome_data_set_are_several(tmp_path: Path) -> None:
+    names = ["a.ome.tif", "b.ome.tif"]
+    for name in names:
+        ome(tmp_path / name, names, images=2)
+    assert [path.name for path in list_images(tmp_path)] == names
+
+
+def test_ome_files_whose_companion_is_gone(tmp_path: Path) -> None:
+    for name in ("a.ome.tif", "b.ome.tif"):
+        ome(tmp_path / name, ["a.ome.tif", "b.ome.tif"], companion="gone.companion.ome")
+    (tmp_path / "gone.companion.ome").unlink()
+    assert [path.name for path in list_images(tmp_path)] == ["a.ome.tif"]
+
+
+def test_slides_with_an_index(tmp_path: Path) -> None:
+    for name in ("s(0,0).jpg", "s(1,0).jpg", "s_map2.jpg", "s_macro.jpg", "other.jpg"):
+        picture(tmp_path / name)
+    index = "[Virtual Microscope Specimen]\nNoLayers=1\nImageFile=S(0,0).jpg\nImageFile(1,0)=s(1,0).jpg\n"
+    (tmp_path / "s.vms").write_text(index + "MapFile=s_map2.jpg\nMacroImage=s_macro.jpg\n")
+    assert [path.name for path in list_images(tmp_path)] == ["other.jpg", "s.vms"]
+    for name in ("f-1.ndpi", "f-2.ndpi", "a1.svs", "a2.svs"):
+        (tmp_path / name).write_bytes(b"II")
+    (tmp_path / "f.ndpis").write_text(
+        "[NanoZoomer Digital Pathology Image Set]\nImage0=f-1.ndpi\nImage1=f-2.ndpi\n"
+    )
+    (tmp_path / "a.afi").write_text(
+        "<ImageList><Image><Path>a1.svs</Path></Image><Image><Path>a2.svs</Path></Image></ImageList>"
+    )
+    (tmp_path / "m.vrt").write_text(
+        '<VRTDataset><SourceFilename relativeToVRT="1">other.jpg</SourceFilename></VRTDataset>'
+    )
+    assert [path.name for path in list_images(tmp_path)] == ["a1.svs", "f-1.ndpi", "m.vrt", "s.vms"]
+
+
+def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
+    picture(tmp_path / "m.tif").rename(tmp_path / "m.mrxs")
+    for name in "m/Slidedat.ini m/Data0000.dat a.tif.aux.xml a.tif.ovr a.tfw a.tif.msk a.xml".split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for name in (
+        "m/preview.jpg",
+        "z_files/0/0_0.jpg",
+        "q/TileGroup0/0-0-0.jpg",
+        "_v_/stack1/t.tif",
+        "a.tif",
+        "plain/b.png",
+    ):
+        picture(tmp_path / name)
+    (tmp_path / "z.dzi").write_text("<Image/>")
+    (tmp_path / "q/ImageProperties.xml").write_text("<IMAGE_PROPERTIES/>")
+    (tmp_path / "v.vsi").write_bytes(b"")
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["a.tif", "m.mrxs", "plain/b.png"]

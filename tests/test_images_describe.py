@@ -1,0 +1,152 @@
+"""`describe`: what a file really holds, and where the size of a pixel comes from."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from PIL import Image as PillowImage
+from PIL import ImageCms
+
+from slides import geotiff, picture, pyramid
+from zoomin.data.check import check_images, images_to_check, write_checks
+from zoomin.data.manifest import read_manifest
+from zoomin.data.opening import open_record
+from zoomin.images.describe import companions_of, describe
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) RAW|AppMag = 40|MPP = 0.2500"
+
+
+def test_a_tiff_with_levels_label_and_profile(tmp_path):
+    big = picture(400, 600)
+    options = {"photometric": "rgb", "metadata": None, "tile": (64, 64)}
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(big, resolution=(40_000, 40_000), resolutionunit="CENTIMETER", iccprofile=SRGB, **options)
+        file.write(big[::2, ::2], subfiletype=1, **options)
+        file.write(
+            np.zeros((90, 80, 3), np.uint8), photometric="rgb", description="label 80x90", subfiletype=1
+        )
+    (tmp_path / "a.tif.ovr").touch()
+    (tmp_path / "a.tif.ovr").unlink()
+    found = describe(tmp_path / "a.tif")
+    assert found.reader == "GDAL" and found.pixels == "RGB, 3 x 8 bits, NONE"
+    assert found.levels == ((600, 400), (300, 200)) and found.series == 2
+    assert found.associated == ("label 80 x 90 (series 2)",)
+    assert "sRGB" in found.icc
+    assert (found.mpp, found.mpp_source) == (0.25, "resolution per centimetre")
+    stated = describe(tmp_path / "a.tif", mpp=0.5)
+    assert (stated.mpp, stated.mpp_source) == (0.5, "stated")
+
+
+def test_a_slide_a_map_and_a_photograph(tmp_path):
+    slide = describe(pyramid(tmp_path / "a.svs", picture(), compression=None, description=APERIO))
+    assert slide.reader == "OpenSlide" and slide.pixels == "aperio slide" and len(slide.levels) == 3
+    assert slide.mpp == 0.25 and "openslide.mpp-x" in slide.mpp_source
+    place = geotiff(tmp_path / "b.tif", picture())
+    (tmp_path / "b.tif.aux.xml").write_text("<PAMDataset/>")
+    (tmp_path / "b.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+    found = describe(place)
+    assert found.mpp_source == "map in metre" and found.mpp == pytest.approx(5e5)
+    assert {one.name for one in found.companions} == {"b.tif.aux.xml", "b.tfw"}
+    PillowImage.fromarray(picture()).save(tmp_path / "c.jpg", icc_profile=SRGB)
+    found = describe(tmp_path / "c.jpg")
+    assert found.reader == "whole" and "sRGB" in found.icc and found.mpp is None and found.mpp_source == ""
+
+
+@pytest.mark.parametrize(
+    ("unit", "resolution", "mpp", "says"),
+    [
+        ("INCH", 101_600, 0.25, "inch"),
+        ("INCH", 9_600, None, ""),
+        ("CENTIMETER", 40_000, 0.25, "centimetre"),
+        (None, 101_600, 0.25, "inch"),  # TIFF's own default
+    ],
+)
+def test_resolution_tags(unit, resolution, mpp, says, tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, picture(), resolution=(resolution, resolution), resolutionunit=unit or "INCH", metadata=None
+    )
+    if unit is None:  # no unit is stored at all: the tag's number becomes one that nobody knows
+        with tifffile.TiffFile(path, mode="r+") as file:
+            place = file.pages[0].tags["ResolutionUnit"].offset
+            file.filehandle.seek(place)
+            file.filehandle.write((65_000).to_bytes(2, "little"))
+    found = describe(path)
+    assert found.mpp == (None if mpp is None else pytest.approx(mpp)) and says in found.mpp_source
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [
+        ("pm", 250_000.0),
+        ("Å", 2500.0),
+        ("nm", 250.0),
+        ("µm", 0.25),
+        ("mm", 2.5e-4),
+        ("cm", 2.5e-5),
+        ("m", 2.5e-7),
+    ],
+)
+def test_units_of_ome(unit, size, tmp_path):
+    metadata = {f"PhysicalSize{axis}": size for axis in "XY"} | {
+        f"PhysicalSize{axis}Unit": unit for axis in "XY"
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", picture(), photometric="rgb", metadata=metadata)
+    found = describe(tmp_path / "a.ome.tif")
+    assert found.mpp == pytest.approx(0.25) and found.mpp_source == f"OME metadata in {unit}"
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"), [("um", 0.25), ("\\u00B5m", 0.25), ("micron", 0.25), ("nm", 250.0), ("mm", 2.5e-4)]
+)
+def test_units_of_imagej(unit, size, tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        picture()[..., 0],
+        imagej=True,
+        resolution=(1 / size, 1 / size),
+        metadata={"unit": unit},
+    )
+    found = describe(tmp_path / "a.tif")
+    assert found.mpp == pytest.approx(0.25, rel=1e-4) and found.mpp_source.startswith("ImageJ metadata in ")
+    tifffile.imwrite(
+        tmp_path / "b.tif", picture()[..., 0], imagej=True, resolution=(4, 4), metadata={"unit": "pixel"}
+    )
+    assert describe(tmp_path / "b.tif").mpp is None
+
+
+def test_data_check_tells_it(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for side, microns, name in ((64, 16.0, "macro"), (512, 0.25, "scan")):
+            size = {"PhysicalSizeX": microns, "PhysicalSizeY": microns, "Name": name}
+            file.write(picture(side, side), photometric="rgb", metadata=size)
+    (row,) = [look.row for look in check_images(images_to_check([path]))]
+    assert (row.width, row.series, row.associated) == (512, 2, "macro 64 x 64 (series 0)")
+    assert row.mpp_source == "OME metadata in µm" and row.level_sizes == "512 x 512"
+    write_checks([row], tmp_path / "checks.csv")
+    (cells,) = csv.DictReader((tmp_path / "checks.csv").open(encoding="utf-8"))
+    assert cells["associated"] == row.associated and cells["reader"] == "whole"
+
+
+def test_the_manifest_chooses_the_series(tmp_path):
+    first, second = picture(300, 400), picture(310, 420, seed=1)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(first, photometric="rgb", metadata=None)
+        file.write(second, photometric="rgb", metadata=None)
+    (tmp_path / "list.csv").write_text("image,label,series\na.tif,x,1\n")
+    (record,) = read_manifest(tmp_path / "list.csv")
+    assert record.series == "1" and open_record(record).width == 420
+
+
+def test_companions(tmp_path):
+    (tmp_path / "a.mrxs").touch()
+    (tmp_path / "a").mkdir()
+    assert companions_of(tmp_path / "a.mrxs") == (tmp_path / "a",)
+    with rasterio.open(geotiff(tmp_path / "b.tif", picture(), overviews=()), "r") as file:
+        assert file.count == 3

@@ -1,0 +1,318 @@
+"""Learning on a frozen trunk: closed forms, gated attention, the taught model, plan and commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoomin import explain, load_model, predict
+from zoomin.app.cli import main
+from zoomin.data.config import DataConfig
+from zoomin.data.datamodule import ZoomInDataModule
+from zoomin.errors import ConfigError, DataError
+from zoomin.model.config import ZoomInConfig
+from zoomin.model.networks import GatedFeatures, GatedHead
+from zoomin.model.zoom_in import ZoomIn
+from zoomin.training.frozen.classify import classify
+from zoomin.training.frozen.config import FrozenConfig
+from zoomin.training.frozen.copies import bags_of, fit_copies
+from zoomin.training.frozen.embeddings import Embedder
+from zoomin.training.frozen.learn import Learned, learn, make_embedder
+from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, principal
+from zoomin.training.plan import negative_class, plan
+
+TRUNK = "tf_efficientnet_lite0"
+FROZEN = FrozenConfig(
+    enabled=True,
+    few_tiles=4,
+    folds=2,
+    copies=2,
+    fold_copies=1,
+    epochs=20,
+    batch_size=4,
+    learning_rate=5e-3,
+    components=16,
+)
+SHORT = "--frozen.epochs 2 --frozen.folds 2 --frozen.copies 1".split()
+MODEL = ZoomInConfig(
+    tile_size=64,
+    sub_tile_size=64,
+    tile_scale=0.5,
+    sub_tile_scale=1 / 64,
+    n_samples=3,
+    sampling="top",
+    tile_attention=f"pyramid:{TRUNK}",
+    position_attention="uniform",
+    features=f"timm:{TRUNK}",
+    pretrained=True,
+    normalize_features=False,
+    context_side=64,
+    class_names=("empty", "square"),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of twelve tiles; a square, inside one tile, makes the class."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels = rng.integers(60, 90, (190, 250, 3), dtype=np.uint8)
+        if number % 2:
+            y, x = 64 * rng.integers(0, 2) + 12, 64 * rng.integers(0, 3) + 12
+            pixels[y : y + 40, x : x + 40] = (250, 30, 30)
+        kind = folder / ("empty", "square")[number % 2]
+        kind.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(kind / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(root: Path) -> ZoomInDataModule:
+    return ZoomInDataModule(DataConfig(str(root), val_fraction=0.0, threads=1), progress=False, model=MODEL)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def embedder(data: ZoomInDataModule, cache: Path) -> Embedder:
+    return make_embedder(MODEL, replace(FROZEN, cache=str(cache)), data)
+
+
+@pytest.fixture(scope="module")
+def learned(data: ZoomInDataModule, embedder: Embedder) -> Learned:
+    return learn(MODEL, FROZEN, data, data.splits["train"], 0, embedder=embedder)
+
+
+# --------------------------------------------------------------------------- closed forms
+
+
+def test_principal_components_are_uncorrelated() -> None:
+    x = torch.randn(200, 6) @ torch.randn(6, 6)
+    x[:, 3] = 2.0  # does not vary
+    z = principal(x, 4)(x)
+    assert z.shape == (200, 4)
+    covariance = z.T @ z / len(z)
+    torch.testing.assert_close(covariance, covariance.diagonal().diag(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
+
+
+def test_ridge_weighs_both_sides_alike() -> None:
+    positive, negative = torch.randn(5, 3) + 4, torch.randn(500, 3)
+    [score] = balanced_ridge(positive, negative, 3, [1.0])
+    assert score(positive).mean() > 0.5
+    assert score(negative).mean() < -0.5
+
+
+def test_logistic_knows_absent_classes() -> None:
+    labels = torch.tensor([0, 2]).repeat(20)
+    x = torch.randn(40, 5) + 3 * labels[:, None]
+    logits = logistic(x, labels, 3, 1.0)(x)
+    assert (logits.argmax(1) == labels).float().mean() > 0.9
+    assert (logits[:, 1] < -20).all()
+
+
+def test_calibration_undoes_a_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 2, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    found = calibrated(5 * logits + torch.tensor([1.0, -1.0]), labels)
+    assert found.scale == pytest.approx(0.2, rel=0.15)
+    torch.testing.assert_close(
+        (5 * found.scale * logits + found.scale * torch.tensor([1.0, -1.0]) + found.shift).diff(dim=1),
+        logits.diff(dim=1),
+        atol=0.4,
+        rtol=0.15,
+    )
+
+
+# --------------------------------------------------------------------------- gated attention
+
+
+def test_gated_head_is_gated_attention() -> None:
+    features, head = GatedFeatures(torch.nn.Identity(), 6, 4, 5, copies=3).eval(), GatedHead(3, 5, 2)
+    crops, alpha = torch.randn(7, 6), torch.rand(7).softmax(0)
+    with torch.no_grad():
+        said = head((alpha[:, None] * features.behind(crops)).sum(0, keepdim=True))[0]
+        h, g = features.copies(features.project(crops).expand(3, 7, 4))
+        attention = (g + alpha.log()).softmax(1)
+        pooled = torch.einsum("kn,knw->kw", attention, h)
+        expected = head.weight @ pooled.flatten() + head.bias
+    torch.testing.assert_close(said, expected)
+
+
+def test_copies_learn_their_own_images() -> None:
+    labels = torch.arange(40) % 2
+    x = [torch.randn(5, 3) for _ in labels]
+    for one, label in zip(x, labels, strict=True):
+        one[2] += 6 * label
+    rows = [torch.arange(30), torch.arange(10, 40), torch.arange(40)]  # of different numbers
+    config = replace(FROZEN, epochs=40, learning_rate=1e-2)
+    bags = bags_of(x)
+    fitted = fit_copies(bags, labels, rows, 2, config, 0)
+    logits = fitted.logits(bags)
+    assert logits.shape == (3, 40, 2)
+    assert ((logits.argmax(2) == labels).float().mean(1) > 0.9).all()
+    evidence = fitted.evidence(bags)[..., 1].mean(0)[labels == 1]
+    assert (evidence.argmax(1) == 2).float().mean() > 0.8
+    again = fit_copies(bags, labels, rows, 2, config, 0)
+    assert torch.equal(again.logits(bags), logits)
+
+
+# --------------------------------------------------------------------------- the model
+
+
+def test_embeddings_are_kept(data: ZoomInDataModule, cache: Path, embedder: Embedder) -> None:
+    rows = data.splits["train"][:2]
+    known = embedder.of(rows)
+    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*.h5")}
+    made: list[int] = []
+    again = make_embedder(MODEL, replace(FROZEN, cache=str(cache)), data, lambda: made.append(1)).of(rows)
+    assert not made
+    assert torch.equal(known[0].sub_tiles, again[0].sub_tiles)
+    assert all(path.stat().st_mtime_ns == time for path, time in files.items())
+    assert known[0].sub_tiles.shape == (12, 1280)
+    assert known[0].context is not None and known[0].context.shape == (1280,)
+
+
+def test_learned_model_predicts_and_explains(root: Path, learned: Learned, tmp_path: Path) -> None:
+    assert learned.report["head"] == "gated"
+    assert learned.report["reads"] == {"sampling": "top", "n_samples": 3}
+    learned.net.save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    images = sorted(root.rglob("*.png"))
+    rows = predict(images, model)
+    assert {row.sampling for row in rows} == {"top"}
+    assert np.mean([row.label == Path(row.image).parent.name for row in rows]) >= 0.9
+    assert rows[0].pixels_read == 12 * 32**2 + 3 * 64**2
+    for one in explain(images[-2:], model):
+        torch.testing.assert_close(one.bias + one.contribution.sum(0), one.logits, atol=1e-4, rtol=1e-4)
+        assert one.weight.sum().item() == pytest.approx(1, abs=1e-4)
+    drawn = predict(images[-1:], model, sampling="systematic", n_samples=3, replicates=4)[0]
+    assert drawn.standard_error > 0
+
+
+def test_embeddings_answer_as_pixels_do(data: ZoomInDataModule, learned: Learned, embedder: Embedder) -> None:
+    rows = data.splits["train"]
+    keys = torch.arange(len(rows))
+    logits, drawn = classify(learned.net, embedder.of(rows), keys)
+    with torch.no_grad():
+        out = learned.net(data.store.select(rows), keys=keys)
+    torch.testing.assert_close(logits, out.logits, atol=1e-2, rtol=1e-2)
+    assert drawn.tolist() == [3] * len(rows)
+
+
+def test_linear_head_sees_the_whole_image(
+    data: ZoomInDataModule, embedder: Embedder, root: Path, tmp_path: Path
+) -> None:
+    frozen = replace(FROZEN, head="linear")
+    found = learn(MODEL, frozen, data, data.splits["train"], 0, embedder=embedder)
+    assert found.report["reads"]["sampling"] == "exact"
+    model = ZoomIn.from_pretrained(found.net.save_pretrained(tmp_path))
+    [one] = explain(sorted(root.rglob("*.png"))[:1], model)
+    torch.testing.assert_close(one.bias + one.contribution.sum(0), one.logits, atol=1e-4, rtol=1e-4)
+    rows = data.splits["train"][:3]
+    logits, _ = classify(model, embedder.of(rows), torch.zeros(3, dtype=torch.int64))
+    with torch.no_grad():
+        expected = model(data.store.select(rows)).logits
+    torch.testing.assert_close(logits, expected, atol=1e-2, rtol=1e-2)
+
+
+def test_auto_chooses_where_tiles_are_few(data: ZoomInDataModule, embedder: Embedder) -> None:
+    frozen = replace(FROZEN, few_tiles=16, epochs=2)
+    found = learn(MODEL, frozen, data, data.splits["train"], 0, embedder=embedder)
+    losses = {name: scores["log_loss"] for name, scores in found.report["held_out"].items()}
+    assert set(losses) == {"gated", "linear"}
+    assert found.report["head"] == min(losses, key=losses.__getitem__)
+    assert found.net.config.prediction_sampling == "exact"
+
+
+def test_needs_a_pretrained_trunk(data: ZoomInDataModule) -> None:
+    with pytest.raises(ConfigError, match="trunk"):
+        make_embedder(replace(MODEL, features="lenet"), FROZEN, data)
+    with pytest.raises(ConfigError, match="position"):
+        make_embedder(replace(MODEL, position_attention="lenet"), FROZEN, data)
+
+
+# --------------------------------------------------------------------------- plan and commands
+
+
+def test_plan_follows_its_rules(root: Path) -> None:
+    found = plan(DataConfig(str(root)))
+    assert (found.model.tile_size, found.model.n_samples, found.model.context_side) == (64, 12, 448)
+    assert found.model.tile_attention == "uniform"
+    assert found.seen.images == 12
+    assert any("'empty'" in line for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "tiles", "reads"),
+    [((800, 1360), 200, 28, 5), ((500, 500), 250, 4, 4), ((1958, 2196), 220, 90, 16), ((40, 90), 45, 2, 2)],
+)
+def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads: int, tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", size[::-1]).save(folder / f"{number}.png")
+    found = plan(DataConfig(str(tmp_path)))
+    assert (found.model.tile_size, found.model.n_samples) == (side, reads)
+    assert any(f"about {tiles} an image" in line for line in found.lines)
+
+
+def test_negative_class_by_name() -> None:
+    assert negative_class(("exudate", "none"), "auto") == 1
+    assert negative_class(("50", "70", "empty"), "auto") == 2
+    assert negative_class(("a", "b", "c"), "auto") is None
+    assert negative_class(("a", "b", "c"), "b") == 1
+    with pytest.raises(DataError, match="no class"):
+        negative_class(("a", "b"), "c")
+
+
+def test_plan_writes_a_recipe_that_trains(root: Path, tmp_path: Path, cache: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    assert main(["plan", str(root), "--out", str(recipe)]) == 0
+    assert "# N, sub-tiles drawn per image." in recipe.read_text(encoding="utf-8")
+    short = [
+        "--frozen.epochs",
+        "2",
+        "--frozen.folds",
+        "2",
+        "--frozen.copies",
+        "1",
+        "--frozen.cache",
+        str(cache),
+    ]
+    out = tmp_path / "recipe"
+    assert main(["train", "--config", str(recipe), "--out", str(out), *short]) == 0
+    plain = tmp_path / "plain"
+    assert main(["train", "--data.root", str(root), "--out", str(plain), *short]) == 0
+    metrics = [json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in (out, plain)]
+    assert metrics[0]["learned"] == metrics[1]["learned"]
+
+
+def test_crossval_holds_folds_out(root: Path, tmp_path: Path, cache: Path) -> None:
+    short = [
+        "--frozen.epochs",
+        "2",
+        "--frozen.folds",
+        "2",
+        "--frozen.copies",
+        "1",
+        "--frozen.cache",
+        str(cache),
+    ]
+    out = tmp_path / "cv"
+    assert main(["crossval", "--data.root", str(root), "--out", str(out), "--cv.folds", "2", *short]) == 0
+    result = json.loads((out / "crossval.json").read_text(encoding="utf-8"))
+    assert result["pooled"]["last_epoch"]["accuracy"] is not None
+    rows = (out / "out_of_fold.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 13
