@@ -12,7 +12,9 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-__all__ = ["Stop", "end_with_parent", "stoppable"]
+from .errors import ConfigError
+
+__all__ = ["Stop", "end_with_parent", "one_process", "stoppable"]
 
 _SIGNALS = (
     "SIGTERM",
@@ -81,6 +83,22 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def one_process() -> None:
+    """Refuse to train the same run several times at once.
+
+    Raises:
+        ConfigError: if torchrun or srun has started this process as one of several.
+    """
+    for name, starter in (("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")):
+        count = os.environ.get(name, "")
+        if count.isdigit() and int(count) > 1:
+            raise ConfigError(
+                f"{starter} has started {count} processes, and each would train the whole run",
+                where=name,
+                remedy="Training runs in one process, on one device: start it without torchrun and srun.",
+            )
 
 
 def end_with_parent() -> None:

@@ -53,7 +53,7 @@ def evaluate(
         WriteError: if the folder cannot be written to, or another job writes to it.
     """
     with nullcontext() if out is None else lock_folder(out):
-        return _evaluate(manifest, model, config or InferenceConfig(), out, n_bootstrap, device, progress)
+        return _evaluate(manifest, model, config or InferenceConfig(), out, device, progress)
 
 
 def _evaluate(
@@ -61,7 +61,6 @@ def _evaluate(
     model: Classifier,
     config: InferenceConfig,
     out: str | Path | None,
-    n_bootstrap: int,
     device: str | torch.device | None,
     progress: bool,
 ) -> dict[str, Any]:

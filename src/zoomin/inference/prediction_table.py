@@ -193,9 +193,8 @@ def _made_by(model: Classifier, config: InferenceConfig) -> str:
 def _file_key(image: str | Path | Record) -> str:
     """The same for the same file, unchanged, looked at in the same way."""
     record = image if isinstance(image, Record) else Record(Path(image), label=None)
-    return _digits(
-        [_stamp(record.image), record.mpp, record.series, record.foreground and _stamp(record.foreground)]
-    )
+    foreground = record.foreground and _stamp(record.foreground)
+    return _digits([_stamp(record.image), record.mpp, record.series, foreground])
 
 
 def _stamp(path: Path) -> list[int]:

@@ -22,11 +22,11 @@ from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
 from ..locks import lock_folder
-from ..processes import end_with_parent
+from ..processes import end_with_parent, one_process
 from ..progress import Bar, progress_bar
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
-from .fit import match_classes, one_process, tell_classes, tiles_of
+from .fit import match_classes, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, run_fold
 from .run_folder import (
     data_fingerprint,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -30,6 +29,7 @@ from ..files import write_json, write_rows
 from ..locks import lock_folder
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
+from ..processes import one_process
 from ..progress import progress_bar
 from .baseline_task import BaselineTask
 from .checkpoints import (
@@ -64,7 +64,6 @@ __all__ = [
     "fit",
     "match_classes",
     "new_task",
-    "one_process",
     "tell_classes",
     "tiles_of",
     "train",
@@ -303,22 +302,6 @@ def train(
             log_every_n_steps=1_000_000,
         )
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-
-
-def one_process() -> None:
-    """Refuse to train the same run several times at once.
-
-    Raises:
-        ConfigError: if torchrun or srun has started this process as one of several.
-    """
-    for name, starter in (("WORLD_SIZE", "torchrun"), ("SLURM_STEP_NUM_TASKS", "srun")):
-        count = os.environ.get(name, "")
-        if count.isdigit() and int(count) > 1:
-            raise ConfigError(
-                f"{starter} has started {count} processes, and each would train the whole run",
-                where=name,
-                remedy="Training runs in one process, on one device: start it without torchrun and srun.",
-            )
 
 
 def training_device(name: str) -> torch.device:
