@@ -1,4 +1,4 @@
-"""Whatever one image fails with costs that image alone; what many fail with alike is a fault of the program."""
+"""Whatever one image fails with costs it alone; what many fail with alike is a fault of the program."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ __all__ = [
     "cell",
     "plain",
     "telling",
+    "unquoted",
     "whole_file",
     "whole_text",
     "write_csv",
@@ -138,12 +139,22 @@ def cell(value: object) -> object:
         >>> [cell(value) for value in ("=cmd()", "-0.5", "a.png", None)]
         ["'=cmd()", '-0.5', 'a.png', None]
     """
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
+    if not isinstance(value, str) or not value.lstrip("'").startswith(_FORMULA):
         return value
     with suppress(ValueError):
         float(value)
         return value
     return f"'{value}"
+
+
+def unquoted(text: str) -> str:
+    """What `cell` was given.
+
+    Example:
+        >>> [unquoted(str(cell(text))) for text in ("=cmd()", "'=cmd()", "'a'", "-0.5")]
+        ['=cmd()', "'=cmd()", "'a'", '-0.5']
+    """
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
 def write_csv(

@@ -16,7 +16,7 @@ import torch
 from ..classifiers import Classifier
 from ..data.manifest import Record
 from ..errors import DataError
-from ..files import cell, telling, write_csv
+from ..files import telling, unquoted, write_csv
 from ..locks import lock_file
 from ..model.storage import model_fingerprint
 from ..progress import progress_bar
@@ -220,7 +220,7 @@ def _known(path: Path, columns: Line) -> dict[str, Line]:
     for table in (path, _part(path)):
         lines = _lines(table) if table.is_file() else []
         if lines and lines[0] == columns:
-            found.update({_name(line[0]): line for line in lines[1:] if len(line) == len(columns)})
+            found.update({unquoted(line[0]): line for line in lines[1:] if len(line) == len(columns)})
     return found
 
 
@@ -229,11 +229,6 @@ def _lines(path: Path) -> list[Line]:
     text = path.read_bytes()
     whole = text[: text.rfind(b"\n") + 1].decode(errors="replace")
     return list(csv.reader(io.StringIO(whole, newline="")))
-
-
-def _name(written: str) -> str:
-    """The name of an image behind its cell."""
-    return written[1:] if written.startswith("'") and cell(written[1:]) == written else written
 
 
 def _text(value: object) -> str:
@@ -250,7 +245,7 @@ def _summary(lines: Iterable[Line], columns: Line, classes: Sequence[str], kept:
     label, error = columns.index("prediction"), columns.index("error")
     for line in lines:
         if _failed(line, columns):
-            failed.append((_name(line[0]), line[error]))
+            failed.append((unquoted(line[0]), line[error]))
         else:
-            counts[_name(line[label])] += 1
+            counts[unquoted(line[label])] += 1
     return Summary(sum(counts.values()), tuple(failed), counts, kept)
