@@ -1,4 +1,4 @@
-"""Kill commands with -9 at random moments, resume them, and compare the end with that of an uninterrupted run.
+"""Kill commands with -9 at random moments, resume them, compare the end with that of an uninterrupted run.
 
     python benchmarks/kills.py --kills 20 --commands predict explain features train slides
 
@@ -107,7 +107,7 @@ def jobs(folder: Path) -> dict[str, tuple[list[str], list[str], Callable[[Path, 
 def trial(
     words: list[str], resume: list[str], out: Path, seconds: float, left: int, temporary: str
 ) -> tuple[int, bool]:
-    """Kill and resume until the command ends by itself; how often it was killed, and whether it ended well."""
+    """Kill and resume until the command ends by itself; how often it was killed, whether it ended well."""
     kills = 0
     while True:
         process = start([*words, f"--out={out}", *(resume if kills else [])], temporary)

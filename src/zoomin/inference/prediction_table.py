@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -30,6 +31,7 @@ __all__ = ["merge_predictions", "predict_into", "shard_name", "shard_of"]
 _FREE = ("batch_size", "threads", "prefetch", "read_timeout")  # settings that change no answer
 _KEY = "made_from"
 
+T = TypeVar("T")
 Line = list[str]  # a row of the CSV as it is written
 
 
@@ -96,7 +98,7 @@ def predict_into(
     return _summary(ordered, columns, classes, kept)
 
 
-def shard_of(images: Sequence[str | Path | Record], shard: str) -> list[str | Path | Record]:
+def shard_of(images: Sequence[T], shard: str) -> list[T]:
     """A part of a list of images, dealt like cards so that all parts are alike.
 
     Args:

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
