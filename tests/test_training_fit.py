@@ -159,6 +159,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(done, tmp_path, mo
     assert texts[0] == texts[1]
 
 
+def test_a_run_that_moved_knows_its_best_epoch(done, tmp_path, monkeypatch):
+    config, whole = done
+    stopped_after(replace(config, out=str(tmp_path / "run")), 3, monkeypatch, RuntimeError)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    result = fit(replace(config, out=str(tmp_path / "moved"), resume=True), progress=False)
+    assert timeless(result.metrics) == timeless(whole.metrics)
+    assert same(weights(result.folder), weights(whole.folder))
+    last = torch.load(tmp_path / "moved" / "checkpoints" / "last.ckpt", weights_only=True)
+    [best] = [s for s in last["callbacks"].values() if s.get("monitor") and "best_model_score" in s]
+    assert Path(best["best_model_path"]) == tmp_path / "moved" / "checkpoints" / "best.ckpt"
+    first = torch.load(whole.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    [expected] = [s for s in first["callbacks"].values() if s.get("monitor") and "best_model_score" in s]
+    assert best["best_model_score"] == expected["best_model_score"]
+
+
 def test_an_interrupt_leaves_a_resumable_run(done, tmp_path, monkeypatch):
     config, whole = done
     config = replace(config, out=str(tmp_path / "run"))

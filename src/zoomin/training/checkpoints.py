@@ -63,11 +63,26 @@ def checkpoint_callbacks(folder: Path, config: TrainConfig, has_validation: bool
     callbacks: list[Callback] = []
     if has_validation:
         mode = MONITORS[config.monitor]
-        callbacks.append(ModelCheckpoint(filename=BEST.stem, monitor=config.monitor, mode=mode, **options))
+        callbacks.append(_Checkpoint(filename=BEST.stem, monitor=config.monitor, mode=mode, **options))
         if config.early_stopping_patience is not None:
             patience = config.early_stopping_patience
             callbacks.append(EarlyStopping(config.monitor, patience=patience, mode=mode))
-    return [*callbacks, ModelCheckpoint(filename=LAST.stem, **options)]
+    return [*callbacks, _Checkpoint(filename=LAST.stem, **options)]
+
+
+class _Checkpoint(ModelCheckpoint):
+    """Knows the best score too where the folder of the run has been moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Read the paths as those of the folder of today; Lightning would drop what is of another."""
+        there, here = str(state_dict.get("dirpath")), str(self.dirpath)
+
+        def moved(value: object) -> object:
+            if isinstance(value, dict):
+                return {moved(name): score for name, score in value.items()}
+            return value.replace(there, here, 1) if isinstance(value, str) else value
+
+        super().load_state_dict({name: moved(value) for name, value in state_dict.items()})
 
 
 class WholeCheckpoints(TorchCheckpointIO):
