@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from zoomin.intervals import (
+from zoomin.metrics.intervals import (
     Interval,
     auroc_influence,
     auroc_interval,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.special import ndtri
 
-from zoomin.intervals import (
+from zoomin.metrics import classification_metrics
+from zoomin.metrics.intervals import (
     auroc_influence,
     auroc_interval,
     balanced_interval,
@@ -17,7 +18,6 @@ from zoomin.intervals import (
     share_interval,
     wilson,
 )
-from zoomin.metrics import classification_metrics
 
 
 def area_interval(scores, positive, groups=None):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from ..intervals import auroc_influence, auroc_interval, group_numbers
+from ..metrics.intervals import auroc_influence, auroc_interval, group_numbers
 from .check import Checked
 
 __all__ = ["FEWEST", "Leak", "file_facts", "leaks"]

@@ -26,7 +26,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ..errors import DataError
-from .dicom_header import DicomHeader, read_dicom_header
+from ..images.dicom_header import DicomHeader, read_dicom_header
 
 __all__ = [
     "belongs_to_a_slide",

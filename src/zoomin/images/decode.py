@@ -16,6 +16,7 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     WebPImagePlugin,
 )
 from PIL import Image as PillowImage
@@ -52,6 +53,7 @@ _SIGNATURES = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
+_NETPBM = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
 _DAMAGE = (
     OSError,
@@ -75,6 +77,7 @@ _PLUGINS: dict[str, Callable[..., ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
 }
 
 
@@ -179,6 +182,8 @@ def format_of(head: bytes) -> str | None:
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if head[:2] in _NETPBM and head[2:3].isspace():
+        return "PPM"
     return next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
 
 

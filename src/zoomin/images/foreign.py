@@ -35,11 +35,6 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"SIMPLE  =", "a FITS image", _EXPORT),
     (344, b"n+1\0", "a NIfTI volume", "Export the slices to classify as PNG or TIFF."),
     (0, b"\x93NUMPY", "a NumPy array", "Open it with numpy and give it to zoomin.images.array.ArrayImage."),
-    (0, b"P1", "a Netpbm image", _EXPORT),
-    (0, b"P2", "a Netpbm image", _EXPORT),
-    (0, b"P4", "a Netpbm image", _EXPORT),
-    (0, b"P5", "a Netpbm image", _EXPORT),
-    (0, b"P6", "a Netpbm image", _EXPORT),
 )  # fmt: skip
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _LOSSLESS, _JPEG_LS = (0xC3, 0xC7, 0xCB, 0xCF), 0xF7

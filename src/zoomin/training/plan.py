@@ -32,9 +32,7 @@ NEGATIVE_NAMES = frozenset(
 )
 _SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
 _LEAST = 2
-_DEPARTURE = (
-    0.1  # what it costs to depart from such a side by a factor e, in shares of the image read in vain
-)
+_DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read in vain
 _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles

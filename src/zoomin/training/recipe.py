@@ -52,12 +52,25 @@ def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def leaves_all_to_plan(words: Sequence[str]) -> bool:
-    """Whether a command line names images but neither a recipe, a baseline, nor how to train."""
-    told = {"--config", "--model.name", "--train", "--pretrain", "--frozen.enabled", "--print_config"}
-    names = {word.partition("=")[0] for word in words if word.startswith("-")}
-    told |= {"--help", "-h"}
-    sections = {".".join(name.split(".")[:1]) for name in names}
-    return "--data.root" in names and not told & (names | sections)
+    """Whether a command line names images but neither a recipe, a baseline, own networks, nor how to train.
+
+    Example:
+        >>> leaves_all_to_plan(["--data.root", "images", "--model.n_samples=8"])
+        True
+        >>> leaves_all_to_plan(["--data.root", "images", "--train.epochs", "5"])
+        False
+    """
+    given = [word for word in " ".join(words).replace("=", " ").split() if word.startswith("-")]
+    sections = {name.partition(".")[0] for name in given}
+    told = {"--config", "--model.name", "--frozen.enabled", "--print_config", "--help", "-h"}
+    if told & set(given) or {"--train", "--pretrain"} & sections:
+        return False
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("features", "tile_attention", "position_attention"):
+        early.add_argument(f"--model.{name}", nargs="?", default="uniform")
+    networks = vars(early.parse_known_args(list(words))[0]).values()
+    trunks = ("timm:", "pyramid:", "uniform")
+    return "--data.root" in given and all(str(network).startswith(trunks) for network in networks)
 
 
 def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 from torch import Tensor
 
-from ...intervals import wilson
+from ...metrics.intervals import wilson
 
 __all__ = ["Bin", "Calibration", "ClassScores", "Curve", "calibration", "class_scores", "curves"]
 

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
-from .errors import DataError
+from ..errors import DataError
 from .intervals import (
     Interval,
     auroc_influence,
@@ -74,8 +74,8 @@ def classification_metrics(
 ) -> dict[str, Any]:
     """The scores with 95 % intervals, and the confusion matrix, ready for JSON.
 
-    The intervals are those of `zoomin.intervals`: they have a width, and keep their coverage, with few images
-    too. They say what other images like these would give, not what another training would.
+    The intervals are those of `zoomin.metrics.intervals`, which keep their coverage with few images too. They
+    tell what other images like these would give, not what another training would.
 
     Args:
         probabilities: of each class, a row an image.

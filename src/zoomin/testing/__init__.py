@@ -24,10 +24,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from .errors import ZoomInError
-from .geometry import Region
-from .images.array import ArrayImage
-from .images.image import Image
+from ..errors import ZoomInError
+from ..geometry import Region
+from ..images.array import ArrayImage
+from ..images.image import Image
 
 __all__ = ["READER_CHECKS", "ReaderCase", "check_reader"]
 
