@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..annotations.frames import Frame
 from ..errors import DataError, ImageError, ZoomInError
+from ..faults import image_error
 from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages
@@ -248,11 +249,7 @@ class _Opener:
 
 
 def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:
-    if isinstance(found, (OSError, MemoryError)):
-        return ImageError(str(found) or type(found).__name__, where=record.image)
-    if isinstance(found, Exception) and not isinstance(found, ZoomInError):
-        raise found
-    return found
+    return image_error(found, record.image) if isinstance(found, Exception) else found
 
 
 def _whole(image: Image, most: int) -> ArrayImage:
