@@ -74,7 +74,7 @@ def test_cost_and_resolution_for_a_model(folder: Path) -> None:
     assert "coarser" in coarse.row.problem
 
 
-def test_the_list_itself_is_judged(folder: Path) -> None:
+def test_the_list_itself_is_checked(folder: Path) -> None:
     problems = manifest_problems(images_to_check([folder / "manifest.csv"]))
     assert len(problems) == 2
     assert "'p1'" in problems[0]

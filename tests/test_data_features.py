@@ -133,16 +133,16 @@ def test_files_of_other_programs_are_read(tmp_path):
     found = read_features(tmp_path / "a.h5")
     assert found.features.shape == (5, 7) and found.features.dtype == torch.float32
     assert stored_dims(tmp_path) == 7
-    with pytest.raises(ImageError, match="7 features a crop where 9"):
+    with pytest.raises(ImageError, match="7 features per crop where 9"):
         read_features(tmp_path / "a.h5", 9)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["feats"] = np.ones(3)
     with pytest.raises(ImageError, match="no array 'features', but feats"):
         read_features(tmp_path / "b.h5")
     (tmp_path / "c.h5").write_bytes(b"nothing")
-    with pytest.raises(ImageError, match="no HDF5 file"):
+    with pytest.raises(ImageError, match="not an HDF5 file"):
         read_features(tmp_path / "c.h5")
-    with pytest.raises(DataError, match=r"no \.h5 file"):
+    with pytest.raises(DataError, match=r"no \.h5 feature file"):
         stored_dims(tmp_path / "empty")
 
 

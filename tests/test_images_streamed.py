@@ -210,7 +210,7 @@ def test_a_read_that_hangs_is_given_up_and_other_images_go_on(images, ahead):
         if ahead:
             batch.prefetch(*grid_of(batch), 0.25)
         with pytest.raises(
-            BatchReadError, match=r"image 0: reading has not ended after 0\.1 seconds"
+            BatchReadError, match=r"image 0: reading did not finish within 0\.1 seconds"
         ) as caught:
             batch.read(*grid_of(batch), 0.25)
         assert list(caught.value.failures) == [0]

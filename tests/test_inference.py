@@ -182,7 +182,7 @@ def test_training_mode_is_given_back(folder: Path) -> None:
     ],
 )
 def test_wrong_tensors_are_refused(net: ZoomIn, tensor: torch.Tensor, words: str) -> None:
-    with pytest.raises(ImageError, match=words):
+    with pytest.raises(ConfigError, match=words):
         predict(tensor, net)
 
 
@@ -381,7 +381,7 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
     rows = list(iter_predictions([folder / "0.png", folder / "1.png"], net, config))
     gate.set()
     assert [row.status for row in rows] == ["error", "ok"]
-    assert "0.png: reading has not ended after 1 seconds" in rows[0].error
+    assert "0.png: reading did not finish within 1 seconds" in rows[0].error
 
 
 # --------------------------------------------------------------------------- configuration and models

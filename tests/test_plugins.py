@@ -172,7 +172,7 @@ def test_broken_plug_ins_are_reported_and_disturb_nothing(tmp_path):
         "zoomin.readers absent": "No module named 'no_such_module'",
         "zoomin.readers wrong": "not a zoomin.images.open_image.Reader",
         "zoomin.networks features.lenet": "the name 'lenet' is taken by zoomin",
-        "zoomin.networks plain": "begins neither with features. nor with attention.",
+        "zoomin.networks plain": "starts with neither features. nor attention.",
         "zoomin.baselines cnn": "the name 'cnn' is taken by zoomin",
         "zoomin.baselines text": "not a subclass of zoomin.baselines.Baseline",
         "zoomin.datasets gone": "No module named 'no_such_module'",

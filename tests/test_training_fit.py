@@ -95,7 +95,7 @@ def test_the_folder_holds_everything(done):
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 8, "val": 4, "test": 4}
 
 
-def test_metrics_say_what_was_chosen_and_how_it_was_judged(done):
+def test_metrics_say_what_was_chosen_and_how_it_was_evaluated(done):
     _, result = done
     metrics = result.metrics
     assert metrics["model"] == "best"
@@ -193,7 +193,7 @@ def test_resuming_a_finished_run_changes_nothing_and_more_epochs_go_on(done, tmp
     longer = fit(replace(config, resume=True, train=replace(config.train, epochs=4)), progress=False)
     assert longer.history == whole.history
     assert same(weights(longer.folder), weights(whole.folder))
-    with pytest.raises(ConfigError, match=r"4 epochs behind it, train\.epochs is 2.*at least 4"):
+    with pytest.raises(ConfigError, match=r"finished 4 epochs, train\.epochs is 2.*at least 4"):
         fit(replace(config, resume=True), progress=False)
 
 

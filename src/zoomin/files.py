@@ -97,8 +97,8 @@ def telling(path: Path, part: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if told := _told(error, path, part):
-            raise told from error
+        if explained := _explained(error, path, part):
+            raise explained from error
         raise
 
 
@@ -212,7 +212,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _told(error: Exception, path: Path, part: Path) -> WriteError | None:
+def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
     """What is wrong with the disk or the folder; None where the error is about something else."""
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or any(words in str(error) for words in _FULL_WORDS):
@@ -224,6 +224,6 @@ def _told(error: Exception, path: Path, part: Path) -> WriteError | None:
         and number in _CLOSED
         and str(getattr(error, "filename", "")) in map(str, (part, path, *path.parents))
     ):
-        remedy = "Write to another folder, or get the right to write there."
+        remedy = "Write to another folder, or get write permission there."
         return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
     return None

@@ -45,11 +45,6 @@ class PlugIn(NamedTuple):
         """How messages name it."""
         return f"the plug-in {self.name!r} ({self.group}) of {self.package}"
 
-    @property
-    def is_own(self) -> bool:
-        """Whether zoomin itself brings it."""
-        return self.target.startswith("zoomin.")
-
     def load(self) -> Any:  # noqa: ANN401 (what a stranger's module holds)
         """Import it.
 

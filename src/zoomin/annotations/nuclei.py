@@ -60,7 +60,7 @@ class NucleiAnnotation:
             raise DataError(
                 f"nucleus centres of the shape {centres.shape}",
                 where=name,
-                remedy="Give one row x, y a nucleus.",
+                remedy="Give one row x, y per nucleus.",
             )
         if not radius > 0:
             raise DataError(f"a radius of {radius} pixels", where=name, remedy="Give a positive radius.")
@@ -104,7 +104,7 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
     """The nucleus centres in a MATLAB file with the variable `detection`: (n, 2), columns x, y.
 
     Raises:
-        DataError: if the file is missing, is no MATLAB file, or holds no such variable.
+        DataError: if the file is missing, is not a MATLAB file, or holds no such variable.
     """
     path = Path(path)
     if not path.is_file():
@@ -130,6 +130,6 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
         return np.zeros((0, 2))
     if centres.ndim != 2 or centres.shape[1] != 2:
         raise DataError(
-            f"'detection' has the shape {centres.shape}", where=path, remedy="Give one row x, y a nucleus."
+            f"'detection' has the shape {centres.shape}", where=path, remedy="Give one row x, y per nucleus."
         )
     return centres.astype(np.float64)

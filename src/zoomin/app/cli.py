@@ -152,7 +152,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
         prog=prog,
         usage=usage,
         description=description,
-        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells more, with examples.{debug}",
+        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` explains more, with examples.{debug}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if not name:
@@ -162,7 +162,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:
-    """The words with the files of recipes in place of their names: `--config colon_cancer`.
+    """The words with the files of recipes instead of their names: `--config colon_cancer`.
 
     Raises:
         ConfigError: if there is no such recipe.

@@ -76,7 +76,7 @@ class Checked:
         tissue: share of the overview that is foreground.
         tiles: that a model would look at, of those that hold foreground.
         views: tiles and sub-tiles that one estimate reads.
-        megabytes: of these views, three bytes a pixel.
+        megabytes: of these views, three bytes per pixel.
         problem: what is wrong, or "".
         remedy: what to do about it.
     """
@@ -195,14 +195,14 @@ def check_images(
 ) -> Iterator[Inspection]:
     """Open each image, read a corner, the centre and the overview, and find its tissue; in order.
 
-    Whatever is wrong with one image is told in its row, and the others go on.
+    Problems of an image are reported in its row, and the others continue.
 
     Args:
         records: the images.
         model: whose resolution, foreground and cost are of interest; by default tissue is sought by Otsu's
-            method and no cost is told.
+            method and no cost is reported.
         mpp: microns per level-0 pixel of files of which the record does not tell it.
-        threads: images looked at, at once.
+        threads: images checked in parallel.
         timeout: seconds after which an image is given up.
     """
     for record, found in map_ahead(
@@ -326,7 +326,8 @@ def _judged(
         return replace(
             row,
             problem=f"pixels of {image.source.mpp:g} microns are coarser than the {image.mpp:g} asked for",
-            remedy="Details that are not there are blurred: leave it out, or work at a larger model.mpp.",
+            remedy="Details that were not scanned are blurred: leave the image out, or work at a "
+            "larger model.mpp.",
         )
     return row
 
@@ -336,7 +337,7 @@ def _empty(row: Checked) -> Checked:
         row,
         problem="no foreground found",
         remedy="Look at the contact sheet: leave the image out, change model.foreground, or name a mask in "
-        "the column foreground. Until then all of its tiles are used.",
+        "the column foreground. Until then, all of its tiles are used.",
     )
 
 

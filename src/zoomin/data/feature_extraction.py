@@ -57,7 +57,7 @@ class FeatureConfig:
     """Which crops are encoded; by default all."""
 
     chunk_size: int = 256
-    """Crops per network call, at most; bounds memory, and changes no result."""
+    """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which a single read is given up; none: never."""
@@ -109,13 +109,13 @@ def encode_images(
     config: FeatureConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Encoded]:
-    """Write a file of features for every image that has none yet; one that cannot be read is told of.
+    """Write a file of features for every image that has none yet; one that cannot be read is reported.
 
     Args:
         records: the images; no two may have the same file name but for folder and suffix.
         out: folder of the files.
         config: how to encode.
-        device: where the network computes.
+        device: device of the network.
 
     Raises:
         DataError: if two images would share a file.
@@ -172,7 +172,7 @@ def _parts(
     for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():
-            features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)
+            features = chunks.apply(network, batch, own, regions, config.crop_size, config.scale)
         yield FeatureFile(features, regions[:, :2])
 
 
@@ -184,9 +184,9 @@ def _network(config: FeatureConfig, device: torch.device | str) -> nn.Module:
 
 
 def _check_names(records: Sequence[Record]) -> None:
-    seen: dict[str, Path] = {}
+    first_image: dict[str, Path] = {}
     for record in records:
-        other = seen.setdefault(feature_path("", record.image).name, record.image)
+        other = first_image.setdefault(feature_path("", record.image).name, record.image)
         if other != record.image:
             raise DataError(
                 f"{other} and this image would share a file of features",
@@ -199,7 +199,7 @@ def _check_settings(path: Path, config: FeatureConfig) -> None:
     found, wanted = settings_of(path), config.settings()
     if found is None or found != _plain(wanted):
         raise ConfigError(
-            "these features were made otherwise",
+            "these features were made with other settings",
             where=path,
             remedy="Give another folder, or the settings they were made with.",
         )

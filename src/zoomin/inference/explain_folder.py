@@ -1,4 +1,4 @@
-"""Explain many images into a folder: one that cannot be read is recorded, the others go on."""
+"""Explain many images into a folder: one that cannot be read is recorded, the others continue."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def explain_into(
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> ExplainSummary:
-    """Explain images, each into a folder of its own below `out`; index.json lists them.
+    """Explain images, each into its own folder below `out`; index.json lists them.
 
     Explanations of other images that are there stay; those of the same images are replaced.
 

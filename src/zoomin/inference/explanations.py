@@ -34,7 +34,7 @@ def explain(
         model: what `load_model` gave; Zoom-In.
         config: how to sample and run; by default `InferenceConfig()`.
         device: move the model there first.
-        changes: settings of `InferenceConfig` in place of those in `config`.
+        changes: settings of `InferenceConfig` instead of those in `config`.
 
     Raises:
         ConfigError: if a setting does not exist, a value is out of range, or the model is a baseline.
@@ -55,7 +55,7 @@ def iter_explanations(
     *,
     device: str | torch.device | None = None,
 ) -> Iterator[Explanation | Unreadable]:
-    """`explain`, an image at a time; one that cannot be read becomes a failure, the others go on.
+    """`explain`, one image at a time; one that cannot be read becomes a failure, the others continue.
 
     Args:
         images: see `predict`, as for all that follow.

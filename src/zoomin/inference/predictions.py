@@ -101,7 +101,7 @@ def write_predictions(
         predictions: may be an iterator.
         classes: of the model.
         path: the CSV.
-        labels: the true label of each image, for a column of its own.
+        labels: the true label of each image, for a separate column.
 
     Raises:
         WriteError: if the file cannot be written, or another job writes it.

@@ -172,7 +172,7 @@ def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> Done:
     done = int(checkpoint["epoch"]) + 1
     if done > epochs:
         raise ConfigError(
-            f"the run to resume has {done} epochs behind it, train.epochs is {epochs}",
+            f"the run to resume has finished {done} epochs, train.epochs is {epochs}",
             where=path,
             remedy=f"Set train.epochs to at least {done}.",
         )
@@ -236,13 +236,13 @@ def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping
         raise CheckpointError("not a checkpoint of zoomin", where=path, remedy="Give the folder of a run.")
     if differences := differing_settings(known["config"], identity["config"]):
         raise CheckpointError(
-            f"the run was begun with other settings: {'; '.join(differences)}",
+            f"the run was started with other settings: {'; '.join(differences)}",
             where=path,
             remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
         )
     if known["data"] != identity["data"]:
         raise CheckpointError(
-            "the run was begun with other images, labels or splits",
+            "the run was started with other images, labels or splits",
             where=path,
             remedy=f"Compare {folder / 'manifest.csv'} and splits.json with the data, or give another --out.",
         )

@@ -1,4 +1,4 @@
-"""Train one network on one data set, leave everything needed to judge, repeat and use it in one folder."""
+"""Train one network on one data set, leave everything needed to evaluate, repeat and use it in one folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from .checkpoints import (
     stages_done,
 )
 from .config import RunConfig, TrainConfig
-from .evaluation import judge
+from .evaluation import evaluate
 from .frozen.learn import learn
 from .mean_feature import mean_feature
 from .plan import negative_class
@@ -82,7 +82,7 @@ class FitResult:
         folder: of the run.
         model: folder of the saved network.
         metrics: what metrics.json holds.
-        history: a row an epoch, what metrics.csv holds.
+        history: one row per epoch, what metrics.csv holds.
     """
 
     folder: Path
@@ -95,7 +95,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     """Train, choose the network, evaluate it, and fill the folder of the run.
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
-    splits.json, pretrain.csv (where there was any), metrics.csv (a row an epoch), TensorBoard events,
+    splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
     metrics.json and, where images could not be read while training went on, skipped.csv. The test
@@ -112,7 +112,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         DataError: if the data cannot be used.
         CheckpointError: if the run to resume is damaged, or has other settings or data.
         WriteError: if the folder cannot be written to, or another job writes to it.
-        KeyboardInterrupt: when interrupted; `resume` then goes on.
+        KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
     one_process()
     with lock_folder(config.out) as folder:
@@ -184,16 +184,18 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
     negative = negative_class(data.classes, config.frozen.negative_class)
     rows = data.splits["train"]
     with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
-    learnt.net.save_pretrained(folder / "model")
-    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
+        learned = learn(
+            model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
+        )
+    learned.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
         "model": "frozen trunk",
         "chosen_by": None,
-        "learned": learnt.report,
+        "learned": learned.report,
         "seconds": time.perf_counter() - started,
         "skipped": data.failures.images(),
-        **_final_metrics(learnt.net, data, replace(config, train=train)),
+        **_final_metrics(learned.net, data, replace(config, train=train)),
     }
     write_json(folder / "metrics.json", metrics)
     return FitResult(folder, folder / "model", metrics, [])
@@ -208,7 +210,7 @@ def _before_training(
 ) -> None:
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
-    Each leaves its network too, so that a run that is resumed before its first epoch does not begin anew.
+    Each leaves its network too, so that a run that is resumed before its first epoch does not start over.
     """
     if not task.net.explains:
         return
@@ -325,7 +327,7 @@ def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
         raise ConfigError(
             f"the model's classes are {', '.join(config.class_names)}, the data's {', '.join(classes)}",
             where="model.class_names",
-            remedy="Leave model.class_names out, or give the order of the data's classes by data.classes.",
+            remedy="Leave model.class_names out, or set the order of the data's classes with data.classes.",
         )
     if config.n_classes not in (ZoomInConfig.n_classes, len(classes)):
         raise ConfigError(
@@ -371,11 +373,11 @@ def _check_baseline(config: RunConfig) -> None:
         "train.tile_roi_strength": config.train.uses_roi,
         "pretrain.steps": config.pretrain.steps > 0,
         "train.warm_up": config.train.warm_up.is_on,
-        "train.freeze_trunks": bool(config.train.freeze_trunks),
+        "train.freeze_trunks": config.train.freeze_trunks == "attention",
     }
     for name in (name for name, is_on in asked.items() if is_on):
         raise ConfigError(
-            "only Zoom-In is trained so; a competitor learns from the labels of images alone",
+            "only Zoom-In supports this; a baseline learns only from image labels",
             where=name,
             remedy="Switch it off.",
         )
@@ -413,11 +415,11 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
     for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
-            judged = judge(net, loader, **how)
-            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
+            evaluated = evaluate(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in evaluated.image.tolist()]
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
-                "failed": judged.failed,
+                **classification_metrics(evaluated.probabilities, evaluated.labels, groups=groups),
+                "failed": evaluated.failed,
             }
     return found
 

@@ -32,7 +32,7 @@ _SHOWN = ("train_loss", "val_loss", "val_balanced_accuracy", "val_auroc")
 
 
 class EpochTable(Logger):
-    """Gathers what is logged into one row an epoch, training and validation side by side.
+    """Gathers what is logged into one row per epoch, training and validation side by side.
 
     Args:
         path: CSV file to keep up to date, or None to keep the rows in memory alone.
@@ -59,7 +59,7 @@ class EpochTable(Logger):
 
     @property
     def rows(self) -> list[Row]:
-        """A row an epoch, in order; what was not logged is absent."""
+        """One row per epoch, in order; what was not logged is absent."""
         return [self._rows[epoch] for epoch in sorted(self._rows)]
 
     def rows_with(self, epoch: int, metrics: Mapping[str, Tensor]) -> list[Row]:

@@ -47,7 +47,7 @@ def new_folder(folder: Path, *, resume: bool) -> None:
         raise ConfigError(
             "the folder of the run is not empty",
             where=folder,
-            remedy="Give another --out, go on with this run by --resume true, or delete the folder.",
+            remedy="Give another --out, resume this run with --resume true, or delete the folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -18,7 +18,7 @@ def _build_features(parser: ArgumentParser) -> None:
 
     parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
     parser.add_argument("--out", type=str, default="features", help="folder of the .h5 files")
-    parser.add_argument("--device", type=str, default="cpu", help="where the network computes")
+    parser.add_argument("--device", type=str, default="cpu", help="device of the network")
     parser.add_class_arguments(FeatureConfig)
 
 
@@ -45,12 +45,12 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
 
 
 FEATURES = Command(
-    "encode the crops of images once, by a frozen network, for MIL models",
+    "encode the crops of images once, with a frozen network, for MIL models",
     "MANIFEST | FOLDER | IMAGES ... [--out FOLDER] [options]",
     "  zoomin data features manifest.csv --out features --crop_size 256\n"
     "  zoomin data features slides/*.svs --out features --foreground.method otsu\n"
     "  zoomin train --model.name clam --model.features stored:features --data.root manifest.csv",
     _build_features,
     _features,
-    resume="Finished files are kept: give the same command again.",
+    resume="Finished files are kept: run the same command again.",
 )

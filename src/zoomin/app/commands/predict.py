@@ -45,7 +45,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         "--split",
         type=str | None,
         default=None,
-        help="train, val, test or all; by default test where the images have such a split, else all",
+        help="train, val, test or all; by default test if the images have such a split, otherwise all",
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for metrics.json, predictions.csv"
@@ -54,7 +54,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         "--attention_on_roi",
         type=bool,
         default=False,
-        help="compare attention with the annotated ROI too, and write attention_on_roi.json into --out",
+        help="also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
     )
     build_inference(parser)
 
@@ -108,9 +108,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
-    parser.add_argument(
-        "--manifest", type=str | None, default=None, help="a CSV that lists the images instead"
-    )
+    parser.add_argument("--manifest", type=str | None, default=None, help="a CSV that lists the images")
     parser.add_argument(
         "--out",
         type=str | None,
@@ -186,11 +184,11 @@ def _merge(parser: ArgumentParser, options: Namespace) -> int:
 
 
 EVALUATE = Command(
-    "judge a trained model on labelled images",
+    "evaluate a trained model on labelled images",
     "--run FOLDER [--data.root IMAGES] [--split SPLIT] [--out FOLDER] [options]",
     "  zoomin evaluate --run runs/first\n"
-    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out judged\n"
-    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out judged",
+    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out evaluated\n"
+    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out evaluated",
     _build_evaluate,
     _evaluate,
 )

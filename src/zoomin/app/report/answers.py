@@ -30,7 +30,7 @@ def predictions_of(
     *,
     progress: bool = False,
 ) -> list[Prediction]:
-    """A prediction an image, taken from the run's folder where model and settings are the same.
+    """One prediction per image, taken from the run's folder where model and settings are the same.
 
     Args:
         run: folder of the run.

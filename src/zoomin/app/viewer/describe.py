@@ -140,7 +140,7 @@ def _changed(explanation: Explanation) -> dict[str, str | None] | None:
     """The file was written again, to the same size: the places may still be right, so they are shown."""
     if explanation.source.changed() != "changed":
         return None
-    what = "the file was written again since it was explained, so this may be of other pixels"
+    what = "the file has been rewritten since it was explained, so the pixels may differ"
     return _message(ImageError(what, where=explanation.image, remedy="Explain it again to be sure."))
 
 

@@ -1,4 +1,4 @@
-"""The images that a viewer was started with, opened when first looked at."""
+"""The images that a viewer was started with, opened when first requested."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ShownImage:
 
     Attributes:
         path: of the image.
-        mpp: microns per pixel in place of the file's own.
+        mpp: microns per pixel instead of the file's own.
         label: its true class, None where unknown.
         prediction: the predicted class, None where it was not predicted.
         probability: of the predicted class.

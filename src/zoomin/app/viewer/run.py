@@ -42,7 +42,7 @@ def view(
         host: to listen on; others than the loopback let other computers look.
         port: by default the first free one.
         open_browser: open the page.
-        ready: told the address, the number of images, and whether other computers can look.
+        ready: told the address, the number of images, and whether other computers can connect.
 
     Raises:
         ConfigError: if the port cannot be used.
@@ -74,7 +74,7 @@ def view(
 async def _open_first(collection: Collection, pictures: Pictures) -> None:
     """Load what draws a page and draw the first image, while the browser is on its way.
 
-    What fails is told to whoever asks for the same.
+    A failure is reported to whoever asks for the same.
     """
 
     def problem() -> object:

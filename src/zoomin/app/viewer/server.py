@@ -257,7 +257,7 @@ def listen(host: str, port: int | None) -> list[socket.socket]:
                 raise ConfigError(
                     f"cannot listen on {host}:{tried} ({error.strerror or error})",
                     where="--port",
-                    remedy="Give another --port, or none to take a free one; see --host.",
+                    remedy="Give another --port, or none to use a free one; see --host.",
                 ) from error
     raise AssertionError("port 0 is always free")
 
