@@ -20,14 +20,14 @@ from zoomin.data.feature_extraction import FeatureConfig, encode_images
 from zoomin.data.manifest import Record
 from zoomin.data.opening import open_record
 from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError, WriteError
-from zoomin.faults import Faults
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.open_image import open_image
 from zoomin.inference import predict
-from zoomin.locks import lock_folder
 from zoomin.model.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
 from zoomin.model.networks import feature_network
+from zoomin.runtime.faults import Faults
+from zoomin.runtime.locks import lock_folder
 
 CONFIG = FeatureConfig("lenet_released", crop_size=20, chunk_size=4)
 MODELS = [

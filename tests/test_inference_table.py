@@ -26,8 +26,8 @@ from zoomin.inference import (
     prediction_table,
     shard_of,
 )
-from zoomin.locks import lock_file
 from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.runtime.locks import lock_file
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "-dog"))
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from zoomin.errors import WriteError
-from zoomin.locks import LOCKS, lock_file, lock_folder
-from zoomin.processes import stoppable
+from zoomin.runtime.locks import LOCKS, lock_file, lock_folder
+from zoomin.runtime.processes import stoppable
 
 PARENT = """
 import multiprocessing, sys, time
 sys.path[:0] = {path!r}
-from zoomin.processes import end_with_parent
+from zoomin.runtime.processes import end_with_parent
 
 def work(path):
     end_with_parent()
@@ -34,7 +34,7 @@ if __name__ == "__main__":
 HOLDER = """
 import sys, time
 sys.path[:0] = {path!r}
-from zoomin.locks import lock_folder
+from zoomin.runtime.locks import lock_folder
 with lock_folder(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)

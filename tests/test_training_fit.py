@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
 from zoomin.errors import CheckpointError, ConfigError, DataError, WriteError
-from zoomin.locks import lock_folder
 from zoomin.model import ZoomIn
+from zoomin.runtime.locks import lock_folder
 from zoomin.training.checkpoints import WholeCheckpoints
 from zoomin.training.config import RunConfig
 from zoomin.training.fit import FitResult, fit

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_setti
 
 from .._version import __version__
 from ..errors import WriteError, ZoomInError
-from ..processes import stoppable
+from ..runtime.processes import stoppable
 from ..training.recipe_files import check_recipe, find_recipe
 from .commands.command import Command, Group
 from .commands.data import DATA

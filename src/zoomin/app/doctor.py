@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 from .._version import __version__
 from ..geometry import Region
-from ..plugins import GROUPS, Registry, plug_ins
+from ..runtime.plugins import GROUPS, Registry, plug_ins
 
 __all__ = ["Check", "examine"]
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..annotations.open_annotation import annotation_of
 from ..errors import DataError
-from ..faults import image_error
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
 from ..images.decode import format_of, read_head
@@ -29,6 +28,7 @@ from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
+from ..runtime.faults import image_error
 from .config import ManifestColumns
 from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, DataError, WriteError
-from ..faults import Faults, image_error
 from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
 from ..images.foreground import Foreground
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import attended_tiles
-from ..locks import lock_folder
 from ..model.chunks import Chunks
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
+from ..runtime.faults import Faults, image_error
+from ..runtime.locks import lock_folder
 from .manifest import Record
 from .opening import foreground_mask, open_record
 

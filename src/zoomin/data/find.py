@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
-from ..plugins import PlugIn, plug_ins
+from ..runtime.plugins import PlugIn, plug_ins
 from .config import ManifestColumns
 from .folders import LAYOUTS, read_folders
 from .manifest import Manifest, read_manifest

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ..annotations.frames import Frame
 from ..errors import DataError, ImageError, ZoomInError
-from ..faults import image_error
 from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages
@@ -34,6 +33,7 @@ from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
 from ..progress import track
+from ..runtime.faults import image_error
 from .config import Residence
 from .manifest import Record
 from .opening import foreground_mask, open_record

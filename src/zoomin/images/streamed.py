@@ -21,8 +21,8 @@ from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
 from ..errors import BatchReadError, ConfigError, ImageError
-from ..faults import image_error
 from ..geometry import Region, TileGrid
+from ..runtime.faults import image_error
 from .averaging import common_size
 from .cache import Cache
 from .image import Image, Started

@@ -16,7 +16,7 @@ from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import DataError
 from ..files import write_json
-from ..locks import lock_folder
+from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .prediction import iter_predictions
 from .predictions import NO_FOREGROUND, write_predictions

@@ -18,11 +18,11 @@ from ..explanation.export_config import ExportConfig
 from ..explanation.exports import is_exported, remove_exports, write_exports
 from ..explanation.index import INDEX, folder_name, write_index
 from ..geometry import Region
-from ..locks import lock_folder
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
 from ..progress import track
+from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .evaluation import evaluation_manifest
 from .explanations import iter_explanations

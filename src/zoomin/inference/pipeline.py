@@ -10,12 +10,12 @@ import torch
 
 from ..classifiers import Classifier, Output
 from ..errors import BatchReadError, ImageError
-from ..faults import Faults, image_error
 from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
 from ..images.image import Image, ImageBatch
 from ..model.sampling import design
+from ..runtime.faults import Faults, image_error
 from .config import InferenceConfig
 from .sources import Opened, Sources, Unreadable, open_images
 

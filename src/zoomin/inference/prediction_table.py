@@ -18,9 +18,9 @@ from ..classifiers import Classifier
 from ..data.manifest import Record
 from ..errors import DataError
 from ..files import telling, unquoted, write_csv
-from ..locks import lock_file
 from ..model.storage import model_fingerprint
 from ..progress import progress_bar
+from ..runtime.locks import lock_file
 from .config import InferenceConfig
 from .prediction import iter_predictions
 from .predictions import Summary, cells_of, columns_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import cell, whole_text
-from ..locks import lock_file
+from ..runtime.locks import lock_file
 
 __all__ = ["NO_FOREGROUND", "Prediction", "Summary", "cells_of", "columns_of", "write_predictions"]
 

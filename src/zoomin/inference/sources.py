@@ -16,13 +16,13 @@ from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
 from ..data.slide_files import one_per_slide
 from ..errors import DataError, ZoomInError
-from ..faults import image_error
 from ..images.array import images_of
 from ..images.image import Image
 from ..images.physical import microns
 from ..images.pool import map_ahead
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask
+from ..runtime.faults import image_error
 from .config import InferenceConfig
 
 __all__ = ["Opened", "Sources", "Unreadable", "find_images", "name_of", "open_images"]

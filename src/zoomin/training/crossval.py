@@ -21,9 +21,9 @@ from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
-from ..locks import lock_folder
-from ..processes import end_with_parent, one_process
 from ..progress import Bar, progress_bar
+from ..runtime.locks import lock_folder
+from ..runtime.processes import end_with_parent, one_process
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import match_classes, tell_classes, tiles_of

@@ -26,11 +26,11 @@ from ..data.datamodule import ZoomInDataModule
 from ..data.labels import told, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
-from ..locks import lock_folder
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
-from ..processes import one_process
 from ..progress import progress_bar
+from ..runtime.locks import lock_folder
+from ..runtime.processes import one_process
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,

@@ -21,7 +21,7 @@ from .._version import __version__
 from ..data.manifest import Manifest, write_manifest
 from ..errors import ConfigError
 from ..files import plain, write_json, write_text
-from ..locks import LOCKS
+from ..runtime.locks import LOCKS
 
 __all__ = [
     "data_fingerprint",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ...locks import lock_folder
 from ...progress import track
+from ...runtime.locks import lock_folder
 from .command import Command, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ...plugins import plug_ins
+from ...runtime.plugins import plug_ins
 from .command import Command, Group, say
 
 __all__ = ["PREPARE", "make_commands"]

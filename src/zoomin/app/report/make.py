@@ -14,9 +14,9 @@ from ...files import write_text
 from ...inference.attention_on_roi import gather
 from ...inference.config import InferenceConfig
 from ...inference.explanations import explain
-from ...locks import lock_file
 from ...model.storage import model_fingerprint
 from ...progress import progress_bar
+from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
 from .findings import Answer, Findings
 from .gallery import Explain, choose, make_cards

@@ -25,9 +25,9 @@ from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_mani
 from ...errors import DataError, require_all
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
-from ...locks import LOCKS, lock_folder
-from ...processes import end_with_parent
 from ...progress import progress_bar
+from ...runtime.locks import LOCKS, lock_folder
+from ...runtime.processes import end_with_parent
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import WriteError
-from .files import telling, write_text
+from ..errors import WriteError
+from ..files import telling, write_text
 
 __all__ = ["LOCKS", "lock_file", "lock_folder"]
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = ["Stop", "end_with_parent", "one_process", "stoppable"]
 

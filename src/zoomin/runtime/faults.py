@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import ImageError, UnexpectedError, ZoomInError
+from ..errors import ImageError, UnexpectedError, ZoomInError
 
 __all__ = ["Faults", "image_error"]
 

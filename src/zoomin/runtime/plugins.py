@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = ["GROUPS", "PlugIn", "Registry", "Targets", "plug_ins"]
 
