@@ -57,7 +57,7 @@ def test_texts_come_from_the_fields() -> None:
     [
         ("trian", "no command 'trian'. Did you mean train?"),
         ("data mkae", "zoomin data: error: no command 'mkae'. Did you mean make?"),
-        ("zzz", "no command 'zzz'. Known: demo, recipes, init, plan,"),
+        ("zzz", "no command 'zzz'. Known: demo, recipes, init,"),
         ("predict --rn x", "unrecognized arguments: --rn. Did you mean run?"),
         ("train --data.root x --model.tile_sise=3", "Did you mean model.tile_size or "),
         (

@@ -15,15 +15,19 @@ from zoomin.baselines.abmil import ABMIL, ABMILConfig
 from zoomin.baselines.clam import CLAM, CLAMConfig
 from zoomin.baselines.dsmil import DSMIL, DSMILConfig
 from zoomin.baselines.transmil import TransMIL, TransMILConfig
+from zoomin.data import feature_extraction
 from zoomin.data.feature_extraction import FeatureConfig, encode_images
 from zoomin.data.manifest import Record
-from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError
+from zoomin.data.opening import open_record
+from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError, WriteError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.open_image import open_image
 from zoomin.inference import predict
 from zoomin.model.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
 from zoomin.model.networks import feature_network
+from zoomin.runtime.faults import Faults
+from zoomin.runtime.locks import lock_folder
 
 CONFIG = FeatureConfig("lenet_released", crop_size=20, chunk_size=4)
 MODELS = [
@@ -66,6 +70,26 @@ def test_every_crop_is_encoded_and_a_bad_image_is_told_of(images, tmp_path):
     views = open_image(images[0]).read(boxes, 1.0).float()
     torch.testing.assert_close(found.features, network((views - 127.5) / 127.5), rtol=1e-4, atol=1e-5)
     assert found.coords.tolist() == [[box.x, box.y] for box in boxes]
+
+
+def test_whatever_one_image_fails_with_the_others_go_on(images, tmp_path, monkeypatch):
+    def reader(record, *args):
+        if record.image == images[0]:
+            raise SyntaxError("not a TIFF file")  # what Pillow raises on one kind of file
+        return open_record(record, *args)
+
+    monkeypatch.setattr(feature_extraction, "open_record", reader)
+    rows = encoded(images[:2], tmp_path / "out")
+    assert [row.status for row in rows] == ["error", "ok"]
+    assert "a.png: cannot be read (SyntaxError: not a TIFF file)" in rows[0].error
+    monkeypatch.setattr(feature_extraction, "Faults", lambda: Faults(1))
+    with pytest.raises(SyntaxError):
+        encoded(images[:2], tmp_path / "other")
+
+
+def test_two_jobs_do_not_share_a_folder(images, tmp_path):
+    with lock_folder(tmp_path), pytest.raises(WriteError, match="another job writes here"):
+        encoded(images, tmp_path)
 
 
 def test_others_can_read_the_file(images, tmp_path):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from .errors import CheckpointError, ConfigError
 from .images.foreground import Foreground
-from .plugins import Registry, Targets
+from .runtime.plugins import Registry, Targets
 
 if TYPE_CHECKING:
     import torch

@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ImageError",
+    "UnexpectedError",
     "WriteError",
     "ZoomInError",
     "require",
@@ -54,6 +55,10 @@ class ConfigError(ZoomInError):
 
 class ImageError(ZoomInError):
     """An image that cannot be opened or read."""
+
+
+class UnexpectedError(ImageError):
+    """What a reader or the program failed with on one image, of a kind that nobody foresaw."""
 
 
 class BatchReadError(ImageError):

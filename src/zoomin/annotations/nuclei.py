@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
-from scipy.io import loadmat
+from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from .mask import MaskAnnotation
 
 __all__ = ["NucleiAnnotation", "read_centres"]
 
+_MOST = 10**8  # numbers; the densest image in use has 10^5 nuclei
 _UNREADABLE = (MatReadError, zlib.error, OSError, ValueError, TypeError, NotImplementedError, IndexError)
 
 
@@ -109,13 +110,16 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
-        found = loadmat(path)
+        declared = {name: math.prod(shape) for name, shape, _ in whosmat(path)}
+        if declared.get("detection", 0) > _MOST:  # a small file can declare more than fits the memory
+            raise ValueError(f"it declares {declared['detection']} numbers")
+        found = loadmat(path, variable_names="detection")
     except _UNREADABLE as error:
         raise DataError(
             f"not a readable MATLAB file ({error})", where=path, remedy="Download or export the file again."
         ) from error
     if "detection" not in found:
-        names = ", ".join(name for name in found if not name.startswith("__")) or "none"
+        names = ", ".join(declared) or "none"
         raise DataError(
             f"no variable 'detection'; the variables are: {names}",
             where=path,

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 from .._version import __version__
 from ..geometry import Region
-from ..plugins import GROUPS, Registry, plug_ins
+from ..runtime.plugins import GROUPS, Registry, plug_ins
 
 __all__ = ["Check", "examine"]
 
@@ -223,7 +223,7 @@ def _plug_ins() -> Iterator[Check]:
     registries: list[Registry[Any]] = [
         READERS, FEATURE_NETWORKS, ATTENTION_NETWORKS, BASELINES, PUBLISHED
     ]  # fmt: skip
-    for plug_in in (each for group in GROUPS for each in plug_ins(group) if not each.is_own):
+    for plug_in in (each for group in GROUPS for each in plug_ins(group)):
         homes = [registry for registry in registries if registry.takes(plug_in)]
         problem = (
             homes[0].problem(plug_in) if homes else "its name starts with neither features. nor attention."

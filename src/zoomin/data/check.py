@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..annotations.open_annotation import annotation_of
-from ..errors import DataError, ZoomInError
+from ..errors import DataError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
 from ..images.decode import format_of, read_head
@@ -28,6 +28,7 @@ from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
+from ..runtime.faults import image_error
 from .config import ManifestColumns
 from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
@@ -254,7 +255,7 @@ def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> I
             annotation_of(record, file)
         image = at_mpp(file, None if model is None else model.resolution)
         row = _judged(row, image, record, model, foreground)
-    except (ZoomInError, OSError, MemoryError) as error:
+    except Exception as error:
         row = _failed(row, error)
     return Inspection(row, overview, mask)
 
@@ -264,9 +265,8 @@ def _known(record: Record) -> Checked:
 
 
 def _failed(row: Checked, error: Exception) -> Checked:
-    if isinstance(error, ZoomInError):
-        return replace(row, problem=error.what, remedy=error.remedy or "")
-    return replace(row, problem=str(error) or type(error).__name__, remedy="Check the file and its disk.")
+    found = image_error(error, row.image)
+    return replace(row, problem=found.what, remedy=found.remedy or "")
 
 
 def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
+from ..files import unquoted
 
 __all__ = ["Row", "Table", "listed", "read_table"]
 
@@ -77,7 +78,9 @@ def read_table(path: Path, column: str, option: str) -> Table:
                 where=path,
                 remedy="Quote the cell that holds the separator, or drop what follows the last column.",
             )
-        filled = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+        filled = {
+            name: unquoted(cell.strip()) for name, cell in zip(header, cells, strict=False) if cell.strip()
+        }
         rows.append(Row(number, filled))
     return Table(path, tuple(header), tuple(rows))
 

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import BatchReadError, DataError, ImageError
+from ..files import cell
 from .batch import Batch
 
 __all__ = ["Failures", "SkippedImage", "with_readable"]
@@ -85,7 +86,7 @@ class Failures:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(SkippedImage._fields)
-            writer.writerow(row)
+            writer.writerow(map(cell, row))
 
 
 def with_readable(

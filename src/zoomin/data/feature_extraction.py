@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..errors import ConfigError, DataError, ZoomInError
+from ..errors import ConfigError, DataError, WriteError
 from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
@@ -20,6 +20,8 @@ from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
+from ..runtime.faults import Faults, image_error
+from ..runtime.locks import lock_folder
 from .manifest import Record
 from .opening import foreground_mask, open_record
 
@@ -118,13 +120,22 @@ def encode_images(
     Raises:
         DataError: if two images would share a file.
         ConfigError: if the folder holds features that were made otherwise, or the network cannot be built.
+        WriteError: if the folder cannot be written to, or another job writes to it.
+        Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
-    config = config or FeatureConfig()
+    with lock_folder(out):
+        yield from _encode(records, out, config or FeatureConfig(), device)
+
+
+def _encode(
+    records: Sequence[Record], out: str | Path, config: FeatureConfig, device: torch.device | str
+) -> Iterator[Encoded]:
     _check_names(records)
     paths = [feature_path(out, record.image) for record in records]
     done = [path.is_file() for path in paths]
     for path in (path for path, is_there in zip(paths, done, strict=True) if is_there):
         _check_settings(path, config)
+    faults = Faults()
     network = None if all(done) else _network(config, device)
     for record, path, is_there in zip(records, paths, done, strict=True):
         if is_there or network is None:
@@ -132,9 +143,14 @@ def encode_images(
             continue
         try:
             crops = write_features(path, _parts(record, network, config, device), config.settings())
-        except (ZoomInError, OSError) as error:
-            yield Encoded(str(record.image), status="error", error=str(error))
+        except WriteError:
+            raise
+        except Exception as error:
+            found = image_error(error, record.image)
+            faults.note(found)
+            yield Encoded(str(record.image), status="error", error=str(found))
         else:
+            faults.note(None)
             yield Encoded(str(record.image), str(path), crops)
 
 

@@ -240,7 +240,8 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     folder = path.parent.resolve()
     names = [f.name for f in fields(Record) if f.name != "row"]
     used = [n for n in names if n in ("image", "label") or any(getattr(r, n) is not None for r in manifest)]
-    write_csv(path, used, ([_cell(getattr(record, name), folder) for name in used] for record in manifest))
+    rows = ([_cell(getattr(record, name), folder) for name in used] for record in manifest)
+    write_csv(path, used, rows, exact=True)
 
 
 def check_trainable(manifest: Manifest) -> None:

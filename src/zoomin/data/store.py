@@ -33,6 +33,7 @@ from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
 from ..progress import track
+from ..runtime.faults import image_error
 from .config import Residence
 from .manifest import Record
 from .opening import foreground_mask, open_record
@@ -248,11 +249,7 @@ class _Opener:
 
 
 def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:
-    if isinstance(found, (OSError, MemoryError)):
-        return ImageError(str(found) or type(found).__name__, where=record.image)
-    if isinstance(found, Exception) and not isinstance(found, ZoomInError):
-        raise found
-    return found
+    return image_error(found, record.image) if isinstance(found, Exception) else found
 
 
 def _whole(image: Image, most: int) -> ArrayImage:

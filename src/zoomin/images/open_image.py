@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ..errors import ImageError, ZoomInError
-from ..plugins import Registry
+from ..runtime.plugins import Registry
 from .decode import decode_image, format_of, read_head
 from .image import Image
 

@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from ..errors import BatchReadError, ConfigError, ImageError, ZoomInError
+from ..errors import BatchReadError, ConfigError, ImageError
 from ..geometry import Region, TileGrid
+from ..runtime.faults import image_error
 from .averaging import common_size
 from .cache import Cache
 from .image import Image, Started
@@ -304,13 +305,10 @@ class StreamedImages:
 
     def _named(self, index: int, error: Exception) -> ImageError:
         """The error of an image, with its name."""
-        name = self._images[index].name
-        if isinstance(error, ZoomInError):
-            return ImageError(error.what, where=error.where or name, remedy=error.remedy)
-        if isinstance(error, (OSError, MemoryError)):
-            reason = str(error) or type(error).__name__
-            return ImageError(f"cannot be read ({reason})", where=name, remedy="Check the file and its disk.")
-        raise error
+        found = image_error(error, self._images[index].name)
+        if isinstance(found, ImageError):
+            return found
+        return ImageError(found.what, where=found.where, remedy=found.remedy)
 
 
 class _Delivery:

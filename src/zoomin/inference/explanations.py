@@ -8,7 +8,6 @@ from typing import Unpack, cast
 import torch
 
 from ..classifiers import Classifier, zoom_in
-from ..errors import ImageError, ZoomInError
 from ..explanation import Explanation, Provenance, explain_output
 from ..model.output import ZoomInOutput
 from ..model.storage import model_fingerprint
@@ -44,8 +43,7 @@ def explain(
     explanations = []
     for found in iter_explanations(images, model, InferenceConfig.of(config, changes), device=device):
         if isinstance(found, Unreadable):
-            error = found.error
-            raise error if isinstance(error, ZoomInError) else ImageError(str(error), where=found.image)
+            raise found.error
         explanations.append(found)
     return explanations
 

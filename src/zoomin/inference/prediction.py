@@ -134,7 +134,7 @@ def _failed(one: Unreadable, model: Classifier, config: InferenceConfig) -> Pred
         seed=config.seed,
         pixels_read=0,
         status="error",
-        error=str(one.error) or type(one.error).__name__,
+        error=str(one.error),
     )
 
 

@@ -27,17 +27,7 @@ from .config import ZoomInConfig
 from .estimates import plan_estimates
 from .estimators import expected_feature, sample_weights
 from .network import Network
-from .networks import (
-    Embedding,
-    GatedFeatures,
-    GatedHead,
-    LinearHead,
-    Maps,
-    UniformAttention,
-    build_networks,
-    trunk_of,
-    with_own_names,
-)
+from .networks import Embedding, Maps, UniformAttention, build_networks, classifier, trunk_of, with_own_names
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained
@@ -92,7 +82,8 @@ class ZoomIn(Network):
         built = build_networks(names, own, sides, config.pretrained)
         self.tile_attention = built.tile_attention
         self.position_attention = built.position_attention
-        self.features, self.head = self._classifier(built.features, built.dims)
+        gates = config.gate_copies, config.gate_components, config.gate_width
+        self.features, self.head = classifier(built, config.n_classes, gates, config.context_side > 0)
         self.map_size = built.map_size
         self.to(memory_format=torch.channels_last)
 
@@ -383,14 +374,6 @@ class ZoomIn(Network):
         """Features of the sub-tiles, of unit length where the configuration says so."""
         features = self.chunks.apply(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
-
-    def _classifier(self, features: nn.Module, dims: int) -> tuple[nn.Module, LinearHead]:
-        """F and g: as they are, with gated attention between them, or with a view of the whole image."""
-        config = self.config
-        if not config.gate_copies:
-            return features, LinearHead(dims * (2 if config.context_side else 1), config.n_classes)
-        gated = GatedFeatures(features, dims, config.gate_components, config.gate_width, config.gate_copies)
-        return gated, GatedHead(config.gate_copies, config.gate_width, config.n_classes)
 
     def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""

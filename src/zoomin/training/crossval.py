@@ -22,6 +22,8 @@ from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
 from ..progress import Bar, progress_bar
+from ..runtime.locks import lock_folder
+from ..runtime.processes import end_with_parent, one_process
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import match_classes, tell_classes, tiles_of
@@ -68,8 +70,15 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
         ConfigError: if settings cannot work, or the folder is not empty and `run.resume` is off.
         CheckpointError: if the folder holds a cross-validation of other settings or data.
         DataError: if the data cannot be used.
+        WriteError: if the folder cannot be written to, or another job writes to it.
         KeyboardInterrupt: when interrupted; `run.resume` then continues with the remaining folds.
     """
+    one_process()
+    with lock_folder(run.out) as folder:
+        return _crossval(folder, run, cv, progress)
+
+
+def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) -> dict[str, Any]:
     if run.train.early_stopping_patience is not None:
         raise ConfigError(
             "early stopping would choose the epoch on the held-out images",
@@ -77,12 +86,12 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
-    tell_classes(data.classes)
+    if not run.frozen.enabled:
+        tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
     jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]
-    folder = Path(run.out)
     new_folder(folder, resume=run.resume)
     _check_same(folder, _identity(run, cv, data.manifest, folds))
     settings = {**plain(replace(run, resume=False)), "cv": plain(cv)}
@@ -196,6 +205,7 @@ def _start(
     epochs: Synchronized[int],
     stop: Synchronized[int],
 ) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and stops all
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     _process.append(_Process(_Worker(run, manifest, folder, jobs), epochs, stop))

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
@@ -27,12 +29,17 @@ from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
 from ..progress import progress_bar
+from ..runtime.locks import lock_folder
+from ..runtime.processes import one_process
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
     LAST,
+    PREVIOUS,
     START,
+    Done,
     IdentityWriter,
+    WholeCheckpoints,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -104,12 +111,19 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
             ceases to be a number.
         DataError: if the data cannot be used.
         CheckpointError: if the run to resume is damaged, or has other settings or data.
+        WriteError: if the folder cannot be written to, or another job writes to it.
         KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
-    folder = Path(config.out)
+    one_process()
+    with lock_folder(config.out) as folder:
+        return _fit(folder, config, progress, callbacks)
+
+
+def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback]) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
-    tell_classes(data.classes)
+    if not config.frozen.enabled:
+        tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     if config.frozen.enabled:
@@ -118,24 +132,25 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     task = new_task(config, data)
     new_folder(folder, resume=config.resume)
     identity = {"config": comparable(config), "data": data_fingerprint(data.manifest, data.splits)}
-    done = epochs_done(folder, identity, config.train.epochs) if config.resume else 0
+    done = epochs_done(folder, identity, config.train.epochs) if config.resume else Done()
     data.setup("fit")  # images are opened, and refused, before anything is written
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
     data.failures.path = folder / "skipped.csv"
-    table = EpochTable(folder / "metrics.csv", resume_at=done)
+    table = EpochTable(folder / "metrics.csv", done.rows)
     has_validation = data.splits["val"].numel() > 0
     hooks = [
         *callbacks,
         *checkpoint_callbacks(folder, config.train, has_validation),
-        IdentityWriter(identity),
+        IdentityWriter(identity, table),
     ]
     hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
-    if not done:
+    if not done.epochs:
         _before_training(task, data, config, identity, progress)
-    train(task, data, hooks, [table, events], folder / LAST if done else None)
-    (folder / START).unlink(missing_ok=True)
+    train(task, data, hooks, [table, events], folder / LAST if done.epochs else None)
+    for needless in (START, PREVIOUS):
+        (folder / needless).unlink(missing_ok=True)
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
@@ -264,8 +279,17 @@ def train(
     config = task.config
     seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
-    with quiet_lightning(), _interruptible(), torch.random.fork_rng(devices):
+    with (
+        quiet_lightning(),
+        _interruptible(),
+        torch.random.fork_rng(devices),
+        TemporaryDirectory() as empty,
+    ):
         trainer = lightning.Trainer(
+            # Under SLURM, Lightning would save into the working directory when time is up, and begin from
+            # what any other run has saved there.
+            plugins=[WholeCheckpoints(), LightningEnvironment()],
+            default_root_dir=empty,
             accelerator=config.device,
             devices=1,
             precision=config.precision,

@@ -22,7 +22,7 @@ from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
-from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
+from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Evaluated, evaluate
 from .fit import new_task, tiles_of, train, training_device
@@ -148,19 +148,20 @@ def run_fold(
         return {**_frozen_fold(run, data, job, after), "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
-    done = 0
+    done, table = Done(), EpochTable()
     if folder is not None:
         identity = {"config": comparable(run), "data": data_fingerprint(data.manifest, data.splits)}
         done = epochs_done(folder, identity, run.train.epochs)
-        hooks += [IdentityWriter(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
         folder.mkdir(parents=True, exist_ok=True)
-    table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
-    if task.net.explains and not done:
+        table = EpochTable(folder / "metrics.csv", done.rows)
+        saving = checkpoint_callbacks(folder, run.train, has_validation=False)
+        hooks += [IdentityWriter(identity, table), *saving]
+    if task.net.explains and not done.epochs:
         learner = zoom_in(task.net).to(training_device(run.train.device))
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks
         warm_up(learner, data, run.train.warm_up, run.seed, task.cached_embeddings)
-    train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
+    train(task, data, hooks, [table], folder / LAST if folder is not None and done.epochs else None)
     net, settings = task.net, run.train
     net.to(data.store.device)
     last = evaluate(

@@ -15,6 +15,7 @@ from docstring_parser import parse_from_object
 
 from ..data.config import DataConfig
 from ..data.find import open_dataset
+from ..data.labels import sounds_negative
 from ..data.manifest import Manifest
 from ..data.opening import open_record
 from ..errors import DataError, ZoomInError
@@ -24,12 +25,9 @@ from ..model.config import ZoomInConfig
 from .frozen.config import FrozenConfig
 from .frozen.engine import has_openvino
 
-__all__ = ["NEGATIVE_NAMES", "Plan", "Seen", "negative_class", "plan", "plan_recipe"]
+__all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 
 TRUNK = "tf_efficientnet_lite0"
-NEGATIVE_NAMES = frozenset(
-    "0 absent background benign clean control empty good healthy intact neg negative no none normal".split()
-)
 _SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
 _LEAST = 2
 _DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read in vain
@@ -163,7 +161,7 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
         DataError: if there is no class of that name.
 
     Example:
-        >>> negative_class(("exudate", "none"), "auto"), negative_class(("a", "b", "c"), "auto")
+        >>> negative_class(("exudate", "healthy"), "auto"), negative_class(("a", "b", "c"), "auto")
         (1, None)
     """
     if wanted is None:
@@ -176,9 +174,7 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
             where="frozen.negative_class",
             remedy="Give one of them, or null where every class has something to find.",
         )
-    named = [
-        i for i, name in enumerate(classes) if name.lower().split("_")[0].split(" ")[0] in NEGATIVE_NAMES
-    ]
+    named = [place for place, name in enumerate(classes) if sounds_negative(name)]
     return named[0] if named else 0 if len(classes) == 2 else None
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
+from ...runtime.locks import lock_folder
 from .command import Command, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
@@ -52,13 +51,13 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     checks = check_images(
         records, model, mpp=mpp, threads=options.data.threads, timeout=options.data.read_timeout
     )
-    folder = Path(options.out)
-    sheet, rows = ContactSheet(folder), []
-    for check in track(checks, "Checking", total=len(records)):
-        sheet.add(check)
-        rows.append(check.row)
-    pages = sheet.finish()
-    write_checks(rows, folder / "check.csv")
+    with lock_folder(options.out) as folder:
+        sheet, rows = ContactSheet(folder), []
+        for check in track(checks, "Checking", total=len(records)):
+            sheet.add(check)
+            rows.append(check.row)
+        pages = sheet.finish()
+        write_checks(rows, folder / "check.csv")
     print_rich(checked_table(rows))
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ...plugins import plug_ins
+from ...runtime.plugins import plug_ins
 from .command import Command, Group, say
 
 __all__ = ["PREPARE", "make_commands"]
@@ -58,9 +58,7 @@ class _ByName(Mapping[str, Command]):
 def _outside() -> dict[str, str]:
     """Names of the data sets of plug-ins, and where each comes from; nothing is imported."""
     found = plug_ins("zoomin.datasets")
-    return {
-        point.name: f"by {point.package}" for point in found if not point.is_own and point.name not in _OURS
-    }
+    return {point.name: f"by {point.package}" for point in found if point.name not in _OURS}
 
 
 def _prepare_command(name: str, summary: str) -> Command:

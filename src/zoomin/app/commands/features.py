@@ -24,15 +24,20 @@ def _build_features(parser: ArgumentParser) -> None:
 
 def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
-    from ...data.feature_extraction import FeatureConfig, encode_images, write_encoded
+    from ...data.feature_extraction import Encoded, FeatureConfig, encode_images, write_encoded
 
     values = parser.instantiate(options)
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
     found = encode_images(records, values.out, config, values.device)
-    rows = list(track(found, "Encoding", total=len(records)))
+    rows: list[Encoded] = []
     table = Path(values.out) / "features.csv"
-    write_encoded(rows, table)
+    try:
+        for row in track(found, "Encoding", total=len(records)):
+            rows.append(row)
+    finally:
+        if rows:
+            write_encoded(rows, table)
     warn_failed((row.image, row.error) for row in rows if row.status == "error")
     counts = {status: sum(row.status == status for row in rows) for status in ("ok", "kept", "error")}
     say(f"{counts['ok']} images encoded, {counts['kept']} kept, {counts['error']} failed: {table}")

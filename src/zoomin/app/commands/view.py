@@ -48,8 +48,8 @@ def _view(parser: ArgumentParser, options: Namespace) -> int:
         say("Stop with Ctrl-C.")
         if shared:
             print(
-                f"warning: everybody who reaches {options.host} can see the images, without a password. "
-                "Without --host, only this computer can.",
+                f"warning: everybody who reaches {options.host} and has this address can see the images; "
+                "nothing is encrypted. Without --host, only this computer can.",
                 file=sys.stderr,
             )
 

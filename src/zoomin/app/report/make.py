@@ -16,6 +16,7 @@ from ...inference.config import InferenceConfig
 from ...inference.explanations import explain
 from ...model.storage import model_fingerprint
 from ...progress import progress_bar
+from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
 from .findings import Answer, Findings
 from .gallery import Explain, choose, make_cards
@@ -133,8 +134,25 @@ def write_report(
         CheckpointError: if the run has no model and no kept predictions, or has not finished.
         DataError: if images, labels or predictions cannot be used.
         ConfigError: if settings do not fit together.
+        WriteError: if the file cannot be written, or another job writes it.
     """
-    inference = inference or InferenceConfig()
+    with lock_file(Path(out) if out is not None else _default_out(config)) as path:
+        return _write(
+            config, path, inference or InferenceConfig(), device, known, title, evaluated, extra, progress
+        )
+
+
+def _write(
+    config: ReportConfig,
+    path: Path,
+    inference: InferenceConfig,
+    device: str,
+    known: Sequence[Explanation],
+    title: str | None,
+    evaluated: str | None,
+    extra: str,
+    progress: bool,
+) -> ReportResult:
     findings, explainer = _gather(config, inference, device, progress)
     findings = replace(findings, title=title or findings.title, evaluated=evaluated or findings.evaluated)
     if explainer is not None and known:
@@ -145,7 +163,6 @@ def write_report(
     with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
         cards = make_cards(shown, measured, explainer, bar.advance)
     page = render(findings, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
-    path = Path(out) if out is not None else _default_out(config)
     write_text(path, page)
     return ReportResult(path, findings, sum(bool(card.panel) for card in cards[: len(shown)]))
 

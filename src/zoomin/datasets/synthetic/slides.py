@@ -26,6 +26,8 @@ from ...errors import DataError, require_all
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
+from ...runtime.locks import LOCKS, lock_folder
+from ...runtime.processes import end_with_parent
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
 
@@ -163,10 +165,18 @@ def make_slides(
         ConfigError: if the tissue has no space for the blobs.
         DataError: if the folder holds other things, sources are missing, or the disk is too small.
         ImageError: if a source cannot be read.
+        WriteError: if the folder cannot be written to, or another job writes to it.
     """
-    folder, config = Path(folder), config or SlideConfig()
+    config = config or SlideConfig()
     textures = _textures(config)
     config = replace(config, mpp=config.mpp or _common_mpp(textures))
+    with lock_folder(folder):
+        return _make_all(Path(folder), config, textures, jobs, progress)
+
+
+def _make_all(
+    folder: Path, config: SlideConfig, textures: Sequence[Texture], jobs: int, progress: bool | None
+) -> Manifest:
     _prepare(folder, config, textures)
     places = [(split, number) for split, count in config.counts.items() for number in range(count)]
     todo = [place for place in places if not _is_done(folder, *place)]
@@ -203,8 +213,10 @@ def _make(
         try:
             for _ in pool.map(_write_in_worker, todo):
                 yield 1
-        except BaseException:
+        except BaseException:  # a slide takes minutes: nobody waits for the others
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
             raise
 
 
@@ -212,6 +224,7 @@ _worker: dict[str, Any] = {}  # what a worker process makes slides of; empty in 
 
 
 def _start(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> None:
+    end_with_parent()
     _worker.update(folder=folder, config=config, textures=textures)
 
 
@@ -371,8 +384,6 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
     Raises:
         DataError: if the folder holds other things, or slides of another configuration.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError("a file, not a folder", where=folder, remedy="Give a new folder.")
     sources = {
         split: {kind: [t.name for t in textures if (t.split, t.kind) == (split, kind)] for kind in kinds}
         for split, count in config.counts.items()
@@ -381,7 +392,7 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
     }
     wanted = {"config": asdict(config), "sources": sources}
     recipe = folder / _RECIPE
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(child.name not in LOCKS for child in folder.iterdir()):
         found = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
         if found is None or _fixed(found) != _fixed(wanted):
             raise DataError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import ConfigError
-from ...plugins import Registry
+from ...runtime.plugins import Registry
 from .own import refuse_own
 from .pyramid import PYRAMID_PREFIX, PyramidAttention, UniformAttention
 from .trunks import TIMM_PREFIX, timm_trunk

@@ -452,13 +452,13 @@ function startControls() {
 }
 
 async function start() {
+  history.replaceState(null, "", location.pathname + location.hash); // the token has become a cookie
   startTheme();
   startControls();
   try {
     const list = await ask("images.json");
     Object.assign(state, { images: list.images, token: list.token });
     $("run").textContent = list.run;
-    $("run").title = list.folder;
     listImages();
     filterImages();
     const wanted = Number(location.hash.slice(1));
