@@ -40,6 +40,16 @@ def test_contract(tmp_path, gated):
     check_contract(ABMIL(ABMILConfig(crop_size=20, gated=gated, n_classes=3)), tmp_path)
 
 
+def test_on_features_of_a_frozen_trunk(tmp_path):
+    """Standardised by what training saw, a first layer, dropout in training alone; an answer is its own."""
+    torch.manual_seed(0)
+    config = ABMILConfig(crop_size=20, gated=True, hidden=64, width=64, dropout=0.25, standardize=True)
+    net = ABMIL(config)
+    check_contract(net, tmp_path)
+    assert float(net.first[0].running_mean.abs().sum()) > 0
+    assert net.head.in_features == 64
+
+
 def test_learns():
     torch.manual_seed(0)
     assert learn(ABMIL(ABMILConfig(crop_size=16)), 20, 1e-2) > 0.85
@@ -50,5 +60,9 @@ def test_what_cannot_work_is_refused():
         ABMILConfig(hidden=0)
     with pytest.raises(ConfigError, match="views of 10 pixels are too small"):
         ABMIL(ABMILConfig(crop_size=10))
+    with pytest.raises(ConfigError, match="width is -1"):
+        ABMILConfig(width=-1)
+    with pytest.raises(ConfigError, match="dropout is 1"):
+        ABMILConfig(dropout=1.0)
     with pytest.raises(ConfigError, match="scale is 2"):
         ABMILConfig(scale=2.0)

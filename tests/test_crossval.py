@@ -38,7 +38,9 @@ def folder_of(run):
 
 
 def saved_folds(run):
-    return {path.name: json.loads(path.read_text()) for path in sorted((folder_of(run) / "folds").iterdir())}
+    return {
+        path.name: json.loads(path.read_text()) for path in sorted((folder_of(run) / "folds").glob("*.json"))
+    }
 
 
 def timeless(fold):
@@ -89,7 +91,7 @@ def test_every_image_is_held_out_once_a_seed(done, images):
 
 
 def test_folds_are_warmed_up(images, tmp_path):
-    """As runs are: attention that has learnt something gives another first epoch."""
+    """As runs are: attention that has learned something gives another first epoch."""
     run = run_config(images, tmp_path / "cv", epochs=1, contrastive_from_epoch=None)
     data = ZoomInDataModule(run.data, progress=False)
     data.setup("fit")
@@ -147,7 +149,7 @@ def test_processes_find_the_same_and_more_seeds_go_on(done, tmp_path):
 
 def test_an_error_in_a_process_arrives_whole(images, tmp_path):
     run = run_config(images, tmp_path / "cv", learning_rate=1e37)
-    with pytest.raises(ConfigError, match=r"no finite number at step"):
+    with pytest.raises(ConfigError, match=r"not finite at step"):
         crossval(run, replace(CV, jobs=2), progress=False)
 
 
@@ -243,7 +245,7 @@ def test_the_authors_folds_are_found_beside_the_data(data_root):
 
 def test_missing_folds_name_the_option(images):
     config = run_config(images, images).data
-    with pytest.raises(ConfigError, match=r"folds are not there.*cv\.folds_dir"):
+    with pytest.raises(ConfigError, match=r"folds are missing.*cv\.folds_dir"):
         deal_folds(open_dataset(images), config, "authors")
 
 

@@ -14,7 +14,9 @@ from zoomin.annotations.open_annotation import open_annotation
 from zoomin.app.commands.data import MAKE, PREPARE
 from zoomin.data.manifest import read_manifest
 from zoomin.datasets.camelyon16 import PARTIALLY_ANNOTATED, Camelyon16Config, find_slides, prepare_camelyon16
+from zoomin.datasets.deep_pcb import KINDS, DeepPcbConfig, prepare_deep_pcb
 from zoomin.datasets.fmow import CATEGORIES, FmowConfig, prepare_fmow
+from zoomin.datasets.hei_med import HeiMedConfig, prepare_hei_med
 from zoomin.datasets.journal import Journal
 from zoomin.datasets.miniatures import MINIATURES, make_miniature
 from zoomin.datasets.needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon, tissue_share
@@ -69,6 +71,8 @@ COUNTS = {
     "gtsdb": {"train": (3, 3, 3, 3), "test": (2, 2, 2, 2)},
     "fmow": {"train": (3,) * 10, "test": (1,) * 10},
     "camelyon16": {"train": (3, 4), "test": (1, 1)},
+    "hei-med": {"-": (6, 4)},
+    "deep-pcb": {"train": (2, 2), "val": (2, 2), "test": (2, 2)},
 }
 
 
@@ -124,7 +128,7 @@ def test_the_same_seed_makes_the_same_data(name, downloads, tmp_path):
 def test_a_source_that_gained_files_is_another(tmp_path):
     Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b"])
     Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b"])
-    with pytest.raises(DataError, match="begun with another content of the source"):
+    with pytest.raises(DataError, match="started with another content of the source"):
         Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b", "c"])
 
 
@@ -151,7 +155,7 @@ def test_what_was_interrupted_goes_on(name, downloads, tmp_path, monkeypatch):
     monkeypatch.setattr(PillowImage.Image, "save", noted)
     with (tmp_path / "out" / "unfinished.jsonl").open("a") as file:
         file.write('{"name": "cut o')
-    with pytest.raises(DataError, match="begun with another seed"):
+    with pytest.raises(DataError, match="started with another seed"):
         PUBLISHED[name].prepare(
             downloads[PUBLISHED[name].miniature], tmp_path / "out", replace(SMALL[name], seed=5), partial=True
         )
@@ -172,7 +176,7 @@ def test_what_was_interrupted_goes_on(name, downloads, tmp_path, monkeypatch):
 def test_out_must_be_new_or_prepared(downloads, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(DataError, match="other things than a prepared data set"):
+    with pytest.raises(DataError, match="something other than a prepared data set"):
         prepared("gtsdb", downloads, tmp_path / "mine")
     with pytest.raises(DataError, match="not an empty folder"):
         make_miniature("mnist", tmp_path / "mine")
@@ -241,6 +245,12 @@ def test_extra_parts_are_told(copy, tmp_path, caplog):
         ("camelyon16", "training/lesion_annotations/tumor_002.xml", None, "Unpack lesion_annotations.zip"),
         ("needle-mnist", "t10k-labels-idx1-ubyte.gz", None, "t10k-labels-idx1-ubyte.gz: the file is missing"),
         ("needle-mnist", "train-images-idx3-ubyte.gz", "text", "not an idx file"),
+        ("hei-med", "DMED/(00000003).map.gz", "text", "no map of segments"),
+        ("hei-med", "DMED/(00000003).GND", "3\nExudate 1\n", "1 of 3 segments are named"),
+        ("hei-med", "DMED/(00000003).GND", None, "GND: the file is missing"),
+        ("deep-pcb", "PCBData/group00041/00041_not/00041000.txt", "1 2 3\n", "line 1 is not x1 y1 x2 y2"),
+        ("deep-pcb", "PCBData/group00041/00041_not/00041000.txt", "1 2 3 4 7\n", "line 1 is not x1 y1 x2"),
+        ("deep-pcb", "PCBData/group12300/12300/12300001_temp.jpg", "text", "cannot be decoded"),
     ],
 )
 def test_damaged_parts_are_named(name, file, text, complaint, copy, tmp_path):
@@ -269,6 +279,21 @@ def test_the_given_road_scenes(data_root, tmp_path):
     record = next(r for r in signs if r.image.name == "00003.jpg")
     roi = open_annotation(record, 800, 1360)
     assert roi.roi.bounds == (742, 443, 765, 466)
+
+
+@pytest.mark.data("gtsdb")
+def test_any_sign_of_the_given_road_scenes(data_root, tmp_path):
+    """The same images with two classes; the ROI is of every sign, not of speed limits alone."""
+    found = prepare_gtsdb(data_root / "gtsdb", tmp_path, GtsdbConfig("any"))
+    assert found.counts == {"train": {"empty": 94, "sign": 97}, "test": {"empty": 65, "sign": 57}}
+    assert found.class_weights is None
+    record = next(r for r in found.manifest if r.image.name == "00003.jpg")
+    assert open_annotation(record, 800, 1360).roi.bounds == (737, 412, 769, 489)
+
+
+def test_any_sign_keeps_all_scenes(downloads, tmp_path):
+    found = prepare_gtsdb(downloads["gtsdb"], tmp_path / "out", GtsdbConfig("any"), partial=True)
+    assert found.counts == {"train": {"empty": 3, "sign": 9}, "test": {"empty": 2, "sign": 6}}
 
 
 def test_rules_of_the_swedish_signs(copy, tmp_path):
@@ -303,6 +328,57 @@ def test_rules_of_the_swedish_signs(copy, tmp_path):
 
 
 # --------------------------------------------------------------------------- NeedleMNIST
+
+
+# --------------------------------------------------------------------------- fundus photographs, boards
+
+
+@pytest.mark.data("hei_med")
+def test_the_given_fundus_photographs(data_root, tmp_path):
+    found = prepare_hei_med(data_root / "hei_med", tmp_path, HeiMedConfig())
+    assert found.counts == {
+        "train": {"none": 55, "exudate": 25},
+        "val": {"none": 14, "exudate": 7},
+        "test": {"none": 46, "exudate": 22},
+    }
+    record = next(r for r in found.manifest if r.image.name == "00003.jpg")
+    assert open_annotation(record, 1958, 2196).roi.bounds[1] == 153
+
+
+def test_a_label_and_boxes_that_disagree_are_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    PillowImage.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "manifest.csv").write_text("image,label\nimages/a.png,exudate\n")
+    for text, complaint in (("{}", "labelled exudate, with 0 boxes"), ("[", "not an object of boxes")):
+        (tmp_path / "boxes.json").write_text(text)
+        with pytest.raises(DataError, match=complaint):
+            prepare_hei_med(tmp_path, tmp_path / "out", HeiMedConfig())
+
+
+@pytest.mark.data("deep_pcb")
+def test_the_given_boards(data_root, tmp_path):
+    """No board is in two splits; half of the images of each split have a defect."""
+    found = prepare_deep_pcb(data_root / "deep_pcb", tmp_path / "any", DeepPcbConfig())
+    sizes = {"train": 817, "val": 205, "test": 478}
+    assert found.counts == {name: {"clean": n, "defect": n} for name, n in sizes.items()}
+    splits = {record.group: record.split for record in found.manifest}
+    assert all(splits[record.group] == record.split for record in found.manifest)
+    assert len(splits) == 11 and sum(split == "test" for split in splits.values()) == 3
+
+
+def test_boards_are_black_and_white(downloads, tmp_path):
+    """What compression adds, and tells the label by, is gone; a kind is a task of its own."""
+    found = prepare_deep_pcb(downloads["deep-pcb"], tmp_path / "out", DeepPcbConfig(), partial=True)
+    for record in found.manifest:
+        with PillowImage.open(record.image) as image:
+            assert image.mode == "1" and image.format == "PNG"
+        assert record.group == f"group{record.image.name[:5]}"
+        assert (record.label == "defect") == record.image.stem.endswith("_test")
+    kinds = {}
+    for kind in KINDS:
+        one = prepare_deep_pcb(downloads["deep-pcb"], tmp_path / kind, DeepPcbConfig(kind), partial=True)
+        kinds[kind] = sum(record.label == "defect" for record in one.manifest)
+    assert sum(kinds.values()) == 12  # two different ones in each of six
 
 
 def test_canvases_follow_the_published_rules():

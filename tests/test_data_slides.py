@@ -1,4 +1,4 @@
-"""Generated slides: what they state is what is painted, and nothing but texture tells the class."""
+"""Generated slides: what they state is what is painted, and texture alone, or shape, tells the class."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from zoomin.datasets.synthetic import slides as module
 from zoomin.datasets.synthetic.slide_layout import cell_size
 from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.datasets.synthetic.textures import load_textures, split_textures, textures_of
-from zoomin.errors import ConfigError, DataError
+from zoomin.errors import ConfigError, DataError, WriteError
 from zoomin.geometry import Region
 
 SMALL = SlideConfig(n_train=2, n_val=0, n_test=2, width=1500, height=1300, texture_size=64)
@@ -111,6 +111,44 @@ def test_needles_and_decoys_have_one_law(made):
         assert sum(b["pixels"] for b in facts["blobs"][:3]) == pytest.approx(0.01 * 1500 * 1300, rel=0.03)
         assert all(b["source"] not in facts["pieces"] for b in facts["blobs"])
         assert facts["roi_share"] == pytest.approx(0.01 if positive else 0, rel=0.03)
+
+
+@pytest.fixture(scope="module")
+def rings(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rings") / "out"
+    return make_slides(folder, coloured(images, differ_by="shape", roi_share=0.02, blobs=2, decoys=2))
+
+
+def test_needles_of_another_shape_have_the_decoys_textures(rings):
+    """Sources, number and area of blobs are of one law in both classes; needles alone enclose a hole."""
+    for record in rings:
+        facts = json.loads((rings.source.parent / "records" / f"{record.image.stem}.json").read_text())
+        assert all("needle" in blob["source"] for blob in facts["blobs"]) and len(facts["blobs"]) == 4
+        painted = pixels_of(record.image)
+        coloured_share = ((painted[..., 0] - painted[..., 2]) > 60).mean()
+        assert coloured_share == pytest.approx(
+            sum(b["pixels"] for b in facts["blobs"]) / 1500 / 1300, rel=0.15
+        )
+        if record.label == "negative":
+            continue
+        assert facts["roi_share"] == pytest.approx(0.02, rel=0.1)
+        outlines = json.loads(record.annotation.read_text())["features"]
+        whole = [shape(feature["geometry"]) for feature in outlines]
+        assert sum(polygon.area for polygon in whole) == pytest.approx(0.02 * 1500 * 1300, rel=0.1)
+        hull = sum(polygon.convex_hull.area for polygon in whole)
+        assert hull > 1.4 * sum(polygon.area for polygon in whole), "a ring, or most of one"
+
+
+def test_folders_of_before_go_on(images, tmp_path):
+    """slides.json of earlier versions does not say what needles differ by: by texture."""
+    config = coloured(images, n_train=1, n_test=0, width=512, height=512, roi_share=0.03)
+    make_slides(tmp_path / "out", config)
+    told = json.loads((tmp_path / "out" / "slides.json").read_text())
+    del told["config"]["differ_by"]
+    (tmp_path / "out" / "slides.json").write_text(json.dumps(told))
+    assert len(make_slides(tmp_path / "out", config)) == 1
+    with pytest.raises(DataError, match="other things"):
+        make_slides(tmp_path / "out", replace(config, differ_by="shape"))
 
 
 def test_no_source_is_seen_by_two_splits(made, images):
@@ -203,13 +241,13 @@ def test_what_cannot_be_made_is_refused(images, tmp_path, monkeypatch):
         make_slides(tmp_path / "a", replace(coloured(images), needles=str(tmp_path / "few")))
     with pytest.raises(DataError, match="only one kind"):
         make_slides(tmp_path / "a", replace(SMALL, needles=str(images)))
-    with pytest.raises(DataError, match="given twice"):
+    with pytest.raises(DataError, match="given in two ways"):
         make_slides(tmp_path / "a", coloured(images, textures=str(images)))
     with pytest.raises(DataError, match="too small for a crop"):
         make_slides(tmp_path / "a", coloured(images, texture_size=90))
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="a file, not a folder"):
+    with pytest.raises(WriteError, match="a file, not a folder"):
         make_slides(tmp_path / "file", coloured(images))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage(10, 10, 1000))

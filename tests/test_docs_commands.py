@@ -47,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with the recipes, where configurations that are named come into being."""
     shutil.copytree(REPOSITORY / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("zoomin.training.recipe.plan_defaults", lambda parser, words: [])  # no images here
     return tmp_path
 
 

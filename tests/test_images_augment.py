@@ -236,7 +236,7 @@ def test_the_same_seed_gives_the_same_views(generator):
     index, regions = torch.arange(4), torch.tensor([[5, 5, 20, 20]] * 4)
 
     def read(seed):
-        return every.draw(batch, torch.Generator().manual_seed(seed)).read(index, regions, 0.5)
+        return augment_batch(batch, every, torch.Generator().manual_seed(seed)).read(index, regions, 0.5)
 
     assert torch.equal(read(1), read(1)) and not torch.equal(read(1), read(2))
 

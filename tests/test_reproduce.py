@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.experiments.all import EXPERIMENTS
 from zoomin.experiments.columns import COLUMNS
 from zoomin.experiments.crops import with_crops
-from zoomin.experiments.experiment import Outcome, Setting, Spread
+from zoomin.experiments.experiment import PLANNED, Outcome, Setting, Spread
 from zoomin.experiments.measures import MEASURES
 from zoomin.experiments.reproduce import Plan, reproduce
 from zoomin.experiments.sources import SOURCES, make_ready
@@ -36,6 +37,7 @@ REDUCED = {  # what each experiment trains here, for one epoch on one fold
     "memory": ("colon-cancer-zoom-in", "needle-camelyon-ats"),
     "attention-roi": ("colon-cancer",),
     "interpretability": ("colon-cancer", "traffic-signs"),
+    "comparison": ("gtsdb-any-zoom-in", "gtsdb-any-gated", "gtsdb-any-abmilx"),
 }
 
 
@@ -248,3 +250,39 @@ def test_seeds_are_averaged_over_their_folds(tmp_path):
     assert str(COLUMNS["accuracy"].measure(outcome)) == "70.0 ± 14.1"
     assert COLUMNS["auroc"].measure(outcome) is None
     assert outcome.curve("a") == pytest.approx([2 / 3])
+
+
+def test_auroc_is_pooled_over_the_folds_of_a_seed():
+    """Offsets between folds lower it where each fold ranks its own images without error."""
+    fold = {"seed": 0, "scores": {"honest": {"auroc": 1.0}}, "measured": {}}
+    offsets = ((0.1, 0.2), (0.7, 0.9))
+    results = [
+        {
+            **fold,
+            "cpu_seconds": 10.0 * place,
+            "images": [
+                {"label": label, "last_epoch_careful": [1 - p, p]} for label, p in enumerate(probabilities)
+            ],
+        }
+        for place, probabilities in enumerate(offsets)
+    ]
+    setting = EXPERIMENTS["comparison"].settings[0]
+    outcome = Outcome(setting, results, 2, {}, 1, Path("runs"))
+    assert COLUMNS["auroc"].measure(outcome).mean == 100
+    assert COLUMNS["pooled_auroc"].measure(outcome).mean == 75
+    assert COLUMNS["train_cpu"].measure(outcome).mean == 10
+    held = Outcome(setting, [{**fold, "scores": {"honest": {"auroc": 0.9}}}], 1, {}, 1, Path("runs"))
+    assert COLUMNS["pooled_auroc"].measure(held).mean == 90
+
+
+def test_the_methods_of_the_comparison_share_trunk_and_training():
+    experiment = EXPERIMENTS["comparison"]
+    for setting in experiment.settings:
+        if setting.recipe == PLANNED:
+            continue
+        run = read_recipe(setting.recipe, setting.changes)
+        assert run.model.features == "timm:tf_efficientnet_lite0" and run.model.pretrained
+        assert (run.train.epochs, run.data.batch_size, run.train.class_weights) == (25, 16, "balanced")
+        assert run.train.freeze_trunks == (run.model.name not in ("cnn", "ips"))
+        assert run.data.val_fraction == 0, "no image is kept back from some methods alone"
+    assert len(experiment.settings) == 7 * len({setting.data_set for setting in experiment.settings})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from .errors import CheckpointError, ConfigError
 from .images.foreground import Foreground
-from .plugins import Registry, Targets
+from .runtime.plugins import Registry, Targets
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,7 @@ BASELINES: Registry[Any] = Registry(
             "cnn": "zoomin.baselines.cnn:CNN",
             "ats": "zoomin.baselines.ats:ATS",
             "abmil": "zoomin.baselines.abmil:ABMIL",
+            "abmilx": "zoomin.baselines.abmilx:ABMILX",
             "clam": "zoomin.baselines.clam:CLAM",
             "dsmil": "zoomin.baselines.dsmil:DSMIL",
             "transmil": "zoomin.baselines.transmil:TransMIL",
@@ -191,7 +192,7 @@ def baseline(name: str) -> Any:  # noqa: ANN401 (the class of a network of any k
         raise ConfigError(
             f"unknown model {name!r}",
             where="model.name",
-            remedy=f"Choose one of {', '.join(BASELINES)}; leave it out for Zoom-In.",
+            remedy=f"Choose one of {', '.join(BASELINES)}; omit it for Zoom-In.",
         )
     return BASELINES[name]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .abmil import ABMIL, ABMILConfig
+    from .abmilx import ABMILX, ABMILXConfig
     from .ats import ATS, ATSConfig
     from .baseline import Baseline, BaselineConfig, BaselineOutput
     from .clam import CLAM, CLAMConfig
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABMIL",
+    "ABMILX",
     "ATS",
     "CLAM",
     "CNN",
@@ -29,6 +31,7 @@ __all__ = [
     "IPS",
     "MRMIL",
     "ABMILConfig",
+    "ABMILXConfig",
     "ATSConfig",
     "Baseline",
     "BaselineConfig",

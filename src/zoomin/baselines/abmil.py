@@ -7,6 +7,9 @@ Ilse, Tomczak & Welling, Attention-based Deep Multiple Instance Learning, ICML 2
     a      = softmax over crops of w' (tanh(V h_k) * sigmoid(U h_k))            gated,   equation 9
     logits = g(sum_k a_k h_k)
 
+Beyond the paper, off by default: features standardised by what training saw, a first layer of `width`, and
+dropout, which attention on the features of a frozen trunk needs where images are few.
+
 The paper takes crops of 27 pixels around marked nuclei of the colon-cancer images; here they tile the image,
 so that no annotation is needed. V and U have 128 rows, as there.
 """
@@ -38,12 +41,23 @@ class ABMILConfig(BagConfig):
     """Rows of V, and of U, which compute the attention; 128 is the publication's."""
 
     gated: bool = False
-    """Gated attention, equation 9 of the publication, in place of equation 8."""
+    """Gated attention, equation 9 of the publication, instead of equation 8."""
+
+    width: int = 0
+    """Width of a first layer with ReLU behind the network; 0: none, the publication's."""
+
+    dropout: float = 0.0
+    """Share of values dropped before and after that layer, while training; 0: none, the publication's."""
+
+    standardize: bool = False
+    """Standardise each feature of the crops, by mean and deviation over the training crops."""
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
         require(self.hidden >= 1, "hidden", self.hidden, "Give a whole number of at least 1.")
+        require(self.width >= 0, "width", self.width, "Give 0 or more.")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
 
 
 class BagAttention(nn.Module):
@@ -84,11 +98,24 @@ class ABMIL(MIL[ABMILConfig]):
             ConfigError: if the network is unknown or its weights cannot be loaded.
         """
         super().__init__(config)
-        self.attention = BagAttention(self.dims, config.hidden, config.gated)
-        self.head = LinearHead(self.dims, config.n_classes)
+        self.first, dims = _first(self.dims, config)
+        self.attention = BagAttention(dims, config.hidden, config.gated)
+        self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)
 
     def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
         """The mean of the crops under the attention."""
-        weights = bags.softmax(self.attention(bags.instances))
-        return Pooled(bags.sum(weights, bags.instances).squeeze(1), self.nothing())
+        instances = self.first(bags.instances)
+        weights = bags.softmax(self.attention(instances))
+        return Pooled(bags.sum(weights, instances).squeeze(1), self.nothing())
+
+
+def _first(dims: int, config: ABMILConfig) -> tuple[nn.Sequential, int]:
+    """What lies between network and attention, and the number of features that it gives."""
+    layers: list[nn.Module] = [nn.BatchNorm1d(dims, affine=False)] if config.standardize else []
+    if config.dropout:
+        layers.append(nn.Dropout(config.dropout))
+    if config.width:
+        layers += [nn.Linear(dims, config.width), nn.ReLU()]
+        layers += [nn.Dropout(config.dropout)] if config.dropout else []
+    return nn.Sequential(*layers), config.width or dims

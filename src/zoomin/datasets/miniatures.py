@@ -38,7 +38,7 @@ def make_miniature(layout: str | Writer | None, out: Path | str, seed: int = 0) 
     Args:
         layout: a key of `MINIATURES`, or what writes such a layout; None: there is none.
         out: the folder.
-        seed: the same seed makes the same files.
+        seed: the same seed produces the same files.
 
     Raises:
         DataError: if there is no miniature, or the folder is a file or holds something.
@@ -192,8 +192,55 @@ def _fmow(out: Path, rng: np.random.Generator) -> None:
                 PillowImage.fromarray(pixels).save(path.with_suffix(".jpg"), quality=90)
                 boxes = [{"ID": 0, "category": "false_detection", "box": [0, 0, 9, 9]}]
                 boxes.append({"ID": 1, "category": category, "box": [x, y, w, h]})
-                told = {"gsd": 0.5, "img_width": 260, "img_height": 220, "bounding_boxes": boxes}
-                path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
+                metadata = {"gsd": 0.5, "img_width": 260, "img_height": 220, "bounding_boxes": boxes}
+                path.with_suffix(".json").write_text(json.dumps(metadata), encoding="utf-8")
+
+
+def _hei_med(out: Path, rng: np.random.Generator) -> None:
+    """Ten photographs; in turn with exudates, with another lesion, and with neither map nor list."""
+    folder = out / "DMED"
+    folder.mkdir()
+    for number in range(10):
+        pixels = np.zeros((392, 440, 3), dtype=np.uint8)
+        pixels[:] = _tissue(rng, 392, 440, (170, 80, 40), 10)
+        kinds = (["Exudate 1"] * 3, ["Other Bright Lesion 1"], [])[number % 3]
+        segments = np.zeros(pixels.shape[:2], dtype="<i4")
+        for place, _ in enumerate(kinds, start=1):
+            x, y, side = (int(rng.integers(*limits)) for limits in ((60, 360), (60, 320), (8, 16)))
+            pixels[y : y + side, x : x + side] = (250, 240, 150)
+            segments[y : y + side, x : x + side] = place
+        name = f"({number + 3:08d})"
+        PillowImage.fromarray(pixels).save(folder / f"{name}.jpg", quality=95)
+        if kinds:
+            head = np.array([-43, *segments.shape[::-1]], dtype="<i4")
+            stored = gzip.compress(head.tobytes() + segments.tobytes(), mtime=0)
+            (folder / f"{name}.map.gz").write_bytes(stored)
+            lines = [str(len(kinds)), *kinds, "0"]
+            (folder / f"{name}.GND").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _deep_pcb(out: Path, rng: np.random.Generator) -> None:
+    """Two pairs of images of each of three boards, one a split, with two defects in each tested image."""
+    for board in ("00041", "12300", "20085"):
+        group = out / "PCBData" / f"group{board}"
+        (group / board).mkdir(parents=True)
+        (group / f"{board}_not").mkdir()
+        for place in range(2):
+            template = np.zeros((320, 320), dtype=np.uint8)
+            for x in rng.integers(0, 40, 8) + np.arange(8) * 40:
+                template[:, x : x + 12] = 255
+            tested, lines = template.copy(), []
+            for kind, y in zip(
+                rng.permutation(6)[:2].tolist(), rng.integers(20, 140, 2) * [1, 2], strict=True
+            ):
+                x, y = int(rng.integers(20, 280)), int(y)
+                tested[y : y + 8, x : x + 14] = 255 * ((kind + 1) % 2)
+                lines.append(f"{x} {y} {x + 14} {y + 8} {kind + 1}")
+            name = f"{board}{place:03d}"
+            PillowImage.fromarray(tested).save(group / board / f"{name}_test.jpg", quality=80)
+            PillowImage.fromarray(template).save(group / board / f"{name}_temp.jpg", quality=95)
+            text = "\n".join(lines) + "\n"
+            (group / f"{board}_not" / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
 MINIATURES: dict[str, Writer] = {
@@ -203,6 +250,8 @@ MINIATURES: dict[str, Writer] = {
     "gtsdb": _gtsdb,
     "swedish-signs": _swedish,
     "fmow": _fmow,
+    "hei-med": _hei_med,
+    "deep-pcb": _deep_pcb,
 }
 
 

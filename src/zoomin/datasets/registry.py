@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ..plugins import Registry
+from ..runtime.plugins import Registry
 from .camelyon16 import Camelyon16Config, prepare_camelyon16
 from .colon_cancer import ColonCancerConfig, prepare_colon_cancer
+from .deep_pcb import DeepPcbConfig, prepare_deep_pcb
 from .fmow import FmowConfig, prepare_fmow
+from .hei_med import HeiMedConfig, prepare_hei_med
 from .needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon
 from .needle_mnist import NeedleMnistConfig, prepare_needle_mnist
 from .prepared import DataSet
@@ -39,7 +41,7 @@ PUBLISHED: Registry[DataSet] = Registry(
             "Swedish road scenes; no sign, or a speed limit?", SwedishConfig, prepare_swedish, "swedish-signs"
         ),
         "gtsdb": DataSet(
-            "German road scenes; no sign, or a speed limit?", GtsdbConfig, prepare_gtsdb, "gtsdb"
+            "German road scenes; no sign, or a speed limit, or any sign?", GtsdbConfig, prepare_gtsdb, "gtsdb"
         ),
         "fmow": DataSet("satellite images of ten kinds of place", FmowConfig, prepare_fmow, "fmow"),
         "camelyon16": DataSet(
@@ -47,6 +49,12 @@ PUBLISHED: Registry[DataSet] = Registry(
             Camelyon16Config,
             prepare_camelyon16,
             "camelyon16",
+        ),
+        "hei-med": DataSet(
+            "fundus photographs; is there an exudate?", HeiMedConfig, prepare_hei_med, "hei-med"
+        ),
+        "deep-pcb": DataSet(
+            "circuit boards; is there a defect?", DeepPcbConfig, prepare_deep_pcb, "deep-pcb"
         ),
     },
     lambda thing: isinstance(thing, DataSet),

@@ -6,25 +6,26 @@ GTSDB: Houben et al. 2013, free for any purpose. Swedish: Larsson and Felsberg 2
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image as PillowImage
 
 from ..data.labels import natural_order
 from ..data.manifest import Record, read_manifest
-from ..errors import DataError
+from ..errors import DataError, require
 from ..files import whole_file
+from .boxes import read_boxes
 from .downloads import check_parts, few, find_folder, need_file
 from .prepared import Box, Prepared, boxes_file, finish, new_out
 
 __all__ = [
+    "ANY_SIGN",
     "CLASSES",
     "SIGN_WEIGHTS",
     "GtsdbConfig",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 CLASSES = ("empty", "50", "70", "80")
+ANY_SIGN = ("empty", "sign")
 SIGN_WEIGHTS = (0.1843, 2.3639, 1.5183, 3.1653)  # published for the Swedish signs
 _GTSDB_SPEEDS = {2: "50", 4: "70", 5: "80"}
 _GTSDB_IMAGES, _GTSDB_TRAIN = 900, 600
@@ -67,7 +69,19 @@ class Sign(NamedTuple):
 
 @dataclass(frozen=True)
 class GtsdbConfig:
-    """How to prepare GTSDB: nothing to choose."""
+    """How to prepare GTSDB."""
+
+    task: Literal["speed", "any"] = "speed"
+    """What is asked: "speed", no sign or which speed limit, the four classes of the Swedish signs; "any", no
+    sign or any sign."""
+
+    def __post_init__(self) -> None:
+        """Check the task.
+
+        Raises:
+            ConfigError: if it is unknown.
+        """
+        require(self.task in ("speed", "any"), "task", self.task, "Choose speed or any.")
 
 
 @dataclass(frozen=True)
@@ -81,19 +95,21 @@ def prepare_gtsdb(
     """Prepare the native layout (`gt.txt`, 00000.ppm to 00899.ppm) or `manifest.csv` with `boxes.json`.
 
     Images without any sign are "empty"; those whose speed limits of 50, 70 and 80 are all of one kind have it
-    for a label; the others are left out. Images 0 to 599 are for training, 600 to 899 for testing. The ROI
-    are the boxes of the signs that decide the label.
+    for a label; the others are left out. Where any sign is asked for, all others are "sign"; a manifest has
+    those images alone that it lists. Images 0 to 599 are for training, 600 to 899 for testing. The ROI are
+    the boxes of the signs that decide the label.
 
     Args:
         source: the folder of either layout.
         out: folder of the manifest and annotations, and of the images as PNG; those of `boxes.json` stay
             where they are.
-        config: nothing to choose.
+        config: which question the labels answer.
         partial: whether images may be missing.
 
     Raises:
         DataError: naming what is missing, misnamed or cannot be read.
     """
+    classes = CLASSES if config.task == "speed" else ANY_SIGN
     folder = find_folder(source, ("gt.txt", "boxes.json"), what="GTSDB", remedy=_GTSDB_GET)
     out = new_out(out)
     notes: list[str] = []
@@ -102,9 +118,10 @@ def prepare_gtsdb(
         wanted = [f"{number:05d}.ppm" for number in range(_GTSDB_IMAGES)]
         found = [path.name for path in folder.glob("*.ppm")]
         names = check_parts(folder, wanted, found, what="GTSDB images", remedy=_GTSDB_GET, partial=partial)
-        labels = {name: _gtsdb_label(signs.get(name, [])) for name in names}
+        labels = {name: _gtsdb_label(signs.get(name, []), config.task) for name in names}
         mixed = [name for name, label in labels.items() if label is None]
-        notes.append(f"{len(mixed)} images have other signs alone, or several of the speed limits: left out.")
+        if config.task == "speed":
+            notes.append(f"{len(mixed)} images have other signs alone, or several speed limits: left out.")
         kept = [name for name, label in labels.items() if label is not None]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             images = list(pool.map(lambda name: _as_png(folder / name, out / "images"), kept))
@@ -115,10 +132,14 @@ def prepare_gtsdb(
         signs = {Path(name).with_suffix(".png").name: found for name, found in signs.items()}
     else:
         need_file([folder / "manifest.csv"], "Give the manifest.csv that belongs to boxes.json.")
-        signs = _read_boxes(folder / "boxes.json")
+        marked = read_boxes(folder / "boxes.json", kind=int)
+        signs = {name: [Sign(*one) for one in those] for name, those in marked.items()}
         records = list(read_manifest(folder / "manifest.csv", classes=CLASSES))
+        if config.task == "any":
+            records = [replace(r, label=ANY_SIGN[r.label != "empty"]) for r in records]
     records = [_with_boxes(record, signs.get(record.image.name, []), out) for record in records]
-    return finish(out, "gtsdb", records, CLASSES, config, class_weights=SIGN_WEIGHTS, notes=notes)
+    weights = SIGN_WEIGHTS if config.task == "speed" else None
+    return finish(out, "gtsdb", records, classes, config, class_weights=weights, notes=notes)
 
 
 def _as_png(source: Path, folder: Path) -> Path:
@@ -141,10 +162,11 @@ def _with_boxes(record: Record, signs: list[Sign], out: Path) -> Record:
     """
     if record.label == "empty":
         return Record(record.image, record.label, record.group, record.split, record.mpp)
-    deciding = [sign for sign in signs if _GTSDB_SPEEDS.get(int(sign.kind)) == record.label]
+    anything = record.label == ANY_SIGN[1]
+    deciding = [sign for sign in signs if anything or _GTSDB_SPEEDS.get(int(sign.kind)) == record.label]
     if not deciding:
         raise DataError(
-            f"labelled {record.label}, and no box of that sign", where=record.image, remedy="Mend boxes.json."
+            f"labelled {record.label}, and no box of that sign", where=record.image, remedy="Fix boxes.json."
         )
     boxes = boxes_file(
         out / "annotations", record.image.stem, [s.box for s in deciding], [str(record.label)] * len(deciding)
@@ -152,7 +174,9 @@ def _with_boxes(record: Record, signs: list[Sign], out: Path) -> Record:
     return Record(record.image, record.label, record.group, record.split, record.mpp, annotation=boxes)
 
 
-def _gtsdb_label(signs: list[Sign]) -> str | None:
+def _gtsdb_label(signs: list[Sign], task: str) -> str | None:
+    if task == "any":
+        return ANY_SIGN[bool(signs)]
     kinds = {_GTSDB_SPEEDS[int(sign.kind)] for sign in signs if int(sign.kind) in _GTSDB_SPEEDS}
     if not signs:
         return "empty"
@@ -176,24 +200,6 @@ def _read_gt(path: Path) -> dict[str, list[Sign]]:
                 ) from error
             signs.setdefault(name, []).append(Sign((x1, y1, x2, y2), str(kind)))
     return signs
-
-
-def _read_boxes(path: Path) -> dict[str, list[Sign]]:
-    """A JSON object from file name to boxes [x1, y1, x2, y2, class]."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: [
-                Sign((float(a), float(b), float(c), float(d)), str(int(kind))) for a, b, c, d, kind in boxes
-            ]
-            for name, boxes in found.items()
-        }
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"not an object of boxes [x1, y1, x2, y2, class] by file ({error})",
-            where=path,
-            remedy="Download it again.",
-        ) from error
 
 
 def prepare_swedish(

@@ -6,6 +6,7 @@ from .ablation import ABLATION
 from .attention_roi_figure import ATTENTION_ROI
 from .camelyon16 import CAMELYON16
 from .colon_cancer import COLON_CANCER
+from .comparison import COMPARISON
 from .experiment import Experiment
 from .fmow import FMOW
 from .interpretability import INTERPRETABILITY
@@ -31,5 +32,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         MEMORY,
         ATTENTION_ROI,
         INTERPRETABILITY,
+        COMPARISON,
     )
 }

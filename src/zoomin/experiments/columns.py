@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
+
+from ..metrics import point_scores
 from .experiment import Outcome, Spread
 
 __all__ = ["COLUMNS", "Column"]
@@ -42,6 +45,40 @@ def _attention(name: str, digits: int = 3) -> Callable[[Outcome], Spread | None]
     return lambda outcome: outcome.by_seed(lambda r: r["measured"].get("attention", {}).get(name), digits)
 
 
+def _prediction(name: str, digits: int, factor: float = 1.0) -> Callable[[Outcome], Spread | None]:
+    def of(result: dict[str, Any]) -> float | None:
+        value = result["measured"].get("prediction", {}).get(name)
+        return None if value is None else factor * value
+
+    return lambda outcome: outcome.by_seed(of, digits)
+
+
+def _longest(outcome: Outcome) -> Spread | None:
+    """CPU seconds of the training that took most: it made the features that others found."""
+    found = [result["cpu_seconds"] for result in outcome.results if "cpu_seconds" in result]
+    return Spread((max(found),), 0) if found else None
+
+
+def _pooled(outcome: Outcome) -> Spread | None:
+    """AUROC of the held-out images of all folds of a seed together; of a test split, that of its images."""
+    seeds: dict[int, list[dict[str, Any]]] = {}
+    for result in outcome.results:
+        seeds.setdefault(result["seed"], []).extend(result.get("images") or ())
+    if not any(seeds.values()):
+        return outcome.by_seed(lambda result: _percent(result["scores"]["honest"].get("auroc")))
+    found = []
+    for images in seeds.values():
+        labels = torch.tensor([image["label"] for image in images])
+        probabilities = torch.tensor([image["last_epoch_careful"] for image in images])
+        found.append(_percent(point_scores(probabilities, labels).auroc))
+    known = tuple(value for value in found if value is not None)
+    return Spread(known) if known else None
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
 COLUMNS: dict[str, Column] = {
     "best_accuracy": Column("accuracy of the best epoch (optimistic), %", _score("best", "accuracy")),
     "accuracy": Column("accuracy, %", _score("honest", "accuracy")),
@@ -59,5 +96,11 @@ COLUMNS: dict[str, Column] = {
     "pixels": Column("pixels read", _cost("pixels", 0)),
     "tile_spearman": Column("Spearman, tiles", _attention("tile_spearman")),
     "position_spearman": Column("Spearman, positions", _attention("position_spearman")),
+    "pooled_auroc": Column("AUROC pooled, %", _pooled),
+    "read": Column("pixels read, %", _prediction("read_share", 1, 100.0)),
+    "decoded": Column("pixels decoded, %", _prediction("decoded_share", 1, 100.0)),
+    "train_cpu": Column("training, CPU s", _longest),
+    "predict_cpu": Column("prediction, CPU s an image", _prediction("cpu_seconds", 2)),
+    "peak_rss": Column("peak, GB", _prediction("peak_rss", 2, 1e-9)),
     "roi_ratio": Column("attention in the ROI over chance", _attention("roi_ratio", 2)),
 }

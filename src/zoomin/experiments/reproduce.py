@@ -1,4 +1,4 @@
-"""Run an experiment of the paper, or go on with it, and write its table and figure."""
+"""Run an experiment of the paper, or resume it, and write its table and figure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..files import plain, write_text
 from ..progress import Bar, progress_bar
 from ..training.config import RunConfig
 from ..training.folds import deal_folds
-from ..training.recipe import read_recipe, recipe_model
+from ..training.recipe import planned_recipe, read_recipe, recipe_model
 from .all import EXPERIMENTS
 from .crops import with_crops
-from .experiment import Experiment, Outcome, Scale, Setting, Trial
+from .experiment import PLANNED, Changes, Experiment, Outcome, Scale, Setting, Trial
 from .result_tables import write_tables
 from .sources import SOURCES, make_ready
 from .trials import Job, error_of, note_error, read_trial, run_trial
@@ -42,11 +42,11 @@ class Plan:
     hyper-parameters of the paper."""
 
     data: str | None = None
-    """Folder of the download, or of a data set prepared before; where an experiment needs several data sets,
-    a folder with one folder each, named as for `zoomin reproduce`."""
+    """Folder of the download, or of a data set prepared before; if an experiment needs several data sets, a
+    folder with one folder each, named as for `zoomin reproduce`."""
 
     out: str | None = None
-    """Folder of everything that is written; by default reproduced/NAME-SCALE."""
+    """Folder for all output; by default reproduced/NAME-SCALE."""
 
     only: tuple[str, ...] = ()
     """Settings to run now; by default all."""
@@ -58,7 +58,7 @@ class Plan:
     """Folds to run now, counted from 1; by default all."""
 
     epochs: int | None = None
-    """Epochs in place of the recipes'; a setting of fewer keeps its own. The table tells it."""
+    """Epochs instead of the recipes'; a setting of fewer keeps its own. The table says so."""
 
     set: tuple[str, ...] = ()
     """Changes of every recipe, NAME=VALUE."""
@@ -67,10 +67,10 @@ class Plan:
     """Settings of the preparation of the data, NAME=VALUE, such as canvas=512."""
 
     partial: bool = False
-    """Go on where parts of a download are missing."""
+    """Continue if parts of a download are missing."""
 
     gather: bool = False
-    """Run nothing: write table and figure of the trainings that are done."""
+    """Run nothing: write the table and figure of the finished trainings."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Reproduced:
 def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) -> Reproduced:
     """Run an experiment of the paper.
 
-    Trainings that are done stay in OUT/runs and are not run again, interrupted ones go on; one that fails is
-    recorded, and the others go on. Table and figure are written of all that are done, whoever ran them.
+    Trainings that are done stay in OUT/runs and are not run again, interrupted ones resume; one that fails is
+    recorded, and the others continue. Table and figure are written of all that are done, whoever ran them.
 
     Args:
         name: key of `EXPERIMENTS`.
@@ -174,9 +174,11 @@ class _Bench:
         except ZoomInError as error:
             if setting.data_set in ("", self.experiment.data_set):
                 raise  # nothing could be run at all
-            run = read_recipe(setting.recipe, {**changes, "data.root": "."})
+            run = _run_of(setting, {**changes, "data.root": "."})
             return _Row(setting, run, (), str(error), folder)
-        run = read_recipe(setting.recipe, {**changes, "data.root": str(root)})
+        run = _run_of(setting, {**changes, "data.root": str(root)})
+        if setting.recipe == PLANNED:  # where all trainings of the setting find its features
+            run = replace(run, frozen=replace(run.frozen, cache=str(folder / "features")))
         folds = self._folds(setting, run.data)
         seeds = (0,) if self.plan.scale == "mini" else self.experiment.seeds
         seeds = tuple(dict.fromkeys((*seeds, *self.plan.seed)))
@@ -241,8 +243,9 @@ class _Bench:
 
     def _prepared(self, name: str, setting: Setting) -> Path:
         given = Path(self.plan.data) if self.plan.data else None
-        if given is not None and (given / name).is_dir():
-            given = given / name
+        names = (name, SOURCES[name].prepare)
+        if found := [given / own for own in names if given is not None and (given / own).is_dir()]:
+            given = found[0]
         elif name != self.experiment.data_set:
             given = None
         options = _pairs(self.plan.prepare, "--prepare") if name == self.experiment.data_set else {}
@@ -266,10 +269,19 @@ class _Bench:
         return deal_folds(manifest, config, "authors" if found else _FOLDS, folds_dir=found)
 
 
+def _run_of(setting: Setting, changes: Changes) -> RunConfig:
+    """A setting's run; of one that is planned and whose images are missing, the default."""
+    if setting.recipe != PLANNED:
+        return read_recipe(setting.recipe, changes)
+    return RunConfig(DataConfig(".")) if changes["data.root"] == "." else planned_recipe(changes)
+
+
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
-    """Without the settings of Zoom-In's model where the setting is of a competitor."""
-    competitor = recipe_model(setting.recipe, setting.changes) is not None
-    return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
+    """Without the settings of Zoom-In's model where the setting is of a baseline, or planned."""
+    if setting.recipe == PLANNED:
+        return {}
+    baseline = recipe_model(setting.recipe, setting.changes) is not None
+    return {key: value for key, value in mini.items() if not (baseline and key.startswith("model."))}
 
 
 def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
@@ -284,7 +296,7 @@ def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
 
 
 def _outcome(row: _Row, wanted: bool) -> Outcome:
-    """What there is of a setting; that its data set is missing is told where it was wanted."""
+    """What there is of a setting; that its data set is missing is reported where it was wanted."""
     results, failed = [], {}
     for job in row.jobs:
         if (result := read_trial(job)) is not None:

@@ -25,9 +25,10 @@ class DataSource:
     Attributes:
         prepare: key of `PUBLISHED`.
         get: where it comes from.
-        folds: whether it is cross-validated, having no test split of its own.
+        folds: whether it is cross-validated, having no test split.
         miniature: settings of the preparation in a miniature.
         mini: of every recipe on the miniature.
+        options: settings of the preparation at every scale.
     """
 
     prepare: str
@@ -35,6 +36,7 @@ class DataSource:
     folds: bool = False
     miniature: Changes = field(default_factory=dict)
     mini: Changes = field(default_factory=dict)
+    options: Changes = field(default_factory=dict)
 
 
 _CAMELYON = "CAMELYON16 (https://camelyon16.grand-challenge.org, GigaDB 100439, s3://camelyon-dataset)"
@@ -82,6 +84,17 @@ SOURCES: dict[str, DataSource] = {
             "model.features": "lenet_released",
         },
     ),
+    "gtsdb-any": DataSource(
+        "gtsdb",
+        "the German Traffic Sign Detection Benchmark, FullIJCNN2013",
+        mini={"data.batch_size": 4},
+        options={"task": "any"},
+    ),
+    "gtsdb": DataSource(
+        "gtsdb", "the German Traffic Sign Detection Benchmark, FullIJCNN2013", mini={"data.batch_size": 4}
+    ),
+    "hei-med": DataSource("hei-med", "HEI-MED (https://github.com/lgiancaUTH/HEI-MED)"),
+    "deep-pcb": DataSource("deep-pcb", "DeepPCB (https://github.com/tangsanli5201/DeepPCB)"),
     "fmow": DataSource(
         "fmow",
         "fMoW-rgb with train and val (https://github.com/fMoW/dataset)",
@@ -120,7 +133,7 @@ def make_ready(
         out: folder to prepare into.
         data: the download, or a folder prepared before.
         options: settings of the preparation that are not the default.
-        partial: go on where parts of the download are missing.
+        partial: continue if parts of the download are missing.
 
     Returns:
         What `data.root` shall be.
@@ -130,6 +143,7 @@ def make_ready(
         DataError: naming what is missing, and where to get it.
     """
     source = SOURCES[name]
+    options = {**source.options, **options}
     if (out / "manifest.csv").is_file():
         return out
     if scale == "mini":

@@ -69,6 +69,8 @@ class Job:
         settings = comparable(self.run)
         settings["train"] = {**settings["train"], "epochs": self.run.train.epochs}
         settings.pop("seed")
+        if "frozen" in settings:  # where features lie changes nothing
+            settings["frozen"] = {k: v for k, v in settings["frozen"].items() if k != "cache"}
         settings["crops"] = list(self.trial.setting.crops or ())
         return settings
 
@@ -109,15 +111,15 @@ def error_of(job: Job) -> str | None:
 
 
 def run_trial(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
-    """Train, judge and measure, and write the results.
+    """Train, evaluate and measure, and write the results.
 
-    An interrupted training goes on after its last whole epoch.
+    An interrupted training resumes after its last complete epoch.
 
     Returns:
         `scores`: accuracy, balanced_accuracy and auroc by protocol: "honest" (nothing chosen on the images
-        judged: the last epoch of a fold, many estimates an image; the test images), "best" (the best epoch of
-        a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers by epoch.
-        `measured`: by measure. And setting, seed, fold, settings, seconds, counts of images.
+        evaluated: the last epoch of a fold, many estimates per image; the test images), "best" (the best
+        epoch of a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers
+        by epoch. `measured`: by measure. And setting, seed, fold, settings, seconds, counts of images.
 
     Raises:
         ZoomInError: if the training cannot be done.
@@ -153,7 +155,11 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
     folder = job.folder / f"seed{job.trial.seed}_fold{job.trial.fold:02d}"
     measured: dict[str, Any] = {}
 
-    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
+    began, cpu = time.process_time(), 0.0
+
+    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a baseline)
+        nonlocal cpu
+        cpu = time.process_time() - began
         where = Measured(net, run, here, "val", folder, job.brief)
         measured.update({name: MEASURES[name](where) for name in job.measures})
 
@@ -177,6 +183,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
         "n_held": result["n_held"],
         "history": result["history"],
         "images": result["images"],
+        "cpu_seconds": cpu,
         "measured": measured,
     }
 
@@ -185,19 +192,22 @@ def _split(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[s
     folder = job.folder / f"seed{job.trial.seed}"
     run = replace(job.run, out=str(folder), seed=job.trial.seed, resume=True)
     callbacks: list[Callback] = [MemoryWatch(), EpochHook(on_epoch)]
+    began = time.process_time()
     fitted = fit(run, progress=False, callbacks=callbacks)
+    cpu = time.process_time() - began
     net = load_model(fitted.folder)
     data = ZoomInDataModule(run.data, progress=False, model=tiles_of(run.model))
     where = Measured(net, run, data, "test", folder, job.brief)
     measured = {name: MEASURES[name](where) for name in job.measures}
-    judged = fitted.metrics.get("test") or fitted.metrics.get("val") or {}
+    evaluated = fitted.metrics.get("test") or fitted.metrics.get("val") or {}
     names = ("accuracy", "balanced_accuracy", "auroc")
     return {
-        "scores": {"honest": {name: judged.get(name) for name in names}},
-        "test": judged,
+        "scores": {"honest": {name: evaluated.get(name) for name in names}},
+        "test": evaluated,
         "n_train": data.splits["train"].numel(),
         "n_held": data.splits["test"].numel(),
         "history": {name: [row.get(name) for row in fitted.history] for name in _HISTORY},
         "data": data_fingerprint(data.manifest, data.splits),
+        "cpu_seconds": cpu,
         "measured": measured,
     }

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..errors import CheckpointError
 from ..files import whole_file, write_json
+from .networks.weights import without_file
 
 __all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
@@ -73,7 +74,7 @@ def load_pretrained(
             remedy = "Give the model/ folder of a finished run."
             raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
     try:
-        values = {**json.loads((folder / CONFIG).read_text()), "pretrained": False}
+        values = _unfetched(json.loads((folder / CONFIG).read_text()))
         state = load_file(folder / WEIGHTS, device=str(device))
     except (TypeError, ValueError, SafetensorError) as error:
         remedy = "Copy or train the model again."
@@ -90,6 +91,12 @@ def load_pretrained(
     return model.to(device).eval()
 
 
+def _unfetched(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose networks take no weights from elsewhere: the model's own follow."""
+    named = {name: without_file(value) for name, value in values.items() if isinstance(value, str)}
+    return {**values, **named, "pretrained": False}
+
+
 def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     """The same for the same weights and configuration, on any machine: 16 hexadecimal digits.
 
@@ -100,7 +107,7 @@ def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
     default = type(config)().to_dict()
     settings = {
         name: value
-        for name, value in config.to_dict().items()
+        for name, value in _unfetched(config.to_dict()).items()
         if value != default[name] and name not in ("chunk_size", "pretrained")
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

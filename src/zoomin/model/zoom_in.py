@@ -1,7 +1,7 @@
 """The Zoom-In network on one page (Kong & Henao, CVPR 2022; docs/method.md).
 
-    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit a tile
-    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit a position
+    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit per tile
+    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit per position
     F      = sum_c alpha_c  sum_c' beta^c_c'  f(sub-tile(c, c'))
     logits = g(F)
 
@@ -14,42 +14,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import ConfigError
 from ..geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
 from ..images.batch import as_batch, read_ahead
 from ..images.image import Image, ImageBatch
 from ..images.tissue import attended_tiles
 from .config import ZoomInConfig
+from .estimates import plan_estimates
 from .estimators import expected_feature, sample_weights
-from .network import Network, random_keys
+from .network import Network
 from .networks import Embedding, Maps, UniformAttention, build_networks, classifier, trunk_of, with_own_names
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
-
-
-class Estimates(NamedTuple):
-    """The estimates that a forward pass draws: replicates of every image, then the contrastive ones.
-
-    Attributes:
-        image: image of each estimate.
-        replicate: replicate of each estimate.
-        contrast: whether it is drawn from the complement laws.
-        keys: seed of its random numbers.
-    """
-
-    image: Int[Tensor, " estimates"]
-    replicate: Int[Tensor, " estimates"]
-    contrast: Bool[Tensor, " estimates"]
-    keys: Int[Tensor, " estimates"]
 
 
 class ZoomIn(Network):
@@ -122,11 +105,11 @@ class ZoomIn(Network):
             images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
             generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
             keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
-            n_samples: N, sub-tiles an image and replicate; the configuration's by default.
+            n_samples: N, sub-tiles per image and replicate; the configuration's by default.
             sampling: "multinomial", "systematic", "exact" or "top"; the configuration's by default.
             replicates: independent estimates whose features are averaged before the head.
             contrast: images for which the feature is estimated under the complement laws too.
-            tile_embeddings: what `embed_tiles` gave for these images, in place of reading stage 1 again.
+            tile_embeddings: what `embed_tiles` gave for these images, instead of reading stage 1 again.
 
         Returns:
             logits, features, what was drawn, and the attention.
@@ -138,7 +121,7 @@ class ZoomIn(Network):
         batch = as_batch(images, self.device, self.config.resolution, self.config.foreground)
         law = design(sampling or self.config.sampling)
         n = self.config.n_samples if n_samples is None else n_samples
-        estimates = self._plan(len(batch), generator, keys, n, replicates, contrast)
+        estimates = plan_estimates(len(batch), self.device, generator, keys, n, replicates, contrast)
 
         # Stage 1: attend to the tiles of every overview, draw tiles.
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
@@ -222,8 +205,8 @@ class ZoomIn(Network):
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         kept = attended_tiles(batch, grid).tiles
-        seen = self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
-        return seen.new_zeros(len(kept), seen.shape[1]).index_put((kept,), seen)
+        embeddings = self._apply_to_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
+        return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
@@ -239,7 +222,7 @@ class ZoomIn(Network):
             return self.mean.new_zeros(len(drawn), 1)
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
-        logits = self.chunks.see(self.position_attention, batch, image, regions, side, scale)
+        logits = self.chunks.apply(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return logits.flatten(1).masked_fill(~inside, -torch.inf)
 
@@ -262,7 +245,7 @@ class ZoomIn(Network):
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
         network = Maps(trunk_of(self.position_attention))
-        maps = self.chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+        maps = self.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
@@ -349,38 +332,8 @@ class ZoomIn(Network):
         ]
         return sides[0] ** 2, sides[1] ** 2, config.sub_tile_size**2
 
-    def _plan(
-        self,
-        batch: int,
-        generator: torch.Generator | None,
-        keys: Tensor | None,
-        n: int,
-        replicates: int,
-        contrast: Tensor | None,
-    ) -> Estimates:
-        """Lay out the estimates to draw, replicate by replicate, then the contrastive ones."""
-        for name, value in (("n_samples", n), ("replicates", replicates)):
-            if value < 1:
-                raise ConfigError(f"{name} is {value}", where=name, remedy="Give at least 1.")
-        if keys is None:
-            keys = random_keys(batch, generator, self.device)
-        image = torch.arange(batch, device=self.device).repeat(replicates)
-        replicate = torch.arange(replicates, device=self.device).repeat_interleave(batch)
-        extra = image[:0] if contrast is None else contrast.to(self.device).nonzero()[:, 0]
-        return Estimates(
-            image=torch.cat([image, extra]),
-            replicate=torch.cat([replicate, torch.zeros_like(extra)]),
-            contrast=torch.cat([torch.zeros_like(image), torch.ones_like(extra)]).bool(),
-            keys=torch.cat(
-                [
-                    derive_keys(keys.to(self.device).repeat(replicates), replicate),
-                    derive_keys(keys.to(self.device)[extra], -2),
-                ]
-            ),
-        )
-
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
-        """Attention to every image: a on the tiles of the overviews, one softmax an image."""
+        """Attention to every image: a on the tiles of the overviews, one softmax per image."""
         attended = attended_tiles(batch, grid)
         logits = self._tile_logits(batch, grid, attended.tiles, embeddings)
         return Attention(grid, logits.log_softmax(1), attended.no_foreground)
@@ -392,20 +345,20 @@ class ZoomIn(Network):
         if isinstance(self.tile_attention, UniformAttention):
             logits = self.mean.new_zeros(int(kept.sum()))
         elif embeddings is None:
-            logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
+            logits = self._apply_to_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
             logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
         return padded.index_put((grid.image[kept], grid.index[kept]), logits)
 
-    def _see_tiles(
+    def _apply_to_tiles(
         self, network: nn.Module, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"]
     ) -> Float[Tensor, "kept ..."]:
         """What a network makes of some tiles at s1."""
         side, scale = self.config.tile_size, self.config.tile_scale
         image, regions = grid.image[kept], grid.regions[kept]
         batch.prefetch(image, regions, scale)
-        return self.chunks.see(network, batch, image, regions, side, scale)
+        return self.chunks.apply(network, batch, image, regions, side, scale)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
@@ -419,7 +372,7 @@ class ZoomIn(Network):
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
     ) -> Float[Tensor, "n dims"]:
         """Features of the sub-tiles, of unit length where the configuration says so."""
-        features = self.chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
+        features = self.chunks.apply(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
 
     def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:

@@ -117,7 +117,7 @@ def plan(data: DataConfig) -> Plan:
         data: where they are.
 
     Raises:
-        DataError: if they cannot be learnt from, or none of those looked at can be read.
+        DataError: if they cannot be learned from, or none of those looked at can be read.
     """
     manifest = open_dataset(data.root, classes=data.classes, columns=data.columns)
     seen = _look(manifest, data)
@@ -180,9 +180,9 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
 
 def _look(manifest: Manifest, data: DataConfig) -> Seen:
     """Count the images, and open some of them."""
-    learnt = [record for record in manifest if record.split in (None, "train")]
+    learned = [record for record in manifest if record.split in (None, "train")]
     sizes, error = [], None
-    for record in learnt[:: max(1, len(learnt) // _LOOKED)][:_LOOKED]:
+    for record in learned[:: max(1, len(learned) // _LOOKED)][:_LOOKED]:
         try:
             image = open_record(record)
         except (ZoomInError, OSError) as failure:
@@ -197,12 +197,12 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
         )
     heights, widths = zip(*sizes, strict=True)
     return Seen(
-        count={name: sum(record.label == name for record in learnt) for name in manifest.classes},
-        test=len(manifest) - len(learnt),
-        groups=len({record.group for record in learnt} - {None}),
+        count={name: sum(record.label == name for record in learned) for name in manifest.classes},
+        test=len(manifest) - len(learned),
+        groups=len({record.group for record in learned} - {None}),
         height=int(statistics.median(heights)),
         width=int(statistics.median(widths)),
-        formats=dict(Counter(record.image.suffix.lower() for record in learnt)),
+        formats=dict(Counter(record.image.suffix.lower() for record in learned)),
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "add_run_arguments",
     "leaves_all_to_plan",
     "plan_defaults",
+    "planned_recipe",
     "read_recipe",
     "recipe_model",
     "run_config",
@@ -38,8 +39,8 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(PretrainConfig, "pretrain")
     parser.add_class_arguments(FrozenConfig, "frozen")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and of all draws")
-    parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint in --out")
+    parser.add_argument("--seed", type=int, default=0, help="seed seed of the weights and of all draws")
+    parser.add_argument("--resume", type=bool, default=False, help="resume from the last checkpoint in --out")
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -80,7 +81,7 @@ def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ..
         The plan in words.
 
     Raises:
-        DataError: if the images cannot be learnt from.
+        DataError: if the images cannot be learned from.
     """
     from .plan import plan
 
@@ -122,6 +123,26 @@ def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = (
         raise ConfigError(
             str(error), where=path, remedy="Fix the recipe, or what is changed in it."
         ) from error
+
+
+def planned_recipe(options: Mapping[str, Any]) -> RunConfig:
+    """What `zoomin train` plans for some images, with settings that win.
+
+    Args:
+        options: settings such as {"data.root": "my_images"}.
+
+    Raises:
+        ConfigError: if a setting or a value is not known.
+        DataError: if the images cannot be learned from.
+    """
+    parser, words = ArgumentParser(exit_on_error=False), _words(options)
+    add_run_arguments(parser)
+    parser.add_class_arguments(config_class(None), "model")
+    try:
+        plan_defaults(parser, words)
+        return run_config(parser.instantiate(parser.parse_args(words)))
+    except ArgumentError as error:
+        raise ConfigError(str(error), remedy="Fix what is changed in the plan.") from error
 
 
 def recipe_model(name: str | Path, changes: Mapping[str, Any]) -> str | None:

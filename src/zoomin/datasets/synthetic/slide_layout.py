@@ -25,6 +25,8 @@ _BLUR = 1.0  # cells
 _EDGE_CELLS = 2.6  # width of an edge that is blurred so, cells
 _QUILT = 1500  # about the side of a quilt, pixels; of small crops less
 _GAP = 3  # cells between two blobs
+_RING = 1.12  # radius of the middle of a ring, in radii of a disc of its area: its hole is 0.9 radii wide
+_RING_ROOM = 0.3  # how far from that middle there must be room for a ring
 
 Polygon = list[list[tuple[float, float]]]
 
@@ -36,10 +38,12 @@ class Blob:
     Attributes:
         value: its number in the map.
         area: level-0 pixels that it should cover.
+        ring: whether it is a ring around what lies below, rather than compact.
     """
 
     value: int
     area: float
+    ring: bool = False
 
 
 class Layer:
@@ -188,25 +192,26 @@ def place_blobs(
 ) -> list[list[Polygon]]:
     """Put irregular blobs into the tissue of a map, in place, apart from each other.
 
-    A blob takes the cells that are nearest to its centre under a warped distance, as many as give its area.
+    A blob takes the cells that are nearest to its centre under a warped distance, or to a circle around it,
+    as many as give its area.
 
     Returns:
         The outlines of each blob: polygons of rings in level-0 pixels, the outer ring first.
 
     Raises:
-        ConfigError: if the tissue has no room for them.
+        ConfigError: if the tissue has no space for them.
     """
     pieces = int(values.max()) if values.size else 0
     outlines = []
     for blob in sorted(blobs, key=lambda b: -b.area):
         cells = blob.area / cell**2
         for _ in range(200):
-            found = _try_blob(rng, values, pieces, cells)
+            found = _try_blob(rng, values, pieces, cells, ring=blob.ring)
             if found is not None:
                 break
         else:
             raise ConfigError(
-                f"no room in the tissue for a blob of {blob.area:.0f} pixels",
+                f"no space in the tissue for a blob of {blob.area:.0f} pixels",
                 where="roi_share",
                 remedy="Give more tissue_share, a smaller roi_share, or fewer blobs and decoys.",
             )
@@ -294,7 +299,12 @@ def _steepness(factor: float) -> list[int]:
 
 
 def _try_blob(
-    rng: np.random.Generator, values: UInt8[np.ndarray, "rows columns"], pieces: int, cells: float
+    rng: np.random.Generator,
+    values: UInt8[np.ndarray, "rows columns"],
+    pieces: int,
+    cells: float,
+    *,
+    ring: bool,
 ) -> tuple[int, int, Float[np.ndarray, "near_rows near_columns"]] | None:
     """Top, left and warped distances of a window around a random centre, infinite where nothing may go."""
     rows, columns = values.shape
@@ -311,8 +321,10 @@ def _try_blob(
     distance += 0.22 * smooth_noise(rng, (window.shape[0], window.shape[1]), 0.9 * radius, octaves=2)
     taken = PillowImage.fromarray((window > pieces).astype(np.uint8))
     blocked = np.asarray(taken.filter(ImageFilter.MaxFilter(2 * _GAP + 1))) > 0
+    if ring:
+        distance = np.abs(distance - np.float32(_RING))
     distance[blocked | (window == 0)] = np.inf
-    near = (distance < 1.4).sum()
+    near = (distance < (_RING_ROOM if ring else 1.4)).sum()
     return (top, left, distance) if near >= 1.1 * cells else None
 
 
@@ -327,11 +339,11 @@ def _put(
 ) -> list[Polygon]:
     """Mark the nearest cells; twice, as the soft outline covers a little less or more than its cells."""
     order = np.argsort(distance, axis=None, kind="stable")
-    room = int(np.isfinite(distance).sum())
+    capacity = int(np.isfinite(distance).sum())
     count = cells
     for _ in range(4):
         inside = np.zeros(distance.shape, dtype=bool)
-        inside.ravel()[order[: min(room, round(count))]] = True
+        inside.ravel()[order[: min(capacity, round(count))]] = True
         padded = np.pad(inside, _MARGIN)
         polygons = blob_polygons(padded, cell, (left - _MARGIN) * cell, (top - _MARGIN) * cell)
         covered = polygon_area(polygons)

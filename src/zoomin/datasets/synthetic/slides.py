@@ -3,7 +3,8 @@
 Glass with irregular tissue, quilted of crops of a few source images; in it lie blobs of other textures. In a
 negative slide all blobs are decoys: background of further sources. In a positive slide some of them are
 needles. Needles and decoys have the same law of number, size, outline and edge, so that only their texture
-tells. The slides of a split take their sources from images that no other split sees.
+tells; or, where they differ by shape, the same law of texture, number, area and edge, and needles are rings.
+The slides of a split take their sources from images that no other split sees.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -25,6 +26,8 @@ from ...errors import DataError, require_all
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
+from ...runtime.locks import LOCKS, lock_folder
+from ...runtime.processes import end_with_parent
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
 
@@ -57,15 +60,18 @@ class SlideConfig:
     """Height of a slide, in pixels."""
 
     roi_share: float = 0.01
-    """Share of a positive slide's pixels that its needles cover, 0 to 1. 0.01 is what a warm-up finds with
-    ease."""
+    """Share of a positive slide's pixels that its needles cover, 0 to 1. A warm-up easily finds 0.01."""
 
     blobs: int = 3
     """Needles per positive slide."""
 
     decoys: int = 3
-    """Decoys per positive slide; a negative one has as many as these and the needles together, so that their
-    number tells nothing."""
+    """Decoys per positive slide; a negative one has as many as these and the needles together, so that
+    their number reveals nothing."""
+
+    differ_by: Literal["texture", "shape"] = "texture"
+    """What tells needles from decoys: "texture", needles are of needle sources and decoys of background; or
+    "shape", both are of needle sources and needles are rings, which asks for search, not for one texture."""
 
     tissue_share: float = 0.4
     """Share of a slide's pixels that are tissue, 0 to 1; the rest is glass."""
@@ -81,7 +87,7 @@ class SlideConfig:
     of the others needles."""
 
     background: str | None = None
-    """A folder or CSV of background images, with `needles` in place of `textures`."""
+    """A folder or CSV of background images, with `needles` instead of `textures`."""
 
     needles: str | None = None
     """A folder or CSV of needle images. Without any images, procedural textures are drawn."""
@@ -116,6 +122,7 @@ class SlideConfig:
             "height": (self.height >= 256, "at least 256"),
             "blobs": (1 <= self.blobs <= 100, "1 to 100"),
             "decoys": (0 <= self.decoys <= 100, "0 to 100"),
+            "differ_by": (self.differ_by in ("texture", "shape"), "texture or shape"),
             "tissue_share": (0 < self.tissue_share <= 0.9, "above 0 and at most 0.9"),
             "roi_share": (
                 0 < share <= 0.6 * self.tissue_share,
@@ -143,25 +150,33 @@ def make_slides(
 ) -> Manifest:
     """Write the slides into `slides/`, outlines of the needles into `annotations/`, and `manifest.csv`.
 
-    Finished slides are kept: after an interruption the same call goes on, and with larger counts it adds.
+    Finished slides are kept: after an interruption the same call resumes, and with larger counts it adds.
 
     Args:
         folder: a new or an empty folder, or one with such slides.
         config: what to make.
-        jobs: slides made at once, a process each.
+        jobs: slides made in parallel, one process each.
         progress: show a progress bar; by default where the messages go to a terminal.
 
     Returns:
         The manifest, classes "negative" and "positive"; annotations are GeoJSON in level-0 pixels.
 
     Raises:
-        ConfigError: if the tissue has no room for the blobs.
+        ConfigError: if the tissue has no space for the blobs.
         DataError: if the folder holds other things, sources are missing, or the disk is too small.
         ImageError: if a source cannot be read.
+        WriteError: if the folder cannot be written to, or another job writes to it.
     """
-    folder, config = Path(folder), config or SlideConfig()
+    config = config or SlideConfig()
     textures = _textures(config)
     config = replace(config, mpp=config.mpp or _common_mpp(textures))
+    with lock_folder(folder):
+        return _make_all(Path(folder), config, textures, jobs, progress)
+
+
+def _make_all(
+    folder: Path, config: SlideConfig, textures: Sequence[Texture], jobs: int, progress: bool | None
+) -> Manifest:
     _prepare(folder, config, textures)
     places = [(split, number) for split, count in config.counts.items() for number in range(count)]
     todo = [place for place in places if not _is_done(folder, *place)]
@@ -198,8 +213,10 @@ def _make(
         try:
             for _ in pool.map(_write_in_worker, todo):
                 yield 1
-        except BaseException:
+        except BaseException:  # a slide takes minutes: nobody waits for the others
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
             raise
 
 
@@ -207,6 +224,7 @@ _worker: dict[str, Any] = {}  # what a worker process makes slides of; empty in 
 
 
 def _start(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> None:
+    end_with_parent()
     _worker.update(folder=folder, config=config, textures=textures)
 
 
@@ -262,7 +280,10 @@ def _lay_out(
     sizes[: config.blobs] *= config.blobs / sizes[: config.blobs].sum()
     areas = sizes * config.roi_share * pixels / config.blobs
     order = len(pieces) + 1 + rng.permutation(len(on_top))  # who lies above whom
-    blobs = [Blob(int(value), float(area)) for value, area in zip(order, areas, strict=True)]
+    rings = [config.differ_by == "shape" and i < needles for i in range(len(on_top))]
+    blobs = [
+        Blob(int(value), float(area), ring) for value, area, ring in zip(order, areas, rings, strict=True)
+    ]
     outlines = place_blobs(rng, values, blobs, cell)
     sources = pieces + [on_top[i] for i in np.argsort(order)]
     layers = [Layer(t.crops, rng, config.tile, float(rng.uniform(*_EDGE))) for t in sources]
@@ -289,7 +310,8 @@ def _choose(
     backgrounds = [t for t in textures if t.kind == "background"]
     order = [backgrounds[i] for i in rng.permutation(len(backgrounds))]
     pieces, others = np.split(np.arange(len(order)), [min(config.sources, len(order) - 1)])
-    kinds = ["needle"] * needles + ["other"] * (config.blobs + config.decoys - needles)
+    of_needles = config.blobs + config.decoys if config.differ_by == "shape" else needles
+    kinds = ["needle"] * of_needles + ["other"] * (config.blobs + config.decoys - of_needles)
     pool = {"needle": [t for t in textures if t.kind == "needle"], "other": [order[i] for i in others]}
     on_top = [pool[kind][int(rng.integers(len(pool[kind])))] for kind in kinds]
     return [order[i] for i in pieces], on_top
@@ -325,8 +347,9 @@ def _common_mpp(textures: Sequence[Texture]) -> float:
 
 
 def _smallest_blob(config: SlideConfig) -> float:
-    """About the smallest area of a blob, pixels."""
-    return 0.6 * config.roi_share * config.width * config.height / config.blobs
+    """About the smallest area of a blob, pixels; of a ring, of a blob that needs cells as fine."""
+    area = 0.6 * config.roi_share * config.width * config.height / config.blobs
+    return area / 4 if config.differ_by == "shape" else area
 
 
 def _files(folder: Path, split: str, number: int) -> tuple[Path, Path, Path]:
@@ -361,8 +384,6 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
     Raises:
         DataError: if the folder holds other things, or slides of another configuration.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError("a file, not a folder", where=folder, remedy="Give a new folder.")
     sources = {
         split: {kind: [t.name for t in textures if (t.split, t.kind) == (split, kind)] for kind in kinds}
         for split, count in config.counts.items()
@@ -371,11 +392,11 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
     }
     wanted = {"config": asdict(config), "sources": sources}
     recipe = folder / _RECIPE
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(child.name not in LOCKS for child in folder.iterdir()):
         found = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
         if found is None or _fixed(found) != _fixed(wanted):
             raise DataError(
-                "the folder holds other things than these slides",
+                "the folder contains something other than these slides",
                 where=folder,
                 remedy="Give a new or an empty folder, or the options that its slides were made with.",
             )
@@ -386,7 +407,8 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
 
 def _fixed(recipe: dict[str, Any]) -> dict[str, Any]:
     """What two calls must agree on to share a folder."""
-    config = {name: value for name, value in recipe["config"].items() if name not in _FREE}
+    known = {"differ_by": "texture", **recipe["config"]}  # older folders do not tell
+    config = {name: value for name, value in known.items() if name not in _FREE}
     return {"config": config, "sources": recipe["sources"]}
 
 

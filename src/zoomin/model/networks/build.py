@@ -41,7 +41,7 @@ def build_networks(
 
     Args:
         names: of the networks, by the settings "tile_attention", "position_attention", "features".
-        own: the caller's networks in place of those by name, likewise.
+        own: the caller's networks instead of those by name, likewise.
         sides: of the views of each, pixels.
         pretrained: load the pretrained weights of `timm` networks.
 

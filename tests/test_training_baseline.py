@@ -1,0 +1,67 @@
+"""Training baselines on a frozen network: it stays as it is, and sees every image once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
+from zoomin.baselines import ABMILConfig, CNNConfig
+from zoomin.data.datamodule import ZoomInDataModule
+from zoomin.errors import ConfigError
+from zoomin.images.augmentation import Augmentation
+from zoomin.model.chunks import Chunks
+from zoomin.training.fit import fit, match_classes, new_task, train
+from zoomin.training.records import EpochTable
+
+GATED = ABMILConfig(crop_size=16, gated=True, hidden=8, width=8, dropout=0.25, standardize=True)
+
+
+def trained(tmp_path, model, **settings):
+    """The task after training, and how many crops its network encoded."""
+    root = make_images(tmp_path / "images")
+    config = replace(run_config(root, root, data_val_fraction=0.0, **settings), model=model)
+    data = ZoomInDataModule(config.data, progress=False)
+    task = new_task(replace(config, model=match_classes(config.model, data.classes)), data)
+    before = {name: value.clone() for name, value in task.net.features.state_dict().items()}
+    train(task, data, [], [EpochTable()])
+    after = task.net.features.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not any(p.requires_grad for p in task.net.features.parameters())
+    return task
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    counts, see = [], Chunks.see
+
+    def counted(self, network, batch, image, *rest):
+        counts.append(len(image))
+        return see(self, network, batch, image, *rest)
+
+    monkeypatch.setattr(Chunks, "see", counted)
+    return counts
+
+
+def test_an_image_is_encoded_once(tmp_path, seen):
+    task = trained(tmp_path, GATED, epochs=3, freeze_trunks=True)
+    grids = [-(-height // 16) * 3 for height in (48, 49, 50, 48, 49, 50, 48, 49)]
+    assert sum(seen) == sum(grids)
+    assert float(task.net.first[0].running_mean.abs().sum()) > 0, "what lies behind it learns"
+
+
+def test_augmented_images_are_encoded_anew(tmp_path, seen):
+    trained(tmp_path, GATED, epochs=2, freeze_trunks=True, data_augmentation=Augmentation(flips=True))
+    assert sum(seen) > 2 * 8 * 9
+
+
+def test_other_baselines_freeze_their_network_too(tmp_path):
+    trained(tmp_path, CNNConfig(side=24, features="resnet16"), epochs=1, freeze_trunks=True)
+
+
+def test_there_must_be_a_network(tmp_path):
+    config = run_config(make_images(tmp_path / "images"), tmp_path / "run", freeze_trunks="attention")
+    with pytest.raises(ConfigError, match="only Zoom-In supports this"):
+        fit(replace(config, model=GATED), progress=False)
