@@ -27,7 +27,7 @@ from ..runtime.processes import end_with_parent, one_process
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import match_classes, tell_classes, tiles_of
-from .folds import FoldJob, deal_folds, run_fold
+from .folds import FoldJob, deal_folds, embed_folds, run_fold
 from .run_folder import (
     data_fingerprint,
     differing_settings,
@@ -98,9 +98,11 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     write_inputs(folder, settings, data.manifest)
     (folder / "folds").mkdir(exist_ok=True)
     left = [job for job in jobs if not _file(folder, job).is_file()]
-    epochs = run.train.epochs
+    if run.frozen.enabled and left:
+        embed_folds(run, data.manifest, left, progress)
+    epochs = 1 if run.frozen.enabled else run.train.epochs
     done = (len(jobs) - len(left)) * epochs  # of finished folds
-    title = f"{len(jobs)} trainings x {epochs} epochs"
+    title = f"{len(jobs)} trainings" + ("" if run.frozen.enabled else f" x {epochs} epochs")
     with progress_bar(title, len(jobs) * epochs, done=done, shown=progress) as bar:
         _Runner(run, cv, data.manifest, folder, bar).run(left)
     results = [loads(_file(folder, job).read_text(encoding="utf-8")) for job in jobs]

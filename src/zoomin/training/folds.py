@@ -22,6 +22,8 @@ from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
+from ..model.config import ZoomInConfig
+from ..progress import progress_bar
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Evaluated, evaluate
@@ -35,7 +37,7 @@ from .run_folder import data_fingerprint
 from .task import evaluation_keys
 from .warm_up import warm_up
 
-__all__ = ["FoldJob", "deal_folds", "run_fold"]
+__all__ = ["FoldJob", "deal_folds", "embed_folds", "run_fold"]
 
 _FOLDS = "colon_cancer_folds"
 _HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_auroc")
@@ -145,6 +147,8 @@ def run_fold(
     started = time.perf_counter()
     run = replace(run, seed=job.run_seed)
     if run.frozen.enabled:
+        if on_epoch is not None:
+            on_epoch()
         return {**_frozen_fold(run, data, job, after), "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
@@ -196,6 +200,28 @@ def run_fold(
     }
 
 
+def embed_folds(run: RunConfig, manifest: Manifest, jobs: Sequence[FoldJob], progress: bool) -> None:
+    """Embed all images of some folds, before processes want the same ones at once.
+
+    Raises:
+        ConfigError: if the model does not learn on a frozen trunk.
+        DataError: if images cannot be opened.
+    """
+    rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))
+    data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=progress, model=_learns_frozen(run))
+    with progress_bar("Embedding", len(rows), shown=progress) as bar:
+        make_embedder(_learns_frozen(run), run.frozen, data, bar.advance).of(rows)
+
+
+def _learns_frozen(run: RunConfig) -> ZoomInConfig:
+    model = tiles_of(run.model)
+    if model is None:
+        raise ConfigError(
+            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+        )
+    return model
+
+
 def _frozen_fold(
     run: RunConfig,
     data: ZoomInDataModule,
@@ -203,9 +229,7 @@ def _frozen_fold(
     after: Callable[[Classifier, ZoomInDataModule], None] | None,
 ) -> dict[str, Any]:
     """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
-    model = tiles_of(run.model)
-    if model is None:
-        raise ConfigError("only Zoom-In learns so", where="frozen.enabled", remedy="Set it to false.")
+    model = _learns_frozen(run)
     negative = negative_class(data.classes, run.frozen.negative_class)
     embedder = make_embedder(model, run.frozen, data)
     learned = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
