@@ -329,7 +329,7 @@ def test_a_stopped_training_goes_on(name: str, data: Path, tmp_path: Path) -> No
     job.send_signal(getattr(signal, name))
     _, err = job.communicate()
     assert job.returncode == 128 + getattr(signal, name), err
-    assert f"zoomin train: stopped by {name}. Give the same command with --resume true" in err
+    assert f"zoomin train: stopped by {name}. Run the same command with --resume true" in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     done = len(rows(table))
     assert main(["train", *filled, f"--train.epochs={done + 1}", "--resume=true"]) == 0

@@ -104,7 +104,7 @@ def run_batches(
     """Open images, batch them and run the network; what `answers` makes of its outputs, in the images' order.
 
     Overviews of `config.prefetch` further batches are read while one is at work. Whatever one image fails
-    with, the others go on.
+    with, the others continue.
 
     Raises:
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.

@@ -39,7 +39,7 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(PretrainConfig, "pretrain")
     parser.add_class_arguments(FrozenConfig, "frozen")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
-    parser.add_argument("--seed", type=int, default=0, help="seed seed of the weights and of all draws")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of all draws")
     parser.add_argument("--resume", type=bool, default=False, help="resume from the last checkpoint in --out")
 
 

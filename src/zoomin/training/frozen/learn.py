@@ -248,7 +248,7 @@ class _Job:
         return self._teach(scores, everything, witnesses, (penalty,))[0], chosen
 
     def _out_of_fold(self, scores: list[Tensor], witnesses: int) -> list[list[Tensor]]:
-        """Scores of the tiles of each image by what has not learnt from it, for each penalty."""
+        """Scores of the tiles of each image by what has not learned from it, for each penalty."""
         penalties = self.frozen.map_penalties
         found = [[torch.zeros(0)] * len(self.labels) for _ in penalties]
         for train, held in zip(self.folds.train, self.folds.held, strict=True):
