@@ -72,7 +72,7 @@ def measure(
         manifest: of slides.
         root: where they are.
         model: the network.
-        batch_size: slides a step.
+        batch_size: slides per step.
         epochs: of one training, at least 2.
         rounds: trainings of each side.
         threads: that decode.
@@ -195,8 +195,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=8, help="slides (default 8)")
     parser.add_argument("--side", type=int, default=10_000, help="side of a slide, pixels (default 10000)")
     parser.add_argument("--tile", type=int, default=800, help="side of a tile, pixels (default 800)")
-    parser.add_argument("--n-samples", type=int, default=20, help="sub-tiles a slide (default 20)")
-    parser.add_argument("--batch-size", type=int, default=2, help="slides a step (default 2)")
+    parser.add_argument("--n-samples", type=int, default=20, help="sub-tiles per slide (default 20)")
+    parser.add_argument("--batch-size", type=int, default=2, help="slides per step (default 2)")
     parser.add_argument("--epochs", type=int, default=3, help="of a training (default 3)")
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each side (default 3)")
     parser.add_argument("--threads", type=int, default=2, help="of the network, and of decoding (default 2)")

@@ -154,7 +154,7 @@ def many(
         images: paths, taken in turn.
         count: predictions after the warm-up.
         networks: see `predict`.
-        n: sub-tiles an image.
+        n: sub-tiles per image.
 
     Returns:
         Resident memory after the warm-up, in the middle and at the end, and its growth.

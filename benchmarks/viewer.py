@@ -121,7 +121,8 @@ def requests(run: Path, count: int) -> dict[str, object]:
     """Different picture tiles at random, eight at a time; resident memory of the server on the way."""
     from zoomin.app.viewer.pyramid import Pyramid
 
-    process, address = serve(run)
+    process, printed = serve(run)
+    address, token = printed.split("?")
     watched = psutil.Process(process.pid)
     pyramid, random_ = Pyramid(SIDE, SIDE), random.Random(0)
     urls = []
@@ -129,8 +130,8 @@ def requests(run: Path, count: int) -> dict[str, object]:
         zoom = random_.randint(0, pyramid.max_zoom)
         column, row = (random_.randrange(2**zoom) for _ in "xy")
         if pyramid.place(zoom, column, row) is not None:
-            urls.append(f"{address}image/0/pixels/{zoom}/{column}/{row}")
-    urllib.request.urlopen(f"{address}image/0.json").read()
+            urls.append(f"{address}image/0/pixels/{zoom}/{column}/{row}?{token}")
+    urllib.request.urlopen(f"{address}image/0.json?{token}").read()
     memory, seconds = [watched.memory_info().rss / 2**20], []
 
     def ask(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of all competitors do: learn a toy problem, be saved, answer alike in any batch."""
+"""What the tests of all baselines do: learn a toy problem, be saved, answer alike in any batch."""
 
 from __future__ import annotations
 

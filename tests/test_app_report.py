@@ -104,7 +104,7 @@ class Addresses(HTMLParser):
 
 def test_run_alone_is_enough(run: Path, result: ReportResult) -> None:
     assert result.path == run / "report.html"
-    assert result.findings.judged == "2 test images"
+    assert result.findings.evaluated == "2 test images"
     assert result.panels == 2
     text = page(result)
     for words in ("ROC", "Precision and recall", "Calibration", "Confusion matrix", "Training", "3 epochs"):
@@ -177,10 +177,10 @@ def test_falls_back_on_validation_images_and_says_so(run: Path, tmp_path: Path) 
     splits = json.loads((moved / "splits.json").read_text())
     (moved / "splits.json").write_text(json.dumps({**splits, "test": []}))
     found = write_report(ReportConfig(run=str(moved), images=0), inference=QUICK)
-    assert found.findings.judged == "2 validation images"
+    assert found.findings.evaluated == "2 validation images"
     assert "read the numbers as an upper bound" in page(found)
     trained = write_report(ReportConfig(run=str(moved), split="train", images=0), inference=QUICK)
-    assert "say nothing of new images" in page(trained)
+    assert "say nothing about new images" in page(trained)
     with pytest.raises(DataError, match="no image in the split 'test'"):
         write_report(ReportConfig(run=str(moved), split="test"))
 
@@ -259,12 +259,12 @@ def test_crossval(tmp_path: Path) -> None:
     found = write_report(ReportConfig(run=str(tmp_path / "cv"), images=4))
     text = page(found)
     assert len(found.findings.answers) == 16
-    assert "2 seeds, each judged by itself" in text
+    assert "2 seeds, each evaluated separately" in text
     assert text.count("data:image/webp") == 4
     assert "best epoch of each fold on its held-out images (the paper" in text
     assert "Accuracy on held-out images by epoch" in text
     assert found.findings.origin.commands[0].startswith("zoomin crossval --config ")
-    with pytest.raises(ConfigError, match="judged on the images that it held out"):
+    with pytest.raises(ConfigError, match="evaluated on the images that it held out"):
         write_report(ReportConfig(run=str(tmp_path / "cv"), split="test"))
     (tmp_path / "cv" / "crossval.json").unlink()
     with pytest.raises(CheckpointError, match="has not finished"):
@@ -308,8 +308,8 @@ def test_labels_beside_predictions(tmp_path: Path) -> None:
     assert "labels of these images are unknown" in page(found)
     truth = tmp_path / "truth.csv"
     truth.write_text("image,label\nfar/0.png,a\nfar/1.png,a\n", encoding="utf-8")
-    judged = write_report(ReportConfig(predictions=str(path), labels=str(truth)))
-    assert [a.label for a in judged.findings.answers] == ["a", "a"]
+    evaluated = write_report(ReportConfig(predictions=str(path), labels=str(truth)))
+    assert [a.label for a in evaluated.findings.answers] == ["a", "a"]
     truth.write_text("image,label\nfar/0.png,a\nfar/1.png,c\n", encoding="utf-8")
     with pytest.raises(DataError, match="the label 'c'; the classes are a, b"):
         write_report(ReportConfig(predictions=str(path), labels=str(truth)))
@@ -349,7 +349,7 @@ def test_bad_predictions_are_told(tmp_path: Path) -> None:
     [
         ({}, "nothing to report on"),
         ({"run": "r", "labels": "l.csv"}, "labels without predictions"),
-        ({"predictions": "p.csv", "split": "test"}, "judged as they are"),
+        ({"predictions": "p.csv", "split": "test"}, "used as they are"),
         ({"run": "r", "images": -1}, "images is -1"),
     ],
 )

@@ -320,6 +320,31 @@ def ask(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         return error.code, dict(error.headers), error.read()
 
 
+def test_only_who_has_the_printed_address_is_answered(collection: Collection) -> None:
+    places = ["", "viewer.js", "bokeh.js", "images.json", "image/0.json", "image/0/pixels/0/0/0", "nothing"]
+    with running(collection, secret="geheim") as address:
+        for place in places:
+            for wrong in ("", "?token=", "?token=Geheim", "?token=geheim2"):
+                status, headers, body = ask(address + place + wrong)
+                assert status == 403 and "Set-Cookie" not in headers
+                assert b"Open the address that zoomin view has printed" in body or place == ""
+        status, headers, _ = ask(f"{address}?token=geheim")
+        cookie = headers["Set-Cookie"]
+        assert status == 200 and "HttpOnly" in cookie and "SameSite=Lax" in cookie
+        known = {"Cookie": cookie.split(";")[0]}
+        assert [ask(address + place, **known)[0] for place in places] == [200] * 6 + [404]
+        assert ask(f"{address}images.json", Cookie=known["Cookie"] + "x")[0] == 403
+        assert ask(f"{address}?token=geheim", Host="evil.example")[0] == 403
+
+
+def test_no_answer_tells_where_the_files_lie(collection: Collection, site: str) -> None:
+    folder = collection.entries[0].path.parent
+    for place in ("images.json", *(f"image/{n}.json" for n in range(len(collection.entries)))):
+        text = ask(site + place)[2].decode()
+        assert str(folder) not in text and str(folder.parent) not in text
+    assert '"path": "shown.png"' in ask(f"{site}images.json")[2].decode()
+
+
 def test_everything_the_page_needs_is_served_from_here(site: str) -> None:
     status, headers, body = ask(site)
     assert status == 200

@@ -43,8 +43,10 @@ def by_hand(net: CLAM, image, label: int) -> tuple[torch.Tensor, torch.Tensor]:
         else:
             continue
         outcomes = h[chosen] @ weight.T + bias
-        judge = cross_entropy if c.instance_loss == "cross_entropy" else lambda s, t: smooth_svm(s, t).mean()
-        loss = loss + judge(outcomes, target) / (c.n_classes if c.exclusive else 1)
+        criterion = (
+            cross_entropy if c.instance_loss == "cross_entropy" else lambda s, t: smooth_svm(s, t).mean()
+        )
+        loss = loss + criterion(outcomes, target) / (c.n_classes if c.exclusive else 1)
     return torch.stack(logits), loss
 
 
@@ -83,7 +85,7 @@ def test_no_penalty_without_labels():
 
 
 def test_attention_learns_from_the_bag_alone():
-    """Which crops are judged is no smooth choice: the instance loss gives the attention no gradient."""
+    """The choice of crops is not smooth: the instance loss gives the attention no gradient."""
     net = small()
     net(ragged(), labels=LABELS).penalty.backward()
     assert net.attention.w.weight.grad is None and net.first[0].weight.grad.abs().sum() > 0

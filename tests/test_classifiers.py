@@ -1,4 +1,4 @@
-"""A competitor goes through training, cross-validation, evaluation and prediction as Zoom-In does."""
+"""A baseline goes through training, cross-validation, evaluation and prediction as Zoom-In does."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_trained_from_the_command_line_and_used(tmp_path):
     assert main(["train", "--config", str(run / "config.yaml"), *more]) == 0
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert len(rows) == 2 and float(rows[1]["train_cross_entropy"]) > 0
-    assert main(["evaluate", "--run", str(run), "--split", "all", "--out", str(tmp_path / "judged")]) == 0
-    metrics = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    assert main(["evaluate", "--run", str(run), "--split", "all", "--out", str(tmp_path / "evaluated")]) == 0
+    metrics = json.loads((tmp_path / "evaluated" / "metrics.json").read_text())
     assert metrics["sampling"] == {"exact": 8}
-    [row, *_] = list(csv.DictReader((tmp_path / "judged" / "predictions.csv").open()))
+    [row, *_] = list(csv.DictReader((tmp_path / "evaluated" / "predictions.csv").open()))
     assert row["prediction"] in ("empty", "square") and row["pixels_read"] == str(24 * 24)
     assert float(row["standard_error"]) == 0
     model = load_model(run)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from zoomin.app.commands.command import Command, Group
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
 from zoomin.data.manifest import read_manifest
 from zoomin.datasets.synthetic.needles import NeedleConfig
-from zoomin.errors import CheckpointError
+from zoomin.errors import CheckpointError, WriteError
 
 TINY = [
     "--model.tile_size=32", "--model.sub_tile_size=9", "--model.n_samples=3", "--train.epochs=1",
@@ -281,6 +283,57 @@ def test_interruption_tells_how_to_resume(
     )
     assert main([name]) == 130
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (WriteError("cannot be written", where="a.csv"), 74, "zoomin doctor: a.csv: cannot be written."),
+        (OSError(28, "No space left on device"), 74, "No space left on device. Check the disk"),
+        (MemoryError(), 74, "there is not enough memory"),
+        (KeyError("x"), 70, "an error of the program.\nTraceback"),
+    ],
+)
+def test_every_error_has_an_exit_code(
+    error: Exception,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(*arguments: object) -> int:
+        raise error
+
+    command = COMMANDS["doctor"]._replace(build=lambda parser: None, run=failing)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", command)
+    assert main(["doctor"]) == code
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_stopped_training_goes_on(name: str, data: Path, tmp_path: Path) -> None:
+    """SIGUSR1 under SLURM made Lightning write a checkpoint of its own into the working directory."""
+    filled = [f"--data.root={data}", f"--out={tmp_path / 'run'}", *TINY, "--train.epochs=400"]
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job"}
+    job = subprocess.Popen(
+        [sys.executable, "-m", "zoomin", "train", *filled],
+        cwd=tmp_path,
+        env={**os.environ, **slurm},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    table, end = tmp_path / "run" / "metrics.csv", time.monotonic() + 300
+    while not table.exists():
+        assert job.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    job.send_signal(getattr(signal, name))
+    _, err = job.communicate()
+    assert job.returncode == 128 + getattr(signal, name), err
+    assert f"zoomin train: stopped by {name}. Give the same command with --resume true" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    done = len(rows(table))
+    assert main(["train", *filled, f"--train.epochs={done + 1}", "--resume=true"]) == 0
+    assert len(rows(table)) == done + 1
 
 
 # --------------------------------------------------------------------------- crossval, evaluate, predict

@@ -44,12 +44,12 @@ def test_texts_come_from_the_fields() -> None:
         action.dest: action.help for action in _parser("train", dict(commands(COMMANDS))["train"])._actions
     }
     assert helps["model.tile_size"].startswith("Side of a tile, what stage 1 draws, in level-0 pixels.")
-    assert helps["model.foreground.min_share"].startswith("Least share of a tile")
+    assert helps["model.foreground.min_share"].startswith("Smallest share of a tile")
     assert helps["train.warm_up.starts"].startswith("Detectors trained side by side")
     clam = _parser("train", dict(commands(COMMANDS))["train"], ["--model.name", "clam"])._actions
     inherited = {action.dest: action.help for action in clam}
     assert inherited["model.crop_size"].startswith("Side of the crops")
-    assert inherited["model.chunk_size"].startswith("Views per network call")
+    assert inherited["model.chunk_size"].startswith("Maximum number of views per network call")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_texts_come_from_the_fields() -> None:
     [
         ("trian", "no command 'trian'. Did you mean train?"),
         ("data mkae", "zoomin data: error: no command 'mkae'. Did you mean make?"),
-        ("zzz", "no command 'zzz'. Known: demo, recipes, init, plan,"),
+        ("zzz", "no command 'zzz'. Known: demo, recipes, init,"),
         ("predict --rn x", "unrecognized arguments: --rn. Did you mean run?"),
         ("train --data.root x --model.tile_sise=3", "Did you mean model.tile_size or "),
         (
@@ -99,7 +99,7 @@ def test_init_writes_a_recipe_to_edit(tmp_path, monkeypatch, capsys) -> None:
     )
     assert "zoomin train --config needles.yaml --data.root IMAGES" in capsys.readouterr().out
     assert main(["init", "needles"]) == 2
-    assert "needles.yaml: there is such a file. Give another --out." in capsys.readouterr().err
+    assert "needles.yaml: this file exists already. Give another --out." in capsys.readouterr().err
     assert main(["init", "needles", "--out", "deep/mine.yaml"]) == 0 and Path("deep/mine.yaml").is_file()
 
 

@@ -91,7 +91,7 @@ def test_every_image_is_held_out_once_a_seed(done, images):
 
 
 def test_folds_are_warmed_up(images, tmp_path):
-    """As runs are: attention that has learnt something gives another first epoch."""
+    """As runs are: attention that has learned something gives another first epoch."""
     run = run_config(images, tmp_path / "cv", epochs=1, contrastive_from_epoch=None)
     data = ZoomInDataModule(run.data, progress=False)
     data.setup("fit")
@@ -245,7 +245,7 @@ def test_the_authors_folds_are_found_beside_the_data(data_root):
 
 def test_missing_folds_name_the_option(images):
     config = run_config(images, images).data
-    with pytest.raises(ConfigError, match=r"folds are not there.*cv\.folds_dir"):
+    with pytest.raises(ConfigError, match=r"folds are missing.*cv\.folds_dir"):
         deal_folds(open_dataset(images), config, "authors")
 
 

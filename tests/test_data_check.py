@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from zoomin.app.cli import main
+from zoomin.data import check
 from zoomin.data.check import check_images, images_to_check, manifest_problems
 from zoomin.data.contact_sheet import ContactSheet
 from zoomin.data.manifest import Record
@@ -50,6 +51,16 @@ def test_each_image_has_its_row(folder: Path) -> None:
     assert [look.overview is None for look in looks] == [False, False, True, True]
 
 
+def test_whatever_a_reader_raises_is_told_in_the_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reader(*args: object) -> None:
+        raise KeyError("openslide.level[0].width")
+
+    monkeypatch.setattr(check, "open_record", reader)
+    [found] = check_images([Record(folder / "glass.png", None)])
+    assert found.row.problem == "cannot be read (KeyError: 'openslide.level[0].width')"
+    assert "please report it" in found.row.remedy
+
+
 def test_cost_and_resolution_for_a_model(folder: Path) -> None:
     records = [Record(folder / "Präparat 1.png", None)]
     settings = {"tile_size": 40, "tile_scale": 0.5, "sub_tile_size": 10, "n_samples": 5}
@@ -63,7 +74,7 @@ def test_cost_and_resolution_for_a_model(folder: Path) -> None:
     assert "coarser" in coarse.row.problem
 
 
-def test_the_list_itself_is_judged(folder: Path) -> None:
+def test_the_list_itself_is_checked(folder: Path) -> None:
     problems = manifest_problems(images_to_check([folder / "manifest.csv"]))
     assert len(problems) == 2
     assert "'p1'" in problems[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from zoomin.annotations import nuclei
 from zoomin.annotations.nuclei import read_centres
 from zoomin.datasets.colon_cancer import (
     colon_cancer_folds,
@@ -71,7 +72,7 @@ def test_a_missing_file_is_named(partial, name):
         read_colon_cancer(partial, allow_partial=True)
 
 
-def test_annotations_that_cannot_be_read_are_named(partial):
+def test_annotations_that_cannot_be_read_are_named(partial, monkeypatch):
     path = partial / "img1" / "img1_epithelial.mat"
     path.write_text("no matlab")
     with pytest.raises(DataError, match=r"img1_epithelial\.mat: not a readable MATLAB file"):
@@ -81,6 +82,10 @@ def test_annotations_that_cannot_be_read_are_named(partial):
         read_colon_cancer(partial, allow_partial=True)
     savemat(path, {"detection": np.zeros((2, 3))})
     with pytest.raises(DataError, match=r"shape \(2, 3\)"):
+        read_colon_cancer(partial, allow_partial=True)
+    savemat(path, {"detection": np.zeros((2, 2))}, do_compression=True)
+    monkeypatch.setattr(nuclei, "_MOST", 3)
+    with pytest.raises(DataError, match=r"not a readable MATLAB file \(it declares 4 numbers\)"):
         read_colon_cancer(partial, allow_partial=True)
     path.unlink()
     with pytest.raises(DataError, match="no such annotation"):

@@ -15,15 +15,19 @@ from zoomin.baselines.abmil import ABMIL, ABMILConfig
 from zoomin.baselines.clam import CLAM, CLAMConfig
 from zoomin.baselines.dsmil import DSMIL, DSMILConfig
 from zoomin.baselines.transmil import TransMIL, TransMILConfig
+from zoomin.data import feature_extraction
 from zoomin.data.feature_extraction import FeatureConfig, encode_images
 from zoomin.data.manifest import Record
-from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError
+from zoomin.data.opening import open_record
+from zoomin.errors import BatchReadError, ConfigError, DataError, ImageError, WriteError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.open_image import open_image
 from zoomin.inference import predict
 from zoomin.model.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
 from zoomin.model.networks import feature_network
+from zoomin.runtime.faults import Faults
+from zoomin.runtime.locks import lock_folder
 
 CONFIG = FeatureConfig("lenet_released", crop_size=20, chunk_size=4)
 MODELS = [
@@ -68,6 +72,26 @@ def test_every_crop_is_encoded_and_a_bad_image_is_told_of(images, tmp_path):
     assert found.coords.tolist() == [[box.x, box.y] for box in boxes]
 
 
+def test_whatever_one_image_fails_with_the_others_go_on(images, tmp_path, monkeypatch):
+    def reader(record, *args):
+        if record.image == images[0]:
+            raise SyntaxError("not a TIFF file")  # what Pillow raises on one kind of file
+        return open_record(record, *args)
+
+    monkeypatch.setattr(feature_extraction, "open_record", reader)
+    rows = encoded(images[:2], tmp_path / "out")
+    assert [row.status for row in rows] == ["error", "ok"]
+    assert "a.png: cannot be read (SyntaxError: not a TIFF file)" in rows[0].error
+    monkeypatch.setattr(feature_extraction, "Faults", lambda: Faults(1))
+    with pytest.raises(SyntaxError):
+        encoded(images[:2], tmp_path / "other")
+
+
+def test_two_jobs_do_not_share_a_folder(images, tmp_path):
+    with lock_folder(tmp_path), pytest.raises(WriteError, match="another job writes here"):
+        encoded(images, tmp_path)
+
+
 def test_others_can_read_the_file(images, tmp_path):
     encoded(images[:1], tmp_path)
     with h5py.File(tmp_path / "a.h5") as file:
@@ -109,16 +133,16 @@ def test_files_of_other_programs_are_read(tmp_path):
     found = read_features(tmp_path / "a.h5")
     assert found.features.shape == (5, 7) and found.features.dtype == torch.float32
     assert stored_dims(tmp_path) == 7
-    with pytest.raises(ImageError, match="7 features a crop where 9"):
+    with pytest.raises(ImageError, match="7 features per crop where 9"):
         read_features(tmp_path / "a.h5", 9)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["feats"] = np.ones(3)
     with pytest.raises(ImageError, match="no array 'features', but feats"):
         read_features(tmp_path / "b.h5")
     (tmp_path / "c.h5").write_bytes(b"nothing")
-    with pytest.raises(ImageError, match="no HDF5 file"):
+    with pytest.raises(ImageError, match="not an HDF5 file"):
         read_features(tmp_path / "c.h5")
-    with pytest.raises(DataError, match=r"no \.h5 file"):
+    with pytest.raises(DataError, match=r"no \.h5 feature file"):
         stored_dims(tmp_path / "empty")
 
 

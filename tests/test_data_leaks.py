@@ -88,7 +88,7 @@ def test_what_tells_the_classes_apart(
     leak = found(tmp_path, save)[name]
     assert (leak.value, leak.label, leak.area, leak.higher) == (value, "pos", 1.0, higher)
     assert 0.7 < leak.low < 1.0
-    assert name in str(leak) and "in place of what they show" in str(leak)
+    assert name in str(leak) and "instead of what they show" in str(leak)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_folders_that_cannot_be_used(tmp_path):
         read_folders(tmp_path / "one")
     assert error.value.where.endswith("b")
     touch(tmp_path, "two/train/a/1.png", "two/extra/2.png")
-    with pytest.raises(DataError, match="beside others: extra"):
+    with pytest.raises(DataError, match="mixed with others: extra"):
         read_folders(tmp_path / "two")
     touch(tmp_path, "three/a/1.png", "three/loose.png")
     with pytest.raises(DataError, match=r"outside the class folders, the first is loose\.png"):

@@ -128,7 +128,7 @@ def test_the_same_seed_makes_the_same_data(name, downloads, tmp_path):
 def test_a_source_that_gained_files_is_another(tmp_path):
     Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b"])
     Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b"])
-    with pytest.raises(DataError, match="begun with another content of the source"):
+    with pytest.raises(DataError, match="started with another content of the source"):
         Journal(tmp_path, "download", SMALL["needle-mnist"], ["a", "b", "c"])
 
 
@@ -155,7 +155,7 @@ def test_what_was_interrupted_goes_on(name, downloads, tmp_path, monkeypatch):
     monkeypatch.setattr(PillowImage.Image, "save", noted)
     with (tmp_path / "out" / "unfinished.jsonl").open("a") as file:
         file.write('{"name": "cut o')
-    with pytest.raises(DataError, match="begun with another seed"):
+    with pytest.raises(DataError, match="started with another seed"):
         PUBLISHED[name].prepare(
             downloads[PUBLISHED[name].miniature], tmp_path / "out", replace(SMALL[name], seed=5), partial=True
         )
@@ -176,7 +176,7 @@ def test_what_was_interrupted_goes_on(name, downloads, tmp_path, monkeypatch):
 def test_out_must_be_new_or_prepared(downloads, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(DataError, match="other things than a prepared data set"):
+    with pytest.raises(DataError, match="something other than a prepared data set"):
         prepared("gtsdb", downloads, tmp_path / "mine")
     with pytest.raises(DataError, match="not an empty folder"):
         make_miniature("mnist", tmp_path / "mine")

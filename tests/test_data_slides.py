@@ -21,7 +21,7 @@ from zoomin.datasets.synthetic import slides as module
 from zoomin.datasets.synthetic.slide_layout import cell_size
 from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.datasets.synthetic.textures import load_textures, split_textures, textures_of
-from zoomin.errors import ConfigError, DataError
+from zoomin.errors import ConfigError, DataError, WriteError
 from zoomin.geometry import Region
 
 SMALL = SlideConfig(n_train=2, n_val=0, n_test=2, width=1500, height=1300, texture_size=64)
@@ -241,13 +241,13 @@ def test_what_cannot_be_made_is_refused(images, tmp_path, monkeypatch):
         make_slides(tmp_path / "a", replace(coloured(images), needles=str(tmp_path / "few")))
     with pytest.raises(DataError, match="only one kind"):
         make_slides(tmp_path / "a", replace(SMALL, needles=str(images)))
-    with pytest.raises(DataError, match="given twice"):
+    with pytest.raises(DataError, match="given in two ways"):
         make_slides(tmp_path / "a", coloured(images, textures=str(images)))
     with pytest.raises(DataError, match="too small for a crop"):
         make_slides(tmp_path / "a", coloured(images, texture_size=90))
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="a file, not a folder"):
+    with pytest.raises(WriteError, match="a file, not a folder"):
         make_slides(tmp_path / "file", coloured(images))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage(10, 10, 1000))

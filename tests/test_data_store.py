@@ -93,7 +93,7 @@ def test_whole_images_beyond_the_budget_stream(records, monkeypatch):
 
 def test_what_cannot_be_resident_says_so(records, monkeypatch):
     monkeypatch.setattr(store_module, "available_memory", lambda device: 100_000)
-    with pytest.raises(DataError, match="520 x 392 pixels do not fit the memory") as error:
+    with pytest.raises(DataError, match="520 x 392 pixels do not fit into memory") as error:
         everything(records, resident="always")
     assert "2 of 5 images" in str(error.value)
 
@@ -170,7 +170,9 @@ def test_an_image_that_does_not_open_in_time_is_listed(records, monkeypatch):
         return real(path, mpp=mpp)
 
     monkeypatch.setattr(opening, "open_image", slow)
-    with pytest.raises(DataError, match=r"(?s)1 of 5 images.*3\.png: reading has not ended after 1 seconds"):
+    with pytest.raises(
+        DataError, match=r"(?s)1 of 5 images.*3\.png: reading did not finish within 1 seconds"
+    ):
         everything(records, timeout=1.0)
     gate.set()
 

@@ -81,7 +81,7 @@ def test_zoom_in_by_hand():
     assert all(torch.equal(value, before[name]) for name, value in task.net.state_dict().items())
 
 
-def test_competitors_through_the_same_interface():
+def test_baselines_through_the_same_interface():
     ats = cost_of_step(task_of(ATSConfig(features="lenet_released")), noise(2, 500, 500), repeats=1, draws=1)
     cnn = cost_of_step(task_of(CNNConfig(side=64)), noise(2, 90, 100), repeats=1, draws=1)
     assert (ats.method, ats.views, ats.tiles, ats.order) == ("ats", 10, None, 100**2 + 10 * 27**2)

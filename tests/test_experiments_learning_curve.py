@@ -1,4 +1,4 @@
-"""The learning curve: a recipe trained on slides of one share and judged on others."""
+"""The learning curve: a recipe trained on slides of one share and evaluated on others."""
 
 from __future__ import annotations
 

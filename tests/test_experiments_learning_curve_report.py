@@ -46,7 +46,7 @@ def test_table_has_a_line_a_run_in_order() -> None:
         ["| zoom", "0.3", "40"],
     ]
     assert "0.950 (0.85 to 1.00) | 0.750 | 90 % | 90 % | 2 | 2026-01-31" in lines[1]
-    assert "0.750 |  |  | 2" in lines[0]  # a competitor has no sub-tiles
+    assert "0.750 |  |  | 2" in lines[0]  # a baseline has no sub-tiles
 
 
 def test_figure_has_a_line_a_recipe_and_number() -> None:

@@ -1,4 +1,4 @@
-"""Files that are torn, vanish or do not answer: an error that names file, problem and remedy."""
+"""Files that are torn, vanish or do not respond: an error that names file, problem and remedy."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_file_that_vanishes_or_changes(kind, tmp_path, monkeypatch):
     assert image.read([WHOLE], 1.0).shape == (1, 3, 64, 64)
     image.close()
     pyramid(path, picture(), compression="zlib", description=APERIO)
-    fails(lambda: image.read([WHOLE], 1.0), path, "changed", "Open it anew")
+    fails(lambda: image.read([WHOLE], 1.0), path, "changed", "Open it again")
 
 
 def test_a_drive_that_does_not_answer(tmp_path, monkeypatch):
@@ -165,13 +165,13 @@ def test_a_drive_that_does_not_answer(tmp_path, monkeypatch):
     pipe = tmp_path / "pipe.svs"
     os.mkfifo(pipe)
     started = time.monotonic()
-    fails(lambda: open_image(pipe), pipe, "does not answer within 0.2 seconds", "ZOOMIN_TIMEOUT")
+    fails(lambda: open_image(pipe), pipe, "does not respond within 0.2 seconds", "ZOOMIN_TIMEOUT")
     path = geotiff(tmp_path / "a.tif", picture())
     image = open_image(path)
     image.read([WHOLE], 1.0)
     path.unlink()
     os.mkfifo(path)
-    fails(lambda: image.read([WHOLE], 1.0), path, "does not answer")
+    fails(lambda: image.read([WHOLE], 1.0), path, "does not respond")
     assert time.monotonic() - started < 5
     for waiting in (pipe, path):  # let the threads that were left behind end
         os.close(os.open(waiting, os.O_RDWR | os.O_NONBLOCK))

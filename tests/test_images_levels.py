@@ -124,7 +124,7 @@ def ome(path, parts):
 
 @pytest.mark.parametrize("names", [("", ""), ("macro", "scan"), ("Overview image", "Image:1")])
 def test_an_ome_tiff_whose_macro_comes_first(names, tmp_path):
-    """It was classified as the macro: 256 x 192 at 16 microns in place of 2048 x 1536 at 0.25."""
+    """It was classified as the macro: 256 x 192 at 16 microns instead of 2048 x 1536 at 0.25."""
     big = scan(1536, 2048)
     ome(tmp_path / "a.ome.tif", [(flat(192, 256, RED), 16.0, names[0]), (big, 0.25, names[1])])
     image = open_image(tmp_path / "a.ome.tif")

@@ -117,7 +117,7 @@ def network(**settings: object) -> ZoomIn:
 
 
 def test_scanners_of_two_resolutions_give_one_answer() -> None:
-    """The same scene at 0.25 and 0.5 microns a pixel, with a network that works at 0.5."""
+    """The same scene at 0.25 and 0.5 microns per pixel, with a network that works at 0.5."""
     fine = picture()
     coarse = ArrayImage(fine.read([Region(0, 0, 100, 80)], 0.5)[0], mpp=0.5, background=fine.background)
     net = network(mpp=0.5)

@@ -11,7 +11,7 @@ import weakref
 import pytest
 import torch
 
-from zoomin.errors import BatchReadError, ConfigError, ImageError
+from zoomin.errors import BatchReadError, ConfigError, ImageError, UnexpectedError
 from zoomin.geometry import Region, TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.augment import AugmentationDraw, AugmentedBatch
@@ -194,10 +194,12 @@ def test_every_image_that_fails_is_named_and_the_others_are_not(images):
     assert torch.equal(batch.read(*grid_of(batch), 0.25), alone(images, *grid_of(batch), 0.25))
 
 
-def test_errors_of_programming_are_not_errors_of_images(images):
-    images[0].error = ZeroDivisionError("x")
-    with pytest.raises(ZeroDivisionError):
+def test_whatever_a_reader_raises_is_an_error_of_its_image(images):
+    images[0].error = KeyError("tag")
+    with pytest.raises(BatchReadError, match=r"cannot be read \(KeyError: 'tag'\)") as caught:
         StreamedImages(images).read(*grid_of(StreamedImages(images)), 0.25)
+    assert list(caught.value.failures) == [0]
+    assert isinstance(caught.value.failures[0], UnexpectedError)
 
 
 @pytest.mark.parametrize("ahead", [False, True])
@@ -208,7 +210,7 @@ def test_a_read_that_hangs_is_given_up_and_other_images_go_on(images, ahead):
         if ahead:
             batch.prefetch(*grid_of(batch), 0.25)
         with pytest.raises(
-            BatchReadError, match=r"image 0: reading has not ended after 0\.1 seconds"
+            BatchReadError, match=r"image 0: reading did not finish within 0\.1 seconds"
         ) as caught:
             batch.read(*grid_of(batch), 0.25)
         assert list(caught.value.failures) == [0]

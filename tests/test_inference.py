@@ -242,6 +242,25 @@ def test_an_image_that_fails_while_it_is_read_costs_only_itself(net: ZoomIn) -> 
         explain([good, bad], net)
 
 
+class Surprising(ArrayImage):
+    """Fails in a way that its reader did not foresee."""
+
+    def read(self, regions: object, scale: float) -> torch.Tensor:
+        raise KeyError("openslide.level[0].width")
+
+
+def test_an_unexpected_error_costs_its_image_and_many_of_them_are_a_fault_of_the_program(net: ZoomIn) -> None:
+    pixels = torch.randint(256, (3, 90, 90), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    good, bad = Streamed(ArrayImage(pixels, name="good")), Streamed(Surprising(pixels, name="bad"))
+    rows = predict([*[bad] * 19, good, *[bad] * 19], net)
+    assert [row.status for row in rows].count("error") == 38
+    assert rows[0].error.startswith("bad: cannot be read (KeyError: 'openslide.level[0].width').")
+    found = iter_predictions([good, *[bad] * 25], net, InferenceConfig(batch_size=2))
+    assert [next(found).status for _ in range(20)] == ["ok"] + ["error"] * 19
+    with pytest.raises(KeyError, match="level"):
+        list(found)
+
+
 def test_memory_does_not_grow_with_the_number_of_images(
     net: ZoomIn, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +381,7 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
     rows = list(iter_predictions([folder / "0.png", folder / "1.png"], net, config))
     gate.set()
     assert [row.status for row in rows] == ["error", "ok"]
-    assert "0.png: reading has not ended after 1 seconds" in rows[0].error
+    assert "0.png: reading did not finish within 1 seconds" in rows[0].error
 
 
 # --------------------------------------------------------------------------- configuration and models

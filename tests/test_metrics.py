@@ -56,13 +56,13 @@ def test_batches_add_up() -> None:
         metric.update(probabilities[part], labels[part])
     assert metric.compute() == point_scores(probabilities, labels)
     metric.reset()
-    with pytest.raises(DataError, match="no image to judge"):
+    with pytest.raises(DataError, match="no image to evaluate"):
         metric.compute()
 
 
 def test_bad_input_is_named() -> None:
     probabilities, labels = example(4, 2)
-    with pytest.raises(DataError, match="no image to judge"):
+    with pytest.raises(DataError, match="no image to evaluate"):
         point_scores(probabilities[:0], labels[:0])
     with pytest.raises(DataError, match=r"1 of 4 predictions are not numbers.*learning rate"):
         point_scores(probabilities.index_fill(0, torch.tensor([2]), torch.nan), labels)

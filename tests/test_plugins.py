@@ -18,7 +18,7 @@ from zoomin import plugins
 from zoomin.baselines import CNN
 from zoomin.classifiers import BASELINES
 from zoomin.errors import ConfigError
-from zoomin.plugins import PlugIn, Registry
+from zoomin.runtime.plugins import PlugIn, Registry
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "examples" / "plugin_package"
@@ -172,7 +172,7 @@ def test_broken_plug_ins_are_reported_and_disturb_nothing(tmp_path):
         "zoomin.readers absent": "No module named 'no_such_module'",
         "zoomin.readers wrong": "not a zoomin.images.open_image.Reader",
         "zoomin.networks features.lenet": "the name 'lenet' is taken by zoomin",
-        "zoomin.networks plain": "begins neither with features. nor with attention.",
+        "zoomin.networks plain": "starts with neither features. nor attention.",
         "zoomin.baselines cnn": "the name 'cnn' is taken by zoomin",
         "zoomin.baselines text": "not a subclass of zoomin.baselines.Baseline",
         "zoomin.datasets gone": "No module named 'no_such_module'",
@@ -182,7 +182,7 @@ def test_broken_plug_ins_are_reported_and_disturb_nothing(tmp_path):
 
 def test_looking_for_plug_ins_imports_nothing_heavy():
     code = """
-import json, sys, zoomin.plugins as p
+import json, sys, zoomin.runtime.plugins as p
 found = [p.plug_ins(group) for group in p.GROUPS]
 print(json.dumps([name in sys.modules for name in ("torch", "numpy")]))
 """

@@ -10,17 +10,46 @@ import yaml
 from PIL import Image
 
 from gigapixel_jobs import GEOMETRY
+from zoomin.app import cli
 from zoomin.classifiers import config_class
 from zoomin.data.config import DataConfig
 from zoomin.data.find import open_dataset
 from zoomin.data.splits import kfold
 from zoomin.datasets.traffic_signs import CLASSES, SIGN_WEIGHTS
+from zoomin.errors import ConfigError
 from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
 from zoomin.images.array import ArrayImage
 from zoomin.images.foreground import Foreground
 from zoomin.training.config import RunConfig, TrainConfig, WarmUp
+from zoomin.training.recipe_files import find_recipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+MULTIPLY = "a: &a [x, x]\n" + "\n".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MULTIPLY, "its aliases stand for more than 100000 values"),
+        ("a: &a [*a]", "its aliases stand for more than"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+    ],
+    ids=["multiply", "itself", "deep"],
+)
+def test_recipes_that_explode_are_refused(text: str, words: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        find_recipe(path)
+    assert cli.main(["train", "--config", str(path)]) == 2
+    assert words in capsys.readouterr().err
+    path.write_text("a: &a {x: 1}\nb: *a\n")
+    assert find_recipe(path) == path
 
 
 def recipe(name: str) -> RunConfig:

@@ -63,5 +63,5 @@ def test_other_baselines_freeze_their_network_too(tmp_path):
 
 def test_there_must_be_a_network(tmp_path):
     config = run_config(make_images(tmp_path / "images"), tmp_path / "run", freeze_trunks="attention")
-    with pytest.raises(ConfigError, match="only Zoom-In is trained so"):
+    with pytest.raises(ConfigError, match="only Zoom-In supports this"):
         fit(replace(config, model=GATED), progress=False)

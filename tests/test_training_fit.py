@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -15,10 +16,13 @@ import yaml
 from safetensors.torch import load_file
 
 from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
-from zoomin.errors import CheckpointError, ConfigError, DataError
+from zoomin.errors import CheckpointError, ConfigError, DataError, WriteError
 from zoomin.model import ZoomIn
+from zoomin.runtime.locks import lock_folder
+from zoomin.training.checkpoints import WholeCheckpoints
 from zoomin.training.config import RunConfig
 from zoomin.training.fit import FitResult, fit
+from zoomin.training.records import EpochTable
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def test_the_folder_holds_everything(done):
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 8, "val": 4, "test": 4}
 
 
-def test_metrics_say_what_was_chosen_and_how_it_was_judged(done):
+def test_metrics_say_what_was_chosen_and_how_it_was_evaluated(done):
     _, result = done
     metrics = result.metrics
     assert metrics["model"] == "best"
@@ -155,6 +159,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(done, tmp_path, mo
     assert texts[0] == texts[1]
 
 
+def test_a_run_that_moved_knows_its_best_epoch(done, tmp_path, monkeypatch):
+    config, whole = done
+    stopped_after(replace(config, out=str(tmp_path / "run")), 3, monkeypatch, RuntimeError)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    result = fit(replace(config, out=str(tmp_path / "moved"), resume=True), progress=False)
+    assert timeless(result.metrics) == timeless(whole.metrics)
+    assert same(weights(result.folder), weights(whole.folder))
+    last = torch.load(tmp_path / "moved" / "checkpoints" / "last.ckpt", weights_only=True)
+    [best] = [s for s in last["callbacks"].values() if s.get("monitor") and "best_model_score" in s]
+    assert Path(best["best_model_path"]) == tmp_path / "moved" / "checkpoints" / "best.ckpt"
+    first = torch.load(whole.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    [expected] = [s for s in first["callbacks"].values() if s.get("monitor") and "best_model_score" in s]
+    assert best["best_model_score"] == expected["best_model_score"]
+
+
 def test_an_interrupt_leaves_a_resumable_run(done, tmp_path, monkeypatch):
     config, whole = done
     config = replace(config, out=str(tmp_path / "run"))
@@ -174,7 +193,7 @@ def test_resuming_a_finished_run_changes_nothing_and_more_epochs_go_on(done, tmp
     longer = fit(replace(config, resume=True, train=replace(config.train, epochs=4)), progress=False)
     assert longer.history == whole.history
     assert same(weights(longer.folder), weights(whole.folder))
-    with pytest.raises(ConfigError, match=r"4 epochs behind it, train\.epochs is 2.*at least 4"):
+    with pytest.raises(ConfigError, match=r"finished 4 epochs, train\.epochs is 2.*at least 4"):
         fit(replace(config, resume=True), progress=False)
 
 
@@ -223,7 +242,7 @@ def test_a_full_folder_is_not_overwritten(done):
     with pytest.raises(ConfigError, match=r"not empty.*--resume true"):
         fit(config, progress=False)
     assert (result.folder / "metrics.json").read_text() == before
-    with pytest.raises(ConfigError, match="a file, not a folder"):
+    with pytest.raises(WriteError, match="a file, not a folder"):
         fit(replace(config, out=str(result.folder / "metrics.json")), progress=False)
 
 
@@ -259,6 +278,85 @@ def test_a_damaged_checkpoint_is_named(images, tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged"):
         fit(run_config(images, tmp_path / "run", run_resume=True), progress=False)
+
+
+def test_a_torn_last_checkpoint_falls_back_to_the_one_before(done, tmp_path, monkeypatch, caplog):
+    """TMPDIR on another file system made Lightning copy onto the live file; now nothing is half-written."""
+    config, whole = done
+    folder = tmp_path / "run"
+    config = replace(config, out=str(folder))
+    stopped_after(config, 3, monkeypatch, RuntimeError)
+    (folder / "metrics.csv").unlink()  # killed between a checkpoint and its row: the checkpoint has all rows
+    last = folder / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    result = fit(replace(config, resume=True), progress=False)
+    assert "last.ckpt: damaged" in caplog.text
+    assert "Going on from the checkpoint before it" in caplog.text
+    assert same(weights(result.folder), weights(whole.folder))
+    assert (folder / "metrics.csv").read_text() == (whole.folder / "metrics.csv").read_text()
+    assert {path.name for path in last.parent.iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_a_run_killed_before_its_last_row_has_every_row(done, tmp_path, monkeypatch):
+    config, whole = done
+    config = replace(config, out=str(tmp_path / "run"))
+    log = EpochTable.log_metrics
+
+    def dies(self, metrics, step=None):
+        if metrics["epoch"] == 3 and "lr" in metrics:
+            raise KeyboardInterrupt
+        log(self, metrics, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochTable, "log_metrics", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, progress=False)
+    table = tmp_path / "run" / "metrics.csv"
+    assert len(table.read_text().splitlines()) == 1 + 3
+    fit(replace(config, resume=True), progress=False)
+    assert table.read_text() == (whole.folder / "metrics.csv").read_text()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    io = WholeCheckpoints()
+    io.save_checkpoint({"epoch": 0}, path)
+    io.save_checkpoint({"epoch": 1}, path)
+
+    def full(checkpoint, part):
+        part.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(WriteError, match=r"last\.ckpt: cannot be written: the disk is full"):
+        io.save_checkpoint({"epoch": 2}, path)
+    kept = [torch.load(tmp_path / name)["epoch"] for name in ("last.ckpt", "previous.ckpt")]
+    assert kept == [1, 0]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_slurm_brings_in_no_checkpoint_of_others(done, tmp_path, monkeypatch):
+    config, whole = done
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes((whole.folder / "checkpoints" / "last.ckpt").read_bytes())
+    config = replace(config, out=str(tmp_path / "run"), train=replace(config.train, epochs=1))
+    assert len(fit(config, progress=False).history) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"hpc_ckpt_1.ckpt", "run"}
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_several_processes_do_not_train_the_same(images, tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(ConfigError, match=rf"{name}: .* has started 2 processes"):
+        fit(run_config(images, tmp_path / "run"), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_jobs_do_not_share_a_folder(images, tmp_path):
+    with lock_folder(tmp_path / "run"), pytest.raises(WriteError, match="another job writes here: process"):
+        fit(run_config(images, tmp_path / "run"), progress=False)
 
 
 def test_bad_runs_are_refused_before_anything_is_written(images, tmp_path):

@@ -269,7 +269,7 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
 
 
 def test_negative_class_by_name() -> None:
-    assert negative_class(("exudate", "none"), "auto") == 1
+    assert negative_class(("exudate", "healthy"), "auto") == 1
     assert negative_class(("50", "70", "empty"), "auto") == 2
     assert negative_class(("a", "b", "c"), "auto") is None
     assert negative_class(("a", "b", "c"), "b") == 1

@@ -72,7 +72,7 @@ def test_images_are_told_apart_from_the_first_epoch_on(tmp_path: Path) -> None:
         for batch in data.train_dataloader():
             out = task.net.eval()(batch.images, keys=evaluation_keys(0, batch.index), replicates=8)
             right += int((out.logits.argmax(1) == batch.labels).sum())
-    assert right >= 12  # of 16, with attention that knows nothing yet
+    assert right >= 12  # of 16, with uniform attention yet
 
 
 def test_a_run_begins_the_head_after_the_attention(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_penalty_is_positive() -> None:
         WarmUp(head_l2=0.0)
 
 
-def test_competitors_have_no_warm_up(tmp_path: Path) -> None:
+def test_baselines_have_no_warm_up(tmp_path: Path) -> None:
     root = make_images(tmp_path / "images", n=4)
     config = run_config(root, tmp_path / "run", warm_up=WarmUp(head_l2=0.1))
     from zoomin.baselines.cnn import CNNConfig

@@ -267,7 +267,7 @@ def test_what_came_before_the_first_epoch_is_not_done_again(tmp_path, monkeypatc
                 fit(run, progress=False)
     monkeypatch.setattr(module, "pretrain", forbidden)
     monkeypatch.setattr(module, "warm_up", forbidden)
-    with pytest.raises(CheckpointError, match="begun with other settings"):
+    with pytest.raises(CheckpointError, match="started with other settings"):
         fit(replace(resumed, seed=5), progress=False)
     result = fit(resumed, progress=False)
     weights = [ZoomIn.from_pretrained(run.model).state_dict() for run in (whole, result)]

@@ -10,7 +10,7 @@ from training_examples import make_images, one_thread, run_config  # noqa: F401 
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.training.config import TrainConfig
-from zoomin.training.evaluation import judge
+from zoomin.training.evaluation import evaluate
 from zoomin.training.fit import match_classes, new_task, train
 from zoomin.training.records import EpochTable
 from zoomin.training.task import EpochMeans, evaluation_keys, training_keys
@@ -22,7 +22,7 @@ def images(tmp_path):
 
 
 def trained(root, **settings):
-    """The task after training on all images, and a row an epoch."""
+    """The task after training on all images, and one row per epoch."""
     config = run_config(root, root, data_val_fraction=0.0, **settings)
     data = ZoomInDataModule(config.data, progress=False)
     config = replace(config, model=match_classes(config.model, data.classes))
@@ -136,7 +136,7 @@ def test_judgement_does_not_depend_on_the_batch(images, sampling):
         data = ZoomInDataModule(config.data, progress=False)
         data.setup("fit")
         task = new_task(config, data)
-        found.append(judge(task.net, data.predict_dataloader(), sampling=sampling, replicates=3, seed=1))
+        found.append(evaluate(task.net, data.predict_dataloader(), sampling=sampling, replicates=3, seed=1))
     for other in found[1:]:
         assert torch.equal(other.image, found[0].image)
         assert torch.allclose(other.probabilities, found[0].probabilities, atol=1e-6)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -82,7 +83,7 @@ def example_explanation(
 
 
 @contextmanager
-def running(collection: Collection, pictures: Pictures | None = None, **options: bool) -> Iterator[str]:
+def running(collection: Collection, pictures: Pictures | None = None, **options: Any) -> Iterator[str]:
     """The address of a viewer that runs in a thread."""
     pictures = pictures or Pictures(threads=2)
     sockets = listen("127.0.0.1", 0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from .errors import CheckpointError, ConfigError
 from .images.foreground import Foreground
-from .plugins import Registry, Targets
+from .runtime.plugins import Registry, Targets
 
 if TYPE_CHECKING:
     import torch
@@ -192,7 +192,7 @@ def baseline(name: str) -> Any:  # noqa: ANN401 (the class of a network of any k
         raise ConfigError(
             f"unknown model {name!r}",
             where="model.name",
-            remedy=f"Choose one of {', '.join(BASELINES)}; leave it out for Zoom-In.",
+            remedy=f"Choose one of {', '.join(BASELINES)}; omit it for Zoom-In.",
         )
     return BASELINES[name]
 

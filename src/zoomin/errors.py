@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ImageError",
+    "UnexpectedError",
     "WriteError",
     "ZoomInError",
     "require",
@@ -18,7 +19,7 @@ __all__ = [
 
 
 class ZoomInError(Exception):
-    """Any error that a user of zoomin can mend.
+    """Any error that a user of zoomin can fix.
 
     Args:
         what: what is wrong, one sentence without a full stop.
@@ -36,8 +37,8 @@ class ZoomInError(Exception):
     def __str__(self) -> str:
         """One line: `where: what. remedy`."""
         place = f"{self.where}: " if self.where else ""
-        mend = f" {self.remedy}" if self.remedy else ""
-        return f"{place}{self.what}.{mend}"
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"{place}{self.what}.{remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with its three parts, so that errors cross process borders whole."""
@@ -54,6 +55,10 @@ class ConfigError(ZoomInError):
 
 class ImageError(ZoomInError):
     """An image that cannot be opened or read."""
+
+
+class UnexpectedError(ImageError):
+    """What a reader or the program failed with on one image, of a kind that nobody foresaw."""
 
 
 class BatchReadError(ImageError):

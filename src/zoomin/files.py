@@ -15,7 +15,18 @@ from typing import Any, TextIO
 
 from .errors import WriteError
 
-__all__ = ["plain", "whole_file", "whole_text", "write_csv", "write_json", "write_rows", "write_text"]
+__all__ = [
+    "cell",
+    "plain",
+    "telling",
+    "unquoted",
+    "whole_file",
+    "whole_text",
+    "write_csv",
+    "write_json",
+    "write_rows",
+    "write_text",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
@@ -26,6 +37,8 @@ _FULL_WORDS = (  # of libraries that give no number: safetensors, torch (twice)
     "file write failed",
     "unexpected pos",
 )
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how cells begin that a spreadsheet runs
 
 
 @contextmanager
@@ -52,25 +65,41 @@ def whole_file(path: str | Path, *, keep: bool = False, sync: bool = True) -> It
     path = path.resolve()
     part = path.with_name(path.name + ".part" if keep else f"{path.name[:40]}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-        yield part
-        part.chmod(mode)  # some libraries make files that only their owner can read
-        if sync:
-            _flush(part)
-        part.replace(path)
-        if sync:
-            with suppress(OSError):  # not every system can
-                _flush(path.parent)
-    except Exception as error:
-        if told := _told(error, path, part):
-            raise told from error
-        raise
+        with telling(path, part):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o777
+            yield part
+            part.chmod(mode)  # some libraries make files that only their owner can read
+            if sync:
+                _flush(part)
+            part.replace(path)
+            if sync:
+                with suppress(OSError):  # not every system can
+                    _flush(path.parent)
     finally:
         if not keep:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+@contextmanager
+def telling(path: Path, part: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a disk or a folder while a file is written.
+
+    Args:
+        path: what is written.
+        part: the file that is written in its place.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
+    try:
+        yield
+    except Exception as error:
+        if explained := _explained(error, path, part):
+            raise explained from error
+        raise
 
 
 @contextmanager
@@ -103,8 +132,41 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> No
     write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
 
 
-def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+def cell(value: object) -> object:
+    """A value of a CSV; text that a spreadsheet would run as a formula is quoted.
+
+    Example:
+        >>> [cell(value) for value in ("=cmd()", "-0.5", "a.png", None)]
+        ["'=cmd()", '-0.5', 'a.png', None]
+    """
+    if not isinstance(value, str) or not value.lstrip("'").startswith(_FORMULA):
+        return value
+    with suppress(ValueError):
+        float(value)
+        return value
+    return f"'{value}"
+
+
+def unquoted(text: str) -> str:
+    """What `cell` was given.
+
+    Example:
+        >>> [unquoted(str(cell(text))) for text in ("=cmd()", "'=cmd()", "'a'", "-0.5")]
+        ['=cmd()', "'=cmd()", "'a'", '-0.5']
+    """
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
+
+
+def write_csv(
+    path: str | Path, columns: Sequence[str], rows: Iterable[Iterable[object]], *, exact: bool = False
+) -> None:
     """Write a CSV with a header, whole or not at all; None becomes an empty cell.
+
+    Args:
+        path: of the CSV.
+        columns: the header.
+        rows: below it.
+        exact: write formulas as they are, for tables that are read back.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written to.
@@ -112,7 +174,7 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Iterable[
     with whole_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(rows if exact else (map(cell, row) for row in rows))
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -150,7 +212,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _told(error: Exception, path: Path, part: Path) -> WriteError | None:
+def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
     """What is wrong with the disk or the folder; None where the error is about something else."""
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or any(words in str(error) for words in _FULL_WORDS):
@@ -162,6 +224,6 @@ def _told(error: Exception, path: Path, part: Path) -> WriteError | None:
         and number in _CLOSED
         and str(getattr(error, "filename", "")) in map(str, (part, path, *path.parents))
     ):
-        remedy = "Write to another folder, or get the right to write there."
+        remedy = "Write to another folder, or get write permission there."
         return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
     return None

@@ -59,7 +59,7 @@ def regions_tensor(regions: list[Region], device: torch.device | str = "cpu") ->
 class TileGrid:
     """The non-overlapping tiles of a batch of images of any sizes, as one flat ragged list.
 
-    `ceil(height / tile_size) x ceil(width / tile_size)` tiles an image, in row-major order; those of the
+    `ceil(height / tile_size) x ceil(width / tile_size)` tiles per image, in row-major order; those of the
     last row and column reach beyond the border (paper, section 2.1).
 
     Attributes:

@@ -42,7 +42,7 @@ class Bar:
         """Show how it ended."""
 
     def line(self) -> str:
-        """All of it in words.
+        """The line as text.
 
         Example:
             >>> Bar("Predicting", total=8, done=2).line()

@@ -29,7 +29,7 @@ def coverage(
         edges: x0, y0, x1, y1 in pixels of the edge's view; they may reach beyond it. Outlines run so that
             their interior lies to the right of the way from (x0, y0) to (x1, y1) where y points down
             (clockwise on the screen), holes the other way. Interiors must not overlap.
-        view: which view each edge is seen in.
+        view: which view each edge is visible in.
         shape: number of views, rows and columns of a view.
 
     Example:
@@ -41,8 +41,8 @@ def coverage(
     sums = np.zeros(views * rows * (columns + 1))
     top, bottom = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
     left = np.minimum(edges[:, 0], edges[:, 2])
-    seen = (np.maximum(top, 0) < np.minimum(bottom, rows)) & (left < columns)
-    edges, view = edges[seen], view[seen]
+    visible = (np.maximum(top, 0) < np.minimum(bottom, rows)) & (left < columns)
+    edges, view = edges[visible], view[visible]
     for part in _chunks(edges, rows, columns):
         _add_edges(sums, edges[part], view[part], rows, columns)
     covered: NDArray[np.float64] = sums.reshape(views, rows, columns + 1).cumsum(axis=2)[:, :, :-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
-from scipy.io import loadmat
+from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from .mask import MaskAnnotation
 
 __all__ = ["NucleiAnnotation", "read_centres"]
 
+_MOST = 10**8  # numbers; the densest image in use has 10^5 nuclei
 _UNREADABLE = (MatReadError, zlib.error, OSError, ValueError, TypeError, NotImplementedError, IndexError)
 
 
@@ -59,7 +60,7 @@ class NucleiAnnotation:
             raise DataError(
                 f"nucleus centres of the shape {centres.shape}",
                 where=name,
-                remedy="Give one row x, y a nucleus.",
+                remedy="Give one row x, y per nucleus.",
             )
         if not radius > 0:
             raise DataError(f"a radius of {radius} pixels", where=name, remedy="Give a positive radius.")
@@ -103,19 +104,22 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
     """The nucleus centres in a MATLAB file with the variable `detection`: (n, 2), columns x, y.
 
     Raises:
-        DataError: if the file is missing, is no MATLAB file, or holds no such variable.
+        DataError: if the file is missing, is not a MATLAB file, or holds no such variable.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
-        found = loadmat(path)
+        declared = {name: math.prod(shape) for name, shape, _ in whosmat(path)}
+        if declared.get("detection", 0) > _MOST:  # a small file can declare more than fits the memory
+            raise ValueError(f"it declares {declared['detection']} numbers")
+        found = loadmat(path, variable_names="detection")
     except _UNREADABLE as error:
         raise DataError(
             f"not a readable MATLAB file ({error})", where=path, remedy="Download or export the file again."
         ) from error
     if "detection" not in found:
-        names = ", ".join(name for name in found if not name.startswith("__")) or "none"
+        names = ", ".join(declared) or "none"
         raise DataError(
             f"no variable 'detection'; the variables are: {names}",
             where=path,
@@ -126,6 +130,6 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
         return np.zeros((0, 2))
     if centres.ndim != 2 or centres.shape[1] != 2:
         raise DataError(
-            f"'detection' has the shape {centres.shape}", where=path, remedy="Give one row x, y a nucleus."
+            f"'detection' has the shape {centres.shape}", where=path, remedy="Give one row x, y per nucleus."
         )
     return centres.astype(np.float64)

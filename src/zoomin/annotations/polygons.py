@@ -194,7 +194,7 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
         holes: corners of each hole.
 
     Raises:
-        DataError: if a coordinate is no finite number, or a corner has not two.
+        DataError: if a coordinate is not finite, or a corner has not two.
 
     Example:
         >>> polygon_of([(0, 0), (4, 4), (4, 0), (0, 4)]).area
@@ -219,7 +219,7 @@ def ring_of(corners: Ring) -> NDArray[np.float64]:
     """The corners of a ring as an array with the columns x, y.
 
     Raises:
-        DataError: if a coordinate is no finite number, or a corner has not two.
+        DataError: if a coordinate is not finite, or a corner has not two.
     """
     try:
         points = np.array([(corner[0], corner[1]) for corner in corners], dtype=np.float64).reshape(-1, 2)
@@ -228,7 +228,7 @@ def ring_of(corners: Ring) -> NDArray[np.float64]:
             "a corner is not a pair of numbers x, y", remedy="Export the polygon again."
         ) from error
     if not np.isfinite(points).all():
-        raise DataError("a corner is no finite number", remedy="Export the polygon again.")
+        raise DataError("a corner is not finite", remedy="Export the polygon again.")
     return points
 
 

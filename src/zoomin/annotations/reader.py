@@ -89,14 +89,14 @@ class RoiReader:
             sizes = torch.where((orientation >= 4)[:, None], sizes.flip(1), sizes)
             regions = images.source_regions(image_index, regions)
             if bool((orientation >= 4).any()) and shape[0] != shape[1]:
-                raise ValueError("views of images turned by a quarter must be square")
+                raise ValueError("views of images rotated by a quarter turn must be square")
         found = torch.full((len(image_index), *shape), torch.nan)
         owner, boxes = image_index.cpu().numpy(), regions.cpu().numpy().astype(np.float64)
         for place, (row, (height, width)) in enumerate(zip(rows.tolist(), sizes.tolist(), strict=True)):
             annotation = self.open(row, height, width)
-            mine = np.flatnonzero(owner == place)
-            if annotation is not None and len(mine):
-                found[torch.from_numpy(mine)] = annotation.read_boxes(boxes[mine], *shape)
+            rows_of = np.flatnonzero(owner == place)
+            if annotation is not None and len(rows_of):
+                found[torch.from_numpy(rows_of)] = annotation.read_boxes(boxes[rows_of], *shape)
         found = found.to(images.device)
         if orientation is None or shape == (1, 1):
             return found
@@ -104,7 +104,7 @@ class RoiReader:
 
 
 def _table(annotation: BoxAnnotation | None) -> int:
-    """Pixels whose summed areas an annotation keeps, at most what there is room for; polygons keep none."""
+    """Pixels whose summed areas an annotation keeps, at most the capacity; polygons keep none."""
     if annotation is None or isinstance(annotation, PolygonAnnotation):
         return 0
     return min(_PIXELS, annotation.height * annotation.width)

@@ -33,7 +33,7 @@ class RescaledAnnotation:
         source: the annotation, in pixels of the stored image.
         height: of the image as it is read, in its own level-0 pixels.
         width: likewise.
-        factor: stored pixels a pixel of the image as it is read; by default what brings the two to one size.
+        factor: stored pixels per pixel of the image as it is read; by default the ratio of the two sizes.
 
     Example:
         >>> from zoomin.annotations.mask import MaskAnnotation

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -13,15 +14,16 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from .._version import __version__
-from ..errors import ZoomInError
-from ..training.recipe_files import find_recipe
+from ..errors import WriteError, ZoomInError
+from ..runtime.processes import stoppable
+from ..training.recipe_files import check_recipe, find_recipe
 from .commands.command import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
 from .commands.plan import PLAN
-from .commands.predict import EVALUATE, PREDICT
+from .commands.predict import EVALUATE, MERGE, PREDICT
 from .commands.recipes import INIT, RECIPES
 from .commands.report import REPORT
 from .commands.reproduce import REPRODUCE
@@ -31,7 +33,7 @@ from .suggestions import did_you_mean, mistyped_settings
 
 __all__ = ["main"]
 
-INTERRUPTED = 130
+WRONG_INPUT, BROKEN, NOT_WRITTEN = 2, 70, 74  # the last two as in sysexits.h
 
 COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
@@ -42,6 +44,7 @@ COMMANDS: dict[str, Command | Group] = {
     "crossval": CROSSVAL,
     "evaluate": EVALUATE,
     "predict": PREDICT,
+    "merge": MERGE,
     "explain": EXPLAIN,
     "report": REPORT,
     "view": VIEW,
@@ -73,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; the process's own by default.
 
     Returns:
-        The exit code: 0 done; 1 done, with failures; 2 wrong input, told on stderr; 130 interrupted.
+        The exit code: 0 done; 1 done, with failures; 2 wrong input; 70 an error of the program; 74 files that
+        cannot be read or written; 128 and the number of the signal that stopped it, 130 for Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
@@ -82,20 +86,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(chosen, Group):
         _group_parser(name, chosen).print_help()
         return 0
-    try:
-        if name == "bench":
-            return int(importlib.import_module("zoomin.experiments.bench").main(words))
-        words = _with_recipes(words)
-        parser = _parser(name, chosen, words)
-        return chosen.run(parser, parser.parse_args(words))
-    except ZoomInError as error:
-        if debug:
-            raise
-        print(f"zoomin {name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nzoomin {name}: interrupted. {chosen.resume}", file=sys.stderr)
-        return INTERRUPTED
+    with stoppable() as stop:
+        try:
+            return _run(name, chosen, words)
+        except KeyboardInterrupt:
+            print(f"\nzoomin {name}: {stop}. {chosen.resume}", file=sys.stderr)
+            return stop.exit_code
+        except Exception as error:
+            if debug:
+                raise
+            code, line = _told(error)
+            print(f"zoomin {name}: {line}", file=sys.stderr)
+            return code
+
+
+def _run(name: str, chosen: Command, words: Sequence[str]) -> int:
+    if name == "bench":
+        return int(importlib.import_module("zoomin.experiments.bench").main(words))
+    words = _with_recipes(words)
+    parser = _parser(name, chosen, words)
+    return chosen.run(parser, parser.parse_args(words))
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit code and the line of an error."""
+    if isinstance(error, ZoomInError):
+        return NOT_WRITTEN if isinstance(error, WriteError) else WRONG_INPUT, str(error)
+    if isinstance(error, OSError):
+        return NOT_WRITTEN, f"{error}. Check the disk and the rights of its files."
+    if isinstance(error, MemoryError):
+        return NOT_WRITTEN, "there is not enough memory. Use fewer images at a time, or smaller ones."
+    text = "".join(traceback.format_exception(error))
+    return BROKEN, f"an error of the program.\n{text}Please report it, with the lines above."
 
 
 def _choose(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
@@ -130,7 +152,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
         prog=prog,
         usage=usage,
         description=description,
-        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells more, with examples.{debug}",
+        epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` explains more, with examples.{debug}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if not name:
@@ -140,7 +162,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:
-    """The words with the files of recipes in place of their names: `--config colon_cancer`.
+    """The words with the files of recipes instead of their names: `--config colon_cancer`.
 
     Raises:
         ConfigError: if there is no such recipe.
@@ -158,7 +180,13 @@ def _with_recipes(words: Sequence[str]) -> list[str]:
 
 
 def _recipe_file(given: str) -> str:
-    """A path as it is; the file of a name, which has no folder and no suffix."""
+    """A path as it is; the file of a name, which has no folder and no suffix.
+
+    Raises:
+        ConfigError: if there is no such recipe, or it is no sane one.
+    """
+    if Path(given).is_file():
+        check_recipe(Path(given))
     is_path = Path(given).exists() or Path(given).suffix != "" or Path(given).name != given
     return given if is_path else str(find_recipe(given))
 

@@ -1,4 +1,4 @@
-"""`zoomin demo`: make images with tiny objects, learn to find them, judge on unseen ones, show it all."""
+"""`zoomin demo`: make images with tiny objects, learn to find them, evaluate on unseen ones, report."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def run_demo(
     say: Callable[[str], None] = print,
     progress: bool = True,
 ) -> DemoResult:
-    """Make images, train, judge, explain, and write the report.
+    """Make images, train, evaluate, explain, and write the report.
 
-    Images and run are kept in `work`: a second demo with the same settings only judges and reports, an
-    interrupted one goes on.
+    Images and run are kept in `work`: a second demo with the same settings only evaluates and reports, an
+    interrupted one resumes.
 
     Args:
         out: folder of the report: index.html, predictions.csv, metrics.json, a picture.
@@ -121,7 +121,7 @@ def run_demo(
 
 
 def _digest(settings: object) -> str:
-    """A folder name of its own for other settings."""
+    """A separate folder name for other settings."""
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
 
 
@@ -174,8 +174,8 @@ def _write_report(
         result.folder / PAGE,
         known=explanations,
         title="zoomin demo: is there a needle, a tiny blue cross, in the image?",
-        judged=f"{result.metrics['n_images']} test images that the model has not seen",
-        extra="It learnt from one label an image; the masks of the needles were never shown to it. "
+        evaluated=f"{result.metrics['n_images']} test images that the model has not seen",
+        extra="It learned from one label per image; the masks of the needles were never shown to it. "
         f"{result.hit_share:.0%} of the {HEAVIEST} heaviest sub-tiles of each positive test image touch a "
         f"needle; placed at random, {result.chance_share:.1%} would.",
         progress=progress,

@@ -1,4 +1,4 @@
-"""Look the installation over: versions, devices, image formats, the network, and how to mend each."""
+"""Check the installation: versions, devices, image formats, the network, and how to fix each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 from .._version import __version__
 from ..geometry import Region
-from ..plugins import GROUPS, Registry, plug_ins
+from ..runtime.plugins import GROUPS, Registry, plug_ins
 
 __all__ = ["Check", "examine"]
 
@@ -31,7 +31,7 @@ _OPTIONAL = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
         name: what.
@@ -94,7 +94,12 @@ def _devices() -> Iterator[Check]:
     elif torch.backends.mps.is_available():
         yield Check("GPU", "ok", "Apple, device mps")
     else:
-        yield Check("GPU", "absent", "none that this PyTorch can use", "Not needed; training takes longer.")
+        yield Check(
+            "GPU",
+            "absent",
+            "none that this PyTorch can use",
+            "Not required, but training takes longer without.",
+        )
 
 
 def _gpu(number: int) -> str:
@@ -175,7 +180,7 @@ def _rasters() -> str:
 
 def _same(view: torch.Tensor) -> None:
     if not torch.equal(view, torch.from_numpy(_PIXELS).permute(2, 0, 1)):
-        raise ValueError("what was read differs from what was written")
+        raise ValueError("the pixels read differ from those written")
 
 
 def _cache() -> str:
@@ -199,7 +204,7 @@ def _forward() -> str:
 def _write() -> str:
     with tempfile.TemporaryFile(dir=Path.cwd()) as file:
         file.write(b"x")
-    return "this folder can be written"
+    return "this folder is writable"
 
 
 def _optional() -> Iterator[Check]:
@@ -218,12 +223,10 @@ def _plug_ins() -> Iterator[Check]:
     registries: list[Registry[Any]] = [
         READERS, FEATURE_NETWORKS, ATTENTION_NETWORKS, BASELINES, PUBLISHED
     ]  # fmt: skip
-    for plug_in in (each for group in GROUPS for each in plug_ins(group) if not each.is_own):
+    for plug_in in (each for group in GROUPS for each in plug_ins(group)):
         homes = [registry for registry in registries if registry.takes(plug_in)]
         problem = (
-            homes[0].problem(plug_in)
-            if homes
-            else "its name begins neither with features. nor with attention."
+            homes[0].problem(plug_in) if homes else "its name starts with neither features. nor attention."
         )
         remedy = f"Update or uninstall {plug_in.package}." if problem else ""
         detail = f"{plug_in.package}: {problem or plug_in.target}"
@@ -236,7 +239,7 @@ _REMEDIES = {
     "cache": "Set ZOOMIN_CACHE to a folder that can be read and written.",
     "network": "Reinstall PyTorch as https://pytorch.org/get-started says for this machine.",
     "GPU": "Update the driver, or install the PyTorch build for it; --device cpu works meanwhile.",
-    "write": "Change to a folder of your own, or give --out one.",
+    "write": "Change to a folder of your own, or give one with --out.",
 }
 
 

@@ -41,7 +41,7 @@ class ABMILConfig(BagConfig):
     """Rows of V, and of U, which compute the attention; 128 is the publication's."""
 
     gated: bool = False
-    """Gated attention, equation 9 of the publication, in place of equation 8."""
+    """Gated attention, equation 9 of the publication, instead of equation 8."""
 
     width: int = 0
     """Width of a first layer with ReLU behind the network; 0: none, the publication's."""

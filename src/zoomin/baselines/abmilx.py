@@ -217,7 +217,7 @@ class ABMILX(MIL[ABMILXConfig]):
             kept = _drawn(grid.count, keys, count, _STREAM + factor)
             if len(kept):
                 image, regions = grid.image[kept], grid.regions[kept]
-                found.append(self.chunks.see(network, batch, image, regions, side, scale))
+                found.append(self.chunks.apply(network, batch, image, regions, side, scale))
                 images.append(image)
         image = torch.cat(images)
         order = image.argsort(stable=True)

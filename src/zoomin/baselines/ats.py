@@ -2,7 +2,7 @@
 
 Katharopoulos & Fleuret, Processing Megapixel Images with Deep Attention-Sampling Models, ICML 2019.
 
-    alpha  = softmax over the positions of the whole overview V(x, s)       a: one logit a position
+    alpha  = softmax over the positions of the whole overview V(x, s)       a: one logit per position
     F      = sum over positions alpha f(sub-tile at full resolution)        estimated from N drawn sub-tiles
     logits = g(F)
 
@@ -111,14 +111,14 @@ class ATS(Baseline[ATSConfig]):
         image = torch.arange(len(batch), device=self.device).repeat(how.replicates)
         replicate = torch.arange(how.replicates, device=self.device).repeat_interleave(len(batch))
 
-        log_p = overviews.log_alpha[image]  # a row an estimate
+        log_p = overviews.log_alpha[image]  # one row per estimate
         count = log_p.isfinite().sum(1).clamp(max=n)
         draws = law.positions(log_p.detach(), count, derive_keys(how.keys.repeat(how.replicates), replicate))
         estimate, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
         position, kappa = draws.index[estimate, i], draws.kappa[estimate, i]
         own = image[estimate]
         regions = overviews.sub_tiles(own, position, self.config.sub_tile_size)
-        encoded = self.chunks.see(self.features, batch, own, regions, self.config.sub_tile_size, 1.0)
+        encoded = self.chunks.apply(self.features, batch, own, regions, self.config.sub_tile_size, 1.0)
         if self.config.normalize_features:
             encoded = functional.normalize(encoded, dim=1)
         drawn = expected_feature(encoded, log_p[estimate, position], kappa, estimate, len(image))

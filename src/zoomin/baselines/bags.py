@@ -76,7 +76,7 @@ class Bags:
         return torch.arange(int(self.count.max()), device=self.count.device) < self.count[:, None]
 
     def padded(self, values: Float[Tensor, "n ..."], fill: float) -> Float[Tensor, "batch widest ..."]:
-        """A row an image, `fill` beyond its crops."""
+        """One row per image, `fill` beyond its crops."""
         shape = (len(self.count), int(self.count.max()), *values.shape[1:])
         return values.new_full(shape, fill).index_put((self.image, self.index), values)
 
@@ -122,7 +122,7 @@ class Pooled(NamedTuple):
 class MIL(Baseline[BagSettings], Generic[BagSettings]):
     """Encode all crops of an image, make one feature of them, classify it.
 
-    A child builds its layers and its head for `dims` features a crop, and answers `pool`. Nothing is drawn:
+    A child builds its layers and its head for `dims` features per crop, and answers `pool`. Nothing is drawn:
     the work grows with the number of crops.
     """
 
@@ -144,7 +144,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
 
     @abstractmethod
     def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
-        """One feature an image from those of its crops.
+        """One feature per image from those of its crops.
 
         Args:
             bags: the encoded crops.
@@ -187,7 +187,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
             return self._stored(batch)
         side, scale = self.config.crop_size, self.config.scale
         grid = TileGrid.of(batch.sizes, side)
-        instances = self.chunks.see(self.features, batch, grid.image, grid.regions, side, scale)
+        instances = self.chunks.apply(self.features, batch, grid.image, grid.regions, side, scale)
         return Bags(instances, grid.image, grid.index, grid.count)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:

@@ -35,7 +35,7 @@ class BaselineConfig(Settings):
     """Number of classes. `zoomin train` takes it from the data."""
 
     class_names: tuple[str, ...] = ()
-    """Names of the classes in order, class 0 first; empty: their numbers. `zoomin train` takes them from the
+    """Names of the classes in order, class 0 first; empty: class numbers. `zoomin train` takes them from the
     data."""
 
     pretrained: bool = False
@@ -43,16 +43,16 @@ class BaselineConfig(Settings):
     timm:tf_efficientnet_lite0 come with a Python package."""
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; take the values that a
-    pretrained network was trained with."""
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; for a pretrained
+    network, use the values it was trained with."""
 
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
     about 1."""
 
     chunk_size: int = 2048
-    """Views per network call, at most; bounds memory, and changes no result. 2048 small views keep a CPU
-    busy."""
+    """Maximum number of views per network call; bounds memory, does not change results. 2048 small views
+    keep a CPU busy."""
 
     checkpoint: Literal["auto", "always", "never"] = "auto"
     """Recompute activations in the backward pass, which bounds the memory of training to one chunk and costs

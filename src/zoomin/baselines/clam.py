@@ -4,7 +4,7 @@ Lu et al., Data-efficient and Weakly Supervised Computational Pathology on Whole
 Biomedical Engineering 2021 (arXiv 2004.09666), methods.
 
     h_k    = ReLU(W f(crop k))
-    a_m    = softmax over crops of gated attention; one map (single branch), or one map a class (multi branch)
+    a_m    = softmax over crops of gated attention; one map (single branch), or one per class (multi branch)
     logits = g(sum_k a_k h_k)                        single branch
     s_m    = w_m . sum_k a_mk h_k + b_m              multi branch
     loss   = c1 CE(logits, y) + (1 - c1) instance loss
@@ -80,11 +80,13 @@ class CLAMConfig(BagConfig):
             self.instance_loss in known, "instance_loss", self.instance_loss, f"Choose {', '.join(known)}."
         )
         require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
-        require(0 < self.bag_weight <= 1, "bag_weight", self.bag_weight, "Give a number above 0, at most 1.")
+        require(
+            0 < self.bag_weight <= 1, "bag_weight", self.bag_weight, "Give a number above 0 and at most 1."
+        )
 
 
 class CLAM(MIL[CLAMConfig]):
-    """Weigh all crops by attention, and judge the crops of highest and lowest attention too.
+    """Weigh all crops by attention, and classify the crops of highest and lowest attention too.
 
     Example:
         >>> net = CLAM(CLAMConfig(crop_size=40, branches="multi"))
@@ -115,15 +117,15 @@ class CLAM(MIL[CLAMConfig]):
         features = bags.sum(bags.softmax(logits), instances).flatten(1)
         if labels is None or self.judges is None:
             return Pooled(features, self.nothing())
-        judged = self.judges(instances).unflatten(1, (self.config.n_classes, 2))
+        instance_logits = self.judges(instances).unflatten(1, (self.config.n_classes, 2))
         weight = (1 - self.config.bag_weight) / self.config.bag_weight
-        return Pooled(features, weight * self._instance_loss(bags, logits.detach(), judged, labels))
+        return Pooled(features, weight * self._instance_loss(bags, logits.detach(), instance_logits, labels))
 
     def _instance_loss(
         self,
         bags: Bags,
         logits: Float[Tensor, "n maps"],
-        judged: Float[Tensor, "n classes 2"],
+        instance_logits: Float[Tensor, "n classes 2"],
         labels: Int[Tensor, " batch"],
     ) -> Float[Tensor, ""]:
         """The instance loss, a mean over images.
@@ -131,7 +133,7 @@ class CLAM(MIL[CLAMConfig]):
         Args:
             bags: the crops.
             logits: attention before the softmax.
-            judged: two outcomes of each class's classifier for each crop.
+            instance_logits: two outcomes of each class's classifier for each crop.
             labels: classes of the images.
         """
         n_classes, k = self.config.n_classes, min(self.config.instances, int(bags.count.max()))
@@ -140,7 +142,7 @@ class CLAM(MIL[CLAMConfig]):
         top = bags.padded(shared, -torch.inf).topk(k, dim=1).indices  # (B, k, C)
         low = bags.padded(shared, torch.inf).topk(k, dim=1, largest=False).indices
         there = (torch.arange(k, device=self.device) < bags.count[:, None])[:, :, None]
-        outcomes = bags.padded(judged, 0.0)
+        outcomes = bags.padded(instance_logits, 0.0)
         loss, weight = outcomes.new_zeros(own.shape), outcomes.new_zeros(own.shape)
         everywhere = torch.ones_like(own) if self.config.exclusive else own
         for place, target, classes in ((top, own, everywhere), (low, torch.zeros_like(own), own)):
@@ -166,13 +168,13 @@ class CLAM(MIL[CLAMConfig]):
 
 
 class BranchHead(LinearHead):
-    """One linear layer a class, each on the feature of its own branch.
+    """One linear layer per class, each on the feature of its own branch.
 
     Input: features (..., classes * width), branch by branch. Output: logits (..., classes).
     """
 
     def __init__(self, config: CLAMConfig) -> None:
-        """Build a row a class."""
+        """Build one row per class."""
         super().__init__(config.width, config.n_classes)
 
     def forward(self, features: Float[Tensor, "*n inner"]) -> Float[Tensor, "*n classes"]:

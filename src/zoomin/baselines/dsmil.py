@@ -44,7 +44,7 @@ class DSMILConfig(BagConfig):
     """Width of the queries q; 128 is the publication's."""
 
     nonlinear: bool = True
-    """Two layers make the queries, in place of one."""
+    """Two layers make the queries, instead of one."""
 
     transform_values: bool = False
     """Whether v is a layer with ReLU after dropout, or the features as they are."""

@@ -1,13 +1,13 @@
-"""Iterative selection with a memory: every tile is encoded without gradients, the M best are learnt from.
+"""Iterative selection with a memory: every tile is encoded without gradients, the M best with.
 
 Bergner, Lippert & Mahendran, Iterative Patch Selection for High-Resolution Image Recognition, ICLR 2023
 (arXiv 2210.13007), section 3.
 
     e_k    = f(tile k)
-    a      = softmax over tiles of (W_q q)' W_k e_k / sqrt(head_width)      q: learnt; a map a head
+    a      = softmax over tiles of (W_q q)' W_k e_k / sqrt(head_width)      q: learned; one map per head
     scan   : the memory holds M tiles; I more are encoded, all M + I are scored by the mean of a over the
              heads, and the M best are kept; until no tile is left; without gradients, in evaluation mode
-    logits = g(cross-attention of q to the M tiles of the memory), encoded anew with gradients
+    logits = g(cross-attention of q to the M tiles of the memory), encoded again with gradients
 
 The scan encodes I tiles of every image at once, so that memory grows with M + I and not with the image; its
 work grows with the image. Tiles come in random order while training, in their own order otherwise. Defaults
@@ -50,7 +50,7 @@ class IPSConfig(BaselineConfig):
     """Scale in (0, 1] at which tiles are read."""
 
     memory: int = 10
-    """M, tiles that are kept and learnt from; 10 is the publication's."""
+    """M, tiles that are kept and trained on; 10 is the publication's."""
 
     scanned: int = 32
     """I, tiles that are scored against the memory at a time; more need more memory, and change no result."""
@@ -77,7 +77,7 @@ class IPSConfig(BaselineConfig):
 
 
 class CrossAttention(nn.Module):
-    """A learnt query that attends to tiles, and two layers behind it; residual connections, layer norms."""
+    """A learned query that attends to tiles, and two layers behind it; residual connections, layer norms."""
 
     def __init__(self, dims: int, heads: int, head_width: int, dropout: float) -> None:
         """Build the layers for features of `dims` numbers."""
@@ -97,7 +97,7 @@ class CrossAttention(nn.Module):
     def attention(
         self, tiles: Float[Tensor, "batch tiles dims"], inside: Bool[Tensor, "batch tiles"]
     ) -> Float[Tensor, "batch heads tiles"]:
-        """Attention to the tiles that are inside the image, a map a head."""
+        """Attention to the tiles that are inside the image, one map per head."""
         query = self.to_query(self.query).unflatten(0, (self.heads, -1))
         keys = self.to_keys(tiles).unflatten(2, (self.heads, -1))
         logits = torch.einsum("hd,bthd->bht", query, keys) * self.scale
@@ -107,7 +107,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, tiles: Float[Tensor, "batch tiles dims"], inside: Bool[Tensor, "batch tiles"]
     ) -> Float[Tensor, "batch dims"]:
-        """One feature an image."""
+        """One feature per image."""
         attention = self.dropout(self.attention(tiles, inside))
         values = self.to_values(tiles).unflatten(2, (self.heads, -1))
         read = torch.einsum("bht,bthd->bhd", attention, values).flatten(1)
@@ -210,15 +210,15 @@ class IPS(Baseline[IPSConfig]):
         image, column = inside.nonzero(as_tuple=True)
         regions = grid.regions[grid.first[image] + tile[image, column]]
         side, scale = self.config.tile_size, self.config.scale
-        features = self.chunks.see(self.features, batch, image, regions, side, scale)
+        features = self.chunks.apply(self.features, batch, image, regions, side, scale)
         padded = features.new_zeros(*tile.shape, features.shape[1])
         return padded.index_put((image, column), features)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The tiles that are encoded at once."""
-        side, seen = self.config.tile_size, view_size(self.config.tile_size, self.config.scale)
+        side, view_side = self.config.tile_size, view_size(self.config.tile_size, self.config.scale)
         tiles = -(-height // side) * -(-width // side)
-        return min(tiles, self.config.memory + self.config.scanned) * seen**2
+        return min(tiles, self.config.memory + self.config.scanned) * view_side**2
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """MRMIL: attention MIL at low resolution chooses the tiles that attention MIL at high resolution reads.
 
 Li et al., A Multi-resolution Model for Histopathology Image Classification and Localization with Multiple
-Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); the competitor of Kong & Henao (CVPR
+Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); a baseline of Kong & Henao (CVPR
 2022) on Camelyon16 with 5x and then 20x (supplement L).
 
     low    : h = f_low(tile at low_scale), a = softmax over tiles, logits_low = g_low(sum a h)
@@ -122,8 +122,8 @@ class MRMIL(Baseline[MRMILConfig]):
         """Weigh all tiles at low resolution, then the crops of the heaviest at high resolution."""
         side, scale = self.config.tile_size, self.config.low_scale
         grid = TileGrid.of(batch.sizes, side)
-        seen = self.chunks.see(self.low_features, batch, grid.image, grid.regions, side, scale)
-        tiles = Bags(seen, grid.image, grid.index, grid.count)
+        low_features = self.chunks.apply(self.low_features, batch, grid.image, grid.regions, side, scale)
+        tiles = Bags(low_features, grid.image, grid.index, grid.count)
         logits = self.low_attention(tiles.instances)
         low = self._mean(tiles, logits, how.keys, 12)
         crops = self._crops(batch, grid, tiles.padded(logits.detach(), -torch.inf).squeeze(2))
@@ -149,7 +149,9 @@ class MRMIL(Baseline[MRMILConfig]):
         inside = (regions[:, :2].flip(1) < batch.sizes[image]).all(1)
         image, regions = image[inside], regions[inside]
         side, scale = self.config.crop_size, self.config.high_scale
-        return Bags.of(self.chunks.see(self.features, batch, image, regions, side, scale), image, len(batch))
+        return Bags.of(
+            self.chunks.apply(self.features, batch, image, regions, side, scale), image, len(batch)
+        )
 
     def _mean(
         self, bags: Bags, logits: Float[Tensor, "n 1"], keys: Int[Tensor, " batch"], stream: int

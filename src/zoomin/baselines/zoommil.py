@@ -141,7 +141,7 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
         below = Mixtures.of(grid)
         parts, views = [], []
         for level, scale in enumerate(self.config.scales):
-            x, read = self._seen(batch, below, scale)
+            x, read = self._mixed_features(batch, below, scale)
             h = self.first[level](x)
             absent = ~below.there
             weights = _softmax(self.attention[level](h), absent)
@@ -161,14 +161,14 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
             penalty=self.nothing(),
         )
 
-    def _seen(
+    def _mixed_features(
         self, batch: ImageBatch, below: Mixtures, scale: float
     ) -> tuple[Float[Tensor, "batch places dims"], Int[Tensor, " batch"]]:
         """The mixed features of every place, and the cells of each image that were encoded for them."""
         cells = torch.cat([below.image[:, None], below.regions], 1)
         distinct, which = torch.unique(cells, dim=0, return_inverse=True)
         side = int(distinct[0, 3])
-        encoded = self.chunks.see(self.features, batch, distinct[:, 0], distinct[:, 1:], side, scale)
+        encoded = self.chunks.apply(self.features, batch, distinct[:, 0], distinct[:, 1:], side, scale)
         return below.mix(encoded[which]), torch.bincount(distinct[:, 0], minlength=len(batch))
 
     def _choose(

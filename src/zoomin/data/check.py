@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..annotations.open_annotation import annotation_of
-from ..errors import DataError, ZoomInError
+from ..errors import DataError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
 from ..images.decode import format_of, read_head
@@ -28,6 +28,7 @@ from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
 from ..model.config import ZoomInConfig
+from ..runtime.faults import image_error
 from .config import ManifestColumns
 from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
@@ -75,7 +76,7 @@ class Checked:
         tissue: share of the overview that is foreground.
         tiles: that a model would look at, of those that hold foreground.
         views: tiles and sub-tiles that one estimate reads.
-        megabytes: of these views, three bytes a pixel.
+        megabytes: of these views, three bytes per pixel.
         problem: what is wrong, or "".
         remedy: what to do about it.
     """
@@ -194,14 +195,14 @@ def check_images(
 ) -> Iterator[Inspection]:
     """Open each image, read a corner, the centre and the overview, and find its tissue; in order.
 
-    Whatever is wrong with one image is told in its row, and the others go on.
+    Problems of an image are reported in its row, and the others continue.
 
     Args:
         records: the images.
         model: whose resolution, foreground and cost are of interest; by default tissue is sought by Otsu's
-            method and no cost is told.
+            method and no cost is reported.
         mpp: microns per level-0 pixel of files of which the record does not tell it.
-        threads: images looked at, at once.
+        threads: images checked in parallel.
         timeout: seconds after which an image is given up.
     """
     for record, found in map_ahead(
@@ -254,7 +255,7 @@ def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> I
             annotation_of(record, file)
         image = at_mpp(file, None if model is None else model.resolution)
         row = _judged(row, image, record, model, foreground)
-    except (ZoomInError, OSError, MemoryError) as error:
+    except Exception as error:
         row = _failed(row, error)
     return Inspection(row, overview, mask)
 
@@ -264,9 +265,8 @@ def _known(record: Record) -> Checked:
 
 
 def _failed(row: Checked, error: Exception) -> Checked:
-    if isinstance(error, ZoomInError):
-        return replace(row, problem=error.what, remedy=error.remedy or "")
-    return replace(row, problem=str(error) or type(error).__name__, remedy="Check the file and its disk.")
+    found = image_error(error, row.image)
+    return replace(row, problem=found.what, remedy=found.remedy or "")
 
 
 def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
@@ -326,7 +326,8 @@ def _judged(
         return replace(
             row,
             problem=f"pixels of {image.source.mpp:g} microns are coarser than the {image.mpp:g} asked for",
-            remedy="Details that are not there are blurred: leave it out, or work at a larger model.mpp.",
+            remedy="Details that were not scanned are blurred: leave the image out, or work at a "
+            "larger model.mpp.",
         )
     return row
 
@@ -336,7 +337,7 @@ def _empty(row: Checked) -> Checked:
         row,
         problem="no foreground found",
         remedy="Look at the contact sheet: leave the image out, change model.foreground, or name a mask in "
-        "the column foreground. Until then all of its tiles are used.",
+        "the column foreground. Until then, all of its tiles are used.",
     )
 
 

@@ -26,7 +26,7 @@ class ManifestColumns:
     """Name of the class."""
 
     group: str = "group"
-    """Images of one group, usually a patient, never stand on two sides of a split."""
+    """Images of one group, usually a patient, are never on different sides of a split."""
 
     split: str = "split"
     """train, val (or valid, validation) or test."""
@@ -74,31 +74,31 @@ class DataConfig:
     """Seed of the splits, of the order of training images and of their augmentation."""
 
     resident: Residence = "auto"
-    """Choose "always" keeps all pixels in memory; "never" decodes images again for each batch; "auto" keeps
+    """"always" keeps all pixels in memory; "never" decodes images again for each batch; "auto" keeps
     those that are not slides or pyramids while they fill less than a quarter of the free memory."""
 
     threads: int = 4
-    """Images decoded at a time; changes no result. 4 hide the latency of most disks."""
+    """Images decoded in parallel; does not change results. 4 hide the latency of most disks."""
 
     mpp: float | str | None = None
-    """Microns per level-0 pixel of images whose manifest does not give it, in place of a missing or wrong
+    """Microns per level-0 pixel of images whose manifest does not give it, instead of a missing or wrong
     tag of the file; "0.6m" is in metres."""
 
     cache_mb: int = 1024
     """Megabytes for overviews of images that stay on disk, so that only the first epoch decodes them; 0
-    keeps none. Changes no result."""
+    keeps none. Does not change results."""
 
     prefetch: int = 1
-    """Batches whose overviews are read from disk while an earlier batch computes; 0: none. Changes no
-    result. 1 is enough where reading is faster than computing."""
+    """Batches whose overviews are read from disk while an earlier batch computes; 0: none. Does not change
+    results. 1 is enough where reading is faster than computing."""
 
     max_failures: int = 10
-    """Images that may turn out to be unreadable while a run goes on; they are left out and recorded. One
+    """Number of images that may be unreadable during a run; they are left out and recorded. One
     more stops the run."""
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
-    does not answer; none: never."""
+    does not respond; none: never."""
 
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of training images."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
+from ..files import unquoted
 
 __all__ = ["Row", "Table", "listed", "read_table"]
 
@@ -75,9 +76,11 @@ def read_table(path: Path, column: str, option: str) -> Table:
             raise DataError(
                 f"row {number} has {len(cells)} cells for {len(header)} columns",
                 where=path,
-                remedy="Quote the cell that holds the separator, or drop what stands beyond the last column.",
+                remedy="Quote the cell that holds the separator, or drop what follows the last column.",
             )
-        filled = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+        filled = {
+            name: unquoted(cell.strip()) for name, cell in zip(header, cells, strict=False) if cell.strip()
+        }
         rows.append(Row(number, filled))
     return Table(path, tuple(header), tuple(rows))
 
@@ -142,5 +145,5 @@ def _parse(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, 
                 yield reader.line_num, cells
     except csv.Error as error:
         raise DataError(
-            f"row {reader.line_num} cannot be read ({error})", where=path, remedy="Mend or quote the row."
+            f"row {reader.line_num} cannot be read ({error})", where=path, remedy="Fix or quote the row."
         ) from error

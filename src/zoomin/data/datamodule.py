@@ -56,7 +56,7 @@ class TrainingOrder(Sampler[BatchKey]):
 
     Args:
         rows: of the manifest, the training images.
-        batch_size: images a batch.
+        batch_size: images per batch.
         seed: of the order.
     """
 
@@ -218,7 +218,7 @@ class ZoomInDataModule(LightningDataModule):
         return self.store.file_frames[row]
 
     def setup(self, stage: str | None = None) -> None:
-        """Check that the training images can be learnt from, and open all images on the trainer's device.
+        """Check that the training images can be learned from, and open all images on the trainer's device.
 
         Raises:
             DataError: if there are fewer than two classes or two images of a class to train on, a label is
@@ -322,6 +322,6 @@ def _keys(rows: Int[Tensor, " n"], batch_size: int, epoch: int) -> list[BatchKey
 
 
 def _generator(*seed: int) -> torch.Generator:
-    """A generator of its own for each combination of numbers."""
+    """A separate generator for each combination of numbers."""
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1)
     return torch.Generator().manual_seed(int(state))

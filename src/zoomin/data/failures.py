@@ -1,4 +1,4 @@
-"""Images that cannot be read while a run goes on: left out of their batch, recorded, up to a limit."""
+"""Images that cannot be read during a run: left out of their batch, recorded, up to a limit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import BatchReadError, DataError, ImageError
+from ..files import cell
 from .batch import Batch
 
 __all__ = ["Failures", "SkippedImage", "with_readable"]
@@ -45,8 +46,8 @@ class Failures:
         limit: most images that may fail before the run is given up.
 
     Attributes:
-        path: of the CSV; it is written with the first failure, and added to when a run goes on. None: nothing
-            is written.
+        path: of the CSV; it is created with the first failure, and appended to when a run is resumed. None:
+            nothing is written.
     """
 
     def __init__(self, limit: int) -> None:
@@ -71,7 +72,7 @@ class Failures:
             raise DataError(
                 f"{len(known) + 1} images could not be read during the run, the last one: {error.what}",
                 where=image,
-                remedy="Fix them (skipped.csv lists them) and go on with --resume true, or allow more: "
+                remedy="Fix them (skipped.csv lists them) and resume with --resume true, or allow more: "
                 "data.max_failures.",
             )
 
@@ -85,7 +86,7 @@ class Failures:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(SkippedImage._fields)
-            writer.writerow(row)
+            writer.writerow(map(cell, row))
 
 
 def with_readable(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..errors import ConfigError, DataError, ZoomInError
+from ..errors import ConfigError, DataError, WriteError
 from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
@@ -20,6 +20,8 @@ from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
+from ..runtime.faults import Faults, image_error
+from ..runtime.locks import lock_folder
 from .manifest import Record
 from .opening import foreground_mask, open_record
 
@@ -55,7 +57,7 @@ class FeatureConfig:
     """Which crops are encoded; by default all."""
 
     chunk_size: int = 256
-    """Crops per network call, at most; bounds memory, and changes no result."""
+    """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which a single read is given up; none: never."""
@@ -107,24 +109,33 @@ def encode_images(
     config: FeatureConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Encoded]:
-    """Write a file of features for every image that has none yet; one that cannot be read is told of.
+    """Write a file of features for every image that has none yet; one that cannot be read is reported.
 
     Args:
         records: the images; no two may have the same file name but for folder and suffix.
         out: folder of the files.
         config: how to encode.
-        device: where the network computes.
+        device: device of the network.
 
     Raises:
         DataError: if two images would share a file.
         ConfigError: if the folder holds features that were made otherwise, or the network cannot be built.
+        WriteError: if the folder cannot be written to, or another job writes to it.
+        Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
-    config = config or FeatureConfig()
+    with lock_folder(out):
+        yield from _encode(records, out, config or FeatureConfig(), device)
+
+
+def _encode(
+    records: Sequence[Record], out: str | Path, config: FeatureConfig, device: torch.device | str
+) -> Iterator[Encoded]:
     _check_names(records)
     paths = [feature_path(out, record.image) for record in records]
     done = [path.is_file() for path in paths]
     for path in (path for path, is_there in zip(paths, done, strict=True) if is_there):
         _check_settings(path, config)
+    faults = Faults()
     network = None if all(done) else _network(config, device)
     for record, path, is_there in zip(records, paths, done, strict=True):
         if is_there or network is None:
@@ -132,9 +143,14 @@ def encode_images(
             continue
         try:
             crops = write_features(path, _parts(record, network, config, device), config.settings())
-        except (ZoomInError, OSError) as error:
-            yield Encoded(str(record.image), status="error", error=str(error))
+        except WriteError:
+            raise
+        except Exception as error:
+            found = image_error(error, record.image)
+            faults.note(found)
+            yield Encoded(str(record.image), status="error", error=str(found))
         else:
+            faults.note(None)
             yield Encoded(str(record.image), str(path), crops)
 
 
@@ -156,7 +172,7 @@ def _parts(
     for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():
-            features = chunks.see(network, batch, own, regions, config.crop_size, config.scale)
+            features = chunks.apply(network, batch, own, regions, config.crop_size, config.scale)
         yield FeatureFile(features, regions[:, :2])
 
 
@@ -168,9 +184,9 @@ def _network(config: FeatureConfig, device: torch.device | str) -> nn.Module:
 
 
 def _check_names(records: Sequence[Record]) -> None:
-    seen: dict[str, Path] = {}
+    first_image: dict[str, Path] = {}
     for record in records:
-        other = seen.setdefault(feature_path("", record.image).name, record.image)
+        other = first_image.setdefault(feature_path("", record.image).name, record.image)
         if other != record.image:
             raise DataError(
                 f"{other} and this image would share a file of features",
@@ -183,7 +199,7 @@ def _check_settings(path: Path, config: FeatureConfig) -> None:
     found, wanted = settings_of(path), config.settings()
     if found is None or found != _plain(wanted):
         raise ConfigError(
-            "these features were made otherwise",
+            "these features were made with other settings",
             where=path,
             remedy="Give another folder, or the settings they were made with.",
         )

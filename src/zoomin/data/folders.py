@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = frozenset(
 
 LAYOUTS = (
     "Accepted are: a CSV with the columns image and label; a folder with such a manifest.csv; "
-    "a folder for each class (FOLDER/CLASS/image.png, or FOLDER/train/CLASS/image.png beside val and test); "
+    "one folder per class (FOLDER/CLASS/image.png, or FOLDER/train/CLASS/image.png beside val and test); "
     "the colon-cancer data as downloaded (CRCHistoPhenotypes_2016_04_28)."
 )
 
@@ -90,9 +90,9 @@ def _split_records(root: Path) -> Iterator[Record]:
     others = [folder.name for folder, split in splits.items() if split is None]
     if others:
         raise DataError(
-            f"folders named after splits stand beside others: {', '.join(others)}",
+            f"folders named after splits are mixed with others: {', '.join(others)}",
             where=root,
-            remedy="Keep only train, val and test at this level, with one folder for each class in them.",
+            remedy="Keep only train, val and test at this level, with one folder per class in them.",
         )
     for folder, split in splits.items():
         loose = _direct_images(folder)

@@ -14,6 +14,7 @@ __all__ = [
     "labels_table",
     "natural_order",
     "plain_number",
+    "sounds_negative",
     "told",
     "unusual_order",
 ]
@@ -157,15 +158,16 @@ def unusual_order(classes: Sequence[str]) -> str:
     for name in classes:
         if (other := folded.setdefault(name.casefold(), name)) != name:
             return f"the classes {other!r} and {name!r} differ in nothing but their case"
-    negative = [name for name in classes if _sounds_negative(name)]
-    if len(classes) < 2 or not negative or _sounds_negative(classes[0]):
+    negative = [name for name in classes if sounds_negative(name)]
+    if len(classes) < 2 or not negative or sounds_negative(classes[0]):
         return ""
     order = ",".join([negative[0], *(name for name in classes if name != negative[0])])
     doubt = f"{classes[0]!r} is the negative class, not {negative[0]!r}"
     return f"{doubt}: if that is wrong, set data.classes to [{order}]"
 
 
-def _sounds_negative(name: str) -> bool:
+def sounds_negative(name: str) -> bool:
+    """Whether a class is called as the class without the object often is."""
     return re.split(r"[\s_]", name.casefold(), maxsplit=1)[0] in _NEGATIVE or name.casefold().startswith(
         "non-"
     )

@@ -63,7 +63,7 @@ class Leak(NamedTuple):
             what = f"{self.name} is {'higher' if self.higher else 'lower'} in {self.label!r}"
         return (
             f"{what}: it alone tells the class with an AUROC of {self.area:.2f} (at least {self.low:.2f}). "
-            f"A model can learn {_MEANING[self.name]} in place of what they show: "
+            f"A model can learn {_MEANING[self.name]} instead of what they show: "
             "make the images of all classes alike."
         )
 

@@ -1,4 +1,4 @@
-"""The list of images to learn from or to judge: one record an image, read from and written to CSV."""
+"""The list of images to learn from or to evaluate: one record per image, read from and written to CSV."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class Manifest:
         return DataError(
             f"the image {record.place} has the unknown class {record.label!r}; known: {listed(self.classes)}",
             where=self.source,
-            remedy="Mend the label, or drop the images of classes that the model does not know.",
+            remedy="Fix the label, or drop the images of classes that the model does not know.",
         )
 
 
@@ -220,7 +220,7 @@ def read_manifest(
     _check_header(table, columns, labels_required)
     records = tuple(_record(row, columns, path, classes or ()) for row in table.rows)
     if not records:
-        raise DataError("no image is listed", where=path, remedy="Add one row an image below the header.")
+        raise DataError("no image is listed", where=path, remedy="Add one row per image below the header.")
     _check_duplicates(records, path)
     if groups_checked:
         check_groups(records, path)
@@ -240,11 +240,12 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     folder = path.parent.resolve()
     names = [f.name for f in fields(Record) if f.name != "row"]
     used = [n for n in names if n in ("image", "label") or any(getattr(r, n) is not None for r in manifest)]
-    write_csv(path, used, ([_cell(getattr(record, name), folder) for name in used] for record in manifest))
+    rows = ([_cell(getattr(record, name), folder) for name in used] for record in manifest)
+    write_csv(path, used, rows, exact=True)
 
 
 def check_trainable(manifest: Manifest) -> None:
-    """Check that a classifier can be learnt from these images.
+    """Check that a classifier can be learned from these images.
 
     Raises:
         DataError: if a label is missing, if there are fewer than two classes, or a class has fewer than two
@@ -368,7 +369,7 @@ def _check_files(records: Sequence[Record], path: Path) -> None:
                 f"{len(missing)} of {len(records)} {name} files do not exist: "
                 f"{', '.join(missing[:_SHOWN])}{more}",
                 where=path,
-                remedy="Paths are relative to the folder of the CSV: mend them, or drop these rows.",
+                remedy="Paths are relative to the folder of the CSV: fix them, or drop these rows.",
             )
 
 

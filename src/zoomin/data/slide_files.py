@@ -54,7 +54,7 @@ R = TypeVar("R", bound=Listed)
 
 _TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 _INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
-_OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened in place of their parts
+_OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
 _INDEX_BYTES = 1 << 24
 
 

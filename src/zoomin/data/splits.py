@@ -1,4 +1,4 @@
-"""Who learns and who judges: stratified splits that keep every group on one side."""
+"""Which images train and which evaluate: stratified splits that keep every group on one side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def holdout(
     With groups the share is approximate: one fold of a stratified group k-fold, k = 1 / fraction rounded.
 
     Args:
-        manifest: labelled images; its `split` column is not looked at.
+        manifest: labelled images; its `split` column is ignored.
         fraction: share to hold out, above 0 and at most 0.5.
         seed: the same seed gives the same split.
 
@@ -40,11 +40,11 @@ def holdout(
         raise ConfigError(
             f"a held-out fraction of {fraction}",
             where="fraction",
-            remedy="Give a number above 0, at most 0.5.",
+            remedy="Give a number above 0 and at most 0.5.",
         )
     targets = manifest.targets().numpy()
     groups = _groups(manifest)
-    _check_members(manifest, targets, groups, at_least=2, purpose="to stand on both sides of a split")
+    _check_members(manifest, targets, groups, at_least=2, purpose="to be on both sides of a split")
     rng = np.random.default_rng([seed, 1])
     if groups is None:
         held = np.sort(np.concatenate([_share(rng, targets == c, fraction) for c in np.unique(targets)]))
@@ -57,7 +57,7 @@ def holdout(
         lost = np.setdiff1d(targets, targets[side])
         if lost.size:
             raise DataError(
-                f"the class {manifest.classes[lost[0]]!r} cannot stand on both sides of a split",
+                f"the class {manifest.classes[lost[0]]!r} cannot be on both sides of a split",
                 where=manifest.source,
                 remedy="Its groups are too large: give the split in the manifest, or another seed.",
             )

@@ -33,6 +33,7 @@ from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
 from ..progress import track
+from ..runtime.faults import image_error
 from .config import Residence
 from .manifest import Record
 from .opening import foreground_mask, open_record
@@ -110,7 +111,7 @@ _DECODED: Cache[ArrayImage] = Cache(_DECODED_BYTES)
 
 
 def _size_of(image: ArrayImage) -> int:
-    return min(_DECODED_BYTES, 3 * image.height * image.width)  # one larger than all room has it for itself
+    return min(_DECODED_BYTES, 3 * image.height * image.width)  # one larger than the cache is kept alone
 
 
 @dataclass(frozen=True)
@@ -166,15 +167,15 @@ def open_store(
         records: of the whole manifest.
         rows: which of them to open.
         resident: "always" keeps all pixels in memory, "never" none, "auto" keeps whole images while four
-            bytes a pixel fill less than a quarter of the free memory; stored images stay on disk. No result
-            depends on it, except where "always" averages full-resolution pixels in place of a stored level.
+            bytes per pixel fill less than a quarter of the free memory; stored images stay on disk. No result
+            depends on it, except where "always" averages full-resolution pixels instead of a stored level.
         threads: decode this many images at a time; the result does not depend on it.
         device: where views are delivered, and resident pixels kept.
         progress: show a progress bar; by default where the messages go to a terminal.
         cache_bytes: for overviews of streamed images.
         timeout: seconds after which opening an image, or a single read, is given up; by default never.
         model: the network that the images are for: they are brought to its resolution, and their foreground
-            is told as it wants it; by default they are as their files, and every tile counts.
+            is found as it is configured; by default they are as their files, and every tile counts.
         mpp: microns per level-0 pixel of files of which the manifest does not tell it.
 
     Raises:
@@ -248,18 +249,14 @@ class _Opener:
 
 
 def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:
-    if isinstance(found, (OSError, MemoryError)):
-        return ImageError(str(found) or type(found).__name__, where=record.image)
-    if isinstance(found, Exception) and not isinstance(found, ZoomInError):
-        raise found
-    return found
+    return image_error(found, record.image) if isinstance(found, Exception) else found
 
 
 def _whole(image: Image, most: int) -> ArrayImage:
     """An image in memory, at full resolution; `most` pixels of it, 0: any number."""
     if most and image.height * image.width > most:
         raise ImageError(
-            f"{image.width} x {image.height} pixels do not fit the memory",
+            f"{image.width} x {image.height} pixels do not fit into memory",
             where=image.name,
             remedy="Set data.resident to auto: slides and other stored images then stay on disk.",
         )
@@ -271,9 +268,9 @@ def available_memory(device: torch.device | str = "cpu") -> int:
     """Bytes that are free on a device; where the system does not tell, half of the machine's memory."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        for line in told.read_text(encoding="ascii").splitlines():
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:

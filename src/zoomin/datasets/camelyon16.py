@@ -37,8 +37,8 @@ class Camelyon16Config:
     """How to prepare Camelyon16."""
 
     partial_annotations: bool = False
-    """Keep the annotations of slides that are only partially annotated; a loss on pixels would then take
-    unmarked tumour for normal tissue, hence off."""
+    """Keep the annotations of slides that are only partially annotated; off, because a loss on pixels would
+    take unmarked tumour for normal tissue."""
 
 
 class Slide(NamedTuple):

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 CLASSES = ("negative", "positive")
-_MPP = 0.55  # the data set's publication: 20x, 0.55 microns a pixel
+_MPP = 0.55  # the data set's publication: 20x, 0.55 microns per pixel
 _N_IMAGES = 100
 _NUCLEI = ("epithelial", "fibroblast", "inflammatory", "others")
 _DOWNLOAD = "Download CRCHistoPhenotypes_2016_04_28 again and give its folder, or the one above it."

@@ -27,7 +27,7 @@ def check_parts(
 ) -> list[str]:
     """Compare the files that a data set has with those that are there.
 
-    Unknown ones are told as a warning; they are not used.
+    Unknown files are not used, with a warning.
 
     Args:
         folder: where they are looked for.
@@ -57,7 +57,7 @@ def check_parts(
         raise DataError(
             f"{len(missing)} of {len(wanted)} {what} are missing: {few(missing)}{hint}",
             where=folder,
-            remedy=f"{remedy} To go on with what is there, give --partial true.",
+            remedy=f"{remedy} To continue with what is there, give --partial true.",
         )
     if missing:
         logger.warning(
@@ -85,7 +85,7 @@ def find_folder(root: Path | str, marks: Iterable[str], *, what: str, remedy: st
 
     Args:
         root: where to look.
-        marks: paths inside the folder that is looked for.
+        marks: paths inside the folder to look for.
         what: the data set, for the message.
         remedy: how to get it.
 

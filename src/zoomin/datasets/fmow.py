@@ -116,9 +116,11 @@ def _record(image: Path, split: str, out: Path, partial: bool) -> Record:
             return Record(image, label, group=group, split=split)
         raise DataError(f"{notes.name} is missing beside its image", where=image, remedy=_GET)
     try:
-        told = json.loads(notes.read_text(encoding="utf-8"))
-        gsd = float(told["gsd"])
-        boxes = [(box["category"], [float(side) for side in box["box"]]) for box in told["bounding_boxes"]]
+        metadata = json.loads(notes.read_text(encoding="utf-8"))
+        gsd = float(metadata["gsd"])
+        boxes = [
+            (box["category"], [float(side) for side in box["box"]]) for box in metadata["bounding_boxes"]
+        ]
         corners = [(x, y, x + w, y + h) for category, (x, y, w, h) in boxes if category == label]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What an interrupted preparation has written, so that the next one goes on with it."""
+"""What an interrupted preparation has written, so that the next one can resume."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATHS = ("image", "annotation", "mask", "foreground")
 
 
 class Journal:
-    """A line an image that is written whole, in a file beside them; of several threads one writes at a time.
+    """One line per completely written image, in a file beside them; one thread writes at a time.
 
     The first line holds the settings that the images are made by. The file goes when all is done.
     """
@@ -49,13 +49,13 @@ class Journal:
         text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
         begun, *images = map(_parsed, text.splitlines() or [""])
         if begun is None:
-            for done in ("manifest.csv", "data_set.json"):  # the images that they tell of are written anew
+            for done in ("manifest.csv", "data_set.json"):  # the images that they tell of are written again
                 (folder / done).unlink(missing_ok=True)
             self._path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
             return
         if changed := sorted(k for k in begun.keys() | settings.keys() if begun.get(k) != settings.get(k)):
             raise DataError(
-                f"the folder was begun with another {', '.join(changed)}",
+                f"the folder was started with another {', '.join(changed)}",
                 where=folder,
                 remedy="Give the settings of then, or another --out, or delete the folder.",
             )

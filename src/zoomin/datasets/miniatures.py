@@ -38,7 +38,7 @@ def make_miniature(layout: str | Writer | None, out: Path | str, seed: int = 0) 
     Args:
         layout: a key of `MINIATURES`, or what writes such a layout; None: there is none.
         out: the folder.
-        seed: the same seed makes the same files.
+        seed: the same seed produces the same files.
 
     Raises:
         DataError: if there is no miniature, or the folder is a file or holds something.
@@ -192,8 +192,8 @@ def _fmow(out: Path, rng: np.random.Generator) -> None:
                 PillowImage.fromarray(pixels).save(path.with_suffix(".jpg"), quality=90)
                 boxes = [{"ID": 0, "category": "false_detection", "box": [0, 0, 9, 9]}]
                 boxes.append({"ID": 1, "category": category, "box": [x, y, w, h]})
-                told = {"gsd": 0.5, "img_width": 260, "img_height": 220, "bounding_boxes": boxes}
-                path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
+                metadata = {"gsd": 0.5, "img_width": 260, "img_height": 220, "bounding_boxes": boxes}
+                path.with_suffix(".json").write_text(json.dumps(metadata), encoding="utf-8")
 
 
 def _hei_med(out: Path, rng: np.random.Generator) -> None:

@@ -35,8 +35,8 @@ from .prepared import Prepared, finish, new_out
 __all__ = ["CLASSES", "NeedleCamelyonConfig", "prepare_needle_camelyon", "tissue_share"]
 
 CLASSES = ("negative", "positive")
-_TRIES = 200  # crops looked at for one that is not mostly background
-_BACKGROUND_VIEW = 1 / 16  # scale at which a crop is judged
+_TRIES = 200  # crops tried for one that is not mostly background
+_BACKGROUND_VIEW = 1 / 16  # scale at which a crop is checked
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def prepare_needle_camelyon(
 
     Positive crops hold one of the split's metastases wholly, at a random place, and take turns among them;
     negative crops lie anywhere in normal slides where enough of them is tissue. Slides that are only
-    partially annotated are not used. What was interrupted goes on.
+    partially annotated are not used. An interrupted preparation resumes.
 
     Args:
         source: the folder of Camelyon16.
@@ -176,8 +176,8 @@ def _deal_metastases(
         if lacking[split] <= 0:
             break
         found = list(_metastases(annotated[place], config))
-        room = config.metastases[split] - len(dealt[split])
-        dealt[split] += [found[i] for i in sorted(rng.permutation(len(found))[:room].tolist())]
+        missing = config.metastases[split] - len(dealt[split])
+        dealt[split] += [found[i] for i in sorted(rng.permutation(len(found))[:missing].tolist())]
     short = [
         f"{split} {len(dealt[split])} of {n}"
         for split, n in config.metastases.items()

@@ -102,7 +102,7 @@ def new_out(out: Path | str) -> Path:
     known = any((out / mark).is_file() for mark in ("data_set.json", UNFINISHED))
     if out.is_dir() and any(out.iterdir()) and not known:
         raise DataError(
-            "the folder holds other things than a prepared data set",
+            "the folder contains something other than a prepared data set",
             where=out,
             remedy="Give a new or an empty --out.",
         )

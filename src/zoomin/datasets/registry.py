@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plugins import Registry
+from ..runtime.plugins import Registry
 from .camelyon16 import Camelyon16Config, prepare_camelyon16
 from .colon_cancer import ColonCancerConfig, prepare_colon_cancer
 from .deep_pcb import DeepPcbConfig, prepare_deep_pcb

@@ -62,6 +62,6 @@ ABLATION = Experiment(
     draw=_draw,
     notes=(
         PROTOCOLS,
-        "NeedleCamelyon and Camelyon16 are looked for in folders of those names inside --data.",
+        "NeedleCamelyon and Camelyon16 are expected in folders of those names inside --data.",
     ),
 )

@@ -44,8 +44,8 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     for axes, image in zip(top.subplots(1, _SINGLE, sharey=True), chosen, strict=False):
         pairs = torch.tensor(image[kind])
         _scatter(axes, pairs, 9.0, ticks=3)
-        said = image["tile_spearman" if kind == "tiles" else "position_spearman"]
-        axes.set_title(f"{image['image']}\nrho = {_text(said)}", fontsize=8)
+        correlation = image["tile_spearman" if kind == "tiles" else "position_spearman"]
+        axes.set_title(f"{image['image']}\nrho = {_text(correlation)}", fontsize=8)
     for axes in top.axes[len(chosen) :]:
         axes.set_axis_off()
     top.supylabel("share of ROI", fontsize=9)
@@ -53,12 +53,12 @@ def _draw_setting(part: Any, outcome: Outcome) -> None:  # noqa: ANN401 (a SubFi
     pairs = torch.tensor([row for image in images for row in image[kind]]).reshape(-1, 2)
     _scatter(axes, pairs, 5.0, alpha=0.35)
     name = "tile_spearman" if kind == "tiles" else "position_spearman"
-    said = [one[name] for one in measured if one[name] is not None]
+    correlations = [one[name] for one in measured if one[name] is not None]
     paper = outcome.setting.published.get("tile_spearman")
     beside = "" if paper is None else f"; published: {paper}"
-    rho = _text(float(np.mean(said)) if said else None)
+    rho = _text(float(np.mean(correlations)) if correlations else None)
     axes.set_title(f"annotated images: {len(images)}; rho = {rho}{beside}", fontsize=9)
-    axes.set_xlabel("attention over its mean in the image (1: knows nothing)")
+    axes.set_xlabel("attention over its mean in the image (1: uniform attention)")
     axes.set_ylabel("share of ROI")
 
 
@@ -107,10 +107,10 @@ ATTENTION_ROI = Experiment(
     measures=("attention",),
     seeds=(0,),
     notes=(
-        "Measured on images that the network has not learnt from: the held-out ones of every fold, or the "
+        "Measured on images that the network was not trained on: the held-out ones of every fold, or the "
         "test images. Coefficients are over all tiles, or positions, of the images of a training together.",
         "Attention is divided by its mean in the image; lines are fitted on the scale that is drawn.",
         "Published on Camelyon16, over tiles: 0.357.",
-        "Camelyon16 is looked for in a folder of that name inside --data.",
+        "Camelyon16 is expected in a folder of that name inside --data.",
     ),
 )

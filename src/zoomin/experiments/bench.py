@@ -48,7 +48,7 @@ class Comparison:
 
     Attributes:
         part: "train" or "predict".
-        job: what was done, in words.
+        job: what was done, as text.
         features: the feature network.
         precision: "float32" or "bfloat16".
         loop: the per-image, per-tile loop.

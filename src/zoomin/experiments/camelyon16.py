@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .competitors import compared
+from .baseline_rows import compared
 from .experiment import Setting
 
 __all__ = ["CAMELYON16"]

@@ -1,4 +1,4 @@
-"""Colon cancer: Zoom-In against its competitors on the same folds and seeds, and figure 5's error bars."""
+"""Colon cancer: Zoom-In against baselines on the same folds and seeds, and figure 5's error bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["COLON_CANCER", "PROTOCOLS"]
 
 PROTOCOLS = (
-    "The published accuracies are those of each fold's best epoch on the very images it is judged on: "
+    "The published accuracies are those of each fold's best epoch on the very images it is evaluated on: "
     "optimistic by as much as the choice is worth. The columns without that remark choose nothing: last "
     "epoch, many estimates."
 )
@@ -108,7 +108,7 @@ COLON_CANCER = Experiment(
     notes=(
         PROTOCOLS,
         "The published numbers of attention MIL are of another paper (Ilse et al. 2018): nothing chosen on "
-        "the images judged, folds of its own.",
+        "the images evaluated, its own folds.",
         "Published standard deviation of the CNN over five seeds: 1.2 (figure 5).",
     ),
 )

@@ -95,14 +95,14 @@ def colour_baseline(
     """
     labels = manifest.targets().numpy()
     values = colour_table(manifest) if table is None else table
-    each, truth, said = [], [], []
+    each, truth, predictions = [], [], []
     for train, held in ((train.numpy(), held.numpy()) for train, held in folds):
         machine = make_pipeline(StandardScaler(), SVC()).fit(values[train], labels[train])
         predicted = machine.predict(values[held])
         each.append(float(accuracy_score(labels[held], predicted)))
         truth.append(labels[held])
-        said.append(predicted)
-    pooled = float(accuracy_score(np.concatenate(truth), np.concatenate(said)))
+        predictions.append(predicted)
+    pooled = float(accuracy_score(np.concatenate(truth), np.concatenate(predictions)))
     return {"accuracy": statistics.fmean(each), "pooled_accuracy": pooled, "folds": each}
 
 

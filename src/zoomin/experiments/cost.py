@@ -1,4 +1,4 @@
-"""What a training step and an answer cost, of Zoom-In and every competitor, through one interface.
+"""What a training step and an answer cost, of Zoom-In and every baseline, through one interface.
 
 FLOPs by equation 10 of the paper's supplement and by torch's counter, bytes kept for the backward pass and
 the peak of all tensors alive, a GPU's own peak where there is one, milliseconds, tiles and views read; beside
@@ -44,9 +44,9 @@ class Cost:
     """The cost of an image, a mean over a batch.
 
     Attributes:
-        method: "zoom-in", or the name of the competitor.
+        method: "zoom-in", or the name of the baseline.
         n_samples: N, 0 where nothing is drawn.
-        parameters: numbers that are learnt.
+        parameters: numbers that are learned.
         views: views encoded at the finest scale.
         tiles: N', distinct tiles attended to at the finer scale; None where there are no tiles.
         order: entries of the inputs by the formulas of supplement A, at this N'; None where it has none.
@@ -79,7 +79,7 @@ class Cost:
 def cost_of_step(task: ClassifierTask[Any], batch: Batch, *, repeats: int = 5, draws: int = 4) -> Cost:
     """Measure training steps and answers on a batch.
 
-    What is drawn at random is drawn anew `draws` times, and the counts are means over them.
+    What is drawn at random is drawn again `draws` times, and the counts are means over them.
 
     Args:
         task: the network and its losses; weights and running statistics stay as they are.
@@ -211,7 +211,7 @@ def _counts(task: ClassifierTask[Any], batch: Batch, step: int) -> dict[str, flo
 
 
 def _read(net: Classifier, out: Any) -> dict[str, float]:  # noqa: ANN401 (of either kind of network)
-    """Tiles, views and pixels that an answer looked at."""
+    """Tiles, views and pixels that a prediction reads."""
     tiles = len(out.tiles.image) if net.explains else 0
     return {
         "views": float(out.views_read.sum()),
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="python -m zoomin.experiments.cost", description=__doc__)
     parser.add_argument("--recipe", action="append", required=True, help="name or YAML; may be repeated")
     parser.add_argument("--side", action="append", type=int, required=True, help="of images; may be repeated")
-    parser.add_argument("--batch", type=int, default=2, help="images a step")
+    parser.add_argument("--batch", type=int, default=2, help="images per step")
     parser.add_argument("--repeats", type=int, default=5, help="timings of which the median is taken")
     parser.add_argument("--draws", type=int, default=4, help="steps that are counted")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE of all recipes")

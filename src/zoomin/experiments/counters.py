@@ -69,7 +69,7 @@ class SavedMemory:
 class LiveMemory(TorchDispatchMode):
     """Bytes of all tensors made inside, and alive: at most, and now.
 
-    What a GPU's allocator would tell of its peak, told on any device, without its rounding and without the
+    What a GPU's allocator would report as its peak, on any device, without its rounding and without the
     working memory that libraries take inside an operation.
 
     Example:

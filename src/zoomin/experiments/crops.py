@@ -64,15 +64,15 @@ def _cropped(record: Record, folder: Path, side: int, rng: np.random.Generator) 
 
 def _place(record: Record, image: Image, side: int, rng: np.random.Generator) -> tuple[int, int]:
     """The upper left corner of a crop, which lies inside the image."""
-    room = max(image.width - side, 0), max(image.height - side, 0)
+    margin = max(image.width - side, 0), max(image.height - side, 0)
     roi = annotation_of(record, image)
     if roi is None:
-        return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))
+        return int(rng.integers(margin[0] + 1)), int(rng.integers(margin[1] + 1))
     share = roi.read([Region(0, 0, image.width, image.height)], 0.25)[0].numpy()
     rows, columns = np.nonzero(share)
     if not len(rows):
-        return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))
+        return int(rng.integers(margin[0] + 1)), int(rng.integers(margin[1] + 1))
     middle = 4 * columns.mean() + 2, 4 * rows.mean() + 2
     reach = side // 4  # the middle of the ROI lies in the inner half of the crop
     start = [int(m - side / 2 + rng.integers(-reach, reach + 1)) for m in middle]
-    return min(max(start[0], 0), room[0]), min(max(start[1], 0), room[1])
+    return min(max(start[0], 0), margin[0]), min(max(start[1], 0), margin[1])

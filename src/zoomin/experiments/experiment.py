@@ -26,7 +26,7 @@ __all__ = [
 
 Scale = Literal["mini", "paper"]
 Changes = Mapping[str, Any]
-PLANNED = ""  # in place of a recipe: what `zoomin plan` makes of the images
+PLANNED = ""  # instead of a recipe: what `zoomin plan` makes of the images
 PRETRAINED_TRUNKS: Changes = {  # their ImageNet weights come with a package
     "model.tile_attention": "timm:tf_efficientnet_lite0",
     "model.position_attention": "timm:tf_efficientnet_lite0",
@@ -41,7 +41,7 @@ class Setting:
 
     Attributes:
         name: short, for files and for `--only`.
-        what: in words.
+        what: a description.
         recipe: name of the recipe; or `PLANNED`.
         changes: of the recipe's settings, such as {"model.n_samples": 5}.
         mini: further changes in a miniature.
@@ -70,7 +70,7 @@ class Trial:
     Attributes:
         setting: which row it belongs to.
         seed: among those repeated.
-        fold: from 1; 0 where the data set has a test split of its own.
+        fold: from 1; 0 where the data set has a test split.
     """
 
     setting: Setting

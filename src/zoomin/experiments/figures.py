@@ -105,11 +105,13 @@ def scores_figure(
         dots(axes, outcomes, column, COLOURS[number], label, offset)
     first = True
     for place, outcome in enumerate(outcomes):
-        said = outcome.setting.published
-        column = published if published in said else "accuracy"
-        if (value := said.get(column)) is not None:
+        published_scores = outcome.setting.published
+        column = published if published in published_scores else "accuracy"
+        if (value := published_scores.get(column)) is not None:
             name = "published" if first else None
-            axes.errorbar(value, place, xerr=said.get(f"{column}_sd"), label=name, **_BAR, **PUBLISHED)
+            axes.errorbar(
+                value, place, xerr=published_scores.get(f"{column}_sd"), label=name, **_BAR, **PUBLISHED
+            )
             first = False
     if not axes.get_legend_handles_labels()[0]:
         nothing(axes)

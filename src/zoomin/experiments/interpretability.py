@@ -54,11 +54,11 @@ def _draw(outcomes: Sequence[Outcome]) -> Figure:
 def _explained(outcome: Outcome) -> tuple[Explanation, Record] | None:
     """The explanation of the first training that has one, and the image's record."""
     for result in outcome.results:
-        told = result["measured"].get("explanation") or {}
-        folder = outcome.folder / told["folder"] / "explanation" if told else None
+        saved = result["measured"].get("explanation") or {}
+        folder = outcome.folder / saved["folder"] / "explanation" if saved else None
         if folder is not None and folder.is_dir():
-            annotation, mask = (Path(told[key]) if told[key] else None for key in ("annotation", "mask"))
-            record = Record(Path(told["image"]), None, annotation=annotation, mask=mask)
+            annotation, mask = (Path(saved[key]) if saved[key] else None for key in ("annotation", "mask"))
+            record = Record(Path(saved["image"]), None, annotation=annotation, mask=mask)
             return Explanation.load(folder), record
     return None
 
@@ -114,7 +114,7 @@ INTERPRETABILITY = Experiment(
     measures=("attention", "explanation"),
     seeds=(0,),
     notes=(
-        "An image that the network has not learnt from: the first annotated one that is held out.",
-        "All but colon cancer are looked for in folders of the names of their data sets inside --data.",
+        "An image that the network was not trained on: the first annotated one that is held out.",
+        "All but colon cancer are expected in folders named after their data sets inside --data.",
     ),
 )

@@ -1,13 +1,13 @@
-"""How small an object can be learnt from image labels: AUROC on generated slides over share and number.
+"""How small an object can be learned from image labels: AUROC on generated slides over share and number.
 
-Trains a recipe on the training slides of one or more folders that `zoomin data make slides` wrote, judges it
+Trains a recipe on the training slides of one or more folders from `zoomin data make slides`, evaluates it
 once on their test slides, and measures whether the heaviest sub-tiles lie on the needles. Nothing is selected
-on the test slides: the network of the last epoch is judged.
+on the test slides: the network of the last epoch is evaluated.
 
     python -m zoomin.experiments.learning_curve slides/share_1.00 --recipe recipes/gigapixel_slides.yaml \
       --n_train 20 --n_train 40 --runs runs/curve --out results/learning_curve.json
 
-adds a row a run to the JSON file; a run that stands there already is not repeated.
+adds one row per run to the JSON file; a run that stands there already is not repeated.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ..training.fit import fit, tiles_of
 from ..training.recipe import read_recipe
 from ..training.task import evaluation_keys
 
-__all__ = ["judge_slides", "main", "run_one"]
+__all__ = ["evaluate_slides", "main", "run_one"]
 
 _PLACES = ("textures", "background", "needles")  # paths of the machine that made the slides
 TOP = 10  # heaviest sub-tiles of a positive slide that are looked up in its annotation
 
 
 @torch.no_grad()
-def judge_slides(
+def evaluate_slides(
     net: Classifier, manifest: Manifest, rows: Sequence[int], *, replicates: int = 2, seed: int = 0
 ) -> dict[str, Any]:
     """Metrics of a network on some slides, and how often its heaviest sub-tiles touch the needles.
@@ -75,13 +75,13 @@ def judge_slides(
 
 
 def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: int) -> dict[str, Any]:
-    """Train on the first `n_train` training slides of a folder and judge on its test slides.
+    """Train on the first `n_train` training slides of a folder and evaluate on its test slides.
 
     Args:
         folder: what `zoomin data make slides` wrote.
         config: the recipe; its data root and its splits are replaced.
         n_train: training slides, in turn negative and positive; None: all.
-        replicates: estimates averaged when judging.
+        replicates: estimates averaged in evaluation.
     """
     manifest = open_dataset(folder)
     rows = {split: [i for i, r in enumerate(manifest) if r.split == split] for split in ("train", "test")}
@@ -94,7 +94,7 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
     result = fit(config)
     trained = time.perf_counter() - started
     net = load_model(result.folder)
-    judged = judge_slides(net, manifest, rows["test"], replicates=replicates, seed=config.seed)
+    evaluated = evaluate_slides(net, manifest, rows["test"], replicates=replicates, seed=config.seed)
     recipe = json.loads((folder / "slides.json").read_text(encoding="utf-8"))
     return {
         "slides": folder.name,
@@ -106,12 +106,12 @@ def run_one(folder: Path, config: RunConfig, n_train: int | None, replicates: in
         "judge_seconds": round(time.perf_counter() - started - trained),
         "date": time.strftime("%Y-%m-%d"),
         "threads": torch.get_num_threads(),
-        **judged,
+        **evaluated,
     }
 
 
-def _telling(options: Sequence[str]) -> list[str]:
-    """The options that change what is learnt; a run that was interrupted is the run that was not."""
+def _distinguishing(options: Sequence[str]) -> list[str]:
+    """The options that change what is learned; a run that was interrupted is the run that was not."""
     before = ["", *options]
     return [
         word
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", help="of the recipe in the table; its file's name by default")
     parser.add_argument("--n_train", type=int, action="append", help="training slides; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--replicates", type=int, default=2, help="estimates averaged when judging")
+    parser.add_argument("--replicates", type=int, default=2, help="estimates averaged in evaluation")
     parser.add_argument("--runs", type=Path, default=Path("runs/learning_curve"), help="folder of the runs")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of all rows")
     known, options = parser.parse_known_args(arguments)
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             given = [*options, "--seed", str(known.seed), "--out", str(known.runs / run)]
             row = run_one(folder, read_recipe(known.recipe, given), count, known.replicates)
-            rows.append({"run": run, "recipe": name, "options": _telling(options), **row})
+            rows.append({"run": run, "recipe": name, "options": _distinguishing(options), **row})
             write_json(known.out, rows)
             print(f"{run}: AUROC {row['auroc']}, sub-tiles on ROI {row['top_sub_tiles_on_roi']}", flush=True)
     return 0

@@ -28,12 +28,12 @@ _COLOURS = (
     "#56b4e9",
     "#e69f00",
     "#000000",
-)  # Okabe & Ito: told apart by all
+)  # Okabe & Ito: distinguishable by all
 _MARKERS = "osD^vP"
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown, a line a run: what was trained, on how much, AUROC with its interval, and where it looked.
+    """Markdown, one line per run: what was trained, on how much, AUROC with its interval, hits of the ROI.
 
     Args:
         rows: as `zoomin.experiments.learning_curve` writes them.
@@ -71,7 +71,7 @@ def _percent(value: float | None) -> str:
 
 
 def share(row: Mapping[str, Any]) -> float:
-    """The ROI's share of the positive slides that a run learnt from."""
+    """The ROI's share of the positive slides that a run learned from."""
     return float(row["slides_config"]["roi_share"])
 
 
@@ -99,12 +99,10 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         }
         x = [100 * share(run) for run in runs]
         _errors(left, x, runs, style)
-        looked = [
-            (at, run) for at, run in zip(x, runs, strict=True) if run["top_sub_tiles_on_roi"] is not None
-        ]
-        if looked:
+        hits = [(at, run) for at, run in zip(x, runs, strict=True) if run["top_sub_tiles_on_roi"] is not None]
+        if hits:
             right.plot(
-                [at for at, _ in looked], [100 * run["top_sub_tiles_on_roi"] for _, run in looked], **style
+                [at for at, _ in hits], [100 * run["top_sub_tiles_on_roi"] for _, run in hits], **style
             )
     _finish(left, "test AUROC", (0.0, 1.02))
     left.axhline(0.5, color="0.6", linewidth=0.8, zorder=0)
@@ -154,8 +152,8 @@ def write_report(path: Path) -> None:
 
 _INTRODUCTION = """# Learning needles from image labels
 
-Generated slides of 20,000 x 20,000 pixels; test slides are made of other source images than training slides.
-Intervals are 95 % intervals over the test slides of one training; nothing is selected on them.
+Generated slides of 20,000 x 20,000 pixels; test slides are made from other source images than training
+slides. Intervals are 95 % intervals over the test slides of one training; nothing is selected on them.
 
 """
 

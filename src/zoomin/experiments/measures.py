@@ -36,7 +36,7 @@ class Measured:
         net: the network.
         run: its configuration.
         data: the images.
-        split: of the images it has not learnt from: "val" or "test".
+        split: of the images it was not trained on: "val" or "test".
         folder: for files.
         brief: as little as shows that it works.
     """
@@ -48,7 +48,7 @@ class Measured:
     folder: Path
     brief: bool
 
-    def judged(self) -> list[Record]:
+    def evaluated(self) -> list[Record]:
         """The images of the split, or of validation where it is empty."""
         rows = self.data.splits[self.split]
         rows = rows if rows.numel() else self.data.splits["val"]
@@ -64,20 +64,20 @@ def _cost(at: Measured) -> dict[str, Any]:
 
 
 def _attention(at: Measured) -> dict[str, Any]:
-    """Of the annotated images among those judged; nothing where attention has no two stages."""
+    """Of the annotated images among those evaluated; nothing where attention has no two stages."""
     if not at.net.explains:
         return {}
     at.net.eval()
-    found = measure_records(zoom_in(at.net), at.judged()).to_dict(points=True)
+    found = measure_records(zoom_in(at.net), at.evaluated()).to_dict(points=True)
     return {**found, "roi_ratio": found["mean_ratio"]}
 
 
 def _explanation(at: Measured) -> dict[str, Any]:
-    """The first annotated image among those judged, explained and saved."""
+    """The first annotated image among those evaluated, explained and saved."""
     if not at.net.explains:
         return {}
     at.net.eval()
-    for record in at.judged():
+    for record in at.evaluated():
         image = open_image(record.image, mpp=record.mpp)
         if annotation_of(record, image) is None:
             continue
@@ -96,7 +96,7 @@ def _prediction(at: Measured) -> dict[str, Any]:
     """What it costs to classify images from their files by the network as it is saved."""
     import resource  # POSIX alone
 
-    records = at.judged()[: 2 if at.brief else None]
+    records = at.evaluated()[: 2 if at.brief else None]
     with tempfile.TemporaryDirectory() as folder:
         net = load(at.net.save_pretrained(folder), at.net.device)
     started = time.process_time()

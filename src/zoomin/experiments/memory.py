@@ -43,7 +43,7 @@ def _draw(outcomes: Sequence[Outcome]) -> Figure:
     grid = figure.subplots(2, len(data_sets), squeeze=False, sharex="col")
     for column, data_set in enumerate(data_sets):
         for row, (curve, label) in enumerate(
-            (("train_saved_mb", "activations, MB an image"), ("train_tiles", "N', distinct tiles an image"))
+            (("train_saved_mb", "activations, MB per image"), ("train_tiles", "N', distinct tiles per image"))
         ):
             axes = grid[row][column]
             for outcome in outcomes:
@@ -107,6 +107,6 @@ MEMORY = Experiment(
         "The curves are measured in training, the contrastive pass included; the table's columns at the last "
         "epoch, without it. ATS sees the whole overview at the scale at which Zoom-In sees drawn tiles (s2).",
         "N' is at most the number of tiles: 4 in an image of 500 pixels with tiles of 250.",
-        "NeedleCamelyon and Camelyon16 are looked for in folders of those names inside --data.",
+        "NeedleCamelyon and Camelyon16 are expected in folders of those names inside --data.",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .competitors import SCORES
+from .baseline_rows import SCORES
 from .experiment import PRETRAINED_TRUNKS, Experiment, Outcome, Setting
 from .figures import scores_figure
 
@@ -87,7 +87,7 @@ NEEDLE_MNIST = Experiment(
     measures=("cost", "attention"),
     notes=(
         "The paper proposes the remedies and runs none. Random crops of positive images hold the digit 3, "
-        "known from its box; remedy ii learns from the boxes too, the others from one label an image.",
+        "known from its box; remedy ii learns from the boxes too, the others from one label per image.",
         "A smaller canvas, as dense with digits: --prepare [canvas=512].",
     ),
 )

@@ -64,9 +64,9 @@ class LoopOutput:
         features: estimate of the expected feature.
         contrast_features: the same under the complement laws, for the images of `contrast`.
         contrast_logits: its logits.
-        log_alpha: log attention over the tiles, one tensor an image.
-        log_beta: log attention over the positions of each tile that was drawn, one dictionary an image.
-        regions: sub-tiles that were read, one tensor an image.
+        log_alpha: log attention over the tiles, one tensor per image.
+        log_beta: log attention over the positions of each tile that was drawn, one dictionary per image.
+        regions: sub-tiles that were read, one tensor per image.
     """
 
     logits: Float[Tensor, "batch classes"]
@@ -187,8 +187,8 @@ class _Pass:
         """Draw tiles and positions, encode the sub-tiles, add up the expected feature."""
         log_p = complement(self.log_alpha[None])[0] if complementary else self.log_alpha
         size = torch.tensor([self.image.size], device=self.net.device).expand(len(log_p), 2)
-        room = positions_inside(self.image.tiles, size, self.net.map_size).sum(1)
-        draw = self._draw_tiles(log_p.detach(), room, key)
+        capacity = positions_inside(self.image.tiles, size, self.net.map_size).sum(1)
+        draw = self._draw_tiles(log_p.detach(), capacity, key)
         total: Tensor | float = 0.0
         for tile in draw.count.nonzero()[:, 0].tolist():
             log_q = self._attend(tile)
@@ -224,15 +224,15 @@ class _Pass:
         feature: Tensor = _weight(kappa, log_q[position]) @ features
         return feature
 
-    def _draw_tiles(self, log_p: Tensor, room: Tensor, key: Tensor | None) -> _OneDraw:
+    def _draw_tiles(self, log_p: Tensor, capacity: Tensor, key: Tensor | None) -> _OneDraw:
         if key is not None:
-            draw = design(self.sampling).tiles(log_p[None], self.n, room[None], key)
+            draw = design(self.sampling).tiles(log_p[None], self.n, capacity[None], key)
             return _OneDraw(draw.count[0], draw.kappa[0])
         if self.sampling != "multinomial":
             raise ConfigError(f"sampling is {self.sampling} and there are no keys", remedy="Give keys.")
         drawn = torch.multinomial(log_p.exp(), self.n, replacement=True)
         count = drawn.bincount(minlength=len(log_p))
-        return _OneDraw(count.minimum(room), count / self.n)
+        return _OneDraw(count.minimum(capacity), count / self.n)
 
     def _draw_positions(self, log_q: Tensor, count: int, key: Tensor | None) -> tuple[Tensor, Tensor]:
         if key is not None:

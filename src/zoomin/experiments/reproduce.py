@@ -1,4 +1,4 @@
-"""Run an experiment of the paper, or go on with it, and write its table and figure."""
+"""Run an experiment of the paper, or resume it, and write its table and figure."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Plan:
     hyper-parameters of the paper."""
 
     data: str | None = None
-    """Folder of the download, or of a data set prepared before; where an experiment needs several data sets,
-    a folder with one folder each, named as for `zoomin reproduce`."""
+    """Folder of the download, or of a data set prepared before; if an experiment needs several data sets, a
+    folder with one folder each, named as for `zoomin reproduce`."""
 
     out: str | None = None
-    """Folder of everything that is written; by default reproduced/NAME-SCALE."""
+    """Folder for all output; by default reproduced/NAME-SCALE."""
 
     only: tuple[str, ...] = ()
     """Settings to run now; by default all."""
@@ -58,7 +58,7 @@ class Plan:
     """Folds to run now, counted from 1; by default all."""
 
     epochs: int | None = None
-    """Epochs in place of the recipes'; a setting of fewer keeps its own. The table tells it."""
+    """Epochs instead of the recipes'; a setting of fewer keeps its own. The table says so."""
 
     set: tuple[str, ...] = ()
     """Changes of every recipe, NAME=VALUE."""
@@ -67,10 +67,10 @@ class Plan:
     """Settings of the preparation of the data, NAME=VALUE, such as canvas=512."""
 
     partial: bool = False
-    """Go on where parts of a download are missing."""
+    """Continue if parts of a download are missing."""
 
     gather: bool = False
-    """Run nothing: write table and figure of the trainings that are done."""
+    """Run nothing: write the table and figure of the finished trainings."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Reproduced:
 def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) -> Reproduced:
     """Run an experiment of the paper.
 
-    Trainings that are done stay in OUT/runs and are not run again, interrupted ones go on; one that fails is
-    recorded, and the others go on. Table and figure are written of all that are done, whoever ran them.
+    Trainings that are done stay in OUT/runs and are not run again, interrupted ones resume; one that fails is
+    recorded, and the others continue. Table and figure are written of all that are done, whoever ran them.
 
     Args:
         name: key of `EXPERIMENTS`.
@@ -277,11 +277,11 @@ def _run_of(setting: Setting, changes: Changes) -> RunConfig:
 
 
 def _model_settings(setting: Setting, mini: dict[str, Any]) -> dict[str, Any]:
-    """Without the settings of Zoom-In's model where the setting is of a competitor, or planned."""
+    """Without the settings of Zoom-In's model where the setting is of a baseline, or planned."""
     if setting.recipe == PLANNED:
         return {}
-    competitor = recipe_model(setting.recipe, setting.changes) is not None
-    return {key: value for key, value in mini.items() if not (competitor and key.startswith("model."))}
+    baseline = recipe_model(setting.recipe, setting.changes) is not None
+    return {key: value for key, value in mini.items() if not (baseline and key.startswith("model."))}
 
 
 def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
@@ -296,7 +296,7 @@ def _run(job: Job, manifest: Manifest, bar: Bar) -> None:
 
 
 def _outcome(row: _Row, wanted: bool) -> Outcome:
-    """What there is of a setting; that its data set is missing is told where it was wanted."""
+    """What there is of a setting; that its data set is missing is reported where it was wanted."""
     results, failed = [], {}
     for job in row.jobs:
         if (result := read_trial(job)) is not None:

@@ -16,8 +16,8 @@ from .experiment import Experiment, Outcome, Scale, Spread
 __all__ = ["columns_of", "write_tables"]
 
 _MINI = (
-    "**Miniature**: made-up images and a few epochs, to see that everything runs. These numbers say nothing "
-    "about any method."
+    "**Miniature**: made-up images and a few epochs, to check that everything runs. These numbers say "
+    "nothing about any method."
 )
 
 
@@ -123,9 +123,9 @@ def _text(value: Spread | None) -> str:
 
 
 def _published(outcome: Outcome, name: str) -> str:
-    said = outcome.setting.published
-    spread = f" ± {said[f'{name}_sd']:g}" if f"{name}_sd" in said else ""
-    return _number(said.get(name)) + spread
+    published = outcome.setting.published
+    spread = f" ± {published[f'{name}_sd']:g}" if f"{name}_sd" in published else ""
+    return _number(published.get(name)) + spread
 
 
 def _number(value: float | None, absent: str = "-", digits: int = 4) -> str:

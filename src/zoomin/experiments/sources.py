@@ -25,7 +25,7 @@ class DataSource:
     Attributes:
         prepare: key of `PUBLISHED`.
         get: where it comes from.
-        folds: whether it is cross-validated, having no test split of its own.
+        folds: whether it is cross-validated, having no test split.
         miniature: settings of the preparation in a miniature.
         mini: of every recipe on the miniature.
         options: settings of the preparation at every scale.
@@ -133,7 +133,7 @@ def make_ready(
         out: folder to prepare into.
         data: the download, or a folder prepared before.
         options: settings of the preparation that are not the default.
-        partial: go on where parts of the download are missing.
+        partial: continue if parts of the download are missing.
 
     Returns:
         What `data.root` shall be.

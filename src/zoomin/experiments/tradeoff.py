@@ -32,8 +32,8 @@ def _setting(method: str, n: int, accuracy: float, memory: float, time: float) -
 def _draw(outcomes: Sequence[Outcome]) -> Figure:
     figure = new_figure(10.0, 4.4)
     left, right = figure.subplots(1, 2, sharey=True)
-    _panel(left, outcomes, "saved_mb", "activations of a training step, MB an image")
-    _panel(right, outcomes, "forward_ms", "answer, ms an image")
+    _panel(left, outcomes, "saved_mb", "activations of a training step, MB per image")
+    _panel(right, outcomes, "forward_ms", "answer, ms per image")
     left.set_ylabel("accuracy, best epoch (optimistic), %")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
@@ -62,11 +62,14 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], cost: str, label: str) -> No
             axes.annotate(
                 f"N = {n}", (x, y), textcoords="offset points", ha="center", fontsize=8, color=colour, **place
             )
-        said = [o.setting.published for o in rows if cost in o.setting.published]
+        published = [o.setting.published for o in rows if cost in o.setting.published]
         style: dict[str, Any] = {key: value for key, value in PUBLISHED.items() if key != "ecolor"}
         style |= {"mec": colour, "ls": ":", "lw": 1, "color": colour}
         axes.plot(
-            [s[cost] for s in said], [s["best_accuracy"] for s in said], label=f"{method}, published", **style
+            [s[cost] for s in published],
+            [s["best_accuracy"] for s in published],
+            label=f"{method}, published",
+            **style,
         )
     if not axes.get_lines():
         nothing(axes)

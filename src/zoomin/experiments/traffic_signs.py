@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .competitors import compared
+from .baseline_rows import compared
 from .experiment import PRETRAINED_TRUNKS, Setting
 
 __all__ = ["TRAFFIC_SIGNS"]
@@ -71,14 +71,14 @@ TRAFFIC_SIGNS = compared(
         ),
         Setting(
             "boxes-trunks-head",
-            "Zoom-In, trunks of the boxes, attention frozen, head begun by logistic regression",
+            "Zoom-In, trunks of the boxes, attention frozen, head initialised by logistic regression",
             "traffic_signs",
             {**_TRUNKS, "train.freeze_trunks": "attention", "train.warm_up.head_l2": 0.01},
             in_mini=False,
         ),
         Setting(
             "warmed",
-            "Zoom-In of EfficientNet-Lite0, attention and head warmed up, N = 16",
+            "Zoom-In with EfficientNet-Lite0, attention and head warmed up, N = 16",
             "traffic_signs",
             _WARMED,
             in_mini=False,
@@ -110,7 +110,7 @@ TRAFFIC_SIGNS = compared(
         ),
     ],
     notes=(
-        "--data takes the Swedish sets or the German benchmark, told apart by content; for the German one "
-        "give --set [train.class_weights=balanced]: the published weights belong to the Swedish counts.",
+        "--data takes the Swedish sets or the German benchmark, detected from the content; for the German "
+        "one give --set [train.class_weights=balanced]: the published weights apply to the Swedish counts.",
     ),
 )

@@ -111,15 +111,15 @@ def error_of(job: Job) -> str | None:
 
 
 def run_trial(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[str, Any]:
-    """Train, judge and measure, and write the results.
+    """Train, evaluate and measure, and write the results.
 
-    An interrupted training goes on after its last whole epoch.
+    An interrupted training resumes after its last complete epoch.
 
     Returns:
         `scores`: accuracy, balanced_accuracy and auroc by protocol: "honest" (nothing chosen on the images
-        judged: the last epoch of a fold, many estimates an image; the test images), "best" (the best epoch of
-        a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers by epoch.
-        `measured`: by measure. And setting, seed, fold, settings, seconds, counts of images.
+        evaluated: the last epoch of a fold, many estimates per image; the test images), "best" (the best
+        epoch of a fold on its held-out images), "plain" (the last epoch, one estimate). `history`: numbers
+        by epoch. `measured`: by measure. And setting, seed, fold, settings, seconds, counts of images.
 
     Raises:
         ZoomInError: if the training cannot be done.
@@ -157,7 +157,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
 
     began, cpu = time.process_time(), 0.0
 
-    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a competitor)
+    def measure(net: Any, here: ZoomInDataModule) -> None:  # noqa: ANN401 (Zoom-In or a baseline)
         nonlocal cpu
         cpu = time.process_time() - began
         where = Measured(net, run, here, "val", folder, job.brief)
@@ -199,11 +199,11 @@ def _split(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[s
     data = ZoomInDataModule(run.data, progress=False, model=tiles_of(run.model))
     where = Measured(net, run, data, "test", folder, job.brief)
     measured = {name: MEASURES[name](where) for name in job.measures}
-    judged = fitted.metrics.get("test") or fitted.metrics.get("val") or {}
+    evaluated = fitted.metrics.get("test") or fitted.metrics.get("val") or {}
     names = ("accuracy", "balanced_accuracy", "auroc")
     return {
-        "scores": {"honest": {name: judged.get(name) for name in names}},
-        "test": judged,
+        "scores": {"honest": {name: evaluated.get(name) for name in names}},
+        "test": evaluated,
         "n_train": data.splits["train"].numel(),
         "n_held": data.splits["test"].numel(),
         "history": {name: [row.get(name) for row in fitted.history] for name in _HISTORY},

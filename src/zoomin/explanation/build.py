@@ -62,7 +62,7 @@ def explain_output(
         images: name and image of each of the batch; their thumbnails and heaviest sub-tiles are read again.
         head: that made the logits.
         classes: names of the classes.
-        provenances: which model looked at each image, and how.
+        provenances: which model made each explanation, and with which settings.
         standard_errors: of each image's probability.
 
     Raises:

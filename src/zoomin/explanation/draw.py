@@ -58,14 +58,14 @@ def title(explanation: Evidence) -> str:
 
 
 def start(explanation: Evidence) -> str:
-    """Where the answer starts, in words."""
+    """Where the answer starts, as text."""
     probability = float(explanation.baseline.softmax(0)[explanation.classes.index(explanation.label)])
     why = " (the bias alone)" if explanation.mean_logits is None else ""
     return f"With nothing seen{why}: {explanation.label} {100 * probability:.0f} %"
 
 
 def counts(explanation: Evidence) -> str:
-    """What was read, in words; a sub-tile drawn several times is read once."""
+    """What was read, as text; a sub-tile drawn several times is read once."""
     read, drawn, tiles = (
         len(explanation.places().weight),
         len(explanation.tiles),
@@ -179,7 +179,7 @@ def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
 
 
 def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size: float) -> None:
-    """Text at an upper corner of a box, that which leaves room for it in the picture."""
+    """Text at an upper corner of a box, the one with space for it in the picture."""
     from matplotlib.patheffects import withStroke
 
     x, y, width, height = box

@@ -34,7 +34,7 @@ class Source:
 
     Attributes:
         identity: resolved path, size in bytes and time of the last change in nanoseconds of the file; None
-            for images that are no file.
+            for images that are not files.
         mpp: microns per level-0 pixel, None where unknown.
         bounds: the scanned part of a slide's canvas, level-0 pixels, where the file tells it.
         georeference: where the image lies on a map, if that is known.

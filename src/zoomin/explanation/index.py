@@ -1,4 +1,4 @@
-"""A folder of explanations: one folder an image, and index.json that lists them."""
+"""A folder of explanations: one folder per image, and index.json that lists them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Index:
         """
         if fingerprint != self.model:
             raise ConfigError(
-                f"these explanations are of another model ({self.model}; this one is {fingerprint})",
+                f"these explanations are from another model ({self.model}; this one is {fingerprint})",
                 where=where,
                 remedy="Give the run that made them, or another --out; or delete the folder.",
             )

@@ -1,4 +1,4 @@
-"""The colours of pictures and GeoJSON, told apart by colour-blind eyes too (Okabe & Ito; inferno)."""
+"""The colours of pictures and GeoJSON, distinguishable by colour-blind readers too (Okabe & Ito; inferno)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Random changes of training images, made on the crops that are read: orientation and colour.
 
-An augmented image has coordinates of its own: those of the image after its flips and turns. Colours change by
-one law an image, so that its tiles and sub-tiles, and its background, agree at every scale.
+An augmented image has its own coordinates: those of the image after its flips and turns. Colours change by
+one law per image, so that its tiles and sub-tiles, and its background, agree at every scale.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class AugmentedBatch:
 
     Args:
         batch: the images as they are.
-        draw: one row an image.
+        draw: one row per image.
 
     Raises:
         ConfigError: if `draw` is of another number of images.
@@ -216,7 +216,7 @@ class AugmentedBatch:
         """
         if self._transposed and not bool((regions[:, 2] == regions[:, 3]).all()):
             raise ConfigError(
-                "regions that are not square cannot be read from images turned by a quarter",
+                "regions that are not square cannot be read from images rotated by a quarter turn",
                 where="augmentation.quarter_turns",
                 remedy="Read square regions, or switch quarter turns off.",
             )

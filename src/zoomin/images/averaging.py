@@ -92,7 +92,7 @@ def average_boxes(
         dims: the dimensions of the rows and of the columns.
 
     Returns:
-        the same layout with `size` in place of the rows and columns.
+        the same layout with `size` instead of the rows and columns.
 
     Example:
         >>> average_boxes(torch.tensor([[0, 4, 8, 9]], dtype=torch.uint8), (1, 2), (Fraction(1), Fraction(2)))

@@ -52,7 +52,7 @@ class Bands:
         colour: the band of grey or of the palette's index, or those of the colours; counted from 1.
         alpha: the band of the opacity.
         palette: 256 or more colours, (colours, 4) with their opacity.
-        bits: stored bits a sample, None for those of the type.
+        bits: stored bits per sample, None for those of the type.
         nodata: of each colour band, the value of samples that are missing; a pixel is missing where all bands
             that have such a value have it.
         masked: whether a mask of valid pixels is stored beside the bands.
@@ -199,7 +199,7 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
     colours = _COLOURS.get(kind)
     if colours is None or (kind == "SEPARATED" and page.tags.valueof(_INK_SET, _CMYK) != _CMYK):
         raise ImageError(
-            "a TIFF of inks that it does not name" if kind == "SEPARATED" else f"a TIFF of colours {kind}",
+            "a TIFF of unnamed inks" if kind == "SEPARATED" else f"a TIFF of colours {kind}",
             where=path,
             remedy="Save it as grey or red-green-blue with the program that made it.",
         )
@@ -207,7 +207,7 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
     more = page.samplesperpixel - len(colours)
     if more < 0:
         raise ImageError(
-            f"a TIFF of colours {kind} with {page.samplesperpixel} samples a pixel, too few",
+            f"a TIFF of colours {kind} with {page.samplesperpixel} samples per pixel, too few",
             where=path,
             remedy="Export it again: its tags contradict each other.",
         )
@@ -306,7 +306,7 @@ def _check_luma(page: Any, path: Path) -> None:  # noqa: ANN401
     if stored_ycbcr(page) and not (bytes_together and page.predictor == 1 and page.fillorder != 2):
         raise ImageError(
             f"luma and chroma of {page.bitspersample} bits"
-            + (", in planes of their own" if page.planarconfig == 2 else ", not three bytes together"),
+            + (", in separate planes" if page.planarconfig == 2 else ", not three bytes together"),
             where=path,
             remedy="Save it as red, green and blue with the program that made it.",
         )

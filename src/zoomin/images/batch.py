@@ -23,7 +23,7 @@ __all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahe
 def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
     """Start to read the tiles of images that are on disk at a scale, background left out. Returns at once.
 
-    What goes wrong is told when the tiles are read.
+    Errors are raised when the tiles are read.
     """
 
     def read() -> None:

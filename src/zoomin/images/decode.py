@@ -86,14 +86,14 @@ def decode_image(
 ) -> ArrayImage:
     """Decode an image as a person expects to see it.
 
-    The format is told by the content, not by the suffix. Grey, palette and CMYK become red-green-blue; what
-    is transparent is laid over white; EXIF orientation is applied; 16 bits keep their upper byte, so that
-    12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the first
-    image is taken. Colour profiles are not applied.
+    The format is detected from the content, not the suffix. Grey, palette and CMYK become red-green-blue;
+    transparent pixels are laid over white; EXIF orientation is applied; 16 bits keep their upper byte, so
+    that 12-bit data in a 16-bit file look dark; floating point must be from 0 to 1. Of an animation, the
+    first image is taken. Colour profiles are not applied.
 
     Args:
         path: the file.
-        mpp: microns per pixel, in place of what the file says. Only TIFFs are believed, and only if their
+        mpp: microns per pixel, instead of what the file says. Only TIFFs are believed, and only if their
             resolution is one that a microscope can have, equal along both sides.
         series: which image of a TIFF, by number or name; None for the main one.
 
@@ -135,10 +135,10 @@ def decode_values(path: Path) -> Pixels:
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a file, by which its format is told.
+    """The first bytes of a file, from which its format is detected.
 
     Raises:
-        ImageError: if there is no such file, it is a folder, empty or not readable, or does not answer.
+        ImageError: if there is no such file, it is a folder, empty or not readable, or does not respond.
     """
 
     def first_bytes() -> bytes | None:
@@ -247,7 +247,7 @@ def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
     except (*_DAMAGE, RuntimeError) as error:
         raise _damaged(path, kind.name, error) from error
     if kind.bits > 8 * samples.dtype.itemsize:
-        raise _damaged(path, kind.name, ValueError(f"{kind.bits} bits a sample"))
+        raise _damaged(path, kind.name, ValueError(f"{kind.bits} bits per sample"))
     samples = samples if samples.ndim == 3 else samples[..., None]
     if samples.shape[2] not in (1, 3):
         raise ImageError(
@@ -278,7 +278,7 @@ def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
     return ImageError(
         f"the {kind} is damaged or cut short ({error})",
         where=path,
-        remedy="Copy or download it again, or export it anew.",
+        remedy="Copy or download it again, or export it again.",
     )
 
 

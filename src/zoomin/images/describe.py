@@ -1,4 +1,4 @@
-"""What an image file really holds: levels, other pictures, colours, and where the size of a pixel is told."""
+"""What an image file really holds: levels, other pictures, colours, and where the pixel size comes from."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .tiff_scale import scale_of
 __all__ = ["Description", "companions_of", "describe"]
 
 _SIDE_CARS = (".ovr", ".msk", ".aux.xml")  # after the whole name
-_WORLD = (".tfw", ".tifw", ".jgw", ".pgw", ".wld", ".prj", ".xml")  # in place of the suffix
+_WORLD = (".tfw", ".tifw", ".jgw", ".pgw", ".wld", ".prj", ".xml")  # instead of the suffix
 _ICC = 34675
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a file holds, in words and numbers that a table can show.
+    """What a file holds, as text and numbers that a table can show.
 
     Attributes:
         reader: OpenSlide, GDAL, tifffile, or "whole" for files that are decoded whole.

@@ -32,7 +32,7 @@ class DicomHeader(NamedTuple):
         image_type: such as ORIGINAL, PRIMARY, VOLUME, NONE.
         syntax: transfer syntax: how elements and pixels are encoded.
         modality: such as SM (slide microscopy), CT, MR.
-        bits: a sample is stored in, None where it is not told.
+        bits: a sample is stored in, None if unknown.
         colours: photometric interpretation.
         planes: focal planes of the slide.
         paths: optical paths, such as fluorescence channels.

@@ -26,15 +26,15 @@ class Foreground:
     background by brightness."""
 
     min_share: float = 0.02
-    """Least share of a tile, 0 to 1, that must be foreground for the tile to count. 0.02 keeps thin tissue
+    """Smallest share of a tile, 0 to 1, that must be foreground for the tile to count. 0.02 keeps thin tissue
     and drops specks of dust."""
 
     side: int = 1024
-    """Longest side of the overview in which tissue is sought, in pixels. 1024 takes a fraction of a second
+    """Longest side of the overview in which tissue is detected, in pixels. 1024 takes a fraction of a second
     on a slide."""
 
     threshold: float | None = None
-    """Threshold of the saturation (dark background: brightness), 0 to 1, in place of Otsu's; none: Otsu's,
+    """Threshold of the saturation (dark background: brightness), 0 to 1, instead of Otsu's; none: Otsu's,
     which adapts to each image."""
 
     pens: bool = True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ..errors import ImageError, ZoomInError
-from ..plugins import Registry
+from ..runtime.plugins import Registry
 from .decode import decode_image, format_of, read_head
 from .image import Image
 
@@ -95,11 +95,11 @@ READERS: Registry[Reader] = Registry(
 
 
 def open_image(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
-    """Open an image; its format is told by its content, not by its suffix.
+    """Open an image; its format is detected from its content, not its suffix.
 
     Args:
         path: the file.
-        mpp: microns per pixel, in place of a missing or wrong tag of the file.
+        mpp: microns per pixel, instead of a missing or wrong tag of the file.
         series: which image of a TIFF that holds several, by its number or name (`zoomin data check` lists
             them); None for the main one.
 
@@ -163,7 +163,7 @@ def _open_series(path: Path, head: bytes, mpp: float | None, series: int | str) 
     if takes_tiff(path, head):
         return open_tiff(path, mpp=mpp, series=series)
     raise ImageError(
-        f"series {series!r} of a file that is no TIFF",
+        f"series {series!r} of a file that is not a TIFF",
         where=path,
         remedy="Leave series out: the file holds one image, or its reader chooses.",
     )

@@ -1,4 +1,4 @@
-"""Open a TIFF: what it holds is looked at once, then the reader that gives its pixels as they are meant."""
+"""Open a TIFF: its contents are examined once, then the reader that gives its pixels as they are meant."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
 
     Args:
         path: a local file.
-        mpp: microns per pixel, in place of what the file says.
+        mpp: microns per pixel, instead of what the file says.
         series: which of its images, by number or name; None for the main one.
 
     Raises:
@@ -90,7 +90,7 @@ def _streamed(page: Any, contents: Contents) -> bool:  # noqa: ANN401
 def _check_upright(page: Any, path: Path) -> None:  # noqa: ANN401
     if int(page.tags.valueof("Orientation", 1)) not in (0, 1):
         raise ImageError(
-            "a TIFF that is stored on its side or mirrored",
+            "a TIFF that is stored rotated or mirrored",
             where=path,
             remedy="Turn it upright and save it again.",
         )

@@ -55,7 +55,7 @@ def microns(length: float | str, where: str = "mpp") -> float:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise ConfigError(
-            f"{length!r} is no size of a pixel",
+            f"{length!r} is not a valid pixel size",
             where=where,
             remedy='Give microns as a positive number, or a unit with it, such as "0.25um" or "10m".',
         )

@@ -42,14 +42,14 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
     """Any samples as 8 bits.
 
     * 1 bit: 0 and 255.
-    * 16 bits: the upper byte (65535 is white); where the file stores fewer bits a sample, say 12, their
+    * 16 bits: the upper byte (65535 is white); where the file stores fewer bits per sample, say 12, their
       largest value is white. It never depends on the values: images of one set would differ in scale.
     * floating point: 0 to 1.
 
     Args:
         pixels: samples of any shape.
         path: named in errors.
-        bits: stored bits a sample, by default those of the type.
+        bits: stored bits per sample, by default those of the type.
 
     Raises:
         ImageError: if the samples are of another type, not finite, or out of range.

@@ -1,4 +1,4 @@
-"""The threads that read images: one pool a process, and readings that can be waited for, group by group.
+"""The threads that read images: one pool per process, and readings that can be waited for, group by group.
 
 Threads are daemons: one that hangs on an unreadable mount is given up, and does not keep the process alive.
 `concurrent.futures` would wait for it when the process ends.
@@ -144,7 +144,7 @@ class Reading:
             if began <= limit:
                 del self._running[number]
                 error = NotInTime(
-                    f"reading has not ended after {timeout:g} seconds",
+                    f"reading did not finish within {timeout:g} seconds",
                     remedy="Check the disk or the network, or allow more time (read_timeout).",
                 )
                 self._end(group, error)
@@ -157,7 +157,7 @@ def map_ahead(
     """Call a function on items in threads of the pool; the items in their order, each with what became of it.
 
     Args:
-        call: what to do with an item; what it raises is handed on in place of a result.
+        call: what to do with an item; what it raises is handed on instead of a result.
         items: taken as they are needed.
         threads: items that are under way, or done and not yet asked for, beside the one waited for.
         timeout: seconds after which an item is given up; by default never.
@@ -212,7 +212,7 @@ class _Pool:
         threading.Thread(target=self._run, name=_NAME, daemon=True).start()
 
     def replace(self, work: Callable[[], None]) -> None:
-        """Call this in place of a thread that is given up."""
+        """Call this instead of a thread that is given up."""
         with self._lock:
             self._threads -= 1
         self.call(work)
@@ -223,7 +223,7 @@ class _Pool:
             self._idle.release()
 
 
-_pools: list[_Pool] = []  # at most one of this process, last; a forked child has none of its own yet
+_pools: list[_Pool] = []  # at most one of this process, last; a forked child has no pool yet
 
 
 def _pool() -> _Pool:

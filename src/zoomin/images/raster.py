@@ -136,11 +136,11 @@ def takes_raster(path: Path, head: bytes) -> bool:
 
 
 def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
-    """Open a raster of any size that is no TIFF.
+    """Open a raster of any size that is not a TIFF.
 
     Args:
         path: a local file of one of `DRIVERS`.
-        mpp: microns per pixel, in place of what the map says, if the image lies on one.
+        mpp: microns per pixel, instead of what the map says, if the image lies on one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -185,9 +185,9 @@ def open_gdal_tiff(
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
         georeference = _georeference(dataset)
-        told = ""
+        mpp_source = ""
         if not stated:
-            found, told = mpp_of_map(dataset, georeference, path)
+            found, mpp_source = mpp_of_map(dataset, georeference, path)
             mpp = mpp if found is None else found
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
@@ -200,7 +200,7 @@ def open_gdal_tiff(
             sources.append(number)
             levels.append(level)
     return _raster(
-        path, levels, sources, bands, driver="GTiff", mpp=mpp, source=told, georeference=georeference
+        path, levels, sources, bands, driver="GTiff", mpp=mpp, source=mpp_source, georeference=georeference
     )
 
 
@@ -259,7 +259,7 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
     """A large PNG or JPEG; it is decoded, once, when first read."""
     if orientation_of(path) not in (0, 1):
         raise ImageError(
-            "an image that is stored on its side or mirrored, too large to turn in memory",
+            "an image that is stored rotated or mirrored, too large to turn in memory",
             where=path,
             remedy="Turn it upright and save it again, best as a tiled TIFF.",
         )

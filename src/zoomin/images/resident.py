@@ -26,7 +26,7 @@ _CHUNK = 1 << 22  # pixels of regions gathered at a time
 
 
 class _Level(NamedTuple):
-    """All images at one scale in one buffer, and after them one background pixel an image.
+    """All images at one scale in one buffer, and after them one background pixel per image.
 
     A pixel is one 32-bit integer: red, green, blue, and a byte that is not used.
     """
@@ -69,8 +69,8 @@ class _Store:
 class ResidentImages:
     """An `ImageBatch` over images that live on the device, at full resolution and at those of their tiles.
 
-    Memory: four bytes a pixel, and scale^2 of that for every scale at which tiles are read (up to four times
-    that where images are mirrored). Views come in channels-last memory.
+    Memory: four bytes per pixel, and scale^2 of that for every scale at which tiles are read (up to four
+    times that where images are mirrored). Views come in channels-last memory.
 
     Args:
         images: images in memory, or small enough to be; their pixels are copied.
@@ -144,11 +144,11 @@ class ResidentImages:
         return moved
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
-        """A read that begins when its views are asked for: all pixels are at hand."""
+        """A read that begins when its views are asked for: all pixels are in memory."""
         return Started(partial(self.read, image_index, regions, scale), lambda: None)
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
-        """Nothing: all pixels are at hand."""
+        """Nothing: all pixels are in memory."""
 
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
@@ -156,7 +156,7 @@ class ResidentImages:
         """Read one region of each indexed image (see `images.base.ImageBatch`).
 
         Views are those of `Image.read` to the bit. Regions on a grid of their own size, from any corner of
-        the image, are taken from an averaged level; others are averaged anew.
+        the image, are taken from an averaged level; others are averaged again.
 
         Raises:
             ConfigError: if the scale is not in (0, 1].
@@ -267,7 +267,7 @@ def _pack(views: Sequence[UInt8[Tensor, "_ _ _"]], backgrounds: UInt8[Tensor, " 
 
 
 def _unpack(level: _Level) -> Iterator[tuple[UInt8[Tensor, "height width 4"], UInt8[Tensor, "4"]]]:
-    """Each image's pixels and background, four bytes a pixel; nothing is copied."""
+    """Each image's pixels and background, four bytes per pixel; nothing is copied."""
     data = level.pixels.view(torch.uint8).view(-1, 4)
     places = (level.first, level.height, level.width, level.background)
     for first, height, width, background in zip(*(place.tolist() for place in places), strict=True):

@@ -42,21 +42,21 @@ _SYNTAXES_READ = (
     "1.2.840.10008.1.2.4.90",  # JPEG 2000
     "1.2.840.10008.1.2.4.91",
 )
-_ANEW = "Store its frames anew, as JPEG or JPEG 2000, with the program that made it."
+_ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
 _DECOMPRESS = (
-    "Store its pixels anew (pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
+    "Re-encode its pixels (pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
     "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
 )
 _REWRITE = (
-    "Store its elements anew (pip install pydicom): ds = pydicom.dcmread(IN); "
+    "Re-encode its elements (pip install pydicom): ds = pydicom.dcmread(IN); "
     "ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian; ds.save_as(OUT)."
 )
 _SYNTAXES = {
     "1.2.840.10008.1.2.1.99": ("deflated elements", _REWRITE),
     "1.2.840.10008.1.2.2": ("big-endian elements", _ANEW),
-    "1.2.840.10008.1.2.4.51": ("JPEG of 12 bits", _ANEW),
-    "1.2.840.10008.1.2.4.57": ("JPEG without loss", _ANEW),
-    "1.2.840.10008.1.2.4.70": ("JPEG without loss", _ANEW),
+    "1.2.840.10008.1.2.4.51": ("12-bit JPEG", _ANEW),
+    "1.2.840.10008.1.2.4.57": ("lossless JPEG", _ANEW),
+    "1.2.840.10008.1.2.4.70": ("lossless JPEG", _ANEW),
     "1.2.840.10008.1.2.4.80": ("JPEG-LS", _DECOMPRESS),
     "1.2.840.10008.1.2.4.81": ("JPEG-LS", _DECOMPRESS),
     "1.2.840.10008.1.2.4.110": ("JPEG XL", _ANEW),
@@ -167,7 +167,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
     Args:
         path: the file; of formats of several files, the one that OpenSlide wants (`.mrxs`, `.vms`, any
             `.dcm`).
-        mpp: microns per pixel, in place of a missing or wrong property.
+        mpp: microns per pixel, instead of a missing or wrong property.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -222,10 +222,10 @@ def slide_facts(path: Path) -> SlideFacts:
         )
         profile = slide.color_profile
         icc = b"" if profile is None else profile.tobytes()
-        told = "openslide.mpp-x" in slide.properties
+        has_mpp = "openslide.mpp-x" in slide.properties
     finally:
         slide.close()
-    return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if told else "")
+    return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if has_mpp else "")
 
 
 def mpp_of(properties: Mapping[str, str], path: Path) -> float | None:
@@ -259,7 +259,7 @@ def background_of(properties: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def bounds_of(properties: Mapping[str, str]) -> Region | None:
-    """The scanned part of the canvas, level-0 pixels, where it is told.
+    """The scanned part of the canvas, level-0 pixels, where it is known.
 
     Example:
         >>> sides = {"x": "10", "y": "20", "width": "300", "height": "400"}
@@ -322,13 +322,13 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
     if header.planes > 1:
         return (
             f"a DICOM slide of {header.planes} focal planes",
-            "Export the plane to use as a slide of its own.",
+            "Export the plane to use as a separate slide.",
         )
     if header.paths > 1:
         return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
     if header.bits not in (None, 8):
         return (
-            f"a DICOM slide of {header.bits} bits a sample ({header.colours})",
+            f"a DICOM slide of {header.bits} bits per sample ({header.colours})",
             "Export it with 8 bits, scaled the same way for all slides.",
         )
     if header.syntax not in _SYNTAXES_READ:

@@ -40,7 +40,7 @@ _GATHERED = 1 << 23  # source pixels of boxes held at a time; a larger box is re
 _AVERAGED = 1 << 20  # source pixels averaged at a time, in single precision
 _BAND = 1024  # source rows of a band, at least one row of blocks
 _PIECE = 1 << 21  # source pixels of a piece of a band
-_PAUSE = 5.0  # seconds after which a file is looked at before it is read
+_PAUSE = 5.0  # seconds after which a file is checked before it is read
 _SLACK = 1.01  # a level this much coarser than the view still serves: writers round sizes
 
 
@@ -87,7 +87,7 @@ def identity_of(path: Path) -> Identity:
     """Resolved path, size and time of the last change: the key of whatever is cached of a file.
 
     Raises:
-        ImageError: if the file is not there, or cannot be looked at.
+        ImageError: if the file is not there, or cannot be accessed.
     """
     try:
         found = path.stat()
@@ -137,7 +137,7 @@ class StoredImage(ABC):
         self.georeference = georeference
         self._part = part
         self.identity = self._identity()
-        self._seen = time.monotonic()
+        self._last_access = time.monotonic()
         self._decoded: dict[tuple[int, int], int] = {}  # a number a thread: none waits for another
 
     @property
@@ -190,11 +190,11 @@ class StoredImage(ABC):
         """Make sure that the file is still the one whose levels are known.
 
         Raises:
-            ImageError: if it is gone, does not answer, or has changed.
+            ImageError: if it is gone, does not respond, or has changed.
         """
         if self._identity() != self.identity:
             raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it anew."
+                "the file has changed since it was opened", where=self.path, remedy="Open it again."
             )
 
     def _identity(self) -> Identity:
@@ -215,7 +215,7 @@ class StoredImage(ABC):
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle the description alone."""
-        return {**self.__dict__, "_decoded": {}, "_seen": -math.inf}
+        return {**self.__dict__, "_decoded": {}, "_last_access": -math.inf}
 
     def __repr__(self) -> str:
         """The kind, the path and the size."""
@@ -358,10 +358,10 @@ class StoredImage(ABC):
         worker = (os.getpid(), threading.get_ident())
         touched = count_blocks(inner, table.block) * table.block[0] * table.block[1]
         self._decoded[worker] = self._decoded.get(worker, 0) + touched
-        if time.monotonic() - self._seen > _PAUSE:
+        if time.monotonic() - self._last_access > _PAUSE:
             touch(self.path)
         pixels = self.decode(level, inner)
-        self._seen = time.monotonic()
+        self._last_access = time.monotonic()
         if inner == window:
             return pixels
         rows = np.minimum(np.arange(window.y0, window.y1), table.height - 1) - inner.y0

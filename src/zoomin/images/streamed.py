@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from ..errors import BatchReadError, ConfigError, ImageError, ZoomInError
+from ..errors import BatchReadError, ConfigError, ImageError
 from ..geometry import Region, TileGrid
+from ..runtime.faults import image_error
 from .averaging import common_size
 from .cache import Cache
 from .image import Image, Started
@@ -151,7 +152,7 @@ class StreamedImages:
             return None
         regions = grid.regions.cpu().split(grid.count.tolist())
         tasks = [
-            Task(i, partial(_look, mask, own))  # the answer is kept by the mask
+            Task(i, partial(_find_foreground, mask, own))  # the answer is kept by the mask
             for i, (mask, own) in enumerate(zip(self._masks, regions, strict=True))
             if mask is not None
         ]
@@ -166,7 +167,7 @@ class StreamedImages:
         """Start to read these regions into the cache; `read` will wait for them, not read them again.
 
         Returns at once. Left out are images whose views do not fit the cache, those without an identity, and
-        those at hand already. What goes wrong is told by `read`.
+        those already read. Errors are raised by `read`.
 
         Raises:
             ConfigError: if the scale is not in (0, 1].
@@ -178,14 +179,14 @@ class StreamedImages:
 
     def _prefetch(self, parts: list[_Rows], scale: float, size: tuple[int, int]) -> None:
         asked: list[tuple[Hashable, Bytes, _Rows]] = []
-        room = self._shared.cache.capacity
+        free = self._shared.cache.capacity
         for part in parts:
             key = self._key(part, scale)
             held = self._held(part, scale)
             nbytes = len(part.rows) * size[0] * size[1] * 3 if held is None else held.views.nbytes
-            if key is None or nbytes > room:
+            if key is None or nbytes > free:
                 continue
-            room -= nbytes  # what one call asks for does not drive out its own
+            free -= nbytes  # what one call asks for does not drive out its own
             if held is not None:
                 continue
             views = np.empty((len(part.rows), *size, 3), np.uint8)
@@ -304,13 +305,10 @@ class StreamedImages:
 
     def _named(self, index: int, error: Exception) -> ImageError:
         """The error of an image, with its name."""
-        name = self._images[index].name
-        if isinstance(error, ZoomInError):
-            return ImageError(error.what, where=error.where or name, remedy=error.remedy)
-        if isinstance(error, (OSError, MemoryError)):
-            reason = str(error) or type(error).__name__
-            return ImageError(f"cannot be read ({reason})", where=name, remedy="Check the file and its disk.")
-        raise error
+        found = image_error(error, self._images[index].name)
+        if isinstance(found, ImageError):
+            return found
+        return ImageError(found.what, where=found.where, remedy=found.remedy)
 
 
 class _Delivery:
@@ -343,7 +341,7 @@ class _Delivery:
         return views.permute(0, 3, 1, 2)
 
 
-def _look(mask: ForegroundMask, regions: Int[Tensor, "n 4"]) -> None:
+def _find_foreground(mask: ForegroundMask, regions: Int[Tensor, "n 4"]) -> None:
     mask.tiles(regions)
 
 

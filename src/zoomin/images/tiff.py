@@ -72,7 +72,7 @@ def stored_values(path: Path) -> Pixels:
     """The samples of the main image as they are stored, (height, width, samples), opacity left out.
 
     What is stored counts, whatever colours it is meant to be seen in: a mask of "white is zero" holds 1 where
-    its writer said true.
+    its writer declared true.
 
     Raises:
         ImageError: as `decode_tiff`.
@@ -133,7 +133,7 @@ def undecodable(error: BaseException, path: Path) -> ImageError:
     return ImageError(
         f"the TIFF is damaged, cut short or of an unknown kind ({error})",
         where=path,
-        remedy="Copy or download it again, or export it anew.",
+        remedy="Copy or download it again, or export it again.",
     )
 
 

@@ -30,7 +30,7 @@ _CLEARLY = 4  # times the pixels of any other picture: the image, without being 
 _NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
 _TRUSTED = (33550, 33922, 34264, 34735)  # on a map: overviews are GDAL's
 _SIDE = 16  # pixels of a level compared in one place
-_FEW_PIXELS = 1 << 20  # of a level that is looked through for what stands out
+_FEW_PIXELS = 1 << 20  # of a level that is searched for distinctive content
 _SHOWN = 8
 
 
@@ -134,7 +134,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
                 raise ImageError(
                     f"part of an image of several files: its pixels are in {page.parent.filename}",
                     where=path,
-                    remedy="Open that file, and keep all of them together.",
+                    remedy="Open that file, and keep the files together.",
                 )
             below = tuple(level.keyframe for level in one.levels[1:])
             found.append(_Picture(page, str(one.name or ""), index, _reduced(page), below))
@@ -144,7 +144,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
     masked = any(page.subfiletype & _MASK for page in pages)
     pages = [page for page in pages if not page.subfiletype & _MASK]
     if not pages:
-        raise ImageError("the TIFF holds a mask alone, no image", where=path, remedy="Export it again.")
+        raise ImageError("the TIFF holds only a mask, no image", where=path, remedy="Export it again.")
     return [
         _Picture(page, _name_of(page), index, _reduced(page), tuple(page.pages or ()) if page.subifds else ())
         for index, page in enumerate(pages)
@@ -217,9 +217,9 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             return
         count = int(np.prod(list(planes.values())))
         if chosen and one.kind != "ome" and len(file.pages) >= count:
-            return  # each has a directory of its own, and one was named
+            return  # each has its own directory, and one was named
         kind = "channels" if set(planes) == {"C"} else "pages"
-        remedy = "Save the one to use, or red, green and blue, as an image of its own."
+        remedy = "Save the one to use, or red, green and blue, as a separate image."
         if one.kind != "ome" and len(file.pages) >= count:
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
         if set(planes) == {"C"} and count in (3, 4):

@@ -1,7 +1,7 @@
 """TIFFs on disk that GDAL does not read, or not as they are meant: decoded by tifffile, block by block.
 
 These are TIFFs of colours that libtiff converts in its own way (L*a*b*, inks, stored luma and chroma), of
-codecs that GDAL's library was built without (JPEG XL, JPEG 2000, PNG, JPEG XR), and JPEG of 12 bits.
+codecs that GDAL's library was built without (JPEG XL, JPEG 2000, PNG, JPEG XR), and 12-bit JPEG.
 """
 
 from __future__ import annotations

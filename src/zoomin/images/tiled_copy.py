@@ -85,7 +85,7 @@ def tiled_copy(path: Path, identity: Identity, driver: str) -> Path:
         raise ImageError(
             f"its tiled copy cannot be written to {folder} ({why})",
             where=path,
-            remedy="Make room there, or set ZOOMIN_CACHE to a folder with more.",
+            remedy="Free space there, or set ZOOMIN_CACHE to a folder with more.",
         ) from error
     return target
 
@@ -141,7 +141,7 @@ def _trim(folder: Path, keep: Path) -> None:
         limit = float(given) * 1e9
     except ValueError as error:
         raise ConfigError(
-            f"{given!r} is no number", where="ZOOMIN_CACHE_GB", remedy="Give a number."
+            f"{given!r} is not a number", where="ZOOMIN_CACHE_GB", remedy="Give a number."
         ) from error
     copies = []
     for copy in folder.glob("*.tif"):

@@ -46,7 +46,7 @@ def file_timeout() -> float | None:
         seconds = float(given) if given else READ_TIMEOUT
     except ValueError as error:
         raise ConfigError(
-            f"{given!r} is no number of seconds", where=_VARIABLE, remedy="Give a number; 0 waits for ever."
+            f"{given!r} is not a number of seconds", where=_VARIABLE, remedy="Give a number; 0 waits forever."
         ) from error
     return seconds if seconds > 0 else None
 
@@ -71,7 +71,7 @@ def within(seconds: float | None, call: Callable[[], T], path: Path) -> T:
     [(_, found)] = map_ahead(lambda _: call(), [path], threads=1, timeout=seconds)
     if isinstance(found, NotInTime):
         raise ImageError(
-            f"the file does not answer within {seconds:g} seconds",
+            f"the file did not respond within {seconds:g} seconds",
             where=path,
             remedy=f"Check the disk or network drive; {_VARIABLE} sets how many seconds to wait.",
         )
@@ -84,7 +84,7 @@ def touch(path: Path) -> None:
     """Open a file and read a byte of it, in bounded time.
 
     Raises:
-        ImageError: if it is gone, cannot be read, or does not answer.
+        ImageError: if it is gone, cannot be read, or does not respond.
     """
 
     def read() -> None:

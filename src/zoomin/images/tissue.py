@@ -76,7 +76,7 @@ class OverviewMask:
         self._image: Image | None = image
         self._size = image.height, image.width
         self._packed: tuple[bytes, tuple[int, int]] | None = None
-        self._tiles: dict[bytes, bytes] = {}  # a bit a tile, by the regions asked for
+        self._tiles: dict[bytes, bytes] = {}  # one bit per tile, by the regions asked for
         self._lock = threading.RLock()  # threads that read ahead ask too; the overview is read once
 
     def find(self) -> tuple[bytes, tuple[int, int]]:
@@ -95,7 +95,7 @@ class OverviewMask:
 
     @property
     def pixels(self) -> NDArray[np.bool_]:
-        """The mask, a pixel a pixel of the overview; finds it where it has not been found.
+        """The mask, one pixel per pixel of the overview; finds it where it has not been found.
 
         Raises:
             ImageError: if the overview cannot be read.
@@ -127,7 +127,7 @@ class OverviewMask:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        """A lock of its own."""
+        """A separate lock."""
         self.__dict__.update(state)
         self._lock = threading.RLock()
 
@@ -291,7 +291,7 @@ def _dark_threshold(bright: NDArray[np.float32]) -> float:
 
 
 def _above_noise(histogram: NDArray[np.float64]) -> float:
-    """Five standard deviations above the middle, told from the 5th percentile, which lies 1.64 below it."""
+    """Five standard deviations above the middle, from the 5th percentile, which lies 1.64 below it."""
     middle, low = _percentile(histogram, 0.5), _percentile(histogram, 0.05)
     return middle + max(3 * (middle - low), _SHADE)
 

@@ -65,7 +65,7 @@ def pieces(windows: Windows, block: tuple[int, int]) -> Iterator[Piece]:
     Blocks that adjoin are read together, up to about four million pixels.
 
     Args:
-        windows: one row a box; rows without area are left out.
+        windows: one row per box; rows without area are left out.
         block: height and width of a stored block.
     """
     sides = np.array([block[1], block[0], block[1], block[0]])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate, evaluation_manifest
     from .explanations import explain, iter_explanations
     from .prediction import iter_predictions, predict, probability_standard_error
+    from .prediction_table import merge_predictions, predict_into, shard_of
     from .predictions import Prediction, Summary, write_predictions
     from .sources import Unreadable, find_images
 
@@ -29,8 +30,11 @@ __all__ = [
     "iter_explanations",
     "iter_predictions",
     "load_model",
+    "merge_predictions",
     "predict",
+    "predict_into",
     "probability_standard_error",
+    "shard_of",
     "write_predictions",
 ]
 
@@ -45,6 +49,9 @@ _HOMES = {
     "find_images": ".sources",
     "iter_explanations": ".explanations",
     "load_model": "..classifiers",
+    "merge_predictions": ".prediction_table",
+    "predict_into": ".prediction_table",
+    "shard_of": ".prediction_table",
     "write_predictions": ".predictions",
 }  # all others: .prediction
 

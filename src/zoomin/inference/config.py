@@ -41,20 +41,20 @@ class InferenceConfig:
     """N, sub-tiles per image and replicate; by default the model's."""
 
     replicates: int = 8
-    """Independent estimates whose features are averaged; 8 give a standard error too. Exact and top need and
-    take one."""
+    """Independent estimates whose features are averaged; 8 give a standard error too. Exact and top use
+    exactly one."""
 
     seed: int = 0
     """Seed of the draws: the same seed gives the same answers."""
 
     exact_budget: int = 512
-    """Sub-tiles (tiles times positions) up to which "auto" enumerates; more cost more time than drawing."""
+    """Sub-tiles (tiles times positions) up to which "auto" enumerates; beyond that, drawing is faster."""
 
     batch_size: int = 8
-    """Images that the network sees at a time, at most."""
+    """Maximum number of images per network call."""
 
     threads: int = 4
-    """Images that are opened ahead of the network, at a time."""
+    """Images opened in parallel, ahead of the network."""
 
     prefetch: int = 1
     """Batches whose overviews are read from disk while the network works on another; 0: none."""
@@ -63,7 +63,7 @@ class InferenceConfig:
     """Seconds after which opening an image, or a single read, is given up; none: never."""
 
     mpp: float | str | None = None
-    """Microns per level-0 pixel of files whose manifest does not give it, in place of a missing or wrong
+    """Microns per level-0 pixel of files whose manifest does not give it, instead of a missing or wrong
     tag; "0.6m" is in metres."""
 
     precision: str = "32-true"

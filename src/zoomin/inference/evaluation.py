@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import DataError
 from ..files import write_json
+from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .prediction import iter_predictions
 from .predictions import NO_FOREGROUND, write_predictions
@@ -48,10 +50,22 @@ def evaluate(
 
     Raises:
         DataError: if a label is missing or unknown to the model, or no image could be read.
+        WriteError: if the folder cannot be written to, or another job writes to it.
     """
+    with nullcontext() if out is None else lock_folder(out):
+        return _evaluate(manifest, model, config or InferenceConfig(), out, device, progress)
+
+
+def _evaluate(
+    manifest: Manifest,
+    model: Classifier,
+    config: InferenceConfig,
+    out: str | Path | None,
+    device: str | torch.device | None,
+    progress: bool,
+) -> dict[str, Any]:
     from ..metrics import classification_metrics  # its libraries are heavy, and predicting needs none
 
-    config = config or InferenceConfig()
     targets = manifest.with_classes(model.config.classes).targets()
     rows = list(iter_predictions(manifest, model, config, device=device, progress=progress))
     if out is not None:

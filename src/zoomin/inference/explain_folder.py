@@ -1,4 +1,4 @@
-"""Explain many images into a folder: one that cannot be read is recorded, the others go on."""
+"""Explain many images into a folder: one that cannot be read is recorded, the others continue."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
 from ..progress import track
+from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .evaluation import evaluation_manifest
 from .explanations import iter_explanations
@@ -64,7 +65,7 @@ def explain_into(
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> ExplainSummary:
-    """Explain images, each into a folder of its own below `out`; index.json lists them.
+    """Explain images, each into its own folder below `out`; index.json lists them.
 
     Explanations of other images that are there stay; those of the same images are replaced.
 
@@ -81,8 +82,24 @@ def explain_into(
     Raises:
         ConfigError: if the folder holds explanations of another model.
         DataError: if its index is damaged.
+        WriteError: if it cannot be written to, or another job writes to it.
+        Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
-    job = _Job(Path(out), model, config or InferenceConfig(), exports or ExportConfig())
+    with lock_folder(out):
+        return _explain_into(images, model, Path(out), config, exports, resume, device, progress)
+
+
+def _explain_into(
+    images: Sequence[str | Path | Record],
+    model: ZoomIn,
+    out: Path,
+    config: InferenceConfig | None,
+    exports: ExportConfig | None,
+    resume: bool,
+    device: str | torch.device | None,
+    progress: bool,
+) -> ExplainSummary:
+    job = _Job(out, model, config or InferenceConfig(), exports or ExportConfig())
     kept = [image for image in images if resume and job.keeps(image)]
     left = [image for image in images if not any(image is other for other in kept)]
     try:
@@ -160,9 +177,8 @@ class _Job:
     def take(self, image: str | Path | Record, found: Explanation | Unreadable) -> None:
         """Save what was found."""
         if isinstance(found, Unreadable):
-            error = str(found.error) or type(found.error).__name__
             name = name_of(image)
-            self.entries[name] = Entry(name, _truth(image), None, {}, None, None, "error", error)
+            self.entries[name] = Entry(name, _truth(image), None, {}, None, None, "error", str(found.error))
         else:
             one, folder = replace(found, truth=_truth(image)), folder_name(name_of(image))
             remove_exports(self.out / folder)

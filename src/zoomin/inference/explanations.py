@@ -8,7 +8,6 @@ from typing import Unpack, cast
 import torch
 
 from ..classifiers import Classifier, zoom_in
-from ..errors import ImageError, ZoomInError
 from ..explanation import Explanation, Provenance, explain_output
 from ..model.output import ZoomInOutput
 from ..model.storage import model_fingerprint
@@ -35,7 +34,7 @@ def explain(
         model: what `load_model` gave; Zoom-In.
         config: how to sample and run; by default `InferenceConfig()`.
         device: move the model there first.
-        changes: settings of `InferenceConfig` in place of those in `config`.
+        changes: settings of `InferenceConfig` instead of those in `config`.
 
     Raises:
         ConfigError: if a setting does not exist, a value is out of range, or the model is a baseline.
@@ -44,8 +43,7 @@ def explain(
     explanations = []
     for found in iter_explanations(images, model, InferenceConfig.of(config, changes), device=device):
         if isinstance(found, Unreadable):
-            error = found.error
-            raise error if isinstance(error, ZoomInError) else ImageError(str(error), where=found.image)
+            raise found.error
         explanations.append(found)
     return explanations
 
@@ -57,7 +55,7 @@ def iter_explanations(
     *,
     device: str | torch.device | None = None,
 ) -> Iterator[Explanation | Unreadable]:
-    """`explain`, an image at a time; one that cannot be read becomes a failure, the others go on.
+    """`explain`, one image at a time; one that cannot be read becomes a failure, the others continue.
 
     Args:
         images: see `predict`, as for all that follow.

@@ -15,6 +15,7 @@ from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
 from ..images.image import Image, ImageBatch
 from ..model.sampling import design
+from ..runtime.faults import Faults, image_error
 from .config import InferenceConfig
 from .sources import Opened, Sources, Unreadable, open_images
 
@@ -102,15 +103,30 @@ def run_batches(
 ) -> Iterator[T | Unreadable]:
     """Open images, batch them and run the network; what `answers` makes of its outputs, in the images' order.
 
-    Overviews of `config.prefetch` further batches are read while one is at work.
+    Overviews of `config.prefetch` further batches are read while one is at work. Whatever one image fails
+    with, the others go on.
+
+    Raises:
+        Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
     if device is not None:
         model.to(device)
     job = _Job(model, config)
+    faults = Faults()
+    for found in _all_results(images, job, answers):
+        faults.note(found.error if isinstance(found, Unreadable) else None)
+        yield found
+
+
+def _all_results(
+    images: Sources,
+    job: _Job,
+    answers: Callable[[Answered], Sequence[T]],
+) -> Iterator[T | Unreadable]:
     waiting: deque[_Batch] = deque()
-    for found in _batches(open_images(images, model.config, config), job):
+    for found in _batches(open_images(images, job.model.config, job.config), job):
         waiting.append(_grouped(found, job))
-        if len(waiting) > config.prefetch:
+        if len(waiting) > job.config.prefetch:
             yield from _results(waiting.popleft(), job, answers)
     while waiting:
         yield from _results(waiting.popleft(), job, answers)
@@ -168,16 +184,22 @@ def _run(group: _Group, job: _Job, answers: Callable[[Answered], Sequence[T]]) -
         failures: dict[int, Exception] = dict(error.failures)
         left = [place for place in range(len(group.opened)) if place not in failures]
         parts = [left] if left else []
-    except (ImageError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+    except Exception as error:
         alone = len(group.opened) == 1
         failures = {0: error} if alone else {}
         parts = [] if alone else [[place] for place in range(len(group.opened))]
     results: dict[int, T | Unreadable] = {
-        group.places[place]: Unreadable(group.opened[place].name, error) for place, error in failures.items()
+        group.places[place]: _unreadable(group.opened[place].name, error) for place, error in failures.items()
     }
     for part in parts:
         results.update(_run(group.select(part), job, answers))
     return results
+
+
+def _unreadable(name: str, error: Exception) -> Unreadable:
+    if isinstance(error, torch.OutOfMemoryError):
+        error = ImageError("does not fit the memory of the device", where=name, remedy="Lower n_samples.")
+    return Unreadable(name, image_error(error, name))
 
 
 def _answers(group: _Group, job: _Job, answers: Callable[[Answered], Sequence[T]]) -> Sequence[T]:

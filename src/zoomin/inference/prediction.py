@@ -36,7 +36,7 @@ def predict(
     progress: bool = False,
     **changes: Unpack[InferenceSettings],
 ) -> list[Prediction]:
-    """Classify images; one that cannot be read becomes a row with status "error", the others go on.
+    """Classify images; one that cannot be read becomes a row with status "error", the others continue.
 
     The features of the replicates are averaged before the head; the standard error is that of
     `probability_standard_error`. Every image has the same key, derived from the seed: same seed, same answer,
@@ -48,7 +48,7 @@ def predict(
         config: how to sample and run; by default `InferenceConfig()`.
         device: move the model there first; by default it computes where it is.
         progress: show a progress bar on stderr.
-        changes: settings of `InferenceConfig` in place of those in `config`.
+        changes: settings of `InferenceConfig` instead of those in `config`.
 
     Returns:
         A prediction per image, in their order.
@@ -134,7 +134,7 @@ def _failed(one: Unreadable, model: Classifier, config: InferenceConfig) -> Pred
         seed=config.seed,
         pixels_read=0,
         status="error",
-        error=str(one.error) or type(one.error).__name__,
+        error=str(one.error),
     )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import whole_text
+from ..files import cell, whole_text
+from ..runtime.locks import lock_file
 
-__all__ = ["NO_FOREGROUND", "Prediction", "Summary", "write_predictions"]
+__all__ = ["NO_FOREGROUND", "Prediction", "Summary", "cells_of", "columns_of", "write_predictions"]
 
 NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
 
@@ -56,14 +57,32 @@ class Summary:
     """What became of a list of images.
 
     Attributes:
-        done: images predicted.
+        done: images predicted, now or before.
         failed: images that could not be read, each with its error.
         counts: images predicted as each class.
+        kept: images whose rows were there already.
     """
 
     done: int
     failed: tuple[tuple[str, str], ...]
     counts: Mapping[str, int]
+    kept: int = 0
+
+
+def columns_of(classes: Sequence[str]) -> list[str]:
+    """The header of a table of predictions."""
+    drawn = (
+        "standard_error sampling n_samples replicates seed pixels_read decoded_pixels status error".split()
+    )
+    return ["image", "prediction", *(f"prob_{name}" for name in classes), *drawn]
+
+
+def cells_of(row: Prediction, classes: Sequence[str]) -> list[object]:
+    """The row of a prediction in that table."""
+    values = [f"{p:.6f}" for p in row.probabilities] or [""] * len(classes)
+    error = "" if math.isnan(row.standard_error) else f"{row.standard_error:.6f}"
+    how = [error, row.sampling, row.n_samples, row.replicates, row.seed, row.pixels_read, row.decoded_pixels]
+    return [cell(value) for value in [row.image, row.label or "", *values, *how, row.status, row.error]]
 
 
 def write_predictions(
@@ -82,22 +101,21 @@ def write_predictions(
         predictions: may be an iterator.
         classes: of the model.
         path: the CSV.
-        labels: the true label of each image, for a column of its own.
+        labels: the true label of each image, for a separate column.
+
+    Raises:
+        WriteError: if the file cannot be written, or another job writes it.
     """
     done, failed, counts = 0, [], dict.fromkeys(classes, 0)
+    image, *others = columns_of(classes)
     truth = ["label"] if labels is not None else []
-    with whole_text(path, keep=True) as file:
+    with lock_file(path), whole_text(path, keep=True) as file:
         writer = csv.writer(file, lineterminator="\n")
-        probabilities = [f"prob_{name}" for name in classes]
-        drawn = "standard_error sampling n_samples replicates seed pixels_read decoded_pixels".split()
-        writer.writerow(["image", *truth, "prediction", *probabilities, *drawn, "status", "error"])
+        writer.writerow([image, *truth, *others])
         for index, row in enumerate(predictions):
-            values = [f"{p:.6f}" for p in row.probabilities] or [""] * len(classes)
-            error = "" if math.isnan(row.standard_error) else f"{row.standard_error:.6f}"
-            known = [labels[index]] if labels is not None else []
-            how = [error, row.sampling, row.n_samples, row.replicates, row.seed]
-            how += [row.pixels_read, row.decoded_pixels]
-            writer.writerow([row.image, *known, row.label or "", *values, *how, row.status, row.error])
+            name, *cells = cells_of(row, classes)
+            known = [cell(labels[index])] if labels is not None else []
+            writer.writerow([name, *known, *cells])
             file.flush()
             if row.label is None:
                 failed.append((row.image, row.error))

@@ -15,13 +15,14 @@ from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
 from ..data.slide_files import one_per_slide
-from ..errors import DataError, ImageError, ZoomInError
+from ..errors import DataError, ZoomInError
 from ..images.array import images_of
 from ..images.image import Image
 from ..images.physical import microns
 from ..images.pool import map_ahead
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask
+from ..runtime.faults import image_error
 from .config import InferenceConfig
 
 __all__ = ["Opened", "Sources", "Unreadable", "find_images", "name_of", "open_images"]
@@ -53,7 +54,7 @@ class Unreadable(NamedTuple):
     """
 
     image: str
-    error: Exception
+    error: ZoomInError
 
 
 def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = None) -> list[Path | Record]:
@@ -115,12 +116,10 @@ def open_images(
         timeout=config.read_timeout,
     )
     for source, found in opening:
-        if isinstance(found, Opened):
-            yield found
-        elif isinstance(found, (ZoomInError, OSError, MemoryError)):
-            yield Unreadable(name_of(source), _named(found, name_of(source)))
+        if isinstance(found, Exception):
+            yield Unreadable(name_of(source), image_error(found, name_of(source)))
         else:
-            raise found
+            yield found
 
 
 def name_of(source: Source) -> str:
@@ -142,13 +141,6 @@ def _open(source: Source, *, model: ClassifierConfig, mpp: float | None) -> Open
         assert isinstance(source, Image)
         image = at_mpp(source, model.resolution)
     return Opened(name_of(source), image, foreground_mask(image, record, model.foreground))
-
-
-def _named(error: Exception, name: str) -> Exception:
-    """An error that says which image it is about."""
-    if isinstance(error, ZoomInError) and error.where is None:
-        return ImageError(error.what, where=name, remedy=error.remedy)
-    return error
 
 
 def _each(images: Sources) -> Iterator[Source]:

@@ -50,7 +50,7 @@ def point_scores(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, 
     """Accuracy, balanced accuracy and AUROC, without intervals.
 
     Args:
-        probabilities: of each class, a row an image.
+        probabilities: of each class, one row per image.
         labels: true class of each image.
 
     Raises:
@@ -78,7 +78,7 @@ def classification_metrics(
     tell what other images like these would give, not what another training would.
 
     Args:
-        probabilities: of each class, a row an image.
+        probabilities: of each class, one row per image.
         labels: true class of each image.
         groups: what each image belongs to, such as a patient, None where it stands alone; whole groups
             count, not their images.
@@ -86,7 +86,7 @@ def classification_metrics(
     Returns:
         n_images; n_groups (None without groups); accuracy, balanced_accuracy and auroc (None where only one
         class occurs); for each of them `NAME_interval`, [low, high] or None, with the reason in
-        `interval_reasons`; confusion_matrix (true class a row, predicted class a column).
+        `interval_reasons`; confusion_matrix (true class per row, predicted class per column).
 
     Raises:
         DataError: if there is no image, a probability is not a number, or a label has no column.
@@ -172,7 +172,7 @@ class ClassificationScores(Metric):
             DataError: if nothing was added, or a probability is not a number.
         """
         if not len(self.labels):
-            raise DataError("no image to judge", remedy="Give at least one image.")
+            raise DataError("no image to evaluate", remedy="Give at least one image.")
         return point_scores(_joined(self.probabilities).cpu(), _joined(self.labels).cpu())
 
 
@@ -183,7 +183,7 @@ def _joined(parts: list[Tensor] | Tensor) -> Tensor:
 
 def _check(probabilities: Tensor, labels: Tensor) -> None:
     if not len(labels):
-        raise DataError("no image to judge", remedy="Give at least one image.")
+        raise DataError("no image to evaluate", remedy="Give at least one image.")
     if not bool(probabilities.isfinite().all()):
         bad = int((~probabilities.isfinite().all(1)).sum())
         raise DataError(
@@ -194,7 +194,7 @@ def _check(probabilities: Tensor, labels: Tensor) -> None:
     if int(labels.min()) < 0 or int(labels.max()) >= probabilities.shape[1]:
         raise DataError(
             f"labels from {int(labels.min())} to {int(labels.max())} for {probabilities.shape[1]} classes",
-            remedy="Labels count from 0, one column of probabilities a class.",
+            remedy="Labels count from 0, one column of probabilities per class.",
         )
 
 

@@ -1,6 +1,6 @@
-"""Read views and pass them through a network, a chunk at a time, so that thousands of tiles fit the memory.
+"""Read views and pass them through a network, chunk by chunk, so that thousands of tiles fit into memory.
 
-Activations are kept for the backward pass, or computed again in it (activation checkpointing): the memory of
+Activations are kept for the backward pass, or recomputed in it (activation checkpointing): the memory of
 training is then that of one chunk and of the views, which are bytes, whatever the number of tiles.
 """
 
@@ -23,10 +23,10 @@ __all__ = ["CHECKPOINT_PIXELS", "Chunks"]
 
 CPU_CHUNK = 32  # views in one network call on a CPU; `zoomin bench --parts scale` measures it
 CPU_PIXELS = 1 << 15  # view pixels in one network call on a CPU: 32 channels of them are 4 MiB. Larger maps
-# leave the processor's caches, and the C library maps them anew each time, page by page
+# leave the processor's caches, and the C library maps them again each time, page by page
 GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
 READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
-CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" computes activations again
+CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" recomputes activations
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Chunks:
 
     Attributes:
         size: most views in one call.
-        again: "always" computes activations again in the backward pass, "never" keeps them, "auto" computes
-            them again where the views of a stage have more than `CHECKPOINT_PIXELS` pixels.
+        recompute: "always" recomputes activations in the backward pass, "never" keeps them, "auto"
+            recomputes them where the views of a stage have more than `CHECKPOINT_PIXELS` pixels.
         mean: what is subtracted from views, of red, green and blue.
         std: what they are divided by.
     """
 
     size: int
-    again: str
+    recompute: str
     mean: Float[Tensor, "3 1 1"]
     std: Float[Tensor, "3 1 1"]
 
-    def see(
+    def apply(
         self,
         network: nn.Module,
         batch: ImageBatch,
@@ -68,11 +68,11 @@ class Chunks:
         pixels = view_size(side, scale) ** 2
         step = -(-len(image) // max(1, -(-len(image) // self._size(network, pixels)))) or 1
         together = step * max(1, READ_PIXELS // (step * pixels))
-        again = self._computes_again(network, len(image) * pixels)
+        recompute = self._recomputes(network, len(image) * pixels)
         rows = _Rows(len(image))
         for views in _read(batch, image.split(together), regions.split(together), scale):
             for part in views.split(step):
-                rows.add(self._pass(network, part, again))
+                rows.add(self._pass(network, part, recompute))
         return rows.all()
 
     def through(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
@@ -83,27 +83,27 @@ class Chunks:
             views: of all rows.
         """
         pixels = views.shape[-2] * views.shape[-1]
-        again = self._computes_again(network, len(views) * pixels)
+        recompute = self._recomputes(network, len(views) * pixels)
         parts = views.split(self._size(network, pixels))
-        return torch.cat([self._pass(network, part, again) for part in parts])
+        return torch.cat([self._pass(network, part, recompute) for part in parts])
 
-    def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], again: bool) -> Tensor:
+    def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], recompute: bool) -> Tensor:
         def compute(views: Tensor) -> Tensor:
             standard = (views - self.mean).div_(self.std)
             out: Tensor = network(standard.contiguous(memory_format=torch.channels_last))
             return out.float()
 
-        if not again:
+        if not recompute:
             return compute(views)
-        seen: Tensor = checkpoint(
+        out: Tensor = checkpoint(
             compute, views, use_reentrant=False, context_fn=lambda: _first_and_second(network)
         )
-        return seen
+        return out
 
     def _size(self, network: nn.Module, pixels: int) -> int:
         """Most views in one call, of so many pixels each, so that activations stay small.
 
-        Few on a CPU, which would map memory anew for larger ones. Batch normalisation must see the whole
+        Few on a CPU, which would map memory again for larger ones. Batch normalisation must see the whole
         batch while it trains.
         """
         if any(module.training for module in _batch_norms(network)):
@@ -112,17 +112,17 @@ class Chunks:
             return max(1, min(self.size, CPU_CHUNK, CPU_PIXELS // pixels))
         return max(1, min(self.size, GPU_PIXELS // pixels))
 
-    def _computes_again(self, network: nn.Module, pixels: int) -> bool:
-        if self.again == "never" or not torch.is_grad_enabled():
+    def _recomputes(self, network: nn.Module, pixels: int) -> bool:
+        if self.recompute == "never" or not torch.is_grad_enabled():
             return False
         learns = any(parameter.requires_grad for parameter in network.parameters())
-        return learns and (self.again == "always" or pixels > CHECKPOINT_PIXELS)
+        return learns and (self.recompute == "always" or pixels > CHECKPOINT_PIXELS)
 
 
 def _read(
     batch: ImageBatch, images: Sequence[Tensor], regions: Sequence[Tensor], scale: float
 ) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
-    """Views, read by read; while one is worked on the next is on its way."""
+    """Views, read by read; while one is processed the next is being read."""
     waiting: deque[Started] = deque()
     try:
         for image, region in zip(images, regions, strict=True):

@@ -28,23 +28,23 @@ class ZoomInConfig(Settings):
     the data."""
 
     tile_size: int = 250
-    """Side of a tile, what stage 1 draws, in level-0 pixels. Large enough for an object and what surrounds
-    it; 250 is the paper's for colon cancer."""
+    """Side of a tile, what stage 1 draws, in level-0 pixels. Large enough for an object and its
+    surroundings; 250 is the paper's for colon cancer."""
 
     sub_tile_size: int = 27
     """Side of a sub-tile, what stage 2 draws and the feature network sees at full resolution, in level-0
     pixels: the object and a margin. 27 is the paper's, the size of a nucleus at 20x."""
 
     tile_scale: float = 0.1
-    """s1, the scale in (0, 1] at which the tile attention sees every tile. The smaller, the cheaper; the
-    object must leave a trace at it. 0.1 is the paper's."""
+    """s1, the scale in (0, 1] at which the tile attention sees every tile. The smaller, the cheaper, but
+    the object must leave a trace. 0.1 is the paper's."""
 
     sub_tile_scale: float = 0.2
     """s2, the scale in (0, 1] at which the position attention sees the drawn tiles. 0.2 is the paper's."""
 
     n_samples: int = 10
-    """N, sub-tiles drawn per image. More lower the variance of training and cost time in proportion; 10 is
-    the paper's."""
+    """N, sub-tiles drawn per image. More reduce the variance of training and take proportionally longer; 10
+    is the paper's."""
 
     sampling: str = "multinomial"
     """How tiles and sub-tiles are drawn: "multinomial" (the paper's, and unbiased), "systematic" (unbiased,
@@ -56,7 +56,7 @@ class ZoomInConfig(Settings):
     (every tile alike), or the name of a plug-in."""
 
     position_attention: str = "lenet"
-    """Network b, the position attention inside tiles; the choices are those of `tile_attention`. "uniform": a
+    """Network b, the position attention inside tiles; the same choices as for `tile_attention`. "uniform": a
     tile has one sub-tile, in its middle."""
 
     features: str = "lenet"
@@ -90,8 +90,8 @@ class ZoomInConfig(Settings):
     for images of few sub-tiles, else "systematic"."""
 
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; take the values that a
-    pretrained network was trained with."""
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; for a pretrained
+    network, use the values it was trained with."""
 
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
@@ -103,18 +103,18 @@ class ZoomInConfig(Settings):
     images."""
 
     tile_mpp: float | str | None = None
-    """Microns per pixel at which the tile attention sees tiles, in place of `tile_scale`; needs `mpp`."""
+    """Microns per pixel at which the tile attention sees tiles, instead of `tile_scale`; needs `mpp`."""
 
     sub_tile_mpp: float | str | None = None
-    """Microns per pixel at which the position attention sees tiles, in place of `sub_tile_scale`; needs
+    """Microns per pixel at which the position attention sees tiles, instead of `sub_tile_scale`; needs
     `mpp`."""
 
     foreground: Foreground = field(default_factory=Foreground)
-    """Which tiles are read; the others, such as the glass of a slide, get no attention. By default all."""
+    """Which tiles are read, by default all; the others, such as the glass of a slide, get no attention."""
 
     chunk_size: int = 2048
-    """Views per network call, at most; bounds memory, and changes no result. 2048 small views keep a CPU
-    busy."""
+    """Maximum number of views per network call; bounds memory, does not change results. 2048 small views
+    keep a CPU busy."""
 
     checkpoint: Literal["auto", "always", "never"] = "auto"
     """Recompute activations in the backward pass, which bounds the memory of training to one chunk and costs
@@ -122,7 +122,7 @@ class ZoomInConfig(Settings):
     million pixels."""
 
     class_names: tuple[str, ...] = ()
-    """Names of the classes in order, class 0 first; empty: their numbers. `zoomin train` takes them from the
+    """Names of the classes in order, class 0 first; empty: class numbers. `zoomin train` takes them from the
     data."""
 
     def __post_init__(self) -> None:
@@ -166,7 +166,7 @@ class ZoomInConfig(Settings):
             self.resolution is not None,
             name,
             f"{value} without the resolution that it is relative to",
-            f"Give mpp too, the microns per pixel of sub-tiles, or {scale} in place of {name}.",
+            f"Give mpp too, the microns per pixel of sub-tiles, or {scale} instead of {name}.",
         )
         found = (self.resolution or 1.0) / coarse
         given = getattr(self, scale)

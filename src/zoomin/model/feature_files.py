@@ -128,7 +128,7 @@ def read_features(
     if features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
-        raise _unfit(path, f"{features.shape[1]} features a crop where {dims} are expected")
+        raise _unfit(path, f"{features.shape[1]} features per crop where {dims} are expected")
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
@@ -190,19 +190,17 @@ def stored_dims(folder: str | Path) -> int:
     """
     first = min(Path(folder).glob("*.h5"), default=None)
     if first is None:
-        raise DataError(
-            "no .h5 file of features", where=folder, remedy="Write them by `zoomin data features`."
-        )
+        raise DataError("no .h5 feature file", where=folder, remedy="Write them with `zoomin data features`.")
     return read_features(first, places=False).features.shape[1]
 
 
 def _opened(path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
     if not path.is_file():
-        raise ImageError("no such file of features", where=path, remedy="Write it by `zoomin data features`.")
+        raise ImageError("no such feature file", where=path, remedy="Write it with `zoomin data features`.")
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise _unfit(path, f"no HDF5 file ({error})") from error
+        raise _unfit(path, f"not an HDF5 file ({error})") from error
 
 
 def _unfit(path: Path, what: str) -> ImageError:

@@ -1,4 +1,4 @@
-"""What the model returns: the answer, and everything that it looked at to find it."""
+"""What the model returns: the answer, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Attention:
         return self.log_alpha.exp()
 
     def map(self, image: int) -> Float[Tensor, "rows columns"]:
-        """The attention map of one image of the batch, a cell a tile."""
+        """The attention map of one image of the batch, one cell per tile."""
         rows, columns = int(self.grid.rows[image]), int(self.grid.columns[image])
         return self.alpha[image, : rows * columns].reshape(rows, columns)
 

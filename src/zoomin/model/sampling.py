@@ -88,7 +88,7 @@ def uniforms(keys: Int[Tensor, " rows"], n: int, stream: int = 0) -> Float[Tenso
 
 @dataclass(frozen=True)
 class TileDraw:
-    """Tiles drawn, an estimate a row.
+    """Tiles drawn, one estimate per row.
 
     Attributes:
         count: sub-tiles to draw in each tile; 0: the tile is not drawn.
@@ -101,7 +101,7 @@ class TileDraw:
 
 @dataclass(frozen=True)
 class PositionDraw:
-    """Positions drawn, a drawn tile a row, in the order of the draw.
+    """Positions drawn, one drawn tile per row, in the order of the draw.
 
     Attributes:
         index: row-major position in the attention map.
@@ -259,7 +259,7 @@ def _first_drawn(log_p: Float[Tensor, "r p"], keys: Int[Tensor, " r"], n: int) -
 
 
 def _single(log_p: Float[Tensor, "r p"], keys: Int[Tensor, " r"], stream: int) -> Int[Tensor, " r"]:
-    """One cell of each row with probability p, of one random number a row: there is no order to find."""
+    """One cell of each row with probability p, of one random number per row: there is no order to find."""
     few, drawn = max(1, _CHUNK // max(1, log_p.shape[1])), []
     for part, key in zip(log_p.split(few), keys.split(few), strict=True):
         cumulative = _double(part).exp().cumsum(1)
@@ -288,7 +288,7 @@ def systematic_positions(
 def _systematic(
     log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"], width: int
 ) -> tuple[Int[Tensor, "r width"], Bool[Tensor, "r width"], Float[Tensor, "r width"]]:
-    """Index, whether taken, and kappa of `width` positions a row.
+    """Index, whether taken, and kappa of `width` positions per row.
 
     A single draw needs no order, hence no sorting: it has probability p, and kappa = 1.
     """
@@ -305,7 +305,7 @@ def _systematic(
 def _in_random_order(
     log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"], keys: Int[Tensor, " r"], width: int
 ) -> tuple[Int[Tensor, "r width"], Bool[Tensor, "r width"], Float[Tensor, "r width"]]:
-    """Index, whether taken, and kappa of `width` positions a row, by a systematic sample."""
+    """Index, whether taken, and kappa of `width` positions per row, by a systematic sample."""
     p = _double(log_p).exp()
     inclusion = _inclusion(p, n)
     inclusion = torch.where(_complete(log_p, n), (p > 0) | log_p.isfinite(), inclusion)

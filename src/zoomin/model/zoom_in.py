@@ -1,7 +1,7 @@
 """The Zoom-In network on one page (Kong & Henao, CVPR 2022; docs/method.md).
 
-    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit a tile
-    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit a position
+    alpha  = softmax over tiles      a(V(x, s1, c))        a: tile attention, one logit per tile
+    beta^c = softmax over positions  b(V(x, s2, c))        b: position attention, one logit per position
     F      = sum_c alpha_c  sum_c' beta^c_c'  f(sub-tile(c, c'))
     logits = g(F)
 
@@ -27,17 +27,7 @@ from .config import ZoomInConfig
 from .estimates import plan_estimates
 from .estimators import expected_feature, sample_weights
 from .network import Network
-from .networks import (
-    Embedding,
-    GatedFeatures,
-    GatedHead,
-    LinearHead,
-    Maps,
-    UniformAttention,
-    build_networks,
-    trunk_of,
-    with_own_names,
-)
+from .networks import Embedding, Maps, UniformAttention, build_networks, classifier, trunk_of, with_own_names
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained
@@ -92,7 +82,8 @@ class ZoomIn(Network):
         built = build_networks(names, own, sides, config.pretrained)
         self.tile_attention = built.tile_attention
         self.position_attention = built.position_attention
-        self.features, self.head = self._classifier(built.features, built.dims)
+        gates = config.gate_copies, config.gate_components, config.gate_width
+        self.features, self.head = classifier(built, config.n_classes, gates, config.context_side > 0)
         self.map_size = built.map_size
         self.to(memory_format=torch.channels_last)
 
@@ -114,11 +105,11 @@ class ZoomIn(Network):
             images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
             generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
             keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
-            n_samples: N, sub-tiles an image and replicate; the configuration's by default.
+            n_samples: N, sub-tiles per image and replicate; the configuration's by default.
             sampling: "multinomial", "systematic", "exact" or "top"; the configuration's by default.
             replicates: independent estimates whose features are averaged before the head.
             contrast: images for which the feature is estimated under the complement laws too.
-            tile_embeddings: what `embed_tiles` gave for these images, in place of reading stage 1 again.
+            tile_embeddings: what `embed_tiles` gave for these images, instead of reading stage 1 again.
 
         Returns:
             logits, features, what was drawn, and the attention.
@@ -214,8 +205,8 @@ class ZoomIn(Network):
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         kept = attended_tiles(batch, grid).tiles
-        seen = self._see_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
-        return seen.new_zeros(len(kept), seen.shape[1]).index_put((kept,), seen)
+        embeddings = self._apply_to_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
+        return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
@@ -231,7 +222,7 @@ class ZoomIn(Network):
             return self.mean.new_zeros(len(drawn), 1)
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
-        logits = self.chunks.see(self.position_attention, batch, image, regions, side, scale)
+        logits = self.chunks.apply(self.position_attention, batch, image, regions, side, scale)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return logits.flatten(1).masked_fill(~inside, -torch.inf)
 
@@ -254,7 +245,7 @@ class ZoomIn(Network):
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
         network = Maps(trunk_of(self.position_attention))
-        maps = self.chunks.see(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+        maps = self.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
@@ -342,7 +333,7 @@ class ZoomIn(Network):
         return sides[0] ** 2, sides[1] ** 2, config.sub_tile_size**2
 
     def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
-        """Attention to every image: a on the tiles of the overviews, one softmax an image."""
+        """Attention to every image: a on the tiles of the overviews, one softmax per image."""
         attended = attended_tiles(batch, grid)
         logits = self._tile_logits(batch, grid, attended.tiles, embeddings)
         return Attention(grid, logits.log_softmax(1), attended.no_foreground)
@@ -354,20 +345,20 @@ class ZoomIn(Network):
         if isinstance(self.tile_attention, UniformAttention):
             logits = self.mean.new_zeros(int(kept.sum()))
         elif embeddings is None:
-            logits = self._see_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
+            logits = self._apply_to_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
             logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
         return padded.index_put((grid.image[kept], grid.index[kept]), logits)
 
-    def _see_tiles(
+    def _apply_to_tiles(
         self, network: nn.Module, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"]
     ) -> Float[Tensor, "kept ..."]:
         """What a network makes of some tiles at s1."""
         side, scale = self.config.tile_size, self.config.tile_scale
         image, regions = grid.image[kept], grid.regions[kept]
         batch.prefetch(image, regions, scale)
-        return self.chunks.see(network, batch, image, regions, side, scale)
+        return self.chunks.apply(network, batch, image, regions, side, scale)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
@@ -381,16 +372,8 @@ class ZoomIn(Network):
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]
     ) -> Float[Tensor, "n dims"]:
         """Features of the sub-tiles, of unit length where the configuration says so."""
-        features = self.chunks.see(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
+        features = self.chunks.apply(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
-
-    def _classifier(self, features: nn.Module, dims: int) -> tuple[nn.Module, LinearHead]:
-        """F and g: as they are, with gated attention between them, or with a view of the whole image."""
-        config = self.config
-        if not config.gate_copies:
-            return features, LinearHead(dims * (2 if config.context_side else 1), config.n_classes)
-        gated = GatedFeatures(features, dims, config.gate_components, config.gate_width, config.gate_copies)
-        return gated, GatedHead(config.gate_copies, config.gate_width, config.n_classes)
 
     def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
         """Number of positions inside the image of every tile that can be drawn."""

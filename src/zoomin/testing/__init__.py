@@ -37,7 +37,7 @@ class ReaderCase:
     """A file whose pixels are known, and how exactly its reader must give them.
 
     Attributes:
-        open: opens the image anew at each call.
+        open: opens the image again at each call.
         pixels: what the file holds at full resolution, (height, width, 3): at least 64 x 64, every region
             unlike the others.
         full: most that a channel may differ at full resolution; more than 0 where compression is lossy.

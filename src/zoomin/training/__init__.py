@@ -1,1 +1,1 @@
-"""Train a network and judge it: `fit` for one run, `crossval` for many."""
+"""Train a network and evaluate it: `fit` for one run, `crossval` for many."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import nn
 
@@ -16,13 +18,17 @@ from ..classifiers import Classifier
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
+from .records import EpochTable, Row
 from .run_folder import differing_settings
 
 __all__ = [
     "BEST",
     "LAST",
+    "PREVIOUS",
     "START",
+    "Done",
     "IdentityWriter",
+    "WholeCheckpoints",
     "checkpoint_callbacks",
     "comparable",
     "epochs_done",
@@ -33,7 +39,9 @@ __all__ = [
 
 BEST = Path("checkpoints") / "best.ckpt"
 LAST = Path("checkpoints") / "last.ckpt"
+PREVIOUS = Path("checkpoints") / "previous.ckpt"  # the last but one, should the last not be readable
 START = Path("checkpoints") / "start.ckpt"  # what comes before the first epoch
+logger = logging.getLogger(__name__)
 _NET = "net."  # before the names of the network's weights
 
 _FREE = {  # settings that a resumed run may change
@@ -55,25 +63,70 @@ def checkpoint_callbacks(folder: Path, config: TrainConfig, has_validation: bool
     callbacks: list[Callback] = []
     if has_validation:
         mode = MONITORS[config.monitor]
-        callbacks.append(ModelCheckpoint(filename=BEST.stem, monitor=config.monitor, mode=mode, **options))
+        callbacks.append(_Checkpoint(filename=BEST.stem, monitor=config.monitor, mode=mode, **options))
         if config.early_stopping_patience is not None:
             patience = config.early_stopping_patience
             callbacks.append(EarlyStopping(config.monitor, patience=patience, mode=mode))
-    return [*callbacks, ModelCheckpoint(filename=LAST.stem, **options)]
+    return [*callbacks, _Checkpoint(filename=LAST.stem, **options)]
+
+
+class _Checkpoint(ModelCheckpoint):
+    """Knows the best score too where the folder of the run has been moved since."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Read the paths as those of the folder of today; Lightning would drop what is of another."""
+        there, here = str(state_dict.get("dirpath")), str(self.dirpath)
+
+        def moved(value: object) -> object:
+            if isinstance(value, dict):
+                return {moved(name): score for name, score in value.items()}
+            return value.replace(there, here, 1) if isinstance(value, str) else value
+
+        super().load_state_dict({name: moved(value) for name, value in state_dict.items()})
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all, in their own folder; the last but one is kept."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401
+    ) -> None:
+        """Write one.
+
+        Raises:
+            WriteError: if the disk is full or the folder cannot be written to.
+        """
+        path = Path(path)
+        with whole_file(path) as part:
+            torch.save(checkpoint, part)
+            if path.name == LAST.name and path.is_file():
+                previous = path.with_name(PREVIOUS.name)
+                previous.unlink(missing_ok=True)
+                try:
+                    previous.hardlink_to(path)
+                except OSError:  # not every file system can
+                    path.replace(previous)
 
 
 class IdentityWriter(Callback):
-    """Writes into every checkpoint which configuration and data it belongs to."""
+    """Writes into every checkpoint which configuration and data it belongs to, and the rows of its epochs.
 
-    def __init__(self, identity: Mapping[str, Any]) -> None:
-        """Remember it."""
-        self._identity = identity
+    The table of epochs is written after the checkpoint: a run that dies between them loses no row.
+    """
+
+    def __init__(self, identity: Mapping[str, Any], table: EpochTable) -> None:
+        """Remember them."""
+        self._identity, self._table = identity, table
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Write it."""
-        checkpoint["zoomin"] = dict(self._identity)
+        rows = self._table.rows_with(trainer.current_epoch, trainer.callback_metrics)
+        checkpoint["zoomin"] = {**self._identity, "rows": rows}
 
 
 def comparable(config: object) -> dict[str, Any]:
@@ -87,8 +140,20 @@ def comparable(config: object) -> dict[str, Any]:
     return settings
 
 
-def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> int:
-    """Whole epochs behind the checkpoint to resume, 0 without one.
+class Done(NamedTuple):
+    """What a run to resume has behind it.
+
+    Attributes:
+        epochs: whole ones; 0 where there is no checkpoint.
+        rows: what was measured of them.
+    """
+
+    epochs: int = 0
+    rows: tuple[Row, ...] = ()
+
+
+def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> Done:
+    """What is behind the last checkpoint, or behind the one before where the last is damaged.
 
     Args:
         folder: of the run.
@@ -100,18 +165,41 @@ def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> int:
         ConfigError: if it is already further than the run shall go.
     """
     path = folder / LAST
-    if not path.is_file():
-        return 0
-    checkpoint = _load(path)
+    checkpoint = _latest(folder)
+    if checkpoint is None:
+        return Done()
     _check_identity(path, checkpoint, identity)
     done = int(checkpoint["epoch"]) + 1
     if done > epochs:
         raise ConfigError(
-            f"the run to resume has {done} epochs behind it, train.epochs is {epochs}",
+            f"the run to resume has finished {done} epochs, train.epochs is {epochs}",
             where=path,
             remedy=f"Set train.epochs to at least {done}.",
         )
-    return done
+    return Done(done, tuple(checkpoint["zoomin"]["rows"]))
+
+
+def _latest(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint that can be read, which is `LAST` from now on.
+
+    Raises:
+        CheckpointError: if there are some, and all are damaged.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    if last.is_file():
+        try:
+            return _load(last)
+        except CheckpointError as error:
+            if not previous.is_file():
+                raise
+            checkpoint = _load(previous)
+            logger.warning("%s Going on from the checkpoint before it.", error)
+    elif previous.is_file():
+        checkpoint = _load(previous)
+    else:
+        return None
+    previous.replace(last)
+    return checkpoint
 
 
 def save_start(folder: Path, net: nn.Module, stages: int, identity: Mapping[str, Any]) -> None:
@@ -148,13 +236,13 @@ def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping
         raise CheckpointError("not a checkpoint of zoomin", where=path, remedy="Give the folder of a run.")
     if differences := differing_settings(known["config"], identity["config"]):
         raise CheckpointError(
-            f"the run was begun with other settings: {'; '.join(differences)}",
+            f"the run was started with other settings: {'; '.join(differences)}",
             where=path,
             remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
         )
     if known["data"] != identity["data"]:
         raise CheckpointError(
-            "the run was begun with other images, labels or splits",
+            "the run was started with other images, labels or splits",
             where=path,
             remedy=f"Compare {folder / 'manifest.csv'} and splits.json with the data, or give another --out.",
         )

@@ -27,11 +27,11 @@ class WarmUp:
     slide."""
 
     position_steps: int = 0
-    """Optimisation steps of stage 2; 0 leaves it as it is."""
+    """Optimisation steps of stage 2; 0 leaves the stage as it is."""
 
     learning_rate: float = 0.01
-    """Learning rate of Adam; ten times that of the training, because only one layer learns where trunks are
-    frozen."""
+    """Learning rate of Adam; ten times that of the training, because with frozen trunks only one layer
+    learns."""
 
     weight_decay: float = 1e-3
     """L2 penalty in Adam."""
@@ -43,11 +43,11 @@ class WarmUp:
     """Tiles per image whose positions stage 2 learns from, the heaviest of stage 1."""
 
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Of the learning rate: "cosine" falls to 0 over the steps of a stage, so that the last batches do not
-    decide; "constant"."""
+    """Schedule of the learning rate: "cosine" decays to 0 over the steps of a stage, so that the last
+    batches do not decide; or "constant"."""
 
     pooling: Literal["log_mean_exp", "max"] = "log_mean_exp"
-    """From the logits of an image's tiles to one: "log_mean_exp", smooth, or "max", the highest alone."""
+    """From the logits of an image's tiles to one: "log_mean_exp", smooth, or "max", only the highest."""
 
     starts: int = 1
     """Detectors trained side by side from random layers, of which the one with the lowest loss over all
@@ -55,9 +55,9 @@ class WarmUp:
     then standardised."""
 
     head_l2: float | None = None
-    """Begin the head by logistic regression: the sub-tiles drawn of the training images learn the label of
-    their image, with this L2 penalty on weights of standardised features (0.01 works well). For an f whose
-    trunk is frozen, or has no batch normalization. None: the head begins at random."""
+    """Initialise the head by logistic regression: the sub-tiles drawn of the training images learn the
+    label of their image, with this L2 penalty on weights of standardised features (0.01 works well). For an
+    f whose trunk is frozen, or has no batch normalization. None: random initialisation."""
 
     @property
     def is_on(self) -> bool:
@@ -90,7 +90,7 @@ class WarmUp:
             self.head_l2 is None or self.head_l2 > 0,
             "train.warm_up.head_l2",
             self.head_l2,
-            "Give a positive number, or null for a head that begins as it is drawn.",
+            "Give a positive number, or null for a randomly initialised head.",
         )
 
 
@@ -108,11 +108,11 @@ class TrainConfig:
     freeze_trunks: bool | Literal["attention"] = False
     """Keep the weights of `timm` networks as they are: only logits, head and the paper's own networks learn;
     of a baseline, the network that encodes its views. "attention": those of the attention alone, while f
-    learns. What frozen trunks make of unaugmented images is kept in memory."""
+    learns. Embeddings of unaugmented images by frozen trunks are kept in memory."""
 
     warm_up: WarmUp = field(default_factory=WarmUp)
-    """Train the attention as detectors first, and begin the head; for objects that random attention rarely
-    draws."""
+    """First train the attention networks as detectors and initialise the head; for objects that random
+    attention rarely draws."""
 
     learning_rate: float = 1e-3
     """Learning rate of Adam; 1e-3 is the paper's."""
@@ -124,7 +124,7 @@ class TrainConfig:
     """L2 penalty in Adam (paper: none; the authors' code: 1e-5)."""
 
     lr_step: int | None = None
-    """Epochs after which the learning rate is multiplied by `lr_gamma`, again and again; none: it stays (the
+    """Epochs after which the learning rate is multiplied by `lr_gamma`, repeatedly; none: constant (the
     authors' code: 30)."""
 
     lr_gamma: float = 0.9
@@ -158,14 +158,14 @@ class TrainConfig:
 
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
     """Weight of each class in the cross-entropy; "balanced": inverse to its share of the training images, 1
-    on average; none: all alike."""
+    on average; none: equal weights."""
 
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Choose "32-true"; or "bf16-mixed", networks in bfloat16: faster on GPUs and on CPUs with AMX, rounded
     to three digits."""
 
     device: str = "auto"
-    """Choose "auto" (a GPU where there is one), "cpu", "cuda" or "mps"."""
+    """Choose "auto" (a GPU if there is one), "cpu", "cuda" or "mps"."""
 
     monitor: str = "val_loss"
     """What makes an epoch the best one, and what early stopping waits for: "val_loss" (no ties, no
@@ -237,7 +237,7 @@ class TrainConfig:
         """The class weights for data with so many training images of each class.
 
         Raises:
-            ConfigError: if there is not one positive weight a class.
+            ConfigError: if there is not one positive weight per class.
 
         Example:
             >>> TrainConfig(class_weights="balanced").weights_of([30, 10])
@@ -253,7 +253,7 @@ class TrainConfig:
             len(weights) == len(counts) and min(weights) > 0,
             "train.class_weights",
             f"{weights} for {len(counts)} classes",
-            "Give one positive number a class, in the order of the classes.",
+            "Give one positive number per class, in the order of the classes.",
         )
         return weights
 
@@ -272,7 +272,7 @@ class PretrainConfig:
     """
 
     steps: int = 0
-    """Optimisation steps of each network; 0: no pre-training."""
+    """Optimisation steps per network; 0: no pre-training."""
 
     batch_size: int = 64
     """Crops per step."""
@@ -288,7 +288,8 @@ class PretrainConfig:
     their middle, as the trained network reads them."""
 
     schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate: "constant"; "cosine" falls to 0 over the steps of a network."""
+    """Schedule of the learning rate: "constant", or "cosine", which decays to 0 over the steps of a
+    network."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -319,19 +320,19 @@ class RunConfig:
     """The optimisation."""
 
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    """Training of the three networks on crops before it, where there are pixel annotations."""
+    """Pre-training of the three networks on crops, if there are pixel annotations."""
 
     frozen: FrozenConfig = field(default_factory=FrozenConfig)
-    """Learning on what a frozen trunk sees, in place of both."""
+    """Learning on what a frozen trunk sees, instead of both."""
 
     out: str = "runs/zoomin"
-    """Folder of the results, new or empty."""
+    """Folder for the results, new or empty."""
 
     seed: int = 0
-    """Seed of the first weights, of the order and augmentation of the images, and of all draws."""
+    """Seed of the initial weights, of the order and augmentation of the images, and of all draws."""
 
     resume: bool = False
-    """Resume the run in `out` after its last whole epoch; where there is none, start."""
+    """Resume the run in `out` after its last complete epoch; if there is none, start one."""
 
 
 @dataclass(frozen=True)
@@ -342,16 +343,16 @@ class CrossvalConfig:
     """Number of stratified folds, groups kept whole; or "authors" for the ten of the paper's authors."""
 
     repeats: int = 1
-    """Times that stratified folds are dealt out anew."""
+    """Number of times that stratified folds are drawn."""
 
     seeds: tuple[int, ...] = (0,)
-    """Every fold is trained once with each of these seeds."""
+    """Seeds; every fold is trained once with each."""
 
     folds_dir: str | None = None
     """Folder of the authors' folds; by default `colon_cancer_folds` in or beside data.root."""
 
     jobs: int = 1
-    """Trainings at a time, each in a process of its own with its share of the processor's cores."""
+    """Trainings in parallel, each in its own process with its share of the processor's cores."""
 
     def __post_init__(self) -> None:
         """Check the values.

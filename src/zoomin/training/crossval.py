@@ -22,6 +22,8 @@ from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
 from ..progress import Bar, progress_bar
+from ..runtime.locks import lock_folder
+from ..runtime.processes import end_with_parent, one_process
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import match_classes, tell_classes, tiles_of
@@ -48,10 +50,10 @@ _FREE = {  # settings that a resumed cross-validation may change; those of "" st
 
 
 def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> dict[str, Any]:
-    """Train and judge every fold with every seed.
+    """Train and evaluate every fold with every seed.
 
     Two protocols stand side by side. `last_epoch` is honest: training runs for all epochs and the network of
-    the last one is judged. `best_epoch` is the paper's: the best of all epochs on the held-out images
+    the last one is evaluated. `best_epoch` is the paper's: the best of all epochs on the held-out images
     themselves, which is optimistic. The folder `run.out` receives folds/*.json (one a training, written when
     it is done and never computed again), crossval.json, crossval.md, crossval.png, out_of_fold.csv,
     config.yaml, versions.json and manifest.csv.
@@ -68,8 +70,15 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
         ConfigError: if settings cannot work, or the folder is not empty and `run.resume` is off.
         CheckpointError: if the folder holds a cross-validation of other settings or data.
         DataError: if the data cannot be used.
-        KeyboardInterrupt: when interrupted; `run.resume` then goes on with the folds left.
+        WriteError: if the folder cannot be written to, or another job writes to it.
+        KeyboardInterrupt: when interrupted; `run.resume` then continues with the remaining folds.
     """
+    one_process()
+    with lock_folder(run.out) as folder:
+        return _crossval(folder, run, cv, progress)
+
+
+def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) -> dict[str, Any]:
     if run.train.early_stopping_patience is not None:
         raise ConfigError(
             "early stopping would choose the epoch on the held-out images",
@@ -77,12 +86,12 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
-    tell_classes(data.classes)
+    if not run.frozen.enabled:
+        tell_classes(data.classes)
     run = replace(run, model=match_classes(run.model, data.classes))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
     jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]
-    folder = Path(run.out)
     new_folder(folder, resume=run.resume)
     _check_same(folder, _identity(run, cv, data.manifest, folds))
     settings = {**plain(replace(run, resume=False)), "cv": plain(cv)}
@@ -133,20 +142,20 @@ class _Runner:
             self._watch({pool.submit(_work, job): job for job in jobs}, epochs)
         except BrokenProcessPool as error:
             raise ConfigError(
-                "a training process died, perhaps for want of memory",
+                "a training process died, perhaps for lack of memory",
                 where="cv.jobs",
-                remedy="Go on with fewer jobs and --resume true; finished folds are kept.",
+                remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
             ) from error
         finally:
             stop.value = 1
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _watch(self, futures: dict[Future[None], FoldJob], epochs: Synchronized[int]) -> None:
-        seen, waiting = 0, set(futures)
+        reported, waiting = 0, set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-            self.bar.advance(epochs.value - seen)
-            seen = epochs.value
+            self.bar.advance(epochs.value - reported)
+            reported = epochs.value
             for future in done:
                 future.result()
                 self.bar.show(note=f"{futures[future].name} done")
@@ -170,7 +179,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _Process:
-    """What a process of its own keeps from one fold to the next."""
+    """What a worker process keeps from one fold to the next."""
 
     worker: _Worker
     epochs: Synchronized[int]
@@ -196,6 +205,7 @@ def _start(
     epochs: Synchronized[int],
     stop: Synchronized[int],
 ) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and stops all
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     _process.append(_Process(_Worker(run, manifest, folder, jobs), epochs, stop))
@@ -223,13 +233,13 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
     known = loads(path.read_text(encoding="utf-8"))
     if differences := differing_settings(known["settings"], identity["settings"]):
         raise CheckpointError(
-            f"the cross-validation was begun with other settings: {'; '.join(differences)}",
+            f"the cross-validation was started with other settings: {'; '.join(differences)}",
             where=folder,
             remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
         )
     if known["folds"] != identity["folds"]:
         raise CheckpointError(
-            "the cross-validation was begun with other images, labels or folds",
+            "the cross-validation was started with other images, labels or folds",
             where=folder,
             remedy="Give another --out.",
         )

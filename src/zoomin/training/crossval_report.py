@@ -16,7 +16,7 @@ from ..metrics import classification_metrics
 __all__ = ["PROTOCOLS", "summarise", "write_report"]
 
 PROTOCOLS = {
-    "last_epoch": "last epoch, one estimate an image as in training (honest)",
+    "last_epoch": "last epoch, one estimate per image as in training (honest)",
     "last_epoch_careful": "last epoch, many estimates averaged (honest)",
     "best_epoch": "best epoch of each fold on its held-out images (the paper's; optimistic)",
 }
@@ -198,7 +198,7 @@ def _ticks(folds: Sequence[int]) -> list[int]:
 
 
 def _write_predictions(path: Path, results: Results, classes: Sequence[str]) -> None:
-    """A row an image, seed and fold that holds it out: its label, and probabilities of the last epoch."""
+    """One row per image, seed and fold that holds it out: its label, and probabilities of the last epoch."""
     columns = [f"{kind}{name}" for kind in ("prob_", "careful_prob_") for name in classes]
     rows = (
         [result["seed"], result["fold"], image["image"], classes[image["label"]]]

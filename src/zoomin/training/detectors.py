@@ -1,4 +1,4 @@
-"""Linear detectors on embeddings that stay, learnt from image labels: several starts side by side.
+"""Linear detectors on embeddings that stay, learned from image labels: several starts side by side.
 
 While a trunk is frozen, all that its attention learns is one linear layer on embeddings that never change,
 and a step costs next to nothing. Multiple-instance learning is not convex: where objects are few, a start can
@@ -23,7 +23,7 @@ __all__ = ["LARGEST_GRADIENT", "Detectors", "pooled_loss"]
 LARGEST_GRADIENT = 5.0  # norm to which gradients are clipped
 
 Pool = Callable[[Float[Tensor, "rows cells"]], Float[Tensor, " rows"]]
-Seen = Sequence[Float[Tensor, "_ channels"]]  # the embeddings of an image's cells, an image an entry
+Embeddings = Sequence[Float[Tensor, "_ channels"]]  # the embeddings of an image's cells, an image an entry
 
 
 def pooled_loss(
@@ -70,16 +70,18 @@ class Detectors:
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         self._falls = cosine(self._adam, config.steps) if config.schedule == "cosine" else None
 
-    def logits(self, seen: Seen) -> Float[Tensor, "images starts"]:
+    def logits(self, embeddings: Embeddings) -> Float[Tensor, "images starts"]:
         """The pooled logit of each image by each detector."""
-        sizes = [len(cells) for cells in seen]
-        cells = functional.linear((torch.cat(list(seen)) - self._mean) / self._std, self.weight, self.bias)
+        sizes = [len(cells) for cells in embeddings]
+        cells = functional.linear(
+            (torch.cat(list(embeddings)) - self._mean) / self._std, self.weight, self.bias
+        )
         rows = pad_sequence(list(cells.split(sizes)), batch_first=True, padding_value=-torch.inf)
-        return self._pool(rows.transpose(1, 2).flatten(0, 1)).view(len(seen), len(self.bias))
+        return self._pool(rows.transpose(1, 2).flatten(0, 1)).view(len(embeddings), len(self.bias))
 
-    def step(self, seen: Seen, labels: Float[Tensor, " images"]) -> Float[Tensor, " starts"]:
+    def step(self, embeddings: Embeddings, labels: Float[Tensor, " images"]) -> Float[Tensor, " starts"]:
         """Learn from some images; the loss of each detector before."""
-        losses = self.losses(seen, labels).mean(0)
+        losses = self.losses(embeddings, labels).mean(0)
         self._adam.zero_grad()
         losses.sum().backward()
         assert self.weight.grad is not None and self.bias.grad is not None
@@ -92,9 +94,11 @@ class Detectors:
             self._falls.step()
         return losses.detach()
 
-    def losses(self, seen: Seen, labels: Float[Tensor, " images"]) -> Float[Tensor, "images starts"]:
+    def losses(
+        self, embeddings: Embeddings, labels: Float[Tensor, " images"]
+    ) -> Float[Tensor, "images starts"]:
         """The loss of each image by each detector."""
-        logits = self.logits(seen)
+        logits = self.logits(embeddings)
         return pooled_loss(logits, labels[:, None].expand_as(logits), reduction="none")
 
     @torch.no_grad()

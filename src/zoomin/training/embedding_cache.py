@@ -15,7 +15,7 @@ __all__ = ["EmbeddingCache", "freeze_trunks", "has_trunk", "trunks"]
 
 
 class EmbeddingCache:
-    """Embeddings of the tiles of images already seen, by row of the manifest; a few hundred bytes a tile."""
+    """Embeddings of the tiles of images seen so far, by row of the manifest; a few hundred bytes per tile."""
 
     def __init__(self) -> None:
         """Start empty."""

@@ -15,10 +15,10 @@ from ..data.failures import with_readable
 from ..errors import DataError, ImageError
 from .task import evaluation_keys
 
-__all__ = ["Judged", "judge"]
+__all__ = ["Evaluated", "evaluate"]
 
 
-class Judged(NamedTuple):
+class Evaluated(NamedTuple):
     """What a network says of some images, and the truth.
 
     Attributes:
@@ -35,14 +35,14 @@ class Judged(NamedTuple):
 
 
 @torch.no_grad()
-def judge(
+def evaluate(
     net: Classifier,
     batches: Iterable[Batch],
     *,
     sampling: str | None = None,
     replicates: int = 1,
     seed: int = 0,
-) -> Judged:
+) -> Evaluated:
     """Probabilities of all images, in evaluation mode and single precision.
 
     Args:
@@ -72,6 +72,6 @@ def judge(
             parts.append(part)
     if not parts:
         first = next(iter(failed.values()), "there are none")
-        raise DataError(f"none of the images to judge could be read; the first: {first}")
+        raise DataError(f"none of the images to evaluate could be read; the first: {first}")
     probabilities, labels, image = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Judged(probabilities, labels, image, failed)
+    return Evaluated(probabilities, labels, image, failed)

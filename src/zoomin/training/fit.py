@@ -1,4 +1,4 @@
-"""Train one network on one data set, leave everything needed to judge, repeat and use it in one folder."""
+"""Train one network on one data set, leave everything needed to evaluate, repeat and use it in one folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
@@ -27,12 +29,17 @@ from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
 from ..progress import progress_bar
+from ..runtime.locks import lock_folder
+from ..runtime.processes import one_process
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
     LAST,
+    PREVIOUS,
     START,
+    Done,
     IdentityWriter,
+    WholeCheckpoints,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -41,7 +48,7 @@ from .checkpoints import (
     stages_done,
 )
 from .config import RunConfig, TrainConfig
-from .evaluation import judge
+from .evaluation import evaluate
 from .frozen.learn import learn
 from .mean_feature import mean_feature
 from .plan import negative_class
@@ -75,7 +82,7 @@ class FitResult:
         folder: of the run.
         model: folder of the saved network.
         metrics: what metrics.json holds.
-        history: a row an epoch, what metrics.csv holds.
+        history: one row per epoch, what metrics.csv holds.
     """
 
     folder: Path
@@ -88,7 +95,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     """Train, choose the network, evaluate it, and fill the folder of the run.
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
-    splits.json, pretrain.csv (where there was any), metrics.csv (a row an epoch), TensorBoard events,
+    splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
     metrics.json and, where images could not be read while training went on, skipped.csv. The test
@@ -104,12 +111,19 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
             ceases to be a number.
         DataError: if the data cannot be used.
         CheckpointError: if the run to resume is damaged, or has other settings or data.
-        KeyboardInterrupt: when interrupted; `resume` then goes on.
+        WriteError: if the folder cannot be written to, or another job writes to it.
+        KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
-    folder = Path(config.out)
+    one_process()
+    with lock_folder(config.out) as folder:
+        return _fit(folder, config, progress, callbacks)
+
+
+def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback]) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
-    tell_classes(data.classes)
+    if not config.frozen.enabled:
+        tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     if config.frozen.enabled:
@@ -118,24 +132,25 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     task = new_task(config, data)
     new_folder(folder, resume=config.resume)
     identity = {"config": comparable(config), "data": data_fingerprint(data.manifest, data.splits)}
-    done = epochs_done(folder, identity, config.train.epochs) if config.resume else 0
+    done = epochs_done(folder, identity, config.train.epochs) if config.resume else Done()
     data.setup("fit")  # images are opened, and refused, before anything is written
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
     data.failures.path = folder / "skipped.csv"
-    table = EpochTable(folder / "metrics.csv", resume_at=done)
+    table = EpochTable(folder / "metrics.csv", done.rows)
     has_validation = data.splits["val"].numel() > 0
     hooks = [
         *callbacks,
         *checkpoint_callbacks(folder, config.train, has_validation),
-        IdentityWriter(identity),
+        IdentityWriter(identity, table),
     ]
     hooks += [ProgressBar(table)] if progress else []
     events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     started = time.perf_counter()
-    if not done:
+    if not done.epochs:
         _before_training(task, data, config, identity, progress)
-    train(task, data, hooks, [table, events], folder / LAST if done else None)
-    (folder / START).unlink(missing_ok=True)
+    train(task, data, hooks, [table, events], folder / LAST if done.epochs else None)
+    for needless in (START, PREVIOUS):
+        (folder / needless).unlink(missing_ok=True)
     seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
@@ -170,16 +185,18 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
     negative = negative_class(data.classes, config.frozen.negative_class)
     rows = data.splits["train"]
     with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learnt = learn(model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance)
-    learnt.net.save_pretrained(folder / "model")
-    train = replace(config.train, evaluation_sampling=learnt.net.config.sampling, evaluation_replicates=1)
+        learned = learn(
+            model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
+        )
+    learned.net.save_pretrained(folder / "model")
+    train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
         "model": "frozen trunk",
         "chosen_by": None,
-        "learned": learnt.report,
+        "learned": learned.report,
         "seconds": time.perf_counter() - started,
         "skipped": data.failures.images(),
-        **_final_metrics(learnt.net, data, replace(config, train=train)),
+        **_final_metrics(learned.net, data, replace(config, train=train)),
     }
     write_json(folder / "metrics.json", metrics)
     return FitResult(folder, folder / "model", metrics, [])
@@ -194,7 +211,7 @@ def _before_training(
 ) -> None:
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
-    Each leaves its network too, so that a run that is resumed before its first epoch does not begin anew.
+    Each leaves its network too, so that a run that is resumed before its first epoch does not start over.
     """
     if not task.net.explains:
         return
@@ -262,8 +279,17 @@ def train(
     config = task.config
     seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
-    with quiet_lightning(), _interruptible(), torch.random.fork_rng(devices):
+    with (
+        quiet_lightning(),
+        _interruptible(),
+        torch.random.fork_rng(devices),
+        TemporaryDirectory() as empty,
+    ):
         trainer = lightning.Trainer(
+            # Under SLURM, Lightning would save into the working directory when time is up, and begin from
+            # what any other run has saved there.
+            plugins=[WholeCheckpoints(), LightningEnvironment()],
+            default_root_dir=empty,
             accelerator=config.device,
             devices=1,
             precision=config.precision,
@@ -302,7 +328,7 @@ def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
         raise ConfigError(
             f"the model's classes are {', '.join(config.class_names)}, the data's {', '.join(classes)}",
             where="model.class_names",
-            remedy="Leave model.class_names out, or give the order of the data's classes by data.classes.",
+            remedy="Leave model.class_names out, or set the order of the data's classes with data.classes.",
         )
     if config.n_classes not in (ZoomInConfig.n_classes, len(classes)):
         raise ConfigError(
@@ -352,7 +378,7 @@ def _check_baseline(config: RunConfig) -> None:
     }
     for name in (name for name, is_on in asked.items() if is_on):
         raise ConfigError(
-            "only Zoom-In is trained so; a competitor learns from the labels of images alone",
+            "only Zoom-In supports this; a baseline learns only from image labels",
             where=name,
             remedy="Switch it off.",
         )
@@ -390,11 +416,11 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
     for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         if data.splits[name].numel():
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
-            judged = judge(net, loader, **how)
-            groups = [data.manifest.records[row].group for row in judged.image.tolist()]
+            evaluated = evaluate(net, loader, **how)
+            groups = [data.manifest.records[row].group for row in evaluated.image.tolist()]
             found[name] = {
-                **classification_metrics(judged.probabilities, judged.labels, groups=groups),
-                "failed": judged.failed,
+                **classification_metrics(evaluated.probabilities, evaluated.labels, groups=groups),
+                "failed": evaluated.failed,
             }
     return found
 

@@ -1,4 +1,4 @@
-"""The folds of a cross-validation: which images they hold out, and how one of them is trained and judged."""
+"""The folds of a cross-validation: which images they hold out, and how to train and evaluate one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..metrics import point_scores
-from .checkpoints import LAST, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
+from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
-from .evaluation import Judged, judge
+from .evaluation import Evaluated, evaluate
 from .fit import new_task, tiles_of, train, training_device
 from .frozen.classify import classify
 from .frozen.learn import learn, make_embedder
@@ -47,7 +47,7 @@ class FoldJob:
 
     Attributes:
         seed: the seed among those repeated.
-        fold: number of the fold, from 1; with repeats the numbers go on.
+        fold: number of the fold, from 1; with repeats the numbers continue.
         train: places in the manifest of the images to train on.
         held: places of the images held out.
     """
@@ -93,7 +93,7 @@ def deal_folds(
         return kfold(manifest, folds, config.seed, repeats)
     if repeats != 1:
         raise ConfigError(
-            "the authors' folds cannot be dealt out again",
+            "the authors' folds cannot be drawn again",
             where="cv.repeats",
             remedy="Leave repeats at 1, or give a number of folds.",
         )
@@ -104,9 +104,9 @@ def deal_folds(
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise ConfigError(
-            "the authors' folds are not there",
+            "the authors' folds are missing",
             where=" or ".join(str(place) for place in places),
-            remedy="Give the folder of labels_histo_train_fold_1.csv by cv.folds_dir.",
+            remedy="Give the folder of labels_histo_train_fold_1.csv with cv.folds_dir.",
         )
     return fold_indices(manifest, colon_cancer_folds(found))
 
@@ -122,7 +122,7 @@ def run_fold(
     after: Callable[[Classifier, ZoomInDataModule], None] | None = None,
     history: Sequence[str] = _HISTORY,
 ) -> dict[str, Any]:
-    """Train on a fold's training images for all epochs, judging those held out after each.
+    """Train on a fold's training images for all epochs, evaluating those held out after each.
 
     Args:
         run: network and training.
@@ -130,7 +130,7 @@ def run_fold(
         job: the fold.
         on_epoch: called before every epoch.
         callbacks: of the training, beside that.
-        folder: of checkpoints and of metrics.csv; where it holds some, training goes on from there. It is
+        folder: of checkpoints and of metrics.csv; where it holds some, training resumes from there. It is
             left with the weights of the last epoch. None: nothing is kept.
         after: called with the trained network and the data.
         history: what to give of every epoch.
@@ -148,29 +148,30 @@ def run_fold(
         return {**_frozen_fold(run, data, job, after), "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
-    done = 0
+    done, table = Done(), EpochTable()
     if folder is not None:
         identity = {"config": comparable(run), "data": data_fingerprint(data.manifest, data.splits)}
         done = epochs_done(folder, identity, run.train.epochs)
-        hooks += [IdentityWriter(identity), *checkpoint_callbacks(folder, run.train, has_validation=False)]
         folder.mkdir(parents=True, exist_ok=True)
-    table = EpochTable(None if folder is None else folder / "metrics.csv", resume_at=done)
-    if task.net.explains and not done:
+        table = EpochTable(folder / "metrics.csv", done.rows)
+        saving = checkpoint_callbacks(folder, run.train, has_validation=False)
+        hooks += [IdentityWriter(identity, table), *saving]
+    if task.net.explains and not done.epochs:
         learner = zoom_in(task.net).to(training_device(run.train.device))
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks
         warm_up(learner, data, run.train.warm_up, run.seed, task.cached_embeddings)
-    train(task, data, hooks, [table], folder / LAST if folder is not None and done else None)
+    train(task, data, hooks, [table], folder / LAST if folder is not None and done.epochs else None)
     net, settings = task.net, run.train
     net.to(data.store.device)
-    last = judge(
+    last = evaluate(
         net,
         data.val_dataloader(),
         sampling=settings.validation_sampling,
         replicates=settings.validation_replicates,
         seed=run.seed,
     )
-    careful = judge(
+    careful = evaluate(
         net,
         data.val_dataloader(),
         sampling=settings.evaluation_sampling,
@@ -207,12 +208,12 @@ def _frozen_fold(
         raise ConfigError("only Zoom-In learns so", where="frozen.enabled", remedy="Set it to false.")
     negative = negative_class(data.classes, run.frozen.negative_class)
     embedder = make_embedder(model, run.frozen, data)
-    learnt = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
+    learned = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
     embedded = embedder.of(job.held)
-    logits, drawn = classify(learnt.net, embedded, evaluation_keys(run.seed, job.held))
-    found = Judged(logits.softmax(1), data.labels[job.held], job.held, {})
+    logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
+    found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
     if after is not None:
-        after(learnt.net, data.with_splits({"train": job.train, "val": job.held}))
+        after(learned.net, data.with_splits({"train": job.train, "val": job.held}))
     scores = _scores(found)
     every = torch.tensor([len(one.sub_tiles) for one in embedded])
     return {
@@ -226,12 +227,12 @@ def _frozen_fold(
         "history": {"val_accuracy": [scores["accuracy"]]},
         "images": _images(data.manifest, found, found),
         "failed": {},
-        "learned": {**learnt.report, "share_of_sub_tiles": float((drawn / every).mean())},
+        "learned": {**learned.report, "share_of_sub_tiles": float((drawn / every).mean())},
     }
 
 
-def _scores(judged: Judged) -> dict[str, float | None]:
-    return point_scores(judged.probabilities, judged.labels)._asdict()
+def _scores(evaluated: Evaluated) -> dict[str, float | None]:
+    return point_scores(evaluated.probabilities, evaluated.labels)._asdict()
 
 
 def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
@@ -240,9 +241,11 @@ def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
     return {"epoch": best["epoch"], **scores}
 
 
-def _images(manifest: Manifest, last: Judged, careful: Judged) -> list[dict[str, Any]]:
+def _images(manifest: Manifest, last: Evaluated, careful: Evaluated) -> list[dict[str, Any]]:
     both = set(last.image.tolist()) & set(careful.image.tolist())
-    chosen = (torch.tensor([row in both for row in judged.image.tolist()]) for judged in (last, careful))
+    chosen = (
+        torch.tensor([row in both for row in evaluated.image.tolist()]) for evaluated in (last, careful)
+    )
     in_last, in_careful = chosen
     columns = (
         last.image[in_last].tolist(),

@@ -1,6 +1,6 @@
-"""Begin the head by logistic regression: every drawn sub-tile learns the label of its image.
+"""Initialise the head by logistic regression: every drawn sub-tile learns the label of its image.
 
-The head sees one feature an image, the expected one, and where images are few and features many it separates
+The head sees one feature per image, the expected one, and where images are few and features many it separates
 the training images by whatever they happen to have. The sub-tiles of which that feature is the weighted mean
 are many times as many. A head that tells those of one class from those of the others, standardised channel by
 channel, begins where the difference is the object's. Logits are linear in the features: the logit of an image
@@ -37,7 +37,7 @@ def start_head(
 ) -> list[float]:
     """Fit the head, in place, to the sub-tiles that the network draws from some images.
 
-    Holds the features of all of them: replicates x N x dims numbers an image.
+    Holds the features of all of them: replicates x N x dims numbers per image.
 
     Args:
         net: the network; its head changes.

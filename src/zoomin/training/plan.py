@@ -15,6 +15,7 @@ from docstring_parser import parse_from_object
 
 from ..data.config import DataConfig
 from ..data.find import open_dataset
+from ..data.labels import sounds_negative
 from ..data.manifest import Manifest
 from ..data.opening import open_record
 from ..errors import DataError, ZoomInError
@@ -24,12 +25,9 @@ from ..model.config import ZoomInConfig
 from .frozen.config import FrozenConfig
 from .frozen.engine import has_openvino
 
-__all__ = ["NEGATIVE_NAMES", "Plan", "Seen", "negative_class", "plan", "plan_recipe"]
+__all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 
 TRUNK = "tf_efficientnet_lite0"
-NEGATIVE_NAMES = frozenset(
-    "0 absent background benign clean control empty good healthy intact neg negative no none normal".split()
-)
 _SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
 _LEAST = 2
 _DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read in vain
@@ -119,7 +117,7 @@ def plan(data: DataConfig) -> Plan:
         data: where they are.
 
     Raises:
-        DataError: if they cannot be learnt from, or none of those looked at can be read.
+        DataError: if they cannot be learned from, or none of those looked at can be read.
     """
     manifest = open_dataset(data.root, classes=data.classes, columns=data.columns)
     seen = _look(manifest, data)
@@ -163,7 +161,7 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
         DataError: if there is no class of that name.
 
     Example:
-        >>> negative_class(("exudate", "none"), "auto"), negative_class(("a", "b", "c"), "auto")
+        >>> negative_class(("exudate", "healthy"), "auto"), negative_class(("a", "b", "c"), "auto")
         (1, None)
     """
     if wanted is None:
@@ -176,17 +174,15 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
             where="frozen.negative_class",
             remedy="Give one of them, or null where every class has something to find.",
         )
-    named = [
-        i for i, name in enumerate(classes) if name.lower().split("_")[0].split(" ")[0] in NEGATIVE_NAMES
-    ]
+    named = [place for place, name in enumerate(classes) if sounds_negative(name)]
     return named[0] if named else 0 if len(classes) == 2 else None
 
 
 def _look(manifest: Manifest, data: DataConfig) -> Seen:
     """Count the images, and open some of them."""
-    learnt = [record for record in manifest if record.split in (None, "train")]
+    learned = [record for record in manifest if record.split in (None, "train")]
     sizes, error = [], None
-    for record in learnt[:: max(1, len(learnt) // _LOOKED)][:_LOOKED]:
+    for record in learned[:: max(1, len(learned) // _LOOKED)][:_LOOKED]:
         try:
             image = open_record(record)
         except (ZoomInError, OSError) as failure:
@@ -201,12 +197,12 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
         )
     heights, widths = zip(*sizes, strict=True)
     return Seen(
-        count={name: sum(record.label == name for record in learnt) for name in manifest.classes},
-        test=len(manifest) - len(learnt),
-        groups=len({record.group for record in learnt} - {None}),
+        count={name: sum(record.label == name for record in learned) for name in manifest.classes},
+        test=len(manifest) - len(learned),
+        groups=len({record.group for record in learned} - {None}),
         height=int(statistics.median(heights)),
         width=int(statistics.median(widths)),
-        formats=dict(Counter(record.image.suffix.lower() for record in learnt)),
+        formats=dict(Counter(record.image.suffix.lower() for record in learned)),
     )
 
 

@@ -36,7 +36,7 @@ __all__ = ["Crops", "pretrain", "roi_points"]
 
 Place = Literal["anywhere", "grid", "middle"]
 _FINE = 16  # cells a side that the search for points of the ROI looks at
-_TRIES = 24  # crops drawn before an image counts as one without room for a negative crop
+_TRIES = 24  # crops drawn before an image counts as one without space for a negative crop
 _RECORDS = 20  # rows of the record of a part
 
 
@@ -75,7 +75,7 @@ def pretrain(
         About twenty rows a network: part, step, mean loss and accuracy of the steps since the row before.
 
     Raises:
-        ConfigError: if there is no image with ROI to learn from or no room without, or the loss diverges.
+        ConfigError: if there is no image with ROI to learn from or no space without, or the loss diverges.
         DataError: if an annotation cannot be read.
     """
     if not config.steps:

@@ -39,8 +39,8 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(PretrainConfig, "pretrain")
     parser.add_class_arguments(FrozenConfig, "frozen")
     parser.add_argument("--out", type=str, default="runs/zoomin", help="folder of the run")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and of all draws")
-    parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint in --out")
+    parser.add_argument("--seed", type=int, default=0, help="seed seed of the weights and of all draws")
+    parser.add_argument("--resume", type=bool, default=False, help="resume from the last checkpoint in --out")
 
 
 def add_model_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ..
         The plan in words.
 
     Raises:
-        DataError: if the images cannot be learnt from.
+        DataError: if the images cannot be learned from.
     """
     from .plan import plan
 
@@ -133,7 +133,7 @@ def planned_recipe(options: Mapping[str, Any]) -> RunConfig:
 
     Raises:
         ConfigError: if a setting or a value is not known.
-        DataError: if the images cannot be learnt from.
+        DataError: if the images cannot be learned from.
     """
     parser, words = ArgumentParser(exit_on_error=False), _words(options)
     add_run_arguments(parser)

@@ -6,11 +6,14 @@ import difflib
 import sysconfig
 from pathlib import Path
 
+import yaml
+
 from ..errors import ConfigError
 
-__all__ = ["explain_recipe", "find_recipe", "recipe_names"]
+__all__ = ["check_recipe", "explain_recipe", "find_recipe", "recipe_names"]
 
 _SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
+_MOST_VALUES = 100_000
 _INSTALLED = Path(sysconfig.get_path("data")) / "share" / "zoomin" / "recipes"
 
 
@@ -26,7 +29,7 @@ def find_recipe(name: str | Path) -> Path:
         name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer".
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is none, or it is no recipe that anybody would write: see `check_recipe`.
     """
     places = [Path(name), _SOURCE / f"{name}.yaml", _INSTALLED / f"{name}.yaml"]
     found = next((place for place in places if place.is_file()), None)
@@ -36,7 +39,43 @@ def find_recipe(name: str | Path) -> Path:
         raise ConfigError(
             "no such recipe", where=name, remedy=f"{hint}Give a file, or a name that zoomin recipes lists."
         )
+    check_recipe(found)
     return found
+
+
+def check_recipe(path: Path) -> None:
+    """Refuse what a parser would take hours or all memory for: aliases that multiply, depth without end.
+
+    What is wrong otherwise is told by whoever reads it.
+
+    Raises:
+        ConfigError: if its aliases stand for more than `_MOST_VALUES` values, or it is nested too deeply.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        node = yaml.compose(text, Loader=yaml.SafeLoader) if "*" in text or text.count("[") > 100 else None
+        values = 0 if node is None else _values(node, {})
+    except (OSError, yaml.YAMLError):
+        return
+    except RecursionError as error:
+        raise ConfigError("it is nested too deeply", where=path, remedy="Write a flat recipe.") from error
+    if values > _MOST_VALUES:
+        raise ConfigError(
+            f"its aliases stand for more than {_MOST_VALUES} values", where=path, remedy="Write them out."
+        )
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values behind a node, aliases written out; more than the limit for one that holds itself."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_VALUES + 1
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = list(node.value)
+        known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def explain_recipe(name: str | Path) -> str:

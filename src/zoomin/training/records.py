@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
+from torch import Tensor
 
 from ..files import write_rows
 from ..progress import progress_bar
@@ -32,24 +32,20 @@ _SHOWN = ("train_loss", "val_loss", "val_balanced_accuracy", "val_auroc")
 
 
 class EpochTable(Logger):
-    """Gathers what is logged into one row an epoch, training and validation side by side.
+    """Gathers what is logged into one row per epoch, training and validation side by side.
 
     Args:
         path: CSV file to keep up to date, or None to keep the rows in memory alone.
-        resume_at: epochs done; rows of the file that belong to them are kept.
+        rows: of the epochs done, as the checkpoint tells them: the file may lack the last.
     """
 
-    def __init__(self, path: Path | None = None, resume_at: int = 0) -> None:
-        """Read the rows of the epochs done."""
+    def __init__(self, path: Path | None = None, rows: Sequence[Row] = ()) -> None:
+        """Take the rows of the epochs done, into the file too."""
         super().__init__()
         self._path = path
-        self._rows: dict[int, Row] = {}
-        if path is not None and path.is_file() and resume_at:
-            with path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    if int(row["epoch"]) < resume_at:
-                        values: Row = {name: float(value) for name, value in row.items() if value}
-                        self._rows[int(row["epoch"])] = {**values, "epoch": int(row["epoch"])}
+        self._rows: dict[int, Row] = {int(row["epoch"]): dict(row) for row in rows}
+        if path is not None and rows:
+            write_rows(path, self.rows)
 
     @property
     def name(self) -> str | None:
@@ -63,8 +59,14 @@ class EpochTable(Logger):
 
     @property
     def rows(self) -> list[Row]:
-        """A row an epoch, in order; what was not logged is absent."""
+        """One row per epoch, in order; what was not logged is absent."""
         return [self._rows[epoch] for epoch in sorted(self._rows)]
+
+    def rows_with(self, epoch: int, metrics: Mapping[str, Tensor]) -> list[Row]:
+        """The rows, and in that of an epoch what is measured and not logged yet."""
+        row: Row = {"epoch": epoch, **self._rows.get(epoch, {})}
+        more = {name: _rounded(float(value)) for name, value in metrics.items() if name not in row}
+        return [*(known for known in self.rows if known["epoch"] != epoch), {**row, **more}]
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
         """Nothing: config.yaml holds them."""
@@ -73,10 +75,14 @@ class EpochTable(Logger):
         """Add numbers to the row of their epoch; those of training come last and complete it."""
         epoch = int(metrics["epoch"])
         self._rows.setdefault(epoch, {"epoch": epoch}).update(
-            {name: float(f"{value:.7g}") for name, value in metrics.items() if name != "epoch"}
+            {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
         )
         if "lr" in metrics and self._path is not None:
             write_rows(self._path, self.rows)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.7g}")
 
 
 class ProgressBar(Callback):

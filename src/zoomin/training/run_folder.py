@@ -21,6 +21,7 @@ from .._version import __version__
 from ..data.manifest import Manifest, write_manifest
 from ..errors import ConfigError
 from ..files import plain, write_json, write_text
+from ..runtime.locks import LOCKS
 
 __all__ = [
     "data_fingerprint",
@@ -41,11 +42,12 @@ def new_folder(folder: Path, *, resume: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError("a file, not a folder", where=folder, remedy="Give another --out.")
-    if folder.is_dir() and any(folder.iterdir()) and not resume:
+    held = folder.is_dir() and any(child.name not in LOCKS for child in folder.iterdir())
+    if held and not resume:
         raise ConfigError(
             "the folder of the run is not empty",
             where=folder,
-            remedy="Give another --out, go on with this run by --resume true, or delete the folder.",
+            remedy="Give another --out, resume this run with --resume true, or delete the folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
 

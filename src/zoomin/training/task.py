@@ -78,7 +78,7 @@ class EpochMeans(Metric):
 
 
 class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
-    """Train a network: optimisation, draws and records; a child says what is learnt.
+    """Train a network: optimisation, draws and records; a child says what is learned.
 
     Recorded of every epoch, as train_NAME and val_NAME: loss, accuracy, balanced_accuracy and auroc (not
     where only one class occurs; for training images under training's own draws). Of training also the
@@ -235,7 +235,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
             raise DataError(
                 f"none of the {what} images could be read in epoch {self.current_epoch + 1}",
                 where="data.root",
-                remedy="Check the disk or network drive that holds them; then go on with --resume true.",
+                remedy="Check the disk or network drive that holds them; then resume with --resume true.",
             )
 
     def _note_empty(self, batch: Batch, out: Output) -> None:
@@ -267,7 +267,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
             f"the loss is not finite at step {step}, epoch {self.current_epoch + 1}",
             where="train",
             remedy="Lower train.learning_rate, set train.gradient_clip, or use train.precision 32-true; "
-            "with --resume true training goes on from the last whole epoch.",
+            "with --resume true training resumes from the last complete epoch.",
         )
 
     def _log_epoch(self, stage: str, record: dict[str, float]) -> None:

@@ -90,7 +90,7 @@ def warm_up(
         progress: show a progress bar.
 
     Returns:
-        A record a step, empty where the warm-up is off.
+        One record per step, empty where the warm-up is off.
 
     Raises:
         ConfigError: if the training images are all negative, or none is.
@@ -164,7 +164,7 @@ def _best_of_several(
         embeddings = cached_embeddings(batch)
         if embeddings is None:
             raise ConfigError(
-                "several starts need embeddings that stay, and these images are augmented",
+                "several starts need fixed embeddings, and these images are augmented",
                 where="train.warm_up.starts",
                 remedy="Switch data.augmentation off, or take one start.",
             )
@@ -214,7 +214,7 @@ def _best_tiles(
 
 def _detect(
     layer: nn.Conv2d,
-    seen: Callable[[Batch], list[Tensor]],
+    embed: Callable[[Batch], list[Tensor]],
     loader: _Loader,
     config: WarmUp,
     stage: int,
@@ -224,24 +224,24 @@ def _detect(
 ) -> list[WarmUpStep]:
     """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
     batches = track(list(loader.every(stage)), f"Embedding for stage {stage}", shown=progress)
-    mean, std = _standard(seen(batch) for batch in batches)
+    mean, std = _standard(embed(batch) for batch in batches)
     detectors = Detectors(layer, mean, std, _pool(config), replace(config, steps=steps), seed)
     losses = []
     for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
         batch = loader.batch(stage, step)
-        losses.append(detectors.step(seen(batch), _positive(batch)))
-    best = _least_loss(detectors, seen, loader, stage)
+        losses.append(detectors.step(embed(batch), _positive(batch)))
+    best = _least_loss(detectors, embed, loader, stage)
     detectors.keep(best)
     return [WarmUpStep(stage, step, float(loss[best])) for step, loss in enumerate(losses)]
 
 
 @torch.no_grad()
 def _least_loss(
-    detectors: Detectors, seen: Callable[[Batch], list[Tensor]], loader: _Loader, stage: int
+    detectors: Detectors, embed: Callable[[Batch], list[Tensor]], loader: _Loader, stage: int
 ) -> int:
     """The detector of least loss over all training images, negative and positive ones weighing alike."""
     batches = list(loader.every(stage))
-    losses = torch.cat([detectors.losses(seen(batch), _positive(batch)) for batch in batches])
+    losses = torch.cat([detectors.losses(embed(batch), _positive(batch)) for batch in batches])
     positive = torch.cat([_positive(batch) for batch in batches]) > 0
     return int((losses[positive].mean(0) + losses[~positive].mean(0)).argmin())
 
@@ -311,7 +311,7 @@ class _Loader:
         self._negative, self._positive = rows[labels == 0], rows[labels > 0]
         if not len(self._negative) or not len(self._positive):
             raise ConfigError(
-                "the warm-up needs negative and positive training images, and there are none of one kind",
+                "the warm-up needs negative and positive training images, and one kind is missing",
                 where="train.warm_up",
                 remedy="Switch train.warm_up off (steps, head_l2), or check that class 0 is negative.",
             )

@@ -1,1 +1,1 @@
-"""The subcommands of `zoomin`, one room a file; `cli.py` lists them."""
+"""The subcommands of `zoomin`, one file each; `cli.py` lists them."""

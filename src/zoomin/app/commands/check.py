@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
+from ...runtime.locks import lock_folder
 from .command import Command, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
@@ -20,14 +19,16 @@ def _build_check(parser: ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="*", type=str, help="a manifest CSV, folders, image files; by default --data.root"
     )
-    parser.add_argument("--config", action="config", help="a recipe (YAML): what its model would read")
+    parser.add_argument(
+        "--config", action="config", help="a recipe (YAML): also lists what its model would read"
+    )
     parser.add_class_arguments(ZoomInConfig, "model")
     parser.add_argument("--data.root", type=str | None, default=None, help="of the recipe")
     parser.add_class_arguments(DataConfig, "data", skip={"root"}, instantiate=False)
     for name, section in (("train", TrainConfig), ("pretrain", PretrainConfig)):  # recipes hold them too
         parser.add_class_arguments(section, name, instantiate=False)
-    parser.add_argument("--out", type=str, default="check", help="folder of table and contact sheet")
-    parser.add_argument("--seed", type=int, default=0, help="of the recipe; nothing here is drawn")
+    parser.add_argument("--out", type=str, default="check", help="folder for the table and the contact sheet")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the recipe; nothing is drawn here")
     parser.add_argument("--resume", type=bool, default=False, help="of the recipe; not used here")
 
 
@@ -47,16 +48,16 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     columns = options.data.columns
     records = images_to_check(sources, ManifestColumns(**dict(columns)) if columns else None)
     mpp = None if options.data.mpp is None else microns(options.data.mpp, "data.mpp")
-    looks = check_images(
+    checks = check_images(
         records, model, mpp=mpp, threads=options.data.threads, timeout=options.data.read_timeout
     )
-    folder = Path(options.out)
-    sheet, rows = ContactSheet(folder), []
-    for look in track(looks, "Checking", total=len(records)):
-        sheet.add(look)
-        rows.append(look.row)
-    pages = sheet.finish()
-    write_checks(rows, folder / "check.csv")
+    with lock_folder(options.out) as folder:
+        sheet, rows = ContactSheet(folder), []
+        for check in track(checks, "Checking", total=len(records)):
+            sheet.add(check)
+            rows.append(check.row)
+        pages = sheet.finish()
+        write_checks(rows, folder / "check.csv")
     print_rich(checked_table(rows))
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))

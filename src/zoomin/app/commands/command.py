@@ -31,7 +31,7 @@ class Command(NamedTuple):
     examples: str
     build: Callable[[ArgumentParser], None]
     run: Callable[[ArgumentParser, Namespace], int]
-    resume: str = "Nothing was lost: give the same command again."
+    resume: str = "Nothing was lost: run the same command again."
     build_late: Callable[[ArgumentParser, Sequence[str]], None] | None = None
 
 

@@ -1,4 +1,4 @@
-"""`zoomin data`: what is done with images before they are learnt from."""
+"""`zoomin data`: what is done with images before training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _build_slides(parser: ArgumentParser) -> None:
     from ...datasets.synthetic.slides import SlideConfig
 
     parser.add_argument("--out", type=str, default="slides", help="a new folder")
-    parser.add_argument("--jobs", type=int, default=1, help="slides made at once, a process each")
+    parser.add_argument("--jobs", type=int, default=1, help="slides made in parallel, one process each")
     parser.add_class_arguments(SlideConfig)
 
 
@@ -67,12 +67,12 @@ SLIDES = Command(
     "  zoomin data make slides --out giant --width 100000 --height 100000 --n_train 0 --n_val 0 --n_test 1",
     _build_slides,
     _make_slides,
-    resume="Finished slides are kept: give the same command again.",
+    resume="Finished slides are kept: run the same command again.",
 )
 
-MAKE = Group("generate images to try things on", make_commands({"needles": NEEDLES, "slides": SLIDES}))
+MAKE = Group("generate images to experiment with", make_commands({"needles": NEEDLES, "slides": SLIDES}))
 
 DATA = Group(
-    "look images over before training, prepare published data sets, make images",
+    "check images before training, prepare published data sets, generate images",
     {"check": CHECK, "prepare": PREPARE, "features": FEATURES, "make": MAKE},
 )

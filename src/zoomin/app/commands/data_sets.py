@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ...plugins import plug_ins
+from ...runtime.plugins import plug_ins
 from .command import Command, Group, say
 
 __all__ = ["PREPARE", "make_commands"]
@@ -58,9 +58,7 @@ class _ByName(Mapping[str, Command]):
 def _outside() -> dict[str, str]:
     """Names of the data sets of plug-ins, and where each comes from; nothing is imported."""
     found = plug_ins("zoomin.datasets")
-    return {
-        point.name: f"by {point.package}" for point in found if not point.is_own and point.name not in _OURS
-    }
+    return {point.name: f"by {point.package}" for point in found if point.name not in _OURS}
 
 
 def _prepare_command(name: str, summary: str) -> Command:
@@ -69,9 +67,9 @@ def _prepare_command(name: str, summary: str) -> Command:
 
         parser.add_argument("--source", type=str, required=True, help="folder of the download")
         parser.add_argument(
-            "--out", type=str, default=name, help="folder of the manifest, new or prepared before"
+            "--out", type=str, default=name, help="folder for the manifest, new or previously prepared"
         )
-        parser.add_argument("--partial", type=bool, default=False, help="go on where parts are missing")
+        parser.add_argument("--partial", type=bool, default=False, help="continue if parts are missing")
         parser.add_class_arguments(PUBLISHED[name].config)
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
@@ -84,7 +82,7 @@ def _prepare_command(name: str, summary: str) -> Command:
             say(f"{split}: " + ", ".join(f"{count} {label}" for label, count in counts.items()))
         for note in prepared.notes:
             say(note)
-        classes = json.dumps(prepared.manifest.classes, separators=(",", ":"))  # "50" is no number
+        classes = json.dumps(prepared.manifest.classes, separators=(",", ":"))  # "50" is not a number
         say(f"{len(prepared.manifest)} images: {Path(options.out) / 'manifest.csv'}")
         say(f"Train with: zoomin train --data.root {options.out} --data.classes '{classes}'")
         if prepared.class_weights:
@@ -105,7 +103,7 @@ def _prepare_command(name: str, summary: str) -> Command:
 def _make_command(name: str, summary: str) -> Command:
     def build(parser: ArgumentParser) -> None:
         parser.add_argument("--out", type=str, default=f"{name}-miniature", help="a new folder")
-        parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same files")
+        parser.add_argument("--seed", type=int, default=0, help="the same seed produces the same files")
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
         from ...datasets.miniatures import make_miniature
@@ -114,13 +112,13 @@ def _make_command(name: str, summary: str) -> Command:
         out = make_miniature(PUBLISHED[name].miniature, options.out, options.seed)
         say(f"The miniature is in {out}.")
         if PUBLISHED[name].needs_preparing:
-            say(f"Go on with: zoomin data prepare {name} --source {out} --out {name} --partial true")
+            say(f"Next: zoomin data prepare {name} --source {out} --out {name} --partial true")
         else:
-            say(f"Go on with: zoomin train --data.root {out}")
+            say(f"Next: zoomin train --data.root {out}")
         return 0
 
     return Command(
-        f"a miniature of the download of {name}",
+        f"a miniature of the {name} download",
         "[--out FOLDER] [--seed N]",
         f"  zoomin data make {name} --out miniature",
         build,

@@ -16,8 +16,10 @@ def _build_demo(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--work", type=str, default="demo", help="folder of the generated images and of the run"
     )
-    parser.add_argument("--quick", action="store_true", help="fewer images and epochs, to see that it works")
-    parser.add_argument("--seed", type=int, default=0, help="of images, weights and draws")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer images and epochs, to check that it works"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of images, weights and draws")
 
 
 def _demo(parser: ArgumentParser, options: Namespace) -> int:
@@ -43,5 +45,5 @@ DEMO = Command(
     "  zoomin demo --out report\n  zoomin demo --quick",
     _build_demo,
     _demo,
-    "Give the same command again; images already made are kept.",
+    "Run the same command again; existing images are kept.",
 )

@@ -20,14 +20,12 @@ def _build_explain(parser: ArgumentParser) -> None:
         "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
-    parser.add_argument(
-        "--manifest", type=str | None, default=None, help="a CSV that lists the images instead"
-    )
+    parser.add_argument("--manifest", type=str | None, default=None, help="a CSV that lists the images")
     parser.add_argument(
         "--split",
         type=str | None,
         default=None,
-        help="train, val, test or all: of the labelled images of --manifest, else of the run's own",
+        help="train, val, test or all: of the labelled images in --manifest, otherwise of the run's own",
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="a folder; by default explanations in that of the run"
@@ -36,7 +34,7 @@ def _build_explain(parser: ArgumentParser) -> None:
         "--resume",
         type=bool,
         default=False,
-        help="keep the explanations that are there, of unchanged images by this model in this way",
+        help="skip images that are unchanged since this model explained them with these settings",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
@@ -77,5 +75,5 @@ EXPLAIN = Command(
     "  zoomin explain 'more/*.tif' --run runs/first --out looked --pictures false --coordinates wgs84",
     _build_explain,
     _explain,
-    "Finished images are kept: give the same command again with --resume true.",
+    "Finished images are kept: run the same command again with --resume true.",
 )

@@ -10,7 +10,7 @@ __all__ = ["BENCH", "DOCTOR"]
 
 
 def _build_nothing(parser: ArgumentParser) -> None:
-    """A command without options of its own."""
+    """A command without options."""
 
 
 def _doctor(parser: ArgumentParser, options: Namespace) -> int:
@@ -20,7 +20,7 @@ def _doctor(parser: ArgumentParser, options: Namespace) -> int:
     checks = examine()
     print_rich(checks_table(checks))
     broken = [check for check in checks if check.status == "broken"]
-    say(f"{len(broken)} things are broken." if broken else "Everything that is needed works.")
+    say(f"{len(broken)} things are broken." if broken else "Everything required works.")
     return int(bool(broken))
 
 
@@ -29,11 +29,11 @@ def _bench(parser: ArgumentParser, options: Namespace) -> int:
 
 
 BENCH = Command(
-    "measure speed against the simplest correct version",
+    "measure speed against a simple reference implementation",
     "[options]",
     "  zoomin bench --help",
     _build_nothing,
     _bench,
 )
 
-DOCTOR = Command("look the installation over", "", "  zoomin doctor", _build_nothing, _doctor)
+DOCTOR = Command("check the installation", "", "  zoomin doctor", _build_nothing, _doctor)

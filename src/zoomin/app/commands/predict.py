@@ -1,4 +1,4 @@
-"""`zoomin evaluate` and `zoomin predict`."""
+"""`zoomin evaluate`, `zoomin predict` and `zoomin merge`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .command import Command, print_metrics, say, warn_failed
 if TYPE_CHECKING:
     from ...classifiers import Classifier
     from ...data.manifest import Manifest
+    from ...inference.predictions import Summary
 
-__all__ = ["EVALUATE", "PREDICT", "build_inference", "inference_config"]
+__all__ = ["EVALUATE", "MERGE", "PREDICT", "build_inference", "inference_config"]
 
 
 def build_inference(parser: ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         "--split",
         type=str | None,
         default=None,
-        help="train, val, test or all; by default test where the images have such a split, else all",
+        help="train, val, test or all; by default test if the images have such a split, otherwise all",
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder for metrics.json, predictions.csv"
@@ -53,7 +54,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         "--attention_on_roi",
         type=bool,
         default=False,
-        help="compare attention with the annotated ROI too, and write attention_on_roi.json into --out",
+        help="also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
     )
     build_inference(parser)
 
@@ -107,10 +108,28 @@ def _build_predict(parser: ArgumentParser) -> None:
         help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument("--manifest", type=str | None, default=None, help="a CSV that lists the images")
     parser.add_argument(
-        "--manifest", type=str | None, default=None, help="a CSV that lists the images instead"
+        "--out",
+        type=str | None,
+        default=None,
+        help="the CSV to write; by default predictions.csv, or predictions.2-of-8.csv for --shard 2/8",
     )
-    parser.add_argument("--out", type=str, default="predictions.csv", help="the CSV to write")
+    parser.add_argument(
+        "--resume",
+        type=bool,
+        default=False,
+        help="keep the rows that are there, of unchanged images by this model with these settings",
+    )
+    parser.add_argument(
+        "--retry_failed", type=bool, default=False, help="with --resume true: try images that failed again"
+    )
+    parser.add_argument(
+        "--shard",
+        type=str | None,
+        default=None,
+        help="2/8 predicts the second of eight parts of the images; zoomin merge puts the parts together",
+    )
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
     )
@@ -119,27 +138,57 @@ def _build_predict(parser: ArgumentParser) -> None:
 
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
-    from ...inference.prediction import iter_predictions
-    from ...inference.predictions import write_predictions
+    from ...inference.prediction_table import predict_into, shard_name, shard_of
     from ...inference.sources import find_images
 
     config = inference_config(options)
-    model = load_model(options.run, options.device)
     images = find_images(options.images, options.manifest)
-    rows = iter_predictions(images, model, config, progress=True)
-    summary = write_predictions(rows, model.config.classes, options.out)
-    counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
-    say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted ({counts}): {options.out}")
+    out = options.out
+    if options.shard is not None:
+        images = shard_of(images, options.shard)
+        out = out or shard_name("predictions.csv", options.shard)
+    out = out or "predictions.csv"
+    model = load_model(options.run, options.device)
+    summary = predict_into(
+        images,
+        model,
+        out,
+        config,
+        resume=options.resume,
+        retry_failed=options.retry_failed,
+        progress=True,
+    )
+    _tell(summary, out)
     warn_failed(summary.failed)
-    return int(not summary.done or (options.strict and bool(summary.failed)))
+    return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
+
+
+def _tell(summary: Summary, out: str) -> None:
+    counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
+    kept = f", {summary.kept} rows kept" if summary.kept else ""
+    say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted ({counts}){kept}: {out}")
+
+
+def _build_merge(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "parts", nargs="+", type=str, help="the CSVs of zoomin predict --shard, the first part first"
+    )
+    parser.add_argument("--out", type=str, default="predictions.csv", help="the CSV to write")
+
+
+def _merge(parser: ArgumentParser, options: Namespace) -> int:
+    from ...inference.prediction_table import merge_predictions
+
+    _tell(merge_predictions(options.parts, options.out), options.out)
+    return 0
 
 
 EVALUATE = Command(
-    "judge a trained model on labelled images",
+    "evaluate a trained model on labelled images",
     "--run FOLDER [--data.root IMAGES] [--split SPLIT] [--out FOLDER] [options]",
     "  zoomin evaluate --run runs/first\n"
-    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out judged\n"
-    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out judged",
+    "  zoomin evaluate --run runs/first --split val --attention_on_roi true --out evaluated\n"
+    "  zoomin evaluate --run runs/first --data.root other_hospital/manifest.csv --split all --out evaluated",
     _build_evaluate,
     _evaluate,
 )
@@ -149,8 +198,17 @@ PREDICT = Command(
     "IMAGES ... --run FOLDER [--manifest CSV] [--out CSV] [options]",
     "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
     "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
-    "  zoomin predict list.csv --run runs/first --strict",
+    "  zoomin predict list.csv --run runs/first --resume true --retry_failed true\n"
+    "  zoomin predict slides/ --run runs/first --shard 2/8",
     _build_predict,
     _predict,
-    "The rows so far are in the file --out with .part added.",
+    "The rows so far are in the file --out with .part added: give the same command again with --resume true.",
+)
+
+MERGE = Command(
+    "put the tables of zoomin predict --shard together",
+    "PARTS ... [--out CSV]",
+    "  zoomin merge predictions.*-of-8.csv --out predictions.csv",
+    _build_merge,
+    _merge,
 )

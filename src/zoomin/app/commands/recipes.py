@@ -15,7 +15,9 @@ __all__ = ["INIT", "RECIPES"]
 
 
 def _build_recipes(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", type=str, help="name or file of one to explain; by default all")
+    parser.add_argument(
+        "recipe", nargs="?", type=str, help="name or file of a recipe to explain; by default all"
+    )
 
 
 def _recipes(parser: ArgumentParser, options: Namespace) -> int:
@@ -25,8 +27,8 @@ def _recipes(parser: ArgumentParser, options: Namespace) -> int:
     names = recipe_names()
     width = max(map(len, names), default=0)
     for name in names:
-        said = explain_recipe(name).splitlines()
-        say(f"{name:<{width}}  {said[0] if said else ''}".rstrip())
+        description = explain_recipe(name).splitlines()
+        say(f"{name:<{width}}  {description[0] if description else ''}".rstrip())
     say(
         "\n`zoomin recipes NAME` explains one, `--config NAME` uses it, `zoomin init NAME` writes it to edit."
     )
@@ -36,7 +38,7 @@ def _recipes(parser: ArgumentParser, options: Namespace) -> int:
 def _build_init(parser: ArgumentParser) -> None:
     parser.add_argument("recipe", type=str, help="name of a recipe (zoomin recipes lists them), or a file")
     parser.add_argument(
-        "--out", type=str | None, default=None, help="the file to write, a new one; by default NAME.yaml here"
+        "--out", type=str | None, default=None, help="the new file to write; by default NAME.yaml here"
     )
 
 
@@ -44,14 +46,14 @@ def _init(parser: ArgumentParser, options: Namespace) -> int:
     source = find_recipe(options.recipe)
     out = Path(options.out or f"{source.stem}.yaml")
     if out.exists():
-        raise ConfigError("there is such a file", where=out, remedy="Give another --out.")
+        raise ConfigError("this file exists already", where=out, remedy="Give another --out.")
     write_text(out, source.read_text(encoding="utf-8"))
     say(f"{out}: edit it, then: zoomin train --config {out} --data.root IMAGES --out runs/first")
     return 0
 
 
 RECIPES = Command(
-    "list the recipes that come with the program, or explain one",
+    "list the built-in recipes, or explain one",
     "[RECIPE]",
     "  zoomin recipes\n  zoomin recipes colon_cancer",
     _build_recipes,
@@ -59,7 +61,7 @@ RECIPES = Command(
 )
 
 INIT = Command(
-    "write a recipe into a file, to edit it",
+    "write a recipe to a file for you to edit",
     "RECIPE [--out FILE]",
     "  zoomin init needles --out mine.yaml\n"
     "  zoomin train --config mine.yaml --data.root my_images --out runs/first",

@@ -24,16 +24,16 @@ def _build_report(parser: ArgumentParser) -> None:
         "--split",
         type=str | None,
         default=None,
-        help="train, val, test or all; by default test, where there is none val, else all",
+        help="train, val, test or all; by default test, or val if there is no test split, otherwise all",
     )
     parser.add_argument(
-        "--data.root", type=str | None, default=None, help="judge the run on these labelled images instead"
+        "--data.root", type=str | None, default=None, help="evaluate the run on these labelled images instead"
     )
     parser.add_argument(
         "--predictions",
         type=str | None,
         default=None,
-        help="a CSV of predict or evaluate, judged as it is; --run then only adds the panels",
+        help="a CSV of predict or evaluate, used as it is; --run then only adds the panels",
     )
     parser.add_argument(
         "--labels",
@@ -41,9 +41,12 @@ def _build_report(parser: ArgumentParser) -> None:
         default=None,
         help="the truth for --predictions: a manifest CSV, or images in any layout that train accepts",
     )
-    parser.add_argument("--images", type=int, default=24, help="most images in the gallery")
+    parser.add_argument("--images", type=int, default=24, help="maximum number of images in the gallery")
     parser.add_argument(
-        "--annotated", type=int, default=100, help="most annotated images whose attention is measured"
+        "--annotated",
+        type=int,
+        default=100,
+        help="maximum number of annotated images whose attention is measured",
     )
     build_inference(parser)
 
@@ -76,5 +79,5 @@ REPORT = Command(
     "  zoomin report --predictions predictions.csv --labels truth.csv",
     _build_report,
     _report,
-    "Give the same command again: predictions of the run's own images are kept.",
+    "Run the same command again: predictions of the run's own images are kept.",
 )

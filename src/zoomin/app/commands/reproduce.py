@@ -11,7 +11,7 @@ from .command import Command, Group, say
 __all__ = ["REPRODUCE"]
 
 _SUMMARIES = {
-    "colon-cancer": "Zoom-In against its competitors on ten folds, both protocols",
+    "colon-cancer": "Zoom-In against baselines on ten folds, both protocols",
     "needle-camelyon": "crops of Camelyon16 with one small metastasis, or none",
     "needle-mnist": "the limitation, and the three remedies that the paper proposes",
     "traffic-signs": "Swedish or German road scenes: no sign, or a limit of 50, 70, 80",
@@ -51,7 +51,7 @@ def _command(name: str) -> Command:
         f"  zoomin reproduce {name} --scale paper --data DIR --gather true   # table of what is done",
         _build,
         run,
-        "Give the same command again: finished trainings are kept, the interrupted one goes on.",
+        "Run the same command again: finished trainings are kept, the interrupted one resumes.",
     )
 
 

@@ -89,7 +89,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
 
 
 TRAIN = Command(
-    "train a model on a folder for each class, a manifest CSV, or the colon-cancer data",
+    "train a model on one folder per class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
     "  zoomin train --config colon_cancer --data.root DIR --out runs/first\n"
     "  zoomin train --data.root my_images\n"
@@ -98,7 +98,7 @@ TRAIN = Command(
     "  zoomin train --model.name cnn --model.side 512 --data.root my_images --out runs/cnn",
     _build_run,
     _train,
-    "Give the same command with --resume true to go on from the last epoch.",
+    "Run the same command with --resume true to resume from the last epoch.",
     _build_planned,
 )
 
@@ -109,6 +109,6 @@ CROSSVAL = Command(
     "  zoomin crossval --config recipes/colon_cancer.yaml --data.root DIR --cv.folds 5",
     _build_crossval,
     _crossval,
-    "Give the same command with --resume true to go on with the folds that are left.",
+    "Run the same command with --resume true to continue with the remaining folds.",
     _build_planned,
 )

@@ -29,13 +29,13 @@ def _build_view(parser: ArgumentParser) -> None:
         help="a CSV with labels, annotations and MPP of the images; by default the run's own",
     )
     parser.add_argument(
-        "--port", type=int | None, default=None, help="by default the first free one from 8765 on"
+        "--port", type=int | None, default=None, help="by default the first free port from 8765 up"
     )
     parser.add_argument(
         "--host",
         type=str,
         default="127.0.0.1",
-        help="address to listen on; by default only this computer can look (through an SSH tunnel, too)",
+        help="address to listen on; by default only this computer can connect (through an SSH tunnel, too)",
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
 
@@ -48,8 +48,8 @@ def _view(parser: ArgumentParser, options: Namespace) -> int:
         say("Stop with Ctrl-C.")
         if shared:
             print(
-                f"warning: everybody who reaches {options.host} can look at the images; nobody is asked who "
-                "they are. Without --host, only this computer can.",
+                f"warning: everybody who reaches {options.host} and has this address can see the images; "
+                "nothing is encrypted. Without --host, only this computer can.",
                 file=sys.stderr,
             )
 
@@ -67,7 +67,7 @@ def _view(parser: ArgumentParser, options: Namespace) -> int:
 
 
 VIEW = Command(
-    "look at explained images in a browser, from the overview to full resolution",
+    "view explained images in a browser, from the overview to full resolution",
     "[IMAGES ...] --run FOLDER [--port PORT] [--open] [options]",
     "  zoomin view --run runs/first --open\n"
     "  zoomin view slides/a.svs --run runs/first\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...classifiers import Classifier
 from ...data.manifest import Manifest, Record
-from ...files import write_json
+from ...files import unquoted, write_json
 from ...inference.config import InferenceConfig
 from ...inference.prediction import iter_predictions
 from ...inference.predictions import Prediction, write_predictions
@@ -30,7 +30,7 @@ def predictions_of(
     *,
     progress: bool = False,
 ) -> list[Prediction]:
-    """A prediction an image, taken from the run's folder where model and settings are the same.
+    """One prediction per image, taken from the run's folder where model and settings are the same.
 
     Args:
         run: folder of the run.
@@ -105,9 +105,10 @@ def _rows(path: Path, n_classes: int) -> dict[str, Prediction]:
             columns = [name for name in row if name and name.startswith("prob_")]
             if row.get("status") != "ok" or len(columns) != n_classes:
                 continue
-            found[row["image"]] = Prediction(
-                image=row["image"],
-                label=row["prediction"],
+            image = unquoted(row["image"])
+            found[image] = Prediction(
+                image=image,
+                label=unquoted(row["prediction"]),
                 probabilities=tuple(float(row[name]) for name in columns),
                 standard_error=float(row["standard_error"] or math.nan),
                 sampling=row["sampling"],

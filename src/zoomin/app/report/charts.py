@@ -66,7 +66,7 @@ def curve_chart(
         x: name of the axis along.
         y: name of the axis up.
         area: what their areas are called.
-        chance: height of the line of a classifier that knows nothing, or None.
+        chance: height of the line of a random classifier, or None.
         identity: draw the diagonal as that line instead.
         name: of this drawing among those of the page.
     """
@@ -92,7 +92,7 @@ def reliability_chart(found: Calibration, n_classes: int, *, name: str) -> str:
         x, y = [b.confidence for b in found.bins], [b.accuracy for b in found.bins]
         for b in found.bins:
             above.plot([b.confidence] * 2, [b.low, b.high], color=_colour(0), lw=1.4)
-        label = "share right, 95 % interval"
+        label = "share correct, 95 % interval"
         above.plot(x, y, "o-", color=_colour(0), lw=1.2, ms=5, label=label)
         above.set(ylabel="share right", ylim=(-0.03, 1.03), xlim=(max(0.0, low - 0.05), 1.02))
         above.tick_params(labelbottom=False)
@@ -134,7 +134,7 @@ def scatter_chart(
         y: attention.
         labels: of the axes.
         log: both axes logarithmic, chance the diagonal; else y alone, chance at 1.
-        chance: name of the line of attention that knows nothing.
+        chance: name of the line of uniform attention.
         name: of this drawing among those of the page.
     """
     with _axes(4.6, 4.1) as (figure, axes):
@@ -150,8 +150,8 @@ def scatter_chart(
             top = max(*positive, 1.0)
             axes.axhline(1, color=_MUTED, ls="--", lw=1, label=chance)
             bottom = max(min(*positive, 1.0), top * 1e-6)
-            room = 1.2 if top / bottom < 3 else 1.6
-            axes.set_ylim(bottom / room, top * room)
+            margin = 1.2 if top / bottom < 3 else 1.6
+            axes.set_ylim(bottom / margin, top * margin)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.legend(loc="best")
         return _svg(figure, name)

@@ -56,7 +56,7 @@ class Origin:
         config: the configuration as YAML, or None.
         versions: what versions.json holds.
         commands: commands that make it again.
-        history: a row an epoch, of metrics.csv; empty where unknown.
+        history: one row per epoch, of metrics.csv; empty where unknown.
         chosen_epoch: the epoch of the saved model, from 0; None where nothing was chosen.
         chosen_by: what it was chosen by.
         counts: images by split and class.
@@ -79,7 +79,7 @@ class Findings:
         title: of the report.
         classes: of the model, in order.
         answers: an image each; in a cross-validation an image and seed each.
-        judged: which images these are, in words.
+        evaluated: which images these are, as text.
         origin: how the model was made.
         notes: what a reader must know to read the numbers rightly.
         folds: what crossval.json holds, for a cross-validation.
@@ -88,7 +88,7 @@ class Findings:
     title: str
     classes: tuple[str, ...]
     answers: tuple[Answer, ...]
-    judged: str
+    evaluated: str
     origin: Origin = Origin()
     notes: tuple[str, ...] = ()
     folds: Mapping[str, Any] | None = None

@@ -46,7 +46,7 @@ class Card:
         panel: the whole way of the answer (figure 6 of the paper) as a data address, "" where there is none.
         missing: why there is no panel, "" where there is one or none was to be expected.
         roi: how attention lies on its ROI, None where it has none.
-        start: the answer with nothing seen, in words, "" where it is not explained.
+        start: the answer with nothing seen, as text, "" where it is not explained.
     """
 
     answer: Answer
@@ -83,7 +83,7 @@ def make_cards(
     explain: Explain | None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Card]:
-    """Pictures of the images shown, and measures of those that have a ROI, an image at a time.
+    """Pictures of the images shown, and measures of those that have a ROI, one image at a time.
 
     Args:
         shown: images of the gallery.

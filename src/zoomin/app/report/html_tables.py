@@ -16,7 +16,7 @@ _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
     "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
     "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
-    "one for the whole way of its answer: both stages of the attention and the tiles drawn."
+    "one to see every step of its answer: both stages of the attention and the tiles drawn."
 )
 _TAGS = {"right": "right", "wrong": "wrong", "unknown": "no label", "failed": "failed"}
 
@@ -31,12 +31,12 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
     text = (
         f"The images whose true class was given the least and the most probability. {mistakes} "
         if findings.answered
-        else "The images of the least and of the most sure answers. "
+        else "The images with the least and the most confident answers. "
     )
     if any(card.panel for card in cards):
         text += _READING
     elif any(card.picture for card in cards):
-        text += "No model is at hand that could explain them, so the images are shown alone. "
+        text += "No model is available to explain them, so the images are shown without explanations. "
     elif cards:
         text += f"None of them can be shown; the first: {cards[0].missing} "
         rows = [{**row, "missing": ""} for row in rows]
@@ -80,7 +80,7 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
 
 
 def answer_table(findings: Findings) -> dict[str, Any]:
-    """A row an image, the worst first, columns as far as anything is known."""
+    """One row per image, the worst first, columns as far as anything is known."""
     answers = sorted(findings.answers, key=lambda a: _rank(findings, a))
     has_label = any(a.label is not None for a in answers)
     has_error = any(a.standard_error is not None for a in answers)

@@ -16,6 +16,7 @@ from ...inference.config import InferenceConfig
 from ...inference.explanations import explain
 from ...model.storage import model_fingerprint
 from ...progress import progress_bar
+from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
 from .findings import Answer, Findings
 from .gallery import Explain, choose, make_cards
@@ -24,8 +25,8 @@ from .saved import saved_explanations
 from .sources import (
     answers_of,
     crossval_findings,
+    evaluated_images,
     is_crossval,
-    judged_images,
     origin_of_run,
     read_predictions,
     read_truth,
@@ -51,7 +52,7 @@ class ReportConfig:
     """Images to evaluate the run on; by default the run's own."""
 
     split: str | None = None
-    """train, val, test or all; by default test, where there is none val, else all."""
+    """train, val, test or all; by default test, or val if there is no test split, otherwise all."""
 
     images: int = 24
     """Images in the gallery, at most."""
@@ -77,7 +78,7 @@ class ReportConfig:
             )
         if self.predictions is not None and (self.root is not None or self.split is not None):
             raise ConfigError(
-                "predictions are judged as they are",
+                "predictions are used as they are",
                 where="--predictions",
                 remedy="Leave --data.root and --split out.",
             )
@@ -109,11 +110,11 @@ def write_report(
     device: str = "cpu",
     known: Sequence[Explanation] = (),
     title: str | None = None,
-    judged: str | None = None,
+    evaluated: str | None = None,
     extra: str = "",
     progress: bool = False,
 ) -> ReportResult:
-    """Judge, explain the best and the worst answers, and write one HTML file that needs no other.
+    """Evaluate, explain the best and the worst answers, and write one HTML file that needs no other.
 
     Predictions of a run's own images are kept beside the run (`predictions-SPLIT.csv`); a second report does
     not look at these images again.
@@ -125,7 +126,7 @@ def write_report(
         device: where to compute.
         known: explanations already made of these images by this model; others are made as needed.
         title: of the report; by default the name of the folder or file.
-        judged: which images these are, in words.
+        evaluated: which images these are, as text.
         extra: a sentence for the head of the report.
         progress: show progress bars on stderr.
 
@@ -133,10 +134,27 @@ def write_report(
         CheckpointError: if the run has no model and no kept predictions, or has not finished.
         DataError: if images, labels or predictions cannot be used.
         ConfigError: if settings do not fit together.
+        WriteError: if the file cannot be written, or another job writes it.
     """
-    inference = inference or InferenceConfig()
+    with lock_file(Path(out) if out is not None else _default_out(config)) as path:
+        return _write(
+            config, path, inference or InferenceConfig(), device, known, title, evaluated, extra, progress
+        )
+
+
+def _write(
+    config: ReportConfig,
+    path: Path,
+    inference: InferenceConfig,
+    device: str,
+    known: Sequence[Explanation],
+    title: str | None,
+    evaluated: str | None,
+    extra: str,
+    progress: bool,
+) -> ReportResult:
     findings, explainer = _gather(config, inference, device, progress)
-    findings = replace(findings, title=title or findings.title, judged=judged or findings.judged)
+    findings = replace(findings, title=title or findings.title, evaluated=evaluated or findings.evaluated)
     if explainer is not None and known:
         explainer = _first_of(known, explainer)
     shown = choose(findings, config.images)
@@ -145,7 +163,6 @@ def write_report(
     with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
         cards = make_cards(shown, measured, explainer, bar.advance)
     page = render(findings, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
-    path = Path(out) if out is not None else _default_out(config)
     write_text(path, page)
     return ReportResult(path, findings, sum(bool(card.panel) for card in cards[: len(shown)]))
 
@@ -169,7 +186,7 @@ def _gather(
     if is_crossval(run):
         if config.root is not None or config.split is not None:
             raise ConfigError(
-                "a cross-validation is judged on the images that it held out",
+                "a cross-validation is evaluated on the images that it held out",
                 where="--data.root or --split",
                 remedy="Leave them out.",
             )
@@ -180,7 +197,7 @@ def _gather(
 def _of_run(
     config: ReportConfig, run: Path, inference: InferenceConfig, device: str, progress: bool
 ) -> tuple[Findings, Explain | None]:
-    manifest, split, caution = judged_images(run, config.root, config.split)
+    manifest, split, caution = evaluated_images(run, config.root, config.split)
     name = split if config.root is None else None
     notes = [caution] if caution else []
     try:
@@ -191,19 +208,21 @@ def _of_run(
             kept = kept_predictions(run, manifest, name, len(manifest.classes))
         if kept is None:
             raise
-        notes.append(f"The predictions are those that an earlier report kept, for the model is gone: {error}")
+        notes.append(
+            f"The predictions are those kept by an earlier report, because the model is gone: {error}"
+        )
         classes, predictions, explainer = manifest.classes, kept, saved_explanations(run, None)
     else:
         classes = model.config.classes
         manifest = manifest.with_classes(classes)
         predictions = predictions_of(run, manifest, model, inference, name, progress=progress)
         explainer = _explainer(run, model, inference)
-    judged = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
+    evaluated = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
     findings = Findings(
         title=run.resolve().name,
         classes=classes,
         answers=answers_of(predictions, manifest),
-        judged=judged if config.root is None else f"{judged} of {config.root}",
+        evaluated=evaluated if config.root is None else f"{evaluated} of {config.root}",
         origin=origin_of_run(run),
         notes=tuple(notes),
     )
@@ -219,7 +238,7 @@ def _of_predictions(
     path = Path(str(config.predictions))
     classes, answers = read_predictions(path, read_truth(config.labels) if config.labels else None)
     if not answers:
-        raise DataError("no prediction is listed", where=path, remedy="Give a file with a row an image.")
+        raise DataError("no prediction is listed", where=path, remedy="Give a file with one row per image.")
     model = None if run is None else load_model(run, device)
     if model is not None and model.config.classes != classes:
         raise DataError(
@@ -232,7 +251,7 @@ def _of_predictions(
         title=path.stem if run is None else run.resolve().name,
         classes=classes,
         answers=answers,
-        judged=f"{len(answers)} images of {path.name}",
+        evaluated=f"{len(answers)} images of {path.name}",
     )
     if run is not None:
         findings = replace(findings, origin=origin_of_run(run))

@@ -43,10 +43,10 @@ def render(findings: Findings, cards: Sequence[Card], roi: RoiFindings, *, extra
         "title": findings.title,
         "extra": extra,
         "classes": findings.classes,
-        "judged": findings.judged,
+        "evaluated": findings.evaluated,
         "notes": [*findings.notes, *_failures(findings)],
         "made": f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with zoomin {__version__}.",
-        "footer": "This file holds everything that it shows and loads nothing from elsewhere.",
+        "footer": "This file is self-contained and loads nothing from elsewhere.",
         "css": _safe(_read(folder, "page.css")),
         "js": _safe(_read(folder, "page.js")),
         **metrics_section(findings),
@@ -83,8 +83,8 @@ def _failures(findings: Findings) -> list[str]:
     if failed := findings.failed:
         example = f"{failed[0].name}: {failed[0].error}" if failed[0].error else failed[0].name
         notes.append(
-            f"{len(failed)} of {len(findings.answers)} images could not be read and count nowhere "
-            f"(they stand in the table of every image). The first: {example}"
+            f"{len(failed)} of {len(findings.answers)} images could not be read and are not "
+            f"counted (the table of every image lists them). The first: {example}"
         )
     unlabelled = sum(answer.label is None for answer in findings.answers)
     if 0 < unlabelled < len(findings.answers):

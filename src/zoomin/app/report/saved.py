@@ -37,7 +37,7 @@ def saved_explanations(run: Path, fingerprint: str | None) -> Explain | None:
                 probabilities[image] = tuple(document["probabilities"].values())
                 places[image] = path
         except (OSError, ValueError, KeyError, AttributeError):
-            continue  # a damaged one is not evidence; the image is looked at again
+            continue  # a damaged one is not evidence; the image is explained again
 
     def load(answer: Answer) -> Explanation | None:
         image = _key(answer.image)

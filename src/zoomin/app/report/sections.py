@@ -60,14 +60,14 @@ def metrics_section(findings: Findings) -> dict[str, Any]:
     rows += [
         _row("expected calibration error", number(calibrated.error), note="0 is best; ten bins"),
         _row("Brier score", number(calibrated.brier), note="0 is best"),
-        _row("accuracy of the most common class", number(common), note="what knowing nothing gives"),
+        _row("accuracy of the most common class", number(common), note="a constant answer"),
     ]
     accuracy, span = rows[0]["value"], rows[0]["interval"]
     return {
         "metrics": rows,
         "figures": [_figure(row) for row in rows[:3]]
         + [{"name": "calibration error", "value": rows[3]["value"], "below": "expected, 0 is best"}],
-        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.judged}{_left_out(findings)}.",
+        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.evaluated}{_left_out(findings)}.",
         "intervals": _interval_words(found),
         "confusion": _confusion(findings.classes, found["confusion_matrix"]),
         "per_class": [
@@ -107,9 +107,9 @@ def _scores(findings: Findings) -> dict[str, Any]:
 
 def _no_metrics(findings: Findings) -> str:
     if not any(answer.probabilities for answer in findings.answers):
-        return "No image could be read, so there is nothing to judge. The table of every image says why."
+        return "No image could be read, so there is nothing to evaluate. The table of every image says why."
     return (
-        "The labels of these images are unknown, so there is nothing to judge the predictions by. "
+        "The labels of these images are unknown, so there is nothing to evaluate the predictions against. "
         "Give labels (zoomin report --predictions FILE --labels MANIFEST) to see scores."
     )
 
@@ -153,7 +153,7 @@ def _interval_words(found: Mapping[str, Any]) -> str:
     )
     if found["seeds"] > 1:
         words += (
-            f" Values and ends of intervals are means over {found['seeds']} seeds, each judged by itself."
+            f" Values and ends of intervals are means over {found['seeds']} seeds, each evaluated separately."
         )
     return words
 
@@ -213,8 +213,8 @@ def curves_section(findings: Findings) -> list[dict[str, Any]]:
     drawn = reliability_chart(found, len(findings.classes), name="reliability")
     bins = "; ".join(f"{b.images} images at {b.confidence:.2f}: {b.accuracy:.2f} right" for b in found.bins)
     caption = (
-        f"Calibration: of predictions made with a probability, how many are right. Below the dashed line the "
-        f"model is too sure of itself. Expected calibration error {found.error:.3f}."
+        f"Calibration: the share of correct predictions at each predicted probability. Below the dashed line "
+        f"the model is overconfident. Expected calibration error {found.error:.3f}."
     )
     return [*charts, _chart(drawn, caption, f"Reliability diagram. {bins}")]
 
@@ -229,7 +229,7 @@ def folds_section(findings: Findings) -> dict[str, Any] | None:
         _chart(
             drawn,
             "Accuracy of every fold: the mean over seeds, and the range.",
-            "Accuracy of every fold under three protocols; the numbers stand in crossval.md",
+            "Accuracy of every fold under three protocols; the numbers are in crossval.md",
             wide=True,
         )
     ]
@@ -274,7 +274,7 @@ def roi_section(found: RoiFindings) -> dict[str, Any] | None:
         return None
     text = (
         f"{n} annotated image{'s' if n > 1 else ''}: the attention inside the ROI is "
-        f"{found.median_ratio:.1f} times what looking everywhere alike would put there (median), and above "
+        f"{found.median_ratio:.1f} times what uniform attention would put there (median), and above "
         f"it in {found.above_chance} of {n}."
     )
     if found.tile_spearman is not None:

@@ -21,8 +21,8 @@ from .findings import Answer, Findings, Origin
 __all__ = [
     "answers_of",
     "crossval_findings",
+    "evaluated_images",
     "is_crossval",
-    "judged_images",
     "origin_of_run",
     "read_predictions",
     "read_truth",
@@ -44,7 +44,7 @@ def is_crossval(folder: Path) -> bool:
         raise CheckpointError(
             f"this cross-validation has not finished; {done} of its trainings are done",
             where=folder,
-            remedy=f"Go on with zoomin crossval --config {folder / 'config.yaml'} --resume true.",
+            remedy=f"Continue with zoomin crossval --config {folder / 'config.yaml'} --resume true.",
         )
     return False
 
@@ -52,8 +52,8 @@ def is_crossval(folder: Path) -> bool:
 # --------------------------------------------------------------------------- a training run
 
 
-def judged_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
-    """The images to judge a run on; those that are no longer there are among them.
+def evaluated_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
+    """The images to evaluate a run on; those that are no longer there are among them.
 
     By default its test images; where there are none, its validation images; else all.
 
@@ -89,11 +89,12 @@ def judged_images(run: Path, root: str | None, split: str | None) -> tuple[Manif
 
 def _caution(split: str) -> str | None:
     return {
-        "val": "There are no test images. The validation images, by which the epoch was chosen, stand in for "
-        "them: read the numbers as an upper bound.",
-        "train": "These are the images that the model was trained on: the numbers say nothing of new images.",
-        "all": "The images that the model was trained on are among these: the numbers say little of new "
-        "images.",
+        "val": "There are no test images. The validation images, by which the epoch was chosen, are used "
+        "instead: read the numbers as an upper bound.",
+        "train": "These are the images that the model was trained on: the numbers say nothing about "
+        "new images.",
+        "all": "The images that the model was trained on are among these: the numbers say little about "
+        "new images.",
     }.get(split)
 
 
@@ -177,7 +178,7 @@ def read_predictions(
         truth: records by image, whose labels win over those of the file.
 
     Raises:
-        DataError: if the file cannot be used, or a label is no class.
+        DataError: if the file cannot be used, or a label is not a class.
     """
     table = read_table(path, "image", "the first line")
     columns = [name for name in table.header if name.startswith(_PREFIX)]
@@ -196,7 +197,7 @@ def read_predictions(
             raise DataError(
                 f"row {row.number} has the label {label!r}; the classes are {', '.join(classes)}",
                 where=path if record is None else record.place,
-                remedy="Mend the label, or leave it empty where it is unknown.",
+                remedy="Fix the label, or leave it empty if it is unknown.",
             )
         answers.append(_answer(row, columns, label, record, path))
     return classes, tuple(answers)
@@ -237,7 +238,7 @@ def _answer(row: Row, columns: list[str], label: str | None, record: Record | No
             if isinstance(problem, KeyError)
             else f"row {row.number}: {problem}",
             where=path,
-            remedy="Mend or drop the row.",
+            remedy="Fix or drop the row.",
         ) from problem
     known = record or (Record(Path(image), label) if Path(image).is_file() else None)
     return Answer(image, label, probabilities, error, pixels, None, None, cells.get("error", ""), known)
@@ -258,7 +259,7 @@ def crossval_findings(folder: Path) -> Findings:
         raise DataError(
             "crossval.json or out_of_fold.csv is missing or damaged",
             where=folder,
-            remedy="Write them anew with zoomin crossval --config FOLDER/config.yaml --resume true.",
+            remedy="Write them again with zoomin crossval --config FOLDER/config.yaml --resume true.",
         )
     folds = [_json(path) for path in sorted((folder / "folds").glob("*.json"))]
     summary["histories"] = [fold["history"]["val_accuracy"] for fold in folds if "history" in fold]
@@ -269,7 +270,7 @@ def crossval_findings(folder: Path) -> Findings:
         title=folder.resolve().name,
         classes=classes,
         answers=answers,
-        judged=f"{images} images, each by a model that was not trained on it"
+        evaluated=f"{images} images, each by a model that was not trained on it"
         + (f", with {len(seeds)} seeds" if len(seeds) > 1 else ""),
         origin=Origin(
             config=_text(folder / "config.yaml"),
@@ -278,8 +279,8 @@ def crossval_findings(folder: Path) -> Findings:
             counts=_counts(answers, classes),
         ),
         notes=(
-            f"Confusion matrix, curves, calibration and tables count every image {len(seeds)} times, once a "
-            "seed. A cross-validation keeps no model; it judges the recipe, not one model.",
+            f"Confusion matrix, curves, calibration and tables count every image {len(seeds)} times, once "
+            "per seed. A cross-validation keeps no model; it evaluates the recipe, not one model.",
         )
         if len(seeds) > 1
         else (),
@@ -322,9 +323,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(
-            f"damaged ({error})", where=path, remedy="Delete it, or make the run again."
-        ) from error
+        raise DataError(f"damaged ({error})", where=path, remedy="Delete it, or repeat the run.") from error
     return found if isinstance(found, dict) else {}
 
 

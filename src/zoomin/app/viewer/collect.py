@@ -55,9 +55,9 @@ def _index(folder: Path, run: Path, *, needed: bool) -> Index:
         return Index("", ())
     if not (folder / INDEX).is_file():
         raise DataError(
-            "no image of this run is explained yet",
+            "no image of this run has been explained yet",
             where=folder,
-            remedy=f"Do it first: zoomin explain IMAGES --run {run}",
+            remedy=f"Explain some first: zoomin explain IMAGES --run {run}",
         )
     index = read_index(folder)
     if not index.entries and needed:
@@ -68,7 +68,7 @@ def _index(folder: Path, run: Path, *, needed: bool) -> Index:
 
 
 def _records(run: Path, manifest: str | Path | None) -> tuple[Record, ...]:
-    """Images that have gone meanwhile are told of in the page, not here."""
+    """Images that have gone meanwhile are reported on the page, not here."""
     path = run / "manifest.csv" if manifest is None else Path(manifest)
     if manifest is None and not path.is_file():
         return ()

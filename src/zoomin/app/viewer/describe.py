@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ...errors import ImageError, ZoomInError
@@ -24,15 +25,13 @@ LISTED = 40  # sub-tiles in the list beside the map
 
 def overview(collection: Collection, token: str) -> dict[str, Any]:
     """The list of images, without opening any."""
-    run = collection.run.resolve()
     return {
-        "run": run.name,
-        "folder": str(run),
+        "run": collection.run.resolve().name,
         "token": token,
         "images": [
             {
                 "name": name,
-                "path": str(entry.path),
+                "path": collection.without_folders(str(entry.path)),
                 "label": entry.label,
                 "prediction": entry.prediction,
                 "probability": _number(entry.probability),
@@ -49,13 +48,14 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
     entry = collection.entries[index]
     image, image_problem = _try(lambda: collection.image(index))
     one, problem = _try(lambda: collection.explanation(index))
+    told = partial(_told, collection)
     if image is not None and one is not None:
         problem = _mismatch(image, one)
         one = None if problem else one
         problem = problem or (None if one is None else _changed(one))
     answer: dict[str, Any] = {
-        "problem": image_problem,
-        "explanation_problem": problem,
+        "problem": told(image_problem),
+        "explanation_problem": told(problem),
         "explain": None if entry.explanation else _explain_command(collection, entry),
         "explanation": None if one is None else _explanation(one, readable=image is not None),
     }
@@ -63,8 +63,8 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
         answer |= {"height": image.height, "width": image.width, "mpp": image.mpp}
         answer["roi"], answer["roi_problem"] = collection.has_roi(index), None
         if answer["roi"]:
-            _, answer["roi_problem"] = _try(lambda: collection.annotation(index))
-            answer["roi"] = answer["roi_problem"] is None
+            _, problem = _try(lambda: collection.annotation(index))
+            answer["roi"], answer["roi_problem"] = problem is None, told(problem)
         drawn = None if one is None else outlines(one)
         pyramid = Pyramid(image.height, image.width)
         answer["map"] = map_item(pyramid, index, token, drawn, roi=answer["roi"])
@@ -140,12 +140,14 @@ def _changed(explanation: Explanation) -> dict[str, str | None] | None:
     """The file was written again, to the same size: the places may still be right, so they are shown."""
     if explanation.source.changed() != "changed":
         return None
-    what = "the file was written again since it was explained, so this may be of other pixels"
+    what = "the file has been rewritten since it was explained, so the pixels may differ"
     return _message(ImageError(what, where=explanation.image, remedy="Explain it again to be sure."))
 
 
 def _explain_command(collection: Collection, entry: ShownImage) -> str:
-    return shlex.join(["zoomin", "explain", str(entry.path), "--run", str(collection.run)])
+    return collection.without_folders(
+        shlex.join(["zoomin", "explain", str(entry.path), "--run", str(collection.run)])
+    )
 
 
 def _try(make: Any) -> tuple[Any, dict[str, str | None] | None]:  # noqa: ANN401
@@ -159,6 +161,13 @@ def _message(error: Exception) -> dict[str, str | None]:
     if isinstance(error, ZoomInError):
         return {"what": error.what, "where": error.where, "remedy": error.remedy}
     return {"what": str(error) or type(error).__name__, "where": None, "remedy": None}
+
+
+def _told(collection: Collection, problem: dict[str, str | None] | None) -> dict[str, str | None] | None:
+    """A message without the folders of this computer."""
+    if problem is None:
+        return None
+    return {name: text and collection.without_folders(text) for name, text in problem.items()}
 
 
 def _short_names(entries: Iterable[ShownImage]) -> list[str]:

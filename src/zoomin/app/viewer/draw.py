@@ -14,7 +14,7 @@ from .pyramid import Encoded, Place, Pyramid, encode_png, picture_tile
 
 __all__ = ["draw"]
 
-_CROP_SIDE = 256  # most pixels along a side
+_CROP_SIDE = 256  # maximum pixels along a side
 
 
 def draw(collection: Collection, index: int, name: str, place: tuple[int, ...]) -> Encoded:

@@ -1,8 +1,9 @@
-"""The images that a viewer was started with, opened when first looked at."""
+"""The images that a viewer was started with, opened when first requested."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ class ShownImage:
 
     Attributes:
         path: of the image.
-        mpp: microns per pixel in place of the file's own.
+        mpp: microns per pixel instead of the file's own.
         label: its true class, None where unknown.
         prediction: the predicted class, None where it was not predicted.
         probability: of the predicted class.
@@ -62,9 +63,18 @@ class Collection:
         """Open nothing yet."""
         self.run = run
         self.entries = tuple(entries)
+        files = [run.resolve(), *(path for entry in self.entries for path in _files_of(entry))]
+        folders = {f"{path.parent}{os.sep}" for path in files if path.parent != Path(path.anchor)}
+        self._folders = sorted(folders, key=len, reverse=True)
         self._images: Cache[Image] = Cache(_OPEN_IMAGES)
         self._explanations: Cache[Explanation] = Cache(_LOADED_EXPLANATIONS)
         self._annotations: Cache[Annotation | None] = Cache(_OPEN_IMAGES)
+
+    def without_folders(self, text: str) -> str:
+        """A text without the places of the files on this computer: their names are left."""
+        for folder in self._folders:
+            text = text.replace(folder, "")
+        return text
 
     def image(self, index: int) -> Image:
         """The image of an entry.
@@ -108,3 +118,10 @@ class Collection:
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""
         return self.entries[index].annotation is not None or self.entries[index].mask is not None
+
+
+def _files_of(entry: ShownImage) -> Iterator[Path]:
+    """The files of an entry that lie in some folder, as named and as found."""
+    for path in (entry.path, entry.explanation, entry.annotation, entry.mask):
+        if path is not None:
+            yield from (found for found in (path, path.absolute()) if found.is_absolute())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ def view(
 ) -> None:
     """Show images and their explanations until interrupted. The model is never run.
 
+    The address has a secret token, without which nothing is shown.
+
     Args:
         run: folder of the run.
         images: files, folders or glob patterns; by default all that are explained.
@@ -39,7 +42,7 @@ def view(
         host: to listen on; others than the loopback let other computers look.
         port: by default the first free one.
         open_browser: open the page.
-        ready: told the address, the number of images, and whether other computers can look.
+        ready: told the address, the number of images, and whether other computers can connect.
 
     Raises:
         ConfigError: if the port cannot be used.
@@ -48,7 +51,8 @@ def view(
     collection = collect(run, images, explanations=explanations, manifest=manifest)
     shared = not is_loopback(host)
     sockets = listen(host, port)
-    place = address(sockets, host)
+    secret = secrets.token_urlsafe(24)
+    place = address(sockets, host, secret)
     pictures = Pictures()
 
     def started() -> None:
@@ -58,7 +62,7 @@ def view(
 
     async def answer() -> None:
         first = asyncio.create_task(_open_first(collection, pictures))  # lives as long as it is held
-        await serve(application(collection, pictures, any_host=shared), sockets, started)
+        await serve(application(collection, pictures, any_host=shared, secret=secret), sockets, started)
         first.cancel()
 
     try:
@@ -70,7 +74,7 @@ def view(
 async def _open_first(collection: Collection, pictures: Pictures) -> None:
     """Load what draws a page and draw the first image, while the browser is on its way.
 
-    What fails is told to whoever asks for the same.
+    A failure is reported to whoever asks for the same.
     """
 
     def problem() -> object:

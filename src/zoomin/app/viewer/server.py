@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
+import hmac
 import ipaddress
 import json
 import secrets
@@ -34,6 +36,7 @@ _SAFETY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; font-src 'self' data:; base-uri 'none'; form-action 'none'"
 )
+_NO_SECRET = "Open the address that zoomin view has printed, with its token"
 _NUMBER = "([0-9]{1,9})"
 
 
@@ -42,6 +45,7 @@ class _Site(NamedTuple):
     pictures: Pictures
     token: str
     any_host: bool
+    secret: str | None
 
 
 class _Handler(tornado.web.RequestHandler):
@@ -63,6 +67,19 @@ class _Handler(tornado.web.RequestHandler):
         name = (tornado.httputil.split_host_and_port(self.request.host.lower()))[0].strip("[]")
         if not self.site.any_host and not is_loopback(name):
             raise tornado.web.HTTPError(403)
+        self._check_secret()
+
+    def _check_secret(self) -> None:
+        """Whoever came once by the printed address is known by a cookie from then on."""
+        secret = self.site.secret
+        if secret is None:
+            return
+        name = f"zoomin-{hashlib.sha256(secret.encode()).hexdigest()[:8]}"  # another one for every viewer
+        given = self.get_query_argument("token", "")
+        if hmac.compare_digest(given.encode(), secret.encode()):
+            self.set_cookie(name, secret, expires_days=None, httponly=True, samesite="Lax")
+        elif not hmac.compare_digest((self.get_cookie(name) or "").encode(), secret.encode()):
+            raise tornado.web.HTTPError(403, reason=_NO_SECRET)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ANN401
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -173,7 +190,7 @@ font-family="sans-serif" text-anchor="middle" stroke="#fff" stroke-width="6" pai
 
 
 def application(
-    collection: Collection, pictures: Pictures, *, any_host: bool = False
+    collection: Collection, pictures: Pictures, *, any_host: bool = False, secret: str | None = None
 ) -> tornado.web.Application:
     """The site.
 
@@ -181,8 +198,9 @@ def application(
         collection: the images; no others can be reached.
         pictures: makes and keeps the pictures.
         any_host: answer whatever name the browser knows this computer by; else only names of the loopback.
+        secret: answer only who gives it as `?token=`, once; by default anybody.
     """
-    site = {"site": _Site(collection, pictures, secrets.token_hex(4), any_host)}
+    site = {"site": _Site(collection, pictures, secrets.token_hex(4), any_host, secret)}
     page = "|".join(name.replace(".", r"\.") for name in _PAGE)
     image = f"/image/{_NUMBER}"
     routes = [
@@ -239,7 +257,7 @@ def listen(host: str, port: int | None) -> list[socket.socket]:
                 raise ConfigError(
                     f"cannot listen on {host}:{tried} ({error.strerror or error})",
                     where="--port",
-                    remedy="Give another --port, or none to take a free one; see --host.",
+                    remedy="Give another --port, or none to use a free one; see --host.",
                 ) from error
     raise AssertionError("port 0 is always free")
 
@@ -275,8 +293,8 @@ def _bokeh_script(zipped: bool) -> bytes:
     return gzip.compress(script, 4) if zipped else script
 
 
-def address(sockets: list[socket.socket], host: str) -> str:
+def address(sockets: list[socket.socket], host: str, secret: str | None = None) -> str:
     """What to type into a browser."""
     port = sockets[0].getsockname()[1]
     shown = "localhost" if is_loopback(host) else socket.gethostname()
-    return f"http://{shown}:{port}/"
+    return f"http://{shown}:{port}/" + ("" if secret is None else f"?token={secret}")

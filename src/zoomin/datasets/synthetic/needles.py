@@ -52,7 +52,7 @@ class NeedleConfig:
     """Smallest side of an image, in pixels."""
 
     max_size: int = 640
-    """Largest side of an image, in pixels; height and width are drawn apart."""
+    """Largest side of an image, in pixels; height and width are drawn independently."""
 
     min_needles: int = 4
     """Fewest needles in a positive image; more of them make the labels easier to learn from."""
@@ -114,7 +114,7 @@ def make_needles(
         The manifest, classes "negative" and "positive".
 
     Raises:
-        DataError: if the folder holds other things than these needles.
+        DataError: if the folder contains something other than these needles.
     """
     folder, config = Path(folder), config or NeedleConfig()
     if folder.exists() and not folder.is_dir():
@@ -124,7 +124,7 @@ def make_needles(
     if folder.is_dir() and any(folder.iterdir()):
         if not recipe.is_file() or recipe.read_text(encoding="utf-8") != wanted:
             raise DataError(
-                "the folder holds other things than these needles",
+                "the folder contains something other than these needles",
                 where=folder,
                 remedy="Give a new or an empty folder.",
             )

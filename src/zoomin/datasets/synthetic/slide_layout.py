@@ -199,7 +199,7 @@ def place_blobs(
         The outlines of each blob: polygons of rings in level-0 pixels, the outer ring first.
 
     Raises:
-        ConfigError: if the tissue has no room for them.
+        ConfigError: if the tissue has no space for them.
     """
     pieces = int(values.max()) if values.size else 0
     outlines = []
@@ -211,7 +211,7 @@ def place_blobs(
                 break
         else:
             raise ConfigError(
-                f"no room in the tissue for a blob of {blob.area:.0f} pixels",
+                f"no space in the tissue for a blob of {blob.area:.0f} pixels",
                 where="roi_share",
                 remedy="Give more tissue_share, a smaller roi_share, or fewer blobs and decoys.",
             )
@@ -339,11 +339,11 @@ def _put(
 ) -> list[Polygon]:
     """Mark the nearest cells; twice, as the soft outline covers a little less or more than its cells."""
     order = np.argsort(distance, axis=None, kind="stable")
-    room = int(np.isfinite(distance).sum())
+    capacity = int(np.isfinite(distance).sum())
     count = cells
     for _ in range(4):
         inside = np.zeros(distance.shape, dtype=bool)
-        inside.ravel()[order[: min(room, round(count))]] = True
+        inside.ravel()[order[: min(capacity, round(count))]] = True
         padded = np.pad(inside, _MARGIN)
         polygons = blob_polygons(padded, cell, (left - _MARGIN) * cell, (top - _MARGIN) * cell)
         covered = polygon_area(polygons)

@@ -26,6 +26,8 @@ from ...errors import DataError, require_all
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
+from ...runtime.locks import LOCKS, lock_folder
+from ...runtime.processes import end_with_parent
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
 
@@ -58,15 +60,14 @@ class SlideConfig:
     """Height of a slide, in pixels."""
 
     roi_share: float = 0.01
-    """Share of a positive slide's pixels that its needles cover, 0 to 1. 0.01 is what a warm-up finds with
-    ease."""
+    """Share of a positive slide's pixels that its needles cover, 0 to 1. A warm-up easily finds 0.01."""
 
     blobs: int = 3
     """Needles per positive slide."""
 
     decoys: int = 3
-    """Decoys per positive slide; a negative one has as many as these and the needles together, so that their
-    number tells nothing."""
+    """Decoys per positive slide; a negative one has as many as these and the needles together, so that
+    their number reveals nothing."""
 
     differ_by: Literal["texture", "shape"] = "texture"
     """What tells needles from decoys: "texture", needles are of needle sources and decoys of background; or
@@ -86,7 +87,7 @@ class SlideConfig:
     of the others needles."""
 
     background: str | None = None
-    """A folder or CSV of background images, with `needles` in place of `textures`."""
+    """A folder or CSV of background images, with `needles` instead of `textures`."""
 
     needles: str | None = None
     """A folder or CSV of needle images. Without any images, procedural textures are drawn."""
@@ -149,25 +150,33 @@ def make_slides(
 ) -> Manifest:
     """Write the slides into `slides/`, outlines of the needles into `annotations/`, and `manifest.csv`.
 
-    Finished slides are kept: after an interruption the same call goes on, and with larger counts it adds.
+    Finished slides are kept: after an interruption the same call resumes, and with larger counts it adds.
 
     Args:
         folder: a new or an empty folder, or one with such slides.
         config: what to make.
-        jobs: slides made at once, a process each.
+        jobs: slides made in parallel, one process each.
         progress: show a progress bar; by default where the messages go to a terminal.
 
     Returns:
         The manifest, classes "negative" and "positive"; annotations are GeoJSON in level-0 pixels.
 
     Raises:
-        ConfigError: if the tissue has no room for the blobs.
+        ConfigError: if the tissue has no space for the blobs.
         DataError: if the folder holds other things, sources are missing, or the disk is too small.
         ImageError: if a source cannot be read.
+        WriteError: if the folder cannot be written to, or another job writes to it.
     """
-    folder, config = Path(folder), config or SlideConfig()
+    config = config or SlideConfig()
     textures = _textures(config)
     config = replace(config, mpp=config.mpp or _common_mpp(textures))
+    with lock_folder(folder):
+        return _make_all(Path(folder), config, textures, jobs, progress)
+
+
+def _make_all(
+    folder: Path, config: SlideConfig, textures: Sequence[Texture], jobs: int, progress: bool | None
+) -> Manifest:
     _prepare(folder, config, textures)
     places = [(split, number) for split, count in config.counts.items() for number in range(count)]
     todo = [place for place in places if not _is_done(folder, *place)]
@@ -204,8 +213,10 @@ def _make(
         try:
             for _ in pool.map(_write_in_worker, todo):
                 yield 1
-        except BaseException:
+        except BaseException:  # a slide takes minutes: nobody waits for the others
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
             raise
 
 
@@ -213,6 +224,7 @@ _worker: dict[str, Any] = {}  # what a worker process makes slides of; empty in 
 
 
 def _start(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> None:
+    end_with_parent()
     _worker.update(folder=folder, config=config, textures=textures)
 
 
@@ -372,8 +384,6 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
     Raises:
         DataError: if the folder holds other things, or slides of another configuration.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError("a file, not a folder", where=folder, remedy="Give a new folder.")
     sources = {
         split: {kind: [t.name for t in textures if (t.split, t.kind) == (split, kind)] for kind in kinds}
         for split, count in config.counts.items()
@@ -382,11 +392,11 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
     }
     wanted = {"config": asdict(config), "sources": sources}
     recipe = folder / _RECIPE
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(child.name not in LOCKS for child in folder.iterdir()):
         found = json.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None
         if found is None or _fixed(found) != _fixed(wanted):
             raise DataError(
-                "the folder holds other things than these slides",
+                "the folder contains something other than these slides",
                 where=folder,
                 remedy="Give a new or an empty folder, or the options that its slides were made with.",
             )

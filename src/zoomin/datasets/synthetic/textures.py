@@ -1,4 +1,4 @@
-"""Textures that generated slides are made of: crops of images at hand, or procedural ones."""
+"""Textures that generated slides are made of: crops of given images, or procedural ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Texture", "load_textures", "procedural_textures", "split_textures", 
 KINDS = ("background", "needle")
 _CROPS = 4  # most crops of one image
 _MIN_ROI = 0.6  # of the share of ROI in the best crop: what another crop of a needle's image must hold
-_CANDIDATES = 400  # most places of a crop that are looked at in an image
+_CANDIDATES = 400  # most places of a crop that are tried in an image
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Texture:
 
     Attributes:
         name: what to call it, usually the path of the image.
-        group: sources of one group, such as one patient's, never stand on two sides of a split.
+        group: sources of one group, such as one patient's, are never on different sides of a split.
         kind: "background" or "needle".
         split: "train", "val" or "test": the slides that it may appear in.
         mpp: microns per pixel, or None where unknown.
@@ -64,7 +64,7 @@ def textures_of(
     if labelled is not None:
         if background is not None or needles is not None:
             raise DataError(
-                "textures are given twice",
+                "textures are given in two ways",
                 where="textures",
                 remedy="Give either textures, or background and needles.",
             )
@@ -73,7 +73,7 @@ def textures_of(
         return list(zip(kinds, manifest, strict=True))
     if background is None or needles is None:
         raise DataError(
-            "only one kind of textures is given",
+            "only one kind of texture is given",
             where="background" if background is None else "needles",
             remedy="Give both background and needles, or neither for procedural textures.",
         )
@@ -140,7 +140,7 @@ def split_textures(
                 f"{have.count('background')} background and {have.count('needle')} needle sources "
                 f"for the {name} slides",
                 where="textures",
-                remedy="Every split needs at least two backgrounds and one needle of its own: "
+                remedy="Every split needs at least two backgrounds and one needle: "
                 "give more images, or ask for no slides of this split.",
             )
     return splits

@@ -1,7 +1,7 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
 from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
-from .build import build_networks
+from .build import build_networks, classifier
 from .features import FEATURE_NETWORKS, feature_network
 from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
@@ -22,6 +22,7 @@ __all__ = [
     "UniformAttention",
     "attention_network",
     "build_networks",
+    "classifier",
     "feature_network",
     "trunk_of",
     "with_own_names",

@@ -1,6 +1,6 @@
 """Attention networks: from a view to a map of logits, one a position.
 
-The tile network a averages its map to one logit a tile; the position network b keeps it. No nonlinearity
+The tile network a averages its map to one logit per tile; the position network b keeps it. No nonlinearity
 follows the last convolution: a softmax over tanh-limited logits could never become sharp.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import ConfigError
-from ...plugins import Registry
+from ...runtime.plugins import Registry
 from .own import refuse_own
 from .pyramid import PYRAMID_PREFIX, PyramidAttention, UniformAttention
 from .trunks import TIMM_PREFIX, timm_trunk
@@ -86,7 +86,7 @@ class ConvAttention(nn.Sequential):
         return views.squeeze(1)
 
     def _in_strips(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
-        """The same on a CPU, without gradients: of large views strip by strip, whose maps stay at hand.
+        """The same on a CPU, without gradients: of large views strip by strip, whose maps stay in cache.
 
         A strip is seen with as many rows beside it as the convolutions together reach.
         """
@@ -150,7 +150,7 @@ class Embedding(nn.Module):
 
 
 class Maps(nn.Module):
-    """The feature maps of views by a `TimmAttention`, as a network of its own; the weights are shared."""
+    """The feature maps of views by a `TimmAttention`, as a separate network; the weights are shared."""
 
     def __init__(self, attention: TimmAttention) -> None:
         """Keep the attention network."""

@@ -9,9 +9,11 @@ from torch import nn
 
 from .attention import ATTENTION_NETWORKS, attention_network
 from .features import feature_network
+from .gated import GatedFeatures, GatedHead
+from .heads import LinearHead
 from .own import feature_dims, map_size
 
-__all__ = ["Networks", "build_networks"]
+__all__ = ["Networks", "build_networks", "classifier"]
 
 
 class Networks(NamedTuple):
@@ -39,7 +41,7 @@ def build_networks(
 
     Args:
         names: of the networks, by the settings "tile_attention", "position_attention", "features".
-        own: the caller's networks in place of those by name, likewise.
+        own: the caller's networks instead of those by name, likewise.
         sides: of the views of each, pixels.
         pretrained: load the pretrained weights of `timm` networks.
 
@@ -61,3 +63,21 @@ def build_networks(
         map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention")
     shape = map_size(second, names["position_attention"], sides["position_attention"], "position_attention")
     return Networks(first, second, f, feature_dims(f, name, side), shape)
+
+
+def classifier(
+    built: Networks, n_classes: int, gates: tuple[int, int, int], context: bool
+) -> tuple[nn.Module, LinearHead]:
+    """F and g: f as it is, or gated attention behind it.
+
+    Args:
+        built: the networks.
+        n_classes: number of classes.
+        gates: copies of gated attention, components that they see, features of each; without copies none.
+        context: the head sees features of a view of the whole image too.
+    """
+    copies, components, width = gates
+    if not copies:
+        return built.features, LinearHead(built.dims * (2 if context else 1), n_classes)
+    gated = GatedFeatures(built.features, built.dims, components, width, copies)
+    return gated, GatedHead(copies, width, n_classes)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...plugins import Registry
+from ...runtime.plugins import Registry
 from .own import feature_dims, refuse_own
 from .trunks import TIMM_PREFIX, timm_encoder
 

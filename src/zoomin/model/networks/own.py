@@ -45,7 +45,7 @@ def refuse_own(name: str, setting: str) -> None:
     if name.startswith(_OWN):
         kind = name.removeprefix(_OWN)
         raise ConfigError(
-            f"the model has a network of its own, {kind}, which is not part of zoomin",
+            f"the model has a custom network, {kind}, which is not part of zoomin",
             where=setting,
             remedy=f"Pass it: ZoomIn(config, {setting}={kind}()), or ZoomIn.from_pretrained(folder, "
             f"{setting}={kind}()). The zoomin command needs it as a plug-in (docs/extend.md).",

@@ -23,7 +23,7 @@ def classify(
     """Logits of images, and the sub-tiles drawn of each, by the model's own sampling and N.
 
     Args:
-        net: learnt on frozen trunks.
+        net: learned on frozen trunks.
         embedded: by the same trunks.
         keys: seeds of the draws.
     """

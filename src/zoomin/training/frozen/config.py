@@ -15,7 +15,7 @@ class FrozenConfig:
     """How a model learns on what a frozen trunk sees of all sub-tiles; off by default, as in the paper."""
 
     enabled: bool = False
-    """Learn so, in place of end to end from pixels."""
+    """Learn so, instead of end to end from pixels."""
 
     cache: str | None = None
     """Folder of the embeddings, which are made once for a trunk, a scale and an image; by default
@@ -76,9 +76,12 @@ class FrozenConfig:
     map_components: int = 1000
     """Principal components that the tile attention learns from, at most; 1000 are nearly all."""
 
+    map_witnesses: tuple[int, ...] = (1, 3)
+    """Tiles of an image that are taken for what decided it; the number counts, with the penalty, by which the
+    tiles that are read hold the most evidence, out of fold."""
+
     map_penalties: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
-    """Penalties of the ridge regression that teaches the tile attention; the one is taken by which most of
-    the tiles that decided are read, out of fold."""
+    """Penalties of the ridge regression that teaches the tile attention; see `map_witnesses`."""
 
     sharpness: float = 0.5
     """Standard deviation of the taught logits of the tiles."""
@@ -95,6 +98,8 @@ class FrozenConfig:
             require(
                 getattr(self, name) >= bound, f"frozen.{name}", getattr(self, name), f"Give at least {bound}."
             )
+        fewest = min(self.map_witnesses, default=0)
+        require(fewest >= 1, "frozen.map_witnesses", self.map_witnesses, "Give one or more numbers from 1.")
         smallest = min(self.map_penalties, default=0.0)
         require(
             smallest > 0, "frozen.map_penalties", self.map_penalties, "Give one or more positive numbers."

@@ -1,6 +1,6 @@
 """What the frozen trunks of a model see of images: made once, kept on disk, the same for every run.
 
-A file of features an image and kind, in the HDF5 layout of `model.feature_files`. Its name tells the image
+A file of features per image and kind, in the HDF5 layout of `model.feature_files`. Its name tells the image
 (path, size and time of change), its folder what the embedding depends on: trunk, weights, size and scale.
 """
 
@@ -157,7 +157,7 @@ class Embedder:
         for part in regions.split(_CROPS):
             own = torch.zeros(len(part), dtype=torch.int64, device=part.device)
             with torch.no_grad():
-                seen = chunks.see(self._network(kind), batch, own, part, side, scale)
+                seen = chunks.apply(self._network(kind), batch, own, part, side, scale)
             yield FeatureFile(seen, part[:, :2])
 
     def _network(self, kind: str) -> nn.Module:

@@ -1,7 +1,7 @@
 """From images and labels to a Zoom-In model: gated attention, taught tile attention, calibration.
 
     embeddings of all sub-tiles          a frozen trunk, once, on disk
-    copies of gated attention            each inner fold out: attention x evidence of images not learnt from
+    copies of gated attention            each inner fold out: attention x evidence of images not learned from
     tile attention a                     a ridge on the small view of the tile, taught by them
     copies of gated attention again      with log alpha of tile attention that has not seen the image
     scale and shift of the logits        fitted to images held out, read with N and the law of prediction
@@ -38,7 +38,7 @@ __all__ = ["Learned", "learn", "make_embedder"]
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learnt.
+    """What was learned.
 
     Attributes:
         net: a complete model.
@@ -67,7 +67,7 @@ class _Head:
     """A classifier and how it does on images held out.
 
     Attributes:
-        logits: of the training images, by copies that have not learnt from them, read as at prediction.
+        logits: of the training images, by copies that have not learned from them, read as at prediction.
         calibration: fitted to them.
         net: builds the model.
     """
@@ -101,7 +101,7 @@ def learn(
         embedder: what has embedded them already, such as for another fold.
 
     Raises:
-        ConfigError: if the model cannot be learnt so.
+        ConfigError: if the model cannot be learned so.
         DataError: if a class has too few images.
         ImageError: if pixels cannot be read.
     """
@@ -227,38 +227,52 @@ class _Job:
         return _Head(logits, calibration, net)
 
     def _taught(self, bags: Bags) -> tuple[Affine, list[Tensor]]:
-        """The score of tiles, and that of each image's tiles by a score which has not learnt from it.
+        """The score of tiles, and that of each image's tiles by a score which has not learned from it.
 
-        Of the penalties the one counts by which, out of fold, the most tiles that decided are read.
+        The number of witnesses and the penalty are those by which, out of fold, most evidence is read.
         """
         fitted = self._fit(bags, self._fold_rows(), self.seed)
         evidence = self._held(fitted.evidence(bags))
         count = torch.tensor([len(one.sub_tiles) for one in self.embedded])
         scores = witness_scores(evidence, self.labels, count)
+        everything, best = torch.arange(len(self.labels)), (-1.0, 0, 0.0)
+        chosen: list[Tensor] = []
+        for witnesses in self.frozen.map_witnesses:
+            for penalty, found in zip(
+                self.frozen.map_penalties, self._out_of_fold(scores, witnesses), strict=True
+            ):
+                share = self._share_read(found, scores)
+                if share > best[0]:
+                    best, chosen = (share, witnesses, penalty), found
+        _, witnesses, penalty = best
+        return self._teach(scores, everything, witnesses, (penalty,))[0], chosen
+
+    def _out_of_fold(self, scores: list[Tensor], witnesses: int) -> list[list[Tensor]]:
+        """Scores of the tiles of each image by what has not learnt from it, for each penalty."""
         penalties = self.frozen.map_penalties
         found = [[torch.zeros(0)] * len(self.labels) for _ in penalties]
         for train, held in zip(self.folds.train, self.folds.held, strict=True):
-            for own, score in zip(found, self._teach(scores, train, penalties), strict=True):
+            for own, score in zip(found, self._teach(scores, train, witnesses, penalties), strict=True):
                 for place in held.tolist():
                     own[place] = self._score(score, place)
-        hits = [self._hits(own, scores) for own in found]
-        best = max(range(len(penalties)), key=hits.__getitem__)
-        everything = torch.arange(len(self.labels))
-        return self._teach(scores, everything, penalties[best : best + 1])[0], found[best]
+        return found
 
-    def _hits(self, found: list[Tensor], scores: list[Tensor]) -> float:
-        """In how many images the tile that decided is among those read; half a point for twice as many."""
-        points, n = 0.0, self.config.n_samples
+    def _share_read(self, found: list[Tensor], scores: list[Tensor]) -> float:
+        """The share of the evidence for their class that lies in the tiles read, a mean over images."""
+        shares = []
         for own, score, label in zip(found, scores, self.labels.tolist(), strict=True):
-            if label != self.negative:
-                rank = int((own > own[score.argmax()]).sum())
-                points += (rank < n) + 0.5 * (rank < 2 * n)
-        return points
+            evidence = score.clamp(min=0)
+            if label != self.negative and float(evidence.sum()) > 0:
+                read = own.topk(min(self.config.n_samples, len(own))).indices
+                shares.append(float(evidence[read].sum() / evidence.sum()))
+        return sum(shares) / max(1, len(shares))
 
-    def _teach(self, scores: list[Tensor], rows: Tensor, penalties: Sequence[float]) -> list[Affine]:
+    def _teach(
+        self, scores: list[Tensor], rows: Tensor, witnesses: int, penalties: Sequence[float]
+    ) -> list[Affine]:
         embedded = [self.embedded[row] for row in rows.tolist()]
         own = [scores[row] for row in rows.tolist()]
-        return teach(embedded, own, self.labels[rows], self.negative, self.frozen, penalties)
+        return teach(embedded, own, self.labels[rows], self.negative, self.frozen, witnesses, penalties)
 
     def _score(self, score: Affine, place: int) -> Tensor:
         tiles = self.embedded[place].tiles
@@ -272,7 +286,7 @@ class _Job:
         return fit_copies(bags, self.labels, rows, self.config.n_classes, self.frozen, seed)
 
     def _held(self, of_copies: Tensor) -> Tensor:
-        """Of what copies say of all images, the mean of those that have not learnt from each."""
+        """Of what copies say of all images, the mean of those that have not learned from each."""
         out = torch.zeros_like(of_copies[0])
         for fold, held in enumerate(self.folds.held):
             first = fold * self.frozen.fold_copies

@@ -1,6 +1,6 @@
 """Teach the tile attention: out of fold, attention times evidence says which tile decided.
 
-A copy of gated attention that has not learnt from an image tells which of its tiles decided its class: the
+A copy of gated attention that has not learned from an image tells which of its tiles decided its class: the
 one of the highest attention x evidence. These tiles against all tiles of images of the negative class, and
 the lower half of the others, are a problem of labelled tiles, which a ridge on what the trunk sees of the
 tile at `tile_scale` solves.
@@ -43,6 +43,7 @@ def teach(
     labels: Int[Tensor, " images"],
     negative: int | None,
     config: FrozenConfig,
+    witnesses: int,
     penalties: Sequence[float],
 ) -> list[Affine]:
     """Linear scores of tiles, high where the evidence lies; scaled to the configured sharpness.
@@ -53,6 +54,7 @@ def teach(
         labels: of the images.
         negative: the class whose images hold nothing to find; None where there is none.
         config: of the ridge.
+        witnesses: tiles of an image that are taken for what decided, those of the highest score.
         penalties: of the ridge; a score for each.
     """
     found, empty, every = [], [], []
@@ -63,8 +65,8 @@ def teach(
             empty.append(one.tiles)
             continue
         order = score.argsort(descending=True)
-        found.append(one.tiles[order[:1]])
-        empty.append(one.tiles[order[max(1, len(order) // 2) :]])
+        found.append(one.tiles[order[:witnesses]])
+        empty.append(one.tiles[order[max(witnesses, len(order) // 2) :]])
     scaled = []
     for ridge in balanced_ridge(torch.cat(found), torch.cat(empty), config.map_components, penalties):
         factor = config.sharpness / ridge(torch.cat(every)).std().clamp(min=1e-6)

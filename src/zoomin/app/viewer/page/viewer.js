@@ -97,10 +97,10 @@ function filterImages() {
     $(`image-${index}`).hidden = !visible;
     shown += visible;
   });
-  const judged = state.images.filter((image) => image.right != null);
-  const right = judged.filter((image) => image.right).length;
+  const labelled = state.images.filter((image) => image.right != null);
+  const right = labelled.filter((image) => image.right).length;
   const count = shown === state.images.length ? many(shown, "image") : `${grouped(shown)} of ${many(state.images.length, "image")}`;
-  $("tally").textContent = judged.length ? `${count}, ${right} of ${judged.length} right` : count;
+  $("tally").textContent = labelled.length ? `${count}, ${right} of ${labelled.length} right` : count;
 }
 
 // ------------------------------------------------------------------ one image
@@ -452,13 +452,13 @@ function startControls() {
 }
 
 async function start() {
+  history.replaceState(null, "", location.pathname + location.hash); // the token has become a cookie
   startTheme();
   startControls();
   try {
     const list = await ask("images.json");
     Object.assign(state, { images: list.images, token: list.token });
     $("run").textContent = list.run;
-    $("run").title = list.folder;
     listImages();
     filterImages();
     const wanted = Number(location.hash.slice(1));

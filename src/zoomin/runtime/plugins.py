@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = ["GROUPS", "PlugIn", "Registry", "Targets", "plug_ins"]
 
@@ -44,11 +44,6 @@ class PlugIn(NamedTuple):
     def __str__(self) -> str:
         """How messages name it."""
         return f"the plug-in {self.name!r} ({self.group}) of {self.package}"
-
-    @property
-    def is_own(self) -> bool:
-        """Whether zoomin itself brings it."""
-        return self.target.startswith("zoomin.")
 
     def load(self) -> Any:  # noqa: ANN401 (what a stranger's module holds)
         """Import it.

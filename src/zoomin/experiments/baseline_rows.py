@@ -1,4 +1,4 @@
-"""Rows that several experiments share: Zoom-In, and competitors on the same data with the same training."""
+"""Rows that several experiments share: Zoom-In, and baselines on the same data with the same training."""
 
 from __future__ import annotations
 
@@ -88,5 +88,5 @@ def compared(
         columns=SCORES,
         draw=draw_scores,
         measures=("cost", "attention"),
-        notes=("The network of the best validation epoch is judged once on the test images.", *notes),
+        notes=("The network of the best validation epoch is evaluated once on the test images.", *notes),
     )

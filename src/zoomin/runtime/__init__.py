@@ -1,0 +1,1 @@
+"""How a job runs: plug-ins, locks, processes and signals, and errors of single images."""
