@@ -41,8 +41,8 @@ def prepare_hei_med(
     """Prepare the native layout (`DMED/*.jpg`, `.map.gz`, `.GND`) or `manifest.csv` with `boxes.json`.
 
     Images in which an exudate is segmented are "exudate", all others, with other lesions or with none, are
-    "no_exudate". The ROI are the boxes of the segmented exudates. The native layout has no split; that of a
-    manifest is kept.
+    "no_exudate". The ROI are the boxes of the segmented exudates. The split of a manifest is kept; in the
+    native layout, which has none, two in five images of each class test, in the order of their names.
 
     Args:
         source: the folder of either layout.
@@ -63,9 +63,18 @@ def prepare_hei_med(
     else:
         images = _images(folder / "DMED", partial=partial)
         found = {image.name: _lesions(image) for image in images}
-        records = [Record(image, CLASSES[any(map(_decides, found[image.name]))]) for image in images]
+        labels = [any(map(_decides, found[image.name])) for image in images]
+        records = [
+            Record(image, CLASSES[label], split=_split(labels[:place].count(label)))
+            for place, (image, label) in enumerate(zip(images, labels, strict=True))
+        ]
     records = [_with_boxes(record, found.get(record.image.name, []), out) for record in records]
     return finish(out, "hei-med", records, CLASSES, config)
+
+
+def _split(place: int) -> str:
+    """Of an image by its place among those of its class."""
+    return "test" if place % 5 in (1, 3) else "train"
 
 
 def _decides(lesion: Marked) -> bool:
