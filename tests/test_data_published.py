@@ -71,7 +71,7 @@ COUNTS = {
     "gtsdb": {"train": (3, 3, 3, 3), "test": (2, 2, 2, 2)},
     "fmow": {"train": (3,) * 10, "test": (1,) * 10},
     "camelyon16": {"train": (3, 4), "test": (1, 1)},
-    "hei-med": {"train": (4, 3), "test": (2, 1)},
+    "hei-med": {"train": (4, 2), "test": (2, 2)},
     "deep-pcb": {"train": (2, 2), "val": (2, 2), "test": (2, 2)},
 }
 
