@@ -71,7 +71,7 @@ COUNTS = {
     "gtsdb": {"train": (3, 3, 3, 3), "test": (2, 2, 2, 2)},
     "fmow": {"train": (3,) * 10, "test": (1,) * 10},
     "camelyon16": {"train": (3, 4), "test": (1, 1)},
-    "hei-med": {"-": (6, 4)},
+    "hei-med": {"train": (4, 2), "test": (2, 2)},
     "deep-pcb": {"train": (2, 2), "val": (2, 2), "test": (2, 2)},
 }
 
@@ -337,9 +337,9 @@ def test_rules_of_the_swedish_signs(copy, tmp_path):
 def test_the_given_fundus_photographs(data_root, tmp_path):
     found = prepare_hei_med(data_root / "hei_med", tmp_path, HeiMedConfig())
     assert found.counts == {
-        "train": {"none": 55, "exudate": 25},
-        "val": {"none": 14, "exudate": 7},
-        "test": {"none": 46, "exudate": 22},
+        "train": {"no_exudate": 55, "exudate": 25},
+        "val": {"no_exudate": 14, "exudate": 7},
+        "test": {"no_exudate": 46, "exudate": 22},
     }
     record = next(r for r in found.manifest if r.image.name == "00003.jpg")
     assert open_annotation(record, 1958, 2196).roi.bounds[1] == 153

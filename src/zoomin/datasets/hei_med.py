@@ -7,7 +7,7 @@ paper. One image per patient. The exudates of an image cover 0.2 % of it (median
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from .prepared import Prepared, boxes_file, finish, new_out
 
 __all__ = ["CLASSES", "HeiMedConfig", "prepare_hei_med"]
 
-CLASSES = ("none", "exudate")
+CLASSES = ("no_exudate", "exudate")
+_IN_MANIFEST = ("none", "exudate")  # as others wrote it: without these classes "none" is no label
 _IMAGES = 169
 _DECIDES = "Exudate"
 _GET = "Clone https://github.com/lgiancaUTH/HEI-MED (337 MB); its folder DMED holds the images."
@@ -40,8 +41,8 @@ def prepare_hei_med(
     """Prepare the native layout (`DMED/*.jpg`, `.map.gz`, `.GND`) or `manifest.csv` with `boxes.json`.
 
     Images in which an exudate is segmented are "exudate", all others, with other lesions or with none, are
-    "none". The ROI are the boxes of the segmented exudates. The native layout has no split; that of a
-    manifest is kept.
+    "no_exudate". The ROI are the boxes of the segmented exudates. The split of a manifest is kept; in the
+    native layout, which has none, two in five images of each class test, in the order of their names.
 
     Args:
         source: the folder of either layout.
@@ -57,13 +58,23 @@ def prepare_hei_med(
     if (folder / "boxes.json").is_file():
         need_file([folder / "manifest.csv"], "Give the manifest.csv that belongs to boxes.json.")
         found = read_boxes(folder / "boxes.json")
-        records = list(read_manifest(folder / "manifest.csv", classes=CLASSES))
+        given = read_manifest(folder / "manifest.csv", classes=_IN_MANIFEST)
+        records = [replace(one, label=CLASSES[one.label == "exudate"]) for one in given]
     else:
         images = _images(folder / "DMED", partial=partial)
         found = {image.name: _lesions(image) for image in images}
-        records = [Record(image, CLASSES[any(map(_decides, found[image.name]))]) for image in images]
+        labels = [any(map(_decides, found[image.name])) for image in images]
+        records = [
+            Record(image, CLASSES[label], split=_split(labels[:place].count(label)))
+            for place, (image, label) in enumerate(zip(images, labels, strict=True))
+        ]
     records = [_with_boxes(record, found.get(record.image.name, []), out) for record in records]
     return finish(out, "hei-med", records, CLASSES, config)
+
+
+def _split(place: int) -> str:
+    """Of an image by its place among those of its class."""
+    return "test" if place % 5 in (1, 3) else "train"
 
 
 def _decides(lesion: Marked) -> bool:

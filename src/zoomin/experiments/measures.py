@@ -104,7 +104,7 @@ def _prediction(at: Measured) -> dict[str, Any]:
     seconds = time.process_time() - started
     done = [row for row in rows if row.label is not None]
     images = [open_image(record.image, mpp=record.mpp) for record in records]
-    pixels = sum(image.height * image.width for image in images)
+    pixels = max(1, sum(image.height * image.width for image in images))
     return {
         "images": len(done),
         "cpu_seconds": seconds / max(1, len(done)),
