@@ -408,7 +408,7 @@ def test_an_image_written_again_shows_a_warning_and_its_explanation(tmp_path: Pa
     assert describe(Collection(tmp_path, [entry]), 0, "")["explanation_problem"] is None
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1_000_000_000))
     shown = describe(Collection(tmp_path, [entry]), 0, "")
-    assert "written again" in shown["explanation_problem"]["what"]
+    assert "rewritten" in shown["explanation_problem"]["what"]
     assert shown["explanation"]["list"] and shown["map"]
 
 

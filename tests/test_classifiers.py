@@ -78,9 +78,9 @@ def test_cross_validated_by_both_protocols(tmp_path):
 
 def test_what_only_zoom_in_can_do_is_refused(tmp_path):
     run = replace(run_config(make_images(tmp_path / "data"), tmp_path / "run"), model=CNN_MODEL)
-    with pytest.raises(ConfigError, match="labels of images alone"):
+    with pytest.raises(ConfigError, match="only from image labels"):
         fit(replace(run, pretrain=PretrainConfig(steps=1)), progress=False)
-    with pytest.raises(ConfigError, match="labels of images alone"):
+    with pytest.raises(ConfigError, match="only from image labels"):
         fit(replace(run, train=TrainConfig(tile_roi_strength=1.0)), progress=False)
     with pytest.raises(ConfigError, match="no tiles and sub-tiles"):
         explain(torch.zeros(1, 3, 40, 50, dtype=torch.uint8), build(CNN_MODEL))

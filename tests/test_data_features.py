@@ -105,7 +105,7 @@ def test_what_is_there_is_kept_but_not_mixed(images, tmp_path):
     before = (tmp_path / "a.h5").stat().st_mtime_ns
     assert [row.status for row in encoded(images[:2], tmp_path)] == ["kept", "ok"]
     assert (tmp_path / "a.h5").stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="made otherwise"):
+    with pytest.raises(ConfigError, match="made with other settings"):
         encoded(images[:2], tmp_path, replace(CONFIG, crop_size=10))
 
 

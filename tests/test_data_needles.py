@@ -80,9 +80,9 @@ def test_needles_that_are_there_are_kept_and_an_interrupted_drawing_is_finished(
 
 def test_other_things_are_not_overwritten(tmp_path):
     make_needles(tmp_path / "needles", SMALL)
-    with pytest.raises(DataError, match="holds other things"):
+    with pytest.raises(DataError, match="contains something other"):
         make_needles(tmp_path / "needles", replace(SMALL, seed=2))
-    with pytest.raises(DataError, match="holds other things"):
+    with pytest.raises(DataError, match="contains something other"):
         make_needles(tmp_path, SMALL)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="a file, not a folder"):

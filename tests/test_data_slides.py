@@ -147,7 +147,7 @@ def test_folders_of_before_go_on(images, tmp_path):
     del told["config"]["differ_by"]
     (tmp_path / "out" / "slides.json").write_text(json.dumps(told))
     assert len(make_slides(tmp_path / "out", config)) == 1
-    with pytest.raises(DataError, match="other things"):
+    with pytest.raises(DataError, match="something other"):
         make_slides(tmp_path / "out", replace(config, differ_by="shape"))
 
 
@@ -197,7 +197,7 @@ def test_finished_slides_are_kept_and_more_are_added(images, tmp_path, monkeypat
     grown = make_slides(tmp_path, coloured(images, n_train=3, n_test=0))
     assert first.stat().st_mtime_ns == before
     assert [record.label for record in grown] == ["negative", "positive", "negative"]
-    with pytest.raises(DataError, match="holds other things"):
+    with pytest.raises(DataError, match="contains something other"):
         make_slides(tmp_path, coloured(images, seed=5))
 
 

@@ -129,7 +129,7 @@ def test_explanations_of_another_model_are_refused(net: ZoomIn, images: list[Pat
     explain_into(images[:1], net, tmp_path / "out", HOW, BARE)
     other = bright_net()
     torch.nn.init.ones_(other.head.bias)
-    with pytest.raises(ConfigError, match=r"of another model.*another --out"):
+    with pytest.raises(ConfigError, match=r"from another model.*another --out"):
         explain_into(images[:1], other, tmp_path / "out", HOW, BARE)
 
 

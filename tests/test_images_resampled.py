@@ -88,7 +88,7 @@ def test_lengths_have_units() -> None:
         0.25, 0.25, 0.25, 0.25, 0.25, 1e7, 1e9, 3e5,
     ]  # fmt: skip
     for wrong in ("ten", "-1", "0", "nan", "3 ft", "um", "inf"):
-        with pytest.raises(ConfigError, match="size of a pixel"):
+        with pytest.raises(ConfigError, match="valid pixel size"):
             microns(wrong)
 
 

@@ -35,13 +35,13 @@ def trained(tmp_path, model, **settings):
 
 @pytest.fixture
 def seen(monkeypatch):
-    counts, see = [], Chunks.see
+    counts, apply = [], Chunks.apply
 
     def counted(self, network, batch, image, *rest):
         counts.append(len(image))
-        return see(self, network, batch, image, *rest)
+        return apply(self, network, batch, image, *rest)
 
-    monkeypatch.setattr(Chunks, "see", counted)
+    monkeypatch.setattr(Chunks, "apply", counted)
     return counts
 
 
