@@ -66,9 +66,9 @@ def test_numbers_of_a_model_and_of_a_list_are_the_same_class(tmp_path: Path) -> 
 
 
 def test_a_class_named_none_where_it_is_named(tmp_path: Path) -> None:
-    path = manifest(tmp_path, ["none", "tumor", "none"])
-    assert read_manifest(path).classes == ("tumor",)
-    assert read_manifest(path, classes=["none", "tumor"]).targets().tolist() == [0, 1, 0]
+    path = manifest(tmp_path, ["none", "tumor", "none", "polyp"])
+    assert read_manifest(path).classes == ("polyp", "tumor")
+    assert read_manifest(path, classes=["none", "polyp", "tumor"]).targets().tolist() == [0, 2, 0, 1]
 
 
 @pytest.mark.parametrize("extra", ["group=nan", "split=NA", "mpp=NaN", "annotation=none", "foreground=N/A"])

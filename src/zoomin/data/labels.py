@@ -10,6 +10,7 @@ __all__ = [
     "WRITTEN",
     "Written",
     "class_order",
+    "class_words",
     "known",
     "labels_table",
     "natural_order",
@@ -49,7 +50,7 @@ class Written(NamedTuple):
 WRITTEN = (
     Written(("0", "1"), ("0", "1"), "numbers by value"),
     Written(("1", "-1"), ("-1", "1"), "numbers by value, with their sign"),
-    Written(("1.0", "0.0"), ("0", "1"), "what pandas makes of 0 and 1 beside empty cells"),
+    Written(("1.0", "0.0"), ("0", "1"), "what pandas writes for 0 and 1 next to empty cells"),
     Written(("10", "9", "2.5"), ("2.5", "9", "10"), "numbers by value"),
     Written(("True", "False"), ("False", "True"), "names in natural order"),
     Written(("yes", "no"), ("no", "yes"), "names in natural order"),
@@ -68,6 +69,11 @@ WRITTEN = (
     Written(("NA", "N/A", "#N/A", "<NA>"), (), "no label"),
     Written(("NaN", "nan", "-nan"), (), "no label"),
     Written(("None", "none", "NULL", "null"), (), "no label, unless `data.classes` names such a class"),
+    Written(
+        ("none", "sign"),
+        ("none", "sign"),
+        "`none` is a class beside exactly one other: nothing was found. Beside more it is no label",
+    ),
     Written(("?", "."), (), "no label"),
 )
 
@@ -87,6 +93,24 @@ def known(cell: str | None, classes: Collection[str] = ()) -> str | None:
         return None
     plain = cell.strip(_BLANK)
     return plain if plain in classes or plain.casefold() not in _MISSING else None
+
+
+def class_words(cells: Iterable[str | None], classes: Collection[str] = ()) -> tuple[str, ...]:
+    """Words that name classes in a column, whatever else they mean: those given, or "none" beside one other.
+
+    Args:
+        cells: of the whole column.
+        classes: the classes, where they are given.
+
+    Example:
+        >>> class_words(["none", "sign", ""]), class_words(["none", "0", "1"])
+        (('none',), ())
+    """
+    if classes:
+        return tuple(classes)
+    written = {cell.strip(_BLANK) for cell in cells if cell is not None}
+    others = {name for name in written if known(name) is not None}
+    return ("none",) if "none" in written and len(others) == 1 else ()
 
 
 def plain_number(label: str) -> str:

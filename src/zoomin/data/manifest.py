@@ -17,7 +17,7 @@ from ..files import write_csv
 from ..images.physical import microns
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
-from .labels import class_order, known, plain_number
+from .labels import class_order, class_words, known, plain_number
 from .slide_files import check_slides
 
 __all__ = [
@@ -218,7 +218,8 @@ def read_manifest(
     columns = columns or ManifestColumns()
     table = read_table(path, columns.image, "columns.image")
     _check_header(table, columns, labels_required)
-    records = tuple(_record(row, columns, path, classes or ()) for row in table.rows)
+    words = class_words((row.cells.get(columns.label) for row in table.rows), classes or ())
+    records = tuple(_record(row, columns, path, words) for row in table.rows)
     if not records:
         raise DataError("no image is listed", where=path, remedy="Add one row per image below the header.")
     _check_duplicates(records, path)
