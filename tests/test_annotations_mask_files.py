@@ -107,7 +107,7 @@ def test_a_pyramid_of_a_mask_is_its_first_level(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n"), ("a.png", b"%!PS-Adobe-3.0\n"),
-     ("a.tif", b"P5 4 3 255 " + bytes(12)), ("b.tif", b"II*\0" + bytes(20))],
+     ("a.tif", b"%PDF-1.7\n"), ("b.tif", b"II*\0" + bytes(20))],
 )  # fmt: skip
 def test_masks_come_through_the_door_of_images(name, content, tmp_path, monkeypatch):
     """Only formats that images have: PostScript would run another program."""

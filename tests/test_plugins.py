@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from zoomin import plugins
 from zoomin.baselines import CNN
 from zoomin.classifiers import BASELINES
 from zoomin.errors import ConfigError
+from zoomin.runtime import plugins
 from zoomin.runtime.plugins import PlugIn, Registry
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -19,6 +19,7 @@ from zoomin.datasets.traffic_signs import CLASSES, SIGN_WEIGHTS
 from zoomin.errors import ConfigError
 from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colour_statistics, main
 from zoomin.images.array import ArrayImage
+from zoomin.images.augmentation import Augmentation
 from zoomin.images.foreground import Foreground
 from zoomin.training.config import RunConfig, TrainConfig, WarmUp
 from zoomin.training.recipe_files import find_recipe
@@ -64,6 +65,8 @@ def recipe(name: str) -> RunConfig:
         assert set(inner) <= {field.name for field in fields(kind)}
         if "foreground" in inner:
             inner["foreground"] = Foreground(**inner["foreground"])
+        if "augmentation" in inner:
+            inner["augmentation"] = Augmentation(**inner["augmentation"])
         if "warm_up" in inner:
             inner["warm_up"] = WarmUp(**inner["warm_up"])
         values[section] = kind(**inner)

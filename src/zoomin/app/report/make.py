@@ -136,6 +136,7 @@ def write_report(
         ConfigError: if settings do not fit together.
         WriteError: if the file cannot be written, or another job writes it.
     """
+    _check_run(config)
     with lock_file(Path(out) if out is not None else _default_out(config)) as path:
         return _write(
             config, path, inference or InferenceConfig(), device, known, title, evaluated, extra, progress
@@ -167,6 +168,14 @@ def _write(
     return ReportResult(path, findings, sum(bool(card.panel) for card in cards[: len(shown)]))
 
 
+def _check_run(config: ReportConfig) -> None:
+    """Refuse a run that is not there before anything is made in its place."""
+    run = None if config.run is None else Path(config.run)
+    if run is not None and not run.is_dir():
+        kind = "a file, not a folder" if run.exists() else "no such folder"
+        raise CheckpointError(kind, where=run, remedy="Give the folder of a run.")
+
+
 def _default_out(config: ReportConfig) -> Path:
     if config.run is not None:
         return Path(config.run) / "report.html"
@@ -177,9 +186,6 @@ def _gather(
     config: ReportConfig, inference: InferenceConfig, device: str, progress: bool
 ) -> tuple[Findings, Explain | None]:
     run = None if config.run is None else Path(config.run)
-    if run is not None and not run.is_dir():
-        kind = "a file, not a folder" if run.exists() else "no such folder"
-        raise CheckpointError(kind, where=run, remedy="Give the folder of a run.")
     if config.predictions is not None:
         return _of_predictions(config, run, inference, device)
     assert run is not None
