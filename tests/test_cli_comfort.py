@@ -125,3 +125,13 @@ def test_a_recipe_by_name_from_anywhere(tmp_path, monkeypatch, capsys) -> None:
 def test_python_m_zoomin_and_its_version() -> None:
     done = subprocess.run([sys.executable, "-m", "zoomin", "-V"], capture_output=True, text=True, check=True)
     assert done.stdout == f"zoomin {__version__}\n"
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    """`zoomin recipes | head -1`: the pipe is closed before anything is written."""
+    command = [sys.executable, "-c", "from zoomin.app.cli import main; raise SystemExit(main(['recipes']))"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141

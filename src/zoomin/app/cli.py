@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from .suggestions import did_you_mean, mistyped_settings
 __all__ = ["main"]
 
 WRONG_INPUT, BROKEN, NOT_WRITTEN = 2, 70, 74  # the last two as in sysexits.h
+CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
@@ -93,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\nzoomin {name}: {stop}. {chosen.resume}", file=sys.stderr)
             return stop.exit_code
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return CLOSED_PIPE
             if debug:
                 raise
             code, line = _told(error)
@@ -106,6 +110,18 @@ def _run(name: str, chosen: Command, words: Sequence[str]) -> int:
     words = _with_recipes(words)
     parser = _parser(name, chosen, words)
     return chosen.run(parser, parser.parse_args(words))
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of the output, such as `head`, has gone; what is left is then thrown away."""
+    if not hasattr(select, "poll"):  # not on Windows
+        return False
+    state = select.poll()
+    state.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in state.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _told(error: Exception) -> tuple[int, str]:

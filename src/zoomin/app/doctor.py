@@ -25,7 +25,10 @@ from ..runtime.plugins import GROUPS, Registry, plug_ins
 __all__ = ["Check", "examine"]
 
 _OPTIONAL = {
-    "efficientnet_lite_pytorch": ("pretrained features of the baselines", "pip install 'zoomin[dev]'"),
+    "efficientnet_lite_pytorch": (
+        "pretrained features of the baselines",
+        "pip install efficientnet-lite-pytorch",
+    ),
 }
 
 

@@ -252,9 +252,7 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
     seconds = (
         total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
     )
-    engine = (
-        "OpenVINO" if has_openvino() else "PyTorch; `pip install zoomin[fast]` makes it three times as fast"
-    )
+    engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
     lines.append(f"time       about {max(1, round(seconds / 60))} minutes on one core ({engine})")
     few = min(seen.count.values())
     if few < 20:

