@@ -160,13 +160,15 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
     """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
-    told = {**file.attrs, **file["coords"].attrs}
-    unit = next((_word(told[name]) for name in _UNIT_NAMES if name in told), "px")
+    attributes = {**file.attrs, **file["coords"].attrs}
+    unit = next((_word(attributes[name]) for name in _UNIT_NAMES if name in attributes), "px")
     if unit in _PIXELS:
         return 1.0
     if unit not in _MICRONS:
         raise _unfit(path, f"coordinates in the unknown unit {unit!r}")
-    known = mpp or next((float(np.ravel(told[name])[0]) for name in _MPP_NAMES if name in told), None)
+    known = mpp or next(
+        (float(np.ravel(attributes[name])[0]) for name in _MPP_NAMES if name in attributes), None
+    )
     if known is None or not known > 0:
         raise ImageError(
             f"its coordinates are in {unit}, and the size of the image's pixels is not known",

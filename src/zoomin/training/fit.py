@@ -23,7 +23,7 @@ from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
-from ..data.labels import told, unusual_order
+from ..data.labels import describe_classes, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
@@ -98,7 +98,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json and, where images could not be read while training went on, skipped.csv. The test
+    metrics.json and, if images could not be read during training, skipped.csv. The test
     images, where there are any, take no part in any choice.
 
     Args:
@@ -173,7 +173,7 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
 
 
 def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
-    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    """Learn on a frozen trunk; the folder holds what `fit` lists, except epochs and checkpoints."""
     folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
     if model is None:
         raise ConfigError(
@@ -232,7 +232,7 @@ def _before_training(
 
 def tell_classes(classes: Sequence[str]) -> None:
     """Say which class is the negative one, before anything depends on it."""
-    logger.info("%s", told(classes))
+    logger.info("%s", describe_classes(classes))
     if doubt := unusual_order(classes):
         logger.warning("%s", doubt)
 

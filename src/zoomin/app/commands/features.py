@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
-from .command import Command, say, warn_failed
+from .command import Command, option, say, warn_failed
 
 __all__ = ["FEATURES"]
 
@@ -17,20 +17,20 @@ def _build_features(parser: ArgumentParser) -> None:
     from ...data.feature_extraction import FeatureConfig
 
     parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
-    parser.add_argument("--out", type=str, default="features", help="folder of the .h5 files")
-    parser.add_argument("--device", type=str, default="cpu", help="device of the network")
+    option(parser, "--out", "features", "folder of the .h5 files")
+    option(parser, "--device", "cpu", "device of the network")
     parser.add_class_arguments(FeatureConfig)
 
 
 def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
-    from ...data.feature_extraction import Encoded, FeatureConfig, encode_images, write_encoded
+    from ...data.feature_extraction import EncodedImage, FeatureConfig, encode_images, write_encoded
 
     values = parser.instantiate(options)
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
     found = encode_images(records, values.out, config, values.device)
-    rows: list[Encoded] = []
+    rows: list[EncodedImage] = []
     table = Path(values.out) / "features.csv"
     try:
         for row in track(found, "Encoding", total=len(records)):
