@@ -23,7 +23,7 @@ from ..files import plain
 from ..images.foreground import Foreground
 from ..model.config import ZoomInConfig
 from .frozen.config import FrozenConfig
-from .frozen.engine import has_openvino
+from ..model.engine import has_openvino
 
 __all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 
