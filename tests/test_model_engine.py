@@ -76,7 +76,7 @@ def test_changed_weights_count() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_models_can_be_copied_after_an_answer(copied) -> None:  # noqa: ANN001
+def test_models_can_be_copied_after_an_answer(copied) -> None:
     net = ZoomIn(ZoomInConfig(tile_size=64, sub_tile_size=32, features=LITE0, pretrained=True)).eval()
     images = torch.randint(256, (1, 3, 130, 150), dtype=torch.uint8)
     (first,) = predict(images, net, engine="openvino")
@@ -91,9 +91,7 @@ def test_small_networks_and_gradients_stay_with_torch() -> None:
     network = _encoder()
     large = torch.randn(1, 3, 64, 64)
     assert Engine().run(network, large).requires_grad
-    assert torch.equal(
-        _run(Engine(), network.train(), large).isnan(), torch.zeros(1, 1280, dtype=torch.bool)
-    )
+    assert torch.equal(_run(Engine(), network.train(), large).isnan(), torch.zeros(1, 1280, dtype=torch.bool))
 
 
 def test_predictions_agree() -> None:

@@ -1,7 +1,7 @@
 """What computes networks that only answer: OpenVINO on a CPU where it is installed, else PyTorch.
 
-Converted networks are kept in the user's cache, so that a second process starts them in hundredths of a second.
-Each is compiled for one height and width of views, and for any number of them: with a free height and width
+Converted networks are kept in the user's cache: a second process starts them in hundredths of a second. Each
+is compiled for one height and width of views, and for any number of them: with a free height and width
 OpenVINO (2026.4.1) rounds towards zero where a network computes its paddings by floor division, and answers
 wrongly for some sides (findings/openvino_divides_two_ways.sh).
 """
@@ -47,7 +47,7 @@ class Engine:
     """Computes networks; keeps what it has compiled as long as their weights stay as they are.
 
     Args:
-        name: "torch"; "openvino"; or "auto", OpenVINO for large networks of known layers where it is installed.
+        name: "torch"; "openvino"; or "auto", OpenVINO for large networks where it is installed.
 
     Raises:
         ConfigError: if there is no such engine, or OpenVINO is asked for and not installed.
