@@ -92,7 +92,7 @@ CHECK = Command(
     "MANIFEST | FOLDER | IMAGES ... [--config RECIPE] [--out FOLDER] [--model.SETTING VALUE ...]",
     "  zoomin data check manifest.csv --out check\n"
     "  zoomin data check slides/*.svs --config recipes/camelyon16.yaml\n"
-    "  zoomin data check slides/*.svs --json > check.json\n"
+    "  zoomin data check slides/*.svs --json\n"
     "  zoomin data check manifest.csv --model.mpp 0.5 --model.foreground.method otsu",
     _build_check,
     _check,
