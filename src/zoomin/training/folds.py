@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -27,14 +28,16 @@ from ..progress import progress_bar
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Evaluated, evaluate
-from .fit import new_task, tiles_of, train, training_device
+from .fit import new_task, tiles_of
 from .frozen.classify import classify
-from .frozen.learn import learn, make_embedder
+from .frozen.learn import make_embedder
+from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
 from .run_folder import data_fingerprint
 from .task import evaluation_keys
+from .trainer import train, training_device
 from .warm_up import warm_up
 
 __all__ = ["FoldJob", "deal_folds", "embed_folds", "run_fold"]
@@ -149,7 +152,7 @@ def run_fold(
     if run.frozen.enabled:
         if on_epoch is not None:
             on_epoch()
-        return {**_frozen_fold(run, data, job, after), "seconds": time.perf_counter() - started}
+        return {**_frozen_fold(run, data, job, folder, after), "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
     done, table = Done(), EpochTable()
@@ -226,20 +229,27 @@ def _frozen_fold(
     run: RunConfig,
     data: ZoomInDataModule,
     job: FoldJob,
+    folder: Path | None,
     after: Callable[[Classifier, ZoomInDataModule], None] | None,
 ) -> dict[str, Any]:
     """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
     model = _learns_frozen(run)
     negative = negative_class(data.classes, run.frozen.negative_class)
-    embedder = make_embedder(model, run.frozen, data)
-    learned = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
-    embedded = embedder.of(job.held)
-    logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
-    found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
+    with TemporaryDirectory() as nowhere:
+        pixels = PixelRun(Path(nowhere) if folder is None else folder / PIXELS, resume=folder is not None)
+        learned = learn_trunk_too(model, run.frozen, data, job.train, run.seed, negative, pixels)
+    data = data.with_splits({"train": job.train, "val": job.held})
+    if learned.report["head"] == PIXELS:
+        found = evaluate(learned.net, data.val_dataloader(), seed=run.seed)
+        share = 1.0
+    else:
+        embedded = make_embedder(model, run.frozen, data).of(job.held)
+        logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
+        found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
+        share = float((drawn / torch.tensor([len(one.sub_tiles) for one in embedded])).mean())
     if after is not None:
-        after(learned.net, data.with_splits({"train": job.train, "val": job.held}))
+        after(learned.net, data)
     scores = _scores(found)
-    every = torch.tensor([len(one.sub_tiles) for one in embedded])
     return {
         "seed": job.seed,
         "fold": job.fold,
@@ -251,7 +261,7 @@ def _frozen_fold(
         "history": {"val_accuracy": [scores["accuracy"]]},
         "images": _images(data.manifest, found, found),
         "failed": {},
-        "learned": {**learned.report, "share_of_sub_tiles": float((drawn / every).mean())},
+        "learned": {**learned.report, "share_of_sub_tiles": share},
     }
 
 
