@@ -49,7 +49,7 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import evaluate
-from .frozen.learn import learn
+from .frozen.learn import learn, make_embedder
 from .mean_feature import mean_feature
 from .plan import negative_class
 from .pretrain import pretrain
@@ -180,14 +180,16 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
             "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
         )
     new_folder(folder, resume=config.resume)
+    data.failures.path = folder / "skipped.csv"
+    data = data.without_unreadable()
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    with progress_bar("Embedding", len(data.splits["train"]), shown=progress) as bar:
+        embedder = make_embedder(model, config.frozen, data, bar.advance)
+        rows = embedder.readable(data.splits["train"], data.note_unreadable)
+    data = data.with_splits({**data.splits, "train": rows})
     data.setup("fit")
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    negative = negative_class(data.classes, config.frozen.negative_class)
-    rows = data.splits["train"]
-    with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learned = learn(
-            model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
-        )
+    learned = learn(model, config.frozen, data, rows, config.seed, negative=negative, embedder=embedder)
     learned.net.save_pretrained(folder / "model")
     train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
@@ -250,7 +252,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
-        return BaselineTask(net, config.train, config.seed, weights, data.failures)
+        return BaselineTask(net, config.train, config.seed, weights, data.failures, config.frozen.cache)
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
