@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -245,7 +245,7 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
         return {name: torch.from_numpy(arrays[name]) for name in names}
 
 
-def _check_declared(member: zipfile.ZipExtFile, stored: int) -> None:
+def _check_declared(member: IO[bytes], stored: int) -> None:
     """Refuse an array that declares more numbers than its bytes can hold."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

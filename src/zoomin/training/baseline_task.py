@@ -9,15 +9,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..baselines.bags import MIL, Bags
 from ..baselines.baseline import Baseline, BaselineOutput
 from ..classifiers import Classifier
 from ..data.batch import Batch
 from ..data.failures import Failures
 from ..errors import ConfigError
-from ..images.augment import AugmentedBatch
 from ..model.losses import classification_loss
 from .config import TrainConfig
+from .frozen.known_features import KnownFeatures
 from .task import ClassifierTask
 
 __all__ = ["BaselineTask"]
@@ -40,6 +39,7 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
         failures: Failures | None = None,
+        cache: str | None = None,
     ) -> None:
         """Take the network to train; see `ClassifierTask`.
 
@@ -49,13 +49,13 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
             seed: of all draws.
             class_weights: weight of each class in the cross-entropy.
             failures: where images that cannot be read are recorded.
+            cache: folder for what a frozen network sees; None: memory alone.
 
         Raises:
             ConfigError: if a frozen network is asked for, and the method has none.
         """
         super().__init__(net, config, seed, class_weights, failures)
         self._frozen: nn.Module | None = None
-        self._known: dict[int, Float[Tensor, "crops dims"]] = {}
         if config.freeze_trunks:
             self._frozen = getattr(net, "features", None)
             if not isinstance(self._frozen, nn.Module):
@@ -65,6 +65,7 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
                     remedy="Switch it off: stored features are frozen.",
                 )
             self._frozen.requires_grad_(False)
+            self.net.known = KnownFeatures(self.net, self._frozen, cache)
 
     def train(self, mode: bool = True) -> BaselineTask:
         """Switch training on or off; the statistics of a frozen network stay."""
@@ -87,29 +88,10 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
         learning: bool = False,
     ) -> BaselineOutput:
         """What the network answers; penalties may depend on the labels."""
-        if (
-            isinstance(self.net, MIL)
-            and self._frozen is not None
-            and not isinstance(batch.images, AugmentedBatch)
-        ):
-            found: BaselineOutput = self.net.answer(self._bags(self.net, batch), keys, batch.labels)
-            return found
         out: BaselineOutput = self.net(
             batch.images, keys=keys, labels=batch.labels, sampling=sampling, replicates=replicates
         )
         return out
-
-    @torch.no_grad()
-    def _bags(self, net: MIL[Any], batch: Batch) -> Bags:
-        """What the frozen network makes of the crops of a batch; images seen before are not read again."""
-        rows = batch.index.tolist()
-        new = {row: place for place, row in enumerate(rows) if row not in self._known}
-        if new:
-            bags = net.bags(batch.select(torch.tensor(list(new.values()))).images)
-            self._known.update(zip(new, bags.instances.split(bags.count.tolist()), strict=True))
-        found = [self._known[row] for row in rows]
-        count = torch.tensor([len(instances) for instances in found], device=found[0].device)
-        return Bags.of(torch.cat(found), torch.repeat_interleave(count), len(found))
 
     def objective(
         self, out: BaselineOutput, batch: Batch

@@ -22,6 +22,7 @@ from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
+from ..progress import progress_bar
 from ..runtime.locks import lock_folder
 from ..runtime.processes import one_process
 from .baseline_task import BaselineTask
@@ -41,6 +42,7 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import evaluate
+from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .mean_feature import mean_feature
 from .plan import negative_class
@@ -171,12 +173,19 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
             "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
         )
     new_folder(folder, resume=config.resume)
+    data.failures.path = folder / "skipped.csv"
+    data = data.without_unreadable()
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    embedder, rows = None, data.splits["train"]
+    if config.frozen.trunk != "learned":
+        with progress_bar("Embedding", len(rows), shown=progress) as bar:
+            embedder = make_embedder(model, config.frozen, data, bar.advance)
+            rows = embedder.readable(rows, data.note_unreadable)
+        data = data.with_splits({**data.splits, "train": rows})
     data.setup("fit")
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    negative = negative_class(data.classes, config.frozen.negative_class)
-    rows = data.splits["train"]
     pixels = PixelRun(folder / "pixels", config.resume, progress)
-    learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels)
+    learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels, embedder)
     learned.net.save_pretrained(folder / "model")
     train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
@@ -239,7 +248,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
-        return BaselineTask(net, config.train, config.seed, weights, data.failures)
+        return BaselineTask(net, config.train, config.seed, weights, data.failures, config.frozen.cache)
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(

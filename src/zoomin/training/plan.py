@@ -23,7 +23,7 @@ from ..files import plain
 from ..images.foreground import Foreground
 from ..model.config import ZoomInConfig
 from ..model.engine import has_openvino
-from .frozen.config import FrozenConfig
+from .frozen_config import FrozenConfig
 
 __all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 

@@ -16,7 +16,7 @@ from ..classifiers import config_class
 from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
-from .frozen.config import FrozenConfig
+from .frozen_config import FrozenConfig
 from .recipe_files import find_recipe, load_recipe
 
 __all__ = [

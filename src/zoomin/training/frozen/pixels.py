@@ -35,11 +35,12 @@ from ...progress import progress_bar
 from ..checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, epochs_done
 from ..config import TrainConfig
 from ..evaluation import evaluate
+from ..frozen_config import FrozenConfig
 from ..records import EpochTable, ProgressBar
 from ..run_folder import data_fingerprint
 from ..trainer import train
 from .averaged import AveragedTask
-from .config import FrozenConfig
+from .embeddings import Embedder
 from .learn import Learned, inner_folds, learn
 from .linear import Calibration, calibrated
 
@@ -83,6 +84,7 @@ def learn_trunk_too(
     seed: int,
     negative: int | None,
     run: PixelRun,
+    embedder: Embedder | None = None,
 ) -> Learned:
     """Learn on a frozen trunk, on one from pixels, or on both and keep the better, as `frozen.trunk` says.
 
@@ -94,6 +96,7 @@ def learn_trunk_too(
         seed: of everything drawn.
         negative: the class whose images hold nothing to find; None where there is none.
         run: of the training from pixels.
+        embedder: what has embedded the images on the frozen trunk already.
 
     Raises:
         CheckpointError: if what is to be resumed is damaged, or of other settings.
@@ -104,7 +107,9 @@ def learn_trunk_too(
     if frozen.trunk == "learned":
         return learn_pixels(config, frozen, data, rows, seed, run)
     with progress_bar("Embedding", len(rows), shown=run.progress) as bar:
-        learned = learn(config, frozen, data, rows, seed, negative=negative, on_image=bar.advance)
+        learned = learn(
+            config, frozen, data, rows, seed, negative=negative, on_image=bar.advance, embedder=embedder
+        )
     if not _falls_short(frozen, len(rows), learned.report):
         return learned
     return learn_pixels(config, frozen, data, rows, seed, run, learned)
