@@ -44,7 +44,8 @@ class ManifestColumns:
     """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
 
     series: str = "series"
-    """Which image of a TIFF that holds several, by number or name."""
+    """Which image of a TIFF or OME-Zarr that holds several, by number or name; of an OME-Zarr the plane
+    too, as "z=4"."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..images.foreground import Foreground
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
+from ..model.engine import Engine
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
 from ..runtime.faults import Faults, image_error
@@ -137,12 +138,13 @@ def _encode(
         _check_settings(path, config)
     faults = Faults()
     network = None if all(done) else _network(config, device)
+    engine = Engine("auto")
     for record, path, is_there in zip(records, paths, done, strict=True):
         if is_there or network is None:
             yield EncodedImage(str(record.image), str(path), None, "kept")
             continue
         try:
-            crops = write_features(path, _parts(record, network, config, device), config.settings())
+            crops = write_features(path, _parts(record, network, config, device, engine), config.settings())
         except WriteError:
             raise
         except Exception as error:
@@ -160,7 +162,7 @@ def write_encoded(rows: Iterable[EncodedImage], path: Path) -> None:
 
 
 def _parts(
-    record: Record, network: nn.Module, config: FeatureConfig, device: torch.device | str
+    record: Record, network: nn.Module, config: FeatureConfig, device: torch.device | str, engine: Engine
 ) -> Iterator[FeatureFile]:
     """The crops of an image, some thousand at a time."""
     image = open_record(record)
@@ -168,7 +170,7 @@ def _parts(
     batch = batch_of([image], [mask], device, config.read_timeout)
     grid = TileGrid.of(batch.sizes, config.crop_size)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) * 255 for v in (config.mean, config.std))
-    chunks = Chunks(config.chunk_size, "never", mean, std)
+    chunks = Chunks(config.chunk_size, "never", mean, std, engine)
     for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():

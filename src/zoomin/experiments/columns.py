@@ -41,12 +41,6 @@ def _measured(kind: str, name: str, digits: int, factor: float = 1.0) -> Callabl
     return lambda outcome: outcome.by_seed(of, digits)
 
 
-def _longest(outcome: Outcome) -> Spread | None:
-    """CPU seconds of the training that took most: it made the features that others found."""
-    found = [result["cpu_seconds"] for result in outcome.results if "cpu_seconds" in result]
-    return Spread((max(found),), 0) if found else None
-
-
 def _pooled(outcome: Outcome) -> Spread | None:
     """AUROC of the held-out images of all folds of a seed together; of a test split, that of its images."""
     seeds: dict[int, list[dict[str, Any]]] = {}
@@ -89,8 +83,10 @@ COLUMNS: dict[str, Column] = {
     "pooled_auroc": Column("AUROC pooled, %", _pooled),
     "read": Column("pixels read, %", _measured("prediction", "read_share", 1, 100.0)),
     "decoded": Column("pixels decoded, %", _measured("prediction", "decoded_share", 1, 100.0)),
-    "train_cpu": Column("training, CPU s", _longest),
-    "predict_cpu": Column("prediction, CPU s an image", _measured("prediction", "cpu_seconds", 2)),
+    "train_cpu": Column(
+        "training, CPU s", lambda outcome: outcome.by_seed(lambda r: r.get("cpu_seconds"), 0)
+    ),
+    "predict_cpu": Column("prediction, CPU s per image", _measured("prediction", "cpu_seconds", 2)),
     "peak_rss": Column("peak, GB", _measured("prediction", "peak_rss", 2, 1e-9)),
     "roi_ratio": Column("attention in the ROI over chance", _measured("attention", "roi_ratio", 2)),
 }

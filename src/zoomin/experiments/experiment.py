@@ -172,6 +172,8 @@ class Experiment:
         seeds: of the full scale.
         measures: what is measured of each trained network, keys of `measures.MEASURES`.
         notes: what a reader of the table must know.
+        learns_from_all: whether a test split is taken for the one fold, so that validation images are
+            learned from and all methods are evaluated by the same steps.
     """
 
     name: str
@@ -184,6 +186,7 @@ class Experiment:
     seeds: tuple[int, ...] = (0, 1, 2)
     measures: tuple[str, ...] = ("cost",)
     notes: tuple[str, ...] = ()
+    learns_from_all: bool = False
 
     def data_of(self, setting: Setting) -> str:
         """Key of the data set of a setting."""

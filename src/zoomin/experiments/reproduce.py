@@ -177,8 +177,9 @@ class _Bench:
             run = _run_of(setting, {**changes, "data.root": "."})
             return _Row(setting, run, (), str(error), folder)
         run = _run_of(setting, {**changes, "data.root": str(root)})
-        if setting.recipe == PLANNED:  # where all trainings of the setting find its features
-            run = replace(run, frozen=replace(run.frozen, cache=str(folder / "features")))
+        is_frozen = setting.recipe == PLANNED or run.train.freeze_trunks is True
+        if is_frozen and run.frozen.cache is None:  # where all trainings find what the trunk sees
+            run = replace(run, frozen=replace(run.frozen, cache=str(self.out / "features")))
         folds = self._folds(setting, run.data)
         seeds = (0,) if self.plan.scale == "mini" else self.experiment.seeds
         seeds = tuple(dict.fromkeys((*seeds, *self.plan.seed)))
@@ -260,13 +261,19 @@ class _Bench:
             self.manifests[config.root] = open_dataset(config.root, classes=config.classes)
         manifest = self.manifests[config.root]
         if not SOURCES[self.experiment.data_of(setting)].folds:
-            return []
+            return [_test_fold(manifest)] if self.experiment.learns_from_all else []
         if self.plan.scale == "mini":
             return deal_folds(manifest, config, _MINI_FOLDS)
         beside = Path(self.plan.data or config.root)
         places = [p / "colon_cancer_folds" for p in (beside, beside.parent, beside.parent.parent)]
         found = next((str(place) for place in places if place.is_dir()), None)
         return deal_folds(manifest, config, "authors" if found else _FOLDS, folds_dir=found)
+
+
+def _test_fold(manifest: Manifest) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images to learn from, those of a validation split among them, and the test images."""
+    is_test = torch.tensor([record.split == "test" for record in manifest])
+    return (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
 
 
 def _run_of(setting: Setting, changes: Changes) -> RunConfig:

@@ -209,7 +209,11 @@ def _answers(group: _Group, job: _Job, answers: Callable[[Answered], Sequence[T]
     model.eval()
     bfloat16 = config.precision == "bf16-mixed"
     try:
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+        with (
+            torch.no_grad(),
+            torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16),
+            model.computed_by(config.engine),
+        ):
             output = model(
                 group.images,
                 keys=torch.full((len(group.opened),), config.seed, dtype=torch.int64),

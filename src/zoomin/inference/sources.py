@@ -14,7 +14,7 @@ from ..data.find import TABLES, WORKBOOKS, open_dataset
 from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
-from ..data.slide_files import one_per_slide
+from ..data.slide_files import images_among, one_per_slide
 from ..errors import DataError, ZoomInError
 from ..images.array import images_of
 from ..images.image import Image
@@ -81,7 +81,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
             images = list_images(path)
         elif not path.exists() and any(sign in str(pattern) for sign in "*?["):
             below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-            images = one_per_slide(sorted(found for found in below if found.is_file()))
+            images = images_among(below)
         else:
             images = [path]
         if not images:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..baselines.bags import MIL, Bags
 from ..baselines.baseline import Baseline, BaselineOutput
 from ..data.batch import Batch
 from ..errors import ConfigError
-from ..images.augment import AugmentedBatch
 from ..model.losses import classification_loss
+from .frozen.known_features import KnownFeatures
 from .task import ClassifierTask, Draws
 
 __all__ = ["BaselineTask"]
@@ -40,15 +38,15 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
             )
 
     def frozen_parts(self) -> list[nn.Module]:
-        """The network that encodes views, where asked for."""
+        """The network that encodes views, where asked for; what it sees is kept."""
         network = getattr(self.net, "features", None)
-        return [network] if self.config.freeze_trunks and isinstance(network, nn.Module) else []
+        if not self.config.freeze_trunks or not isinstance(network, nn.Module):
+            return []
+        self.net.known = self.net.known or KnownFeatures(self.net, network, self.features_folder)
+        return [network]
 
     def answer(self, batch: Batch, draws: Draws) -> BaselineOutput:
         """What the network answers; penalties may depend on the labels."""
-        if self.frozen and isinstance(self.net, MIL) and not isinstance(batch.images, AugmentedBatch):
-            found: BaselineOutput = self.net.answer(self._bags(self.net, batch), draws.keys, batch.labels)
-            return found
         out: BaselineOutput = self.net(
             batch.images,
             keys=draws.keys,
@@ -57,17 +55,6 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
             replicates=draws.replicates,
         )
         return out
-
-    def _bags(self, net: MIL[Any], batch: Batch) -> Bags:
-        """What the frozen network makes of the crops of a batch; images seen before are not read again."""
-
-        def embed(part: Batch) -> Sequence[Tensor]:
-            bags: Bags = net.bags(part.images)
-            return list(bags.instances.split(bags.count.tolist()))
-
-        found = self.cache.of(batch, embed)
-        count = torch.tensor([len(instances) for instances in found], device=found[0].device)
-        return Bags.of(torch.cat(found), torch.repeat_interleave(count), len(found))
 
     def objective(
         self, out: BaselineOutput, batch: Batch

@@ -10,7 +10,7 @@ from ..data.config import DataConfig
 from ..errors import require, require_all
 from ..model.choices import RoiTarget, check_sampling
 from ..model.config import ZoomInConfig
-from .frozen.config import FrozenConfig
+from .frozen_config import FrozenConfig
 
 __all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 

@@ -99,7 +99,7 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     (folder / "folds").mkdir(exist_ok=True)
     left = [job for job in jobs if not _file(folder, job).is_file()]
     if run.frozen.enabled and left:
-        embed_folds(run, data.manifest, left, progress)
+        left = embed_folds(run, data.manifest, left, folder, progress)
     epochs = 1 if run.frozen.enabled else run.train.epochs
     done = (len(jobs) - len(left)) * epochs  # of finished folds
     title = f"{len(jobs)} trainings" + ("" if run.frozen.enabled else f" x {epochs} epochs")

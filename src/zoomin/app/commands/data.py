@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from .check import CHECK
 from .command import Command, Group, of_options, option, say
 from .data_sets import PREPARE, make_commands
-from .features import FEATURES
+from .features import CONVERT, FEATURES
 
 __all__ = ["DATA", "MAKE", "PREPARE"]
 
@@ -73,5 +73,5 @@ MAKE = Group("generate images to experiment with", make_commands({"needles": NEE
 
 DATA = Group(
     "check images before training, prepare published data sets, generate images",
-    {"check": CHECK, "prepare": PREPARE, "features": FEATURES, "make": MAKE},
+    {"check": CHECK, "prepare": PREPARE, "features": FEATURES, "convert": CONVERT, "make": MAKE},
 )
