@@ -223,7 +223,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         return stored_features(self._folder or "", name, self.dims).features
 
     def check_stored(self, names: Sequence[str]) -> None:
-        """Read the stored features of all images once, so that what is wrong is told before the training.
+        """Read the stored features of all images once, so that errors are reported before training.
 
         Args:
             names: of the images; files that are missing are left to the reading, which may do without some.

@@ -144,7 +144,7 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
         elif source.is_dir() and not zarr_folder(source):
             try:
                 found = open_dataset(source, labels_required=False)
-            except DataError:  # no layout that training would take, but images all the same
+            except DataError:  # no layout that training would take, but images nevertheless
                 if not (images := list_images(source)):
                     raise
                 records += [Record(path, label=None) for path in images]

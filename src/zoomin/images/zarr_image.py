@@ -14,7 +14,7 @@ from .cache import HANDLES
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import Identity, StoredImage
+from .stored import FileIdentity, StoredImage
 from .urls import url_of
 from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
@@ -84,7 +84,7 @@ class ZarrImage(StoredImage):
     def _key(self) -> tuple[object, ...]:
         return "zarr", self.identity
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> FileIdentity:
         if url_of(self.path) is not None:
             return f"{self.path}{self._part}", 0, 0
         path, size, changed = super()._identity()

@@ -17,7 +17,7 @@ from ..images.image import Image, ImageBatch
 from ..model.sampling import design
 from ..runtime.faults import Faults, image_error
 from .config import InferenceConfig
-from .sources import Opened, Sources, Unreadable, open_images
+from .sources import ImagesLike, Opened, Unreadable, open_images
 
 __all__ = ["Answered", "run_batches"]
 
@@ -95,7 +95,7 @@ class _Job(NamedTuple):
 
 
 def run_batches(
-    images: Sources,
+    images: ImagesLike,
     model: Classifier,
     config: InferenceConfig,
     device: str | torch.device | None,
@@ -119,7 +119,7 @@ def run_batches(
 
 
 def _all_results(
-    images: Sources,
+    images: ImagesLike,
     job: _Job,
     answers: Callable[[Answered], Sequence[T]],
 ) -> Iterator[T | Unreadable]:

@@ -240,15 +240,17 @@ def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not 
 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
     """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
-    told = {**file.attrs, **file["coords"].attrs}
-    unit = next((_word(told[name]) for name in _UNIT_NAMES if name in told), "px")
-    if unit in _PIXELS and "feats" in file and not any(name in told for name in _UNIT_NAMES):
+    attributes = {**file.attrs, **file["coords"].attrs}
+    unit = next((_word(attributes[name]) for name in _UNIT_NAMES if name in attributes), "px")
+    if unit in _PIXELS and "feats" in file and not any(name in attributes for name in _UNIT_NAMES):
         return _historic_step(file, path, mpp)
     if unit in _PIXELS:
         return 1.0
     if unit not in _MICRONS:
         raise _unfit(path, f"coordinates in the unknown unit {unit!r}")
-    known = mpp or next((float(np.ravel(told[name])[0]) for name in _MPP_NAMES if name in told), None)
+    known = mpp or next(
+        (float(np.ravel(attributes[name])[0]) for name in _MPP_NAMES if name in attributes), None
+    )
     if known is None or not known > 0:
         raise ImageError(
             f"its coordinates are in {unit}, and the size of the image's pixels is not known",

@@ -187,35 +187,20 @@ def run_fold(
     train(task, data, hooks, [table], folder / LAST if folder is not None and done.epochs else None)
     net, settings = task.net, run.train
     net.to(data.store.device)
-    last = evaluate(
-        net,
-        data.val_dataloader(),
-        sampling=settings.validation_sampling,
-        replicates=settings.validation_replicates,
-        seed=run.seed,
-    )
-    careful = evaluate(
-        net,
-        data.val_dataloader(),
-        sampling=settings.evaluation_sampling,
-        replicates=settings.evaluation_replicates,
-        seed=run.seed,
+    last, careful = (
+        evaluate(net, data.val_dataloader(), sampling=sampling, replicates=replicates, seed=run.seed)
+        for sampling, replicates in (
+            (settings.validation_sampling, settings.validation_replicates),
+            (settings.evaluation_sampling, settings.evaluation_replicates),
+        )
     )
     if after is not None:
         after(net, data)
     return {
-        "seed": job.seed,
-        "fold": job.fold,
-        "run_seed": job.run_seed,
-        "n_train": job.train.numel(),
-        "n_held": job.held.numel(),
-        "last_epoch": _scores(last),
-        "last_epoch_careful": _scores(careful),
+        **_result(job, data.manifest, last, careful),
         "best_epoch": _best(table.rows),
         "seconds": time.perf_counter() - started,
         "history": {name: [row.get(name) for row in table.rows] for name in history},
-        "images": _images(data.manifest, last, careful),
-        "failed": {**last.failed, **careful.failed},
         "embedding": _embedding(net, data.manifest, job),
     }
 
@@ -290,20 +275,29 @@ def _frozen_fold(
         share = float((drawn / torch.tensor([len(one.sub_tiles) for one in embedded])).mean())
     if after is not None:
         after(learned.net, data)
-    scores = _scores(found)
+    result = _result(job, data.manifest, found, found)
+    return {
+        **result,
+        "best_epoch": {"epoch": 0, **result["last_epoch"]},
+        "history": {"val_accuracy": [result["last_epoch"]["accuracy"]]},
+        "learned": {**learned.report, "share_of_sub_tiles": share},
+        "failed": dict(job.failed),
+        "embedding": embedding,
+    }
+
+
+def _result(job: FoldJob, manifest: Manifest, last: Evaluated, careful: Evaluated) -> dict[str, Any]:
+    """What is recorded of every fold, however it is trained."""
     return {
         "seed": job.seed,
         "fold": job.fold,
         "run_seed": job.run_seed,
         "n_train": job.train.numel(),
         "n_held": job.held.numel(),
-        **{name: scores for name in ("last_epoch", "last_epoch_careful")},
-        "best_epoch": {"epoch": 0, **scores},
-        "history": {"val_accuracy": [scores["accuracy"]]},
-        "images": _images(data.manifest, found, found),
-        "failed": dict(job.failed),
-        "learned": {**learned.report, "share_of_sub_tiles": share},
-        "embedding": embedding,
+        "last_epoch": _scores(last),
+        "last_epoch_careful": _scores(careful),
+        "images": _images(manifest, last, careful),
+        "failed": {**last.failed, **careful.failed},
     }
 
 
@@ -327,10 +321,9 @@ def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
 
 def _images(manifest: Manifest, last: Evaluated, careful: Evaluated) -> list[dict[str, Any]]:
     both = set(last.image.tolist()) & set(careful.image.tolist())
-    chosen = (
+    in_last, in_careful = (
         torch.tensor([row in both for row in evaluated.image.tolist()]) for evaluated in (last, careful)
     )
-    in_last, in_careful = chosen
     columns = (
         last.image[in_last].tolist(),
         last.labels[in_last].tolist(),
