@@ -12,7 +12,6 @@ from ..baselines.baseline import Baseline, BaselineOutput
 from ..data.batch import Batch
 from ..errors import ConfigError
 from ..model.losses import classification_loss
-from .frozen.known_features import KnownFeatures
 from .task import ClassifierTask, Draws
 
 __all__ = ["BaselineTask"]
@@ -38,12 +37,9 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
             )
 
     def frozen_parts(self) -> list[nn.Module]:
-        """The network that encodes views, where asked for; what it sees is kept."""
+        """The network that encodes views, where asked for."""
         network = getattr(self.net, "features", None)
-        if not self.config.freeze_trunks or not isinstance(network, nn.Module):
-            return []
-        self.net.known = self.net.known or KnownFeatures(self.net, network, self.features_folder)
-        return [network]
+        return [network] if self.config.freeze_trunks and isinstance(network, nn.Module) else []
 
     def answer(self, batch: Batch, draws: Draws) -> BaselineOutput:
         """What the network answers; penalties may depend on the labels."""

@@ -42,6 +42,7 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import evaluate
+from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .mean_feature import mean_feature
@@ -248,8 +249,10 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
-        folder = config.frozen.cache
-        return BaselineTask(net, config.train, config.seed, weights, data.failures, features_folder=folder)
+        baseline = BaselineTask(net, config.train, config.seed, weights, data.failures)
+        for network in baseline.frozen:
+            baseline.net.known = KnownFeatures(baseline.net, network, config.frozen.cache)
+        return baseline
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(

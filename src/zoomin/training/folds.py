@@ -280,8 +280,8 @@ def _frozen_fold(
         **result,
         "best_epoch": {"epoch": 0, **result["last_epoch"]},
         "history": {"val_accuracy": [result["last_epoch"]["accuracy"]]},
-        "failed": dict(job.failed),
         "learned": {**learned.report, "share_of_sub_tiles": share},
+        "failed": dict(job.failed),
         "embedding": embedding,
     }
 

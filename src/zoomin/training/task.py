@@ -114,7 +114,6 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         class_weights: Sequence[float] | None = None,
         failures: Failures | None = None,
         roi: RoiReader | None = None,
-        features_folder: str | None = None,
     ) -> None:
         """Take the network to train.
 
@@ -125,7 +124,6 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
             class_weights: weight of each class in the cross-entropy.
             failures: where images that cannot be read are recorded; by default the first one stops the run.
             roi: the annotations of the images, where the loss compares the attention with them.
-            features_folder: for what the frozen network of a baseline makes of images; None: memory alone.
 
         Raises:
             ConfigError: if the network does not support what the configuration asks for.
@@ -135,7 +133,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.config = config
         self.seed = seed
         self.failures = failures or Failures(0)
-        self.roi, self.features_folder = roi, features_folder
+        self.roi = roi
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)

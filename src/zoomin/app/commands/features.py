@@ -39,7 +39,7 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _written(found: Iterable[EncodedImage], out: str, done: str) -> int:
-    """Write the table of what became of the images, and tell it."""
+    """Write the table of what became of the images, and print its summary."""
     from ...data.feature_extraction import write_encoded
 
     rows: list[EncodedImage] = []
