@@ -238,7 +238,7 @@ def exact(side: int, x: int, y: int, width: int, height: int, square: int = 50) 
 @pytest.mark.parametrize("side", [40, 50, 64, 80])
 @pytest.mark.parametrize("crs", [UTM, "EPSG:3857", "EPSG:2154"])
 def test_the_supervision_of_f01_has_its_exact_value(tmp_path: Path, side: int, crs: str) -> None:
-    """The scenes of f01, even attention: 0.177, 0.133, 0.166, 0.275 over all twelve, by the side of a tile."""
+    """The scenes of f01, even attention: over all twelve 0.177, 0.133, 0.166, 0.275 by the tile."""
     found, wanted = [], []
     for number in range(6):
         x, image = 20 + 5 * number, tmp_path / f"{number}.tif"
