@@ -6,7 +6,7 @@ from .features import FEATURE_NETWORKS, feature_network
 from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import with_own_names
-from .pyramid import PyramidAttention, UniformAttention
+from .pyramid import PyramidAttention, UniformAttention, pool_overview
 
 __all__ = [
     "ATTENTION_NETWORKS",
@@ -24,6 +24,7 @@ __all__ = [
     "build_networks",
     "classifier",
     "feature_network",
+    "pool_overview",
     "trunk_of",
     "with_own_names",
 ]
