@@ -59,6 +59,8 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
     line = f"Held out in inner folds: accuracy {scores['accuracy']:.3f}{shown} ({learned['head']} head)."
     if score is None or score >= 0.65:
         return [line]
+    if learned["head"] == "pixels":
+        return [line, "That is little better than chance. Try more images, or more --frozen.trunk_epochs."]
     return [
         line,
         "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
