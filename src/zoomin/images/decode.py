@@ -275,6 +275,13 @@ def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
+    if kind == "BMP" and str(error).startswith("Unsupported BMP"):
+        return ImageError(
+            f"a BMP of a kind that is not read ({error})",
+            where=path,
+            remedy="Convert it: python -c \"import imagecodecs; imagecodecs.imwrite('OUT.png', "
+            "imagecodecs.imread('IN.bmp'))\".",
+        )
     return ImageError(
         f"the {kind} is damaged or cut short ({error})",
         where=path,
