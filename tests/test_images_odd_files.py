@@ -1,4 +1,4 @@
-"""Valid or odd TIFFs of public test suites that were called damaged: their true cause, or their pixels."""
+"""Odd files of public test suites, called damaged or read wrongly: their true cause, their right pixels."""
 
 from __future__ import annotations
 
@@ -101,3 +101,17 @@ def test_a_bmp_of_an_uncommon_kind_is_not_called_damaged(tmp_path):
         open_image(tmp_path / "a.bmp")
     assert imagecodecs.imread(tmp_path / "a.bmp").shape[:2] == (8, 8)
     assert "imagecodecs" in caught.value.remedy
+
+
+@pytest.mark.parametrize("shift", [1, 2, 4])
+def test_a_lossless_jpeg_of_shifted_samples(tmp_path, shift):
+    """liblj92 gave 116.8 on average for 105.7; libjpeg-turbo, an independent decoder, is right."""
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8) % (256 >> shift)
+    first = 128 - (128 >> shift)  # the prediction of the first sample depends on the shift too
+    data = bytearray(imagecodecs.ljpeg_encode(values + np.uint8(first)))
+    start = data.find(b"\xff\xda")
+    data[start + 7 + 2 * data[start + 4]] = shift
+    assert np.array_equal(imagecodecs.jpeg8_decode(bytes(data)), values << shift)
+    (tmp_path / "a.jpg").write_bytes(data)
+    view = open_image(tmp_path / "a.jpg").read([Region(0, 0, 8, 8)], 1.0)[0]
+    assert np.array_equal(view[0].numpy(), values << shift)
