@@ -18,7 +18,7 @@ from ..model.estimators import segment_sum
 from ..model.feature_files import stored_dims, stored_features
 from ..model.feature_stores import find_store, split_table
 from ..model.networks import feature_network
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 
@@ -187,10 +187,17 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         """
         if self.features is None:
             return self._stored(batch)
+        side = self.config.crop_size
+        grid = TileGrid.of(batch.sizes, side)
+        rows = Rows("sub_tiles", side, self.config.scale, grid.regions[:, :2], grid.count)
+        instances = self.encoded(self.features, batch, rows, self._crops)
+        return Bags(instances, grid.image, grid.index, grid.count)
+
+    def _crops(self, network: nn.Module, batch: ImageBatch) -> Float[Tensor, "n dims"]:
+        """What the network makes of the crops that tile some images."""
         side, scale = self.config.crop_size, self.config.scale
         grid = TileGrid.of(batch.sizes, side)
-        instances = self.chunks.apply(self.features, batch, grid.image, grid.regions, side, scale)
-        return Bags(instances, grid.image, grid.index, grid.count)
+        return self.chunks.apply(network, batch, grid.image, grid.regions, side, scale)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All crops; none where features are stored."""
@@ -216,7 +223,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         return stored_features(self._folder or "", name, self.dims).features
 
     def check_stored(self, names: Sequence[str]) -> None:
-        """Read the stored features of all images once, so that what is wrong is told before the training.
+        """Read the stored features of all images once, so that errors are reported before training.
 
         Args:
             names: of the images; files that are missing are left to the reading, which may do without some.

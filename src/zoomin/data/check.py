@@ -19,9 +19,10 @@ from ..annotations.open_annotation import annotation_of
 from ..errors import DataError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
-from ..images.decode import format_of, read_head
+from ..images.decode import format_of, image_head
 from ..images.describe import describe
 from ..images.foreground import Foreground
+from ..images.foreign import zarr_folder
 from ..images.image import Image
 from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
@@ -59,8 +60,8 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "whole" for files decoded whole, else
-            a plug-in's kind of image.
+        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "zarr", "whole" for files decoded
+            whole, else a plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
@@ -140,10 +141,10 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
             found = _lenient(source, columns)
         elif (source / "manifest.csv").is_file():
             found = _lenient(source / "manifest.csv", columns)
-        elif source.is_dir():
+        elif source.is_dir() and not zarr_folder(source):
             try:
                 found = open_dataset(source, labels_required=False)
-            except DataError:  # no layout that training would take, but images all the same
+            except DataError:  # no layout that training would take, but images nevertheless
                 if not (images := list_images(source)):
                     raise
                 records += [Record(path, label=None) for path in images]
@@ -254,7 +255,8 @@ def _checked(
     foreground = model.foreground if model is not None else Foreground("otsu")
     shown = foreground if foreground.method == "otsu" else replace(foreground, method="otsu")
     try:
-        row = replace(row, format=format_of(read_head(record.image)) or record.image.suffix[1:].upper())
+        kind = format_of(image_head(record.image))
+        row = replace(row, format=kind or record.image.suffix[1:].upper() or "ZARR")
         file = open_record(record, None, mpp)
         row = replace(row, **_facts(file, record, mpp, parts))
         overview = read_overview(file, shown.side)
@@ -301,7 +303,7 @@ def _facts(image: Image, record: Record, mpp: float | None, parts: Sequence[Path
 
 def _compression(path: Path) -> str:
     """What a TIFF says of its first directory; "" of other formats, which have but one or do not say."""
-    if format_of(read_head(path)) != "TIFF":
+    if format_of(image_head(path)) != "TIFF":
         return ""
     try:
         with tifffile.TiffFile(path) as file:

@@ -10,7 +10,7 @@ from ..model.feature_files import feature_path, read_features
 from ..model.feature_stores import find_store, split_table
 from ..runtime.faults import Faults, image_error
 from ..runtime.locks import lock_folder
-from .feature_extraction import Encoded
+from .feature_extraction import EncodedImage
 from .feature_layouts import LAYOUTS, Slide, write_layout
 from .manifest import Record
 from .opening import open_record
@@ -26,7 +26,7 @@ def convert_features(
     *,
     crop_size: float | None = None,
     network: str = "zoomin",
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedImage]:
     """Write the features of every image in the layout of another toolkit.
 
     Args:
@@ -65,7 +65,7 @@ def _convert(
     layout: str,
     crop_size: float | None,
     network: str,
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedImage]:
     faults = Faults()
     for record in records:
         try:
@@ -81,7 +81,7 @@ def _convert(
         except Exception as error:
             failure = image_error(error, record.image)
             faults.note(failure)
-            yield Encoded(str(record.image), status="error", error=str(failure))
+            yield EncodedImage(str(record.image), status="error", error=str(failure))
         else:
             faults.note(None)
-            yield Encoded(str(record.image), str(written), len(found.features))
+            yield EncodedImage(str(record.image), str(written), len(found.features))

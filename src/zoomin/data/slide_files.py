@@ -7,6 +7,7 @@
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
 | GDAL virtual rasters (VRT) | the files that it is made of |
 | MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
+| OME-Zarr | the folder that holds the metadata, which is the image and not entered |
 
 All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are no images.
 """
@@ -27,10 +28,12 @@ from defusedxml.ElementTree import fromstring
 
 from ..errors import DataError
 from ..images.dicom_header import DicomHeader, read_dicom_header
+from ..images.foreign import zarr_folder
 
 __all__ = [
     "belongs_to_a_slide",
     "check_slides",
+    "images_among",
     "one_per_slide",
     "parts_of",
     "slide_doubles",
@@ -70,6 +73,18 @@ def one_per_slide(paths: Sequence[Path]) -> list[Path]:
     if len(kept) < len(paths):
         logger.info("%d files are %d slides", len(paths), len(kept))
     return kept
+
+
+def images_among(paths: Iterable[Path]) -> list[Path]:
+    """The files and the Zarr folders among some paths, in order, what lies inside of a Zarr left out.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+    found = [path for path in sorted(paths) if path.is_file() or zarr_folder(path)]
+    above = {folder for path in found for folder in path.parents}
+    zarrs = {folder for folder in above if zarr_folder(folder)}
+    return one_per_slide([path for path in found if zarrs.isdisjoint(path.parents)])
 
 
 def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
@@ -180,7 +195,7 @@ def _slides(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
 
 
 def _dicom(path: Path) -> DicomHeader | None:
-    if path.suffix.lower() not in (".dcm", ".dicom", ""):
+    if path.suffix.lower() not in (".dcm", ".dicom", "") or path.is_dir():
         return None
     header = read_dicom_header(path)
     return header if header is not None and header.is_slide and header.series else None

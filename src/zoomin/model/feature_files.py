@@ -11,7 +11,8 @@ that are not HDF5 are read by `feature_stores`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,11 +160,10 @@ def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
         linked = [one for one in missing if file.get(one, getlink=True) is not None]
         if missing and not linked:
             raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
-        try:
-            features = np.asarray(_array(file, name, path), dtype=np.float32)
-            coords = np.asarray(_array(file, "coords", path))
-        except (OSError, MemoryError) as error:
-            raise _unfit(path, f"damaged ({error})") from error
+        features = np.asarray(_array(file, name, path), dtype=np.float32)
+        coords = np.asarray(_array(file, "coords", path))
+        if coords.dtype.kind not in "iuf":
+            raise _unfit(path, f"coords of type {coords.dtype}")
         step = _step(file, path, mpp) if places else 1.0
         side = _side(file, step) if places else None
     if step != 1 or coords.dtype.kind not in "iu":
@@ -217,7 +217,8 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
     if found.external or any(source != "." for source in outside):
         raise _unfit(path, f"the numbers of the array {name!r} lie in other files")
     declared = found.size * max(4, found.dtype.itemsize)
-    if declared > _LARGE and declared > _COMPRESSION * found.id.get_storage_size() and not found.is_virtual:
+    stored = path.stat().st_size if found.is_virtual else found.id.get_storage_size()
+    if declared > _LARGE and declared > _COMPRESSION * stored:
         raise _unfit(
             path, f"the array {name!r} declares {declared / 2**30:.3g} GiB and stores next to nothing"
         )
@@ -228,26 +229,28 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
 
 def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not typed)
     """Side of a crop, level-0 pixels: in TRIDENT's and zoomin's words, CLAM's, STAMP's."""
-    told = {**file.attrs, **file["coords"].attrs}
-    if "patch_size_level0" in told:
-        return float(told["patch_size_level0"])
-    if "patch_size" in told and "downsample" in told:
-        return float(told["patch_size"]) * float(np.ravel(told["downsample"])[0])
-    microns = told.get("tile_size_um", told.get("tile_size"))
+    attributes = {**file.attrs, **file["coords"].attrs}
+    if "patch_size_level0" in attributes:
+        return float(attributes["patch_size_level0"])
+    if "patch_size" in attributes and "downsample" in attributes:
+        return float(attributes["patch_size"]) * float(np.ravel(attributes["downsample"])[0])
+    microns = attributes.get("tile_size_um", attributes.get("tile_size"))
     return None if microns is None or step == 1 else float(microns) / step
 
 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
     """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
-    told = {**file.attrs, **file["coords"].attrs}
-    unit = next((_word(told[name]) for name in _UNIT_NAMES if name in told), "px")
-    if unit in _PIXELS and "feats" in file and not any(name in told for name in _UNIT_NAMES):
+    attributes = {**file.attrs, **file["coords"].attrs}
+    unit = next((_word(attributes[name]) for name in _UNIT_NAMES if name in attributes), "px")
+    if unit in _PIXELS and "feats" in file and not any(name in attributes for name in _UNIT_NAMES):
         return _historic_step(file, path, mpp)
     if unit in _PIXELS:
         return 1.0
     if unit not in _MICRONS:
         raise _unfit(path, f"coordinates in the unknown unit {unit!r}")
-    known = mpp or next((float(np.ravel(told[name])[0]) for name in _MPP_NAMES if name in told), None)
+    known = mpp or next(
+        (float(np.ravel(attributes[name])[0]) for name in _MPP_NAMES if name in attributes), None
+    )
     if known is None or not known > 0:
         raise ImageError(
             f"its coordinates are in {unit}, and the size of the image's pixels is not known",
@@ -322,13 +325,16 @@ def stored_features(folder: str | Path, image: str | Path, dims: int | None = No
     return read_features(found, dims, places=False, table=table)
 
 
-def _opened(path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open file; whatever HDF5 fails with meanwhile is damage."""
     if not path.is_file():
         raise ImageError("no such feature file", where=path, remedy="Write it with `zoomin data features`.")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise _unfit(path, f"not an HDF5 file ({error})") from error
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise _unfit(path, f"damaged, or not an HDF5 file ({error})") from error
 
 
 def _unfit(path: Path, what: str) -> ImageError:

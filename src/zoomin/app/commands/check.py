@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ...files import plain
 from ...progress import track
 from ...runtime.locks import lock_folder
-from .command import Command, print_rich, say, warn_failed
+from .command import Command, option, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
@@ -20,22 +20,26 @@ def _build_check(parser: ArgumentParser) -> None:
     from ...training.config import PretrainConfig, TrainConfig
 
     parser.add_argument(
-        "images", nargs="*", type=str, help="a manifest CSV, folders, image files; by default --data.root"
+        "images",
+        nargs="*",
+        type=str,
+        default=[],
+        help="a manifest CSV, folders, image files; by default --data.root",
     )
     parser.add_argument(
         "--config", action="config", help="a recipe (YAML): also lists what its model would read"
     )
     parser.add_class_arguments(ZoomInConfig, "model")
-    parser.add_argument("--data.root", type=str | None, default=None, help="of the recipe")
+    option(parser, "--data.root", None, "of the recipe")
     parser.add_class_arguments(DataConfig, "data", skip={"root"}, instantiate=False)
     for name, section in (("train", TrainConfig), ("pretrain", PretrainConfig)):  # recipes hold them too
         parser.add_class_arguments(section, name, instantiate=False)
-    parser.add_argument("--out", type=str, default="check", help="folder for the table and the contact sheet")
+    option(parser, "--out", "check", "folder for the table and the contact sheet")
     parser.add_argument(
         "--json", action="store_true", help="print all that was found as JSON, instead of the table"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the recipe; nothing is drawn here")
-    parser.add_argument("--resume", type=bool, default=False, help="of the recipe; not used here")
+    option(parser, "--seed", 0, "seed of the recipe; nothing is drawn here")
+    option(parser, "--resume", False, "of the recipe; not used here")
 
 
 def _check(parser: ArgumentParser, options: Namespace) -> int:
@@ -43,7 +47,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check_report import checks_as_json
     from ...data.config import ManifestColumns
     from ...data.contact_sheet import ContactSheet
-    from ...data.labels import class_order, told, unusual_order
+    from ...data.labels import class_order, describe_classes, unusual_order
     from ...data.leaks import leaks
     from ...images.physical import microns
     from ...model.config import ZoomInConfig
@@ -75,7 +79,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     for split, counts in label_counts(records).items():
         say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
     if classes:
-        say(told(classes))
+        say(describe_classes(classes))
         if doubt := unusual_order(classes):
             say(f"classes: {doubt}")
     warn_failed((r.image, f"{r.image}: {r.problem}. {r.remedy}") for r in rows if r.problem)
@@ -88,7 +92,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
 
 
 CHECK = Command(
-    "open every image, list what is in it and what is wrong, draw a contact sheet",
+    "open every image, list its contents and problems, draw a contact sheet",
     "MANIFEST | FOLDER | IMAGES ... [--config RECIPE] [--out FOLDER] [--model.SETTING VALUE ...]",
     "  zoomin data check manifest.csv --out check\n"
     "  zoomin data check slides/*.svs --config recipes/camelyon16.yaml\n"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
-from .command import Command, say, warn_failed
+from .command import Command, option, say, warn_failed
 
 if TYPE_CHECKING:
-    from ...data.feature_extraction import Encoded
+    from ...data.feature_extraction import EncodedImage
 
 __all__ = ["CONVERT", "FEATURES"]
 
@@ -22,8 +22,8 @@ def _build_features(parser: ArgumentParser) -> None:
     from ...data.feature_extraction import FeatureConfig
 
     parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
-    parser.add_argument("--out", type=str, default="features", help="folder of the .h5 files")
-    parser.add_argument("--device", type=str, default="cpu", help="device of the network")
+    option(parser, "--out", "features", "folder of the .h5 files")
+    option(parser, "--device", "cpu", "device of the network")
     parser.add_class_arguments(FeatureConfig)
 
 
@@ -38,11 +38,11 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
     return _written(track(found, "Encoding", total=len(records)), values.out, "encoded")
 
 
-def _written(found: Iterable[Encoded], out: str, done: str) -> int:
-    """Write the table of what became of the images, and tell it."""
+def _written(found: Iterable[EncodedImage], out: str, done: str) -> int:
+    """Write the table of what became of the images, and print its summary."""
     from ...data.feature_extraction import write_encoded
 
-    rows: list[Encoded] = []
+    rows: list[EncodedImage] = []
     table = Path(out) / "features.csv"
     try:
         for row in found:
@@ -66,9 +66,7 @@ def _build_convert(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--crop_size", type=float | None, default=None, help="side of a crop, level-0 pixels, if not stored"
     )
-    parser.add_argument(
-        "--network", type=str, default="zoomin", help="name of the network, for their records"
-    )
+    option(parser, "--network", "zoomin", "name of the network, for their records")
 
 
 def _convert(parser: ArgumentParser, options: Namespace) -> int:
