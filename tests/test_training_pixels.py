@@ -24,10 +24,10 @@ from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.config import TrainConfig
 from zoomin.training.frozen import pixels
 from zoomin.training.frozen.averaged import AveragedTask
-from zoomin.training.frozen.config import FrozenConfig
 from zoomin.training.frozen.learn import Learned
 from zoomin.training.frozen.pairs import PairedData, partners
 from zoomin.training.frozen.pixels import PIXELS, PixelRun, learn_pixels, learn_trunk_too
+from zoomin.training.frozen_config import FrozenConfig
 
 MODEL = ZoomInConfig(
     tile_size=32,

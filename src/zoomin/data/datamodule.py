@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..annotations.frames import Frame
-from ..errors import DataError
+from ..errors import DataError, ZoomInError
 from ..images.augment import augment_batch
 from ..images.batch import read_ahead
 from ..images.image import ImageBatch
@@ -205,21 +205,59 @@ class ZoomInDataModule(LightningDataModule):
         """
         rows = torch.cat(list(self.splits.values())).sort().values
         if self._store is None or not self._store.holds(rows):
-            self._store = open_store(
-                self.manifest.records,
-                rows,
-                resident=self.config.resident,
-                threads=self.config.threads,
-                device=device or "cpu",
-                progress=self.progress,
-                cache_bytes=self.config.cache_mb << 20,
-                timeout=self.config.read_timeout,
-                model=self.model,
-                mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
-            )
+            self._store = self._opened(rows, device)
         if device is not None and self._store.device != torch.device(device):
             self._store = self._store.to(device)
         return self._store
+
+    def without_unreadable(self) -> ZoomInDataModule:
+        """The same data without the images that cannot be opened; these are noted in `failures`.
+
+        Raises:
+            DataError: if they are more than `max_failures`, or all.
+        """
+        rows = torch.cat(list(self.splits.values())).sort().values
+        bad: list[int] = []
+
+        def skip(row: int, error: ZoomInError) -> None:
+            bad.append(row)
+            self.note_unreadable(row, error)
+
+        store = self._opened(rows, None, skip)
+        absent = torch.tensor(bad, dtype=torch.int64)
+        other = self.with_splits({name: own[~torch.isin(own, absent)] for name, own in self.splits.items()})
+        other._store = store
+        return other
+
+    def note_unreadable(self, row: int, error: ZoomInError) -> None:
+        """Record an image of a split that cannot be read before the first epoch.
+
+        Raises:
+            DataError: if more than `max_failures` cannot.
+        """
+        split = next(name for name, own in self.splits.items() if row in own)
+        self.failures.note(0, split, str(self.manifest.records[row].image), error)
+
+    def _opened(
+        self,
+        rows: Int[Tensor, " n"],
+        device: torch.device | str | None,
+        skip: Callable[[int, ZoomInError], None] | None = None,
+    ) -> ImageStore:
+        """The images of some rows, as the configuration wants them."""
+        return open_store(
+            self.manifest.records,
+            rows,
+            resident=self.config.resident,
+            threads=self.config.threads,
+            device=device or "cpu",
+            progress=self.progress,
+            cache_bytes=self.config.cache_mb << 20,
+            timeout=self.config.read_timeout,
+            model=self.model,
+            mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
+            skip=skip,
+        )
 
     def file_frame(self, row: int) -> Frame:
         """Size and place on a map of the image in a row of the manifest, as its file has it."""
@@ -310,7 +348,7 @@ def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dic
         raise DataError(
             f"a split names row {int(rows.max())} of {len(manifest)}",
             where=manifest.source,
-            remedy="Mend the split.",
+            remedy="Fix the split.",
         )
     ordered = rows.sort().values
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]

@@ -130,7 +130,7 @@ class ZoomIn(Network):
         log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
         capacity = self._capacity(batch, grid, log_alpha)[estimates.image]
         draw = law.tiles(log_p.detach(), n, capacity, estimates.keys)
-        estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
+        estimate, tile = draw.count.nonzero(as_tuple=True)  # one row per drawn tile of an estimate
         count, kappa_tile, log_p_tile = (
             draw.count[estimate, tile],
             draw.kappa[estimate, tile],
@@ -142,7 +142,7 @@ class ZoomIn(Network):
         tiles = self._attend_positions(batch, grid, drawn, log_alpha)
         contrast_row, keys_row = estimates.contrast[estimate], derive_keys(estimates.keys[estimate], tile)
         draws = draw_positions(law, tiles.log_beta.detach(), row, contrast_row, count, keys_row)
-        r, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        r, i = draws.taken.nonzero(as_tuple=True)  # one row per drawn sub-tile
         position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
         log_attention = log_p_tile[r] + _log_of(contrast_row[r], tiles.log_beta, row[r], position)
 

@@ -22,8 +22,8 @@ from ..errors import DataError, ZoomInError
 from ..files import plain
 from ..images.foreground import Foreground
 from ..model.config import ZoomInConfig
-from .frozen.config import FrozenConfig
-from .frozen.engine import has_openvino
+from ..model.engine import has_openvino
+from .frozen_config import FrozenConfig
 
 __all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 

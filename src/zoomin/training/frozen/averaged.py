@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -16,6 +15,7 @@ from ...data.batch import Batch
 from ...model.output import ZoomInOutput
 from ...model.zoom_in import ZoomIn
 from ..config import TrainConfig
+from ..task import Draws
 from ..zoom_in_task import ZoomInTask
 
 __all__ = ["AveragedTask"]
@@ -56,18 +56,12 @@ class AveragedTask(ZoomInTask):
         self.net.tile_attention.eval()
         return self
 
-    def answer(
-        self,
-        batch: Batch,
-        keys: Int[Tensor, " batch"],
-        *,
-        sampling: str | None = None,
-        replicates: int = 1,
-        learning: bool = False,
-    ) -> ZoomInOutput:
+    def answer(self, batch: Batch, draws: Draws) -> ZoomInOutput:
         """What the network answers while it learns, and its average afterwards."""
-        net = self.net if learning else self.averaged
-        out: ZoomInOutput = net(batch.images, keys=keys, sampling=sampling, replicates=replicates)
+        net = self.net if draws.learning else self.averaged
+        out: ZoomInOutput = net(
+            batch.images, keys=draws.keys, sampling=draws.sampling, replicates=draws.replicates
+        )
         return out
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:

@@ -27,7 +27,7 @@ from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention
 from ...model.sampling import derive_keys, design
 from ...model.zoom_in import ZoomIn
-from .config import FrozenConfig
+from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
 from .linear import Affine, Calibration, calibrated, logistic, principal

@@ -35,11 +35,12 @@ from ...progress import progress_bar
 from ..checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, epochs_done
 from ..config import TrainConfig
 from ..evaluation import evaluate
+from ..frozen_config import TRUNK_BATCH, FrozenConfig
 from ..records import EpochTable, ProgressBar
 from ..run_folder import data_fingerprint
 from ..trainer import train
 from .averaged import AveragedTask
-from .config import TRUNK_BATCH, FrozenConfig
+from .embeddings import Embedder
 from .learn import Learned, inner_folds, learn
 from .linear import Calibration, calibrated
 from .pairs import PairedData
@@ -83,6 +84,7 @@ def learn_trunk_too(
     seed: int,
     negative: int | None,
     run: PixelRun,
+    embedder: Embedder | None = None,
 ) -> Learned:
     """Learn on a frozen trunk, on one from pixels, or on both and keep the better, as `frozen.trunk` says.
 
@@ -94,6 +96,7 @@ def learn_trunk_too(
         seed: of everything drawn.
         negative: the class whose images hold nothing to find; None where there is none.
         run: of the training from pixels.
+        embedder: what has embedded the images on the frozen trunk already.
 
     Raises:
         CheckpointError: if what is to be resumed is damaged, or of other settings.
@@ -104,7 +107,9 @@ def learn_trunk_too(
     if frozen.trunk == "learned":
         return learn_pixels(config, frozen, data, rows, seed, run)
     with progress_bar("Embedding", len(rows), shown=run.progress) as bar:
-        learned = learn(config, frozen, data, rows, seed, negative=negative, on_image=bar.advance)
+        learned = learn(
+            config, frozen, data, rows, seed, negative=negative, on_image=bar.advance, embedder=embedder
+        )
     if not _falls_short(frozen, len(rows), learned.report):
         return learned
     return learn_pixels(config, frozen, data, rows, seed, run, learned)
@@ -212,13 +217,13 @@ def learn_pixels(
     logger.info("Learning a trunk from pixels; %d images are held out to evaluate it.", len(held))
     epochs = frozen.passes(len(train_rows))
     net = job.train("held_out", {"train": train_rows, "val": held}, epochs)
-    labels = data.labels[held]
-    found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), labels, seed)
+    found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), seed)
+    labels = data.labels[found.rows]
     own = calibrated(found.logits, labels)
     held_out = {PIXELS: _scores(found.logits, labels, own)}
     report: dict[str, Any] = {"trunk": TRUNK, "epochs": epochs, "images_held_out": len(held)}
     if learned is not None:
-        before = learned.logits[folds.held[0]]
+        before = learned.logits[folds.held[0]][torch.searchsorted(held, found.rows)]
         other = calibrated(before, labels)
         report |= {"held_out": held_out[PIXELS], "frozen_held_out": _scores(before, labels, other)}
         report["kept"] = own.loss < other.loss
@@ -237,25 +242,27 @@ class _Read:
     """How images held out are classified.
 
     Attributes:
-        logits: of each.
+        logits: of each that can be read.
+        rows: of the manifest, likewise.
         sampling: by which design.
     """
 
     logits: Float[Tensor, "held classes"]
+    rows: Int[Tensor, " held"]
     sampling: str
 
     @classmethod
-    def best(cls, net: ZoomIn, data: ZoomInDataModule, labels: Tensor, seed: int) -> _Read:
+    def best(cls, net: ZoomIn, data: ZoomInDataModule, seed: int) -> _Read:
         """By all sub-tiles; by N that the tile attention chooses where that is hardly worse."""
 
         def read(sampling: str) -> _Read:
             found = evaluate(net, data.val_dataloader(), sampling=sampling, seed=seed)
-            return cls(found.probabilities.clamp(min=1e-6).log(), sampling)
+            return cls(found.probabilities.clamp(min=1e-6).log(), found.image, sampling)
 
         every = read("exact")
         if net.config.tile_attention == "uniform":
             return every
-        some = read("top")
+        some, labels = read("top"), data.labels[every.rows]
         cost = calibrated(some.logits, labels).loss - calibrated(every.logits, labels).loss
         return some if cost <= _WORSE else every
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...errors import require
+from ..errors import require
 
 __all__ = ["TRUNK_BATCH", "FrozenConfig"]
 
