@@ -137,7 +137,31 @@ def test_calibration_undoes_a_scale() -> None:
     )
 
 
+def test_calibration_weighs_what_stands_beside() -> None:
+    """Logits that are a sum in equal parts get that weight; logits that tell nothing get next to none."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 3000, 2, generator=generator)
+    labels = torch.multinomial((first + second).softmax(1), 1, generator=generator)[:, 0]
+    assert calibrated(first, labels, second).beside == pytest.approx(1.0, abs=0.25)
+    noise = torch.randn(3000, 2, generator=generator)
+    assert abs(calibrated(first, labels, noise).beside) < 0.15
+    assert calibrated(first, labels).beside == 0
+
+
 # --------------------------------------------------------------------------- gated attention
+
+
+def test_gated_head_sees_the_overview() -> None:
+    plain, head = GatedHead(2, 3, 4), GatedHead(2, 3, 4, overview=5)
+    features, seen = torch.rand(6, 2 * (3 + 1)), torch.randn(6, 5)
+    with torch.no_grad():
+        plain.weight.copy_(head.weight[:, :6])
+        plain.bias.copy_(head.bias)
+        added = head.context(seen)
+        torch.testing.assert_close(head(torch.cat([features, seen], 1)), plain(features) + added)
+        torch.testing.assert_close(added, seen @ head.weight[:, 6:].T)
+    with pytest.raises(ConfigError, match="gate_overview"):
+        replace(MODEL, gate_overview=True)
 
 
 def test_gated_head_is_gated_attention() -> None:
@@ -204,6 +228,7 @@ def test_learned_model_predicts_and_explains(root: Path, learned: Learned, tmp_p
 
 
 def test_embeddings_answer_as_pixels_do(data: ZoomInDataModule, learned: Learned, embedder: Embedder) -> None:
+    assert learned.net.config.gate_overview
     rows = data.splits["train"]
     keys = torch.arange(len(rows))
     logits, drawn = classify(learned.net, embedder.of(rows), keys)

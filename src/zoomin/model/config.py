@@ -82,6 +82,10 @@ class ZoomInConfig(Settings):
     gate_width: int = 64
     """Features of a copy of gated attention."""
 
+    gate_overview: bool = False
+    """The head behind the gates also sees the mean and the maximum, over the tiles, of what the trunk of a
+    pyramid tile attention makes of them; no pixel more is read. `frozen.overview` sets it."""
+
     context_side: int = 0
     """Longest side, pixels, of a view of the whole image that f sees too; its features stand beside the
     expected one. 0: none, as in the paper."""
@@ -152,6 +156,12 @@ class ZoomInConfig(Settings):
             "context_side",
             f"{self.context_side} with {self.gate_copies} copies of gated attention",
             "Set one of the two to 0.",
+        )
+        require(
+            not self.gate_overview or (self.gate_copies > 0 and self.tile_attention.startswith("pyramid:")),
+            "gate_overview",
+            f"on with {self.gate_copies} copies of gates and tile attention {self.tile_attention!r}",
+            "Set it to false, or give gate_copies and a tile attention pyramid:MODEL.",
         )
         if self.prediction_sampling is not None:
             check_sampling(self.prediction_sampling)

@@ -40,6 +40,13 @@ class FrozenConfig:
     """Teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
     without it, or where images have few sub-tiles, prediction reads all."""
 
+    overview: bool = True
+    """Where the tile attention is taught, a linear head on what its trunk makes of the whole overview stands
+    beside gated attention, with the weight that fits images held out; no pixel more is read."""
+
+    overview_strength: float = 0.001
+    """C of that head's logistic regression."""
+
     calibrate: bool = True
     """Scale and shift the logits to fit images that were held out and read as at prediction."""
 
@@ -130,7 +137,7 @@ class FrozenConfig:
         require(
             smallest > 0, "frozen.map_penalties", self.map_penalties, "Give one or more positive numbers."
         )
-        for name in ("learning_rate", "linear_strength", "sharpness", "trunk_rate"):
+        for name in ("learning_rate", "linear_strength", "overview_strength", "sharpness", "trunk_rate"):
             require(getattr(self, name) > 0, f"frozen.{name}", getattr(self, name), "Give a positive number.")
         require(0 <= self.dropout < 1, "frozen.dropout", self.dropout, "Give a share from 0 to below 1.")
         require(

@@ -66,9 +66,7 @@ def _build_convert(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--crop_size", type=float | None, default=None, help="side of a crop, level-0 pixels, if not stored"
     )
-    parser.add_argument(
-        "--network", type=str, default="zoomin", help="name of the network, for their records"
-    )
+    option(parser, "--network", "zoomin", "name of the network, for their records")
 
 
 def _convert(parser: ArgumentParser, options: Namespace) -> int:

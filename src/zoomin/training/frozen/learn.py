@@ -24,7 +24,7 @@ from ...data.splits import kfold
 from ...errors import ConfigError, DataError
 from ...metrics import point_scores
 from ...model.config import ZoomInConfig
-from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention
+from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention, pool_overview
 from ...model.sampling import derive_keys, design
 from ...model.zoom_in import ZoomIn
 from ..frozen_config import FrozenConfig
@@ -141,7 +141,7 @@ def make_embedder(
             where="model.position_attention",
             remedy="Give uniform, with sub_tile_size near tile_size, or set frozen.enabled to false.",
         )
-    bare = replace(config, gate_copies=0, normalize_features=False)
+    bare = replace(config, gate_copies=0, gate_overview=False, normalize_features=False)
     return Embedder(ZoomIn(bare), data, frozen.cache, on_image)
 
 
@@ -195,8 +195,26 @@ class _Job:
         last = [everything] * self.frozen.copies
         fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)
         logits = self._held(fitted.logits(self._read(bags)))
-        calibration = self._calibrate(logits)
-        return _Head(logits, calibration, lambda: self._gated_net(project, score, fitted, calibration))
+        overview, beside = self._overview() if score is not None and self.frozen.overview else (None, None)
+        calibration = self._calibrate(logits, beside)
+        if beside is not None:
+            logits = logits + calibration.beside * beside
+        return _Head(
+            logits, calibration, lambda: self._gated_net(project, score, fitted, calibration, overview)
+        )
+
+    def _overview(self) -> tuple[Affine, Tensor]:
+        """Logistic regression on the overview of an image, and logits of images held out."""
+        x = torch.stack([pool_overview(one.tiles) for one in self.embedded if one.tiles is not None])
+        return self._logistic(x, self.frozen.overview_strength)
+
+    def _logistic(self, x: Tensor, strength: float) -> tuple[Affine, Tensor]:
+        """Logistic regression on all images, and logits of images held out by those of the inner folds."""
+        n_classes = self.config.n_classes
+        logits = torch.zeros(len(x), n_classes)
+        for train, held in zip(self.folds.train, self.folds.held, strict=True):
+            logits[held] = logistic(x[train], self.labels[train], n_classes, strength)(x[held])
+        return logistic(x, self.labels, n_classes, strength), logits
 
     def linear(self) -> _Head:
         """Logistic regression on the mean of the sub-tiles beside the view of the whole image."""
@@ -208,17 +226,14 @@ class _Job:
                 where="model.context_side",
                 remedy="Set it, for example to 448.",
             )
-        x, n_classes = torch.cat([means, torch.stack(contexts)], 1), self.config.n_classes
-        logits = torch.zeros(len(x), n_classes)
-        for train, held in zip(self.folds.train, self.folds.held, strict=True):
-            logits[held] = logistic(x[train], self.labels[train], n_classes, self.frozen.linear_strength)(
-                x[held]
-            )
+        x = torch.cat([means, torch.stack(contexts)], 1)
+        whole, logits = self._logistic(x, self.frozen.linear_strength)
         calibration = self._calibrate(logits)
 
         def net() -> ZoomIn:
-            config = replace(self.config, gate_copies=0, tile_attention="uniform", **_EXACT)
-            whole = logistic(x, self.labels, n_classes, self.frozen.linear_strength)
+            config = replace(
+                self.config, gate_copies=0, gate_overview=False, tile_attention="uniform", **_EXACT
+            )
             net = ZoomIn(config)
             assert isinstance(net.head, LinearHead)
             with torch.no_grad():
@@ -305,12 +320,19 @@ class _Job:
         draw = law.tiles(log_alpha, self.config.n_samples, bags.mask.long(), keys)
         return Bags(bags.x, draw.kappa > 0, draw.kappa.clamp(min=1e-30).log())
 
-    def _calibrate(self, logits: Tensor) -> Calibration:
-        found = calibrated(logits, self.labels)
-        return found if self.frozen.calibrate else Calibration(1.0, torch.zeros(logits.shape[1]), found.loss)
+    def _calibrate(self, logits: Tensor, beside: Tensor | None = None) -> Calibration:
+        found = calibrated(logits, self.labels, beside)
+        if self.frozen.calibrate:
+            return found
+        return Calibration(1.0, torch.zeros(logits.shape[1]), found.loss, found.beside)
 
     def _gated_net(
-        self, project: Affine, score: Affine | None, fitted: FittedCopies, calibration: Calibration
+        self,
+        project: Affine,
+        score: Affine | None,
+        fitted: FittedCopies,
+        calibration: Calibration,
+        overview: Affine | None,
     ) -> ZoomIn:
         """The model of all that was fitted."""
         copies = self.frozen.copies
@@ -319,6 +341,7 @@ class _Job:
             gate_copies=copies,
             gate_components=project.weight.shape[1],
             gate_width=WIDTH,
+            gate_overview=overview is not None,
             context_side=0,
             normalize_features=False,
         )
@@ -335,8 +358,12 @@ class _Job:
             for own, trained in zip(features.copies.parameters(), fitted.network.parameters(), strict=True):
                 own.copy_(trained[-copies:])
             weight = fitted.weight[-copies:].permute(2, 0, 1).flatten(1) / copies
+            bias = fitted.bias[-copies:].mean((0, 1))
+            if overview is not None:
+                weight = torch.cat([weight, calibration.beside * overview.weight.T], 1)
+                bias = bias + calibration.beside * overview.bias
             head.weight.copy_(calibration.scale * weight)
-            head.bias.copy_(calibration.scale * fitted.bias[-copies:].mean((0, 1)) + calibration.shift)
+            head.bias.copy_(calibration.scale * bias + calibration.shift)
             if score is not None:
                 assert isinstance(attention, PyramidAttention)
                 attention.logit.weight.copy_(score.weight.T)
