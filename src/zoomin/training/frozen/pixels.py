@@ -274,6 +274,7 @@ def _network(config: ZoomInConfig, frozen: FrozenConfig, *, is_many: bool, is_ta
         features=TRUNK,
         gate_copies=1,
         gate_components=SmallResNet.dims,
+        gate_overview=False,
         context_side=0,
         normalize_features=False,
         sampling="systematic" if is_many else "exact",
