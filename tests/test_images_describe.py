@@ -127,11 +127,12 @@ def test_data_check_tells_it(tmp_path):
             size = {"PhysicalSizeX": microns, "PhysicalSizeY": microns, "Name": name}
             file.write(picture(side, side), photometric="rgb", metadata=size)
     (row,) = [look.row for look in check_images(images_to_check([path]))]
-    assert (row.width, row.series, row.associated) == (512, 2, "macro 64 x 64 (series 0)")
-    assert row.mpp_source == "OME metadata in µm" and row.level_sizes == "512 x 512"
+    assert (row.width, row.series, row.associated) == (512, 2, ("macro 64 x 64 (series 0)",))
+    assert row.mpp_source == "OME metadata in µm" and row.level_sizes == ((512, 512),)
     write_checks([row], tmp_path / "checks.csv")
     (cells,) = csv.DictReader((tmp_path / "checks.csv").open(encoding="utf-8"))
-    assert cells["associated"] == row.associated and cells["reader"] == "whole"
+    assert (cells["associated"], cells["level_sizes"]) == (row.associated[0], "512 x 512")
+    assert cells["reader"] == "whole"
 
 
 def test_the_manifest_chooses_the_series(tmp_path):

@@ -14,10 +14,11 @@ from zoomin.data.datamodule import BatchKey, ZoomInDataModule
 from zoomin.errors import BatchReadError, ConfigError
 from zoomin.images.augmentation import Augmentation
 from zoomin.model.chunks import Chunks
-from zoomin.training.fit import fit, match_classes, new_task, train
-from zoomin.training.frozen.config import FrozenConfig
+from zoomin.training.fit import fit, match_classes, new_task
 from zoomin.training.frozen.known_features import KnownFeatures
+from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.records import EpochTable
+from zoomin.training.trainer import train
 
 GATED = ABMILConfig(crop_size=16, gated=True, hidden=8, width=8, dropout=0.25, standardize=True)
 

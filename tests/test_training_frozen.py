@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +22,11 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.frozen.classify import classify
-from zoomin.training.frozen.config import FrozenConfig
 from zoomin.training.frozen.copies import bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
-from zoomin.training.frozen.engine import _Compiled
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
 from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, principal
+from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.plan import negative_class, plan
 
 TRUNK = "tf_efficientnet_lite0"
@@ -345,22 +343,6 @@ def test_crossval_holds_folds_out(root: Path, tmp_path: Path, cache: Path) -> No
     assert result["pooled"]["last_epoch"]["accuracy"] is not None
     rows = (out / "out_of_fold.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 13
-
-
-def test_views_of_every_shape_are_compiled_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a free height and width OpenVINO's answers are wrong at many sides."""
-    compiled = []
-
-    def compile_for(network: _Compiled, views: torch.Tensor) -> Callable[[np.ndarray], list[np.ndarray]]:
-        compiled.append(tuple(views.shape[1:]))
-        return lambda values: [values.mean((1, 2, 3))]
-
-    monkeypatch.setattr(_Compiled, "_compile", compile_for)
-    network = _Compiled(torch.nn.Identity())
-    for n, side in ((2, 224), (1, 112), (3, 224), (2, 112)):
-        views = torch.rand(n, 3, side, side)
-        torch.testing.assert_close(network(views), views.mean((1, 2, 3)))
-    assert compiled == [(3, 224, 224), (3, 112, 112)]
 
 
 # --------------------------------------------------------------------------- images that cannot be read

@@ -195,14 +195,8 @@ class Baseline(Network, ABC, Generic[Config]):
     ) -> BaselineOutput:
         """Classify a batch of images.
 
-        Args:
-            images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
-            generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
-            keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
-            n_samples: N, for methods that draw; the configuration's by default.
-            sampling: the design, for methods that draw; the configuration's by default.
-            replicates: independent estimates whose features are averaged, for methods that draw.
-            labels: classes of the images, for methods whose penalty depends on them.
+        The arguments are those of `ZoomIn.forward`, of which methods that draw nothing need the images alone;
+        and `labels`, the classes of the images, for methods whose penalty depends on them.
 
         Raises:
             ConfigError: if the sampling is unknown, N or `replicates` is not positive.

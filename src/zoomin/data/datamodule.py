@@ -336,7 +336,7 @@ def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dic
         raise DataError(
             f"a split names row {int(rows.max())} of {len(manifest)}",
             where=manifest.source,
-            remedy="Mend the split.",
+            remedy="Fix the split.",
         )
     ordered = rows.sort().values
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]

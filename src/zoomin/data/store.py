@@ -28,7 +28,7 @@ from ..images.image import Image, ImageBatch
 from ..images.open_image import open_image
 from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
-from ..images.stored import Identity, identity_of
+from ..images.stored import FileIdentity, identity_of
 from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
@@ -67,7 +67,7 @@ class PathImage:
     mpp: float | None
     background: tuple[int, int, int]
     mpp_override: float | None = None
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
     series: str | None = None
 
     @property

@@ -46,7 +46,7 @@ class Setting:
         changes: of the recipe's settings, such as {"model.n_samples": 5}.
         mini: further changes in a miniature.
         published: the paper's numbers by column (`columns.COLUMNS`), accuracies in percent.
-        data_set: key of `sources.SOURCES`; by default the experiment's.
+        data_set: key of `data_sources.SOURCES`; by default the experiment's.
         in_mini: whether it runs in a miniature without being named by `--only`.
         crops: share of training images that are replaced by crops around their ROI, and their side in level-0
             pixels; none by default.
@@ -86,7 +86,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Spread:
-    """A number measured once a seed.
+    """A number measured once per seed.
 
     Attributes:
         seeds: the value of each seed, a mean over its folds.

@@ -72,7 +72,7 @@ def nothing(axes: Axes, text: str = "nothing measured yet") -> None:
 def dots(
     axes: Axes, outcomes: Sequence[Outcome], column: str, colour: str, label: str, offset: float
 ) -> None:
-    """A column by setting, a row each: the mean, its standard deviation over seeds, and the seeds."""
+    """A column by setting, one row per setting: mean, standard deviation over seeds, and the seeds."""
     shown = False
     for place, outcome in enumerate(outcomes):
         value = COLUMNS[column].measure(outcome)

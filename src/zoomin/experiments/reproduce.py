@@ -22,19 +22,19 @@ from ..training.folds import deal_folds
 from ..training.recipe import planned_recipe, read_recipe, recipe_model
 from .all import EXPERIMENTS
 from .crops import with_crops
+from .data_sources import SOURCES, make_ready
 from .experiment import PLANNED, Changes, Experiment, Outcome, Scale, Setting, Trial
 from .result_tables import write_tables
-from .sources import SOURCES, make_ready
 from .trials import Job, error_of, note_error, read_trial, run_trial
 
-__all__ = ["Plan", "Reproduced", "reproduce"]
+__all__ = ["Reproduced", "ReproductionConfig", "reproduce"]
 
 _MINI_FOLDS = 2
 _FOLDS = 10  # where the authors' are not there
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReproductionConfig:
     """What of an experiment to run, and how."""
 
     scale: Scale = "mini"
@@ -91,7 +91,7 @@ class Reproduced:
         return {name: error for outcome in self.outcomes for name, error in outcome.failed.items()}
 
 
-def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) -> Reproduced:
+def reproduce(name: str, plan: ReproductionConfig | None = None, *, progress: bool = False) -> Reproduced:
     """Run an experiment of the paper.
 
     Trainings that are done stay in OUT/runs and are not run again, interrupted ones resume; one that fails is
@@ -107,7 +107,7 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
         DataError: if a data set that all settings need is not there.
         CheckpointError: if the folder holds trainings with other settings.
     """
-    plan = plan or Plan()
+    plan = plan or ReproductionConfig()
     if name not in EXPERIMENTS:
         raise ConfigError(
             f"unknown experiment {name!r}", where="NAME", remedy=f"Choose one of {', '.join(EXPERIMENTS)}."
@@ -148,7 +148,7 @@ class _Row:
 class _Bench:
     """Reads recipes, makes data sets ready, lays out the trainings."""
 
-    def __init__(self, experiment: Experiment, plan: Plan, out: Path) -> None:
+    def __init__(self, experiment: Experiment, plan: ReproductionConfig, out: Path) -> None:
         self.experiment, self.plan, self.out = experiment, plan, out
         self.manifests: dict[str, Manifest] = {}
         self._roots: dict[str, Path | ZoomInError] = {}

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from ..errors import ImageError
 
-__all__ = ["JpegKind", "foreign_format", "jpeg_kind", "zarr_folder"]
+__all__ = ["ZARR_SUFFIXES", "JpegKind", "foreign_format", "jpeg_kind", "zarr_folder"]
+
+ZARR_SUFFIXES = (".zarr", ".zarr.zip", ".ozx")  # of folders, and of archives of them
 
 _BY_CODECS = (
     'Convert it: python -c "import imagecodecs, tifffile; '
@@ -30,7 +32,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"%!PS", "a PostScript document", _EXPORT),
     (0, b"%PDF", "a PDF document", _EXPORT),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "Give the images that its features came from."),
-    (0, b"PK\x03\x04", "a ZIP archive (or XLSX, or zipped Zarr)", "Unpack it, or export a CSV or an image."),
+    (0, b"PK\x03\x04", "a ZIP archive (or XLSX) without a Zarr", "Unpack it, or export a CSV or an image."),
     (0, b"\x1f\x8b", "a file compressed by gzip", "Unpack it: gunzip FILE."),
     (0, b"SIMPLE  =", "a FITS image", _EXPORT),
     (344, b"n+1\0", "a NIfTI volume", "Export the slices to classify as PNG or TIFF."),

@@ -97,7 +97,7 @@ class SlideImage(StoredImage):
         """The pixels of a window of a level.
 
         Raises:
-            ImageError: if OpenSlide cannot decode them. Its handle is then of no more use; the next call
+            ImageError: if OpenSlide cannot decode them. Its handle is then useless; the next call
                 opens another.
         """
         from openslide import OpenSlideError
@@ -110,12 +110,7 @@ class SlideImage(StoredImage):
         try:  # the error may be another thread's: it stays with the handle
             return self._decode(self._open(), level, window)
         except (OpenSlideError, OSError, MemoryError) as error:
-            raise ImageError(
-                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} cannot be decoded ({error})",
-                where=self.path,
-                remedy="The file is damaged there, or has moved: copy or download it again.",
-            ) from error
+            raise self.undecoded(level, window, error) from error
 
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""

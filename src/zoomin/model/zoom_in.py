@@ -98,6 +98,8 @@ class ZoomIn(Network):
             built, config.n_classes, gates, config.context_side > 0, config.gate_overview
         )
         self.map_size = built.map_size
+        # Always the same one, so that an engine compiles it once; in a tuple, so that weights are saved once.
+        self._embedding = (Embedding(self._tile_trunk),) if config.gate_overview else ()
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -145,7 +147,7 @@ class ZoomIn(Network):
         log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
         capacity = self._capacity(batch, grid, log_alpha)[estimates.image]
         draw = law.tiles(log_p.detach(), n, capacity, estimates.keys)
-        estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
+        estimate, tile = draw.count.nonzero(as_tuple=True)  # one row per drawn tile of an estimate
         count, kappa_tile, log_p_tile = (
             draw.count[estimate, tile],
             draw.kappa[estimate, tile],
@@ -157,7 +159,7 @@ class ZoomIn(Network):
         tiles = self._attend_positions(batch, grid, drawn, log_alpha)
         contrast_row, keys_row = estimates.contrast[estimate], derive_keys(estimates.keys[estimate], tile)
         draws = draw_positions(law, tiles.log_beta.detach(), row, contrast_row, count, keys_row)
-        r, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        r, i = draws.taken.nonzero(as_tuple=True)  # one row per drawn sub-tile
         position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
         log_attention = log_p_tile[r] + _log_of(contrast_row[r], tiles.log_beta, row[r], position)
 
@@ -220,7 +222,9 @@ class ZoomIn(Network):
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         kept = attended_tiles(batch, grid).tiles
-        embeddings = self._apply_to_tiles(Embedding(self._tile_trunk), batch, grid, kept)
+        [network] = self._embedding or (Embedding(self._tile_trunk),)
+        network.training = self.training
+        embeddings = self._apply_to_tiles(network, batch, grid, kept)
         return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(

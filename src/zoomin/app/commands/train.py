@@ -63,7 +63,7 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
         line,
         "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
         "(--model.tile_size 112 --model.sub_tile_size 112), another trunk (--model.features timm:MODEL),",
-        "more images, or learning from pixels with a recipe (docs/learning.md).",
+        "more images, or a trunk learned from pixels (--frozen.trunk learned; docs/learning.md).",
     ]
 
 

@@ -7,6 +7,7 @@ from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import with_own_names
 from .pyramid import PyramidAttention, UniformAttention, pool_overview
+from .small import SmallResNet
 
 __all__ = [
     "ATTENTION_NETWORKS",
@@ -18,6 +19,7 @@ __all__ = [
     "LinearHead",
     "Maps",
     "PyramidAttention",
+    "SmallResNet",
     "TimmAttention",
     "UniformAttention",
     "attention_network",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,26 +21,19 @@ from torch import Tensor, nn
 from ...baselines.baseline import BaselineConfig
 from ...data.datamodule import ZoomInDataModule
 from ...errors import ImageError
+from ...files import user_cache
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
 from ...images.tissue import attended_tiles
 from ...model.chunks import Chunks
 from ...model.config import ZoomInConfig
+from ...model.engine import Engine
 from ...model.feature_files import FeatureFile, read_features, settings_of, write_features
 from ...model.networks import Embedding, PyramidAttention
 from ...model.storage import model_fingerprint
 from ...model.zoom_in import ZoomIn
-from .engine import fastest
 
-__all__ = [
-    "Embedded",
-    "Embedder",
-    "crop_settings",
-    "default_cache",
-    "folder_of",
-    "image_key",
-    "kept",
-]
+__all__ = ["Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept"]
 
 _CROPS = 1024  # embedded at a time
 _SECONDS = "cpu_seconds"  # in the settings of a file: what it took to make it
@@ -62,18 +54,13 @@ class Embedded:
     context: Float[Tensor, " dims"] | None
 
 
-def default_cache() -> Path:
-    """The folder of embeddings in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoomin" / "features"
-
-
 class Embedder:
     """Embeds the images of a data module by the trunks of a model, and keeps them.
 
     Args:
         net: whose trunks see; position attention is uniform, so that a tile has one sub-tile.
         data: the images.
-        cache: folder of the files; None: `default_cache`.
+        cache: folder of the files; None: `user_cache("features")`.
         on_image: called after each image that was not known.
 
     Attributes:
@@ -89,12 +76,13 @@ class Embedder:
     ) -> None:
         """Nothing is read yet."""
         self._net, self._data = net, data
-        self._cache = default_cache() if cache is None else Path(cache)
+        self._cache = user_cache("features") if cache is None else Path(cache)
         self._on_image = on_image or (lambda: None)
         self._known: dict[int, Embedded] = {}
         self._seconds: dict[int, float] = {}
         self.made_seconds = 0.0
         self._networks: dict[str, nn.Module] = {}
+        self._engine = Engine("auto")
         self._folders = {kind: folder_of(self._cache, kind, how) for kind, how in self._kinds().items()}
 
     def of(self, rows: Int[Tensor, " rows"]) -> list[Embedded]:
@@ -172,7 +160,7 @@ class Embedder:
         """One kind of embedding of an image, some thousand crops at a time."""
         net, config = self._net.eval(), self._net.config
         if kind == "context":
-            with torch.no_grad():
+            with torch.no_grad(), net.computed_by("auto"):
                 yield FeatureFile(net.see_context(batch), torch.zeros(1, 2, dtype=torch.int64))
             return
         grid = TileGrid.of(batch.sizes, config.tile_size)
@@ -182,7 +170,7 @@ class Embedder:
             middle = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
             regions = sub_tile_regions(regions, middle, (1, 1), config.sub_tile_size)
             side, scale = config.sub_tile_size, 1.0
-        chunks = Chunks(config.chunk_size, "never", net.mean, net.std)
+        chunks = Chunks(config.chunk_size, "never", net.mean, net.std, self._engine)
         for part in regions.split(_CROPS):
             own = torch.zeros(len(part), dtype=torch.int64, device=part.device)
             with torch.no_grad():
@@ -190,13 +178,13 @@ class Embedder:
             yield FeatureFile(seen, part[:, :2])
 
     def _network(self, kind: str) -> nn.Module:
-        """The trunk that makes a kind of embedding, by the fastest engine."""
+        """The trunk that makes a kind of embedding."""
         if kind not in self._networks:
             net, attention = self._net, self._net.tile_attention
             trunk = net.features
             if kind == "tiles" and isinstance(attention, PyramidAttention):
                 trunk = Embedding(attention)
-            self._networks[kind] = fastest(trunk.eval(), net.device)
+            self._networks[kind] = trunk.eval()
         return self._networks[kind]
 
 

@@ -21,7 +21,6 @@ from ...images.image import ImageBatch
 from ...model.feature_files import FeatureFile
 from ...model.storage import model_fingerprint
 from .embeddings import crop_settings, folder_of, image_key, kept
-from .engine import fastest
 
 __all__ = ["KnownFeatures"]
 
@@ -47,10 +46,9 @@ class KnownFeatures:
 
     def __init__(self, net: Baseline[Any], network: nn.Module, cache: str | None) -> None:
         """Nothing is known yet."""
-        self._config, self._frozen = net.config, network
+        self._net, self._config, self._frozen = net, net.config, network
         self._cache = None if cache is None else Path(cache)
         self._known: dict[str, _Known] = {}
-        self._fast: nn.Module | None = None
         self.made_seconds = 0.0
 
     @torch.no_grad()
@@ -92,10 +90,9 @@ class KnownFeatures:
         [place], how = some, self._how(rows)
 
         def make() -> list[FeatureFile]:
-            if self._fast is None:
-                self._fast = fastest(self._frozen.eval(), batch.device)
             places = rows.places.split(rows.numbers.tolist())[place]
-            return [FeatureFile(encode(self._fast, batch.select([place])), places)]
+            with self._net.computed_by("auto"):
+                return [FeatureFile(encode(self._frozen.eval(), batch.select([place])), places)]
 
         path = folder_of(self._cache, rows.kind, how) / f"{image_key(Path(batch.names[place]))}.h5"
         found, seconds, is_new = kept(path, make, how)

@@ -27,13 +27,13 @@ from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention, pool_overview
 from ...model.sampling import derive_keys, design
 from ...model.zoom_in import ZoomIn
-from .config import FrozenConfig
+from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
 from .linear import Affine, Calibration, calibrated, logistic, principal
 from .teach import teach, witness_scores
 
-__all__ = ["Learned", "learn", "make_embedder"]
+__all__ = ["Folds", "Learned", "inner_folds", "learn", "make_embedder"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,16 @@ class Learned:
     Attributes:
         net: a complete model.
         report: what was chosen and how images held out in the inner folds were classified, for metrics.json.
+        logits: of the images learned from, by copies that have not learned from them; not calibrated.
     """
 
     net: ZoomIn
     report: dict[str, Any]
+    logits: Float[Tensor, "images classes"]
 
 
 @dataclass(frozen=True)
-class _Folds:
+class Folds:
     """The inner cross-validation.
 
     Attributes:
@@ -107,13 +109,13 @@ def learn(
     """
     embedder = embedder or make_embedder(config, frozen, data, on_image)
     embedded, labels = embedder.of(rows), data.labels[rows]
-    job = _Job(config, frozen, embedded, labels, _inner_folds(data, rows, frozen.folds, seed), seed, negative)
+    job = _Job(config, frozen, embedded, labels, inner_folds(data, rows, frozen.folds, seed), seed, negative)
     heads = {kind: getattr(job, kind)() for kind in job.candidates()}
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
     report["held_out"] = {kind: _scores(head, labels) for kind, head in heads.items()}
-    return Learned(net.eval(), report)
+    return Learned(net.eval(), report, heads[chosen].logits)
 
 
 def make_embedder(
@@ -151,7 +153,7 @@ class _Job:
     frozen: FrozenConfig
     embedded: list[Embedded]
     labels: Int[Tensor, " images"]
-    folds: _Folds
+    folds: Folds
     seed: int
     negative: int | None
 
@@ -372,7 +374,7 @@ class _Job:
 _EXACT: dict[str, Any] = {"sampling": "exact", "prediction_sampling": "exact", "normalize_features": False}
 
 
-def _inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> _Folds:
+def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> Folds:
     """Folds of the images to learn from, groups kept whole; fewer where a class has few images or groups."""
     part = data.manifest.subset(rows)
     counts = torch.bincount(data.labels[rows])
@@ -384,7 +386,7 @@ def _inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) ->
             if n == 2:
                 raise
         else:
-            return _Folds([train for train, _ in dealt], [held for _, held in dealt])
+            return Folds([train for train, _ in dealt], [held for _, held in dealt])
     raise AssertionError  # the loop returns, or raises
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...errors import require
+from ..errors import require
 
 __all__ = ["FrozenConfig"]
 
@@ -93,6 +93,27 @@ class FrozenConfig:
     sharpness: float = 0.5
     """Standard deviation of the taught logits of the tiles."""
 
+    trunk: Literal["auto", "pretrained", "learned"] = "auto"
+    """"pretrained": it stays as it is; "learned": a small one is learned from pixels too, and kept if images
+    held out are classified better; "auto": learned where there are `trunk_images` and the pretrained one
+    falls short of `trunk_below`."""
+
+    trunk_images: int = 500
+    """Images to learn from, from which on a trunk may be learned from pixels."""
+
+    trunk_below: float = 0.95
+    """AUROC of images held out in the inner folds, below which a pretrained trunk falls short."""
+
+    trunk_epochs: int = 12
+    """Passes over the images in which a trunk is learned from pixels."""
+
+    trunk_rate: float = 2e-3
+    """Highest learning rate of a trunk that is learned."""
+
+    trunk_tiles: int = 64
+    """Sub-tiles of an image, at most, that a step learns from: all where there are no more, else some that
+    the taught tile attention draws."""
+
     def __post_init__(self) -> None:
         """Check the values.
 
@@ -101,6 +122,7 @@ class FrozenConfig:
         """
         least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
         least |= {"components": 1, "map_components": 1}
+        least |= {"trunk_images": 2, "trunk_epochs": 1, "trunk_tiles": 1}
         for name, bound in least.items():
             require(
                 getattr(self, name) >= bound, f"frozen.{name}", getattr(self, name), f"Give at least {bound}."
@@ -111,10 +133,14 @@ class FrozenConfig:
         require(
             smallest > 0, "frozen.map_penalties", self.map_penalties, "Give one or more positive numbers."
         )
-        for name in ("learning_rate", "linear_strength", "overview_strength", "sharpness"):
+        rates = ("learning_rate", "linear_strength", "overview_strength", "sharpness", "trunk_rate")
+        for name in rates:
             require(getattr(self, name) > 0, f"frozen.{name}", getattr(self, name), "Give a positive number.")
         require(0 <= self.dropout < 1, "frozen.dropout", self.dropout, "Give a share from 0 to below 1.")
         require(
             self.weight_decay >= 0, "frozen.weight_decay", self.weight_decay, "Give 0 or a positive number."
         )
+        trunks = ("auto", "pretrained", "learned")
+        require(self.trunk in trunks, "frozen.trunk", self.trunk, "auto, pretrained or learned.")
+        require(0 <= self.trunk_below <= 1, "frozen.trunk_below", self.trunk_below, "Give an AUROC, 0 to 1.")
         require(self.head in ("auto", "gated", "linear"), "frozen.head", self.head, "auto, gated or linear.")
