@@ -29,7 +29,7 @@ LOAD = "import zoomin; zoomin.load_model('{work}/{model}')"
 READS = """
 import random, time, zoomin
 from zoomin.geometry import Region
-image, draw = zoomin.open_image("{work}/slides/images/{slide}"), random.Random(0)
+image, draw = zoomin.open_image("{work}/slides/{slide}"), random.Random(0)
 corners = [(draw.randrange(19000), draw.randrange(19000)) for _ in range(400)]
 image.read([Region(0, 0, 256, 256)], 1.0)
 start = time.process_time()
@@ -48,7 +48,7 @@ names = dict(tile_attention=trunk, position_attention=trunk, features=trunk, pre
 ZoomIn(ZoomInConfig(**sizes, **names)).save_pretrained("{work}/lite0")
 """
 CLI = ("-m", "zoomin.app.cli")
-PREDICT = (*CLI, "predict", "{work}/slides/images/{slide}", "--out", "{out}/predictions.csv")
+PREDICT = (*CLI, "predict", "{work}/slides/{slide}", "--out", "{out}/predictions.csv")
 TRAIN = (*CLI, "train", "--config", "{checkout}/recipes/colon_cancer.yaml", "--data.root", "{work}/small")
 JOBS: dict[str, tuple[str, ...]] = {  # arguments of python
     "import torch (for comparison)": ("-c", "import torch"),
@@ -134,7 +134,7 @@ def prepare(old: Path, work: Path) -> str:
         work: the folder of what is generated.
 
     Returns:
-        The name of the slide's file.
+        The slide's file, in its folder.
     """
     if not (work / "small").is_dir():
         for place in range(24):
@@ -146,7 +146,7 @@ def prepare(old: Path, work: Path) -> str:
     if not (work / "slides").is_dir():
         count = ("--n_train", "0", "--n_val", "0", "--n_test", "1")
         cost(old, [*CLI, "data", "make", "slides", "--out", str(work / "slides"), *count])
-    return next(path.name for path in sorted((work / "slides" / "images").iterdir()) if path.suffix != ".csv")
+    return next((work / "slides").rglob("*.tif")).relative_to(work / "slides").as_posix()
 
 
 def compare(old: Path, new: Path, work: Path, jobs: Sequence[str], runs: int) -> dict[str, dict[str, float]]:

@@ -16,6 +16,8 @@ from zoomin.app.cli import main
 from zoomin.data.config import DataConfig
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import CheckpointError, ConfigError
+from zoomin.images.augmentation import Augmentation
+from zoomin.images.batch import as_batch
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import PyramidAttention
 from zoomin.model.zoom_in import ZoomIn
@@ -23,6 +25,7 @@ from zoomin.training.config import TrainConfig
 from zoomin.training.frozen import pixels
 from zoomin.training.frozen.averaged import AveragedTask
 from zoomin.training.frozen.learn import Learned
+from zoomin.training.frozen.pairs import PairedData, partners
 from zoomin.training.frozen.pixels import PIXELS, PixelRun, learn_pixels, learn_trunk_too
 from zoomin.training.frozen_config import FrozenConfig
 
@@ -40,7 +43,7 @@ MODEL = ZoomInConfig(
     std=(0.5, 0.5, 0.5),
     class_names=("empty", "square"),
 )
-FROZEN = FrozenConfig(enabled=True, folds=2, trunk="learned", trunk_epochs=10, trunk_rate=5e-3)
+FROZEN = FrozenConfig(enabled=True, folds=2, trunk="learned", trunk_epochs=12, trunk_rate=5e-3)
 SHORT = replace(FROZEN, trunk_epochs=2)
 
 
@@ -155,7 +158,14 @@ def test_when_a_trunk_is_learned(
 
 
 def test_many_sub_tiles_are_drawn_by_the_taught_attention(data: ZoomInDataModule, tmp_path: Path) -> None:
-    taught = replace(MODEL, tile_attention="pyramid:tf_efficientnet_lite0", sampling="top", n_samples=2)
+    taught = replace(
+        MODEL,
+        tile_attention="pyramid:tf_efficientnet_lite0",
+        sampling="top",
+        n_samples=2,
+        gate_copies=1,
+        gate_overview=True,
+    )
     frozen = Learned(ZoomIn(taught), {**_frozen(data, 0.0).report}, _frozen(data, 0.0).logits)
     few = replace(FROZEN, trunk_tiles=2, trunk_epochs=1)
     found = learn_pixels(taught, few, data, data.splits["train"][:16], 0, PixelRun(tmp_path), frozen)
@@ -202,12 +212,37 @@ def test_the_average_is_what_is_evaluated() -> None:
     assert task.train().net.training and not task.averaged.training
 
 
+def test_pairs_are_alike_but_for_the_class(data: ZoomInDataModule) -> None:
+    paired = PairedData.of(data)
+    order = list(paired.train_dataloader().sampler)
+    rows = torch.cat([torch.tensor(key.rows) for key in order]).view(-1, 2)
+    assert len(rows) == 24
+    assert (data.labels[rows[:, 0]] != data.labels[rows[:, 1]]).all()
+    groups = [{data.manifest.records[row].group for row in pair} for pair in rows.tolist()]
+    assert all(len(pair) == 1 for pair in groups)
+
+
+def test_pairs_are_augmented_alike() -> None:
+    change = Augmentation(True, True, shift=3)
+    data = PairedData.__new__(PairedData)
+    data.config = DataConfig("unused", augmentation=change)
+    images = torch.randint(256, (3, 3, 40, 40), dtype=torch.uint8).repeat_interleave(2, 0)
+    changed = data.augment(as_batch(images), torch.Generator().manual_seed(1))
+    views = changed.read(torch.arange(6), torch.tensor([[0, 0, 40, 40]]).expand(6, 4), 1.0)
+    assert torch.equal(views[::2], views[1::2])
+    assert not torch.equal(views[::2], images[::2])
+
+
+def test_partners_are_of_another_class_where_the_group_has_one() -> None:
+    values = torch.tensor([[0.0], [0.1], [3.0], [9.0]])
+    found = partners(values, torch.tensor([0, 0, 1, 1]), ["a", "b", "b", "a"])
+    assert found.tolist() == [3, 2, 1, 0]
+
+
 def test_colours_change_where_there_are_some(data: ZoomInDataModule) -> None:
     grey = pixels._augmentation(data.store.select(torch.arange(4)))
     assert (grey.brightness, grey.shift, grey.quarter_turns) == (0.0, pixels._SHIFT, True)
     coloured = torch.randint(256, (2, 3, 40, 40), dtype=torch.uint8)
-    from zoomin.images.batch import as_batch
-
     assert pixels._augmentation(as_batch(coloured)).brightness > 0
 
 

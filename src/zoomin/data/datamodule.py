@@ -18,6 +18,7 @@ from ..annotations.frames import Frame
 from ..errors import DataError, ZoomInError
 from ..images.augment import augment_batch
 from ..images.batch import read_ahead
+from ..images.image import ImageBatch
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
 from .batch import Batch
@@ -78,8 +79,11 @@ class TrainingOrder(Sampler[BatchKey]):
     def __iter__(self) -> Iterator[BatchKey]:
         """The keys of the batches."""
         generator = _generator(self._seed, _ORDER, self.epoch)
-        order = self._rows[torch.randperm(self._rows.numel(), generator=generator)]
-        yield from _keys(order, self._batch_size, self.epoch)
+        yield from _keys(self.arrange(generator), self._batch_size, self.epoch)
+
+    def arrange(self, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """The rows in the order of an epoch."""
+        return self._rows[torch.randperm(self._rows.numel(), generator=generator)]
 
 
 class _Keys(Dataset[BatchKey]):
@@ -180,8 +184,12 @@ class ZoomInDataModule(LightningDataModule):
     def with_splits(self, splits: Mapping[str, Int[Tensor, " n"]]) -> ZoomInDataModule:
         """Other splits of the same images, such as the next fold; images already open are shared."""
         other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress, model=self.model)
-        other._store, other.failures = self._store, self.failures
+        other.share(self)
         return other
+
+    def share(self, other: ZoomInDataModule) -> None:
+        """Take over the images that another module has open, and what it knows of failures."""
+        self._store, self.failures = other._store, other.failures
 
     def with_seed(self, seed: int) -> ZoomInDataModule:
         """The same images and splits, shuffled and augmented by another seed; open images are shared."""
@@ -298,8 +306,12 @@ class ZoomInDataModule(LightningDataModule):
         images = store.select(rows)
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
-            images = augment_batch(images, self.config.augmentation, generator)
+            images = self.augment(images, generator)
         return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+
+    def augment(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
+        """Training images, changed at random as configured."""
+        return augment_batch(images, self.config.augmentation, generator)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Bring a batch to the trainer's device, where it usually is already."""

@@ -198,7 +198,7 @@ def _dicom(path: Path) -> DicomHeader | None:
     if path.suffix.lower() not in (".dcm", ".dicom", "") or path.is_dir():
         return None
     header = read_dicom_header(path)
-    return header if header is not None and header.is_slide else None
+    return header if header is not None and header.is_slide and header.series else None
 
 
 def _dicom_series(own: Sequence[Path]) -> Iterator[list[str]]:

@@ -86,7 +86,7 @@ COLUMNS: dict[str, Column] = {
     "train_cpu": Column(
         "training, CPU s", lambda outcome: outcome.by_seed(lambda r: r.get("cpu_seconds"), 0)
     ),
-    "predict_cpu": Column("prediction, CPU s an image", _measured("prediction", "cpu_seconds", 2)),
+    "predict_cpu": Column("prediction, CPU s per image", _measured("prediction", "cpu_seconds", 2)),
     "peak_rss": Column("peak, GB", _measured("prediction", "peak_rss", 2, 1e-9)),
     "roi_ratio": Column("attention in the ROI over chance", _measured("attention", "roi_ratio", 2)),
 }

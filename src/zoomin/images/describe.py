@@ -12,6 +12,7 @@ import tifffile
 from PIL import ImageCms
 
 from ..errors import ImageError
+from .adapted import AdaptedSlide
 from .array import ArrayImage
 from .decode import icc_of
 from .image import Image
@@ -89,6 +90,9 @@ def describe(
         associated = held.beside
     elif isinstance(image, RasterImage | TiffImage | ArrayImage):
         pixels, count, associated, icc, source = _tiff(path, series)
+    elif isinstance(image, AdaptedSlide):
+        pixels = f"{image.vendor} slide".strip()
+        source = f"property that {image.reader} tells in microns"
     if isinstance(image, RasterImage) and image.mpp_source:
         source = image.mpp_source
     if image.mpp is None or mpp is not None:
@@ -125,6 +129,8 @@ def _reader(image: Image) -> str:
                        (ZarrImage, "zarr")):  # fmt: skip
         if isinstance(image, kind):
             return name
+    if isinstance(image, AdaptedSlide):
+        return image.reader
     return "whole" if isinstance(image, ArrayImage) else type(image).__name__
 
 

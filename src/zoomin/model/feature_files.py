@@ -229,12 +229,12 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
 
 def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not typed)
     """Side of a crop, level-0 pixels: in TRIDENT's and zoomin's words, CLAM's, STAMP's."""
-    told = {**file.attrs, **file["coords"].attrs}
-    if "patch_size_level0" in told:
-        return float(told["patch_size_level0"])
-    if "patch_size" in told and "downsample" in told:
-        return float(told["patch_size"]) * float(np.ravel(told["downsample"])[0])
-    microns = told.get("tile_size_um", told.get("tile_size"))
+    attributes = {**file.attrs, **file["coords"].attrs}
+    if "patch_size_level0" in attributes:
+        return float(attributes["patch_size_level0"])
+    if "patch_size" in attributes and "downsample" in attributes:
+        return float(attributes["patch_size"]) * float(np.ravel(attributes["downsample"])[0])
+    microns = attributes.get("tile_size_um", attributes.get("tile_size"))
     return None if microns is None or step == 1 else float(microns) / step
 
 

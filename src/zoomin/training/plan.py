@@ -270,10 +270,10 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
 
 def _pixel_seconds(seen: Seen, side: int, tiles: int) -> float | None:
     """How long a trunk is learned from pixels on one core; None where there are too few images."""
-    steps = FrozenConfig.trunk_epochs * 4 / 3 * min(tiles, FrozenConfig.trunk_tiles)
     if seen.images < FrozenConfig.trunk_images:
         return None
-    return seen.images * steps * _LEARN_SECONDS * (side / 224) ** 2
+    passes, views = FrozenConfig().passes(seen.images) * 4 / 3, min(tiles, FrozenConfig.trunk_tiles)
+    return seen.images * passes * views * _LEARN_SECONDS * (side / 224) ** 2
 
 
 def _minutes(seconds: float) -> str:

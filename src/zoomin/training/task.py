@@ -24,7 +24,6 @@ from ..metrics import ClassificationScores, Scores
 from ..model.losses import classification_loss
 from ..model.sampling import derive_keys
 from .config import TrainConfig
-from .embedding_cache import EmbeddingCache
 
 __all__ = ["ClassifierTask", "Draws", "EpochMeans", "evaluation_keys", "training_keys"]
 
@@ -145,7 +144,6 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.train_scores = ClassificationScores()
         self.val_scores = ClassificationScores()
         self.no_foreground: set[str] = set()
-        self.cache = EmbeddingCache()
         self.check()
         self.frozen = self.frozen_parts()
         for part in self.frozen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from ..images.augment import AugmentedBatch
 from ..model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..model.output import ZoomInOutput
 from ..model.zoom_in import ZoomIn
-from .embedding_cache import has_trunk, trunks
+from .embedding_cache import EmbeddingCache, has_trunk, trunks
 from .supervision import roi_terms
 from .task import ClassifierTask, Draws
 
@@ -63,6 +64,11 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
     def embeds_once(self) -> bool:
         """Whether the tile attention has a frozen trunk, whose embeddings are kept."""
         return bool(self.config.freeze_trunks) and has_trunk(self.net.tile_attention)
+
+    @cached_property
+    def cache(self) -> EmbeddingCache:
+        """Embeddings of the tiles of images seen before."""
+        return EmbeddingCache()
 
     def cached_embeddings(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
         """What the frozen trunk of the tile attention makes of a batch, None where it must be recomputed."""

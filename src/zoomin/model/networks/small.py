@@ -1,12 +1,14 @@
-"""A small residual network that learns from pixels on a CPU: few channels, an early large stride, a maximum.
+"""A small residual network that learns from pixels on a CPU: few channels, an early large stride.
 
-What decides an image may be a few pixels of a sub-tile, so the features are the maxima of the last map: a
-mean would dilute them by the size of the sub-tile. The stem halves the resolution three times at once,
-because three quarters of what a network of this size costs would else go into its first maps.
+The features are means and maxima of the last map. What decides an image may be a few pixels of a sub-tile,
+which the mean dilutes; but it reaches all weights from the first step on, as the maximum does not. The stem
+halves the resolution three times at once, because three quarters of what a network of this size costs would
+else go into its first maps.
 """
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -39,12 +41,12 @@ class _Block(nn.Module):
 
 
 class SmallResNet(nn.Sequential):
-    """Convolutions of strides 4 and 2, two residual blocks to stride 16, the maximum of each channel.
+    """Convolutions of strides 4 and 2, two residual blocks to stride 16, mean and maximum of each channel.
 
     Input: sub-tiles (n, 3, h, w), float. Output: (n, dims).
     """
 
-    dims = _BLOCKS[-1][0]
+    dims = 2 * _BLOCKS[-1][0]
 
     def __init__(self) -> None:
         """Draw the weights."""
@@ -65,4 +67,4 @@ class SmallResNet(nn.Sequential):
         """Features of sub-tiles."""
         for layer in self:
             sub_tiles = layer(sub_tiles)
-        return sub_tiles.amax((2, 3))
+        return torch.cat([sub_tiles.mean((2, 3)), sub_tiles.amax((2, 3))], 1)

@@ -29,13 +29,13 @@ from ...images.augmentation import Augmentation
 from ...images.image import ImageBatch
 from ...metrics import point_scores
 from ...model.config import ZoomInConfig
-from ...model.networks import SmallResNet
+from ...model.networks import GatedFeatures, SmallResNet
 from ...model.zoom_in import ZoomIn
 from ...progress import progress_bar
 from ..checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, epochs_done
 from ..config import TrainConfig
 from ..evaluation import evaluate
-from ..frozen_config import FrozenConfig
+from ..frozen_config import TRUNK_BATCH, FrozenConfig
 from ..records import EpochTable, ProgressBar
 from ..run_folder import data_fingerprint
 from ..trainer import train
@@ -43,12 +43,12 @@ from .averaged import AveragedTask
 from .embeddings import Embedder
 from .learn import Learned, inner_folds, learn
 from .linear import Calibration, calibrated
+from .pairs import PairedData
 
 __all__ = ["PIXELS", "TRUNK", "PixelRun", "learn_pixels", "learn_trunk_too"]
 
 PIXELS = "pixels"  # in reports, the head of a model whose trunk was learned
 TRUNK = "small_resnet"
-_BATCH = 8  # images per step
 _CHUNK = 32  # sub-tiles per call of the trunk, over which batch normalisation averages
 _WEIGHT_DECAY = 0.05
 _CLIP = 5.0  # largest norm of the gradient
@@ -146,7 +146,8 @@ class _Job:
         self, name: str, splits: Mapping[str, Tensor], epochs: int, weights: ZoomIn | None = None
     ) -> ZoomIn:
         """Train on some images, or resume; the averaged network of the last epoch."""
-        folder, data = self.run.folder / name, self.data.with_splits(splits).with_seed(self.seed)
+        folder = self.run.folder / name
+        data = PairedData.of(self.data.with_splits(splits).with_seed(self.seed))
         settings = _settings(self.frozen, epochs, rate=1.0 if weights is None else 0.5)
         task = AveragedTask(self._net(weights), settings, self.seed, _class_weights(settings, data))
         identity: dict[str, Any] = {
@@ -168,6 +169,8 @@ class _Job:
         if self.start is not None:
             net.tile_attention.load_state_dict(self.start.state_dict())
         net.tile_attention.requires_grad_(False)
+        assert isinstance(net.features, GatedFeatures)
+        net.features.copies.dropout.p = 0.0  # its noise would hide what little differs in a pair
         if weights is not None:
             net.load_state_dict(weights.state_dict())
         return net
@@ -204,7 +207,7 @@ def learn_pixels(
     """
     folds, batch = inner_folds(data, rows, frozen.folds, seed), data.store.select(rows)
     data = data.with_splits({"train": rows})
-    data.config = replace(data.config, batch_size=_BATCH, augmentation=_augmentation(batch))
+    data.config = replace(data.config, batch_size=TRUNK_BATCH, augmentation=_augmentation(batch))
     config = config if learned is None else learned.net.config
     is_many = int(TileGrid.of(batch.sizes, config.tile_size).count.median()) > frozen.trunk_tiles
     start = learned.net.tile_attention if learned is not None and is_many else None
@@ -212,21 +215,22 @@ def learn_pixels(
     job = _Job(config, frozen, data, seed, run, start)
     train_rows, held = rows[folds.train[0]], rows[folds.held[0]]
     logger.info("Learning a trunk from pixels; %d images are held out to evaluate it.", len(held))
-    net = job.train("held_out", {"train": train_rows, "val": held}, frozen.trunk_epochs)
-    labels = data.labels[held]
-    found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), labels, seed)
+    epochs = frozen.passes(len(train_rows))
+    net = job.train("held_out", {"train": train_rows, "val": held}, epochs)
+    found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), seed)
+    labels = data.labels[found.rows]
     own = calibrated(found.logits, labels)
     held_out = {PIXELS: _scores(found.logits, labels, own)}
-    report: dict[str, Any] = {"trunk": TRUNK, "epochs": frozen.trunk_epochs, "images_held_out": len(held)}
+    report: dict[str, Any] = {"trunk": TRUNK, "epochs": epochs, "images_held_out": len(held)}
     if learned is not None:
-        before = learned.logits[folds.held[0]]
+        before = learned.logits[folds.held[0]][torch.searchsorted(held, found.rows)]
         other = calibrated(before, labels)
         report |= {"held_out": held_out[PIXELS], "frozen_held_out": _scores(before, labels, other)}
         report["kept"] = own.loss < other.loss
         held_out |= learned.report["held_out"]
         if not report["kept"]:
             return replace(learned, report={**learned.report, PIXELS: report})
-    final = job.train("all", {"train": rows}, -(-frozen.trunk_epochs // _MORE), net)
+    final = job.train("all", {"train": rows}, -(-epochs // _MORE), net)
     final = _finished(final, found.sampling, own)
     changes = {"head": PIXELS, "held_out": held_out, PIXELS: report, "inner_folds": len(folds.held)}
     changes["reads"] = {"sampling": found.sampling, "n_samples": final.config.n_samples}
@@ -238,25 +242,27 @@ class _Read:
     """How images held out are classified.
 
     Attributes:
-        logits: of each.
+        logits: of each that can be read.
+        rows: of the manifest, likewise.
         sampling: by which design.
     """
 
     logits: Float[Tensor, "held classes"]
+    rows: Int[Tensor, " held"]
     sampling: str
 
     @classmethod
-    def best(cls, net: ZoomIn, data: ZoomInDataModule, labels: Tensor, seed: int) -> _Read:
+    def best(cls, net: ZoomIn, data: ZoomInDataModule, seed: int) -> _Read:
         """By all sub-tiles; by N that the tile attention chooses where that is hardly worse."""
 
         def read(sampling: str) -> _Read:
             found = evaluate(net, data.val_dataloader(), sampling=sampling, seed=seed)
-            return cls(found.probabilities.clamp(min=1e-6).log(), sampling)
+            return cls(found.probabilities.clamp(min=1e-6).log(), found.image, sampling)
 
         every = read("exact")
         if net.config.tile_attention == "uniform":
             return every
-        some = read("top")
+        some, labels = read("top"), data.labels[every.rows]
         cost = calibrated(some.logits, labels).loss - calibrated(every.logits, labels).loss
         return some if cost <= _WORSE else every
 
