@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..metrics.intervals import wilson
 from .columns import COLUMNS
 from .experiment import PLANNED, Changes, Experiment, Outcome, Setting
 from .figures import COLOURS, new_figure, nothing, tidy
@@ -58,6 +59,7 @@ _TASKS = {
     "hei-med": "fundus photographs, exudates",
     "deep-pcb": "circuit boards, defects",
 }
+_MARKERS = "os^DvPX*"  # of the methods, hollow, so that none hides another
 _IN_MINI = "gtsdb-any"
 _CROPS = {"colon-cancer": 250, "deep-pcb": 214}  # of all methods, pixels; else what the trunk was trained on
 _TRUNKS_OWN = 224
@@ -92,25 +94,33 @@ def _setting(task: str, method: str) -> Setting:
     )
 
 
+def _held_out(outcome: Outcome) -> int:
+    """Images that a seed evaluates, in all folds together."""
+    first = outcome.results[0]["seed"]
+    return sum(result["n_held"] for result in outcome.results if result["seed"] == first)
+
+
 def _draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Accuracy over the share of pixels that are read, a panel per task."""
+    """Accuracy over the share of pixels that are read, with its interval over images; a panel per task."""
     tasks = [task for task in _TASKS if any(o.setting.data_set == task and o.results for o in outcomes)]
     figure = new_figure(4.6 * max(1, len(tasks)), 4.4)
-    panels = figure.subplots(1, max(1, len(tasks)), squeeze=False)[0]
+    panels = figure.subplots(1, max(1, len(tasks)), squeeze=False, sharex=True, sharey=True)[0]
     for axes, task in zip(panels, tasks, strict=False):
-        for colour, (method, (what, *_)) in zip(COLOURS, _METHODS.items(), strict=False):
+        for place, (method, (what, *_)) in enumerate(_METHODS.items()):
             for outcome in outcomes:
                 if outcome.setting.name != f"{task}-{method}":
                     continue
                 share, accuracy = (COLUMNS[name].measure(outcome) for name in ("read", "accuracy"))
                 if share is not None and accuracy is not None:
-                    axes.errorbar(
-                        share.mean, accuracy.mean, yerr=accuracy.sd or 0, fmt="o", color=colour, label=what
-                    )
+                    look = {"fmt": _MARKERS[place], "color": COLOURS[place], "mfc": "none", "label": what}
+                    low, high = wilson(accuracy.mean / 100, _held_out(outcome))
+                    around = [[accuracy.mean - 100 * low], [100 * high - accuracy.mean]]
+                    axes.errorbar(share.mean, accuracy.mean, yerr=around, lw=0.8, **look)
         axes.set_title(_TASKS[task], fontsize=9)
         axes.set_xlabel("pixels read, % of the image")
-        axes.set_ylabel("accuracy, %")
+        axes.set_xlim(0, None)
         tidy(axes, "both")
+    panels[0].set_ylabel("accuracy, % (95 % interval over images)")
     if tasks:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8)
