@@ -377,9 +377,10 @@ def noted(rows: list[dict[str, Any]], notes: Path | None) -> None:
                 row["verdict"] = found[key]["verdict"] or row["verdict"]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]], folder: Path) -> str:
     """The rows as Markdown, project by project."""
-    lines = []
+    total = Counter(row["verdict"] for row in rows)
+    lines = [f"{len(rows)} files: " + ", ".join(f"{n} {name}" for name, n in total.most_common()) + ".", ""]
     for project in dict.fromkeys(row["project"] for row in rows):
         own = [row for row in rows if row["project"] == project]
         counts = Counter(row["verdict"] for row in own)
@@ -388,8 +389,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         for row in own:
             said = row["words"] if row["verdict"] in ("refused", "crash") else row.get("agree") or ""
             said = row.get("note") or said
-            said = re.sub(r"https?://\S+", "...", said.replace("|", "\\|").replace("\n", " "))
-            lines.append(f"| {row['file']} | {row['verdict']} | {row.get('reader') or ''} | {said[:220]} |")
+            said = said.replace(f"{folder}/", "").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+            said = re.sub(r"https?://\S+", "...", said)
+            lines.append(f"| {row['file']} | {row['verdict']} | {row.get('reader') or ''} | {said[:160]} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -430,7 +432,7 @@ def main() -> None:
     print(Counter(row["verdict"] for row in found))
     if options.table:
         head = options.table.read_text().partition("<!-- table -->")[0]
-        options.table.write_text(f"{head}<!-- table -->\n\n{table(found)}")
+        options.table.write_text(f"{head}<!-- table -->\n\n{table(found, options.folder)}")
 
 
 if __name__ == "__main__":
