@@ -26,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,26 @@ class Limits(NamedTuple):
 
     gigabytes: float = 3.0
     seconds: float = 60.0
+
+
+class Told(NamedTuple):
+    """What came of a file.
+
+    Attributes:
+        number: of the file.
+        kind: what read it.
+        sample: what it was.
+        found: answer, error, exception, memory, hang or death.
+        why: where an exception came from.
+        seconds: that it took.
+    """
+
+    number: int
+    kind: str
+    sample: str
+    found: str
+    why: str
+    seconds: float
 
 
 def damage(folder: Path, samples: list[Sample], seed: int, number: int) -> tuple[Sample, Path]:
@@ -120,53 +141,58 @@ def _processor_seconds(process: int) -> float:
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def watch(folder: Path, options: argparse.Namespace, first: int, last: int) -> tuple[list[list[object]], int]:
-    """Run a child until it ends, dies or hangs; what it told, and the number to go on with."""
+def watch(folder: Path, options: argparse.Namespace, first: int, last: int) -> Iterator[Told]:
+    """Run a child until it ends, dies or hangs; what it tells of each file."""
     words = [sys.executable, __file__, "--child", str(folder), "--seed", str(options.seed)]
     words += ["--first", str(first), "--count", str(last - first), "--gigabytes", str(options.gigabytes)]
     words += ["--kinds", *options.kinds] if options.kinds else []
     environment = {**os.environ, "ZOOMIN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, env=environment)
-    assert process.stdout is not None
-    told: list[list[object]] = []
-    asked: list[object] | None = None
-    before = waited = 0.0
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        waiting = b""
-        while True:
-            if not selector.select(1.0):
-                spent = _processor_seconds(process.pid)
-                if asked is None:
-                    before = spent
-                    continue
-                waited += 1
-                if spent - before < options.seconds and waited < _PATIENCE * options.seconds:
-                    continue
+    asked: tuple[int, str, str] | None = None
+    before = 0.0
+    for line, idle in _lines(process):
+        if line is None:
+            if asked is not None and _hangs(process.pid, before, idle, options.seconds):
                 process.kill()
                 process.wait()
-                told.append([*asked, "hang", f"{spent - before:.0f} s of the processor", waited])
-                break
-            waited = 0
+                yield Told(*asked, "hang", "", idle)
+                return
+        elif asked is None:
+            asked, before = tuple(json.loads(line)), _processor_seconds(process.pid)
+        else:
+            yield Told(*asked, *json.loads(line))
+            asked = None
+    code = process.wait()
+    if code and asked is None:
+        said = (folder / "stderr").read_bytes()[-2000:].decode(errors="replace")
+        raise RuntimeError(f"a child ended with {code}: {said}")
+    if code and asked is not None:
+        yield Told(*asked, "death", f"exit code {code}", 0.0)
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[bytes | None, float]]:
+    """The lines of a child; None after each second without one, and how many these are."""
+    assert process.stdout is not None
+    idle, waiting = 0.0, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if not selector.select(1.0):
+                idle += 1
+                yield None, idle
+                continue
             more = os.read(process.stdout.fileno(), 1 << 16)
-            waiting += more
-            *lines, waiting = waiting.split(b"\n")
-            for line in map(json.loads, lines):
-                if asked is None:
-                    asked, before = line, _processor_seconds(process.pid)
-                else:
-                    told.append([*asked, *line])
-                    asked = None
             if not more:
-                code = process.wait()
-                if asked is not None:
-                    end = (folder / "stderr").read_bytes()[-300:].decode(errors="replace")
-                    told.append([*asked, "death", f"exit code {code}: {end}", 0.0])
-                elif not told:
-                    raise RuntimeError((folder / "stderr").read_text(errors="replace")[-2000:])
-                break
-    return told, int(str(told[-1][0])) + 1
+                return
+            idle = 0.0
+            *lines, waiting = (waiting + more).split(b"\n")
+            yield from ((line, 0.0) for line in lines)
+
+
+def _hangs(process: int, before: float, idle: float, seconds: float) -> bool:
+    """Whether a file has taken too long: of the processor, or while nothing moves."""
+    return _processor_seconds(process) - before > seconds or idle > _PATIENCE * seconds
 
 
 def main(words: list[str] | None = None) -> int:
@@ -195,13 +221,13 @@ def main(words: list[str] | None = None) -> int:
             return child(folder, options)
         first, end = options.first, options.first + options.count
         while first < end:
-            told, first = watch(folder, options, first, min(end, first + options.per_process))
-            for number, kind, sample, found, why, seconds in told:
-                counts[str(found)] += 1
-                if found not in _FINE or float(str(seconds)) > 10:
-                    print(f"{number} {kind} {sample}: {found} {why} ({seconds:.1f} s)", flush=True)
+            for told in watch(folder, options, first, min(end, first + options.per_process)):
+                counts[told.found] += 1
+                if told.found not in _FINE or told.seconds > 10:
+                    print(*told[:3], told.found, told.why, f"({told.seconds:.1f} s)", flush=True)
+                first = told.number + 1
             shutil.rmtree(folder / "cache", ignore_errors=True)
-    print(f"seed {options.seed}: {sum(counts.values())} files, {dict(sorted(counts.items()))}")
+            print(f"seed {options.seed}: {counts.total()} files, {dict(sorted(counts.items()))}", flush=True)
     return int(any(count for found, count in counts.items() if found not in _FINE))
 
 

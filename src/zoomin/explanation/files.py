@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -236,22 +236,22 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
     with zipfile.ZipFile(path) as archive:
-        stored = {info.filename: info.compress_size for info in archive.infolist()}
-        for name, size in stored.items():
-            with archive.open(name) as member:
-                _check_declared(member, size)
+        for info in archive.infolist():
+            _check_declared(archive, info)
     with np.load(path, allow_pickle=False) as arrays:
         names = [*_TENSORS, *(name for name in _OPTIONAL if name in arrays)]
         return {name: torch.from_numpy(arrays[name]) for name in names}
 
 
-def _check_declared(member: IO[bytes], stored: int) -> None:
+def _check_declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     """Refuse an array that declares more numbers than its bytes can hold."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(member)
-    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > _DEFLATE * stored:
-        raise ValueError(f"an array declares the shape {shape} in {stored} bytes")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        old = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > _DEFLATE * info.compress_size:
+        raise ValueError(f"an array declares the shape {shape} in {info.compress_size} bytes")
 
 
 def _write_crops(crops: UInt8[Tensor, "n 3 h w"], folder: Path, name: str) -> list[str]:

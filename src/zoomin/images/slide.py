@@ -32,6 +32,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 256  # where a format does not tell the size of its blocks
 _OBLONG = 0.05
+_LARGEST_BLOCK = 1 << 27  # pixels
 _BESIDE = "openslide.associated"
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
 _NO_SLIDE = (
@@ -47,7 +48,7 @@ _SYNTAXES_READ = (
 )
 _ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
 _DECOMPRESS = (
-    "Let wsidicom read it (pip install 'zoomin[dicom]'), or re-encode its pixels "
+    "Let wsidicom read it (pip install 'zoomin-net[dicom]'), or re-encode its pixels "
     "(pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
     "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
 )
@@ -190,9 +191,26 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedS
         for index, size in enumerate(slide.level_dimensions)
     ]
     slide.close()
+    _check_blocks(properties, len(every), path)
     kept = tuple(i for i, level in enumerate(every) if _alike(level))
     levels = tuple(every[i] for i in kept)
     return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
+
+
+def _check_blocks(properties: Mapping[str, str], levels: int, path: Path) -> None:
+    """Refuse blocks for which OpenSlide asks for more memory than there is, and ends the process.
+
+    Raises:
+        ImageError: naming their size.
+    """
+    for level in range(levels):
+        height, width = _block_of(properties, level)
+        if height * width > _LARGEST_BLOCK:
+            raise ImageError(
+                f"stored in blocks of {width} x {height} pixels, too large to read a part",
+                where=path,
+                remedy="Its tags are damaged; or export it in small tiles.",
+            )
 
 
 def _alike(level: Level) -> bool:
@@ -325,7 +343,7 @@ def _not_opened(path: Path, error: Exception) -> ImageError:
         what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
         remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
         if path.suffix.lower() == ".czi":
-            remedy += " fastslide may read it: pip install 'zoomin[fastslide]'."
+            remedy += " fastslide may read it: pip install 'zoomin-net[fastslide]'."
     return ImageError(what, where=path, remedy=remedy)
 
 

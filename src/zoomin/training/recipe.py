@@ -17,7 +17,7 @@ from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
 from .frozen_config import FrozenConfig
-from .recipe_files import find_recipe, load_recipe
+from .recipe_files import find_recipe, instantiated, load_recipe
 
 __all__ = [
     "add_model_arguments",
@@ -85,7 +85,7 @@ def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ..
     """
     from .plan import plan
 
-    given = parser.instantiate(parser.parse_args(list(words)))
+    given = instantiated(parser, parser.parse_args(list(words)))
     found = plan(given.data)
     parser.set_defaults({name: value for name, value in found.changes().items() if name != "data.root"})
     return found.lines
@@ -118,7 +118,9 @@ def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = (
     add_run_arguments(parser)
     parser.add_class_arguments(config_class(model), "model")
     try:
-        return run_config(parser.instantiate(parser.parse_args(["--config", yaml.safe_dump(recipe), *words])))
+        return run_config(
+            instantiated(parser, parser.parse_args(["--config", yaml.safe_dump(recipe), *words]))
+        )
     except ArgumentError as error:
         raise ConfigError(
             str(error), where=path, remedy="Fix the recipe, or what is changed in it."
@@ -140,7 +142,7 @@ def planned_recipe(options: Mapping[str, Any]) -> RunConfig:
     parser.add_class_arguments(config_class(None), "model")
     try:
         plan_defaults(parser, words)
-        return run_config(parser.instantiate(parser.parse_args(words)))
+        return run_config(instantiated(parser, parser.parse_args(words)))
     except ArgumentError as error:
         raise ConfigError(str(error), remedy="Fix what is changed in the plan.") from error
 

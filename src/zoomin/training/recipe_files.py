@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from ..errors import ConfigError
 
-__all__ = ["check_recipe", "explain_recipe", "find_recipe", "load_recipe", "recipe_names"]
+__all__ = ["check_recipe", "explain_recipe", "find_recipe", "instantiated", "load_recipe", "recipe_names"]
 
 _SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
 _MOST_VALUES = 100_000
@@ -87,6 +88,23 @@ def load_recipe(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise ConfigError("no settings by name", where=path, remedy="Begin lines with names such as data:.")
+    return found
+
+
+def instantiated(parser: ArgumentParser, values: Namespace) -> Namespace:
+    """What a parser has read, as the classes of its settings.
+
+    Raises:
+        ConfigError: if a setting that needs a value is empty.
+    """
+    try:
+        found: Namespace = parser.instantiate(values)
+    except TypeError as error:  # the parser takes an empty value for one that is not given
+        defaults = parser.get_defaults(skip_validation=True)
+        empty = [name for name, value in values.items() if value is None and defaults.get(name) is not None]
+        if not empty:
+            raise
+        raise ConfigError("no value", where=empty[0], remedy="Give one, or leave the setting out.") from error
     return found
 
 

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ...files import plain
 from ...progress import track
 from ...runtime.locks import lock_folder
+from ...training.recipe_files import instantiated
 from .command import Command, option, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
@@ -53,7 +54,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     from ...model.config import ZoomInConfig
     from ..console_tables import checked_table
 
-    values = parser.instantiate(options)
+    values = instantiated(parser, options)
     model = None if values.model == ZoomInConfig() else values.model
     sources = options.images or [root for root in (options.data.root,) if root]
     columns = options.data.columns

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
+from ...training.recipe_files import instantiated
 from .command import Command, option, say, warn_failed
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
     from ...data.feature_extraction import FeatureConfig, encode_images
 
-    values = parser.instantiate(options)
+    values = instantiated(parser, options)
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
     found = encode_images(records, values.out, config, values.device)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...training.recipe_files import instantiated
 from .command import Command, messages, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
@@ -40,7 +41,7 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.recipe import run_config
 
     with messages():
-        result = fit(run_config(parser.instantiate(options)), progress=True)
+        result = fit(run_config(instantiated(parser, options)), progress=True)
     print_metrics("Trained", result.metrics)
     for line in _advice(result.metrics):
         say(line)
@@ -81,7 +82,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.recipe import run_config
     from ..console_tables import protocols_table
 
-    values = parser.instantiate(options)
+    values = instantiated(parser, options)
     run = run_config(values)
     with messages():
         result = crossval(run, values.cv, progress=True)
