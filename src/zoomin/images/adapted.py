@@ -173,8 +173,8 @@ def open_adapted(path: Path, by: SlideReader, *, mpp: float | None = None) -> Ad
         sizes = [(int(height), int(width)) for width, height in slide.level_dimensions]
         full = sizes[0]
         levels = tuple(Level.of(size, full, (_BLOCK, _BLOCK)) for size in sizes)
-        told = getattr(slide, "level_downsamples", None) or [full[0] / size[0] for size in sizes]
-        downsamples = tuple(float(step) for step in told)
+        steps = getattr(slide, "level_downsamples", None) or [full[0] / size[0] for size in sizes]
+        downsamples = tuple(float(step) for step in steps)
         known = mpp if mpp is not None else _mpp_of(slide, path)
         vendor = str(dict(getattr(slide, "properties", None) or {}).get("openslide.vendor", ""))
     except ImageError:
@@ -204,11 +204,11 @@ def _close(slide: Any) -> None:  # noqa: ANN401
 def _mpp_of(slide: Any, path: Path) -> float | None:  # noqa: ANN401
     """Microns per pixel by OpenSlide's properties or an attribute `mpp`, where they can be believed."""
     properties = dict(getattr(slide, "properties", None) or {})
-    told = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
-    if None in told:
-        told = list(np.ravel(getattr(slide, "mpp", None) or ()))
+    sides = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+    if None in sides:
+        sides = list(np.ravel(getattr(slide, "mpp", None) or ()))
     try:
-        x, y = (float(value) for value in (told if len(told) == 2 else told * 2))  # type: ignore[arg-type]
+        x, y = (float(value) for value in (sides if len(sides) == 2 else sides * 2))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
     low, high = PLAUSIBLE

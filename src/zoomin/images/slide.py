@@ -243,15 +243,15 @@ def slide_facts(path: Path) -> SlideFacts:
     from openslide import OpenSlideError
 
     slide = _opened(path)
-    told = slide.properties
+    own = slide.properties
     try:
         beside = tuple(
-            f"{name} {told.get(f'{_BESIDE}.{name}.width', '?')} x {told.get(f'{_BESIDE}.{name}.height', '?')}"
+            f"{name} {own.get(f'{_BESIDE}.{name}.width', '?')} x {own.get(f'{_BESIDE}.{name}.height', '?')}"
             for name in sorted(slide.associated_images)  # their pixels may be damaged, or large
         )
         profile = slide.color_profile
         icc = b"" if profile is None else profile.tobytes()
-        has_mpp = "openslide.mpp-x" in told
+        has_mpp = "openslide.mpp-x" in own
     except OpenSlideError as error:
         raise _not_opened(path, error) from error
     finally:

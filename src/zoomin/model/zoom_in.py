@@ -168,7 +168,7 @@ class ZoomIn(Network):
         e = estimate[r]
         encoded = self._encode(batch, estimates.image[e], regions)
         features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
-        context = self._see(batch, attention, tile_embeddings)
+        context = self._beside(batch, attention, tile_embeddings)
         features = torch.cat([features, context[estimates.image]], 1)
         replicated = features[: replicates * len(batch)].unflatten(0, (replicates, len(batch)))
         feature, contrastive = replicated.mean(0), features[replicates * len(batch) :]
@@ -268,7 +268,7 @@ class ZoomIn(Network):
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
-    def see_context(self, batch: ImageBatch) -> Float[Tensor, "batch context"]:
+    def read_context(self, batch: ImageBatch) -> Float[Tensor, "batch context"]:
         """Features of a view of each whole image; none where the configuration has none."""
         if not self.config.context_side:
             return self.mean.new_zeros(len(batch), 0)
@@ -280,10 +280,10 @@ class ZoomIn(Network):
             rows.append(self.chunks.through(self.features, views))
         return torch.cat(rows)
 
-    def _see(self, batch: ImageBatch, attention: Attention, embeddings: Tensor | None) -> Tensor:
+    def _beside(self, batch: ImageBatch, attention: Attention, embeddings: Tensor | None) -> Tensor:
         """What the head sees of whole images beside sub-tiles: a view of each, its overview, or nothing."""
         if not self.config.gate_overview or embeddings is None:
-            return self.see_context(batch)
+            return self.read_context(batch)
         grid = attention.grid
         kept = attention.log_alpha[grid.image, grid.index].isfinite()
         parts = zip(embeddings.split(grid.count.tolist()), kept.split(grid.count.tolist()), strict=True)

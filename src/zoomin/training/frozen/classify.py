@@ -34,8 +34,8 @@ def classify(
             assert one.tiles is not None
             scores = net.tile_attention.mean_logits(one.tiles)
         log_alpha = scores.log_softmax(0)[None]
-        room = torch.ones_like(log_alpha, dtype=torch.int64)
-        draw = law.tiles(log_alpha, net.config.n_samples, room, key[None])
+        capacity = torch.ones_like(log_alpha, dtype=torch.int64)
+        draw = law.tiles(log_alpha, net.config.n_samples, capacity, key[None])
         read = draw.count[0] > 0
         features = one.sub_tiles[read]
         if isinstance(net.features, GatedFeatures):

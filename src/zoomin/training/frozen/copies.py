@@ -67,16 +67,16 @@ class FittedCopies(NamedTuple):
         self, bags: Bags, read: Bool[Tensor, "images tiles"] | None = None
     ) -> Float[Tensor, "k images c"]:
         """Logits of each copy, from the sub-tiles that are read: by default all."""
-        return self._see(bags, bags.mask if read is None else read)[0]
+        return self._attend(bags, bags.mask if read is None else read)[0]
 
     @torch.no_grad()
     def evidence(self, bags: Bags) -> Float[Tensor, "k images tiles classes"]:
         """What each sub-tile adds to the logit of each class over the mean of the classes."""
-        _, attention, h = self._see(bags, bags.mask)
-        said = torch.einsum("kbtw,kwc->kbtc", h, self.weight)
-        return attention[..., None] * (said - said.mean(-1, keepdim=True))
+        _, attention, h = self._attend(bags, bags.mask)
+        logits = torch.einsum("kbtw,kwc->kbtc", h, self.weight)
+        return attention[..., None] * (logits - logits.mean(-1, keepdim=True))
 
-    def _see(self, bags: Bags, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _attend(self, bags: Bags, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, attention and features, some images at a time."""
         k, parts = len(self.weight), []
         for some in torch.arange(len(bags.x)).split(32):

@@ -161,7 +161,7 @@ class Embedder:
         net, config = self._net.eval(), self._net.config
         if kind == "context":
             with torch.no_grad(), net.computed_by("auto"):
-                yield FeatureFile(net.see_context(batch), torch.zeros(1, 2, dtype=torch.int64))
+                yield FeatureFile(net.read_context(batch), torch.zeros(1, 2, dtype=torch.int64))
             return
         grid = TileGrid.of(batch.sizes, config.tile_size)
         regions = grid.regions[attended_tiles(batch, grid).tiles]
