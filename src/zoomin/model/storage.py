@@ -17,11 +17,12 @@ from ..errors import CheckpointError
 from ..files import whole_file, write_json
 from .networks.weights import without_file
 
-__all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
+__all__ = ["CONFIG", "READERS", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
 Model = TypeVar("Model", bound=nn.Module)
 Config = TypeVar("Config", bound="ModelConfig")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+READERS = "readers.json"  # what decoded the training images
 
 
 @runtime_checkable
@@ -47,6 +48,8 @@ def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -
     with whole_file(folder / WEIGHTS) as part:
         save_file(state, part, metadata={"format": "pt"})
         write_json(folder / CONFIG, config.to_dict())
+        if readers := getattr(model, "readers", ()):
+            write_json(folder / READERS, list(readers))
     return folder
 
 
@@ -75,6 +78,8 @@ def load_pretrained(
             raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
     try:
         values = _unfetched(json.loads((folder / CONFIG).read_text()))
+        known = folder / READERS
+        readers = tuple(map(str, json.loads(known.read_text()))) if known.is_file() else ()
         state = load_file(folder / WEIGHTS, device=str(device))
     except (TypeError, ValueError, SafetensorError) as error:
         remedy = "Copy or train the model again."
@@ -88,6 +93,8 @@ def load_pretrained(
             where=folder,
             remedy="config.json and model.safetensors must come from the same run.",
         ) from error
+    if readers:
+        model.readers = readers  # type: ignore[assignment]  # of a Network
     return model.to(device).eval()
 
 

@@ -32,6 +32,7 @@ from ..progress import progress_bar
 from ..runtime.locks import lock_folder
 from ..runtime.processes import one_process
 from .baseline_task import BaselineTask
+from .channels import with_channels
 from .checkpoints import (
     BEST,
     LAST,
@@ -54,7 +55,7 @@ from .mean_feature import mean_feature
 from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
-from .run_folder import data_fingerprint, new_folder, write_inputs
+from .run_folder import data_fingerprint, new_folder, record_readers, write_inputs
 from .task import ClassifierTask
 from .warm_up import warm_up
 from .zoom_in_task import ZoomInTask
@@ -98,8 +99,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json and, where images could not be read while training went on, skipped.csv. The test
-    images, where there are any, take no part in any choice.
+    metrics.json, readers.csv (what decoded each training image) and, where images could not be read while
+    training went on, skipped.csv. The test images, where there are any, take no part in any choice.
 
     Args:
         config: the run.
@@ -125,6 +126,9 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
     if not config.frozen.enabled:
         tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
+    learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]
+    model = with_channels(model, config.data, learned, progress=progress)
+    data.model = tiles_of(model)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     if config.frozen.enabled:
         return _fit_frozen(config, data, progress)
@@ -157,6 +161,7 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
     if task.net.explains:
         net = zoom_in(task.net).to(data.store.device)
         net.head.mean_feature = mean_feature(net, data, config.seed)
+    record_readers(task.net, data, folder)
     task.net.save_pretrained(folder / "model")
     metrics = {
         "model": chosen.stem,
@@ -188,6 +193,7 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
         learned = learn(
             model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
         )
+    record_readers(learned.net, data, folder)
     learned.net.save_pretrained(folder / "model")
     train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {

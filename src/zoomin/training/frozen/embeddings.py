@@ -22,7 +22,9 @@ from ...data.datamodule import ZoomInDataModule
 from ...errors import ImageError
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
+from ...images.stored import identity_of
 from ...images.tissue import attended_tiles
+from ...images.urls import url_of
 from ...model.chunks import Chunks
 from ...model.feature_files import FeatureFile, read_features, write_features
 from ...model.networks import Embedding, PyramidAttention
@@ -94,12 +96,13 @@ class Embedder:
     def _kinds(self) -> dict[str, dict[str, Any]]:
         """What each kind of embedding that the model needs depends on."""
         config = self._net.config
-        common = {
+        common: dict[str, Any] = {
             "mean": config.mean,
             "std": config.std,
             "mpp": config.mpp,
             "foreground": str(config.foreground),
         }
+        common |= {"channels": config.channels} if config.channels else {}
         common |= {"pretrained": config.pretrained, "tile_size": config.tile_size}
         kinds: dict[str, dict[str, Any]] = {
             "sub_tiles": {**common, "trunk": config.features, "crop_size": config.sub_tile_size, "scale": 1.0}
@@ -177,6 +180,8 @@ def _hash(values: object) -> str:
 
 def _image_key(data: ZoomInDataModule, row: int) -> str:
     """Tells an image file from all others, and from what it was before it was changed."""
-    path = data.manifest.records[row].image.resolve()
-    there = path.stat()
-    return f"{path.stem}-{_hash([str(path), there.st_size, there.st_mtime_ns])}"
+    record = data.manifest.records[row]
+    path = record.image if url_of(record.image) is not None else record.image.resolve()
+    name, size, changed = identity_of(record.image)
+    part = [] if record.series is None else [record.series]
+    return f"{path.stem}-{_hash([name, size, changed, *part])}"

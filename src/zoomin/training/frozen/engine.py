@@ -50,6 +50,8 @@ class _Compiled(nn.Module):
         core = openvino.Core()
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about itself
-            traced = openvino.convert_model(self.network, example_input=views[:1], input=[-1, 3, -1, -1])
+            traced = openvino.convert_model(
+                self.network, example_input=views[:1], input=[-1, views.shape[1], -1, -1]
+            )
         how = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
         return core.compile_model(traced, "CPU", how)
