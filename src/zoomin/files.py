@@ -17,9 +17,11 @@ from .errors import WriteError
 
 __all__ = [
     "cell",
+    "parse_json",
     "plain",
     "telling",
     "unquoted",
+    "user_cache",
     "whole_file",
     "whole_text",
     "write_csv",
@@ -113,6 +115,18 @@ def whole_text(path: str | Path, *, keep: bool = False) -> Iterator[TextIO]:
         yield file
 
 
+def parse_json(text: str) -> Any:  # noqa: ANN401 (JSON)
+    """What a JSON text says.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text, whole or not at all.
 
@@ -130,6 +144,15 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> No
         WriteError: if the disk is full or the folder cannot be written to.
     """
     write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
+
+
+def user_cache(kind: str) -> Path:
+    """The folder of a kind of files in the user's cache: $XDG_CACHE_HOME/zoomin, or ~/.cache/zoomin.
+
+    Args:
+        kind: the name of the folder.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoomin" / kind
 
 
 def cell(value: object) -> object:

@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return CLOSED_PIPE
             if debug:
                 raise
-            code, line = _told(error)
+            code, line = _exit_of(error)
             print(f"zoomin {name}: {line}", file=sys.stderr)
             return code
 
@@ -124,7 +124,7 @@ def _nobody_reads() -> bool:
     return True
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _exit_of(error: Exception) -> tuple[int, str]:
     """The exit code and the line of an error."""
     if isinstance(error, ZoomInError):
         return NOT_WRITTEN if isinstance(error, WriteError) else WRONG_INPUT, str(error)
@@ -155,11 +155,15 @@ def _choose(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
     return name, chosen, rest
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
+
+
 def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
     width = max(map(len, group.commands), default=0)
     listed = "\n".join(f"  {word:<{width}}  {command.summary}" for word, command in group.commands.items())
     prog = f"zoomin {name}".rstrip()
-    usage, description, debug = f"{prog} COMMAND ...", group.summary[:1].upper() + group.summary[1:] + ".", ""
+    usage, description, debug = f"{prog} COMMAND ...", _sentence(group.summary), ""
     if not name:
         usage = "zoomin [--help] [--version] [--debug] COMMAND ..."
         description = "Classify very large images with tiny objects, and see where the model looked."
@@ -212,7 +216,7 @@ def _parser(name: str, command: Command, words: Sequence[str] = ()) -> ArgumentP
     parser = _Parser(
         prog=f"zoomin {name}",
         usage=f"zoomin {name} {command.usage}",
-        description=command.summary[0].upper() + command.summary[1:] + ".",
+        description=_sentence(command.summary),
         epilog=f"examples:\n{command.examples}",
         formatter_class=_HelpFormatter,
     )

@@ -36,7 +36,7 @@ from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
 from .manifest import Manifest, Record, read_manifest
 from .opening import foreground_mask, open_record
-from .slide_files import one_per_slide, slide_doubles
+from .slide_files import one_per_slide, parts_of, slide_doubles
 
 __all__ = [
     "Checked",
@@ -70,11 +70,11 @@ class Checked:
         mpp_source: what tells it, and in which unit.
         compression: of the stored pixels, where the file says.
         pixels: colours, bits and compression in the file's own words.
-        level_sizes: width and height of each stored resolution.
+        level_sizes: width and height of each stored resolution, finest first.
         series: images and pictures that the file holds, the image itself counted.
         associated: pictures beside the image, such as label and macro.
         icc: name of the colour profile; profiles are not applied.
-        companions: other files that belong to it.
+        companions: other files that belong to it: its side-cars and the further files of its slide.
         tissue: share of the overview that is foreground.
         tiles: that a model would look at, of those that hold foreground.
         views: tiles and sub-tiles that one estimate reads.
@@ -96,11 +96,11 @@ class Checked:
     mpp_source: str = ""
     compression: str = ""
     pixels: str = ""
-    level_sizes: str = ""
+    level_sizes: tuple[tuple[int, int], ...] = ()
     series: int | None = None
-    associated: str = ""
+    associated: tuple[str, ...] = ()
     icc: str = ""
-    companions: str = ""
+    companions: tuple[str, ...] = ()
     tissue: float | None = None
     tiles: int | None = None
     views: int | None = None
@@ -145,7 +145,7 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
         elif source.is_dir() and not zarr_folder(source):
             try:
                 found = open_dataset(source, labels_required=False)
-            except DataError:  # no layout that training would take, but images all the same
+            except DataError:  # no layout that training would take, but images nevertheless
                 if not (images := list_images(source)):
                     raise
                 records += [Record(path, label=None) for path in images]
@@ -209,8 +209,12 @@ def check_images(
         threads: images checked in parallel.
         timeout: seconds after which an image is given up.
     """
+    parts = parts_of(record.image for record in records)
     for record, found in map_ahead(
-        lambda record: _checked(record, model, mpp, channels), records, threads=threads, timeout=timeout
+        lambda record: _checked(record, model, mpp, channels, parts[record.image]),
+        records,
+        threads=threads,
+        timeout=timeout,
     ):
         yield Inspection(_failed(_known(record), found)) if isinstance(found, Exception) else found
 
@@ -220,14 +224,18 @@ def write_checks(rows: Iterable[Checked], path: Path) -> None:
     write_csv(
         path,
         [f.name for f in fields(Checked)],
-        (
-            [
-                f"{value:.4g}" if name in ("tissue", "megabytes") and value is not None else value
-                for name, value in asdict(row).items()
-            ]
-            for row in rows
-        ),
+        ([_cell(name, value) for name, value in asdict(row).items()] for row in rows),
     )
+
+
+def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 (of any column)
+    if name in ("tissue", "megabytes") and value is not None:
+        return f"{value:.4g}"
+    if name == "level_sizes":
+        return "; ".join(f"{width} x {height}" for width, height in value)
+    if name == "companions":
+        return "; ".join(Path(one).name for one in value)
+    return "; ".join(value) if isinstance(value, tuple) else value
 
 
 def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
@@ -242,7 +250,11 @@ def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
 
 
 def _checked(
-    record: Record, model: ZoomInConfig | None, mpp: float | None, channels: Sequence[str | int]
+    record: Record,
+    model: ZoomInConfig | None,
+    mpp: float | None,
+    channels: Sequence[str | int],
+    parts: Sequence[Path],
 ) -> Inspection:
     row = _known(record)
     overview: Tensor | None = None
@@ -253,7 +265,7 @@ def _checked(
         kind = format_of(image_head(record.image))
         row = replace(row, format=kind or record.image.suffix[1:].upper() or "ZARR")
         file = open_record(record, None, mpp, channels)
-        row = replace(row, **_facts(file, record, mpp))
+        row = replace(row, **_facts(file, record, mpp, parts))
         overview = read_overview(file, shown.side)
         mask = tissue_mask(overview, shown)
         row = replace(row, tissue=float(mask.mean()))
@@ -276,7 +288,7 @@ def _failed(row: Checked, error: Exception) -> Checked:
     return replace(row, problem=found.what, remedy=found.remedy or "")
 
 
-def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
+def _facts(image: Image, record: Record, mpp: float | None, parts: Sequence[Path]) -> dict[str, Any]:
     stated = mpp if record.mpp is None else record.mpp
     found = describe(record.image, image=image, mpp=stated, series=record.series)
     return {
@@ -288,11 +300,11 @@ def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
         "mpp_source": found.mpp_source,
         "compression": _compression(record.image),
         "pixels": found.pixels,
-        "level_sizes": "; ".join(f"{width} x {height}" for width, height in found.levels),
+        "level_sizes": found.levels,
         "series": found.series,
-        "associated": "; ".join(found.associated),
+        "associated": found.associated,
         "icc": found.icc,
-        "companions": "; ".join(one.name for one in found.companions),
+        "companions": tuple(map(str, dict.fromkeys((*found.companions, *parts)))),
     }
 
 

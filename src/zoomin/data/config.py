@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import ConfigError, require
+from ..errors import require, require_all
 from ..images.augmentation import Augmentation
 from ..images.physical import microns
 from ..images.timeouts import READ_TIMEOUT, check_timeout
@@ -84,7 +84,8 @@ class DataConfig:
     those that are not slides or pyramids while they fill less than a quarter of the free memory."""
 
     threads: int = 4
-    """Images decoded in parallel; does not change results. 4 hide the latency of most disks."""
+    """Images decoded in parallel; does not change results. 4 threads hide the latency of most
+    disks."""
 
     mpp: float | str | None = None
     """Microns per level-0 pixel of images whose manifest does not give it, instead of a missing or wrong
@@ -118,12 +119,9 @@ class DataConfig:
         if self.mpp is not None:
             microns(self.mpp, "data.mpp")
         least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
-        for name, least in least_of.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ConfigError(
-                    f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
-                )
+        needs = {
+            name: (getattr(self, name) >= least, f"at least {least}") for name, least in least_of.items()
+        }
         if self.channels:
             coloured = [n for n in ("brightness", "contrast", "stain") if getattr(self.augmentation, n)]
             require(
@@ -132,8 +130,7 @@ class DataConfig:
                 "of colours, beside data.channels",
                 "Set it to 0: samples of other channels are no colours.",
             )
-        check_timeout(self.read_timeout, "data.read_timeout")
         for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 0.5:
-                raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")
+            needs[name] = (0 <= getattr(self, name) <= 0.5, "from 0 to 0.5")
+        require_all(self, needs, "data.")
+        check_timeout(self.read_timeout, "data.read_timeout")

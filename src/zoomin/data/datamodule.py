@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..annotations.frames import Frame
-from ..errors import DataError
+from ..errors import DataError, ZoomInError
 from ..images.augment import augment_batch
 from ..images.batch import read_ahead
+from ..images.image import ImageBatch
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
 from .batch import Batch
@@ -78,8 +79,11 @@ class TrainingOrder(Sampler[BatchKey]):
     def __iter__(self) -> Iterator[BatchKey]:
         """The keys of the batches."""
         generator = _generator(self._seed, _ORDER, self.epoch)
-        order = self._rows[torch.randperm(self._rows.numel(), generator=generator)]
-        yield from _keys(order, self._batch_size, self.epoch)
+        yield from _keys(self.arrange(generator), self._batch_size, self.epoch)
+
+    def arrange(self, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """The rows in the order of an epoch."""
+        return self._rows[torch.randperm(self._rows.numel(), generator=generator)]
 
 
 class _Keys(Dataset[BatchKey]):
@@ -180,8 +184,12 @@ class ZoomInDataModule(LightningDataModule):
     def with_splits(self, splits: Mapping[str, Int[Tensor, " n"]]) -> ZoomInDataModule:
         """Other splits of the same images, such as the next fold; images already open are shared."""
         other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress, model=self.model)
-        other._store, other.failures = self._store, self.failures
+        other.share(self)
         return other
+
+    def share(self, other: ZoomInDataModule) -> None:
+        """Take over the images that another module has open, and what it knows of failures."""
+        self._store, self.failures = other._store, other.failures
 
     def with_seed(self, seed: int) -> ZoomInDataModule:
         """The same images and splits, shuffled and augmented by another seed; open images are shared."""
@@ -197,21 +205,59 @@ class ZoomInDataModule(LightningDataModule):
         """
         rows = torch.cat(list(self.splits.values())).sort().values
         if self._store is None or not self._store.holds(rows):
-            self._store = open_store(
-                self.manifest.records,
-                rows,
-                resident=self.config.resident,
-                threads=self.config.threads,
-                device=device or "cpu",
-                progress=self.progress,
-                cache_bytes=self.config.cache_mb << 20,
-                timeout=self.config.read_timeout,
-                model=self.model,
-                mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
-            )
+            self._store = self._opened(rows, device)
         if device is not None and self._store.device != torch.device(device):
             self._store = self._store.to(device)
         return self._store
+
+    def without_unreadable(self) -> ZoomInDataModule:
+        """The same data without the images that cannot be opened; these are noted in `failures`.
+
+        Raises:
+            DataError: if they are more than `max_failures`, or all.
+        """
+        rows = torch.cat(list(self.splits.values())).sort().values
+        bad: list[int] = []
+
+        def skip(row: int, error: ZoomInError) -> None:
+            bad.append(row)
+            self.note_unreadable(row, error)
+
+        store = self._opened(rows, None, skip)
+        absent = torch.tensor(bad, dtype=torch.int64)
+        other = self.with_splits({name: own[~torch.isin(own, absent)] for name, own in self.splits.items()})
+        other._store = store
+        return other
+
+    def note_unreadable(self, row: int, error: ZoomInError) -> None:
+        """Record an image of a split that cannot be read before the first epoch.
+
+        Raises:
+            DataError: if more than `max_failures` cannot.
+        """
+        split = next(name for name, own in self.splits.items() if row in own)
+        self.failures.note(0, split, str(self.manifest.records[row].image), error)
+
+    def _opened(
+        self,
+        rows: Int[Tensor, " n"],
+        device: torch.device | str | None,
+        skip: Callable[[int, ZoomInError], None] | None = None,
+    ) -> ImageStore:
+        """The images of some rows, as the configuration wants them."""
+        return open_store(
+            self.manifest.records,
+            rows,
+            resident=self.config.resident,
+            threads=self.config.threads,
+            device=device or "cpu",
+            progress=self.progress,
+            cache_bytes=self.config.cache_mb << 20,
+            timeout=self.config.read_timeout,
+            model=self.model,
+            mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
+            skip=skip,
+        )
 
     def file_frame(self, row: int) -> Frame:
         """Size and place on a map of the image in a row of the manifest, as its file has it."""
@@ -260,8 +306,12 @@ class ZoomInDataModule(LightningDataModule):
         images = store.select(rows)
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
-            images = augment_batch(images, self.config.augmentation, generator)
+            images = self.augment(images, generator)
         return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+
+    def augment(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
+        """Training images, changed at random as configured."""
+        return augment_batch(images, self.config.augmentation, generator)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Bring a batch to the trainer's device, where it usually is already."""
@@ -298,7 +348,7 @@ def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dic
         raise DataError(
             f"a split names row {int(rows.max())} of {len(manifest)}",
             where=manifest.source,
-            remedy="Mend the split.",
+            remedy="Fix the split.",
         )
     ordered = rows.sort().values
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]

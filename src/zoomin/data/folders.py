@@ -16,7 +16,7 @@ __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
 
 IMAGE_SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
-    ".svs .ndpi .mrxs .scn .vms .vmu .bif .svslide .qptiff .dcm .vrt".split()
+    ".svs .ndpi .mrxs .scn .vms .vmu .bif .svslide .qptiff .dcm .vrt .czi .vsi .isyntax".split()
 )
 
 LAYOUTS = (

@@ -35,6 +35,7 @@ __all__ = [
     "check_slides",
     "images_among",
     "one_per_slide",
+    "parts_of",
     "slide_doubles",
     "slides_apart",
     "slides_of",
@@ -100,6 +101,29 @@ def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
             for path in files[1:]:
                 main[path] = main[files[0]]
     return main
+
+
+def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
+    """For each file the others of its slide, in its own folder, as the files themselves say."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    found: dict[Path, tuple[Path, ...]] = {}
+    for path in paths:
+        found[path] = ()
+        by_folder[path.parent].append(path)
+    for folder, wanted in by_folder.items():
+        if not folder.is_dir():
+            continue
+        own = sorted(path for path in folder.iterdir() if path.is_file())
+        here = {path.name.casefold(): path for path in own}
+        belongs: dict[str, dict[str, Path]] = defaultdict(dict)
+        for names in _slides(folder, own):
+            slide = {name.casefold(): here[name.casefold()] for name in names if name.casefold() in here}
+            for name in slide:
+                belongs[name] |= slide
+        for path in wanted:
+            others = belongs[path.name.casefold()]
+            found[path] = tuple(other for name, other in others.items() if name != path.name.casefold())
+    return found
 
 
 def slides_apart(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
@@ -174,7 +198,7 @@ def _dicom(path: Path) -> DicomHeader | None:
     if path.suffix.lower() not in (".dcm", ".dicom", "") or path.is_dir():
         return None
     header = read_dicom_header(path)
-    return header if header is not None and header.is_slide else None
+    return header if header is not None and header.is_slide and header.series else None
 
 
 def _dicom_series(own: Sequence[Path]) -> Iterator[list[str]]:

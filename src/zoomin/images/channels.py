@@ -22,7 +22,7 @@ from .georeference import Georeference
 from .image import Image, reader_of
 from .pixels import Bytes, Pixels
 from .resampled import ResampledImage
-from .stored import Identity, Level, StoredImage
+from .stored import FileIdentity, Level, StoredImage
 from .windows import Window
 
 __all__ = [
@@ -66,7 +66,7 @@ class Samples(Protocol):
     @property
     def georeference(self) -> Georeference | None: ...  # noqa: D102
     @property
-    def identity(self) -> Identity: ...  # noqa: D102
+    def identity(self) -> FileIdentity: ...  # noqa: D102
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
         """The samples of a window, (height, width, channels), as they are stored."""
@@ -172,7 +172,7 @@ class ChannelImage(StoredImage):
             self._range = tuple((float(low), float(high)) for low, high in ends)
         return np.array(self._range, dtype=np.float32)
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> FileIdentity:
         path, size, changed = self.samples.identity
         return f"{path}#{','.join(map(str, self.chosen))}", size, changed
 
@@ -201,7 +201,7 @@ class _ShownImage(StoredImage):
     def close(self) -> None:
         self.image.close()
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> FileIdentity:
         path, size, changed = self.image.identity
         return f"{path}#shown", size, changed
 

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import ImageCms
 
 from ..errors import ImageError
+from .adapted import AdaptedSlide
 from .array import ArrayImage
 from .channels import ChannelImage
 from .decode import icc_of
@@ -94,6 +95,9 @@ def describe(
         associated = found.beside
     elif isinstance(image, RasterImage | TiffImage | ArrayImage):
         pixels, count, associated, icc, source = _tiff(path, series)
+    elif isinstance(image, AdaptedSlide):
+        pixels = f"{image.vendor} slide".strip()
+        source = f"property that {image.reader} tells in microns"
     if isinstance(image, RasterImage) and image.mpp_source:
         source = image.mpp_source
     if image.mpp is None or mpp is not None:

@@ -14,9 +14,9 @@ from ..errors import ImageError
 from .decode import format_of
 from .urls import url_of
 
-__all__ = ["DRIVERS", "SETTINGS", "Source", "cause", "complaints", "driver_of", "opened"]
+__all__ = ["DRIVERS", "SETTINGS", "Subdataset", "cause", "complaints", "driver_of", "opened"]
 
-Source = int | str
+Subdataset = int | str
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
     "GDAL_CACHEMAX": 32 << 20,  # of decoded blocks a process: rasterio takes bytes, GDAL megabytes
@@ -47,7 +47,7 @@ def driver_of(head: bytes) -> str | None:
     return "GTiff" if kind == "TIFF" else kind if kind in DRIVERS else None
 
 
-def opened(path: Path, driver: str, source: Source = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
+def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
     """GDAL's handle of a stored level, for this thread.
 
     Args:

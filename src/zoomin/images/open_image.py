@@ -78,6 +78,19 @@ def _open_zarr(path: Path, *, mpp: float | None) -> Image:
     return open_zarr(path, mpp=mpp)
 
 
+def _takes_fastslide(path: Path, head: bytes) -> bool:
+    from .other_slides import takes_fastslide
+
+    return takes_fastslide(path, head)
+
+
+def _open_fastslide(path: Path, *, mpp: float | None) -> Image:
+    from .adapted import open_adapted
+    from .other_slides import FASTSLIDE
+
+    return open_adapted(path, FASTSLIDE, mpp=mpp)
+
+
 def _takes_tiff(path: Path, head: bytes) -> bool:
     from .open_tiff import takes_tiff
 
@@ -110,6 +123,7 @@ READERS: Registry[Reader] = Registry(
     {
         "zarr": Reader("OME-Zarr", _takes_zarr, _open_zarr, ZARR_SUFFIXES),
         "slides": Reader("whole-slide images", _takes_slide, _open_slide),
+        "fastslide": Reader("CZI, VSI and iSyntax slides", _takes_fastslide, _open_fastslide),
         "tiff": Reader("TIFF", _takes_tiff, _open_tiff),
         "rasters": Reader("rasters", _takes_raster, _open_raster),
         "whole": Reader("whole images", lambda path, head: True, decode_image),

@@ -27,7 +27,7 @@ from .physical import check_mpp
 from .pixels import Pixels
 from .raster import check_blocks, georeference_of
 from .remote import tiff_file
-from .stored import Identity, Level, identity_of
+from .stored import FileIdentity, Level, identity_of
 from .tiff import DAMAGE, check_whole, undecodable
 from .tiff_contents import contents_of
 from .tiff_image import OpenTiff
@@ -67,7 +67,7 @@ class TiffSamples:
     dtype: str
     missing: tuple[float, ...]
     georeference: Georeference | None
-    identity: Identity
+    identity: FileIdentity
     mpp_source: str
     offsets: tuple[tuple[int, ...], ...]
 

@@ -17,7 +17,7 @@ from ..errors import ConfigError, ImageError
 from .pool import NotInTime, in_pool, map_ahead
 from .urls import url_of
 
-__all__ = ["READ_TIMEOUT", "check_timeout", "file_timeout", "touch", "within"]
+__all__ = ["READ_TIMEOUT", "check_timeout", "file_timeout", "touch", "unreachable", "within"]
 
 T = TypeVar("T")
 
@@ -101,8 +101,13 @@ def touch(path: Path) -> None:
     try:
         within(file_timeout(), read, path)
     except OSError as error:
-        raise ImageError(
-            f"the file is gone or cannot be reached ({error.strerror or error})",
-            where=path,
-            remedy="Put it back, or check the disk or network drive that holds it.",
-        ) from error
+        raise unreachable(path, error) from error
+
+
+def unreachable(path: Path, error: OSError) -> ImageError:
+    """The error of a file that the system does not give."""
+    return ImageError(
+        f"the file is gone or cannot be reached ({error.strerror or error})",
+        where=path,
+        remedy="Put it back, or check the disk or network drive that holds it.",
+    )

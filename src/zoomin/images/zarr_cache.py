@@ -11,7 +11,7 @@ from .remote import remote_cache
 __all__ = ["kept_store"]
 
 
-class _KeptStore(WrapperStore[Any]):
+class _KeptStore(WrapperStore[Any]):  # type: ignore[misc]  # zarr is not followed
     """A store that asks for each chunk, each part of a shard, and each piece of metadata once."""
 
     def __init__(self, store: Any, url: str) -> None:  # noqa: ANN401 (a zarr Store)

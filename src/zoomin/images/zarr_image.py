@@ -15,7 +15,7 @@ from .channels import NAME_THEM, check_numbers
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import Identity, StoredImage, identity_of
+from .stored import FileIdentity, StoredImage, identity_of
 from .urls import url_of
 from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
@@ -71,7 +71,7 @@ class ZarrSamples:
         """Let go of the arrays; the next read opens them again."""
         HANDLES.drop(self._key)
 
-    def current_identity(self) -> Identity:
+    def current_identity(self) -> FileIdentity:
         """Path, image and plane, and what changes when the Zarr is written anew.
 
         Raises:
@@ -135,7 +135,7 @@ class ZarrImage(StoredImage):
         """Let go of the arrays; the next read opens them again."""
         self.samples.close()
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> FileIdentity:
         return self.samples.current_identity()
 
 

@@ -26,10 +26,10 @@ from ..images.urls import exists, path_text
 from ..runtime.faults import image_error
 from .config import InferenceConfig
 
-__all__ = ["Opened", "Sources", "Unreadable", "find_images", "name_of", "open_images"]
+__all__ = ["ImagesLike", "Opened", "Unreadable", "find_images", "name_of", "open_images"]
 
-Source = str | Path | Record | Image
-Sources = Iterable[str | Path | Record | Image] | Tensor | str | Path | Image
+ImageLike = str | Path | Record | Image
+ImagesLike = Iterable[str | Path | Record | Image] | Tensor | str | Path | Image
 
 
 class Opened(NamedTuple):
@@ -101,7 +101,7 @@ def _path_of(image: Path | Record) -> Path:
 
 
 def open_images(
-    images: Sources, model: ClassifierConfig, config: InferenceConfig
+    images: ImagesLike, model: ClassifierConfig, config: InferenceConfig
 ) -> Iterator[Opened | Unreadable]:
     """Open images in threads, in order, at most `config.threads` ahead.
 
@@ -123,14 +123,14 @@ def open_images(
             yield found
 
 
-def name_of(source: Source) -> str:
+def name_of(source: ImageLike) -> str:
     """What the user calls an image."""
     if isinstance(source, Record):
         return path_text(source.image)
     return path_text(Path(source)) if isinstance(source, (str, Path)) else source.name
 
 
-def _open(source: Source, *, model: ClassifierConfig, mpp: float | None) -> Opened:
+def _open(source: ImageLike, *, model: ClassifierConfig, mpp: float | None) -> Opened:
     """The image of a source as the model reads it."""
     if isinstance(source, (str, Path)):
         record: Record | None = Record(Path(source), label=None)
@@ -144,7 +144,7 @@ def _open(source: Source, *, model: ClassifierConfig, mpp: float | None) -> Open
     return Opened(name_of(source), image, foreground_mask(image, record, model.foreground))
 
 
-def _each(images: Sources) -> Iterator[Source]:
+def _each(images: ImagesLike) -> Iterator[ImageLike]:
     if isinstance(images, Tensor):
         yield from images_of(images)
     elif isinstance(images, (str, Path, Image)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .chunks import Chunks
+from .engine import Engine
 from .networks import LinearHead
 from .sampling import derive_keys
 from .settings import Settings
@@ -39,6 +42,8 @@ class Network(nn.Module):
         """Keep the normalisation of views; the child builds its networks."""
         super().__init__()
         self._settings = settings
+        self._engine = Engine("torch")
+        self._engines = {"torch": self._engine}
         unit = 1 if getattr(settings, "channels", ()) else 255  # samples as they are stored, or bytes
         for name in ("mean", "std"):
             values = torch.tensor(getattr(settings, name)).view(-1, 1, 1) * unit
@@ -52,7 +57,25 @@ class Network(nn.Module):
     @property
     def chunks(self) -> Chunks:
         """How views reach the networks."""
-        return Chunks(self._settings.chunk_size, self._settings.checkpoint, self.mean, self.std)
+        return Chunks(self._settings.chunk_size, self._settings.checkpoint, self.mean, self.std, self._engine)
+
+    @contextmanager
+    def computed_by(self, engine: str) -> Iterator[None]:
+        """Compute the networks by an engine inside the block, where nothing is to be trained.
+
+        Args:
+            engine: "auto", "torch" or "openvino"; what one has compiled is kept for the next block.
+
+        Raises:
+            ConfigError: if there is no such engine, or it is not installed.
+        """
+        if engine not in self._engines:
+            self._engines[engine] = Engine(engine)
+        before, self._engine = self._engine, self._engines[engine]
+        try:
+            yield
+        finally:
+            self._engine = before
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `model.safetensors` and `config.json` into a folder."""

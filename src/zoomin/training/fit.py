@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import lightning.pytorch as lightning
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
-from ..data.labels import told, unusual_order
+from ..data.labels import describe_classes, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
@@ -40,7 +34,6 @@ from .checkpoints import (
     START,
     Done,
     IdentityWriter,
-    WholeCheckpoints,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -50,13 +43,16 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import evaluate
-from .frozen.learn import learn
+from .frozen.known_features import KnownFeatures
+from .frozen.learn import make_embedder
+from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .mean_feature import mean_feature
 from .plan import negative_class
 from .pretrain import pretrain
-from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
+from .records import EpochTable, ProgressBar, Row
 from .run_folder import data_fingerprint, new_folder, record_readers, write_inputs
 from .task import ClassifierTask
+from .trainer import train, training_device
 from .warm_up import warm_up
 from .zoom_in_task import ZoomInTask
 
@@ -67,8 +63,6 @@ __all__ = [
     "new_task",
     "tell_classes",
     "tiles_of",
-    "train",
-    "training_device",
 ]
 
 logger = logging.getLogger(__name__)
@@ -99,8 +93,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json, readers.csv (what decoded each training image) and, where images could not be read while
-    training went on, skipped.csv. The test images, where there are any, take no part in any choice.
+    metrics.json, readers.csv (what decoded each training image) and, if images could not be read during
+    training, skipped.csv. The test images, where there are any, take no part in any choice.
 
     Args:
         config: the run.
@@ -178,26 +172,31 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
 
 
 def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
-    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    """Learn on a frozen trunk; the folder holds what `fit` lists, except epochs and checkpoints."""
     folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
     if model is None:
         raise ConfigError(
             "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
         )
     new_folder(folder, resume=config.resume)
+    data.failures.path = folder / "skipped.csv"
+    data = data.without_unreadable()
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    embedder, rows = None, data.splits["train"]
+    if config.frozen.trunk != "learned":
+        with progress_bar("Embedding", len(rows), shown=progress) as bar:
+            embedder = make_embedder(model, config.frozen, data, bar.advance)
+            rows = embedder.readable(rows, data.note_unreadable)
+        data = data.with_splits({**data.splits, "train": rows})
     data.setup("fit")
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    negative = negative_class(data.classes, config.frozen.negative_class)
-    rows = data.splits["train"]
-    with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learned = learn(
-            model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
-        )
+    pixels = PixelRun(folder / "pixels", config.resume, progress)
+    learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels, embedder)
     record_readers(learned.net, data, folder)
     learned.net.save_pretrained(folder / "model")
     train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
-        "model": "frozen trunk",
+        "model": "learned trunk" if learned.report["head"] == PIXELS else "frozen trunk",
         "chosen_by": None,
         "learned": learned.report,
         "seconds": time.perf_counter() - started,
@@ -238,7 +237,7 @@ def _before_training(
 
 def tell_classes(classes: Sequence[str]) -> None:
     """Say which class is the negative one, before anything depends on it."""
-    logger.info("%s", told(classes))
+    logger.info("%s", describe_classes(classes))
     if doubt := unusual_order(classes):
         logger.warning("%s", doubt)
 
@@ -256,7 +255,10 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
-        return BaselineTask(net, config.train, config.seed, weights, data.failures)
+        baseline = BaselineTask(net, config.train, config.seed, weights, data.failures)
+        for network in baseline.frozen:
+            baseline.net.known = KnownFeatures(baseline.net, network, config.frozen.cache)
+        return baseline
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(
@@ -265,59 +267,6 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
             data.classes[0],
         )
     return task
-
-
-def train(
-    task: ClassifierTask[Any],
-    data: ZoomInDataModule,
-    callbacks: list[Callback],
-    loggers: list[Logger],
-    checkpoint: Path | None = None,
-) -> None:
-    """Run Lightning's trainer over all epochs, from a checkpoint where one is given.
-
-    Networks that draw random numbers of their own (dropout) are seeded before every epoch, and torch's global
-    random state is afterwards what it was.
-
-    Raises:
-        KeyboardInterrupt: when interrupted.
-    """
-    config = task.config
-    seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
-    devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
-    with (
-        quiet_lightning(),
-        _interruptible(),
-        torch.random.fork_rng(devices),
-        TemporaryDirectory() as empty,
-    ):
-        trainer = lightning.Trainer(
-            # Under SLURM, Lightning would save into the working directory when time is up, and begin from
-            # what any other run has saved there.
-            plugins=[WholeCheckpoints(), LightningEnvironment()],
-            default_root_dir=empty,
-            accelerator=config.device,
-            devices=1,
-            precision=config.precision,
-            max_epochs=config.epochs,
-            gradient_clip_val=config.gradient_clip,
-            callbacks=[*callbacks, seeding],
-            logger=loggers,
-            limit_val_batches=1.0 if data.splits["val"].numel() else 0,
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=1_000_000,
-        )
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-
-
-def training_device(name: str) -> torch.device:
-    """The device that `TrainConfig.device` names; "auto" is a GPU where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
 
 
 def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
@@ -390,10 +339,6 @@ def _check_baseline(config: RunConfig) -> None:
         )
 
 
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-
-
 def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:
     held = data.splits["val"]
     if config.early_stopping_patience is not None and not held.numel():
@@ -429,17 +374,3 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
                 "failed": evaluated.failed,
             }
     return found
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn the exit that Lightning makes of an interrupt back into the interrupt."""
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if in_main else None
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        if in_main:
-            signal.signal(signal.SIGINT, handler)

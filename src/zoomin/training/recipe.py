@@ -16,8 +16,8 @@ from ..classifiers import config_class
 from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
-from .frozen.config import FrozenConfig
-from .recipe_files import find_recipe
+from .frozen_config import FrozenConfig
+from .recipe_files import find_recipe, load_recipe
 
 __all__ = [
     "add_model_arguments",
@@ -33,7 +33,7 @@ __all__ = [
 
 def add_run_arguments(parser: ArgumentParser) -> None:
     """Add the settings of a run, but for those of its model."""
-    parser.add_argument("--config", action="config", help="a recipe (YAML); options given after it win")
+    parser.add_argument("--config", action="config", help="a recipe (YAML); later options take precedence")
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(PretrainConfig, "pretrain")
@@ -63,8 +63,8 @@ def leaves_all_to_plan(words: Sequence[str]) -> bool:
     """
     given = [word for word in " ".join(words).replace("=", " ").split() if word.startswith("-")]
     sections = {name.partition(".")[0] for name in given}
-    told = {"--config", "--model.name", "--frozen.enabled", "--print_config", "--help", "-h"}
-    if told & set(given) or {"--train", "--pretrain"} & sections:
+    explicit = {"--config", "--model.name", "--frozen.enabled", "--print_config", "--help", "-h"}
+    if explicit & set(given) or {"--train", "--pretrain"} & sections:
         return False
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("features", "tile_attention", "position_attention"):
@@ -99,7 +99,7 @@ def run_config(values: Namespace) -> RunConfig:
 def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
     """A recipe with options after it, as `zoomin train` takes them.
 
-    Where the options name another model, none of the settings of the recipe's model are taken over.
+    Where the options name another model, none of the settings of the recipe's model are kept.
 
     Args:
         name: a path, or the name of one of the recipes that come with the program.
@@ -110,9 +110,9 @@ def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = (
     """
     path = find_recipe(name)
     words = _words(options) if isinstance(options, Mapping) else list(options)
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    recipe = load_recipe(path)
     model = _model_name(["--config", str(path), *words])
-    if model != recipe.get("model", {}).get("name"):
+    if model != _name_in(recipe):
         recipe["model"] = {}
     parser = ArgumentParser(exit_on_error=False)
     add_run_arguments(parser)
@@ -165,8 +165,13 @@ def _model_name(words: Sequence[str]) -> str | None:
     if named is not None or known["config"] is None:
         return named
     try:
-        recipe = yaml.safe_load(Path(known["config"]).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):  # the parser will tell of it
+        return _name_in(load_recipe(Path(known["config"])))
+    except ConfigError:  # the parser will tell of it
         return None
-    model = recipe.get("model") if isinstance(recipe, dict) else None
-    return model.get("name") if isinstance(model, dict) else None
+
+
+def _name_in(recipe: Mapping[str, Any]) -> str | None:
+    """The baseline that a recipe is of."""
+    model = recipe.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    return name if isinstance(name, str) else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ..errors import ConfigError
 
-__all__ = ["check_recipe", "explain_recipe", "find_recipe", "recipe_names"]
+__all__ = ["check_recipe", "explain_recipe", "find_recipe", "load_recipe", "recipe_names"]
 
 _SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
 _MOST_VALUES = 100_000
@@ -46,7 +47,7 @@ def find_recipe(name: str | Path) -> Path:
 def check_recipe(path: Path) -> None:
     """Refuse what a parser would take hours or all memory for: aliases that multiply, depth without end.
 
-    What is wrong otherwise is told by whoever reads it.
+    Other errors are reported by the code that reads it.
 
     Raises:
         ConfigError: if its aliases stand for more than `_MOST_VALUES` values, or it is nested too deeply.
@@ -63,6 +64,30 @@ def check_recipe(path: Path) -> None:
         raise ConfigError(
             f"its aliases stand for more than {_MOST_VALUES} values", where=path, remedy="Write them out."
         )
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """What a recipe says.
+
+    Raises:
+        ConfigError: if it cannot be read, is no YAML, or is no list of settings.
+    """
+    check_recipe(path)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        yaml.YAMLError,
+    ) as error:  # ValueError: no text, a date that is none
+        why = " ".join(str(error).split())
+        raise ConfigError(
+            f"not a readable YAML file ({why})", where=path, remedy="Fix the recipe."
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ConfigError("no settings by name", where=path, remedy="Begin lines with names such as data:.")
+    return found
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
