@@ -221,5 +221,5 @@ def test_series_of_what_is_no_tiff(tmp_path):
     from PIL import Image as PillowImage
 
     PillowImage.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match="not a TIFF"):
+    with pytest.raises(ImageError, match="neither TIFF nor OME-Zarr"):
         open_image(tmp_path / "a.png", series=1)

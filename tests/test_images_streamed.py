@@ -241,7 +241,7 @@ def test_the_time_of_waiting_is_shared_by_selections(images):
 
 
 def test_delivery_sends_whole_images_and_scattered_rows():
-    delivery = _Delivery(5, 2, 2, torch.device("cpu"))
+    delivery = _Delivery((5, 2, 2, 3), torch.uint8, torch.device("cpu"))
     delivery._there = torch.zeros(5, 2, 2, 3, dtype=torch.uint8)  # as on another device
     delivery.staged[:] = torch.arange(5 * 12).reshape(5, 2, 2, 3).numpy()
     delivery.send(torch.tensor([1, 0]).numpy())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+_URL = re.compile(r"^([a-z][a-z0-9]+):/(?=[^/])")  # of a Path, which drops a slash
 
 __all__ = [
     "BatchReadError",
+    "ChannelsError",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -30,7 +34,7 @@ class ZoomInError(Exception):
     def __init__(self, what: str, *, where: object = None, remedy: str | None = None) -> None:
         """Compose the message `where: what. remedy`."""
         self.what = what
-        self.where = None if where is None else str(where)
+        self.where = None if where is None else _URL.sub(r"\1://", str(where))
         self.remedy = remedy
         super().__init__(what)
 
@@ -55,6 +59,10 @@ class ConfigError(ZoomInError):
 
 class ImageError(ZoomInError):
     """An image that cannot be opened or read."""
+
+
+class ChannelsError(ImageError):
+    """An image whose channels are not red, green and blue, so that those to use have to be named."""
 
 
 class UnexpectedError(ImageError):

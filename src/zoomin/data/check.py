@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tifffile
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
@@ -25,9 +24,11 @@ from ..images.foreground import Foreground
 from ..images.foreign import zarr_folder
 from ..images.image import Image
 from ..images.pool import map_ahead
+from ..images.remote import tiff_file
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
+from ..images.urls import path_text
 from ..model.config import ZoomInConfig
 from ..runtime.faults import image_error
 from .config import ManifestColumns
@@ -191,6 +192,7 @@ def check_images(
     model: ZoomInConfig | None = None,
     *,
     mpp: float | None = None,
+    channels: Sequence[str | int] = (),
     threads: int = 4,
     timeout: float | None = READ_TIMEOUT,
 ) -> Iterator[Inspection]:
@@ -203,12 +205,13 @@ def check_images(
         model: whose resolution, foreground and cost are of interest; by default tissue is sought by Otsu's
             method and no cost is reported.
         mpp: microns per level-0 pixel of files of which the record does not tell it.
+        channels: that a network would see; none: red, green and blue.
         threads: images checked in parallel.
         timeout: seconds after which an image is given up.
     """
     parts = parts_of(record.image for record in records)
     for record, found in map_ahead(
-        lambda record: _checked(record, model, mpp, parts[record.image]),
+        lambda record: _checked(record, model, mpp, channels, parts[record.image]),
         records,
         threads=threads,
         timeout=timeout,
@@ -247,7 +250,11 @@ def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
 
 
 def _checked(
-    record: Record, model: ZoomInConfig | None, mpp: float | None, parts: Sequence[Path]
+    record: Record,
+    model: ZoomInConfig | None,
+    mpp: float | None,
+    channels: Sequence[str | int],
+    parts: Sequence[Path],
 ) -> Inspection:
     row = _known(record)
     overview: Tensor | None = None
@@ -257,7 +264,7 @@ def _checked(
     try:
         kind = format_of(image_head(record.image))
         row = replace(row, format=kind or record.image.suffix[1:].upper() or "ZARR")
-        file = open_record(record, None, mpp)
+        file = open_record(record, None, mpp, channels)
         row = replace(row, **_facts(file, record, mpp, parts))
         overview = read_overview(file, shown.side)
         mask = tissue_mask(overview, shown)
@@ -273,7 +280,7 @@ def _checked(
 
 
 def _known(record: Record) -> Checked:
-    return Checked(str(record.image), record.label or "", record.group or "", record.split or "")
+    return Checked(path_text(record.image), record.label or "", record.group or "", record.split or "")
 
 
 def _failed(row: Checked, error: Exception) -> Checked:
@@ -306,7 +313,7 @@ def _compression(path: Path) -> str:
     if format_of(image_head(path)) != "TIFF":
         return ""
     try:
-        with tifffile.TiffFile(path) as file:
+        with tiff_file(path) as file:
             return str(file.pages.first.compression.name)
     except (ValueError, OSError, KeyError, IndexError, AttributeError, TypeError):
         return ""  # the pixels have been read; what tifffile cannot parse it leaves unsaid

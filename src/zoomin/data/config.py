@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import require_all
+from ..errors import require, require_all
 from ..images.augmentation import Augmentation
 from ..images.physical import microns
 from ..images.timeouts import READ_TIMEOUT, check_timeout
@@ -20,7 +20,7 @@ class ManifestColumns:
     """Names of the columns of a manifest CSV."""
 
     image: str = "image"
-    """Path of the image, relative to the folder of the CSV or absolute."""
+    """Path of the image, relative to the folder of the CSV or absolute; or a URL of a TIFF or OME-Zarr."""
 
     label: str = "label"
     """Name of the class."""
@@ -55,6 +55,11 @@ class DataConfig:
     root: str
     """The images: a manifest CSV, a folder with a manifest.csv or one folder per class, or a layout that
     zoomin recognises, such as the colon-cancer data as downloaded."""
+
+    channels: list[int | str] | None = None
+    """Channels of TIFFs or OME-Zarrs that the network sees, by name or number from 1, such as [6, 2] or
+    [DAPI, CD8]; their samples stay what they are, and are standardised by the training images. None: red,
+    green and blue."""
 
     classes: list[str] | None = None
     """The classes in their order, the negative one first; by default those found, in natural order."""
@@ -117,6 +122,14 @@ class DataConfig:
         needs = {
             name: (getattr(self, name) >= least, f"at least {least}") for name, least in least_of.items()
         }
+        if self.channels:
+            coloured = [n for n in ("brightness", "contrast", "stain") if getattr(self.augmentation, n)]
+            require(
+                not coloured,
+                f"data.augmentation.{coloured[0] if coloured else ''}",
+                "of colours, beside data.channels",
+                "Set it to 0: samples of other channels are no colours.",
+            )
         for name in ("val_fraction", "test_fraction"):
             needs[name] = (0 <= getattr(self, name) <= 0.5, "from 0 to 0.5")
         require_all(self, needs, "data.")

@@ -124,7 +124,8 @@ def _facts(row: Checked) -> dict[str, Value]:
     assert row.width is not None and row.height is not None
     pixels = row.width * row.height
     try:
-        size: float | None = float(Path(row.image).stat().st_size)
+        path = Path(row.image)
+        size: float | None = None if path.is_dir() else float(path.stat().st_size)
     except OSError:
         size = None
     return {

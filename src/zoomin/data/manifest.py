@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
+from ..images.urls import exists, url_of
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
 from .labels import class_order, class_words, known, plain_number
@@ -311,7 +312,9 @@ def _record(row: Row, columns: ManifestColumns, path: Path, classes: Sequence[st
 
     def file(name: str) -> Path | None:
         found = cell(name)
-        return None if found is None else path.parent / found
+        if found is None:
+            return None
+        return Path(found) if url_of(found) is not None else path.parent / found
 
     image, split, mpp = file("image"), cell("split"), cell("mpp")
     label = known(row.cells.get(columns.label), classes)
@@ -363,7 +366,7 @@ def _check_duplicates(records: Sequence[Record], path: Path) -> None:
 def _check_files(records: Sequence[Record], path: Path) -> None:
     for name in ("image", "annotation", "mask", "foreground"):
         paths = [(getattr(record, name), record.row) for record in records]
-        missing = [f"{file} (row {row})" for file, row in paths if file is not None and not file.exists()]
+        missing = [f"{file} (row {row})" for file, row in paths if file is not None and not exists(file)]
         if missing:
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             raise DataError(
@@ -376,6 +379,8 @@ def _check_files(records: Sequence[Record], path: Path) -> None:
 
 def _cell(value: object, folder: Path) -> str:
     if isinstance(value, Path):
+        if (url := url_of(value)) is not None:
+            return url
         absolute = Path(os.path.abspath(value))  # noqa: PTH100 (resolve() would follow links)
         for base in (folder, Path(os.path.abspath(folder))):  # noqa: PTH100
             if absolute.is_relative_to(base):

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..annotations.foreground import FileMask
 from ..annotations.frames import Frame
 from ..classifiers import ClassifierConfig
 from ..images.foreground import Foreground
 from ..images.image import Image
-from ..images.open_image import open_image
+from ..images.open_image import open_channels, open_image
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask, overview_mask
+from ..model.config import ZoomInConfig
 from .manifest import Record
 
 __all__ = ["foreground_mask", "open_record"]
 
 
-def open_record(record: Record, model: ClassifierConfig | None = None, mpp: float | None = None) -> Image:
+def open_record(
+    record: Record,
+    model: ClassifierConfig | None = None,
+    mpp: float | None = None,
+    channels: Sequence[str | int] = (),
+) -> Image:
     """The image of a record in the frame that a model works in.
 
     Args:
         record: names the file, and its microns per pixel where the manifest knows better than the file.
-        model: whose resolution is wanted; None: that of the file.
+        model: whose resolution and channels are wanted; None: those of the file.
         mpp: microns per level-0 pixel of files whose record does not say.
+        channels: that are wanted without a model; none: red, green and blue.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
         ImageError: if it cannot be opened, or its pixels' size is needed and not known.
     """
-    chosen = {} if record.series is None else {"series": record.series}
-    image = open_image(record.image, mpp=mpp if record.mpp is None else record.mpp, **chosen)
+    known = mpp if record.mpp is None else record.mpp
+    wanted = channels or getattr(model, "channels", ())
+    image: Image
+    if wanted:
+        scale = (model.mean, model.std) if isinstance(model, ZoomInConfig) else None
+        image = open_channels(record.image, wanted, mpp=known, series=record.series, statistics=scale)
+    else:
+        chosen = {} if record.series is None else {"series": record.series}
+        image = open_image(record.image, mpp=known, **chosen)
     return image if model is None else at_mpp(image, model.resolution)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float64, Int, UInt8
@@ -24,7 +24,8 @@ from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages
 from ..images.cache import Cache
-from ..images.image import Image, ImageBatch
+from ..images.channels import ChannelImage
+from ..images.image import Image, ImageBatch, reader_of
 from ..images.open_image import open_image
 from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
@@ -60,6 +61,8 @@ class PathImage:
         identity: of the file's pixels, for caches; None: they are not cached.
         series: which image of the file, None for the main one.
     """
+
+    reader: ClassVar[str] = "whole"
 
     path: Path
     height: int
@@ -122,6 +125,7 @@ class ImageStore:
         place: for each row of the manifest its place in `images`, -1 where it was not asked for.
         images: all of them behind one batched read.
         resident: whether their pixels are kept in memory.
+        readers: what decoded each one, by row of the manifest.
         file_frames: height, width and place on a map of each one's file, by row of the manifest.
     """
 
@@ -129,6 +133,7 @@ class ImageStore:
     images: ResidentImages | StreamedImages
     resident: bool
     file_frames: Mapping[int, Frame] = field(default_factory=dict)
+    readers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -203,18 +208,20 @@ def open_store(
     place = torch.full((len(records),), -1, dtype=torch.int64)
     place[rows] = torch.arange(rows.numel())
     frames = {row: one.file for row, one in zip(rows.tolist(), opened, strict=True)}
+    readers = {row: one.reader for row, one in zip(rows.tolist(), opened, strict=True)}
     if all(isinstance(image, ArrayImage) for image in images):
-        return ImageStore(place, ResidentImages(images, device, masks), True, frames)
+        return ImageStore(place, ResidentImages(images, device, masks), True, frames, readers)
     streamed = StreamedImages(images, device, threads, cache_bytes=cache_bytes, timeout=timeout, masks=masks)
-    return ImageStore(place, streamed, False, frames)
+    return ImageStore(place, streamed, False, frames, readers)
 
 
 class _Opened(NamedTuple):
-    """An image as the model reads it, its foreground where that is sought, and the frame of its file."""
+    """An image as the model reads it, its foreground where that is sought; frame and reader of its file."""
 
     image: Image
     mask: ForegroundMask | None
     file: Frame
+    reader: str
 
 
 class _Opener:
@@ -238,9 +245,9 @@ class _Opener:
         """Open an image."""
         image = open_record(record, self._model, self._mpp)
         file = image.source if isinstance(image, ResampledImage) else image
-        frame = Frame.of(image)
+        frame, reader = Frame.of(image), reader_of(image)
         fits = False
-        if self._limit or isinstance(file, ArrayImage):
+        if (self._limit and not isinstance(file, ChannelImage)) or isinstance(file, ArrayImage):
             with self._lock:
                 size = image.height * image.width * _BYTES_PER_PIXEL
                 fits = self._bytes + size <= self._budget
@@ -254,7 +261,7 @@ class _Opener:
         mask = foreground_mask(image, record, how, frame)
         if isinstance(mask, OverviewMask) and fits:
             mask.find()  # and let go of the image, whose pixels are about to be copied
-        return _Opened(image, mask, frame)
+        return _Opened(image, mask, frame, reader)
 
 
 def _opened_or_error(record: Record, found: _Opened | Exception) -> _Opened | ZoomInError:

@@ -13,8 +13,10 @@ from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 
 from ..geometry import Region
+from ..images.channels import shown
 from ..images.image import Image
 from ..images.stored import identity_of
+from ..images.urls import exists
 from ..model.networks import LinearHead
 from ..model.output import ZoomInOutput
 from .evidence import Provenance, Source
@@ -142,20 +144,18 @@ def _in_file(one: Explanation, image: Image) -> Explanation:
 
 def _overview(image: Image) -> UInt8[Tensor, "3 h w"]:
     scale = min(1.0, OVERVIEW_SIDE / max(image.height, image.width))
-    return image.read([Region(0, 0, image.width, image.height)], scale)[0].cpu().contiguous()
+    return shown(image).read([Region(0, 0, image.width, image.height)], scale)[0].cpu().contiguous()
 
 
 def _crops(image: Image, regions: Int[Tensor, "n 4"], scale: float) -> UInt8[Tensor, "n 3 h w"]:
     if not len(regions):
         return torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
-    return image.read([Region(*region) for region in regions.tolist()], scale).cpu().contiguous()
+    return shown(image).read([Region(*region) for region in regions.tolist()], scale).cpu().contiguous()
 
 
 def _source(image: Image, name: str) -> Source:
-    identity = getattr(image, "identity", None)  # of images in memory: no file's
-    if not isinstance(identity, tuple):
-        path = Path(name)
-        identity = identity_of(path) if path.is_file() else None
+    path = getattr(image, "path", None) or Path(name)  # images in memory have a name alone
+    identity = identity_of(path) if exists(path) else None
     return Source(
         identity=identity,
         mpp=image.mpp,

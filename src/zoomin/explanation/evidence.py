@@ -16,8 +16,10 @@ import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
+from ..errors import ImageError
 from ..geometry import Region
 from ..images.georeference import Georeference
+from ..images.stored import identity_of
 from ..model.estimators import segment_sum
 from .density import attention_density
 from .places import Places, speaks_for
@@ -50,10 +52,10 @@ class Source:
         if self.identity is None:
             return None
         try:
-            found = Path(self.identity[0]).stat()
-        except OSError:
+            found = identity_of(Path(self.identity[0]))
+        except ImageError:
             return "gone"
-        return None if (found.st_size, found.st_mtime_ns) == self.identity[1:] else "changed"
+        return None if found[1:] == self.identity[1:] else "changed"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class ArrayImage:
                 [  0, 255]], dtype=torch.uint8)
     """
 
+    reader = "whole"
     georeference = None
 
     def __init__(

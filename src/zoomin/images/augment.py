@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -208,7 +208,7 @@ class AugmentedBatch:
 
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> UInt8[Tensor, "n 3 h w"]:
+    ) -> Shaped[Tensor, "n c h w"]:
         """Read one region of each indexed image (see `images.base.ImageBatch`).
 
         Raises:
@@ -232,7 +232,7 @@ class AugmentedBatch:
         source = self.source_regions(image_index, regions) if self._moved else regions
         started = self._batch.start(image_index, source, scale)
 
-        def views() -> UInt8[Tensor, "n 3 h w"]:
+        def views() -> Shaped[Tensor, "n c h w"]:
             read = started.views()
             turned = turn(read, self.draw.orientation[image_index]) if self._turned else read
             return self._recolour(turned, image_index)
@@ -240,8 +240,8 @@ class AugmentedBatch:
         return Started(views, started.cancel)
 
     def _recolour(
-        self, views: UInt8[Tensor, "n 3 h w"], image_index: Int[Tensor, " n"]
-    ) -> UInt8[Tensor, "n 3 h w"]:
+        self, views: Shaped[Tensor, "n c h w"], image_index: Int[Tensor, " n"]
+    ) -> Shaped[Tensor, "n c h w"]:
         if not (self._stained or self._graded):
             return views
         values = views.float()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError
+from ..errors import ChannelsError, ImageError
 from .colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
 from .pixels import Bytes, Pixels, to_bytes
 from .tiff_segments import luma_shares, stored_ycbcr
@@ -331,8 +331,10 @@ def _colour_bands(kinds: list[str], path: Path, noun: str) -> tuple[int, ...]:
         return (others[0],)
     if len(others) == 3 and set(kinds) <= {"undefined", "gray", "alpha"}:
         return tuple(others)
-    raise ImageError(
+    raise ChannelsError(
         f"{len(kinds)} {noun} ({', '.join(kinds)}) that do not say which are red, green, blue",
         where=path,
-        remedy="Choose three: gdal_translate -b R -b G -b B -colorinterp red,green,blue IN OUT.",
+        remedy="Name those to use: data.channels, such as '[6, 2]', when training, open_image(path, "
+        "channels=[6, 2]) in Python. Or choose three to be seen: gdal_translate -b R -b G -b B -colorinterp "
+        "red,green,blue IN OUT.",
     )

@@ -26,8 +26,10 @@ from .array import ArrayImage
 from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
+from .remote import remote_range
 from .tiff import decode_tiff, stored_values
 from .timeouts import file_timeout, within
+from .urls import url_of
 
 __all__ = [
     "declared_size",
@@ -106,6 +108,12 @@ def decode_image(
     check_mpp(mpp, path)
     head = read_head(path)
     kind = format_of(head)
+    if url_of(path) is not None:
+        raise ImageError(
+            f"{kind or 'a file'} at a URL, which is not read range by range",
+            where=url_of(path),
+            remedy="Download it; TIFF (best COG) and OME-Zarr are read where they are.",
+        )
     if kind is None:
         raise unknown_format(head, path)
     if kind == "TIFF":
@@ -150,6 +158,8 @@ def read_head(path: Path) -> bytes:
     Raises:
         ImageError: if there is no such file, it is a folder, empty or not readable, or does not respond.
     """
+    if url_of(path) is not None:
+        return remote_range(path, 0, _HEAD)
 
     def first_bytes() -> bytes | None:
         if path.is_dir():

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tifffile
 from PIL import ImageCms
 
 from ..errors import ImageError
 from .adapted import AdaptedSlide
 from .array import ArrayImage
+from .channels import ChannelImage
 from .decode import icc_of
-from .image import Image
+from .image import Image, reader_of
 from .open_image import open_image
 from .raster import RasterImage
+from .remote import tiff_file
 from .slide import SlideImage, slide_facts
 from .stored import StoredImage
 from .tiff import DAMAGE
@@ -77,17 +78,21 @@ def describe(
     """
     path = Path(path)
     image = image if image is not None else open_image(path, mpp=mpp, series=series)
-    reader = _reader(image)
+    reader = reader_of(image)
     associated: tuple[str, ...] = ()
     pixels, count, icc, source = "", 1, b"", ""
     if isinstance(image, SlideImage):
         facts = slide_facts(path)
         pixels, count = f"{image.vendor} slide", 1 + len(facts.associated)
         associated, icc, source = facts.associated, facts.icc, facts.mpp_source
+    elif isinstance(image, ChannelImage):
+        held = image.samples
+        pixels = f"{len(held.names)} channels ({', '.join(held.names)}), {held.dtype}"
+        source = held.mpp_source
     elif isinstance(image, ZarrImage):
-        held = image.contents
-        pixels, count, source = held.words, 1 + len(held.beside), held.mpp_source
-        associated = held.beside
+        found = image.contents
+        pixels, count, source = found.words, 1 + len(found.beside), found.mpp_source
+        associated = found.beside
     elif isinstance(image, RasterImage | TiffImage | ArrayImage):
         pixels, count, associated, icc, source = _tiff(path, series)
     elif isinstance(image, AdaptedSlide):
@@ -124,16 +129,6 @@ def companions_of(path: Path) -> tuple[Path, ...]:
     return tuple(name for name in names if name != path and name.exists())
 
 
-def _reader(image: Image) -> str:
-    for kind, name in ((SlideImage, "OpenSlide"), (RasterImage, "GDAL"), (TiffImage, "tifffile"),
-                       (ZarrImage, "zarr")):  # fmt: skip
-        if isinstance(image, kind):
-            return name
-    if isinstance(image, AdaptedSlide):
-        return image.reader
-    return "whole" if isinstance(image, ArrayImage) else type(image).__name__
-
-
 def _levels(image: Image) -> tuple[tuple[int, int], ...]:
     if isinstance(image, StoredImage):
         return tuple((level.width, level.height) for level in image.levels)
@@ -143,7 +138,7 @@ def _levels(image: Image) -> tuple[tuple[int, int], ...]:
 def _tiff(path: Path, series: int | str | None) -> tuple[str, int, tuple[str, ...], bytes, str]:
     """Pixels, pictures, associated ones, colour profile, source of the scale; of others the profile."""
     try:
-        with tifffile.TiffFile(path) as file:
+        with tiff_file(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
             scale = scale_of(file, page, contents.series)

@@ -11,8 +11,18 @@ from typing import NamedTuple
 
 from ..errors import ImageError
 
-__all__ = ["ZARR_SUFFIXES", "JpegKind", "foreign_format", "jpeg_kind", "point_transform", "zarr_folder"]
+__all__ = [
+    "ZARR_NODES",
+    "ZARR_SUFFIXES",
+    "JpegKind",
+    "foreign_format",
+    "jpeg_kind",
+    "metadata_identity",
+    "point_transform",
+    "zarr_folder",
+]
 
+ZARR_NODES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")  # of which every group or array has one
 ZARR_SUFFIXES = (".zarr", ".zarr.zip", ".ozx")  # of folders, and of archives of them
 
 _BY_CODECS = (
@@ -78,7 +88,13 @@ def foreign_format(head: bytes, path: Path) -> ImageError | None:
 
 def zarr_folder(path: Path) -> bool:
     """Whether a folder holds a Zarr group or array."""
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+    return any((path / name).is_file() for name in ZARR_NODES)
+
+
+def metadata_identity(path: Path) -> tuple[int, int]:
+    """Sizes and the last change of the metadata files of a Zarr folder: writing it anew changes them."""
+    found = [(path / name).stat() for name in (*ZARR_NODES, ".zmetadata") if (path / name).is_file()]
+    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
 
 
 def jpeg_kind(path: Path) -> JpegKind | None:

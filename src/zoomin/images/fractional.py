@@ -8,6 +8,7 @@ integers, hence exact for boxes of up to 65,000 pixels, and agree with `averagin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,8 +101,8 @@ def contract(values: Floats, edges: Doubles) -> Floats:
     return sums
 
 
-def sums_of(pixels: Bytes, y_edges: Doubles, x_edges: Doubles) -> Floats:
-    """Weighted sums of (n, height, width, 3) over boxes: (n, rows, columns, 3)."""
+def sums_of(pixels: npt.NDArray[Any], y_edges: Doubles, x_edges: Doubles) -> Floats:
+    """Weighted sums of (n, height, width, channels) over boxes: (n, rows, columns, channels)."""
     n, height, width, channels = pixels.shape
     flat = pixels.reshape(n, height, width * channels).astype(np.float32)
     down = contract(flat, y_edges)
@@ -111,21 +112,31 @@ def sums_of(pixels: Bytes, y_edges: Doubles, x_edges: Doubles) -> Floats:
     return across.reshape(n, -1, rows, channels).transpose(0, 2, 1, 3)
 
 
-def finish(sums: Floats, y: Axis, x: Axis, background: tuple[int, int, int]) -> Bytes:
-    """Means from sums over what is inside: the rest of each box is background."""
+def finish(
+    sums: Floats, y: Axis, x: Axis, background: tuple[float | int, ...], dtype: npt.DTypeLike = np.uint8
+) -> npt.NDArray[Any]:
+    """Means from sums over what is inside: the rest of each box is background. Bytes are rounded half up."""
     sizes = [np.diff(axis.edges).astype(np.float32) for axis in (y, x)]
     covers = [np.diff(axis.inside).astype(np.float32) for axis in (y, x)]
     area = (sizes[0][:, :, None] * sizes[1][:, None, :])[..., None]
     cover = (covers[0][:, :, None] * covers[1][:, None, :])[..., None]
     if bool((cover < area).any()):
         sums = sums + (area - cover) * np.array(background, dtype=np.float32)
+    if dtype != np.uint8:
+        return (sums / area).astype(dtype)
     return np.floor(sums / area + _HALF_UP).clip(0, 255).astype(np.uint8)
 
 
-def average_crops(crops: Bytes, y: Axis, x: Axis, background: tuple[int, int, int]) -> Bytes:
+def average_crops(
+    crops: npt.NDArray[Any],
+    y: Axis,
+    x: Axis,
+    background: tuple[float | int, ...],
+    dtype: npt.DTypeLike = np.uint8,
+) -> npt.NDArray[Any]:
     """The views of n boxes from crops (n, height, width, 3) that start at the axes' first pixels."""
     y_edges, x_edges = y.inside - y.first[:, None], x.inside - x.first[:, None]
-    return finish(sums_of(crops, y_edges, x_edges), y, x, background)
+    return finish(sums_of(crops, y_edges, x_edges), y, x, background, dtype)
 
 
 def checked_boxes(boxes: object, rows: int, columns: int, name: str) -> Doubles:

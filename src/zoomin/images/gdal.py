@@ -1,4 +1,4 @@
-"""How GDAL is opened and listened to: local files of named drivers, own settings, warnings made errors."""
+"""How GDAL is opened and listened to: files of named drivers, own settings, warnings made errors."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from typing import Any
 
 from ..errors import ImageError
 from .decode import format_of
+from .urls import url_of
 
 __all__ = ["DRIVERS", "SETTINGS", "Subdataset", "cause", "complaints", "driver_of", "opened"]
 
 Subdataset = int | str
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
-    "GDAL_CACHEMAX": 32,  # MB of decoded blocks a process; GDAL's own is a share of the machine
+    "GDAL_CACHEMAX": 32 << 20,  # of decoded blocks a process: rasterio takes bytes, GDAL megabytes
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     "GDAL_PAM_ENABLED": "YES",  # side-cars hold values of missing samples band by band; none is written
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.btf,.tf8,.svs,.ndpi,.qptiff,.scn,.bif",  # no side-cars
     "GDAL_NUM_THREADS": "1",  # its own pool of threads would hang forked processes
 }
+_NETWORK = {"http": "/vsicurl/", "https": "/vsicurl/", "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/",
+            "gcs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "abfss": "/vsiadls/"}  # fmt: skip
 _DAMAGE = ("Corrupt JPEG", "Premature end of JPEG")
 
 
@@ -45,7 +51,7 @@ def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN
     """GDAL's handle of a stored level, for this thread.
 
     Args:
-        path: a local file.
+        path: a file, or a URL.
         driver: one of `DRIVERS`.
         source: 0 for the image, a number from 1 for GDAL's own overviews of it, or "off:N" for the directory
             of a TIFF at byte N.
@@ -59,7 +65,8 @@ def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN
     # An image need not lie on a map. Said once a process: catching it at each call is not safe in threads.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     options = {"overview_level": source - 1} if isinstance(source, int) and source else {}
-    name = f"GTIFF_DIR:{source}:{path.absolute()}" if isinstance(source, str) else path.absolute()
+    place = _address(path)
+    name = f"GTIFF_DIR:{source}:{place}" if isinstance(source, str) else place
     try:
         with complaints(), rasterio.Env(**SETTINGS):
             return rasterio.open(name, driver=driver, **options)
@@ -69,6 +76,19 @@ def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN
             where=path,
             remedy="Copy or download it again; if its own program opens it, export a tiled TIFF there.",
         ) from error
+
+
+def _address(path: Path) -> str:
+    """Where GDAL finds a file: of a URL, only the ranges that it needs are read."""
+    url = url_of(path)
+    if url is None:
+        return str(path.absolute())
+    scheme, _, rest = url.partition("://")
+    if scheme not in _NETWORK:
+        raise ImageError(
+            f"GDAL does not read {scheme}://", where=url, remedy=f"Give one of {', '.join(_NETWORK)}."
+        )
+    return _NETWORK[scheme] + (url if scheme in ("http", "https") else rest)
 
 
 def cause(error: BaseException) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Shaped, UInt8
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
 
-__all__ = ["Image", "ImageBatch", "Started"]
+__all__ = ["Image", "ImageBatch", "Started", "layout_of", "reader_of"]
 
 
 @runtime_checkable
@@ -49,6 +49,19 @@ class Image(Protocol):
         ...
 
 
+def layout_of(image: Image) -> tuple[int, torch.dtype]:
+    """Channels of an image's views and their type: three of bytes, unless it was opened for its channels."""
+    channels: tuple[str, ...] | None = getattr(image, "channels", None)
+    return (3, torch.uint8) if channels is None else (len(channels), torch.float32)
+
+
+def reader_of(image: object) -> str:
+    """What decodes an image: OpenSlide, GDAL, tifffile, zarr, "whole" for files decoded whole, or a kind."""
+    image = getattr(image, "source", image)  # of one that is brought to another resolution
+    found: str = getattr(image, "reader", type(image).__name__)
+    return found
+
+
 class Started(NamedTuple):
     """A read that has begun.
 
@@ -57,7 +70,7 @@ class Started(NamedTuple):
         cancel: read no further: the views are not wanted any more.
     """
 
-    views: Callable[[], UInt8[Tensor, "n 3 h w"]]
+    views: Callable[[], Shaped[Tensor, "n c h w"]]
     cancel: Callable[[], None]
 
 
@@ -82,7 +95,7 @@ class ImageBatch(Protocol):
 
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> UInt8[Tensor, "n 3 h w"]:
+    ) -> Shaped[Tensor, "n c h w"]:
         """Read one region of each indexed image, all of one size, at one scale.
 
         Args:
@@ -91,7 +104,8 @@ class ImageBatch(Protocol):
             scale: in (0, 1].
 
         Returns:
-            uint8 views on `device`, red-green-blue; where an image lends itself, in channels-last memory.
+            uint8 views on `device`, red-green-blue, or float32 samples of the channels that images were
+            opened for; where an image lends itself, in channels-last memory.
         """
         ...
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..errors import ImageError, ZoomInError
+from ..errors import ChannelsError, ImageError, ZoomInError
 from ..runtime.plugins import Registry
 from .decode import decode_image, format_of, image_head
 from .foreign import ZARR_SUFFIXES
 from .image import Image
+from .urls import url_of
 
-__all__ = ["READERS", "Reader", "open_image", "plug_in_suffixes"]
+if TYPE_CHECKING:
+    from .channels import ChannelImage, Samples, Statistics
+
+__all__ = ["READERS", "Reader", "open_channels", "open_image", "open_shown", "plug_in_suffixes"]
 
 
 class _Open(Protocol):
@@ -36,8 +40,15 @@ class Reader(NamedTuple):
     suffixes: tuple[str, ...] = ()
 
 
+def _head(path: Path) -> bytes:
+    """The first bytes of an image; none of a Zarr, which is no single file."""
+    return b"" if _takes_zarr(path, b"") else image_head(path)
+
+
 def _takes_slide(path: Path, head: bytes) -> bool:
     """Whether OpenSlide knows the file; its plain tiled TIFFs go to GDAL, which reads more of them."""
+    if url_of(path) is not None:
+        return False
     kind = format_of(head)
     mirax = kind == "JPEG" and path.suffix.lower() == ".mrxs"  # the slide is in the folder beside it
     if mirax or head[128:132] == b"DICM":
@@ -122,14 +133,22 @@ READERS: Registry[Reader] = Registry(
 )
 
 
-def open_image(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
+def open_image(
+    path: Path | str,
+    *,
+    mpp: float | None = None,
+    series: int | str | None = None,
+    channels: Sequence[str | int] | None = None,
+) -> Image:
     """Open an image; its format is detected from its content, not its suffix.
 
     Args:
-        path: the file; of an OME-Zarr, the folder.
+        path: the file; of an OME-Zarr, the folder; a URL (https, s3, gs, ...) of a TIFF or OME-Zarr.
         mpp: microns per pixel, instead of a missing or wrong tag of the file.
         series: which image of a TIFF or OME-Zarr that holds several, by its number or name (`zoomin data
             check` lists them); of an OME-Zarr the plane too, as "z=4"; None for the main one.
+        channels: of a TIFF or OME-Zarr, by name or number from 1: views are then its samples, float32, of
+            these channels; None for red, green and blue.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -146,7 +165,9 @@ def open_image(path: Path | str, *, mpp: float | None = None, series: int | str 
         (20, 30, 0.5)
     """
     path = Path(path)
-    head = image_head(path)
+    head = _head(path)
+    if channels:
+        return open_channels(path, channels, mpp=mpp, series=series)
     if series is not None:
         return _open_series(path, head, mpp, series)
     for name, reader in READERS.outside().items():
@@ -159,6 +180,70 @@ def open_image(path: Path | str, *, mpp: float | None = None, series: int | str 
             READERS.plug_in(name).warn(error)
     reader = next(reader for reader in READERS.built_in.values() if reader.reads(path, head))
     return reader.open(path, mpp=mpp)
+
+
+def open_channels(
+    path: Path,
+    channels: Sequence[str | int],
+    *,
+    mpp: float | None = None,
+    series: int | str | None = None,
+    statistics: Statistics | None = None,
+) -> ChannelImage:
+    """Open an image for some of its channels (see `open_image`).
+
+    Args:
+        path: a TIFF or OME-Zarr.
+        channels: names, or numbers from 1.
+        mpp: microns per pixel, instead of a missing or wrong tag of the file.
+        series: which image of several.
+        statistics: of the channels in training images, which decide how the eye is shown them.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: if it lacks a channel, or is of a format that has red, green and blue alone.
+    """
+    from .channels import ChannelImage
+
+    samples, known = _samples_of(path, mpp, series)
+    return ChannelImage(samples, channels, mpp=known, statistics=statistics)
+
+
+def open_shown(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
+    """Open an image to be looked at: one whose channels would have to be named, in false colour.
+
+    Its first three channels are red, green and blue (see `channels.ChannelImage.shown`).
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: as `open_image`.
+    """
+    from .channels import ChannelImage
+
+    try:
+        return open_image(path, mpp=mpp, series=series)
+    except ChannelsError:
+        samples, known = _samples_of(Path(path), mpp, series)
+        first = range(1, min(3, len(samples.names)) + 1)
+        return ChannelImage(samples, first, mpp=known).shown
+
+
+def _samples_of(path: Path, mpp: float | None, series: int | str | None) -> tuple[Samples, float | None]:
+    """What holds the channels of a file, and its microns per pixel."""
+    head = _head(path)
+    if _takes_zarr(path, head):
+        from .zarr_image import open_zarr_channels
+
+        return open_zarr_channels(path, mpp, series)
+    if _takes_tiff(path, head):
+        from .tiff_channels import open_tiff_channels
+
+        return open_tiff_channels(path, mpp, series)
+    raise ImageError(
+        "channels of a file that is neither TIFF nor OME-Zarr",
+        where=path,
+        remedy="Leave channels out: its red, green and blue are read.",
+    )
 
 
 def plug_in_suffixes() -> frozenset[str]:

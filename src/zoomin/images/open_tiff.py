@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tifffile
-
 from ..errors import ImageError
 from . import raster
 from .bands import bands_of_page
@@ -14,14 +12,16 @@ from .decode import decode_image
 from .gdal import driver_of
 from .image import Image
 from .physical import check_mpp
+from .remote import tiff_file
 from .stored import Level
 from .tiff import DAMAGE, check_known, check_whole, orientation_of_page, undecodable
 from .tiff_contents import Contents, contents_of
 from .tiff_image import TiffImage
 from .tiff_scale import scale_of
 from .tiff_segments import block_of
+from .urls import url_of
 
-__all__ = ["open_tiff", "takes_tiff"]
+__all__ = ["by_gdal", "check_upright", "open_tiff", "takes_tiff"]
 
 _OF_GDAL = (33550, 33922, 34264, 34735, 42112, 42113)  # a map, GDAL's metadata, its value of missing samples
 _CODECS = ("NONE", "CCITTRLE", "CCITT_T4", "CCITT_T6", "LZW", "JPEG", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS",
@@ -42,7 +42,7 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
     """Open a TIFF of any size: small plain ones are decoded into memory, all others stay on disk.
 
     Args:
-        path: a local file.
+        path: a file, or a URL.
         mpp: microns per pixel, instead of what the file says.
         series: which of its images, by number or name; None for the main one.
 
@@ -52,14 +52,14 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
     """
     check_mpp(mpp, path)
     try:
-        with tifffile.TiffFile(path) as file:
+        with tiff_file(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
-            if not _streamed(page, contents):
+            if not _streamed(page, contents, path):
                 return decode_image(path, mpp=mpp, series=series)
             check_known(page, path)
             check_whole(page, file.filehandle.size, path)
-            _check_upright(page, path)
+            check_upright(page, path)
             if mpp is None:
                 scale = scale_of(file, page, contents.series)
                 known = None if scale is None else scale.mpp
@@ -81,14 +81,21 @@ def by_gdal(page: Any) -> bool:  # noqa: ANN401 (tifffile is not typed)
     return kind in _COLOURS or (kind == "YCBCR" and codec == "JPEG")
 
 
-def _streamed(page: Any, contents: Contents) -> bool:  # noqa: ANN401
-    """Whether the image stays on disk."""
+def _streamed(page: Any, contents: Contents, path: Path) -> bool:  # noqa: ANN401
+    """Whether the image stays on disk, or on the network."""
     pixels = page.imagewidth * page.imagelength
     mapped = contents.masked or any(tag in page.tags for tag in _OF_GDAL)
+    if url_of(path) is not None:
+        return True
     return pixels > raster.IN_MEMORY or len(contents.levels) > 1 or mapped
 
 
-def _check_upright(page: Any, path: Path) -> None:  # noqa: ANN401
+def check_upright(page: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse pixels that would have to be turned.
+
+    Raises:
+        ImageError: with the remedy.
+    """
     if orientation_of_page(page) not in (0, 1):
         raise ImageError(
             "a TIFF that is stored rotated or mirrored",

@@ -24,12 +24,14 @@ from .stored import Level, StoredImage
 from .tiff_contents import Contents
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
+from .urls import url_of
 from .windows import Window
 
 __all__ = [
     "ConvertedImage",
     "RasterImage",
     "check_blocks",
+    "georeference_of",
     "open_gdal_tiff",
     "open_raster",
     "takes_raster",
@@ -53,6 +55,8 @@ class RasterImage(StoredImage):
         sources: where GDAL finds each level (see `gdal.opened`).
         mpp_source: what on the map tells the size of a pixel, or "".
     """
+
+    reader = "GDAL"
 
     mpp_source = ""
 
@@ -124,7 +128,7 @@ def takes_raster(path: Path, head: bytes) -> bool:
     if driver in ("PNG", "JPEG", "BMP"):
         size = declared_size(path, head)
         return size is not None and size[0] * size[1] > IN_MEMORY
-    return driver not in (None, "GTiff")
+    return driver not in (None, "GTiff") and url_of(path) is None
 
 
 def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
@@ -146,7 +150,7 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
     with opened(path, driver) as dataset:
         bands = bands_of(dataset, path)
         full, block = dataset.shape, dataset.block_shapes[0]
-        georeference = _georeference(dataset)
+        georeference = georeference_of(dataset)
         known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
         count = len(dataset.overviews(bands.colour[0]))
     sources: list[Subdataset] = [0, *range(1, count + 1)]
@@ -176,7 +180,7 @@ def open_gdal_tiff(
     sources: list[Subdataset] = [0 if first else f"off:{page.offset}"]
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
-        georeference = _georeference(dataset)
+        georeference = georeference_of(dataset)
         mpp_source = ""
         if not stated:
             found, mpp_source = mpp_of_map(dataset, georeference, path)
@@ -263,7 +267,8 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
     return ConvertedImage(path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=mpp, georeference=None)
 
 
-def _georeference(dataset: Any) -> Georeference | None:  # noqa: ANN401
+def georeference_of(dataset: Any) -> Georeference | None:  # noqa: ANN401
+    """Where an open raster lies on a map; None where it does not say."""
     if dataset.crs is None and dataset.transform.is_identity:
         return None
     return Georeference(

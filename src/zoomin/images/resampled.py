@@ -6,13 +6,13 @@ from collections.abc import Hashable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64, Num, UInt8
+from jaxtyping import Float64, Num, Shaped
 from torch import Tensor
 
 from ..errors import ImageError
 from ..geometry import Region
 from .averaging import common_size
-from .image import Image
+from .image import Image, layout_of
 
 __all__ = ["ResampledImage", "at_mpp"]
 
@@ -21,7 +21,7 @@ __all__ = ["ResampledImage", "at_mpp"]
 class _Boxes(Protocol):
     def read_boxes(
         self, boxes: Float64[Tensor, "n 4"], rows: int, columns: int
-    ) -> UInt8[Tensor, "n 3 rows columns"]: ...
+    ) -> Shaped[Tensor, "n c rows columns"]: ...
 
 
 class ResampledImage:
@@ -80,11 +80,17 @@ class ResampledImage:
         return None if own is None else (own, self.factor)
 
     @property
+    def channels(self) -> tuple[str, ...] | None:
+        """Of the source, where it was opened for its channels."""
+        found: tuple[str, ...] | None = getattr(self.source, "channels", None)
+        return found
+
+    @property
     def decoded_pixels(self) -> int:
         """Stored pixels decoded so far, where the source counts them; else all of them."""
         return int(getattr(self.source, "decoded_pixels", self.source.height * self.source.width))
 
-    def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
+    def read(self, regions: Sequence[Region], scale: float) -> Shaped[Tensor, "n c h w"]:
         """Read regions of the working frame at a scale of it, area-averaged (see `images.base.Image`).
 
         Raises:
@@ -93,7 +99,8 @@ class ResampledImage:
         """
         _, _, rows, columns = common_size(regions, scale)
         if not regions:
-            return torch.empty(0, 3, rows, columns, dtype=torch.uint8)
+            count, dtype = layout_of(self.source)
+            return torch.empty(0, count, rows, columns, dtype=dtype)
         boxes = self.to_source(torch.tensor([tuple(region) for region in regions], dtype=torch.float64))
         return self._boxes.read_boxes(boxes, rows, columns)
 

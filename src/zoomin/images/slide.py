@@ -84,6 +84,8 @@ class SlideImage(StoredImage):
         stored: OpenSlide's number of each level.
     """
 
+    reader = "OpenSlide"
+
     def __init__(
         self,
         path: Path,

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +27,18 @@ from torch import Tensor
 from ..errors import ImageError
 from ..geometry import Region
 from .averaging import common_size
+from .foreign import metadata_identity
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
+from .remote import remote_identity
 from .timeouts import touch, unreachable
+from .urls import path_text, url_of
 from .windows import Window, count_blocks, pieces
 
 __all__ = ["FileIdentity", "Level", "StoredImage", "identity_of"]
 
 Bytes = npt.NDArray[np.uint8]
+Samples = npt.NDArray[Any]  # bytes, but for images of channels
 FileIdentity = tuple[str, int, int]
 
 _GATHERED = 1 << 23  # source pixels of boxes held at a time; a larger box is read in bands
@@ -86,14 +91,19 @@ class Level:
 def identity_of(path: Path) -> FileIdentity:
     """Resolved path, size and time of the last change: the key of whatever is cached of a file.
 
+    Of a Zarr folder, size and time are those of its metadata; of a URL, what the server tells.
+
     Raises:
         ImageError: if the file is not there, or cannot be accessed.
     """
+    if url_of(path) is not None:
+        return remote_identity(path)
     try:
         found = path.stat()
     except OSError as error:
         raise unreachable(path, error) from error
-    return str(path.resolve()), found.st_size, found.st_mtime_ns
+    size, changed = metadata_identity(path) if path.is_dir() else (found.st_size, found.st_mtime_ns)
+    return str(path.resolve()), size, changed
 
 
 class StoredImage(ABC):
@@ -113,7 +123,13 @@ class StoredImage(ABC):
     Attributes:
         levels: the table of levels.
         identity: resolved path (and part), size and modification time of the file when it was opened.
+        depth: samples per pixel of what `decode` gives; three colours.
+        dtype: of these samples.
+        under: sample of each beyond the border; by default the background.
     """
+
+    depth: int = 3
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
 
     def __init__(
         self,
@@ -130,6 +146,7 @@ class StoredImage(ABC):
         self.levels = tuple(levels)
         self.mpp = mpp
         self.background = background
+        self.under: tuple[float | int, ...] = background
         self.georeference = georeference
         self._part = part
         self.identity = self._identity()
@@ -138,8 +155,8 @@ class StoredImage(ABC):
 
     @property
     def name(self) -> str:
-        """The path."""
-        return str(self.path)
+        """The path, or the URL."""
+        return path_text(self.path)
 
     @property
     def height(self) -> int:
@@ -164,6 +181,9 @@ class StoredImage(ABC):
             ConfigError: if the scale is not in (0, 1].
             ImageError: if the regions are not of one size, or pixels cannot be decoded.
         """
+        return self._read(regions, scale)
+
+    def _read(self, regions: Sequence[Region], scale: float) -> Tensor:
         _, _, rows, columns = common_size(regions, scale)
         return self._views(np.array(regions, dtype=np.float64).reshape(-1, 4), rows, columns)
 
@@ -175,6 +195,9 @@ class StoredImage(ABC):
         Raises:
             ImageError: if a box is empty or not finite, or pixels cannot be decoded.
         """
+        return self._read_boxes(boxes, rows, columns)
+
+    def _read_boxes(self, boxes: Tensor, rows: int, columns: int) -> Tensor:
         return self._views(checked_boxes(boxes, rows, columns, self.name), rows, columns)
 
     def check_identity(self) -> None:
@@ -224,7 +247,7 @@ class StoredImage(ABC):
         )
 
     def _views(self, boxes: npt.NDArray[np.float64], rows: int, columns: int) -> Tensor:
-        views = np.empty((len(boxes), rows, columns, 3), dtype=np.uint8)
+        views = np.empty((len(boxes), rows, columns, self.depth), dtype=self.dtype)
         if len(boxes):
             level = self._level_for(float((boxes[:, 3] / rows).min()), float((boxes[:, 2] / columns).min()))
             table = self.levels[level]
@@ -249,7 +272,7 @@ class StoredImage(ABC):
         return max(fine, key=lambda i: self.levels[i].pixel[0] * self.levels[i].pixel[1], default=0)
 
     def _read_gathered(
-        self, level: int, y: Axis, x: Axis, views: Bytes, order: npt.NDArray[np.int64]
+        self, level: int, y: Axis, x: Axis, views: Samples, order: npt.NDArray[np.int64]
     ) -> None:
         """Boxes of bounded size: gather their pixels, then average many at once."""
         height, width = y.reach, x.reach
@@ -265,15 +288,15 @@ class StoredImage(ABC):
             for first in range(0, len(crops), few):
                 own = slice(start + first, min(start + first + few, start + len(crops)))
                 averaged = average_crops(
-                    crops[first : first + few], y.rows(own), x.rows(own), self.background
+                    crops[first : first + few], y.rows(own), x.rows(own), self.under, self.dtype
                 )
                 views[order[own]] = averaged
 
-    def _gather(self, level: int, y: Axis, x: Axis, size: tuple[int, int]) -> Bytes:
+    def _gather(self, level: int, y: Axis, x: Axis, size: tuple[int, int]) -> Samples:
         """The source pixels of boxes of one size, background where there are none."""
         table = self.levels[level]
-        crops = np.empty((len(y.edges), *size, 3), dtype=np.uint8)
-        crops[:] = np.array(self.background, dtype=np.uint8)
+        crops = np.empty((len(y.edges), *size, self.depth), dtype=self.dtype)
+        crops[:] = np.array(self.under, dtype=self.dtype)
         top, left = y.first, x.first
         inner_y, inner_x = y.inside[:, [0, -1]], x.inside[:, [0, -1]]
         windows = np.stack(
@@ -295,7 +318,7 @@ class StoredImage(ABC):
                 crops[index, row : row + here.shape[0], column : column + here.shape[1]] = here
         return crops
 
-    def _read_in_bands(self, level: int, y: Axis, x: Axis, view: Bytes) -> None:
+    def _read_in_bands(self, level: int, y: Axis, x: Axis, view: Samples) -> None:
         """One large box: bands of source rows, in pieces, each stored block once, in bounded memory.
 
         A view row that two bands share is carried from one to the next.
@@ -305,17 +328,17 @@ class StoredImage(ABC):
         carry, done = None, 0
         for start, stop in self._bands(level, int(edges[0]), bottom):
             beyond = int(np.searchsorted(edges[:-1], stop)) if stop < bottom else rows
-            sums = np.zeros((1, beyond - done, view.shape[1], 3), dtype=np.float32)
+            sums = np.zeros((1, beyond - done, view.shape[1], self.depth), dtype=np.float32)
             if carry is not None and sums.shape[1]:
                 sums[0, 0] = carry
             self._add_band(level, (start, stop), np.clip(edges[done : beyond + 1], start, stop), x, sums[0])
             finished = rows if stop >= bottom else int(np.searchsorted(edges[1:], stop, side="right"))
             own = Axis(y.edges[:, done : finished + 1], y.border)
-            view[done:finished] = finish(sums[:, : finished - done], own, x, self.background)[0]
+            view[done:finished] = finish(sums[:, : finished - done], own, x, self.under, self.dtype)[0]
             carry = sums[0, finished - done].copy() if finished < beyond else None
             done = finished
         if done < rows:  # nothing of the box is inside
-            view[done:] = np.array(self.background, dtype=np.uint8)
+            view[done:] = np.array(self.under, dtype=self.dtype)
 
     def _bands(self, level: int, top: int, bottom: int) -> list[tuple[int, int]]:
         """Source rows from top to bottom, cut where rows of blocks end."""
@@ -346,7 +369,7 @@ class StoredImage(ABC):
             part = sums_of(pixels[None], y_edges[None] - band[0], own[None] - x0)
             sums[:, first : first + part.shape[2]] += part[0]
 
-    def _decode_padded(self, level: int, window: Window) -> Bytes:
+    def _decode_padded(self, level: int, window: Window) -> Samples:
         """A window that may exceed the stored pixels by what a writer rounded away: the last repeats."""
         table = self.levels[level]
         inner = Window(
@@ -366,5 +389,5 @@ class StoredImage(ABC):
             return pixels
         rows = np.minimum(np.arange(window.y0, window.y1), table.height - 1) - inner.y0
         columns = np.minimum(np.arange(window.x0, window.x1), table.width - 1) - inner.x0
-        padded: Bytes = pixels[rows[:, None], columns]
+        padded: Samples = pixels[rows[:, None], columns]
         return padded

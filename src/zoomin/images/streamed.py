@@ -12,12 +12,12 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from ..errors import BatchReadError, ConfigError, ImageError
@@ -25,7 +25,7 @@ from ..geometry import Region, TileGrid
 from ..runtime.faults import image_error
 from .averaging import common_size
 from .cache import Cache
-from .image import Image, Started
+from .image import Image, Started, layout_of
 from .pool import Reading, Task, default_threads
 from .tissue import ForegroundMask, foreground_of
 
@@ -34,13 +34,13 @@ __all__ = ["CACHE_BYTES", "StreamedImages"]
 CACHE_BYTES = 1 << 28  # of overviews, unless another number is given
 _LEAST_ROWS = 8  # regions in a task: a reader merges neighbours within a task
 
-Bytes = npt.NDArray[np.uint8]
+Views = npt.NDArray[Any]  # n, height, width, channels
 
 
 class _Held(NamedTuple):
     """Views of one image that are in memory, or on their way to it."""
 
-    views: Bytes  # n, height, width, 3
+    views: Views  # n, height, width, 3
     place: dict[tuple[int, int], int]  # x and y of a region -> its view
     reading: Reading
     group: int
@@ -104,6 +104,13 @@ class StreamedImages:
         self._masks = tuple(masks) or (None,) * len(images)
         self._device = torch.device(device)
         self._shared = _Shared(threads or default_threads(), timeout, Cache(cache_bytes))
+        layouts = {layout_of(image) for image in images}
+        if len(layouts) > 1:
+            raise ConfigError(
+                "images of several numbers of channels in one batch",
+                remedy="Open all of them for the same channels.",
+            )
+        [(self._channels, self._dtype)] = layouts
 
     def __len__(self) -> int:
         """Number of images."""
@@ -178,18 +185,19 @@ class StreamedImages:
             self._prefetch(list(_by_image(image_index, regions)), scale, (height, width))
 
     def _prefetch(self, parts: list[_Rows], scale: float, size: tuple[int, int]) -> None:
-        asked: list[tuple[Hashable, Bytes, _Rows]] = []
+        asked: list[tuple[Hashable, Views, _Rows]] = []
         free = self._shared.cache.capacity
         for part in parts:
             key = self._key(part, scale)
             held = self._held(part, scale)
-            nbytes = len(part.rows) * size[0] * size[1] * 3 if held is None else held.views.nbytes
+            count = len(part.rows) * size[0] * size[1] * self._channels
+            nbytes = count * self._dtype.itemsize if held is None else held.views.nbytes
             if key is None or nbytes > free:
                 continue
             free -= nbytes  # what one call asks for does not drive out its own
             if held is not None:
                 continue
-            views = np.empty((len(part.rows), *size, 3), np.uint8)
+            views = torch.empty(len(part.rows), *size, self._channels, dtype=self._dtype).numpy()
             asked.append((key, views, part._replace(rows=np.arange(len(part.rows)))))
         started: dict[int, tuple[Hashable, _Held]] = {}
 
@@ -208,7 +216,7 @@ class StreamedImages:
 
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> UInt8[Tensor, "n 3 h w"]:
+    ) -> Shaped[Tensor, "n c h w"]:
         """Read one region of each indexed image (see `images.base.ImageBatch`).
 
         Raises:
@@ -226,7 +234,7 @@ class StreamedImages:
             ImageError: if the regions are not of one size.
         """
         _, _, height, width = common_size(regions.tolist(), scale)
-        views = _Delivery(len(regions), height, width, self._device)
+        views = _Delivery((len(regions), height, width, self._channels), self._dtype, self._device)
         parts = [(part, self._held(part, scale)) for part in _by_image(image_index, regions)]
         split = self._split(sum(held is None for _, held in parts))
         tasks = [
@@ -240,7 +248,7 @@ class StreamedImages:
 
     def _finish(
         self, parts: list[tuple[_Rows, _Held | None]], reading: Reading, views: _Delivery
-    ) -> UInt8[Tensor, "n 3 h w"]:
+    ) -> Shaped[Tensor, "n c h w"]:
         """Wait for views, image by image."""
         began = time.perf_counter()
         failures: dict[int, Exception] = {}
@@ -292,7 +300,7 @@ class StreamedImages:
         """Tasks an image: enough to keep the threads busy, few enough for readers to merge neighbours."""
         return -(-2 * self._shared.threads // max(1, images))
 
-    def _tasks(self, part: _Rows, scale: float, views: Bytes, split: int) -> Iterator[Task]:
+    def _tasks(self, part: _Rows, scale: float, views: Views, split: int) -> Iterator[Task]:
         """About `split` tasks that read regions into their rows of the views."""
         image = self._images[part.image]
         for band in _bands(part.regions, split):
@@ -314,13 +322,12 @@ class StreamedImages:
 class _Delivery:
     """Views on their way to a device: filled in (pinned) memory, sent as soon as an image is complete."""
 
-    def __init__(self, n: int, height: int, width: int, device: torch.device) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
         self._device = device
-        shape = n, height, width, 3
-        pinned = device.type == "cuda" and n > 0
-        self._memory = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
-        self.staged: Bytes = self._memory.numpy()
-        self._there = None if device.type == "cpu" else torch.empty(shape, dtype=torch.uint8, device=device)
+        pinned = device.type == "cuda" and shape[0] > 0
+        self._memory = torch.empty(shape, dtype=dtype, pin_memory=pinned)
+        self.staged: Views = self._memory.numpy()
+        self._there = None if device.type == "cpu" else torch.empty(shape, dtype=dtype, device=device)
         self._late: list[npt.NDArray[np.int64]] = []
 
     def send(self, rows: npt.NDArray[np.int64]) -> None:
@@ -333,7 +340,7 @@ class _Delivery:
         else:
             self._late.append(rows)
 
-    def delivered(self) -> UInt8[Tensor, "n 3 h w"]:
+    def delivered(self) -> Shaped[Tensor, "n c h w"]:
         """All views, channels-last."""
         views = self._memory
         if self._there is not None:

@@ -13,6 +13,7 @@ import tifffile
 from ..errors import ImageError
 from .bands import bands_of_page
 from .pixels import Bytes, Pixels, check_size, upright
+from .remote import tiff_file
 from .tiff_contents import contents_of
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window, stored_ycbcr
@@ -62,7 +63,7 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, flo
         ImageError: if the file is damaged, holds several pages or channels, or no image.
     """
     try:
-        with tifffile.TiffFile(path) as file:
+        with tiff_file(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
             check_known(page, path)
@@ -88,7 +89,7 @@ def stored_values(path: Path) -> Pixels:
         ImageError: as `decode_tiff`.
     """
     try:
-        with tifffile.TiffFile(path) as file:
+        with tiff_file(path) as file:
             page = contents_of(file, path).levels[0]
             check_known(page, path)
             check_size(page.imagewidth, page.imagelength, path)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ImageError
+from ..errors import ChannelsError, ImageError
 from .bands import bands_of_page
 from .pixels import Bytes
 from .tiff_segments import block_of, read_window
@@ -233,6 +233,11 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             return  # each has its own directory, and one was named
         kind = "channels" if set(planes) == {"C"} else "pages"
         remedy = "Save the one to use, or red, green and blue, as a separate image."
+        if set(planes) == {"C"}:
+            remedy = (
+                "Name those to use: data.channels, such as '[DAPI, 2]', when training, open_image(path, "
+                "channels=['DAPI', 2]) in Python."
+            )
         if one.kind != "ome" and len(file.pages) >= count:
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
         if set(planes) == {"C"} and count in (3, 4):
@@ -240,7 +245,8 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
                 "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
                 'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
             )
-        raise ImageError(
+        error = ChannelsError if set(planes) == {"C"} else ImageError
+        raise error(
             f"the TIFF holds {count} {kind} of one size (axes {level.axes})", where=path, remedy=remedy
         )
 

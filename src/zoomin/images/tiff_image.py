@@ -15,12 +15,13 @@ import tifffile
 from .bands import Bands
 from .cache import HANDLES
 from .pixels import Bytes
+from .remote import tiff_file
 from .stored import Level, StoredImage
 from .tiff import DAMAGE
 from .tiff_segments import read_window
 from .windows import Window
 
-__all__ = ["TiffImage"]
+__all__ = ["OpenTiff", "TiffImage"]
 
 
 class TiffImage(StoredImage):
@@ -30,6 +31,8 @@ class TiffImage(StoredImage):
         bands: how its samples become red, green and blue.
         offsets: where the directory of each level stands in the file.
     """
+
+    reader = "tifffile"
 
     def __init__(
         self,
@@ -66,16 +69,17 @@ class TiffImage(StoredImage):
     def _key(self) -> tuple[object, ...]:
         return "tifffile", self.identity
 
-    def _open(self) -> _OpenTiff:
+    def _open(self) -> OpenTiff:
         self.check_identity()
-        return _OpenTiff(self.path)
+        return OpenTiff(self.path)
 
 
-class _OpenTiff:
+class OpenTiff:
     """An open file and its pages, for all threads of a process; bytes are fetched one at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file = tifffile.TiffFile(path)
+        """Open the file."""
+        self._file = tiff_file(path)
         self._lock = threading.Lock()
         self._pages: dict[int, Any] = {}
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
+from .channels import shown
 from .foreground import Foreground
 from .image import Image, ImageBatch
 from .summed_area import SummedArea
@@ -191,7 +192,7 @@ def read_overview(image: Image, side: int) -> UInt8[Tensor, "3 h w"]:
         ImageError: if it cannot be read.
     """
     scale = min(1.0, side / max(image.height, image.width))
-    return image.read([Region(0, 0, image.width, image.height)], scale)[0]
+    return shown(image).read([Region(0, 0, image.width, image.height)], scale)[0]
 
 
 def tissue_mask(overview: UInt8[Tensor, "3 h w"], config: Foreground) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["exists", "remote_remedy", "url_of"]
+__all__ = ["exists", "path_text", "remote_remedy", "url_of"]
 
 _SCHEMES = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 _URL = re.compile(rf"^({'|'.join(_SCHEMES)}):/+(.+)$", re.DOTALL)
@@ -35,6 +35,11 @@ def url_of(path: Path | str) -> str | None:
         return None
     scheme, rest = found.groups()
     return f"{scheme}://{rest}"
+
+
+def path_text(path: Path) -> str:
+    """A path as people write it: the URL, where it stands for one."""
+    return url_of(path) or str(path)
 
 
 def exists(path: Path) -> bool:

@@ -8,58 +8,49 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError
+from ..errors import ChannelsError, ImageError
 from .bands import TYPES
 from .cache import HANDLES
+from .channels import NAME_THEM, check_numbers
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import FileIdentity, StoredImage
+from .stored import FileIdentity, StoredImage, identity_of
 from .urls import url_of
 from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
-from .zarr_store import ZARR_DAMAGE, metadata_identity, open_node
+from .zarr_store import ZARR_DAMAGE, open_node
 
-__all__ = ["ZarrImage", "open_zarr"]
+__all__ = ["ZarrImage", "ZarrSamples", "open_zarr", "open_zarr_channels"]
 
 _RGB = ("red", "green", "blue")
 _CHUNKS = "Write it in smaller chunks, such as 256 x 256 (sharded, if there are many files)."
 
 
-class ZarrImage(StoredImage):
-    """An image of an OME-Zarr (see `stored.StoredImage`).
+class ZarrSamples:
+    """The samples of an image of an OME-Zarr (see `channels.Samples`).
 
-    Attributes:
-        contents: what was found in the file.
-        colour: the channels of grey, or of red, green and blue, counted from 0.
+    Args:
+        path: a folder, a ZIP archive, or a URL.
+        contents: what was found in it.
     """
 
-    def __init__(
-        self, path: Path, contents: ZarrContents, colour: tuple[int, ...], *, mpp: float | None
-    ) -> None:
-        """Describe an image; `open_zarr` looks into the file."""
-        part = f"#{contents.arrays[0]}{contents.plane}"
-        super().__init__(path, contents.levels, mpp=mpp, part=part)
+    reader = "zarr"
+    georeference = None
+    missing: tuple[float, ...] = ()
+
+    def __init__(self, path: Path, contents: ZarrContents) -> None:
+        """Nothing is read."""
+        self.path = path
         self.contents = contents
-        self.colour = colour
+        self.levels = contents.levels
+        self.names = contents.names
+        self.dtype = contents.dtype
+        self.mpp_source = contents.mpp_source
+        self.identity = self.current_identity()
 
-    def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level; chunks that are not stored have the fill value.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
-        samples = self.samples(level, window, self.colour)
-        if np.issubdtype(samples.dtype, np.floating) and not np.isfinite(samples).all():
-            missing = ~np.isfinite(samples).all(axis=2)
-            samples[missing] = 0
-            pixels = _spread(to_bytes(samples, self.path))
-            pixels[missing] = self.background
-            return pixels
-        return _spread(to_bytes(samples, self.path))
-
-    def samples(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
-        """The samples of some channels, as they are stored: (height, width, channels).
+    def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
+        """The samples of some channels, as they are stored; chunks that are not stored have the fill value.
 
         Raises:
             ImageError: if they cannot be decoded.
@@ -80,19 +71,72 @@ class ZarrImage(StoredImage):
         """Let go of the arrays; the next read opens them again."""
         HANDLES.drop(self._key)
 
+    def current_identity(self) -> FileIdentity:
+        """Path, image and plane, and what changes when the Zarr is written anew.
+
+        Raises:
+            ImageError: if it is gone.
+        """
+        part = f"#{self.contents.arrays[0]}{self.contents.plane}"
+        if url_of(self.path) is not None:
+            return f"{self.path}{part}", 0, 0
+        path, size, changed = identity_of(self.path)
+        return path + part, size, changed
+
     @property
     def _key(self) -> tuple[object, ...]:
         return "zarr", self.identity
 
-    def _identity(self) -> FileIdentity:
-        if url_of(self.path) is not None:
-            return f"{self.path}{self._part}", 0, 0
-        path, size, changed = super()._identity()
-        return (path, *metadata_identity(self.path)) if self.path.is_dir() else (path, size, changed)
-
     def _open(self) -> list[Any]:
-        self.check_identity()
+        if self.current_identity() != self.identity:
+            raise ImageError(
+                "the file has changed since it was opened", where=self.path, remedy="Open it again."
+            )
         return [open_node(self.path, place) for place in self.contents.arrays]
+
+
+class ZarrImage(StoredImage):
+    """An image of an OME-Zarr in grey or in colours (see `stored.StoredImage`).
+
+    Attributes:
+        samples: of the file.
+        colour: the channels of grey, or of red, green and blue, counted from 0.
+    """
+
+    reader = "zarr"
+
+    def __init__(self, samples: ZarrSamples, colour: tuple[int, ...], *, mpp: float | None) -> None:
+        """Describe an image; `open_zarr` looks into the file."""
+        self.samples = samples
+        self.colour = colour
+        super().__init__(samples.path, samples.levels, mpp=mpp)
+
+    @property
+    def contents(self) -> ZarrContents:
+        """What was found in the file."""
+        return self.samples.contents
+
+    def decode(self, level: int, window: Window) -> Bytes:
+        """The pixels of a window of a level; where a sample is not a number, the background.
+
+        Raises:
+            ImageError: if they cannot be decoded.
+        """
+        samples = self.samples.read(level, window, self.colour)
+        if np.issubdtype(samples.dtype, np.floating) and not np.isfinite(samples).all():
+            missing = ~np.isfinite(samples).all(axis=2)
+            samples[missing] = 0
+            pixels = _spread(to_bytes(samples, self.path))
+            pixels[missing] = self.background
+            return pixels
+        return _spread(to_bytes(samples, self.path))
+
+    def close(self) -> None:
+        """Let go of the arrays; the next read opens them again."""
+        self.samples.close()
+
+    def _identity(self) -> FileIdentity:
+        return self.samples.current_identity()
 
 
 def open_zarr(path: Path, *, mpp: float | None = None, series: int | str | None = None) -> ZarrImage:
@@ -117,7 +161,23 @@ def open_zarr(path: Path, *, mpp: float | None = None, series: int | str | None 
             remedy="Write it with 8 or 16 unsigned bits, or as floating point from 0 to 1.",
         )
     colour = _colour(contents, path)
-    return ZarrImage(path, contents, colour, mpp=contents.mpp if mpp is None else mpp)
+    return ZarrImage(ZarrSamples(path, contents), colour, mpp=contents.mpp if mpp is None else mpp)
+
+
+def open_zarr_channels(
+    path: Path, mpp: float | None, series: int | str | None
+) -> tuple[ZarrSamples, float | None]:
+    """The samples of an OME-Zarr of any channels, and its microns per pixel; as `open_zarr`.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: naming what makes it unreadable, and the remedy.
+    """
+    check_mpp(mpp, path)
+    contents = zarr_contents(path, series, mpp_needed=mpp is None)
+    check_blocks(contents.levels[0], path, _CHUNKS)
+    check_numbers(contents.dtype, path)
+    return ZarrSamples(path, contents), contents.mpp if mpp is None else mpp
 
 
 def _colour(contents: ZarrContents, path: Path) -> tuple[int, ...]:
@@ -130,10 +190,10 @@ def _colour(contents: ZarrContents, path: Path) -> tuple[int, ...]:
             return places
     if contents.channels == 3 and not any(contents.primaries) and contents.names == ("1", "2", "3"):
         return 0, 1, 2
-    raise ImageError(
+    raise ChannelsError(
         f"{contents.channels} channels ({', '.join(contents.names[:12])}) that are not red, green and blue",
         where=path,
-        remedy="Name those to use.",
+        remedy=NAME_THEM,
     )
 
 

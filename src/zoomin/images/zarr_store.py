@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
-from .foreign import zarr_folder
+from .foreign import ZARR_NODES, zarr_folder
 from .urls import remote_remedy, url_of
 
-__all__ = ["ZARR_DAMAGE", "has_chunks", "looks_like_zarr", "metadata_identity", "open_node", "zarr_zip"]
+__all__ = ["ZARR_DAMAGE", "has_chunks", "looks_like_zarr", "open_node", "zarr_zip"]
 
-_NODES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-_METADATA = (*_NODES, ".zmetadata")
+_METADATA = (*ZARR_NODES, ".zmetadata")
 _SUFFIXES = (".zarr", ".ozx")
 ZARR_DAMAGE = (  # what stores and codecs raise
     OSError,
@@ -52,19 +51,13 @@ def zarr_zip(path: Path) -> str | None:
     """The folder, inside a ZIP archive, that is a Zarr: "" for its root; None where there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.rpartition("/")[2] in _NODES]
+            names = [name for name in archive.namelist() if name.rpartition("/")[2] in ZARR_NODES]
     except (OSError, zipfile.BadZipFile, ValueError):
         return None
     folders = sorted({name.rpartition("/")[0] for name in names}, key=lambda name: (name.count("/"), name))
     if "" in folders:
         return ""
     return folders[0] if folders and folders[0].count("/") == 0 else None
-
-
-def metadata_identity(path: Path) -> tuple[int, int]:
-    """Sizes and the last change of the metadata files of a Zarr folder: writing it anew changes them."""
-    found = [(path / name).stat() for name in _METADATA if (path / name).is_file()]
-    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
 
 
 def open_node(path: Path, inner: str = "") -> Any:  # noqa: ANN401 (a zarr.Group or zarr.Array)
@@ -126,9 +119,11 @@ def _store(path: Path) -> tuple[Any, str]:
     """The store, and the place of the root inside it."""
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
+    from .zarr_cache import kept_store
+
     url = url_of(path)
     if url is not None:
-        return FsspecStore.from_url(url, read_only=True), ""
+        return kept_store(FsspecStore.from_url(url, read_only=True), url), ""
     if path.is_dir():
         return LocalStore(path, read_only=True), ""
     return ZipStore(path, mode="r", read_only=True), zarr_zip(path) or ""

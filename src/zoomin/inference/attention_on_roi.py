@@ -244,7 +244,7 @@ def image_and_roi(record: Record, model: ZoomInConfig | None) -> tuple[Image, Bo
         DataError: if the annotation cannot be read.
         ImageError: if the image cannot be opened.
     """
-    stored = open_record(record)
+    stored = open_record(record, channels=() if model is None else model.channels)
     image = stored if model is None else at_mpp(stored, model.resolution)
     return image, annotation_of(record, image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -13,13 +14,15 @@ from ..errors import BatchReadError, ImageError
 from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
-from ..images.image import Image, ImageBatch
+from ..images.image import Image, ImageBatch, reader_of
 from ..model.sampling import design
 from ..runtime.faults import Faults, image_error
 from .config import InferenceConfig
 from .sources import ImagesLike, Opened, Unreadable, open_images
 
 __all__ = ["Answered", "run_batches"]
+
+logger = logging.getLogger(__name__)
 
 BATCH_PIXELS = 2**26  # of views, and of images in memory, that one batch may hold together
 
@@ -74,6 +77,7 @@ class _Job(NamedTuple):
 
     model: Classifier
     config: InferenceConfig
+    warned: set[str]
 
     def draws(self, sampling: str) -> int | None:
         """Sub-tiles drawn of an image in all replicates; None for all that there are."""
@@ -86,6 +90,20 @@ class _Job(NamedTuple):
         """The design for an image."""
         config = self.config
         return self.model.design_for(image.height, image.width, config.sampling, config.exact_budget)
+
+    def compare_reader(self, found: Opened) -> None:
+        """Warn, once for each reader, of one that decoded no training image."""
+        known = getattr(self.model, "readers", ())
+        reader = reader_of(found.image)
+        if known and reader not in known and reader not in self.warned:
+            self.warned.add(reader)
+            logger.warning(
+                "%s: read by %s, and the training images by %s: their pixels may differ slightly. Compare "
+                "predictions of a few images in both formats, or store all of them in one.",
+                found.name,
+                reader,
+                ", ".join(known),
+            )
 
     def pixels_of(self, image: Image) -> int:
         """Pixels that an image brings into a batch: its views, and itself where it is in memory."""
@@ -111,7 +129,7 @@ def run_batches(
     """
     if device is not None:
         model.to(device)
-    job = _Job(model, config)
+    job = _Job(model, config, set())
     faults = Faults()
     for found in _all_results(images, job, answers):
         faults.note(found.error if isinstance(found, Unreadable) else None)
@@ -137,7 +155,10 @@ def _batches(opened: Iterable[Opened | Unreadable], job: _Job) -> Iterator[list[
     batch: list[Opened | Unreadable] = []
     pixels = 0
     for found in opened:
-        more = job.pixels_of(found.image) if isinstance(found, Opened) else 0
+        more = 0
+        if isinstance(found, Opened):
+            more = job.pixels_of(found.image)
+            job.compare_reader(found)
         if batch and (len(batch) == job.config.batch_size or pixels + more > BATCH_PIXELS):
             yield batch
             batch, pixels = [], 0

@@ -16,8 +16,9 @@ import torch
 
 from ..classifiers import Classifier
 from ..data.manifest import Record
-from ..errors import DataError
+from ..errors import DataError, ImageError
 from ..files import telling, unquoted, write_csv
+from ..images.stored import identity_of
 from ..model.storage import model_fingerprint
 from ..progress import progress_bar
 from ..runtime.locks import lock_file
@@ -209,10 +210,10 @@ def _file_key(image: str | Path | Record) -> str:
 
 def _stamp(path: Path) -> list[int]:
     try:
-        found = path.stat()
-    except OSError:
+        _, size, changed = identity_of(path)
+    except ImageError:
         return []
-    return [found.st_size, found.st_mtime_ns]
+    return [size, changed]
 
 
 def _digits(value: object) -> str:

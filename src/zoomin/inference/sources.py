@@ -22,6 +22,7 @@ from ..images.physical import microns
 from ..images.pool import map_ahead
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask
+from ..images.urls import exists, path_text
 from ..runtime.faults import image_error
 from .config import InferenceConfig
 
@@ -79,7 +80,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
             continue
         if path.is_dir():
             images = list_images(path)
-        elif not path.exists() and any(sign in str(pattern) for sign in "*?["):
+        elif not exists(path) and any(sign in str(pattern) for sign in "*?["):
             below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
             images = images_among(below)
         else:
@@ -125,8 +126,8 @@ def open_images(
 def name_of(source: ImageLike) -> str:
     """What the user calls an image."""
     if isinstance(source, Record):
-        return str(source.image)
-    return str(source) if isinstance(source, (str, Path)) else source.name
+        return path_text(source.image)
+    return path_text(Path(source)) if isinstance(source, (str, Path)) else source.name
 
 
 def _open(source: ImageLike, *, model: ClassifierConfig, mpp: float | None) -> Opened:

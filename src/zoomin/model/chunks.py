@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import ConfigError
 from ..geometry import view_size
 from ..images.image import ImageBatch, Started
 from .engine import Engine
@@ -38,15 +39,15 @@ class Chunks:
         size: most views in one call.
         recompute: "always" recomputes activations in the backward pass, "never" keeps them, "auto"
             recomputes them where the views of a stage have more than `CHECKPOINT_PIXELS` pixels.
-        mean: what is subtracted from views, of red, green and blue.
+        mean: what is subtracted from views, of red, green and blue, or of each channel.
         std: what they are divided by.
         engine: computes the networks.
     """
 
     size: int
     recompute: str
-    mean: Float[Tensor, "3 1 1"]
-    std: Float[Tensor, "3 1 1"]
+    mean: Float[Tensor, "c 1 1"]
+    std: Float[Tensor, "c 1 1"]
     engine: Engine = field(default_factory=lambda: Engine("torch"))
 
     def apply(
@@ -78,7 +79,7 @@ class Chunks:
                 rows.add(self._pass(network, part, recompute))
         return rows.all()
 
-    def through(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
+    def through(self, network: nn.Module, views: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
         """What the network makes of views that have been read.
 
         Args:
@@ -90,7 +91,13 @@ class Chunks:
         parts = views.split(self._size(network, pixels))
         return torch.cat([self._pass(network, part, recompute) for part in parts])
 
-    def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], recompute: bool) -> Tensor:
+    def _pass(self, network: nn.Module, views: Shaped[Tensor, "n c h w"], recompute: bool) -> Tensor:
+        if views.shape[1] != len(self.mean):
+            raise ConfigError(
+                f"views of {views.shape[1]} channels for a model of {len(self.mean)}",
+                remedy="Open the images for the model's channels: open_image(path, channels=...).",
+            )
+
         def compute(views: Tensor) -> Tensor:
             standard = (views - self.mean).div_(self.std)
             return self.engine.run(network, standard).float()
@@ -123,7 +130,7 @@ class Chunks:
 
 def _read(
     batch: ImageBatch, images: Sequence[Tensor], regions: Sequence[Tensor], scale: float
-) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
+) -> Iterator[Shaped[Tensor, "n c h w"]]:
     """Views, read by read; while one is processed the next is being read."""
     waiting: deque[Started] = deque()
     try:

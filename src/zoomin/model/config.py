@@ -94,13 +94,17 @@ class ZoomInConfig(Settings):
     """What the sampling "auto" means at prediction: the design that the head is calibrated for. None: "exact"
     for images of few sub-tiles, else "systematic"."""
 
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; for a pretrained
-    network, use the values it was trained with."""
+    channels: tuple[str, ...] = ()
+    """Channels that the network sees, by name or number from 1; empty: red, green and blue. `zoomin train`
+    takes them from `data.channels`."""
 
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; for a pretrained
+    network, use the values it was trained with. Of `channels`: of their samples in the training images."""
+
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
     """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
-    about 1."""
+    about 1. Of `channels`: likewise."""
 
     mpp: float | str | None = None
     """Microns per pixel of the working frame: every image is brought to it, and all "level-0 pixels" here
@@ -166,6 +170,12 @@ class ZoomInConfig(Settings):
         if self.prediction_sampling is not None:
             check_sampling(self.prediction_sampling)
         self.check_common()
+        require(
+            len(self.mean) == len(self.std) == (len(self.channels) or 3),
+            "mean",
+            f"{len(self.mean)} numbers, std {len(self.std)}, for {len(self.channels) or 3} channels",
+            "Give one of each per channel.",
+        )
 
     def _take_scale(self, name: str, scale: str) -> None:
         """Set a scale from its microns per pixel."""

@@ -67,7 +67,7 @@ class Engine:
         """A copy compiles anew."""
         return Engine, (self.name,)
 
-    def run(self, network: nn.Module, views: Float[Tensor, "n 3 h w"]) -> Tensor:
+    def run(self, network: nn.Module, views: Float[Tensor, "n c h w"]) -> Tensor:
         """What a network makes of views.
 
         On a GPU, with gradients, in training mode and in other precisions PyTorch computes.

@@ -26,8 +26,13 @@ Kind = TypeVar("Kind", bound="Network")
 
 
 class Network(nn.Module):
-    """A network with a configuration, saved as `model.safetensors` and `config.json`."""
+    """A network with a configuration, saved as `model.safetensors` and `config.json`.
 
+    Attributes:
+        readers: what decoded the images that it was trained on (`readers.json`); empty where not known.
+    """
+
+    readers: tuple[str, ...] = ()
     config_class: ClassVar[type[Settings]]
     head: LinearHead
     mean: Tensor
@@ -39,8 +44,10 @@ class Network(nn.Module):
         self._settings = settings
         self._engine = Engine("torch")
         self._engines = {"torch": self._engine}
-        self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1) * 255, persistent=False)
+        unit = 1 if getattr(settings, "channels", ()) else 255  # samples as they are stored, or bytes
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(settings, name)).view(-1, 1, 1) * unit
+            self.register_buffer(name, values, persistent=False)
 
     @property
     def device(self) -> torch.device:

@@ -20,8 +20,8 @@ class Settings:
     if TYPE_CHECKING:
         n_classes: int
         class_names: tuple[str, ...]
-        mean: tuple[float, float, float]
-        std: tuple[float, float, float]
+        mean: tuple[float, ...]
+        std: tuple[float, ...]
         chunk_size: int
         checkpoint: Literal["auto", "always", "never"]
 

@@ -17,7 +17,7 @@ from ..errors import CheckpointError
 from ..files import parse_json, whole_file, write_json
 from .networks.weights import without_file
 
-__all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
+__all__ = ["CONFIG", "READERS", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
 Model = TypeVar("Model", bound=nn.Module)
 Config = TypeVar("Config", bound="ModelConfig")
@@ -33,6 +33,7 @@ _DAMAGE = (
 )
 _FEW = 1 << 24  # weights
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+READERS = "readers.json"  # what decoded the training images
 
 
 @runtime_checkable
@@ -58,6 +59,8 @@ def save_pretrained(model: nn.Module, config: ModelConfig, folder: str | Path) -
     with whole_file(folder / WEIGHTS) as part:
         save_file(state, part, metadata={"format": "pt"})
         write_json(folder / CONFIG, config.to_dict())
+        if readers := getattr(model, "readers", ()):
+            write_json(folder / READERS, list(readers))
     return folder
 
 
@@ -86,6 +89,8 @@ def load_pretrained(
             raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
     try:
         values = _unfetched(parse_json((folder / CONFIG).read_text(encoding="utf-8")))
+        known = folder / READERS
+        readers = tuple(map(str, parse_json(known.read_text(encoding="utf-8")))) if known.is_file() else ()
         state = load_file(folder / WEIGHTS, device=str(device))
         config = parse(values, str(folder / CONFIG))
         with torch.device("meta"):  # takes no memory, whatever sizes a damaged configuration asks for
@@ -97,6 +102,8 @@ def load_pretrained(
         remedy = "Copy or train the model again."
         raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
     _load_state(model, state, folder)
+    if readers:
+        model.readers = readers  # type: ignore[assignment]  # of a Network
     return model.to(device).eval()
 
 

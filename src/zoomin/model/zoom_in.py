@@ -72,7 +72,8 @@ class ZoomIn(Network):
 
         Args:
             config: every number, and the names of the networks.
-            tile_attention: your own network a, from views (n, 3, h, w) to logits (n, u, v).
+            tile_attention: your own network a, from views (n, 3, h, w), or (n, channels, h, w), to logits
+                (n, u, v).
             position_attention: your own network b, likewise.
             features: your own network f, from sub-tiles (n, 3, h, w) to features (n, dims).
 
@@ -90,7 +91,7 @@ class ZoomIn(Network):
             features=config.sub_tile_size,
         )
         names = {name: getattr(config, name) for name in own}
-        built = build_networks(names, own, sides, config.pretrained)
+        built = build_networks(names, own, sides, config.pretrained, channels=len(config.channels) or 3)
         self.tile_attention = built.tile_attention
         self.position_attention = built.position_attention
         gates = config.gate_copies, config.gate_components, config.gate_width

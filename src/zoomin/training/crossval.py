@@ -24,6 +24,7 @@ from ..files import plain, write_json
 from ..progress import Bar, progress_bar
 from ..runtime.locks import lock_folder
 from ..runtime.processes import end_with_parent, one_process
+from .channels import with_channels
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import match_classes, tell_classes, tiles_of
@@ -88,7 +89,8 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     data = ZoomInDataModule(run.data, progress=progress)
     if not run.frozen.enabled:
         tell_classes(data.classes)
-    run = replace(run, model=match_classes(run.model, data.classes))
+    model = match_classes(run.model, data.classes)
+    run = replace(run, model=with_channels(model, run.data, data.manifest.records, progress=progress))
     run = replace(run, data=replace(run.data, classes=list(data.classes)))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
     jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]

@@ -26,6 +26,7 @@ from ..progress import progress_bar
 from ..runtime.locks import lock_folder
 from ..runtime.processes import one_process
 from .baseline_task import BaselineTask
+from .channels import with_channels
 from .checkpoints import (
     BEST,
     LAST,
@@ -49,7 +50,7 @@ from .mean_feature import mean_feature
 from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochTable, ProgressBar, Row
-from .run_folder import data_fingerprint, new_folder, write_inputs
+from .run_folder import data_fingerprint, new_folder, record_readers, write_inputs
 from .task import ClassifierTask
 from .trainer import train, training_device
 from .warm_up import warm_up
@@ -92,8 +93,8 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json and, if images could not be read during training, skipped.csv. The test
-    images, where there are any, take no part in any choice.
+    metrics.json, readers.csv (what decoded each training image) and, if images could not be read during
+    training, skipped.csv. The test images, where there are any, take no part in any choice.
 
     Args:
         config: the run.
@@ -119,6 +120,9 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
     if not config.frozen.enabled:
         tell_classes(data.classes)
     model = match_classes(config.model, data.classes)
+    learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]
+    model = with_channels(model, config.data, learned, progress=progress)
+    data.model = tiles_of(model)
     config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
     if config.frozen.enabled:
         return _fit_frozen(config, data, progress)
@@ -151,6 +155,7 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
     if task.net.explains:
         net = zoom_in(task.net).to(data.store.device)
         net.head.mean_feature = mean_feature(net, data, config.seed)
+    record_readers(task.net, data, folder)
     task.net.save_pretrained(folder / "model")
     metrics = {
         "model": chosen.stem,
@@ -187,6 +192,7 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
     pixels = PixelRun(folder / "pixels", config.resume, progress)
     learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels, embedder)
+    record_readers(learned.net, data, folder)
     learned.net.save_pretrained(folder / "model")
     train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {

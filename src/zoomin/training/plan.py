@@ -185,7 +185,7 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
     sizes, error = [], None
     for record in learned[:: max(1, len(learned) // _LOOKED)][:_LOOKED]:
         try:
-            image = open_record(record)
+            image = open_record(record, channels=data.channels or ())
         except (ZoomInError, OSError) as failure:
             error = failure
         else:

@@ -18,9 +18,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._version import __version__
+from ..classifiers import Classifier
+from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest, write_manifest
 from ..errors import CheckpointError, ConfigError
-from ..files import plain, write_json, write_text
+from ..files import plain, write_csv, write_json, write_text
+from ..images.urls import path_text
+from ..model.network import Network
 from ..runtime.locks import LOCKS
 
 __all__ = [
@@ -28,11 +32,22 @@ __all__ = [
     "data_fingerprint",
     "differing_settings",
     "new_folder",
+    "record_readers",
     "versions",
     "write_inputs",
 ]
 
 _PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "scikit-learn", "pillow")
+
+
+def record_readers(net: Classifier, data: ZoomInDataModule, folder: Path) -> None:
+    """Keep which reader decoded each training image: readers.csv in the run, their names with the network."""
+    rows = data.splits["train"].tolist()
+    readers = [data.store.readers[row] for row in rows]
+    images = [path_text(data.manifest.records[row].image) for row in rows]
+    write_csv(folder / "readers.csv", ["image", "reader"], zip(images, readers, strict=True))
+    if isinstance(net, Network):
+        net.readers = tuple(sorted(set(readers)))
 
 
 def new_folder(folder: Path, *, resume: bool) -> None:

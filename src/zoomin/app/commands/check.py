@@ -61,7 +61,12 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     records = images_to_check(sources, ManifestColumns(**dict(columns)) if columns else None)
     mpp = None if options.data.mpp is None else microns(options.data.mpp, "data.mpp")
     checks = check_images(
-        records, model, mpp=mpp, threads=options.data.threads, timeout=options.data.read_timeout
+        records,
+        model,
+        mpp=mpp,
+        channels=options.data.channels or (),
+        threads=options.data.threads,
+        timeout=options.data.read_timeout,
     )
     with lock_folder(options.out) as folder:
         sheet, rows = ContactSheet(folder), []

@@ -20,7 +20,7 @@ from ...errors import ZoomInError
 from ...explanation import Explanation, overlay_figure, panel_figure
 from ...explanation.draw import start
 from ...geometry import Region
-from ...images.open_image import open_image
+from ...images.open_image import open_shown
 from ...inference.attention_on_roi import AttentionOnRoi, explanation_on_roi
 from .findings import Answer, Findings
 
@@ -152,7 +152,7 @@ def _plain(answer: Answer) -> str:
     from PIL import Image
 
     record = answer.record
-    image = open_image(answer.image if record is None else record.image, mpp=record.mpp if record else None)
+    image = open_shown(answer.image if record is None else record.image, mpp=record.mpp if record else None)
     scale = min(1.0, _SIDE / max(image.height, image.width))
     view: UInt8[Tensor, "3 h w"] = image.read([Region(0, 0, image.width, image.height)], scale)[0]
     return _address(Image.fromarray(view.permute(1, 2, 0).cpu().numpy()))

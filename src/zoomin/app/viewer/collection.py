@@ -82,10 +82,10 @@ class Collection:
         Raises:
             ImageError: if it is missing or cannot be opened.
         """
-        from ...images.open_image import open_image
+        from ...images.open_image import open_shown
 
         entry = self.shown[index]
-        return self._images.get_or_make(index, lambda: open_image(entry.path, mpp=entry.mpp))
+        return self._images.get_or_make(index, lambda: open_shown(entry.path, mpp=entry.mpp))
 
     def explanation(self, index: int) -> Explanation | None:
         """The explanation of an entry; None where there is none.

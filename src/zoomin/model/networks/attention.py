@@ -77,7 +77,7 @@ class ConvAttention(nn.Sequential):
             channels = width
         super().__init__(*layers, nn.Conv2d(channels, 1, 3, padding=1))
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
         """Logits of every position."""
         if not torch.is_grad_enabled() and views.device.type == "cpu":
             return self._in_strips(views)
@@ -85,7 +85,7 @@ class ConvAttention(nn.Sequential):
             views = layer(views)
         return views.squeeze(1)
 
-    def _in_strips(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
+    def _in_strips(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
         """The same on a CPU, without gradients: of large views strip by strip, whose maps stay in cache.
 
         A strip is seen with as many rows beside it as the convolutions together reach.
@@ -117,17 +117,17 @@ class TimmAttention(nn.Module):
         self.trunk, channels = timm_trunk(name, pretrained)
         self.logit = nn.Conv2d(channels, 1, 1)
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n u v"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n u v"]:
         """Logits of every position of the trunk's feature map."""
         logits: Tensor = self.logit(self.maps(views))
         return logits.squeeze(1)
 
-    def maps(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels u v"]:
+    def maps(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels u v"]:
         """The trunk's feature maps."""
         maps: Tensor = self.trunk(views)[-1]
         return maps
 
-    def embed(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels"]:
+    def embed(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels"]:
         """The mean over each feature map: all that the mean logit of a view depends on."""
         return self.maps(views).mean((2, 3))
 
@@ -144,7 +144,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.attention = attention
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels"]:
         """`TimmAttention.embed`."""
         return self.attention.embed(views)
 
@@ -157,7 +157,7 @@ class Maps(nn.Module):
         super().__init__()
         self.attention = attention
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels u v"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels u v"]:
         """`TimmAttention.maps`."""
         return self.attention.maps(views)
 

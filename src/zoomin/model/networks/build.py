@@ -9,10 +9,12 @@ from torch import nn
 
 from .attention import ATTENTION_NETWORKS, attention_network
 from .features import feature_network
+from .first_layer import adapt_first_layer
 from .gated import GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import feature_dims, map_size
 from .pyramid import PyramidAttention
+from .weights import AT
 
 __all__ = ["Networks", "build_networks", "classifier"]
 
@@ -36,7 +38,11 @@ class Networks(NamedTuple):
 
 
 def build_networks(
-    names: Mapping[str, str], own: Mapping[str, nn.Module | None], sides: Mapping[str, int], pretrained: bool
+    names: Mapping[str, str],
+    own: Mapping[str, nn.Module | None],
+    sides: Mapping[str, int],
+    pretrained: bool,
+    channels: int = 3,
 ) -> Networks:
     """Build a, b and f, and try each on black views of the size that it will see.
 
@@ -45,6 +51,7 @@ def build_networks(
         own: the caller's networks instead of those by name, likewise.
         sides: of the views of each, pixels.
         pretrained: load the pretrained weights of `timm` networks.
+        channels: of the views; the first layers of networks by name are adapted to them.
 
     Raises:
         ConfigError: if a network is unknown, its weights cannot be loaded, or it gives another shape.
@@ -56,14 +63,23 @@ def build_networks(
         attention[setting] = (
             attention_network(name, pretrained=pretrained, setting=setting) if given is None else given
         )
+        if given is None:
+            adapt_first_layer(attention[setting], channels, name, pretrained=_has_weights(name, pretrained))
     first, second = attention.values()
     f, name, side = own["features"], names["features"], sides["features"]
     if f is None:
         f, _ = feature_network(name, pretrained=pretrained, side=side)
+        adapt_first_layer(f, channels, name, pretrained=_has_weights(name, pretrained))
     if names["tile_attention"] not in ATTENTION_NETWORKS.built_in:  # ours take views of any size
-        map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention")
-    shape = map_size(second, names["position_attention"], sides["position_attention"], "position_attention")
-    return Networks(first, second, f, feature_dims(f, name, side), shape)
+        map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention", channels)
+    setting = "position_attention"
+    shape = map_size(second, names[setting], sides[setting], setting, channels)
+    return Networks(first, second, f, feature_dims(f, name, side, channels), shape)
+
+
+def _has_weights(name: str, pretrained: bool) -> bool:
+    """Whether a network by name comes with weights that mean something."""
+    return ":" in name and (pretrained or AT in name)
 
 
 def classifier(

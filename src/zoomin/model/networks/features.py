@@ -29,7 +29,7 @@ class _Pooled(nn.Sequential):
 
     dims: int
 
-    def forward(self, sub_tiles: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dims"]:
+    def forward(self, sub_tiles: Float[Tensor, "n c h w"]) -> Float[Tensor, "n dims"]:
         """Features of sub-tiles."""
         for layer in self:
             sub_tiles = layer(sub_tiles)

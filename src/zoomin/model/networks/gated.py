@@ -69,7 +69,7 @@ class GatedFeatures(nn.Module):
         self.copies = GatedCopies(components, width, copies)
         self.dims = copies * (width + 1)
 
-    def forward(self, sub_tiles: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n dims"]:
+    def forward(self, sub_tiles: Float[Tensor, "n c h w"]) -> Float[Tensor, "n dims"]:
         """Features of sub-tiles."""
         return self.behind(self.trunk(sub_tiles))
 

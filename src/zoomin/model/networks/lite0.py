@@ -123,7 +123,7 @@ class Lite0Trunk(_Stages):
 
     channels = _STAGES[_TO_STRIDE_8 - 1][3]
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n channels u v"]]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n channels u v"]]:
         """The map, in a list as timm's feature extractors give theirs."""
         maps = self._stem(views)
         for stage in islice(self.blocks, _TO_STRIDE_8):
@@ -137,7 +137,7 @@ class Lite0Maps(_Stages):
     channels = tuple(_STAGES[stage][3] for stage in _OF_STRIDE.values())
     strides = tuple(_OF_STRIDE)
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n _ _ _"]]:
         """The maps, the finest first."""
         maps, found = self._stem(views), []
         for place, stage in enumerate(self.blocks):
@@ -155,7 +155,7 @@ class Lite0Encoder(_Stages):
         super().__init__()
         self.conv_head, self.bn2 = _Conv(_STAGES[-1][3], FEATURES), _norm(FEATURES)
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n features"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n features"]:
         """Features of views."""
         maps = self.conv_head(self.blocks(self._stem(views)))
         return adaptive_avg_pool2d(relu6(self.bn2(maps), inplace=True), 1).flatten(1)

@@ -52,19 +52,20 @@ def refuse_own(name: str, setting: str) -> None:
         )
 
 
-def feature_dims(network: nn.Module, name: str, side: int) -> int:
+def feature_dims(network: nn.Module, name: str, side: int, channels: int = 3) -> int:
     """The number of features that a network makes of a sub-tile.
 
     Args:
         network: from (n, 3, side, side) to (n, features).
         name: what to call it.
         side: of the sub-tiles, pixels.
+        channels: of the views.
 
     Raises:
         ConfigError: if it cannot take such sub-tiles, or does not give one vector for each.
     """
     try:
-        found = _probed(network, side)
+        found = _probed(network, side, channels)
     except RuntimeError as error:
         raise ConfigError(
             f"sub-tiles of {side} pixels do not pass through the feature network {name!r} "
@@ -76,7 +77,7 @@ def feature_dims(network: nn.Module, name: str, side: int) -> int:
     return int(found.shape[1])
 
 
-def map_size(network: nn.Module, name: str, side: int, setting: str) -> tuple[int, int]:
+def map_size(network: nn.Module, name: str, side: int, setting: str, channels: int = 3) -> tuple[int, int]:
     """Rows and columns of the map of logits that an attention network makes of a view.
 
     Args:
@@ -84,12 +85,13 @@ def map_size(network: nn.Module, name: str, side: int, setting: str) -> tuple[in
         name: what to call it.
         side: of the views, pixels.
         setting: "tile_attention" or "position_attention".
+        channels: of the views.
 
     Raises:
         ConfigError: if it cannot take such views, or does not give one map for each.
     """
     try:
-        found = _probed(network, side)
+        found = _probed(network, side, channels)
     except RuntimeError as error:
         raise ConfigError(
             f"views of {side} pixels do not pass through the attention network {name!r} "
@@ -101,12 +103,12 @@ def map_size(network: nn.Module, name: str, side: int, setting: str) -> tuple[in
     return int(found.shape[1]), int(found.shape[2])
 
 
-def _probed(network: nn.Module, side: int) -> Any:  # noqa: ANN401 (a stranger's module may return anything)
+def _probed(network: nn.Module, side: int, channels: int) -> Any:  # noqa: ANN401 (a stranger's module may return anything)
     """What a network makes of two black views; its mode is put back."""
     training = [module for module in network.modules() if module.training]
     try:
         with torch.no_grad():
-            return network.eval()(torch.zeros(2, 3, side, side))
+            return network.eval()(torch.zeros(2, channels, side, side))
     finally:
         for module in training:
             module.training = True

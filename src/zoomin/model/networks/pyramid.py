@@ -28,12 +28,12 @@ class PyramidAttention(nn.Module):
         self.trunk, channels = timm_maps(name, pretrained, (8, 16, 32))
         self.logit = nn.Linear(2 * sum(channels), 1)
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 1"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 1"]:
         """The logit of each view."""
         logits: Tensor = self.logit(self.embed(views))
         return logits.unsqueeze(2)
 
-    def embed(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n channels"]:
+    def embed(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels"]:
         """Mean and maximum over each feature map."""
         large = functional.interpolate(views, scale_factor=ENLARGED, mode="bilinear")
         pooled = [(m.mean((2, 3)), m.amax((2, 3))) for m in self.trunk(large)]
@@ -56,6 +56,6 @@ class UniformAttention(nn.Module):
     As tile attention every tile counts alike; as position attention the sub-tile of a tile is its middle.
     """
 
-    def forward(self, views: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 1"]:
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 1"]:
         """A map of one cell of each view."""
         return views.new_zeros(len(views), 1, 1)

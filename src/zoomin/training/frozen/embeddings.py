@@ -24,7 +24,9 @@ from ...errors import ImageError
 from ...files import user_cache
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
+from ...images.stored import identity_of
 from ...images.tissue import attended_tiles
+from ...images.urls import url_of
 from ...model.chunks import Chunks
 from ...model.config import ZoomInConfig
 from ...model.engine import Engine
@@ -135,7 +137,8 @@ class Embedder:
 
     def _one(self, row: int) -> Embedded:
         """The embeddings of an image, from disk or made."""
-        name, made = f"{image_key(self._data.manifest.records[row].image)}.h5", False
+        record = self._data.manifest.records[row]
+        name, made = f"{image_key(record.image, record.series)}.h5", False
         found: dict[str, Tensor | None] = {"tiles": None, "context": None}
         for kind, folder in self._folders.items():
 
@@ -192,18 +195,19 @@ def _hash(values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def image_key(path: Path) -> str:
+def image_key(path: Path, series: str | None = None) -> str:
     """Tells an image file from all others, and from what it was before it was changed.
+
+    Args:
+        path: of the file.
+        series: which image of it, None for the main one.
 
     Raises:
         ImageError: if it is not there.
     """
-    path = path.resolve()
-    try:
-        there = path.stat()
-    except OSError as error:
-        raise ImageError(error.strerror or "no such file", where=path, remedy="Was it moved?") from error
-    return f"{path.stem}-{_hash([str(path), there.st_size, there.st_mtime_ns])}"
+    stem = path.stem if url_of(path) is not None else path.resolve().stem
+    part = [] if series is None else [series]
+    return f"{stem}-{_hash([*identity_of(path), *part])}"
 
 
 def crop_settings(
@@ -220,6 +224,7 @@ def crop_settings(
         "trunk": trunk,
         "crop_size": crop_size,
         "scale": scale,
+        **({"channels": channels} if (channels := getattr(config, "channels", ())) else {}),
         "engine": 2,  # 1 made wrong embeddings with OpenVINO at many sides
     }
 

@@ -1,0 +1,278 @@
+"""TIFFs of any number of channels: bands of one directory, or a directory for each channel.
+
+The first are multispectral GeoTIFFs, the second multiplex OME-TIFF, QPTIFF and ImageJ files. Samples are
+decoded by tifffile, block by block; where the image lies on a map is GDAL's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from ..errors import ImageError
+from .cache import HANDLES
+from .channels import check_numbers
+from .gdal import opened
+from .georeference import Georeference
+from .ground import mpp_of_map
+from .open_tiff import check_upright
+from .physical import check_mpp
+from .pixels import Pixels
+from .raster import check_blocks, georeference_of
+from .remote import tiff_file
+from .stored import FileIdentity, Level, identity_of
+from .tiff import DAMAGE, check_whole, undecodable
+from .tiff_contents import contents_of
+from .tiff_image import OpenTiff
+from .tiff_scale import scale_of
+from .tiff_segments import block_of, read_window
+from .windows import Window
+
+__all__ = ["TiffSamples", "open_tiff_channels"]
+
+_ON_MAP = (33550, 33922, 34264, 34735)
+_GDAL_METADATA, _NODATA = 42112, 42113
+_BESIDE = ("label", "macro", "thumbnail", "overview", "barcode")
+_TILES = "Store it in tiles: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE IN OUT."
+
+
+@dataclass(frozen=True)
+class TiffSamples:
+    """The samples of a TIFF (see `channels.Samples`).
+
+    Attributes:
+        path: the file.
+        levels: the table of levels.
+        names: of the channels.
+        dtype: of the samples.
+        missing: values of samples that are missing.
+        georeference: where it lies on a map.
+        identity: path, size and time of the last change.
+        mpp_source: what tells the size of a pixel, or "".
+        offsets: of each level, where the directories of its channels stand; one for all bands together.
+    """
+
+    reader: ClassVar[str] = "tifffile"
+
+    path: Path
+    levels: tuple[Level, ...]
+    names: tuple[str, ...]
+    dtype: str
+    missing: tuple[float, ...]
+    georeference: Georeference | None
+    identity: FileIdentity
+    mpp_source: str
+    offsets: tuple[tuple[int, ...], ...]
+
+    def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
+        """The samples of some channels, as they are stored; of bands stored together, all are decoded.
+
+        Raises:
+            ImageError: if they cannot be decoded.
+        """
+        file = HANDLES.get_or_make(self._key, self._open)
+        offsets = self.offsets[level]
+        try:
+            if len(offsets) == 1:
+                return read_window(file.page(offsets[0]), window, file.fetch)[..., list(channels)]
+            planes = [read_window(file.page(offsets[c]), window, file.fetch)[..., :1] for c in channels]
+            return np.concatenate(planes, axis=2)
+        except DAMAGE as error:
+            raise ImageError(
+                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
+                f"{window.y1} cannot be decoded ({error})",
+                where=self.path,
+                remedy="The file is damaged there, or has moved: copy or download it again.",
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        HANDLES.drop(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return "tiff channels", self.identity
+
+    def _open(self) -> OpenTiff:
+        if identity_of(self.path) != self.identity:
+            raise ImageError(
+                "the file has changed since it was opened", where=self.path, remedy="Open it again."
+            )
+        return OpenTiff(self.path)
+
+
+def open_tiff_channels(
+    path: Path, mpp: float | None, series: int | str | None
+) -> tuple[TiffSamples, float | None]:
+    """The samples of a TIFF, and its microns per pixel.
+
+    Args:
+        path: a local file.
+        mpp: microns per pixel, instead of what the file says.
+        series: which of its images, by number or name; None for the largest that is no label or macro.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: naming what makes it unreadable, and the remedy.
+    """
+    check_mpp(mpp, path)
+    try:
+        with tiff_file(path) as file:
+            pages, number = _pages(file, path, series)
+            first = pages[0][0]
+            for page in pages[0]:
+                check_whole(page, file.filehandle.size, path)
+            check_upright(first, path)
+            check_numbers(str(first.dtype), path)
+            count = first.samplesperpixel if len(pages[0]) == 1 else len(pages[0])
+            names = _names(file, first, pages[0], count, number)
+            scale = None if mpp is not None else scale_of(file, first, number)
+            nodata = first.tags.valueof(_NODATA)
+            offsets = tuple(tuple(int(page.offset) for page in level) for level in pages)
+            levels = _levels([level[0] for level in pages])
+            mapped = any(tag in first.tags for tag in _ON_MAP)
+    except DAMAGE as error:
+        raise undecodable(error, path) from error
+    check_blocks(levels[0], path, _TILES)
+    georeference, of_map, source = _on_map(path) if mapped else (None, None, "")
+    if of_map is None and scale is not None:
+        of_map, source = scale.mpp, scale.source
+    samples = TiffSamples(
+        path,
+        levels,
+        names,
+        str(first.dtype),
+        _number(nodata),
+        georeference,
+        identity_of(path),
+        source,
+        offsets,
+    )
+    return samples, of_map if mpp is None else mpp
+
+
+def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[Any]], int]:  # noqa: ANN401
+    """The pages of each level, one of each channel or one for all; and the number of the image."""
+    one, number = _series(file, path, series)
+    planes = {axis: n for axis, n in zip(one.axes, one.shape, strict=True) if axis not in "YXS" and n > 1}
+    if not planes:
+        contents = contents_of(file, path, series)
+        return [[page] for page in contents.levels], contents.series
+    if set(planes) != {"C"}:
+        raise ImageError(
+            f"a TIFF of {' x '.join(f'{n} {axis}' for axis, n in planes.items())} planes, more than channels",
+            where=path,
+            remedy="Save the plane to use, with its channels, as a separate image.",
+        )
+    levels: list[list[Any]] = []
+    for level in one.levels:
+        pages: list[Any] = [page.aspage() for page in level.pages if page is not None]
+        alike = len(pages) == planes["C"]
+        smaller = not levels or pages[0].imagewidth < levels[-1][0].imagewidth
+        if alike and smaller and (not levels or _aspect(pages[0], levels[0][0])):
+            levels.append(pages)
+    if not levels:
+        raise ImageError(
+            "a TIFF that lacks some of its channels",
+            where=path,
+            remedy="Export it again: its metadata name more channels than are stored.",
+        )
+    return levels, number
+
+
+def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:  # noqa: ANN401
+    """The image that is asked for, or the largest that is no picture beside it."""
+    every = list(enumerate(file.series))
+    if series is not None:
+        wanted = str(series).strip().lower()
+        every = [(n, one) for n, one in every if wanted in (str(n), str(one.name or "").lower())]
+        if not every:
+            shown = ", ".join(f"{n} {one.name!r}" for n, one in enumerate(file.series))
+            raise ImageError(f"the TIFF holds no image {wanted!r}", where=path, remedy=f"It holds {shown}.")
+    named = [pair for pair in every if not any(word in str(pair[1].name or "").lower() for word in _BESIDE)]
+    number, one = max(named or every, key=lambda pair: (pair[1].size, -pair[0]))
+    return one, number
+
+
+def _aspect(page: Any, main: Any) -> bool:  # noqa: ANN401
+    tall, wide = Level.of(
+        (page.imagelength, page.imagewidth), (main.imagelength, main.imagewidth), (1, 1)
+    ).pixel
+    return bool(abs(tall - wide) <= (0.02 + 2 / min(page.imagelength, page.imagewidth)) * max(tall, wide))
+
+
+def _levels(pages: Sequence[Any]) -> tuple[Level, ...]:
+    full = int(pages[0].imagelength), int(pages[0].imagewidth)
+    return tuple(Level.of((int(one.imagelength), int(one.imagewidth)), full, block_of(one)) for one in pages)
+
+
+def _on_map(path: Path) -> tuple[Georeference | None, float | None, str]:
+    with opened(path, "GTiff") as dataset:
+        georeference = georeference_of(dataset)
+        return georeference, *mpp_of_map(dataset, georeference, path)
+
+
+def _number(text: object) -> tuple[float, ...]:
+    try:
+        return () if text is None else (float(str(text).strip("\0 ")),)
+    except ValueError:
+        return ()
+
+
+# --------------------------------------------------------------------------- names of channels
+
+
+def _names(file: Any, first: Any, pages: Sequence[Any], count: int, number: int) -> tuple[str, ...]:  # noqa: ANN401
+    """What the file calls its channels; their numbers where it does not."""
+    found: dict[int, str] = {}
+    if file.is_ome:
+        found = _ome_names(file.ome_metadata or "", number)
+    elif file.is_qpi:
+        found = {n: _qpi_name(page) for n, page in enumerate(pages)}
+    elif file.is_imagej:
+        found = dict(enumerate((file.imagej_metadata or {}).get("Labels") or ()))
+    else:
+        found = _gdal_names(str(first.tags.valueof(_GDAL_METADATA) or ""))
+    return tuple(found.get(place, "").strip() or str(place + 1) for place in range(count))
+
+
+def _ome_names(text: str, number: int) -> dict[int, str]:
+    images = [one for one in _elements(text) if _tag(one) == "Image"]
+    if number >= len(images):
+        return {}
+    channels = [one for one in images[number].iter() if _tag(one) == "Channel"]
+    if any(int(one.get("SamplesPerPixel") or 1) > 1 for one in channels):
+        return {}
+    return {place: one.get("Name") or "" for place, one in enumerate(channels)}
+
+
+def _qpi_name(page: Any) -> str:  # noqa: ANN401
+    said = {_tag(one): (one.text or "").strip() for one in _elements(str(page.description or ""))}
+    return said.get("Biomarker") or said.get("Name") or ""
+
+
+def _gdal_names(text: str) -> dict[int, str]:
+    return {
+        int(one.get("sample") or 0): one.text or ""
+        for one in _elements(text)
+        if one.get("role") == "description" and (one.get("sample") or "0").isdigit()
+    }
+
+
+def _elements(text: str) -> list[Element]:
+    try:
+        root: Element = fromstring(text.strip("\0 \n").encode())
+    except (ParseError, DefusedXmlException, ValueError):
+        return []
+    return list(root.iter())
+
+
+def _tag(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2]
