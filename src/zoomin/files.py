@@ -105,13 +105,13 @@ def telling(path: Path, part: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_text(path: str | Path, *, keep: bool = False) -> Iterator[TextIO]:
+def whole_text(path: str | Path, *, keep: bool = False, sync: bool = True) -> Iterator[TextIO]:
     """`whole_file`, open for text in UTF-8, line ends as they are written.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written to.
     """
-    with whole_file(path, keep=keep) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path, keep=keep, sync=sync) as part, part.open("w", encoding="utf-8", newline="") as file:
         yield file
 
 
@@ -127,23 +127,23 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 (JSON)
         raise ValueError("nested too deeply") from error
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, *, sync: bool = True) -> None:
     """Write a text, whole or not at all.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written to.
     """
-    with whole_text(path) as file:
+    with whole_text(path, sync=sync) as file:
         file.write(text)
 
 
-def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
+def write_json(path: str | Path, value: object, *, indent: int | None = 2, sync: bool = True) -> None:
     """Write JSON, whole or not at all; configurations, paths and tuples become `plain`.
 
     Raises:
         WriteError: if the disk is full or the folder cannot be written to.
     """
-    write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n", sync=sync)
 
 
 def user_cache(kind: str) -> Path:

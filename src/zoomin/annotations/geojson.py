@@ -66,8 +66,17 @@ def _drawn(feature: dict[str, Any], number: int, path: Path) -> list[tuple[str, 
         raise DataError(f"feature {number}: {what}", where=path, remedy=_EXPORT) from error
 
 
-def write_geojson(path: Path | str, outlines: Iterable[Outline]) -> None:
-    """Write outlines as QuPath reads them: one feature each, level-0 pixels, named by its classification."""
+def write_geojson(path: Path | str, outlines: Iterable[Outline], *, sync: bool = True) -> None:
+    """Write outlines as QuPath reads them: one feature each, level-0 pixels, named by its classification.
+
+    Args:
+        path: of the file.
+        outlines: level-0 pixels.
+        sync: wait until the disk has it; see `whole_file`.
+
+    Raises:
+        WriteError: if the disk is full or the folder cannot be written to.
+    """
     features = [
         {
             "type": "Feature",
@@ -79,7 +88,7 @@ def write_geojson(path: Path | str, outlines: Iterable[Outline]) -> None:
         }
         for outline in outlines
     ]
-    write_json(path, {"type": "FeatureCollection", "features": features}, indent=None)
+    write_json(path, {"type": "FeatureCollection", "features": features}, indent=None, sync=sync)
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 (JSON)

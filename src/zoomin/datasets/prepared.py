@@ -115,7 +115,7 @@ def boxes_file(folder: Path, image: str, boxes: Sequence[Box], names: Sequence[s
     """Write boxes x1, y1, x2, y2 of an image (level-0 pixels) as GeoJSON, in a file named after the image."""
     path = folder / f"{image}.geojson"
     outlines = [Outline(shapely.box(*box), name) for box, name in zip(boxes, names, strict=True)]
-    write_geojson(path, outlines)
+    write_geojson(path, outlines, sync=False)
     return path
 
 

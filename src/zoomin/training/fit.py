@@ -256,7 +256,8 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
         baseline = BaselineTask(net, config.train, config.seed, weights, data.failures)
-        for network in baseline.frozen:
+        files = [record.image for record in data.manifest.records]
+        for network in baseline.frozen if len(set(files)) == len(files) else []:  # what is known is by file
             baseline.net.known = KnownFeatures(baseline.net, network, config.frozen.cache)
         return baseline
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
