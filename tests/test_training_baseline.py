@@ -13,8 +13,9 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.images.augmentation import Augmentation
 from zoomin.model.chunks import Chunks
-from zoomin.training.fit import fit, match_classes, new_task, train
+from zoomin.training.fit import fit, match_classes, new_task
 from zoomin.training.records import EpochTable
+from zoomin.training.trainer import train
 
 GATED = ABMILConfig(crop_size=16, gated=True, hidden=8, width=8, dropout=0.25, standardize=True)
 

@@ -13,8 +13,9 @@ from zoomin.errors import ConfigError, DataError
 from zoomin.images.augment import AugmentationDraw, AugmentedBatch
 from zoomin.images.batch import as_batch
 from zoomin.model.losses import roi_loss
-from zoomin.training.fit import new_task, train
+from zoomin.training.fit import new_task
 from zoomin.training.records import EpochTable
+from zoomin.training.trainer import train
 
 
 def annotated(folder, n=8, every=1):

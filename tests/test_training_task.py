@@ -11,9 +11,10 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.training.config import TrainConfig
 from zoomin.training.evaluation import evaluate
-from zoomin.training.fit import match_classes, new_task, train
+from zoomin.training.fit import match_classes, new_task
 from zoomin.training.records import EpochTable
 from zoomin.training.task import EpochMeans, evaluation_keys, training_keys
+from zoomin.training.trainer import train
 
 
 @pytest.fixture

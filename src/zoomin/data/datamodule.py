@@ -26,6 +26,7 @@ from .csv_table import listed
 from .failures import Failures
 from .find import open_dataset
 from .manifest import SPLITS, Manifest, check_trainable
+from .sharing import Share, dealt
 from .splits import split_of
 from .store import ImageStore, open_store
 
@@ -41,11 +42,14 @@ class BatchKey(NamedTuple):
         rows: of the manifest.
         epoch: of training, -1 for batches that are not augmented.
         number: of the batch in its epoch.
+        mine: places in `rows` of the images that this process takes, of several that train together; None:
+            all.
     """
 
     rows: tuple[int, ...]
     epoch: int
     number: int
+    mine: tuple[int, ...] | None = None
 
 
 class TrainingOrder(Sampler[BatchKey]):
@@ -58,13 +62,21 @@ class TrainingOrder(Sampler[BatchKey]):
         rows: of the manifest, the training images.
         batch_size: images per batch.
         seed: of the order.
+        deal: gives a batch the places that are those of this process.
     """
 
-    def __init__(self, rows: Int[Tensor, " n"], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Int[Tensor, " n"],
+        batch_size: int,
+        seed: int,
+        deal: Callable[[BatchKey], BatchKey] | None = None,
+    ) -> None:
         """Start in epoch 0."""
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
+        self._deal = deal
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -79,7 +91,8 @@ class TrainingOrder(Sampler[BatchKey]):
         """The keys of the batches."""
         generator = _generator(self._seed, _ORDER, self.epoch)
         order = self._rows[torch.randperm(self._rows.numel(), generator=generator)]
-        yield from _keys(order, self._batch_size, self.epoch)
+        for key in _keys(order, self._batch_size, self.epoch):
+            yield key if self._deal is None else self._deal(key)
 
 
 class _Keys(Dataset[BatchKey]):
@@ -160,6 +173,7 @@ class ZoomInDataModule(LightningDataModule):
         self.splits = _checked(splits, self.manifest)
         self.progress = progress
         self.model = model
+        self.share = Share()
         self.failures = Failures(config.max_failures)
         self._store: ImageStore | None = None
         place = {name: number for number, name in enumerate(self.manifest.classes)}
@@ -180,7 +194,17 @@ class ZoomInDataModule(LightningDataModule):
     def with_splits(self, splits: Mapping[str, Int[Tensor, " n"]]) -> ZoomInDataModule:
         """Other splits of the same images, such as the next fold; images already open are shared."""
         other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress, model=self.model)
-        other._store, other.failures = self._store, self.failures
+        other._store, other.failures, other.share = self._store, self.failures, self.share
+        return other
+
+    def with_share(self, share: Share) -> ZoomInDataModule:
+        """The part of every batch that one of several processes takes; open images are shared.
+
+        A batch then has `config.batch_size` images for each process, dealt by their pixels; validation and
+        all other images are dealt too, each to one process.
+        """
+        other = self.with_splits(self.splits)
+        other.share = share
         return other
 
     def with_seed(self, seed: int) -> ZoomInDataModule:
@@ -238,8 +262,9 @@ class ZoomInDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[BatchKey]:
         """Shuffled, augmented batches; call `loader.sampler.set_epoch` before each pass, as trainers do."""
-        order = TrainingOrder(self.splits["train"], self.config.batch_size, self.config.seed)
-        return self._loader(order)
+        size, alone = self.config.batch_size * self.share.of, self.share.of == 1
+        deal = None if alone else self._dealt
+        return self._loader(TrainingOrder(self.splits["train"], size, self.config.seed, deal))
 
     def val_dataloader(self) -> DataLoader[BatchKey]:
         """The validation images in the manifest's order."""
@@ -261,14 +286,31 @@ class ZoomInDataModule(LightningDataModule):
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
             images = augment_batch(images, self.config.augmentation, generator)
-        return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+        whole = Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+        if key.mine is None:
+            return whole
+        return replace(whole, place=whole.places).select(torch.tensor(key.mine, dtype=torch.int64))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Bring a batch to the trainer's device, where it usually is already."""
         return batch.to(device)
 
     def _ordered(self, rows: Int[Tensor, " n"]) -> DataLoader[BatchKey]:
-        return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
+        if self.share.of == 1:
+            return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
+        mine = rows[dealt(self._pixels(rows), self.share.of)[self.share.rank]]
+        nothing = [BatchKey((), -1, 0)]  # who has no image takes part all the same
+        return self._loader(_keys(mine, self.config.batch_size, epoch=-1) or nothing)
+
+    def _dealt(self, key: BatchKey) -> BatchKey:
+        """A batch of all processes with the places that are those of this one."""
+        parts = dealt(self._pixels(torch.tensor(key.rows)), self.share.of)
+        return key._replace(mine=tuple(parts[self.share.rank]))
+
+    def _pixels(self, rows: Int[Tensor, " n"]) -> list[int]:
+        """Of each image, as the model reads it: what it costs to look at it."""
+        sizes: list[int] = self.store.select(rows).sizes.prod(1).tolist()
+        return sizes
 
     def _loader(self, order: Iterable[BatchKey]) -> DataLoader[BatchKey]:
         make: Callable[[Any], Any] = self.batch  # without a batch size, collate gets single keys
@@ -276,7 +318,7 @@ class ZoomInDataModule(LightningDataModule):
 
     def _announce(self, batch: Batch) -> None:
         """Start to read the overviews of a batch, where the images are on disk and a network wants them."""
-        if self.model is not None:
+        if self.model is not None and len(batch):
             read_ahead(batch.images, self.model.tile_size, self.model.tile_scale)
 
 

@@ -36,6 +36,14 @@ class EmbeddingCache:
             self._known.update(zip(new, net.embed_tiles(images).split(count), strict=True))
         return torch.cat([self._known[row] for row in rows])
 
+    def on_cpu(self) -> dict[int, Float[Tensor, "tiles channels"]]:
+        """All that is known, for other processes."""
+        return {row: embeddings.cpu() for row, embeddings in self._known.items()}
+
+    def take(self, known: dict[int, Float[Tensor, "tiles channels"]], device: torch.device) -> None:
+        """Know what another process knows."""
+        self._known.update({row: e.to(device) for row, e in known.items() if row not in self._known})
+
 
 def has_trunk(net: ZoomIn, *, positions: bool = False) -> bool:
     """Whether the tile attention has a trunk whose embeddings can be kept; asked for, the other too."""

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import lightning.pytorch as lightning
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
@@ -30,7 +25,7 @@ from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
 from ..progress import progress_bar
 from ..runtime.locks import lock_folder
-from ..runtime.processes import one_process
+from ..runtime.ranks import Ranks, joined
 from .baseline_task import BaselineTask
 from .checkpoints import (
     BEST,
@@ -39,7 +34,6 @@ from .checkpoints import (
     START,
     Done,
     IdentityWriter,
-    WholeCheckpoints,
     checkpoint_callbacks,
     comparable,
     epochs_done,
@@ -51,11 +45,13 @@ from .config import RunConfig, TrainConfig
 from .evaluation import evaluate
 from .frozen.learn import learn
 from .mean_feature import mean_feature
+from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
 from .pretrain import pretrain
-from .records import EpochHook, EpochTable, ProgressBar, Row, quiet_lightning
+from .records import EpochTable, ProgressBar, Row
 from .run_folder import data_fingerprint, new_folder, write_inputs
 from .task import ClassifierTask
+from .trainer import train, training_device
 from .warm_up import warm_up
 from .zoom_in_task import ZoomInTask
 
@@ -66,8 +62,6 @@ __all__ = [
     "new_task",
     "tell_classes",
     "tiles_of",
-    "train",
-    "training_device",
 ]
 
 logger = logging.getLogger(__name__)
@@ -114,12 +108,15 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         WriteError: if the folder cannot be written to, or another job writes to it.
         KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
-    one_process()
-    with lock_folder(config.out) as folder:
-        return _fit(folder, config, progress, callbacks)
+    ranks = training_ranks(config)
+    with joined(ranks, *meeting_point(ranks, config.train)), ExitStack() as held:
+        ranks.first(lambda: held.enter_context(lock_folder(config.out)) and None)
+        return _fit(Path(config.out), config, progress and ranks.is_first, callbacks, ranks)
 
 
-def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback]) -> FitResult:
+def _fit(
+    folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback], ranks: Ranks
+) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     if not config.frozen.enabled:
@@ -130,13 +127,20 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
         return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
     task = new_task(config, data)
-    new_folder(folder, resume=config.resume)
-    identity = {"config": comparable(config), "data": data_fingerprint(data.manifest, data.splits)}
-    done = epochs_done(folder, identity, config.train.epochs) if config.resume else Done()
-    data.setup("fit")  # images are opened, and refused, before anything is written
-    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    data.failures.path = folder / "skipped.csv"
-    table = EpochTable(folder / "metrics.csv", done.rows)
+    task.ranks = ranks
+    ranks.first(lambda: new_folder(folder, resume=config.resume))
+    identity = {
+        "config": comparable(config, ranks.world),
+        "data": data_fingerprint(data.manifest, data.splits),
+    }
+    done = Done()
+    if config.resume:
+        done = ranks.first(lambda: epochs_done(folder, identity, config.train.epochs))
+    ranks.each(lambda: data.setup("fit"))  # images are opened, and refused, before anything is written
+    if ranks.is_first:
+        write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+        data.failures.path = folder / "skipped.csv"
+    table = EpochTable(folder / "metrics.csv" if ranks.is_first else None, done.rows)
     has_validation = data.splits["val"].numel() > 0
     hooks = [
         *callbacks,
@@ -144,11 +148,15 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
         IdentityWriter(identity, table),
     ]
     hooks += [ProgressBar(table)] if progress else []
-    events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    loggers: list[Logger] = [table]
+    if ranks.is_first:
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False))
     started = time.perf_counter()
     if not done.epochs:
         _before_training(task, data, config, identity, progress)
-    train(task, data, hooks, [table, events], folder / LAST if done.epochs else None)
+    train(task, data, hooks, loggers, folder / LAST if done.epochs else None)
+    if not ranks.is_first:  # what follows is for one
+        return FitResult(folder, folder / "model", {}, table.rows)
     for needless in (START, PREVIOUS):
         (folder / needless).unlink(missing_ok=True)
     seconds = time.perf_counter() - started
@@ -212,22 +220,30 @@ def _before_training(
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
     Each leaves its network too, so that a run that is resumed before its first epoch does not start over.
+    Several processes do the same, each for itself; embeddings of frozen trunks they share out.
     """
     if not task.net.explains:
         return
     folder, net = Path(config.out), zoom_in(task.net).to(training_device(config.train.device))
-    done = stages_done(folder, identity) if config.resume else 0
-    if done:
+    ranks = task.ranks
+    done = ranks.first(lambda: stages_done(folder, identity)) if config.resume else 0
+    if done and ranks.is_first:
         load_weights(net, folder / START)
+    same_everywhere(net, ranks)
     if config.pretrain.steps and done < 1:
         rows = pretrain(net, data, config.pretrain, config.seed, progress=progress)
-        write_rows(folder / "pretrain.csv", rows)
-        save_start(folder, net, 1, identity)
+        if ranks.is_first:
+            write_rows(folder / "pretrain.csv", rows)
+            save_start(folder, net, 1, identity)
+    task.train()  # but for frozen trunks
+    if isinstance(task, ZoomInTask):
+        share_embeddings(task, data, ranks)
     if config.train.warm_up.is_on and done < 2:
-        task.train()  # but for frozen trunks
         steps = warm_up(net, data, config.train.warm_up, config.seed, task.cached_embeddings, progress)
-        write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
-        save_start(folder, net, 2, identity)
+        if ranks.is_first:
+            write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
+            save_start(folder, net, 2, identity)
+    same_everywhere(net, ranks)
 
 
 def tell_classes(classes: Sequence[str]) -> None:
@@ -259,59 +275,6 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
             data.classes[0],
         )
     return task
-
-
-def train(
-    task: ClassifierTask[Any],
-    data: ZoomInDataModule,
-    callbacks: list[Callback],
-    loggers: list[Logger],
-    checkpoint: Path | None = None,
-) -> None:
-    """Run Lightning's trainer over all epochs, from a checkpoint where one is given.
-
-    Networks that draw random numbers of their own (dropout) are seeded before every epoch, and torch's global
-    random state is afterwards what it was.
-
-    Raises:
-        KeyboardInterrupt: when interrupted.
-    """
-    config = task.config
-    seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
-    devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
-    with (
-        quiet_lightning(),
-        _interruptible(),
-        torch.random.fork_rng(devices),
-        TemporaryDirectory() as empty,
-    ):
-        trainer = lightning.Trainer(
-            # Under SLURM, Lightning would save into the working directory when time is up, and begin from
-            # what any other run has saved there.
-            plugins=[WholeCheckpoints(), LightningEnvironment()],
-            default_root_dir=empty,
-            accelerator=config.device,
-            devices=1,
-            precision=config.precision,
-            max_epochs=config.epochs,
-            gradient_clip_val=config.gradient_clip,
-            callbacks=[*callbacks, seeding],
-            logger=loggers,
-            limit_val_batches=1.0 if data.splits["val"].numel() else 0,
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=1_000_000,
-        )
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-
-
-def training_device(name: str) -> torch.device:
-    """The device that `TrainConfig.device` names; "auto" is a GPU where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
 
 
 def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
@@ -384,10 +347,6 @@ def _check_baseline(config: RunConfig) -> None:
         )
 
 
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-
-
 def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:
     held = data.splits["val"]
     if config.early_stopping_patience is not None and not held.numel():
@@ -423,17 +382,3 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
                 "failed": evaluated.failed,
             }
     return found
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn the exit that Lightning makes of an interrupt back into the interrupt."""
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if in_main else None
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        if in_main:
-            signal.signal(signal.SIGINT, handler)

@@ -27,7 +27,7 @@ from ..progress import progress_bar
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Evaluated, evaluate
-from .fit import new_task, tiles_of, train, training_device
+from .fit import new_task, tiles_of
 from .frozen.classify import classify
 from .frozen.learn import learn, make_embedder
 from .plan import negative_class
@@ -35,6 +35,7 @@ from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
 from .run_folder import data_fingerprint
 from .task import evaluation_keys
+from .trainer import train, training_device
 from .warm_up import warm_up
 
 __all__ = ["FoldJob", "deal_folds", "embed_folds", "run_fold"]
