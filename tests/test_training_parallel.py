@@ -25,9 +25,9 @@ from zoomin.files import plain
 from zoomin.runtime.ranks import Ranks, check_ranks, started_ranks
 from zoomin.training.config import CrossvalConfig
 from zoomin.training.crossval import crossval
-from zoomin.training.fit import fit
+from zoomin.training.fit import fit, new_task
 from zoomin.training.frozen.config import FrozenConfig
-from zoomin.training.parallel import asked_ranks, training_ranks
+from zoomin.training.parallel import asked_ranks, share_embeddings, training_ranks
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 SLURM = {
@@ -179,3 +179,34 @@ def test_what_runs_in_one_process_says_so(images, tmp_path):
     with pytest.raises(ConfigError, match="devices"):
         replace(config.train, devices=0)
     assert not (tmp_path / "run").exists() and np.isfinite(asked_ranks(config))
+
+
+class Pair:
+    """One of two processes that run one after the other: each tells, and hears what the other has told."""
+
+    world = 2
+
+    def __init__(self, rank, told):
+        self.rank, self.told = rank, told
+
+    def each(self, call):
+        self.told[self.rank] = call()
+        return list(self.told.values())
+
+
+def test_embeddings_of_frozen_trunks_are_shared_out(images, monkeypatch):
+    trunk = "timm:resnet10t"
+    config = run_config(images, images / "none", freeze_trunks=True)
+    config = replace(config, model=replace(config.model, tile_attention=trunk, position_attention=trunk))
+    told, tasks = {}, []
+    data = ZoomInDataModule(config.data, progress=False, model=config.model)
+    for rank in (0, 1):
+        task = new_task(config, data)
+        share_embeddings(task.train(), data, Pair(rank, told))
+        tasks.append(task)
+    used = sorted(torch.cat([data.splits["train"], data.splits["val"]]).tolist())
+    assert sorted([*told[0], *told[1]]) == used and abs(len(told[0]) - len(told[1])) <= 1
+    second = tasks[1]
+    monkeypatch.setattr(second.net, "embed_tiles", None)  # it knows all: nothing is embedded any more
+    for batch in data.predict_dataloader():
+        assert len(second.cached_embeddings(batch))
