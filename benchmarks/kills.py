@@ -1,6 +1,6 @@
 """Kill commands with -9 at random moments, resume them, compare the end with that of an uninterrupted run.
 
-    python benchmarks/kills.py --kills 20 --commands predict explain features train slides
+    python benchmarks/kills.py --kills 20 --commands predict explain features train crossval slides
 
 Temporary files go to another file system than the results where there is one (/dev/shm), as on most clusters.
 """
@@ -75,6 +75,12 @@ def same_explanations(one: Path, other: Path) -> bool:
     return entries[0] == entries[1]
 
 
+def same_folds(one: Path, other: Path) -> bool:
+    """Equal predictions of all folds."""
+    tables = [(folder / "out_of_fold.csv").read_text() for folder in (one, other)]
+    return tables[0] == tables[1]
+
+
 def same_files(one: Path, other: Path) -> bool:
     """Equal slides, byte by byte."""
     names = [sorted(path.name for path in (folder / "slides").iterdir()) for folder in (one, other)]
@@ -100,6 +106,7 @@ def jobs(folder: Path) -> dict[str, tuple[list[str], list[str], Callable[[Path, 
         "explain": (["explain", images, *look, "--pictures=false"], resume, same_explanations),
         "features": (features, [], same_features),
         "train": (["train", *train, "--train.epochs=8"], resume, same_weights),
+        "crossval": (["crossval", *train, "--train.epochs=2", "--cv.folds=3"], resume, same_folds),
         "slides": (["data", "make", "slides", *slides], [], same_files),
     }
 
@@ -139,7 +146,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=20, help="of each command")
     parser.add_argument(
-        "--commands", nargs="+", default=["predict", "explain", "features", "train", "slides"]
+        "--commands", nargs="+", default=["predict", "explain", "features", "train", "crossval", "slides"]
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

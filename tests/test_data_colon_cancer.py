@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from zoomin.annotations import nuclei
+from zoomin.annotations import matlab
 from zoomin.annotations.nuclei import read_centres
 from zoomin.datasets.colon_cancer import (
     colon_cancer_folds,
@@ -84,8 +84,8 @@ def test_annotations_that_cannot_be_read_are_named(partial, monkeypatch):
     with pytest.raises(DataError, match=r"shape \(2, 3\)"):
         read_colon_cancer(partial, allow_partial=True)
     savemat(path, {"detection": np.zeros((2, 2))}, do_compression=True)
-    monkeypatch.setattr(nuclei, "_MOST", 3)
-    with pytest.raises(DataError, match=r"not a readable MATLAB file \(it declares 4 numbers\)"):
+    monkeypatch.setattr(matlab, "_MOST", 32)
+    with pytest.raises(DataError, match=r"not a readable MATLAB file \(an array of more than 32 bytes\)"):
         read_colon_cancer(partial, allow_partial=True)
     path.unlink()
     with pytest.raises(DataError, match="no such annotation"):

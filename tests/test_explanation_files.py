@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +174,25 @@ def test_a_missing_file_is_named(explanation: Explanation, tmp_path: Path, name:
     (tmp_path / name).unlink()
     with pytest.raises(DataError, match=rf"{Path(name).name}.*missing.*zoomin explain"):
         Explanation.load(tmp_path)
+
+
+def test_nothing_is_read_beyond_the_folder_and_the_bytes(explanation: Explanation, tmp_path: Path) -> None:
+    path = explanation.save(tmp_path / "one")
+    text = path.read_text()
+    (tmp_path / "other.png").write_bytes((tmp_path / "one" / "overview.png").read_bytes())
+    path.write_text(text.replace('"overview.png"', '"../other.png"'))
+    with pytest.raises(DataError, match="outside the folder"):
+        Explanation.load(path)
+    path.write_text(text)
+    arrays = tmp_path / "one" / "arrays.npz"
+    with zipfile.ZipFile(arrays) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(arrays, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content[:10] + header + content[128:] if name == "logits.npy" else content)
+    with pytest.raises(DataError, match="declares the shape"):
+        Explanation.load(path)
 
 
 @pytest.mark.parametrize("name", ["arrays.npz", "overview.png", "explanation.json"])

@@ -7,10 +7,11 @@ import pytest
 import rasterio
 import tifffile
 import torch
+from PIL import Image as PillowImage
 from rasterio.enums import ColorInterp
 
 from slides import HEIGHT, WIDTH, geotiff, noise, picture, pyramid
-from zoomin.errors import ImageError
+from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.gdal import opened
@@ -178,6 +179,18 @@ def test_ome_metadata_tell_microns(tmp_path):
 def test_a_turned_pyramid_is_refused(tmp_path):
     path = pyramid(tmp_path / "a.tif", picture(), extratags=[(274, 3, 1, 6, True)])
     with pytest.raises(ImageError, match="rotated or mirrored"):
+        open_image(path)
+
+
+def test_a_header_of_any_size_is_no_work_of_hours(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(picture()).save(path)
+    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 1000)
+    monkeypatch.setenv("ZOOMIN_MAX_PIXELS", "5e4")
+    with pytest.raises(ImageError, match=r"520 x 392 .*at most 50,000.*ZOOMIN_MAX_PIXELS"):
+        open_image(path)
+    monkeypatch.setenv("ZOOMIN_MAX_PIXELS", "many")
+    with pytest.raises(ConfigError, match="'many' is not a number"):
         open_image(path)
 
 

@@ -22,6 +22,7 @@ from zoomin.images.array import ArrayImage
 from zoomin.images.augmentation import Augmentation
 from zoomin.images.foreground import Foreground
 from zoomin.training.config import RunConfig, TrainConfig, WarmUp
+from zoomin.training.recipe import read_recipe
 from zoomin.training.recipe_files import find_recipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -31,6 +32,21 @@ MULTIPLY = "a: &a [x, x]\n" + "\n".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 9)}]"
     for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: {root: a}\ntrain: {epochs: }", r"train\.epochs: no value"),
+        ("- data", "no settings by name"),
+        ("data: [", "not a readable YAML file"),
+        ("model: 5", "required: data.root"),
+    ],
+)
+def test_recipes_that_are_none_say_why(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        read_recipe(tmp_path / "a.yaml")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Networks are imported when they are built: names and settings are known without 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field
 from importlib import import_module
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from .errors import CheckpointError, ConfigError
+from .files import parse_json
 from .images.foreground import Foreground
 from .runtime.plugins import Registry, Targets
 
@@ -273,7 +273,7 @@ def _network(name: str | None) -> Any:  # noqa: ANN401 (the class of a network o
 def _name(path: Path) -> str | None:
     """The baseline that a config.json is of; None: Zoom-In, or a file that its loader will complain of."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return values.get("name") if isinstance(values, dict) else None

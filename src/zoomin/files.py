@@ -17,6 +17,7 @@ from .errors import WriteError
 
 __all__ = [
     "cell",
+    "parse_json",
     "plain",
     "telling",
     "unquoted",
@@ -111,6 +112,18 @@ def whole_text(path: str | Path, *, keep: bool = False) -> Iterator[TextIO]:
     """
     with whole_file(path, keep=keep) as part, part.open("w", encoding="utf-8", newline="") as file:
         yield file
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401 (JSON)
+    """What a JSON text says.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

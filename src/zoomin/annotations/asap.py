@@ -103,7 +103,7 @@ def _corners(annotation: Element, path: Path) -> list[tuple[float, float]]:
         try:
             order = int(float(corner.get("Order", place)))
             x, y = (float(corner.attrib[side].replace(",", ".")) for side in "XY")
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise DataError(
                 f"annotation {name!r}: corner {place} lacks a number X, Y or Order", where=path, remedy=_SAVE
             ) from error

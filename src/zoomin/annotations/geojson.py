@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import write_json
+from ..files import parse_json, write_json
 from .frames import Frame, map_to_pixels
 from .polygons import Outline, polygon_of, ring_of
 
@@ -87,8 +86,8 @@ def _load(path: Path) -> Any:  # noqa: ANN401 (JSON)
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"not a readable JSON file ({error})", where=path, remedy=_EXPORT) from error
     except OSError as error:
         raise DataError(

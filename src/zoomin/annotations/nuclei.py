@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,18 +10,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
-from scipy.io import loadmat, whosmat
-from scipy.io.matlab import MatReadError
 from torch import Tensor
 
 from ..errors import DataError
 from ..geometry import Region
 from .mask import MaskAnnotation
+from .matlab import read_arrays
 
 __all__ = ["NucleiAnnotation", "read_centres"]
-
-_MOST = 10**8  # numbers; the densest image in use has 10^5 nuclei
-_UNREADABLE = (MatReadError, zlib.error, OSError, ValueError, TypeError, NotImplementedError, IndexError)
 
 
 class NucleiAnnotation:
@@ -110,26 +105,28 @@ def read_centres(path: Path | str) -> NDArray[np.float64]:
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
-        declared = {name: math.prod(shape) for name, shape, _ in whosmat(path)}
-        if declared.get("detection", 0) > _MOST:  # a small file can declare more than fits the memory
-            raise ValueError(f"it declares {declared['detection']} numbers")
-        found = loadmat(path, variable_names="detection")
-    except _UNREADABLE as error:
+        found = read_arrays(path)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"not a readable MATLAB file ({error})", where=path, remedy="Download or export the file again."
         ) from error
     if "detection" not in found:
-        names = ", ".join(declared) or "none"
+        names = ", ".join(found) or "none"
         raise DataError(
             f"no variable 'detection'; the variables are: {names}",
             where=path,
             remedy="Give the detection file.",
         )
-    centres = np.asarray(found["detection"])
+    centres = found["detection"]
+    if centres is None:
+        raise DataError("'detection' holds no numbers", where=path, remedy="Give one row x, y per nucleus.")
     if centres.size == 0:
         return np.zeros((0, 2))
     if centres.ndim != 2 or centres.shape[1] != 2:
         raise DataError(
             f"'detection' has the shape {centres.shape}", where=path, remedy="Give one row x, y per nucleus."
         )
-    return centres.astype(np.float64)
+    places = centres.astype(np.float64)
+    if not np.isfinite(places).all():
+        raise DataError("a nucleus centre is not a number", where=path, remedy="Remove its row.")
+    return places

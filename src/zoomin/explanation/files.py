@@ -6,10 +6,9 @@ The arrays hold every number in full, however many sub-tiles there are. docs/exp
 
 from __future__ import annotations
 
-import io
-import json
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from .._version import __version__
-from ..errors import DataError
-from ..files import write_json
+from ..errors import DataError, ImageError
+from ..files import parse_json, write_json
 from ..geometry import Region
+from ..images.decode import decode_image
 from ..images.georeference import Georeference
 
 if TYPE_CHECKING:
@@ -32,11 +32,16 @@ __all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields"
 
 JSON, ARRAYS, OVERVIEW, CROPS_FOLDER = "explanation.json", "arrays.npz", "overview.png", "crops"
 SCHEMA, VERSION = "zoomin-explanation", 1
+_DEFLATE = 1100  # times: no ZIP file stores numbers in less
 LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON lists; the arrays hold all
 _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
 )
 _OPTIONAL = ("mean_logits",)
+_DAMAGE = (
+    *(ImageError, KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, MemoryError),
+    *(NotImplementedError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, SyntaxError),
+)
 _PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
 
 
@@ -82,7 +87,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             "size": (document["height"], document["width"]),
             "classes": tuple(document["classes"]),
             "tile_size": document["tile_size"],
-            "overview": _read_png(folder / document["overview"]),
+            "overview": _read_png(folder, document["overview"]),
             "crops": _read_crops(folder, document["crops"]),
             "context": _read_crops(folder, document["context"]) if document.get("context") else None,
             "tile_crops": _read_crops(folder, document["tile_crops"]),
@@ -97,7 +102,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             where=folder,
             remedy="Explain the image again with zoomin explain.",
         ) from error
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise DataError(
             f"damaged ({error})", where=folder, remedy="Explain the image again with zoomin explain."
         ) from error
@@ -212,7 +217,7 @@ def _sub_tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         remedy = "Make it with zoomin explain."
         raise DataError("there is no explanation here", where=path.parent, remedy=remedy) from error
@@ -230,9 +235,23 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            _check_declared(archive, info)
     with np.load(path, allow_pickle=False) as arrays:
         names = [*_TENSORS, *(name for name in _OPTIONAL if name in arrays)]
         return {name: torch.from_numpy(arrays[name]) for name in names}
+
+
+def _check_declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Refuse an array that declares more numbers than its bytes can hold."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        old = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > _DEFLATE * info.compress_size:
+        raise ValueError(f"an array declares the shape {shape} in {info.compress_size} bytes")
 
 
 def _write_crops(crops: UInt8[Tensor, "n 3 h w"], folder: Path, name: str) -> list[str]:
@@ -243,7 +262,7 @@ def _write_crops(crops: UInt8[Tensor, "n 3 h w"], folder: Path, name: str) -> li
 
 
 def _read_crops(folder: Path, names: list[str]) -> UInt8[Tensor, "n 3 h w"]:
-    crops = [_read_png(folder / name) for name in names]
+    crops = [_read_png(folder, name) for name in names]
     return torch.stack(crops) if crops else torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
 
 
@@ -253,9 +272,9 @@ def _write_png(pixels: UInt8[Tensor, "3 h w"], path: Path) -> None:
     PillowImage.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path)
 
 
-def _read_png(path: Path) -> UInt8[Tensor, "3 h w"]:
-    from PIL import Image as PillowImage
-
-    with PillowImage.open(io.BytesIO(path.read_bytes())) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+def _read_png(folder: Path, name: str) -> UInt8[Tensor, "3 h w"]:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} is outside the folder")
+    path.stat()  # says which file is missing
+    return decode_image(path).pixels

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
-from ..files import write_json
+from ..files import parse_json, write_json
 from .evidence import Evidence
 
 __all__ = ["INDEX", "Entry", "Index", "folder_name", "read_index", "write_index"]
@@ -44,6 +43,17 @@ class Entry:
     status: str = "ok"
     error: str = ""
     warning: str = ""
+
+    def fits(self) -> bool:
+        """Whether the values are of the kinds that they should be."""
+        return (
+            isinstance(self.image, str)
+            and all(isinstance(text, str) for text in (self.status, self.error, self.warning))
+            and all(isinstance(text, str | None) for text in (self.truth, self.prediction, self.folder))
+            and isinstance(self.standard_error, int | float | None)
+            and isinstance(self.probabilities, dict)
+            and all(isinstance(share, int | float) for share in self.probabilities.values())
+        )
 
     @classmethod
     def of(cls, explanation: Evidence, folder: str, warning: str = "") -> Entry:
@@ -109,11 +119,14 @@ def read_index(folder: str | Path) -> Index:
     """
     path = Path(folder) / INDEX
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA or document["version"] != VERSION:
             raise ValueError(f"schema {document['schema']}, version {document['version']}")
         known = {f.name for f in fields(Entry)}
-        entries = [Entry(**{k: v for k, v in row.items() if k in known}) for row in document["images"]]
+        rows = [dict(row) for row in document["images"]]
+        entries = [Entry(**{k: v for k, v in row.items() if k in known}) for row in rows]
+        if not all(entry.fits() for entry in entries):
+            raise ValueError("an entry of the list has values of other kinds")
         return Index(document["model"], tuple(document["classes"]), tuple(entries))
     except FileNotFoundError as error:
         raise DataError(

@@ -104,12 +104,13 @@ def _place(dataset: Any, georeference: Georeference) -> tuple[float, float] | No
 
 
 def _lonlat(crs: Any, points: list[tuple[float, float]]) -> list[tuple[float, float]] | None:  # noqa: ANN401
+    from rasterio._err import CPLE_BaseError  # which rasterio lets through, and names nowhere else
     from rasterio.errors import RasterioError
     from rasterio.warp import transform
 
     try:
         lon, lat = transform(crs, "EPSG:4326", [p[0] for p in points], [p[1] for p in points])[:2]
-    except (RasterioError, ValueError, RuntimeError):
+    except (RasterioError, CPLE_BaseError, ValueError, RuntimeError):
         return None
     pairs = list(zip(lon, lat, strict=True))
     return pairs if all(math.isfinite(a) and math.isfinite(b) and abs(b) < 89.999 for a, b in pairs) else None

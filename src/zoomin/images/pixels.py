@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError
+from ..errors import ConfigError, ImageError
 
-__all__ = ["Bytes", "Pixels", "check_size", "over_white", "to_bytes", "upright"]
+__all__ = ["Bytes", "Pixels", "check_in_order", "check_size", "over_white", "to_bytes", "upright"]
 
 Pixels = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 1_000_000_000
+_IN_ORDER, _VARIABLE = 10_000_000_000, "ZOOMIN_MAX_PIXELS"
 
 
 def check_size(width: int, height: int, path: Path) -> None:
@@ -35,6 +37,26 @@ def check_size(width: int, height: int, path: Path) -> None:
             f"{width} x {height} pixels are too many to decode whole (at most {MAX_PIXELS:,})",
             where=path,
             remedy="Cut it into parts, or save it as a tiled pyramid (whole-slide or GeoTIFF).",
+        )
+
+
+def check_in_order(width: int, height: int, path: Path) -> None:
+    """Refuse images without random access that would take hours to decode: a header says any size.
+
+    Raises:
+        ConfigError: if $ZOOMIN_MAX_PIXELS holds no number.
+        ImageError: if there are more pixels than it says, by default ten billion.
+    """
+    given = os.environ.get(_VARIABLE, "")
+    try:
+        most = float(given) if given else _IN_ORDER
+    except ValueError as error:
+        raise ConfigError(f"{given!r} is not a number", where=_VARIABLE, remedy="Give a number.") from error
+    if width * height > most:
+        raise ImageError(
+            f"{width} x {height} pixels are too many to decode from first to last (at most {most:,.0f})",
+            where=path,
+            remedy=f"Store it in tiles (gdal_translate -of COG IN OUT), or raise the limit, {_VARIABLE}.",
         )
 
 

@@ -19,7 +19,7 @@ from .gdal import DRIVERS, SETTINGS, Source, cause, complaints, driver_of, opene
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .physical import check_mpp
-from .pixels import Bytes
+from .pixels import Bytes, check_in_order
 from .stored import Level, StoredImage
 from .tiff_contents import Contents
 from .tiff_segments import block_of
@@ -265,6 +265,7 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
         )
     with opened(path, driver) as dataset:
         bands_of(dataset, path)
+        check_in_order(dataset.width, dataset.height, path)
         sizes = level_sizes(*dataset.shape)
     levels = tuple(Level.of(size, sizes[0], (BLOCK, BLOCK)) for size in sizes)
     return ConvertedImage(path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=mpp, georeference=None)

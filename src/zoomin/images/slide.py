@@ -30,6 +30,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 256  # where a format does not tell the size of its blocks
 _OBLONG = 0.05
+_LARGEST_BLOCK = 1 << 27  # pixels
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
 _NO_SLIDE = (
     "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
@@ -182,9 +183,26 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
         for index, size in enumerate(slide.level_dimensions)
     ]
     slide.close()
+    _check_blocks(properties, len(every), path)
     kept = tuple(i for i, level in enumerate(every) if _alike(level))
     levels = tuple(every[i] for i in kept)
     return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
+
+
+def _check_blocks(properties: Mapping[str, str], levels: int, path: Path) -> None:
+    """Refuse blocks for which OpenSlide asks for more memory than there is, and ends the process.
+
+    Raises:
+        ImageError: naming their size.
+    """
+    for level in range(levels):
+        height, width = _block_of(properties, level)
+        if height * width > _LARGEST_BLOCK:
+            raise ImageError(
+                f"stored in blocks of {width} x {height} pixels, too large to read a part",
+                where=path,
+                remedy="Its tags are damaged; or export it in small tiles.",
+            )
 
 
 def _alike(level: Level) -> bool:

@@ -31,6 +31,7 @@ _NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
 _TRUSTED = (33550, 33922, 34264, 34735)  # on a map: overviews are GDAL's
 _SIDE = 16  # pixels of a level compared in one place
 _FEW_PIXELS = 1 << 20  # of a level that is searched for distinctive content
+_MOST_PIXELS = 1 << 27  # of the stored blocks that are compared
 _SHOWN = 8
 
 
@@ -334,6 +335,8 @@ class _Reader:
             min(-(-window.x1 // width) * width, self.page.imagewidth),
             min(-(-window.y1 // height) * height, self.page.imagelength),
         )
+        if (blocks.x1 - blocks.x0) * (blocks.y1 - blocks.y0) > _MOST_PIXELS:
+            raise ValueError(f"stored in blocks of {width} x {height} pixels, too large to read a part")
         if blocks not in self._kept:
             samples = read_window(self.page, blocks, self._fetch)
             self._kept = {blocks: self._bands.paint_all(samples, (255, 255, 255), self.path)}

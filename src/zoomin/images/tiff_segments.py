@@ -19,6 +19,7 @@ from .windows import Window
 
 __all__ = ["block_of", "read_window", "stored_ycbcr"]
 
+_LARGE, _MOST, _RATIO = 1 << 26, 1 << 31, 20_000  # bytes of a decoded block, and for a stored byte
 Fetch = Callable[[int, int], bytes]
 _SELF_COLOURED = ("JPEG", "OJPEG", "ALT_JPEG", "WEBP", "JPEGXL", "JPEGXL_DNG", "JPEG_2000_LOSSY", "JPEG2000",
                   "APERIO_JP2000_YCBC", "APERIO_JP2000_RGB", "JPEGXR", "JPEGXR_NDPI", "PNG")  # fmt: skip
@@ -87,6 +88,11 @@ def _decode(page: Any, index: int, fetch: Fetch) -> Pixels | None:  # noqa: ANN4
     data = fetch(offset, count)
     if len(data) < count:
         raise ValueError(f"block {index} ends {count - len(data)} bytes early")
+    height, width = block_of(page)
+    samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+    declared = height * width * samples * max(1, page.bitspersample // 8)
+    if declared > _MOST or (declared > _LARGE and declared > _RATIO * count):
+        raise ValueError(f"block {index} of {count:,} bytes declares {declared:,}")
     if stored_ycbcr(page):
         return _luma_and_chroma(page, index, data)
     block, _, _ = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)

@@ -181,8 +181,14 @@ def _read_part(path: Path) -> list[Line]:
         remedy = "Let its job end, or go on with --resume true." if begun else "Check the name, or make it."
         raise DataError(what, where=path, remedy=remedy)
     lines = _lines(path)
-    if not lines or lines[0][-1] != _KEY:
+    names = lines[0] if lines else []
+    if not {"image", "prediction", "status", "error", _KEY} <= set(names) or names[-1] != _KEY:
         raise DataError("no table of zoomin predict", where=path, remedy="Name what --shard wrote.")
+    classes = {name.removeprefix("prob_") for name in names if name.startswith("prob_")}
+    for number, line in enumerate(lines[1:], 2):
+        fits = len(line) == len(names)
+        if not fits or not (_failed(line, names) or unquoted(line[names.index("prediction")]) in classes):
+            raise DataError(f"line {number} is damaged", where=path, remedy="Make this part again.")
     return lines
 
 
@@ -230,7 +236,10 @@ def _lines(path: Path) -> list[Line]:
     """The rows that were written whole: a killed job leaves half of one at the end."""
     text = path.read_bytes()
     whole = text[: text.rfind(b"\n") + 1].decode(errors="replace")
-    return list(csv.reader(io.StringIO(whole, newline="")))
+    try:
+        return list(csv.reader(io.StringIO(whole, newline="")))
+    except csv.Error:  # no table that the program wrote
+        return []
 
 
 def _text(value: object) -> str:

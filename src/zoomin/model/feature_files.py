@@ -10,7 +10,8 @@ gives them), and `unit` or `units` that coordinates are in microns ("um"), as ST
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,15 +118,13 @@ def read_features(
         linked = [name for name in missing if file.get(name, getlink=True) is not None]
         if missing and not linked:
             raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
-        try:
-            features = np.asarray(_array(file, "features", path), dtype=np.float32)
-            coords = np.asarray(_array(file, "coords", path))
-        except (OSError, MemoryError) as error:
-            raise _unfit(path, f"damaged ({error})") from error
+        features = np.asarray(_array(file, "features", path), dtype=np.float32)
+        coords = np.asarray(_array(file, "coords", path))
         step = _step(file, path, mpp) if places else 1.0
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
     coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
-    if features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
+    numbers = coords.dtype.kind in "iuf"
+    if not numbers or features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
         raise _unfit(path, f"{features.shape[1]} features per crop where {dims} are expected")
@@ -149,7 +148,8 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
     if found.external or any(source != "." for source in outside):
         raise _unfit(path, f"the numbers of the array {name!r} lie in other files")
     declared = found.size * max(4, found.dtype.itemsize)
-    if declared > _LARGE and declared > _COMPRESSION * found.id.get_storage_size() and not found.is_virtual:
+    stored = path.stat().st_size if found.is_virtual else found.id.get_storage_size()
+    if declared > _LARGE and declared > _COMPRESSION * stored:
         raise _unfit(
             path, f"the array {name!r} declares {declared / 2**30:.3g} GiB and stores next to nothing"
         )
@@ -194,13 +194,16 @@ def stored_dims(folder: str | Path) -> int:
     return read_features(first, places=False).features.shape[1]
 
 
-def _opened(path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open file; whatever HDF5 fails with meanwhile is damage."""
     if not path.is_file():
         raise ImageError("no such feature file", where=path, remedy="Write it with `zoomin data features`.")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise _unfit(path, f"not an HDF5 file ({error})") from error
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise _unfit(path, f"damaged, or not an HDF5 file ({error})") from error
 
 
 def _unfit(path: Path, what: str) -> ImageError:

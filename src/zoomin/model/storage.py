@@ -14,13 +14,24 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import CheckpointError
-from ..files import whole_file, write_json
+from ..files import parse_json, whole_file, write_json
 from .networks.weights import without_file
 
 __all__ = ["CONFIG", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
 Model = TypeVar("Model", bound=nn.Module)
 Config = TypeVar("Config", bound="ModelConfig")
+_DAMAGE = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    SafetensorError,
+    OSError,
+)
+_FEW = 1 << 24  # weights
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -74,12 +85,27 @@ def load_pretrained(
             remedy = "Give the model/ folder of a finished run."
             raise CheckpointError(f"no {name} in this folder", where=folder, remedy=remedy)
     try:
-        values = _unfetched(json.loads((folder / CONFIG).read_text()))
+        values = _unfetched(parse_json((folder / CONFIG).read_text(encoding="utf-8")))
         state = load_file(folder / WEIGHTS, device=str(device))
-    except (TypeError, ValueError, SafetensorError) as error:
+        config = parse(values, str(folder / CONFIG))
+        with torch.device("meta"):  # takes no memory, whatever sizes a damaged configuration asks for
+            asked = sum(tensor.numel() for tensor in build(config).state_dict().values())
+        if asked > 2 * (stored := sum(tensor.numel() for tensor in state.values())) + _FEW:
+            raise ValueError(f"its configuration asks for {asked:,} weights, and {stored:,} are stored")
+        model = build(config)
+    except _DAMAGE as error:
         remedy = "Copy or train the model again."
         raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
-    model = build(parse(values, str(folder / CONFIG)))
+    _load_state(model, state, folder)
+    return model.to(device).eval()
+
+
+def _load_state(model: nn.Module, state: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Give a model its weights.
+
+    Raises:
+        CheckpointError: if they are of another configuration.
+    """
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -88,7 +114,6 @@ def load_pretrained(
             where=folder,
             remedy="config.json and model.safetensors must come from the same run.",
         ) from error
-    return model.to(device).eval()
 
 
 def _unfetched(values: dict[str, Any]) -> dict[str, Any]:

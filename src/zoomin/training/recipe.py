@@ -17,7 +17,7 @@ from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
 from .frozen.config import FrozenConfig
-from .recipe_files import find_recipe
+from .recipe_files import find_recipe, instantiated, load_recipe
 
 __all__ = [
     "add_model_arguments",
@@ -85,7 +85,7 @@ def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ..
     """
     from .plan import plan
 
-    given = parser.instantiate(parser.parse_args(list(words)))
+    given = instantiated(parser, parser.parse_args(list(words)))
     found = plan(given.data)
     parser.set_defaults({name: value for name, value in found.changes().items() if name != "data.root"})
     return found.lines
@@ -110,15 +110,17 @@ def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = (
     """
     path = find_recipe(name)
     words = _words(options) if isinstance(options, Mapping) else list(options)
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    recipe = load_recipe(path)
     model = _model_name(["--config", str(path), *words])
-    if model != recipe.get("model", {}).get("name"):
+    if model != _name_in(recipe):
         recipe["model"] = {}
     parser = ArgumentParser(exit_on_error=False)
     add_run_arguments(parser)
     parser.add_class_arguments(config_class(model), "model")
     try:
-        return run_config(parser.instantiate(parser.parse_args(["--config", yaml.safe_dump(recipe), *words])))
+        return run_config(
+            instantiated(parser, parser.parse_args(["--config", yaml.safe_dump(recipe), *words]))
+        )
     except ArgumentError as error:
         raise ConfigError(
             str(error), where=path, remedy="Fix the recipe, or what is changed in it."
@@ -140,7 +142,7 @@ def planned_recipe(options: Mapping[str, Any]) -> RunConfig:
     parser.add_class_arguments(config_class(None), "model")
     try:
         plan_defaults(parser, words)
-        return run_config(parser.instantiate(parser.parse_args(words)))
+        return run_config(instantiated(parser, parser.parse_args(words)))
     except ArgumentError as error:
         raise ConfigError(str(error), remedy="Fix what is changed in the plan.") from error
 
@@ -165,8 +167,13 @@ def _model_name(words: Sequence[str]) -> str | None:
     if named is not None or known["config"] is None:
         return named
     try:
-        recipe = yaml.safe_load(Path(known["config"]).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):  # the parser will tell of it
+        return _name_in(load_recipe(Path(known["config"])))
+    except ConfigError:  # the parser will tell of it
         return None
-    model = recipe.get("model") if isinstance(recipe, dict) else None
-    return model.get("name") if isinstance(model, dict) else None
+
+
+def _name_in(recipe: Mapping[str, Any]) -> str | None:
+    """The baseline that a recipe is of."""
+    model = recipe.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    return name if isinstance(name, str) else None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from ..errors import ConfigError
 
-__all__ = ["check_recipe", "explain_recipe", "find_recipe", "recipe_names"]
+__all__ = ["check_recipe", "explain_recipe", "find_recipe", "instantiated", "load_recipe", "recipe_names"]
 
 _SOURCE = Path(__file__).resolve().parents[3] / "recipes"  # of a checkout
 _MOST_VALUES = 100_000
@@ -63,6 +65,47 @@ def check_recipe(path: Path) -> None:
         raise ConfigError(
             f"its aliases stand for more than {_MOST_VALUES} values", where=path, remedy="Write them out."
         )
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """What a recipe says.
+
+    Raises:
+        ConfigError: if it cannot be read, is no YAML, or is no list of settings.
+    """
+    check_recipe(path)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        yaml.YAMLError,
+    ) as error:  # ValueError: no text, a date that is none
+        why = " ".join(str(error).split())
+        raise ConfigError(
+            f"not a readable YAML file ({why})", where=path, remedy="Fix the recipe."
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ConfigError("no settings by name", where=path, remedy="Begin lines with names such as data:.")
+    return found
+
+
+def instantiated(parser: ArgumentParser, values: Namespace) -> Namespace:
+    """What a parser has read, as the classes of its settings.
+
+    Raises:
+        ConfigError: if a setting that needs a value is empty.
+    """
+    try:
+        found: Namespace = parser.instantiate(values)
+    except TypeError as error:  # the parser takes an empty value for one that is not given
+        defaults = parser.get_defaults(skip_validation=True)
+        empty = [name for name, value in values.items() if value is None and defaults.get(name) is not None]
+        if not empty:
+            raise
+        raise ConfigError("no value", where=empty[0], remedy="Give one, or leave the setting out.") from error
+    return found
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:

@@ -6,6 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
 from ...runtime.locks import lock_folder
+from ...training.recipe_files import instantiated
 from .command import Command, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
@@ -42,7 +43,7 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
     from ...model.config import ZoomInConfig
     from ..console_tables import checked_table
 
-    values = parser.instantiate(options)
+    values = instantiated(parser, options)
     model = None if values.model == ZoomInConfig() else values.model
     sources = options.images or [root for root in (options.data.root,) if root]
     columns = options.data.columns

@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
+from ...training.recipe_files import instantiated
 from .command import Command, say, warn_failed
 
 __all__ = ["FEATURES"]
@@ -26,7 +27,7 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
     from ...data.feature_extraction import Encoded, FeatureConfig, encode_images, write_encoded
 
-    values = parser.instantiate(options)
+    values = instantiated(parser, options)
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
     found = encode_images(records, values.out, config, values.device)

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ...files import plain, write_text
 from ...runtime.ranks import launch
+from ...training.recipe_files import instantiated
 from .command import Command, messages, print_metrics, print_rich, say
 
 __all__ = ["CROSSVAL", "TRAIN"]
@@ -46,7 +47,7 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.parallel import ranks_to_launch
     from ...training.recipe import run_config
 
-    run = run_config(parser.instantiate(options))
+    run = run_config(instantiated(parser, options))
     if (count := ranks_to_launch(run)) > 1:
         with TemporaryDirectory() as folder:
             recipe = Path(folder) / "run.yaml"
@@ -94,7 +95,7 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
     from ...training.recipe import run_config
     from ..console_tables import protocols_table
 
-    values = parser.instantiate(options)
+    values = instantiated(parser, options)
     run = run_config(values)
     with messages():
         result = crossval(run, values.cv, progress=True)
