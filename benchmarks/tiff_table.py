@@ -296,17 +296,19 @@ def verdict(folder: Path, colours: Colours, kind: str, *, planar: bool, codec: s
     return Verdict(found.pop() if found else "-", worst)
 
 
-def all_verdicts(folder: Path, told: Callable[[str, Verdict], None] = lambda *_: None) -> tuple[str, str]:
+def all_verdicts(
+    folder: Path, on_verdict: Callable[[str, Verdict], None] = lambda *_: None
+) -> tuple[str, str]:
     """Both tables as Markdown.
 
     Args:
         folder: for files.
-        told: called with each kind and its verdict.
+        on_verdict: called with each kind and its verdict.
     """
     notes: list[str] = []
 
     def cell(name: str, found: Verdict) -> str:
-        told(name, found)
+        on_verdict(name, found)
         if not found.text.startswith("refused: "):
             return found.text
         words = re.sub(r"\b(?:u?int|float|bool)\d*\b|\b\d+\b", "N", found.text.removeprefix("refused: "))
@@ -336,9 +338,9 @@ def all_verdicts(folder: Path, told: Callable[[str, Verdict], None] = lambda *_:
     return "\n".join(rows) + "\n\n" + "\n".join(codecs), words
 
 
-def page(folder: Path, told: Callable[[str, Verdict], None] = lambda *_: None) -> str:
+def page(folder: Path, on_verdict: Callable[[str, Verdict], None] = lambda *_: None) -> str:
     """What stands between the marks in docs/formats.md."""
-    tables, words = all_verdicts(folder, told)
+    tables, words = all_verdicts(folder, on_verdict)
     return f"{BEGIN}\n\n{tables}\n\nRefused with the words:\n\n{words}\n\n{END}"
 
 

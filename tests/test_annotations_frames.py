@@ -28,6 +28,7 @@ from zoomin.images.foreground import Foreground
 from zoomin.images.open_image import open_image
 from zoomin.images.resampled import at_mpp
 from zoomin.model.config import ZoomInConfig
+from zoomin.model.losses import roi_loss
 
 UTM = "EPSG:32633"
 SIZE, CORNER, SIDE = (260, 300), (25, 130), 50  # of the image, and where its square of 50 x 50 stands
@@ -221,3 +222,42 @@ def test_a_foreground_that_does_not_meet_its_image_is_an_error(tmp_path: Path) -
     mask = FileMask(tmp_path / "f.geojson", open_image(scene(tmp_path / "a.tif")), Foreground("mask"))
     with pytest.raises(ImageError, match="does not meet its image"):
         mask.tiles(torch.tensor([[0, 0, 20, 20]]))
+
+
+def exact(side: int, x: int, y: int, width: int, height: int, square: int = 50) -> float:
+    """Equation 13 for attention that is the same everywhere, by counting: an independent value of f01."""
+    shares = []
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            across = max(0, min(left + side, x + square) - max(left, x)) / min(side, width - left)
+            down = max(0, min(top + side, y + square) - max(top, y)) / min(side, height - top)
+            shares.append(across * down)
+    return sum((share / sum(shares) - 1 / len(shares)) ** 2 for share in shares)
+
+
+@pytest.mark.parametrize("side", [40, 50, 64, 80])
+@pytest.mark.parametrize("crs", [UTM, "EPSG:3857", "EPSG:2154"])
+def test_the_supervision_of_f01_has_its_exact_value(tmp_path: Path, side: int, crs: str) -> None:
+    """The scenes of f01, even attention: over all twelve 0.177, 0.133, 0.166, 0.275 by the tile."""
+    found, wanted = [], []
+    for number in range(6):
+        x, image = 20 + 5 * number, tmp_path / f"{number}.tif"
+        size = {"width": 200, "height": 160, "count": 3, "dtype": "uint8", "photometric": "RGB"}
+        with rasterio.open(
+            image, "w", driver="GTiff", crs=crs, transform=from_origin(5e5, 5e6, 0.5, 0.5), **size
+        ) as file:
+            file.write(np.full((3, 160, 200), 150, np.uint8))
+        ring = [(x, 30), (x + 50, 30), (x + 50, 80), (x, 80), (x, 30)]
+        roi = tmp_path / f"{number}.geojson"
+        roi.write_text(collection(metres(ring), **name(crs)))
+        record = Record(image, "pos", annotation=roi)
+        model = ZoomInConfig(n_classes=2, tile_size=side)
+        store = open_store([record], torch.tensor([0]), resident="auto", model=model)
+        batch = store.select(torch.tensor([0]))
+        grid = TileGrid.of(batch.sizes, side)
+        reader = RoiReader([record], lambda row, store=store: store.file_frames[row])
+        share = reader.read(batch, torch.tensor([0]), grid.image, grid.regions)[:, 0, 0].float()
+        even = torch.full_like(share, 1 / len(share)).log()
+        found.append(float(roi_loss(even[None], share[None], torch.tensor([0]), 1)))
+        wanted.append(exact(side, x, 30, 200, 160))
+    assert found == pytest.approx(wanted, rel=1e-3)

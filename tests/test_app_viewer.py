@@ -22,12 +22,12 @@ from PIL import Image as PillowImage
 
 from viewer_examples import example_explanation, running, save_png
 from zoomin.annotations.mask import MaskAnnotation
-from zoomin.app.viewer import entries
+from zoomin.app.viewer import collection as collections
+from zoomin.app.viewer.collection import Collection, ShownImage
 from zoomin.app.viewer.describe import describe
-from zoomin.app.viewer.entries import Collection, ShownImage
 from zoomin.app.viewer.layers import attention_tile, roi_tile
 from zoomin.app.viewer.outlines import outlines
-from zoomin.app.viewer.pyramid import PICTURE_TILE, Encoded, Pyramid, picture_tile
+from zoomin.app.viewer.pyramid import PICTURE_TILE, EncodedTile, Pyramid, picture_tile
 from zoomin.app.viewer.server import is_loopback, listen
 from zoomin.app.viewer.service import Busy, Pictures
 from zoomin.errors import ConfigError, ImageError
@@ -58,7 +58,7 @@ def test_picture_tiles_cover_the_image_at_every_zoom(size: tuple[int, int]) -> N
     assert pyramid.place(pyramid.max_zoom, 10**9, 10**9) is None
 
 
-def pixels_of(picture: Encoded) -> np.ndarray:
+def pixels_of(picture: EncodedTile) -> np.ndarray:
     return np.asarray(PillowImage.open(io.BytesIO(picture.body)))
 
 
@@ -180,14 +180,14 @@ def test_roi_is_outlined_where_it_is_and_the_smallest_shows() -> None:
 # --------------------------------------------------------------------------- making pictures
 
 
-def picture(size: int = 10) -> Encoded:
-    return Encoded(b"x" * size, "image/png")
+def picture(size: int = 10) -> EncodedTile:
+    return EncodedTile(b"x" * size, "image/png")
 
 
 def test_a_picture_asked_for_by_many_is_made_once() -> None:
     pictures, made, gate = Pictures(threads=2), [], threading.Event()
 
-    def make() -> Encoded:
+    def make() -> EncodedTile:
         gate.wait(5)
         made.append(1)
         return picture()
@@ -209,7 +209,7 @@ def test_a_picture_asked_for_by_many_is_made_once() -> None:
 def test_what_nobody_waits_for_is_not_made() -> None:
     pictures, made, gate = Pictures(threads=1), [], threading.Event()
 
-    def make(key: int) -> Encoded:
+    def make(key: int) -> EncodedTile:
         gate.wait(5)
         made.append(key)
         return picture()
@@ -231,7 +231,7 @@ def test_what_nobody_waits_for_is_not_made() -> None:
 def test_memory_and_waiting_are_bounded_and_errors_are_not_kept() -> None:
     pictures = Pictures(threads=1, cache_bytes=100, most_waiting=3)
 
-    def fail() -> Encoded:
+    def fail() -> EncodedTile:
         raise ImageError("damaged", where="a.tif")
 
     async def ask() -> None:
@@ -338,8 +338,8 @@ def test_only_who_has_the_printed_address_is_answered(collection: Collection) ->
 
 
 def test_no_answer_tells_where_the_files_lie(collection: Collection, site: str) -> None:
-    folder = collection.entries[0].path.parent
-    for place in ("images.json", *(f"image/{n}.json" for n in range(len(collection.entries)))):
+    folder = collection.shown[0].path.parent
+    for place in ("images.json", *(f"image/{n}.json" for n in range(len(collection.shown)))):
         text = ask(site + place)[2].decode()
         assert str(folder) not in text and str(folder.parent) not in text
     assert '"path": "shown.png"' in ask(f"{site}images.json")[2].decode()
@@ -445,8 +445,8 @@ OTHER_PLACES = [
     "image/0/../../secret.txt",
     "image/..%2f..%2fsecret.txt/pixels/0/0/0",
     "static/js/bokeh.min.js",
-    "viewer.js/../entries.py",
-    "entries.py",
+    "viewer.js/../collection.py",
+    "collection.py",
     "page/viewer.js",
     "//etc/passwd",
     "image/0/pixels/0/0",
@@ -534,5 +534,5 @@ def test_loopback() -> None:
 
 
 def test_loads_few(collection: Collection) -> None:
-    assert entries._OPEN_IMAGES <= 8
+    assert collections._OPEN_IMAGES <= 8
     assert collection.explanation(1) is None

@@ -225,7 +225,7 @@ def test_a_run_without_explanations_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_collects_what_is_known(run: Path, slide: GiantSlide) -> None:
-    first, second = collect(run).entries
+    first, second = collect(run).shown
     assert (first.path, first.label, first.prediction, first.right) == (slide.path, "tumour", "tumour", True)
     assert first.annotation == run / "roi.geojson" and first.explanation == run / "explanations" / "giant"
     assert (second.label, second.prediction, second.right) == ("normal", "tumour", False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PillowImage
 
 from zoomin.app.cli import main
@@ -14,6 +16,7 @@ from zoomin.data import check
 from zoomin.data.check import check_images, images_to_check, manifest_problems
 from zoomin.data.contact_sheet import ContactSheet
 from zoomin.data.manifest import Record
+from zoomin.data.slide_files import parts_of
 from zoomin.images.foreground import Foreground
 from zoomin.model.config import ZoomInConfig
 
@@ -112,3 +115,39 @@ def test_the_command_and_its_exit_code(folder: Path, capsys: pytest.CaptureFixtu
     options = [f"--config={recipe}", f"--out={folder / 'second'}", "--model.foreground.method=otsu"]
     assert main(["data", "check", str(folder / "Präparat 1.png"), *options]) == 0
     assert "1 images, 0 with a problem" in capsys.readouterr().out
+
+
+def test_json_holds_all_that_was_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(folder / "manifest.csv"), "--out", str(folder / "out"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    slide, _, bad, _ = found["images"]
+    assert slide["levels"] == [{"width": 160, "height": 120}] and slide["mpp_source"] == "stated"
+    assert (slide["series"], slide["associated"], slide["icc"], slide["companions"]) == (1, [], "", [])
+    assert bad["problem"] and bad["remedy"] and bad["levels"] == []
+    assert "1 groups are in several splits" in found["problems"][0]
+    assert found["classes"] == ["normal", "tumour"] and found["leaks"] == []
+    assert found["counts"]["train"] == {"tumour": 1, "normal": 1}
+
+
+def test_companions_are_the_other_files_of_the_slide(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 64, 64), np.uint8)
+    names = ["a.ome.tif", "b.ome.tif"]
+    uuids = {name: f"urn:uuid:00000000-0000-4000-8000-00000000000{i}" for i, name in enumerate(names)}
+    planes = "".join(
+        f'<TiffData IFD="0" PlaneCount="1" FirstC="{i}"><UUID FileName="{name}">{uuids[name]}</UUID>'
+        "</TiffData>"
+        for i, name in enumerate(names)
+    )
+    for i, name in enumerate(names):
+        text = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{uuids[name]}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" '
+            f'Type="uint8" SizeX="64" SizeY="64" SizeC="2" SizeZ="1" SizeT="1">{planes}'
+            "</Pixels></Image></OME>"
+        )
+        tifffile.imwrite(tmp_path / name, pixels[i], description=text, metadata=None)
+    PillowImage.new("RGB", (20, 20)).save(tmp_path / "other.png")
+    assert parts_of([tmp_path / "a.ome.tif", tmp_path / "other.png"]) == {
+        tmp_path / "a.ome.tif": (tmp_path / "b.ome.tif",),
+        tmp_path / "other.png": (),
+    }

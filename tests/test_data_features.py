@@ -137,12 +137,12 @@ def test_files_of_other_programs_are_read(tmp_path):
         read_features(tmp_path / "a.h5", 9)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["feats"] = np.ones(3)
-    with pytest.raises(ImageError, match="no array 'features', but feats"):
+    with pytest.raises(ImageError, match="no array 'coords', but feats"):
         read_features(tmp_path / "b.h5")
     (tmp_path / "c.h5").write_bytes(b"nothing")
     with pytest.raises(ImageError, match="not an HDF5 file"):
         read_features(tmp_path / "c.h5")
-    with pytest.raises(DataError, match=r"no \.h5 feature file"):
+    with pytest.raises(DataError, match=r"no file of features"):
         stored_dims(tmp_path / "empty")
 
 

@@ -1,4 +1,4 @@
-"""What people write into a label column, what becomes of it, and that the negative class is told."""
+"""What people write into a label column, what becomes of it, and that the negative class is named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from zoomin.data.check import images_to_check
 from zoomin.data.find import open_dataset
-from zoomin.data.labels import WRITTEN, Written, labels_table, told, unusual_order
+from zoomin.data.labels import WRITTEN, Written, describe_classes, labels_table, unusual_order
 from zoomin.data.manifest import read_manifest, write_manifest
 from zoomin.errors import DataError
 from zoomin.inference import find_images
@@ -81,7 +81,7 @@ def test_not_known_in_other_columns(tmp_path: Path, extra: str) -> None:
 def test_the_negative_class_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from zoomin.training.fit import tell_classes
 
-    assert told(["-1", "1"]) == "class 0, the negative one: '-1'; class 1: '1'"
+    assert describe_classes(["-1", "1"]) == "class 0, the negative one: '-1'; class 1: '1'"
     with caplog.at_level(logging.INFO):
         tell_classes(["cancer", "healthy"])
     assert "class 0, the negative one: 'cancer'" in caplog.text

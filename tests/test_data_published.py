@@ -16,7 +16,7 @@ from zoomin.data.manifest import read_manifest
 from zoomin.datasets.camelyon16 import PARTIALLY_ANNOTATED, Camelyon16Config, find_slides, prepare_camelyon16
 from zoomin.datasets.deep_pcb import KINDS, DeepPcbConfig, prepare_deep_pcb
 from zoomin.datasets.fmow import CATEGORIES, FmowConfig, prepare_fmow
-from zoomin.datasets.hei_med import HeiMedConfig, prepare_hei_med
+from zoomin.datasets.hei_med import prepare_hei_med
 from zoomin.datasets.journal import Journal
 from zoomin.datasets.miniatures import MINIATURES, make_miniature
 from zoomin.datasets.needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon, tissue_share
@@ -28,15 +28,16 @@ from zoomin.datasets.needle_mnist import (
     prepare_needle_mnist,
     read_idx,
 )
+from zoomin.datasets.prepared import NoSettings
 from zoomin.datasets.registry import PUBLISHED
-from zoomin.datasets.traffic_signs import GtsdbConfig, SwedishConfig, prepare_gtsdb, prepare_swedish
+from zoomin.datasets.traffic_signs import GtsdbConfig, prepare_gtsdb, prepare_swedish
 from zoomin.errors import ConfigError, DataError
 from zoomin.geometry import Region
 from zoomin.images.open_image import open_image
 
 SMALL = {
     "needle-mnist": NeedleMnistConfig(n_train=4, n_val=2, n_test=2, canvas=256),
-    "needle-camelyon": NeedleCamelyonConfig(3, 2, 2, n_train=4, n_val=2, n_test=2, crop=512),
+    "needle-camelyon": NeedleCamelyonConfig(4, 2, 2, 0, 3, 2, 2, crop=512),
 }
 
 
@@ -316,7 +317,7 @@ def test_rules_of_the_swedish_signs(copy, tmp_path):
         shutil.copy(some, folder / name)
     table = root / "Set1" / "annotations.txt"
     table.write_text("".join(f"{name}:{text}\n" for name, (text, _) in cases.items()))
-    found = prepare_swedish(root, tmp_path / "out", SwedishConfig(), partial=True)
+    found = prepare_swedish(root, tmp_path / "out", NoSettings(), partial=True)
     labels = {record.image.name: record.label for record in found.manifest if record.split == "train"}
     assert labels == {name: label for name, (_, label) in cases.items() if label is not None}
     largest = next(r for r in found.manifest if r.image.name == "largest.jpg")
@@ -324,7 +325,7 @@ def test_rules_of_the_swedish_signs(copy, tmp_path):
     with pytest.raises(DataError, match=r"images of Set2 are missing: lost\.jpg"):
         with (root / "Set2" / "annotations.txt").open("a") as file:
             file.write("lost.jpg:\n")
-        prepare_swedish(root, tmp_path / "out", SwedishConfig())
+        prepare_swedish(root, tmp_path / "out", NoSettings())
 
 
 # --------------------------------------------------------------------------- NeedleMNIST
@@ -335,7 +336,7 @@ def test_rules_of_the_swedish_signs(copy, tmp_path):
 
 @pytest.mark.data("hei_med")
 def test_the_given_fundus_photographs(data_root, tmp_path):
-    found = prepare_hei_med(data_root / "hei_med", tmp_path, HeiMedConfig())
+    found = prepare_hei_med(data_root / "hei_med", tmp_path, NoSettings())
     assert found.counts == {
         "train": {"no_exudate": 55, "exudate": 25},
         "val": {"no_exudate": 14, "exudate": 7},
@@ -352,7 +353,7 @@ def test_a_label_and_boxes_that_disagree_are_refused(tmp_path):
     for text, complaint in (("{}", "labelled exudate, with 0 boxes"), ("[", "not an object of boxes")):
         (tmp_path / "boxes.json").write_text(text)
         with pytest.raises(DataError, match=complaint):
-            prepare_hei_med(tmp_path, tmp_path / "out", HeiMedConfig())
+            prepare_hei_med(tmp_path, tmp_path / "out", NoSettings())
 
 
 @pytest.mark.data("deep_pcb")
@@ -461,7 +462,7 @@ def test_needles_of_camelyon(downloads, tmp_path):
 
 
 def test_too_few_metastases(downloads, tmp_path):
-    config = NeedleCamelyonConfig(300, 1, 1, n_train=2, n_val=2, n_test=2, crop=10)
+    config = NeedleCamelyonConfig(2, 2, 2, 0, 300, 1, 1, crop=10)
     with pytest.raises(DataError, match="too few metastases that fit into 10 pixels: train 0 of 300"):
         prepare_needle_camelyon(downloads["camelyon16"], tmp_path, config, partial=True)
 

@@ -262,3 +262,30 @@ def test_a_draw_of_another_batch(generator):
     batch = ResidentImages([ArrayImage(noise(40, 30, generator))])
     with pytest.raises(ConfigError, match="2 for 1"):
         AugmentedBatch(batch, AugmentationDraw.of([0, 0]))
+
+
+def test_an_image_is_shifted_before_it_is_turned(generator):
+    pixels = noise(40, 60, generator)
+    draw = draw_of(1, shift=torch.tensor([[3, -2]]))
+    augmented = AugmentedBatch(ResidentImages([ArrayImage(pixels, background=BACKGROUND)]), draw)
+    region = torch.tensor([[10, 10, 8, 8]])
+    [view] = augmented.read(torch.tensor([0]), region, 1.0)
+    assert torch.equal(view, pixels[:, 12:20, 7:15])
+    [corner] = augmented.read(torch.tensor([0]), torch.tensor([[0, 0, 2, 2]]), 1.0)
+    assert corner[:, 0, 0].tolist() == list(BACKGROUND)
+    turned = AugmentedBatch(
+        ResidentImages([ArrayImage(pixels, background=BACKGROUND)]),
+        draw_of(1, shift=torch.tensor([[3, -2]]), orientation=torch.tensor([1])),
+    )
+    [mirrored] = turned.read(torch.tensor([0]), torch.tensor([[42, 10, 8, 8]]), 1.0)
+    assert torch.equal(mirrored, view.flip(2))
+
+
+def test_shifts_stay_within_their_limit(generator):
+    draw = AugmentationDraw.sample(Augmentation(shift=4), 200, generator)
+    assert draw.shift.abs().max() == 4
+    assert draw.shift.float().mean().abs() < 1
+    still = AugmentationDraw.sample(Augmentation(flips=True), 5, torch.Generator().manual_seed(0))
+    assert still.orientation.tolist() == [1, 2, 0, 0, 0]  # as before there were shifts
+    with pytest.raises(ConfigError, match="shift"):
+        Augmentation(shift=-1)

@@ -127,11 +127,12 @@ def test_data_check_tells_it(tmp_path):
             size = {"PhysicalSizeX": microns, "PhysicalSizeY": microns, "Name": name}
             file.write(picture(side, side), photometric="rgb", metadata=size)
     (row,) = [look.row for look in check_images(images_to_check([path]))]
-    assert (row.width, row.series, row.associated) == (512, 2, "macro 64 x 64 (series 0)")
-    assert row.mpp_source == "OME metadata in µm" and row.level_sizes == "512 x 512"
+    assert (row.width, row.series, row.associated) == (512, 2, ("macro 64 x 64 (series 0)",))
+    assert row.mpp_source == "OME metadata in µm" and row.level_sizes == ((512, 512),)
     write_checks([row], tmp_path / "checks.csv")
     (cells,) = csv.DictReader((tmp_path / "checks.csv").open(encoding="utf-8"))
-    assert cells["associated"] == row.associated and cells["reader"] == "whole"
+    assert (cells["associated"], cells["level_sizes"]) == (row.associated[0], "512 x 512")
+    assert cells["reader"] == "whole"
 
 
 def test_the_manifest_chooses_the_series(tmp_path):
@@ -150,3 +151,18 @@ def test_companions(tmp_path):
     assert companions_of(tmp_path / "a.mrxs") == (tmp_path / "a",)
     with rasterio.open(geotiff(tmp_path / "b.tif", picture(), overviews=()), "r") as file:
         assert file.count == 3
+
+
+def test_a_damaged_thumbnail_does_not_hide_the_slide(tmp_path):
+    """OpenSlide raises its own error when the pixels of an associated image are asked for."""
+    options = {"photometric": "rgb", "metadata": None, "description": APERIO}
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        file.write(picture(), tile=(64, 64), **options)
+        file.write(picture(96, 128), rowsperstrip=96, compression="jpeg", **options)
+    with tifffile.TiffFile(tmp_path / "a.svs") as file:
+        start, count = file.pages[1].dataoffsets[0], file.pages[1].databytecounts[0]
+    data = bytearray((tmp_path / "a.svs").read_bytes())
+    data[start + 2 : start + count] = bytes(count - 2)
+    (tmp_path / "a.svs").write_bytes(data)
+    found = describe(tmp_path / "a.svs")
+    assert found.associated == ("thumbnail 128 x 96",) and found.mpp == 0.25

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from zoomin.data.slide_files import one_per_slide
 from zoomin.errors import ImageError
 from zoomin.images.dicom_header import read_dicom_header
 from zoomin.images.open_image import open_image
@@ -21,13 +22,13 @@ def element(tag, vr, value):
     return head + (struct.pack("<HI", 0, len(value)) if vr == "OB" else struct.pack("<H", len(value))) + value
 
 
-def dicom(path, syntax=EXPLICIT, storage=SLIDE, modality="SM", bits=8, planes=1, paths=1):
+def dicom(path, syntax=EXPLICIT, storage=SLIDE, modality="SM", bits=8, planes=1, paths=1, series=b"1.2.4"):
     """A slide's header and a few bytes for pixels."""
-    body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\VOLUME\NONE") + element(
-        (8, 0x16), "UI", storage.encode()
-    )
+    body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\VOLUME\NONE")
+    body += element((8, 0x16), "UI", storage.encode()) if storage else b""
     body += element((8, 0x18), "UI", b"1.2.3") + element((8, 0x60), "CS", modality.encode())
-    body += element((0x20, 0xD), "UI", b"1.2") + element((0x20, 0xE), "UI", b"1.2.4")
+    body += element((0x20, 0xD), "UI", b"1.2")
+    body += element((0x20, 0xE), "UI", series) if series else b""
     body += element((0x28, 4), "CS", b"RGB") + element((0x28, 0x100), "US", struct.pack("<H", bits))
     body += element((0x48, 0x302), "UL", struct.pack("<I", paths))
     body += element((0x48, 0x303), "UL", struct.pack("<I", planes)) + element((0x7FE0, 0x10), "OB", bytes(64))
@@ -50,6 +51,9 @@ def dicom(path, syntax=EXPLICIT, storage=SLIDE, modality="SM", bits=8, planes=1,
         ({"paths": 3}, "3 optical paths", "as one image"),
         ({"bits": 16}, "16 bits per sample", "8 bits"),
         ({"storage": CT, "modality": "CT"}, "not a whole-slide image.* of modality CT", "windowing"),
+        ({"series": None}, "no SeriesInstanceUID", "Export it again"),
+        ({"storage": CT, "modality": "CT", "series": None}, "not a whole-slide image", "windowing"),
+        ({"storage": None, "modality": "OT", "series": None}, "not a whole-slide image", "windowing"),
         ({}, "damaged, cut short, or lacks a part of its series", "one folder"),
     ],
 )
@@ -72,3 +76,24 @@ def test_a_mirax_slide_alone(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.mrxs", format="JPEG")
     with pytest.raises(ImageError, match=r"MIRAX slide without its other files.*Slidedat"):
         open_image(tmp_path / "a.mrxs")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        element((8, 5), "CS", b"ISO_IR 100"),
+        element((8, 8), "CS", b"ORIGINAL"),
+        struct.pack(">HH", 8, 5) + b"CS\0\x0aISO_IR 100",
+        element((2, 0x10), "UI", EXPLICIT.encode()),
+    ],
+)
+def test_a_file_without_preamble_is_named(start, tmp_path):
+    (tmp_path / "a.dcm").write_bytes(start + element((8, 0x60), "CS", b"SM"))
+    with pytest.raises(ImageError, match="a DICOM file without its preamble") as caught:
+        open_image(tmp_path / "a.dcm")
+    assert "force=True" in caught.value.remedy
+
+
+def test_slides_without_a_series_are_not_one_slide(tmp_path):
+    files = [dicom(tmp_path / f"{name}.dcm", series=None) for name in "ab"]
+    assert one_per_slide(files) == files

@@ -396,7 +396,7 @@ def test_an_image_that_does_not_open_in_time_is_a_row(
         ({"batch_size": 0}, "batch_size is 0"),
         ({"threads": 0}, "threads is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"precision": "half"}, "unknown precision 'half'"),
+        ({"precision": "half"}, "precision is 'half'"),
     ],
 )
 def test_settings_are_checked(net: ZoomIn, options: dict[str, object], words: str) -> None:

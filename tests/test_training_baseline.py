@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
-from zoomin.baselines import ABMILConfig, CNNConfig
-from zoomin.data.datamodule import ZoomInDataModule
-from zoomin.errors import ConfigError
+from zoomin.baselines import ABMILConfig, CNNConfig, IPSConfig
+from zoomin.classifiers import build
+from zoomin.data.datamodule import BatchKey, ZoomInDataModule
+from zoomin.errors import BatchReadError, ConfigError
 from zoomin.images.augmentation import Augmentation
 from zoomin.model.chunks import Chunks
 from zoomin.training.fit import fit, match_classes, new_task
+from zoomin.training.frozen.known_features import KnownFeatures
+from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.records import EpochTable
 from zoomin.training.trainer import train
 
@@ -66,3 +69,49 @@ def test_there_must_be_a_network(tmp_path):
     config = run_config(make_images(tmp_path / "images"), tmp_path / "run", freeze_trunks="attention")
     with pytest.raises(ConfigError, match="only Zoom-In supports this"):
         fit(replace(config, model=GATED), progress=False)
+
+
+def test_what_is_on_disk_is_not_encoded_again(tmp_path, seen):
+    """Another method of the same trunk, crops and images finds what the first one left."""
+    pretrained = {"features": "timm:tf_efficientnet_lite0", "pretrained": True}
+    gated, ips = replace(GATED, crop_size=32, **pretrained), IPSConfig(tile_size=32, memory=2, **pretrained)
+    root, cache = make_images(tmp_path / "images"), tmp_path / "cache"
+    answers = []
+    for model in (gated, gated, ips):
+        config = run_config(root, root, data_val_fraction=0.0, epochs=1, freeze_trunks=True)
+        config = replace(config, model=model, frozen=FrozenConfig(cache=str(cache)))
+        data = ZoomInDataModule(config.data, progress=False)
+        task = new_task(replace(config, model=match_classes(config.model, data.classes)), data)
+        train(task, data, [], [EpochTable()])
+        answers.append(task.net.known.seconds_of([str(r.image) for r in data.manifest]))
+        if model is gated:
+            assert sum(seen) == 8 * 4
+    assert sum(seen) == 8 * 4 and len(list(cache.rglob("*.h5"))) == 8
+    assert answers[0] > 0 and answers[1] == answers[2] == pytest.approx(answers[0], abs=1e-6)
+    assert task.net.known.made_seconds == 0
+
+
+def test_what_is_known_answers_as_pixels_do(tmp_path):
+    data = ZoomInDataModule(run_config(make_images(tmp_path / "images"), tmp_path).data, progress=False)
+    batch = data.batch(BatchKey((0, 1, 2), -1, 0)).images
+    for model in (GATED, IPSConfig(tile_size=16, memory=2), CNNConfig(side=24)):
+        net = build(model).eval()
+        keys = torch.arange(3)
+        with torch.no_grad():
+            expected = net(batch, keys=keys).logits
+            net.known = KnownFeatures(net, net.features, str(tmp_path / "cache"))
+            torch.testing.assert_close(net(batch, keys=keys).logits, expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(net(batch, keys=keys).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_image_that_cannot_be_read_is_named(tmp_path):
+    """By its place in the batch, not among the images that are new."""
+    root = make_images(tmp_path / "images")
+    data = ZoomInDataModule(run_config(root, tmp_path, data_resident="never").data, progress=False)
+    net = build(GATED).eval()
+    net.known = KnownFeatures(net, net.features, None)
+    net(data.batch(BatchKey((0, 1), -1, 0)).images)
+    data.manifest.records[3].image.unlink()
+    with pytest.raises(BatchReadError) as caught:
+        net(data.batch(BatchKey((0, 1, 2, 3), -1, 0)).images)
+    assert list(caught.value.failures) == [3]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +22,11 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.frozen.classify import classify
-from zoomin.training.frozen.config import FrozenConfig
 from zoomin.training.frozen.copies import bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
 from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, principal
+from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.plan import negative_class, plan
 
 TRUNK = "tf_efficientnet_lite0"
@@ -135,7 +137,31 @@ def test_calibration_undoes_a_scale() -> None:
     )
 
 
+def test_calibration_weighs_what_stands_beside() -> None:
+    """Logits that are a sum in equal parts get that weight; logits that tell nothing get next to none."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 3000, 2, generator=generator)
+    labels = torch.multinomial((first + second).softmax(1), 1, generator=generator)[:, 0]
+    assert calibrated(first, labels, second).beside == pytest.approx(1.0, abs=0.25)
+    noise = torch.randn(3000, 2, generator=generator)
+    assert abs(calibrated(first, labels, noise).beside) < 0.15
+    assert calibrated(first, labels).beside == 0
+
+
 # --------------------------------------------------------------------------- gated attention
+
+
+def test_gated_head_sees_the_overview() -> None:
+    plain, head = GatedHead(2, 3, 4), GatedHead(2, 3, 4, overview=5)
+    features, seen = torch.rand(6, 2 * (3 + 1)), torch.randn(6, 5)
+    with torch.no_grad():
+        plain.weight.copy_(head.weight[:, :6])
+        plain.bias.copy_(head.bias)
+        added = head.context(seen)
+        torch.testing.assert_close(head(torch.cat([features, seen], 1)), plain(features) + added)
+        torch.testing.assert_close(added, seen @ head.weight[:, 6:].T)
+    with pytest.raises(ConfigError, match="gate_overview"):
+        replace(MODEL, gate_overview=True)
 
 
 def test_gated_head_is_gated_attention() -> None:
@@ -202,6 +228,7 @@ def test_learned_model_predicts_and_explains(root: Path, learned: Learned, tmp_p
 
 
 def test_embeddings_answer_as_pixels_do(data: ZoomInDataModule, learned: Learned, embedder: Embedder) -> None:
+    assert learned.net.config.gate_overview
     rows = data.splits["train"]
     keys = torch.arange(len(rows))
     logits, drawn = classify(learned.net, embedder.of(rows), keys)
@@ -316,3 +343,60 @@ def test_crossval_holds_folds_out(root: Path, tmp_path: Path, cache: Path) -> No
     assert result["pooled"]["last_epoch"]["accuracy"] is not None
     rows = (out / "out_of_fold.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 13
+
+
+# --------------------------------------------------------------------------- images that cannot be read
+
+
+@pytest.fixture
+def broken(root: Path, tmp_path: Path) -> Path:
+    """The images, one of which is cut off."""
+    folder = tmp_path / "broken"
+    shutil.copytree(root, folder)
+    victim = folder / "square" / "3.png"
+    victim.write_bytes(victim.read_bytes()[:200])
+    return folder
+
+
+def test_an_unreadable_image_is_left_out(broken: Path, tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "run"
+    words = ["--data.root", str(broken), "--frozen.cache", str(cache), *SHORT]
+    assert main(["plan", str(broken)]) == 0
+    assert main(["train", *words, "--out", str(out)]) == 0
+    with (out / "skipped.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["stage"], Path(row["image"]).name) == ("train", "3.png") and row["error"]
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert [Path(name).name for name in metrics["skipped"]] == ["3.png"]
+    known = json.loads((out / "splits.json").read_text(encoding="utf-8"))
+    assert len(known["train"]) == 11
+    strict = ["--data.max_failures", "0", "--out", str(tmp_path / "strict")]
+    assert main(["train", *words, *strict]) != 0
+
+
+def test_an_unreadable_image_is_in_no_fold(broken: Path, tmp_path: Path, cache: Path) -> None:
+    out = tmp_path / "cv"
+    words = ["--data.root", str(broken), "--frozen.cache", str(cache), "--cv.folds", "2", *SHORT]
+    assert main(["crossval", *words, "--out", str(out)]) == 0
+    rows = (out / "out_of_fold.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 11 and not any("3.png" in row for row in rows)
+    folds = json.loads((out / "crossval.json").read_text(encoding="utf-8"))["folds"]
+    failed = [name for fold in folds for name in fold["failed"]]
+    assert [Path(name).name for name in failed] == ["3.png"]
+    assert "3.png" in (out / "skipped.csv").read_text(encoding="utf-8")
+
+
+def test_an_image_that_vanishes_is_left_out(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "vanishing"
+    shutil.copytree(root, folder)
+    config = DataConfig(str(folder), val_fraction=0.0, threads=1, resident="never", max_failures=1)
+    data = ZoomInDataModule(config, progress=False, model=MODEL).without_unreadable()
+    embedder = make_embedder(MODEL, replace(FROZEN, cache=str(tmp_path / "cache")), data)
+    lost = data.manifest.records[4].image
+    lost.unlink()
+    rows = torch.tensor([3, 4, 5])
+    assert embedder.readable(rows, data.note_unreadable).tolist() == [3, 5]
+    assert list(data.failures.images("train")) == [str(lost)]
+    data.manifest.records[5].image.unlink()
+    with pytest.raises(DataError, match=r"data\.max_failures"):
+        Embedder(ZoomIn(MODEL), data, tmp_path / "other").readable(rows, data.note_unreadable)

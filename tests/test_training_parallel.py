@@ -26,7 +26,7 @@ from zoomin.runtime.ranks import Ranks, check_ranks, started_ranks
 from zoomin.training.config import CrossvalConfig
 from zoomin.training.crossval import crossval
 from zoomin.training.fit import fit, new_task
-from zoomin.training.frozen.config import FrozenConfig
+from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.parallel import asked_ranks, share_embeddings, training_ranks
 
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -133,7 +133,7 @@ def test_images_are_dealt_by_cost_and_each_to_one(images):
     assert dealt([1, 1], 3) == [[0], [1], []]
     config = run_config(images, images / "none", data_batch_size=2)
     data = ZoomInDataModule(config.data, progress=False, model=config.model)
-    parts = [data.with_share(Share(rank, 3)) for rank in range(3)]
+    parts = [data.with_part(Share(rank, 3)) for rank in range(3)]
     for name in ("train", "val"):
         loaders = [getattr(part, f"{name}_dataloader")() for part in parts]
         batches = [list(loader) for loader in loaders]

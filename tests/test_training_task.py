@@ -161,7 +161,7 @@ def test_means_weigh_batches_by_their_images():
         ({"lr_gamma": 1.5}, "lr_gamma"),
         ({"gradient_clip": 0.0}, "gradient_clip"),
         ({"contrastive_from_epoch": -1}, "contrastive_from_epoch is -1"),
-        ({"monitor": "loss"}, "monitor is loss.*val_balanced_accuracy"),
+        ({"monitor": "loss"}, "monitor is 'loss'.*val_balanced_accuracy"),
         ({"validation_sampling": "best"}, "unknown sampling 'best'"),
         ({"evaluation_replicates": 0}, "evaluation_replicates is 0"),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from zoomin.app.viewer.entries import Collection
+from zoomin.app.viewer.collection import Collection
 from zoomin.app.viewer.server import address, application, listen, start
 from zoomin.app.viewer.service import Pictures
 from zoomin.explanation import Explanation

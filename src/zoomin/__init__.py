@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._version import __version__ as __version__
+from .runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from .classifiers import load_model
@@ -25,12 +25,7 @@ _HOMES = {
     "predict": ".inference",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its home on first use, so that `import zoomin` stays light."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'zoomin' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

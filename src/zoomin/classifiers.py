@@ -6,6 +6,7 @@ Networks are imported when they are built: names and settings are known without 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import Field
 from importlib import import_module
 from pathlib import Path
@@ -167,6 +168,10 @@ class Classifier(Protocol):
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """About how many pixels an image of this size brings into a batch; `drawn` None: all sub-tiles."""
+        ...
+
+    def computed_by(self, engine: str) -> AbstractContextManager[None]:
+        """Compute the networks by an engine inside the block: "auto", "torch" or "openvino"."""
         ...
 
     def read_ahead(self, images: ImageBatch) -> None:

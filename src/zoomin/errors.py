@@ -131,17 +131,18 @@ def require(condition: bool, name: str, value: object, remedy: str) -> None:
         raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
 
 
-def require_all(config: object, needs: Mapping[str, tuple[bool, str]]) -> None:
+def require_all(config: object, needs: Mapping[str, tuple[bool, str]], section: str = "") -> None:
     """Refuse the first setting of a configuration that is out of range.
 
     Args:
         config: has the settings as attributes.
         needs: by name of the setting, what must be true, and how to say it.
+        section: of the recipe that the settings are in, such as "data.".
 
     Raises:
         ConfigError: naming the setting and what it must be.
     """
     for name, (condition, need) in needs.items():
         if not condition:
-            what = f"{getattr(config, name)} is out of range"
-            raise ConfigError(what, where=name, remedy=f"It must be {need}.")
+            what = f"{name} is {getattr(config, name)!r}"
+            raise ConfigError(what, where=f"{section}{name}", remedy=f"It must be {need}.")

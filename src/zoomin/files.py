@@ -21,6 +21,7 @@ __all__ = [
     "plain",
     "telling",
     "unquoted",
+    "user_cache",
     "whole_file",
     "whole_text",
     "write_csv",
@@ -143,6 +144,15 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> No
         WriteError: if the disk is full or the folder cannot be written to.
     """
     write_text(path, json.dumps(plain(value), indent=indent, allow_nan=False) + "\n")
+
+
+def user_cache(kind: str) -> Path:
+    """The folder of a kind of files in the user's cache: $XDG_CACHE_HOME/zoomin, or ~/.cache/zoomin.
+
+    Args:
+        kind: the name of the folder.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoomin" / kind
 
 
 def cell(value: object) -> object:

@@ -20,7 +20,6 @@ __all__ = [
     "TileGrid",
     "count_positions_inside",
     "positions_inside",
-    "regions_tensor",
     "sub_tile_regions",
     "view_size",
 ]
@@ -48,11 +47,6 @@ def view_size(length: int, scale: float) -> int:
         (25, 1)
     """
     return max(1, int(length * scale + 0.5))
-
-
-def regions_tensor(regions: list[Region], device: torch.device | str = "cpu") -> Int[Tensor, "n 4"]:
-    """The regions as an integer tensor with the columns x, y, width, height."""
-    return torch.tensor(regions, dtype=torch.int64, device=device).reshape(-1, 4)
 
 
 @dataclass(frozen=True)

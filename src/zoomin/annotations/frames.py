@@ -77,9 +77,9 @@ def apart(
         boxes: the places of the annotation, by what its numbers are taken for.
         hint: what else is known.
     """
-    told = "; ".join(f"taken for {name} {_box(places)}" for name, places in boxes.items())
+    spans = "; ".join(f"taken for {name} {_box(places)}" for name, places in boxes.items())
     return DataError(
-        f"the annotation does not meet its image: {told}; the image spans x 0 to {frame.width}, "
+        f"the annotation does not meet its image: {spans}; the image spans x 0 to {frame.width}, "
         f"y 0 to {frame.height} level-0 pixels",
         where=where,
         remedy=f"{hint}{' ' if hint else ''}Check that it belongs to this image. {_REMEDY}",

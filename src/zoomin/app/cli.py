@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return CLOSED_PIPE
             if debug:
                 raise
-            code, line = _told(error)
+            code, line = _exit_of(error)
             rank = started_ranks().rank
             if not (rank and isinstance(error, PeerError)):
                 who = f"zoomin {name} (process {rank})" if rank else f"zoomin {name}"
@@ -130,7 +130,7 @@ def _nobody_reads() -> bool:
     return True
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _exit_of(error: Exception) -> tuple[int, str]:
     """The exit code and the line of an error."""
     if isinstance(error, PeerError):
         return PEER_LOST, str(error)
@@ -163,11 +163,15 @@ def _choose(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
     return name, chosen, rest
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
+
+
 def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
     width = max(map(len, group.commands), default=0)
     listed = "\n".join(f"  {word:<{width}}  {command.summary}" for word, command in group.commands.items())
     prog = f"zoomin {name}".rstrip()
-    usage, description, debug = f"{prog} COMMAND ...", group.summary[:1].upper() + group.summary[1:] + ".", ""
+    usage, description, debug = f"{prog} COMMAND ...", _sentence(group.summary), ""
     if not name:
         usage = "zoomin [--help] [--version] [--debug] COMMAND ..."
         description = "Classify very large images with tiny objects, and see where the model looked."
@@ -220,7 +224,7 @@ def _parser(name: str, command: Command, words: Sequence[str] = ()) -> ArgumentP
     parser = _Parser(
         prog=f"zoomin {name}",
         usage=f"zoomin {name} {command.usage}",
-        description=command.summary[0].upper() + command.summary[1:] + ".",
+        description=_sentence(command.summary),
         epilog=f"examples:\n{command.examples}",
         formatter_class=_HelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Results as tables for a terminal; all of their numbers stand in files as well."""
+"""Results as tables for a terminal; all their numbers are in files as well."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 
 def checked_table(rows: Sequence[Checked]) -> Table:
-    """Images that were looked over: those with a problem first, `_ROWS` of them in all."""
+    """Checked images: those with a problem first, at most `_ROWS` in all."""
     table = Table(title="zoomin data check", expand=False)
     costs = any(row.tiles is not None for row in rows)
     labels = any(row.label for row in rows)

@@ -246,10 +246,10 @@ _REMEDIES = {
 }
 
 
-def _guarded(name: str, look: Callable[[], str]) -> Check:
+def _guarded(name: str, check: Callable[[], str]) -> Check:
     """Whatever goes wrong in a check is its result: a doctor does not faint."""
     try:
-        return Check(name, "ok", look())
+        return Check(name, "ok", check())
     except Exception as error:  # any failure at all is the finding
         detail = f"{type(error).__name__}: {error}".splitlines()[0]
         return Check(name, "broken", detail, _REMEDIES.get(name.split()[0], f"Python: {sys.executable}"))

@@ -1,12 +1,13 @@
-"""Published baselines, one a file, under the same training, evaluation and prediction as Zoom-In.
+"""Published baselines, one per file, under the same training, evaluation and prediction as Zoom-In.
 
 Their names are in `classifiers.BASELINES`; classes are imported from their files on first use.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from .abmil import ABMIL, ABMILConfig
@@ -47,10 +48,10 @@ __all__ = [
     "ZoomMILConfig",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its file on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "baseline" if name.startswith("Baseline") else name.removesuffix("Config").lower()
-    return getattr(import_module(f".{home}", __name__), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        name: ".baseline" if name.startswith("Baseline") else f".{name.removesuffix('Config').lower()}"
+        for name in __all__
+    },
+)

@@ -189,7 +189,7 @@ class ABMILX(MIL[ABMILXConfig]):
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
         """Encode the crops, while training those drawn, pool them, classify."""
-        if self._draws and self.features is not None:
+        if self._draws and self.features is not None and self.known is None:
             return super().answer(self._encoded(batch, self.features, how.keys), how.keys, labels)
         return self.answer(self.bags(batch), how.keys, labels)
 

@@ -114,7 +114,7 @@ class ATS(Baseline[ATSConfig]):
         log_p = overviews.log_alpha[image]  # one row per estimate
         count = log_p.isfinite().sum(1).clamp(max=n)
         draws = law.positions(log_p.detach(), count, derive_keys(how.keys.repeat(how.replicates), replicate))
-        estimate, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        estimate, i = draws.taken.nonzero(as_tuple=True)  # one row per drawn sub-tile
         position, kappa = draws.index[estimate, i], draws.kappa[estimate, i]
         own = image[estimate]
         regions = overviews.sub_tiles(own, position, self.config.sub_tile_size)

@@ -15,9 +15,10 @@ from ..errors import BatchReadError, DataError, ImageError, require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.estimators import segment_sum
-from ..model.feature_files import feature_path, read_features, stored_dims
+from ..model.feature_files import stored_dims, stored_features
+from ..model.feature_stores import find_store, split_table
 from ..model.networks import feature_network
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 
@@ -38,7 +39,8 @@ class BagConfig(BaselineConfig):
     features: str = "lenet_released"
     """Network f, which encodes crops: "lenet_released", "lenet", "resnet16", "timm:MODEL",
     "timm:MODEL@FILE" (weights from a file), the name of a plug-in; or "stored:FOLDER": no network, the
-    features of the crops of each image are in an HDF5 file, by `zoomin data features` or another program."""
+    features of the crops of each image are in files by `zoomin data features`, CLAM, TRIDENT, STAMP,
+    slide2vec or LazySlide ("stored:FOLDER@TABLE" where its stores hold those of several networks)."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -185,10 +187,17 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         """
         if self.features is None:
             return self._stored(batch)
+        side = self.config.crop_size
+        grid = TileGrid.of(batch.sizes, side)
+        rows = Rows("sub_tiles", side, self.config.scale, grid.regions[:, :2], grid.count)
+        instances = self.encoded(self.features, batch, rows, self._crops)
+        return Bags(instances, grid.image, grid.index, grid.count)
+
+    def _crops(self, network: nn.Module, batch: ImageBatch) -> Float[Tensor, "n dims"]:
+        """What the network makes of the crops that tile some images."""
         side, scale = self.config.crop_size, self.config.scale
         grid = TileGrid.of(batch.sizes, side)
-        instances = self.chunks.apply(self.features, batch, grid.image, grid.regions, side, scale)
-        return Bags(instances, grid.image, grid.index, grid.count)
+        return self.chunks.apply(network, batch, grid.image, grid.regions, side, scale)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """All crops; none where features are stored."""
@@ -211,10 +220,10 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         return Bags.of(torch.cat(found).to(self.device), image, len(batch))
 
     def _read(self, name: str) -> Float[Tensor, "n dims"]:
-        return read_features(feature_path(self._folder or "", name), self.dims, places=False).features
+        return stored_features(self._folder or "", name, self.dims).features
 
     def check_stored(self, names: Sequence[str]) -> None:
-        """Read the stored features of all images once, so that what is wrong is told before the training.
+        """Read the stored features of all images once, so that errors are reported before training.
 
         Args:
             names: of the images; files that are missing are left to the reading, which may do without some.
@@ -225,7 +234,7 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         failures: list[ImageError] = []
         for name in names if self._folder is not None else ():
             try:
-                if feature_path(self._folder or "", name).exists():
+                if find_store(split_table(self._folder or "")[0], name) is not None:
                     self._read(name)
             except ImageError as error:
                 failures.append(error)

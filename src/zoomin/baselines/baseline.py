@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import require
 from ..images.batch import as_batch
@@ -18,7 +18,17 @@ from ..images.image import Image, ImageBatch
 from ..model.network import Network, check_side, random_keys
 from ..model.settings import Settings
 
-__all__ = ["Baseline", "BaselineConfig", "BaselineOutput", "Drawing", "check_side", "random_keys"]
+__all__ = [
+    "Baseline",
+    "BaselineConfig",
+    "BaselineOutput",
+    "Drawing",
+    "Encode",
+    "Known",
+    "Rows",
+    "check_side",
+    "random_keys",
+]
 
 Config = TypeVar("Config", bound="BaselineConfig")
 
@@ -114,6 +124,41 @@ class Drawing:
     replicates: int = 1
 
 
+Encode = Callable[[nn.Module, ImageBatch], Float[Tensor, "n dims"]]  # rows of images, by a network
+
+
+class Rows(NamedTuple):
+    """What the rows are of that a network makes of a batch of images.
+
+    Attributes:
+        kind: "sub_tiles", the crops that tile an image; or "whole".
+        side: of the crops, level-0 pixels; of a view of a whole image, its own.
+        scale: at which they are read.
+        places: x and y of each, level-0 pixels, image by image.
+        numbers: of rows, of each image.
+    """
+
+    kind: str
+    side: int
+    scale: float
+    places: Int[Tensor, "n 2"]
+    numbers: Int[Tensor, " batch"]
+
+
+class Known(Protocol):
+    """Answers with what a frozen network made of images before, and lets it make what it has not seen."""
+
+    def __call__(self, batch: ImageBatch, rows: Rows, encode: Encode) -> Float[Tensor, "n dims"]:
+        """The rows of a batch.
+
+        Args:
+            batch: the images.
+            rows: what they are of.
+            encode: makes them.
+        """
+        ...
+
+
 class Baseline(Network, ABC, Generic[Config]):
     """A baseline: images of any size to logits, trained, evaluated and saved as Zoom-In is.
 
@@ -124,11 +169,18 @@ class Baseline(Network, ABC, Generic[Config]):
     config_class: ClassVar[type[BaselineConfig]]
     config: Config
     explains = False
+    known: Known | None = None  # set where `features` is frozen
 
     def __init__(self, config: Config) -> None:
         """Keep the configuration; the child builds its networks."""
         super().__init__(config)
         self.config = config
+
+    def encoded(
+        self, network: nn.Module, batch: ImageBatch, rows: Rows, encode: Encode
+    ) -> Float[Tensor, "n dims"]:
+        """What the network makes of images; what is known is not made again."""
+        return encode(network, batch) if self.known is None else self.known(batch, rows, encode)
 
     def forward(
         self,
@@ -143,14 +195,8 @@ class Baseline(Network, ABC, Generic[Config]):
     ) -> BaselineOutput:
         """Classify a batch of images.
 
-        Args:
-            images: images, a (B, 3, H, W) tensor (uint8, or float in [0, 1]), or a batch that reads.
-            generator: seeds the draws of this call; without `keys` and generator, torch's global one does.
-            keys: seed of each image's draws; an image with the same key is drawn the same in any batch.
-            n_samples: N, for methods that draw; the configuration's by default.
-            sampling: the design, for methods that draw; the configuration's by default.
-            replicates: independent estimates whose features are averaged, for methods that draw.
-            labels: classes of the images, for methods whose penalty depends on them.
+        The arguments are those of `ZoomIn.forward`, of which methods that draw nothing need the images alone;
+        and `labels`, the classes of the images, for methods whose penalty depends on them.
 
         Raises:
             ConfigError: if the sampling is unknown, N or `replicates` is not positive.

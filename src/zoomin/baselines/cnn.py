@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Int, UInt8
-from torch import Tensor
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
 
 from ..errors import require
 from ..images.image import ImageBatch
 from ..model.networks import LinearHead, feature_network
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
 
 __all__ = ["CNN", "CNNConfig"]
 
@@ -71,9 +71,9 @@ class CNN(Baseline[CNNConfig]):
         self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
     ) -> BaselineOutput:
         """Classify shrunk images."""
-        views = read_whole(batch, self.config.side)
-        features = self.chunks.through(self.features, views)
         one = torch.ones(len(batch), dtype=torch.int64, device=self.device)
+        rows = Rows("whole", self.config.side, 1.0, batch.sizes.new_zeros(len(batch), 2), one)
+        features = self.encoded(self.features, batch, rows, self._whole)
         return BaselineOutput(
             logits=self.head(features),
             features=features,
@@ -82,6 +82,10 @@ class CNN(Baseline[CNNConfig]):
             views_read=one,
             penalty=self.nothing(),
         )
+
+    def _whole(self, network: nn.Module, batch: ImageBatch) -> Float[Tensor, "batch dims"]:
+        """What the network makes of shrunk images."""
+        return self.chunks.through(network, read_whole(batch, self.config.side))
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The square that the image is shrunk into."""

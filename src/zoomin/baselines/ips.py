@@ -31,7 +31,7 @@ from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.networks import LinearHead, feature_network
 from ..model.sampling import uniforms
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
 
 __all__ = ["IPS", "CrossAttention", "IPSConfig"]
 
@@ -208,11 +208,21 @@ class IPS(Baseline[IPSConfig]):
     ) -> Float[Tensor, "batch tiles dims"]:
         """Features of tiles, 0 where there is none."""
         image, column = inside.nonzero(as_tuple=True)
-        regions = grid.regions[grid.first[image] + tile[image, column]]
+        place = grid.first[image] + tile[image, column]
         side, scale = self.config.tile_size, self.config.scale
-        features = self.chunks.apply(self.features, batch, image, regions, side, scale)
+        if self.known is None:
+            features = self.chunks.apply(self.features, batch, image, grid.regions[place], side, scale)
+        else:
+            rows = Rows("sub_tiles", side, scale, grid.regions[:, :2], grid.count)
+            features = self.known(batch, rows, self._tiles)[place]
         padded = features.new_zeros(*tile.shape, features.shape[1])
         return padded.index_put((image, column), features)
+
+    def _tiles(self, network: nn.Module, batch: ImageBatch) -> Float[Tensor, "n dims"]:
+        """What the network makes of all tiles of some images."""
+        side, scale = self.config.tile_size, self.config.scale
+        grid = TileGrid.of(batch.sizes, side)
+        return self.chunks.apply(network, batch, grid.image, grid.regions, side, scale)
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
         """The tiles that are encoded at once."""

@@ -19,9 +19,10 @@ from ..annotations.open_annotation import annotation_of
 from ..errors import DataError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, view_size
-from ..images.decode import format_of, read_head
+from ..images.decode import format_of, image_head
 from ..images.describe import describe
 from ..images.foreground import Foreground
+from ..images.foreign import zarr_folder
 from ..images.image import Image
 from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
@@ -34,7 +35,7 @@ from .find import TABLES, WORKBOOKS, open_dataset
 from .folders import list_images
 from .manifest import Manifest, Record, read_manifest
 from .opening import foreground_mask, open_record
-from .slide_files import one_per_slide, slide_doubles
+from .slide_files import one_per_slide, parts_of, slide_doubles
 
 __all__ = [
     "Checked",
@@ -59,8 +60,8 @@ class Checked:
         group: likewise.
         split: likewise.
         format: how the file is encoded: PNG, TIFF, ...
-        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "whole" for files decoded whole, else
-            a plug-in's kind of image.
+        reader: what decodes it: "OpenSlide", "GDAL", "tifffile", "zarr", "whole" for files decoded
+            whole, else a plug-in's kind of image.
         width: level-0 pixels of the file.
         height: likewise.
         levels: stored resolutions.
@@ -68,11 +69,11 @@ class Checked:
         mpp_source: what tells it, and in which unit.
         compression: of the stored pixels, where the file says.
         pixels: colours, bits and compression in the file's own words.
-        level_sizes: width and height of each stored resolution.
+        level_sizes: width and height of each stored resolution, finest first.
         series: images and pictures that the file holds, the image itself counted.
         associated: pictures beside the image, such as label and macro.
         icc: name of the colour profile; profiles are not applied.
-        companions: other files that belong to it.
+        companions: other files that belong to it: its side-cars and the further files of its slide.
         tissue: share of the overview that is foreground.
         tiles: that a model would look at, of those that hold foreground.
         views: tiles and sub-tiles that one estimate reads.
@@ -94,11 +95,11 @@ class Checked:
     mpp_source: str = ""
     compression: str = ""
     pixels: str = ""
-    level_sizes: str = ""
+    level_sizes: tuple[tuple[int, int], ...] = ()
     series: int | None = None
-    associated: str = ""
+    associated: tuple[str, ...] = ()
     icc: str = ""
-    companions: str = ""
+    companions: tuple[str, ...] = ()
     tissue: float | None = None
     tiles: int | None = None
     views: int | None = None
@@ -140,10 +141,10 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
             found = _lenient(source, columns)
         elif (source / "manifest.csv").is_file():
             found = _lenient(source / "manifest.csv", columns)
-        elif source.is_dir():
+        elif source.is_dir() and not zarr_folder(source):
             try:
                 found = open_dataset(source, labels_required=False)
-            except DataError:  # no layout that training would take, but images all the same
+            except DataError:  # no layout that training would take, but images nevertheless
                 if not (images := list_images(source)):
                     raise
                 records += [Record(path, label=None) for path in images]
@@ -205,8 +206,12 @@ def check_images(
         threads: images checked in parallel.
         timeout: seconds after which an image is given up.
     """
+    parts = parts_of(record.image for record in records)
     for record, found in map_ahead(
-        lambda record: _checked(record, model, mpp), records, threads=threads, timeout=timeout
+        lambda record: _checked(record, model, mpp, parts[record.image]),
+        records,
+        threads=threads,
+        timeout=timeout,
     ):
         yield Inspection(_failed(_known(record), found)) if isinstance(found, Exception) else found
 
@@ -216,14 +221,18 @@ def write_checks(rows: Iterable[Checked], path: Path) -> None:
     write_csv(
         path,
         [f.name for f in fields(Checked)],
-        (
-            [
-                f"{value:.4g}" if name in ("tissue", "megabytes") and value is not None else value
-                for name, value in asdict(row).items()
-            ]
-            for row in rows
-        ),
+        ([_cell(name, value) for name, value in asdict(row).items()] for row in rows),
     )
+
+
+def _cell(name: str, value: Any) -> Any:  # noqa: ANN401 (of any column)
+    if name in ("tissue", "megabytes") and value is not None:
+        return f"{value:.4g}"
+    if name == "level_sizes":
+        return "; ".join(f"{width} x {height}" for width, height in value)
+    if name == "companions":
+        return "; ".join(Path(one).name for one in value)
+    return "; ".join(value) if isinstance(value, tuple) else value
 
 
 def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
@@ -237,16 +246,19 @@ def label_counts(records: Sequence[Record]) -> dict[str, Counter[str]]:
 # --------------------------------------------------------------------------- one image
 
 
-def _checked(record: Record, model: ZoomInConfig | None, mpp: float | None) -> Inspection:
+def _checked(
+    record: Record, model: ZoomInConfig | None, mpp: float | None, parts: Sequence[Path]
+) -> Inspection:
     row = _known(record)
     overview: Tensor | None = None
     mask: NDArray[np.bool_] | None = None
     foreground = model.foreground if model is not None else Foreground("otsu")
     shown = foreground if foreground.method == "otsu" else replace(foreground, method="otsu")
     try:
-        row = replace(row, format=format_of(read_head(record.image)) or record.image.suffix[1:].upper())
+        kind = format_of(image_head(record.image))
+        row = replace(row, format=kind or record.image.suffix[1:].upper() or "ZARR")
         file = open_record(record, None, mpp)
-        row = replace(row, **_facts(file, record, mpp))
+        row = replace(row, **_facts(file, record, mpp, parts))
         overview = read_overview(file, shown.side)
         mask = tissue_mask(overview, shown)
         row = replace(row, tissue=float(mask.mean()))
@@ -269,7 +281,7 @@ def _failed(row: Checked, error: Exception) -> Checked:
     return replace(row, problem=found.what, remedy=found.remedy or "")
 
 
-def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
+def _facts(image: Image, record: Record, mpp: float | None, parts: Sequence[Path]) -> dict[str, Any]:
     stated = mpp if record.mpp is None else record.mpp
     found = describe(record.image, image=image, mpp=stated, series=record.series)
     return {
@@ -281,17 +293,17 @@ def _facts(image: Image, record: Record, mpp: float | None) -> dict[str, Any]:
         "mpp_source": found.mpp_source,
         "compression": _compression(record.image),
         "pixels": found.pixels,
-        "level_sizes": "; ".join(f"{width} x {height}" for width, height in found.levels),
+        "level_sizes": found.levels,
         "series": found.series,
-        "associated": "; ".join(found.associated),
+        "associated": found.associated,
         "icc": found.icc,
-        "companions": "; ".join(one.name for one in found.companions),
+        "companions": tuple(map(str, dict.fromkeys((*found.companions, *parts)))),
     }
 
 
 def _compression(path: Path) -> str:
     """What a TIFF says of its first directory; "" of other formats, which have but one or do not say."""
-    if format_of(read_head(path)) != "TIFF":
+    if format_of(image_head(path)) != "TIFF":
         return ""
     try:
         with tifffile.TiffFile(path) as file:

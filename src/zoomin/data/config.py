@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import require_all
 from ..images.augmentation import Augmentation
 from ..images.physical import microns
 from ..images.timeouts import READ_TIMEOUT, check_timeout
@@ -44,7 +44,8 @@ class ManifestColumns:
     """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
 
     series: str = "series"
-    """Which image of a TIFF that holds several, by number or name."""
+    """Which image of a TIFF or OME-Zarr that holds several, by number or name; of an OME-Zarr the plane
+    too, as "z=4"."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class DataConfig:
     those that are not slides or pyramids while they fill less than a quarter of the free memory."""
 
     threads: int = 4
-    """Images decoded in parallel; does not change results. 4 hide the latency of most disks."""
+    """Images decoded in parallel; does not change results. 4 threads hide the latency of most
+    disks."""
 
     mpp: float | str | None = None
     """Microns per level-0 pixel of images whose manifest does not give it, instead of a missing or wrong
@@ -112,14 +114,10 @@ class DataConfig:
         if self.mpp is not None:
             microns(self.mpp, "data.mpp")
         least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}
-        for name, least in least_of.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ConfigError(
-                    f"{value} is too small", where=f"data.{name}", remedy=f"Give at least {least}."
-                )
-        check_timeout(self.read_timeout, "data.read_timeout")
+        needs = {
+            name: (getattr(self, name) >= least, f"at least {least}") for name, least in least_of.items()
+        }
         for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value <= 0.5:
-                raise ConfigError(f"{value} is out of range", where=f"data.{name}", remedy="Give 0 to 0.5.")
+            needs[name] = (0 <= getattr(self, name) <= 0.5, "from 0 to 0.5")
+        require_all(self, needs, "data.")
+        check_timeout(self.read_timeout, "data.read_timeout")

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..annotations.frames import Frame
-from ..errors import DataError
+from ..errors import DataError, ZoomInError
 from ..images.augment import augment_batch
 from ..images.batch import read_ahead
+from ..images.image import ImageBatch
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
 from .batch import Batch
@@ -90,9 +91,12 @@ class TrainingOrder(Sampler[BatchKey]):
     def __iter__(self) -> Iterator[BatchKey]:
         """The keys of the batches."""
         generator = _generator(self._seed, _ORDER, self.epoch)
-        order = self._rows[torch.randperm(self._rows.numel(), generator=generator)]
-        for key in _keys(order, self._batch_size, self.epoch):
+        for key in _keys(self.arrange(generator), self._batch_size, self.epoch):
             yield key if self._deal is None else self._deal(key)
+
+    def arrange(self, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """The rows in the order of an epoch."""
+        return self._rows[torch.randperm(self._rows.numel(), generator=generator)]
 
 
 class _Keys(Dataset[BatchKey]):
@@ -173,7 +177,7 @@ class ZoomInDataModule(LightningDataModule):
         self.splits = _checked(splits, self.manifest)
         self.progress = progress
         self.model = model
-        self.share = Share()
+        self.part = Share()
         self.failures = Failures(config.max_failures)
         self._store: ImageStore | None = None
         place = {name: number for number, name in enumerate(self.manifest.classes)}
@@ -194,18 +198,23 @@ class ZoomInDataModule(LightningDataModule):
     def with_splits(self, splits: Mapping[str, Int[Tensor, " n"]]) -> ZoomInDataModule:
         """Other splits of the same images, such as the next fold; images already open are shared."""
         other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress, model=self.model)
-        other._store, other.failures, other.share = self._store, self.failures, self.share
+        other.share(self)
+        other.part = self.part
         return other
 
-    def with_share(self, share: Share) -> ZoomInDataModule:
+    def with_part(self, part: Share) -> ZoomInDataModule:
         """The part of every batch that one of several processes takes; open images are shared.
 
         A batch then has `config.batch_size` images for each process, dealt by their pixels; validation and
         all other images are dealt too, each to one process.
         """
         other = self.with_splits(self.splits)
-        other.share = share
+        other.part = part
         return other
+
+    def share(self, other: ZoomInDataModule) -> None:
+        """Take over the images that another module has open, and what it knows of failures."""
+        self._store, self.failures = other._store, other.failures
 
     def with_seed(self, seed: int) -> ZoomInDataModule:
         """The same images and splits, shuffled and augmented by another seed; open images are shared."""
@@ -221,21 +230,59 @@ class ZoomInDataModule(LightningDataModule):
         """
         rows = torch.cat(list(self.splits.values())).sort().values
         if self._store is None or not self._store.holds(rows):
-            self._store = open_store(
-                self.manifest.records,
-                rows,
-                resident=self.config.resident,
-                threads=self.config.threads,
-                device=device or "cpu",
-                progress=self.progress,
-                cache_bytes=self.config.cache_mb << 20,
-                timeout=self.config.read_timeout,
-                model=self.model,
-                mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
-            )
+            self._store = self._opened(rows, device)
         if device is not None and self._store.device != torch.device(device):
             self._store = self._store.to(device)
         return self._store
+
+    def without_unreadable(self) -> ZoomInDataModule:
+        """The same data without the images that cannot be opened; these are noted in `failures`.
+
+        Raises:
+            DataError: if they are more than `max_failures`, or all.
+        """
+        rows = torch.cat(list(self.splits.values())).sort().values
+        bad: list[int] = []
+
+        def skip(row: int, error: ZoomInError) -> None:
+            bad.append(row)
+            self.note_unreadable(row, error)
+
+        store = self._opened(rows, None, skip)
+        absent = torch.tensor(bad, dtype=torch.int64)
+        other = self.with_splits({name: own[~torch.isin(own, absent)] for name, own in self.splits.items()})
+        other._store = store
+        return other
+
+    def note_unreadable(self, row: int, error: ZoomInError) -> None:
+        """Record an image of a split that cannot be read before the first epoch.
+
+        Raises:
+            DataError: if more than `max_failures` cannot.
+        """
+        split = next(name for name, own in self.splits.items() if row in own)
+        self.failures.note(0, split, str(self.manifest.records[row].image), error)
+
+    def _opened(
+        self,
+        rows: Int[Tensor, " n"],
+        device: torch.device | str | None,
+        skip: Callable[[int, ZoomInError], None] | None = None,
+    ) -> ImageStore:
+        """The images of some rows, as the configuration wants them."""
+        return open_store(
+            self.manifest.records,
+            rows,
+            resident=self.config.resident,
+            threads=self.config.threads,
+            device=device or "cpu",
+            progress=self.progress,
+            cache_bytes=self.config.cache_mb << 20,
+            timeout=self.config.read_timeout,
+            model=self.model,
+            mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
+            skip=skip,
+        )
 
     def file_frame(self, row: int) -> Frame:
         """Size and place on a map of the image in a row of the manifest, as its file has it."""
@@ -262,7 +309,7 @@ class ZoomInDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[BatchKey]:
         """Shuffled, augmented batches; call `loader.sampler.set_epoch` before each pass, as trainers do."""
-        size, alone = self.config.batch_size * self.share.of, self.share.of == 1
+        size, alone = self.config.batch_size * self.part.of, self.part.of == 1
         deal = None if alone else self._dealt
         return self._loader(TrainingOrder(self.splits["train"], size, self.config.seed, deal))
 
@@ -285,27 +332,31 @@ class ZoomInDataModule(LightningDataModule):
         images = store.select(rows)
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
-            images = augment_batch(images, self.config.augmentation, generator)
+            images = self.augment(images, generator)
         whole = Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
         if key.mine is None:
             return whole
         return replace(whole, place=whole.places).select(torch.tensor(key.mine, dtype=torch.int64))
+
+    def augment(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
+        """Training images, changed at random as configured."""
+        return augment_batch(images, self.config.augmentation, generator)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Bring a batch to the trainer's device, where it usually is already."""
         return batch.to(device)
 
     def _ordered(self, rows: Int[Tensor, " n"]) -> DataLoader[BatchKey]:
-        if self.share.of == 1:
+        if self.part.of == 1:
             return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
-        mine = rows[dealt(self._pixels(rows), self.share.of)[self.share.rank]]
+        mine = rows[dealt(self._pixels(rows), self.part.of)[self.part.rank]]
         nothing = [BatchKey((), -1, 0)]  # who has no image takes part all the same
         return self._loader(_keys(mine, self.config.batch_size, epoch=-1) or nothing)
 
     def _dealt(self, key: BatchKey) -> BatchKey:
         """A batch of all processes with the places that are those of this one."""
-        parts = dealt(self._pixels(torch.tensor(key.rows)), self.share.of)
-        return key._replace(mine=tuple(parts[self.share.rank]))
+        parts = dealt(self._pixels(torch.tensor(key.rows)), self.part.of)
+        return key._replace(mine=tuple(parts[self.part.rank]))
 
     def _pixels(self, rows: Int[Tensor, " n"]) -> list[int]:
         """Of each image, as the model reads it: what it costs to look at it."""
@@ -340,7 +391,7 @@ def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dic
         raise DataError(
             f"a split names row {int(rows.max())} of {len(manifest)}",
             where=manifest.source,
-            remedy="Mend the split.",
+            remedy="Fix the split.",
         )
     ordered = rows.sort().values
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]

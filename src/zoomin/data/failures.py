@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..errors import BatchReadError, DataError, ImageError
+from ..errors import BatchReadError, DataError, ImageError, ZoomInError
 from ..files import cell
 from .batch import Batch
 
@@ -56,7 +56,7 @@ class Failures:
         self.path: Path | None = None
         self.rows: list[SkippedImage] = []
 
-    def note(self, epoch: int, stage: str, image: str, error: ImageError) -> None:
+    def note(self, epoch: int, stage: str, image: str, error: ZoomInError) -> None:
         """Record a failure, and warn of the image the first time.
 
         Raises:

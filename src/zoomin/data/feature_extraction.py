@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..errors import ConfigError, DataError, WriteError
+from ..errors import ConfigError, DataError, WriteError, require_all
 from ..files import write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
@@ -18,6 +18,7 @@ from ..images.foreground import Foreground
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import attended_tiles
 from ..model.chunks import Chunks
+from ..model.engine import Engine
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
 from ..runtime.faults import Faults, image_error
@@ -25,7 +26,7 @@ from ..runtime.locks import lock_folder
 from .manifest import Record
 from .opening import foreground_mask, open_record
 
-__all__ = ["Encoded", "FeatureConfig", "encode_images", "write_encoded"]
+__all__ = ["EncodedImage", "FeatureConfig", "encode_images", "write_encoded"]
 
 _CROPS = 4096  # encoded before they are written
 
@@ -71,12 +72,12 @@ class FeatureConfig:
         Raises:
             ConfigError: naming the value that cannot work and a remedy.
         """
-        for name in ("crop_size", "chunk_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Give at least 1.")
-        if not 0 < self.scale <= 1:
-            remedy = "Give a scale above 0 and at most 1."
-            raise ConfigError(f"scale is {self.scale}", where="scale", remedy=remedy)
+        needs = {
+            "crop_size": (self.crop_size >= 1, "at least 1"),
+            "chunk_size": (self.chunk_size >= 1, "at least 1"),
+            "scale": (0 < self.scale <= 1, "above 0 and at most 1"),
+        }
+        require_all(self, needs)
 
     def settings(self) -> dict[str, Any]:
         """What the content of a file depends on, as plain values."""
@@ -85,7 +86,7 @@ class FeatureConfig:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedImage:
     """What became of an image, a row of the table.
 
     Attributes:
@@ -108,7 +109,7 @@ def encode_images(
     out: str | Path,
     config: FeatureConfig | None = None,
     device: torch.device | str = "cpu",
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedImage]:
     """Write a file of features for every image that has none yet; one that cannot be read is reported.
 
     Args:
@@ -129,7 +130,7 @@ def encode_images(
 
 def _encode(
     records: Sequence[Record], out: str | Path, config: FeatureConfig, device: torch.device | str
-) -> Iterator[Encoded]:
+) -> Iterator[EncodedImage]:
     _check_names(records)
     paths = [feature_path(out, record.image) for record in records]
     done = [path.is_file() for path in paths]
@@ -137,30 +138,31 @@ def _encode(
         _check_settings(path, config)
     faults = Faults()
     network = None if all(done) else _network(config, device)
+    engine = Engine("auto")
     for record, path, is_there in zip(records, paths, done, strict=True):
         if is_there or network is None:
-            yield Encoded(str(record.image), str(path), None, "kept")
+            yield EncodedImage(str(record.image), str(path), None, "kept")
             continue
         try:
-            crops = write_features(path, _parts(record, network, config, device), config.settings())
+            crops = write_features(path, _parts(record, network, config, device, engine), config.settings())
         except WriteError:
             raise
         except Exception as error:
             found = image_error(error, record.image)
             faults.note(found)
-            yield Encoded(str(record.image), status="error", error=str(found))
+            yield EncodedImage(str(record.image), status="error", error=str(found))
         else:
             faults.note(None)
-            yield Encoded(str(record.image), str(path), crops)
+            yield EncodedImage(str(record.image), str(path), crops)
 
 
-def write_encoded(rows: Iterable[Encoded], path: Path) -> None:
+def write_encoded(rows: Iterable[EncodedImage], path: Path) -> None:
     """Write the table of what became of the images."""
-    write_csv(path, [f.name for f in fields(Encoded)], (asdict(row).values() for row in rows))
+    write_csv(path, [f.name for f in fields(EncodedImage)], (asdict(row).values() for row in rows))
 
 
 def _parts(
-    record: Record, network: nn.Module, config: FeatureConfig, device: torch.device | str
+    record: Record, network: nn.Module, config: FeatureConfig, device: torch.device | str, engine: Engine
 ) -> Iterator[FeatureFile]:
     """The crops of an image, some thousand at a time."""
     image = open_record(record)
@@ -168,7 +170,7 @@ def _parts(
     batch = batch_of([image], [mask], device, config.read_timeout)
     grid = TileGrid.of(batch.sizes, config.crop_size)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) * 255 for v in (config.mean, config.std))
-    chunks = Chunks(config.chunk_size, "never", mean, std)
+    chunks = Chunks(config.chunk_size, "never", mean, std, engine)
     for regions in grid.regions[attended_tiles(batch, grid).tiles].split(_CROPS):
         own = torch.zeros(len(regions), dtype=torch.int64, device=device)
         with torch.no_grad():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
+from ..images.foreign import zarr_folder
 from ..runtime.plugins import PlugIn, plug_ins
 from .config import ManifestColumns
 from .folders import LAYOUTS, read_folders
@@ -49,6 +50,12 @@ def open_dataset(
             what = "a workbook, not a CSV" if root.suffix.lower() in WORKBOOKS else "a file that is not a CSV"
             raise DataError(what, where=root, remedy=f"Save it as CSV. {LAYOUTS}")
         return read_manifest(root, columns, classes, labels_required=labels_required)
+    if zarr_folder(root):
+        raise DataError(
+            "an OME-Zarr, which is one image, not a data set",
+            where=root,
+            remedy=f"Give a CSV that lists it, or a folder with such images per class. {LAYOUTS}",
+        )
     if (root / "manifest.csv").is_file():
         return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)
     if (manifest := _recognised(root)) is not None:

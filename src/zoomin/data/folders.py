@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..images.foreign import ZARR_SUFFIXES, zarr_folder
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name
@@ -15,7 +16,7 @@ __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
 
 IMAGE_SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
-    ".svs .ndpi .mrxs .scn .vms .vmu .bif .svslide .qptiff .dcm .vrt".split()
+    ".svs .ndpi .mrxs .scn .vms .vmu .bif .svslide .qptiff .dcm .vrt .czi .vsi .isyntax".split()
 )
 
 LAYOUTS = (
@@ -28,8 +29,10 @@ LAYOUTS = (
 def list_images(folder: Path) -> list[Path]:
     """The images in a folder and below it, known by suffix, in natural order, without hidden ones.
 
-    A slide of several files is one image: see `slide_files`.
+    A slide of several files is one image: see `slide_files`. So is a folder that is a Zarr, this one too.
     """
+    if zarr_folder(folder):
+        return [folder]
     return sorted_paths(_walk(folder), folder)
 
 
@@ -126,14 +129,17 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _folders(folder: Path) -> list[Path]:
     inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted_paths((path for path in inner if not belongs_to_a_slide(path)), folder)
+    return sorted_paths(
+        (path for path in inner if not belongs_to_a_slide(path) and not zarr_folder(path)), folder
+    )
 
 
 def _direct_images(folder: Path) -> list[Path]:
-    suffixes = IMAGE_SUFFIXES | plug_in_suffixes()
-    files = (
+    suffixes = tuple(IMAGE_SUFFIXES | plug_in_suffixes() | set(ZARR_SUFFIXES))
+    images = (
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if not path.name.startswith(".")
+        and ((path.name.lower().endswith(suffixes) and path.is_file()) or zarr_folder(path))
     )
-    return one_per_slide(sorted_paths(files, folder))
+    return one_per_slide(sorted_paths(images, folder))

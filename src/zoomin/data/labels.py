@@ -11,12 +11,12 @@ __all__ = [
     "Written",
     "class_order",
     "class_words",
+    "describe_classes",
     "known",
     "labels_table",
     "natural_order",
     "plain_number",
     "sounds_negative",
-    "told",
     "unusual_order",
 ]
 
@@ -156,11 +156,11 @@ def natural_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-def told(classes: Sequence[str]) -> str:
+def describe_classes(classes: Sequence[str]) -> str:
     """The classes and which of them is the negative one, for people.
 
     Example:
-        >>> told(["normal", "tumor"])
+        >>> describe_classes(["normal", "tumor"])
         "class 0, the negative one: 'normal'; class 1: 'tumor'"
     """
     first, *others = [f"{name!r}" for name in classes] or ["none"]

@@ -72,7 +72,7 @@ def leaks(rows: Sequence[Checked]) -> list[Leak]:
     """The properties of files that tell classes apart beyond doubt, the clearest first, each once.
 
     Args:
-        rows: of the images that were looked over; those without label or size do not count.
+        rows: of the checked images; those without label or size do not count.
     """
     rows = [row for row in rows if row.label and row.width is not None]
     facts = [_facts(row) for row in rows]
@@ -145,11 +145,11 @@ def file_facts(path: Path) -> dict[str, Value]:
     try:
         with PillowImage.open(path) as image:
             tables = getattr(image, "quantization", None)
-            told = image.getexif().get(_SOFTWARE) or image.info.get("Software")
+            software = image.getexif().get(_SOFTWARE) or image.info.get("Software")
             return {
                 "JPEG quality": _quality(tables[0]) if tables and 0 in tables else None,
                 "colour mode": image.mode,
-                "program": str(told).strip() if told else "(not told)",
+                "program": str(software).strip() if software else "(not told)",
             }
     except (OSError, ValueError, SyntaxError, TypeError, PillowImage.DecompressionBombError):
         return {}

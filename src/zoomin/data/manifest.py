@@ -81,7 +81,7 @@ class Manifest:
     not, give the order with `classes`.
 
     Attributes:
-        records: one an image.
+        records: one per image.
         classes: names of the classes, the negative one first.
         source: the file or folder that the records come from.
 

@@ -7,6 +7,7 @@
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
 | GDAL virtual rasters (VRT) | the files that it is made of |
 | MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
+| OME-Zarr | the folder that holds the metadata, which is the image and not entered |
 
 All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are no images.
 """
@@ -27,11 +28,14 @@ from defusedxml.ElementTree import fromstring
 
 from ..errors import DataError
 from ..images.dicom_header import DicomHeader, read_dicom_header
+from ..images.foreign import zarr_folder
 
 __all__ = [
     "belongs_to_a_slide",
     "check_slides",
+    "images_among",
     "one_per_slide",
+    "parts_of",
     "slide_doubles",
     "slides_apart",
     "slides_of",
@@ -71,6 +75,18 @@ def one_per_slide(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
+def images_among(paths: Iterable[Path]) -> list[Path]:
+    """The files and the Zarr folders among some paths, in order, what lies inside of a Zarr left out.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+    found = [path for path in sorted(paths) if path.is_file() or zarr_folder(path)]
+    above = {folder for path in found for folder in path.parents}
+    zarrs = {folder for folder in above if zarr_folder(folder)}
+    return one_per_slide([path for path in found if zarrs.isdisjoint(path.parents)])
+
+
 def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
     """For each path the one, among them, that stands for its slide."""
     main: dict[Path, Path] = {}
@@ -85,6 +101,29 @@ def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
             for path in files[1:]:
                 main[path] = main[files[0]]
     return main
+
+
+def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
+    """For each file the others of its slide, in its own folder, as the files themselves say."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    found: dict[Path, tuple[Path, ...]] = {}
+    for path in paths:
+        found[path] = ()
+        by_folder[path.parent].append(path)
+    for folder, wanted in by_folder.items():
+        if not folder.is_dir():
+            continue
+        own = sorted(path for path in folder.iterdir() if path.is_file())
+        here = {path.name.casefold(): path for path in own}
+        belongs: dict[str, dict[str, Path]] = defaultdict(dict)
+        for names in _slides(folder, own):
+            slide = {name.casefold(): here[name.casefold()] for name in names if name.casefold() in here}
+            for name in slide:
+                belongs[name] |= slide
+        for path in wanted:
+            others = belongs[path.name.casefold()]
+            found[path] = tuple(other for name, other in others.items() if name != path.name.casefold())
+    return found
 
 
 def slides_apart(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
@@ -156,10 +195,10 @@ def _slides(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
 
 
 def _dicom(path: Path) -> DicomHeader | None:
-    if path.suffix.lower() not in (".dcm", ".dicom", ""):
+    if path.suffix.lower() not in (".dcm", ".dicom", "") or path.is_dir():
         return None
     header = read_dicom_header(path)
-    return header if header is not None and header.is_slide else None
+    return header if header is not None and header.is_slide and header.series else None
 
 
 def _dicom_series(own: Sequence[Path]) -> Iterator[list[str]]:

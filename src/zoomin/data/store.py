@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -28,7 +28,7 @@ from ..images.image import Image, ImageBatch
 from ..images.open_image import open_image
 from ..images.pool import map_ahead
 from ..images.resampled import ResampledImage, at_mpp
-from ..images.stored import Identity, identity_of
+from ..images.stored import FileIdentity, identity_of
 from ..images.streamed import CACHE_BYTES
 from ..images.tissue import ForegroundMask, OverviewMask
 from ..model.config import ZoomInConfig
@@ -67,7 +67,7 @@ class PathImage:
     mpp: float | None
     background: tuple[int, int, int]
     mpp_override: float | None = None
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
     series: str | None = None
 
     @property
@@ -160,6 +160,7 @@ def open_store(
     timeout: float | None = None,
     model: ZoomInConfig | None = None,
     mpp: float | None = None,
+    skip: Callable[[int, ZoomInError], None] | None = None,
 ) -> ImageStore:
     """Open the images of some rows, all of them before anything else happens; whole images are decoded.
 
@@ -177,9 +178,12 @@ def open_store(
         model: the network that the images are for: they are brought to its resolution, and their foreground
             is found as it is configured; by default they are as their files, and every tile counts.
         mpp: microns per level-0 pixel of files of which the manifest does not tell it.
+        skip: called with the row of each image that cannot be opened, which is then left out; by default
+            there must be none.
 
     Raises:
-        DataError: listing every image that cannot be opened, with the reason.
+        DataError: listing every image that cannot be opened, with the reason, where none is skipped; or if
+            none at all can be opened.
     """
     chosen = [records[row] for row in rows.tolist()]
     opener = _Opener(resident, device, model, mpp)
@@ -187,8 +191,13 @@ def open_store(
     opening = track(opening, "Opening images", total=len(chosen), shown=progress)
     found = [_opened_or_error(*one) for one in opening]
     bad = [error for error in found if isinstance(error, ZoomInError)]
-    if bad:
+    if bad and (skip is None or len(bad) == len(found)):
         raise _bad_images(chosen, found, len(bad))
+    good = [not isinstance(one, ZoomInError) for one in found]
+    for row, one in zip(rows.tolist(), found, strict=True):
+        if skip is not None and isinstance(one, ZoomInError):
+            skip(row, one)
+    rows = rows[torch.tensor(good, dtype=torch.bool)]
     opened = [one for one in found if not isinstance(one, ZoomInError)]
     images, masks = [one.image for one in opened], [one.mask for one in opened]
     place = torch.full((len(records),), -1, dtype=torch.int64)

@@ -16,11 +16,10 @@ from ..annotations.nuclei import read_centres
 from ..data.labels import natural_order
 from ..data.manifest import Manifest, Record
 from ..errors import DataError
-from .prepared import Prepared, finish, new_out
+from .prepared import NoSettings, Prepared, finish, new_out
 
 __all__ = [
     "CLASSES",
-    "ColonCancerConfig",
     "NamedFold",
     "colon_cancer_folds",
     "find_colon_cancer",
@@ -108,13 +107,8 @@ def recognise(root: Path) -> Manifest | None:
     return None if find_colon_cancer(root) is None else read_colon_cancer(root)
 
 
-@dataclass(frozen=True)
-class ColonCancerConfig:
-    """How to prepare the colon-cancer images: nothing to choose."""
-
-
 def prepare_colon_cancer(
-    source: Path | str, out: Path | str, config: ColonCancerConfig, *, partial: bool = False
+    source: Path | str, out: Path | str, config: NoSettings, *, partial: bool = False
 ) -> Prepared:
     """List the images with the centres of their epithelial nuclei as ROI; see `read_colon_cancer`.
 
@@ -165,7 +159,7 @@ def colon_cancer_folds(folder: Path | str, manifest: Manifest | None = None) -> 
             raise DataError(
                 f"{both[0]} is both trained on and held out in fold {number}",
                 where=folder,
-                remedy="Mend the fold.",
+                remedy="Fix the fold.",
             )
         folds.append(NamedFold(tuple(train), tuple(valid), {**train, **valid}))
     if manifest is not None:
@@ -219,7 +213,7 @@ def _read_fold(path: Path) -> dict[str, int]:
                 raise DataError(
                     f"line {number} is not `name,0` or `name,1`: {','.join(row)!r}",
                     where=path,
-                    remedy="Mend it.",
+                    remedy="Fix it.",
                 )
             labels[row[0].strip()] = int(row[1])
     return labels

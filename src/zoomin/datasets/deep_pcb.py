@@ -11,9 +11,7 @@ pairs. Black and white without what the compression added, they do not.
 
 from __future__ import annotations
 
-import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,12 +19,11 @@ from typing import Literal
 from PIL import Image as PillowImage
 
 from ..data.labels import natural_order
-from ..data.manifest import Record, read_manifest
+from ..data.manifest import Record
 from ..errors import DataError, require
-from ..files import whole_file
-from .boxes import Marked, read_boxes
-from .downloads import check_parts, find_folder, need_file
-from .prepared import Prepared, boxes_file, finish, new_out
+from .boxes import Marked, as_png, read_marked_manifest, with_boxes
+from .downloads import check_parts, find_folder
+from .prepared import Prepared, finish, new_out
 
 __all__ = ["CLASSES", "KINDS", "DeepPcbConfig", "prepare_deep_pcb"]
 
@@ -82,15 +79,13 @@ def prepare_deep_pcb(
     folder = find_folder(source, ("PCBData", "boxes.json"), what="DeepPCB", remedy=_GET)
     out = new_out(out)
     if (folder / "boxes.json").is_file():
-        need_file([folder / "manifest.csv"], "Give the manifest.csv that belongs to boxes.json.")
-        found = read_boxes(folder / "boxes.json")
-        records = list(read_manifest(folder / "manifest.csv", classes=CLASSES))
+        manifest, found = read_marked_manifest(folder, CLASSES)
+        records = list(manifest)
     else:
         pairs = _pairs(folder / "PCBData", partial=partial)
         found = {f"{text.stem}_test.png": _read_text(text) for text in pairs}
         files = [image for text in pairs for image in _images(text)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = list(pool.map(lambda image: _black_and_white(image, out / "images"), files))
+        images = as_png(files, out / "images", _GET, _black_and_white)
         groups = [image.parents[1].name for image in files]
         records = [
             Record(image, None, group, _SPLITS.get(group, "train"))
@@ -103,12 +98,10 @@ def prepare_deep_pcb(
 def _labelled(record: Record, defects: list[Marked], kind: str, out: Path) -> Record:
     """The record with its label, and the boxes of the wanted defects as ROI."""
     wanted = [defect for defect in defects if kind in ("any", defect.kind)]
-    annotation = None
-    if wanted:
-        boxes, names = [defect.box for defect in wanted], [defect.kind for defect in wanted]
-        annotation = boxes_file(out / "annotations", record.image.stem, boxes, names)
     label = CLASSES[bool(wanted)]
-    return Record(record.image, label, record.group, record.split, annotation=annotation)
+    return with_boxes(
+        record, label, [defect.box for defect in wanted], [defect.kind for defect in wanted], out
+    )
 
 
 def _pairs(folder: Path, *, partial: bool) -> list[Path]:
@@ -148,16 +141,6 @@ def _read_text(path: Path) -> list[Marked]:
     return found
 
 
-def _black_and_white(source: Path, folder: Path) -> Path:
-    """Write an image thresholded, a bit per pixel, as PNG, unless it is there."""
-    path = folder / source.with_suffix(".png").name
-    if not path.is_file():
-        try:
-            with PillowImage.open(source) as image, whole_file(path, sync=False) as part:
-                grey = image.convert("L")
-                grey.point([255 * (value >= _THRESHOLD) for value in range(256)], mode="1").save(
-                    part, format="PNG"
-                )
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"cannot be decoded ({error})", where=source, remedy=_GET) from error
-    return path
+def _black_and_white(image: PillowImage.Image) -> PillowImage.Image:
+    """A bit per pixel."""
+    return image.convert("L").point([255 * (value >= _THRESHOLD) for value in range(256)], mode="1")

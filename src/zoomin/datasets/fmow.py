@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.labels import natural_order
 from ..data.manifest import Record
-from ..errors import ConfigError, DataError
+from ..errors import DataError, require_all
 from .downloads import check_parts, few, find_folder
 from .prepared import Prepared, boxes_file, finish, new_out
 
@@ -51,11 +51,8 @@ class FmowConfig:
         Raises:
             ConfigError: naming the one that cannot be.
         """
-        if self.n_train < 1 or self.seed < 0:
-            raise ConfigError(
-                f"n_train is {self.n_train}, seed {self.seed}",
-                remedy="Give at least 1 image, and a seed from 0.",
-            )
+        needs = {"n_train": (self.n_train >= 1, "at least 1"), "seed": (self.seed >= 0, "at least 0")}
+        require_all(self, needs)
 
 
 def prepare_fmow(

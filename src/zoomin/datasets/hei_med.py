@@ -7,7 +7,7 @@ paper. One image per patient. The exudates of an image cover 0.2 % of it (median
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,13 @@ from jaxtyping import Int
 from scipy.ndimage import find_objects
 
 from ..data.labels import natural_order
-from ..data.manifest import Record, read_manifest
+from ..data.manifest import Record
 from ..errors import DataError
-from .boxes import Marked, read_boxes
+from .boxes import Marked, read_marked_manifest, with_boxes
 from .downloads import check_parts, find_folder, need_file
-from .prepared import Prepared, boxes_file, finish, new_out
+from .prepared import NoSettings, Prepared, finish, new_out
 
-__all__ = ["CLASSES", "HeiMedConfig", "prepare_hei_med"]
+__all__ = ["CLASSES", "prepare_hei_med"]
 
 CLASSES = ("no_exudate", "exudate")
 _IN_MANIFEST = ("none", "exudate")  # as others wrote it: without these classes "none" is no label
@@ -30,13 +30,8 @@ _DECIDES = "Exudate"
 _GET = "Clone https://github.com/lgiancaUTH/HEI-MED (337 MB); its folder DMED holds the images."
 
 
-@dataclass(frozen=True)
-class HeiMedConfig:
-    """How to prepare HEI-MED: nothing to choose."""
-
-
 def prepare_hei_med(
-    source: Path | str, out: Path | str, config: HeiMedConfig, *, partial: bool = False
+    source: Path | str, out: Path | str, config: NoSettings, *, partial: bool = False
 ) -> Prepared:
     """Prepare the native layout (`DMED/*.jpg`, `.map.gz`, `.GND`) or `manifest.csv` with `boxes.json`.
 
@@ -56,9 +51,7 @@ def prepare_hei_med(
     folder = find_folder(source, ("DMED", "boxes.json"), what="HEI-MED", remedy=_GET)
     out = new_out(out)
     if (folder / "boxes.json").is_file():
-        need_file([folder / "manifest.csv"], "Give the manifest.csv that belongs to boxes.json.")
-        found = read_boxes(folder / "boxes.json")
-        given = read_manifest(folder / "manifest.csv", classes=_IN_MANIFEST)
+        given, found = read_marked_manifest(folder, _IN_MANIFEST)
         records = [replace(one, label=CLASSES[one.label == "exudate"]) for one in given]
     else:
         images = _images(folder / "DMED", partial=partial)
@@ -94,9 +87,7 @@ def _with_boxes(record: Record, lesions: list[Marked], out: Path) -> Record:
             where=record.image,
             remedy="Fix boxes.json or manifest.csv.",
         )
-    name = record.image.stem.strip("()")
-    annotation = boxes_file(out / "annotations", name, boxes, [_DECIDES] * len(boxes)) if boxes else None
-    return Record(record.image, record.label, record.group, record.split, annotation=annotation)
+    return with_boxes(record, record.label, boxes, [_DECIDES] * len(boxes), out)
 
 
 def _images(folder: Path, *, partial: bool) -> list[Path]:

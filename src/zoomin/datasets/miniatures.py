@@ -220,7 +220,7 @@ def _hei_med(out: Path, rng: np.random.Generator) -> None:
 
 
 def _deep_pcb(out: Path, rng: np.random.Generator) -> None:
-    """Two pairs of images of each of three boards, one a split, with two defects in each tested image."""
+    """Two pairs of images of each of three boards, one per split, with two defects in each tested image."""
     for board in ("00041", "12300", "20085"):
         group = out / "PCBData" / f"group{board}"
         (group / board).mkdir(parents=True)

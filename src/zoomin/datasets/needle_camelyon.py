@@ -23,7 +23,7 @@ from ..annotations.asap import read_asap
 from ..annotations.geojson import write_geojson
 from ..annotations.polygons import Outline, PolygonAnnotation
 from ..data.manifest import SPLITS, Record
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..geometry import Region
 from ..images.image import Image
 from ..images.open_image import open_image
@@ -31,6 +31,7 @@ from ..progress import track
 from .camelyon16 import Slide, find_slides
 from .journal import Journal
 from .prepared import Prepared, finish, new_out
+from .split_sizes import SplitSizes
 
 __all__ = ["CLASSES", "NeedleCamelyonConfig", "prepare_needle_camelyon", "tissue_share"]
 
@@ -40,8 +41,12 @@ _BACKGROUND_VIEW = 1 / 16  # scale at which a crop is checked
 
 
 @dataclass(frozen=True)
-class NeedleCamelyonConfig:
-    """What to cut out."""
+class NeedleCamelyonConfig(SplitSizes):
+    """What to cut out; the numbers of crops are the published ones."""
+
+    n_train: int = 6000
+    n_val: int = 2000
+    n_test: int = 2000
 
     train_metastases: int = 122
     """Distinct metastases that the positive training crops show; 122 is the published number."""
@@ -51,15 +56,6 @@ class NeedleCamelyonConfig:
 
     test_metastases: int = 41
     """Distinct metastases of the test crops."""
-
-    n_train: int = 6000
-    """Training crops, half of them positive; 6000 is the published number."""
-
-    n_val: int = 2000
-    """Validation crops, half of them positive."""
-
-    n_test: int = 2000
-    """Test crops, half of them positive."""
 
     crop: int = 1024
     """Side of a crop, in level-0 pixels; 1024 is the published one."""
@@ -71,23 +67,11 @@ class NeedleCamelyonConfig:
     tissue: float = 0.5
     """Least share of tissue in a negative crop, 0 to 1, so that glass does not decide the class."""
 
-    seed: int = 0
-    """The same seed cuts the same crops."""
-
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
-        for name in ("train_metastases", "val_metastases", "test_metastases", "crop", "least_side"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Give at least 1.")
-        for name in ("n_train", "n_val", "n_test", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Give at least 0.")
-        if not 0 <= self.tissue <= 1:
-            raise ConfigError(f"tissue is {self.tissue}", where="tissue", remedy="Give a share of 0 to 1.")
+        """Check the numbers."""
+        counts = ("train_metastases", "val_metastases", "test_metastases", "crop", "least_side")
+        needs = {name: (getattr(self, name) >= 1, "at least 1") for name in counts}
+        self.check(needs | {"tissue": (0 <= self.tissue <= 1, "a share from 0 to 1")})
 
     @property
     def metastases(self) -> dict[str, int]:
@@ -95,11 +79,6 @@ class NeedleCamelyonConfig:
         return dict(
             zip(SPLITS, (self.train_metastases, self.val_metastases, self.test_metastases), strict=True)
         )
-
-    @property
-    def crops(self) -> dict[str, int]:
-        """Crops of each split."""
-        return dict(zip(SPLITS, (self.n_train, self.n_val, self.n_test), strict=True))
 
 
 class _Metastasis(NamedTuple):
@@ -143,7 +122,7 @@ def prepare_needle_camelyon(
     for folder in ("images", "annotations"):
         (out / folder).mkdir(exist_ok=True)
     journal = Journal(out, source, config, [slide.image.name for slide in slides])
-    numbers = [(split, number) for split in SPLITS for number in range(config.crops[split])]
+    numbers = config.places
 
     def cut(place: tuple[str, int]) -> Record:
         split, number = place
@@ -183,7 +162,7 @@ def _deal_metastases(
         for split, n in config.metastases.items()
         if len(dealt[split]) < n
     ]
-    if short and (not partial or not all(dealt[s] or not config.crops[s] for s in SPLITS)):
+    if short and (not partial or not all(dealt[s] or not config.counts[s] for s in SPLITS)):
         raise DataError(
             f"too few metastases that fit into {config.crop} pixels: {', '.join(short)}",
             where=source,
@@ -209,7 +188,7 @@ def _deal_normal(
     slides: list[Slide], config: NeedleCamelyonConfig, rng: np.random.Generator, source: Path
 ) -> dict[str, list[Slide]]:
     """The normal slides of each split, in the proportion of its crops, at least one each."""
-    needed = [split for split in SPLITS if config.crops[split]]
+    needed = [split for split in SPLITS if config.counts[split]]
     if len(slides) < len(needed):
         raise DataError(
             f"{len(slides)} normal slides for {len(needed)} splits",
@@ -219,7 +198,7 @@ def _deal_normal(
     order = [slides[place] for place in rng.permutation(len(slides)).tolist()]
     dealt: dict[str, list[Slide]] = {split: [] for split in SPLITS}
     for slide in order:
-        split = min(needed, key=lambda name: len(dealt[name]) / config.crops[name])
+        split = min(needed, key=lambda name: len(dealt[name]) / config.counts[name])
         dealt[split].append(slide)
     return dealt
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from ..data.manifest import SPLITS, Record
-from ..errors import DataError, require_all
+from ..errors import DataError
 from ..progress import track
 from .downloads import need_file
 from .journal import Journal
 from .prepared import Box, Prepared, boxes_file, finish, new_out
+from .split_sizes import SplitSizes
 
 __all__ = ["CLASSES", "Digits", "NeedleMnistConfig", "draw_canvas", "prepare_needle_mnist", "read_idx"]
 
@@ -36,17 +37,12 @@ _GET = "Give the folder of the four MNIST files, such as train-images-idx3-ubyte
 
 
 @dataclass(frozen=True)
-class NeedleMnistConfig:
-    """What to draw."""
+class NeedleMnistConfig(SplitSizes):
+    """What to draw; the numbers of images are the published ones."""
 
     n_train: int = 22552
-    """Training images, half of each class; 22,552 is the published number."""
-
     n_val: int = 2000
-    """Validation images, half of each class."""
-
     n_test: int = 2000
-    """Test images, half of each class."""
 
     canvas: int = _CANVAS
     """Side of an image, in pixels; 1024 is the published one."""
@@ -57,25 +53,14 @@ class NeedleMnistConfig:
     cell: int = 64
     """Side of the cells, one of which holds the 3 wholly, in pixels."""
 
-    seed: int = 0
-    """The same seed draws the same images."""
-
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the numbers."""
         needs = {
-            "n_train": (self.n_train >= 0, "at least 0"),
-            "n_val": (self.n_val >= 0, "at least 0"),
-            "n_test": (self.n_test >= 0, "at least 0"),
             "cell": (self.cell >= 28, "at least 28, the side of a digit"),
             "canvas": (self.canvas >= self.cell, "at least one cell"),
             "digits": (self.digits is None or self.digits >= 1, "at least 1"),
-            "seed": (self.seed >= 0, "at least 0"),
         }
-        require_all(self, needs)
+        self.check(needs)
 
     @property
     def count(self) -> int:
@@ -126,11 +111,7 @@ def prepare_needle_mnist(
         (out / folder).mkdir(exist_ok=True)
     held = [f"{split}: {len(own.others)} digits, {len(own.needles)} times 3" for split, own in pools.items()]
     journal = Journal(out, source, config, held)
-    numbers = [
-        (split, number)
-        for split, count in zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True)
-        for number in range(count)
-    ]
+    numbers = config.places
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(lambda place: _write(out, config, pools[place[0]], journal, *place), numbers)
         records = list(track(drawn, "Drawing", total=len(numbers), shown=progress))
@@ -187,7 +168,9 @@ def _pools(source: Path, partial: bool) -> dict[str, Digits]:
     """The digits of each split."""
     if not source.is_dir():
         raise DataError("no such folder", where=source, remedy="Check --source.")
-    pairs = {part: _pair(source, part) for part in ("train", "t10k") if not partial or _exists(source, part)}
+    known = {part: [source / name for names in _names(part) for name in names] for part in ("train", "t10k")}
+    there = [part for part, paths in known.items() if not partial or any(path.is_file() for path in paths)]
+    pairs = {part: _pair(source, part) for part in there}
     if not pairs:
         raise DataError("no MNIST file found", where=source, remedy=_GET)
     if len(pairs) == 2:
@@ -212,10 +195,6 @@ def _names(part: str) -> list[tuple[str, ...]]:
         tuple(f"{part}-{kind}{dot}idx{n}-ubyte{gz}" for dot in "-." for gz in (".gz", ""))
         for kind, n in kinds
     ]
-
-
-def _exists(source: Path, part: str) -> bool:
-    return any((source / name).is_file() for names in _names(part) for name in names)
 
 
 def _pair(source: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

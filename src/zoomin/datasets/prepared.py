@@ -54,8 +54,8 @@ class _Prepare(Protocol):
 
 
 @dataclass(frozen=True)
-class NothingToChoose:
-    """The settings of a data set that has none."""
+class NoSettings:
+    """A data set without settings: nothing to choose."""
 
 
 def _as_downloaded(source: str, out: str, config: Any, *, partial: bool) -> Prepared:  # noqa: ANN401
@@ -79,7 +79,7 @@ class DataSet(NamedTuple):
     """
 
     summary: str
-    config: type = NothingToChoose
+    config: type = NoSettings
     prepare: _Prepare = _as_downloaded
     miniature: str | Callable[[Path, np.random.Generator], None] | None = None
     recognise: Callable[[Path], Manifest | None] | None = None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..runtime.plugins import Registry
 from .camelyon16 import Camelyon16Config, prepare_camelyon16
-from .colon_cancer import ColonCancerConfig, prepare_colon_cancer
+from .colon_cancer import prepare_colon_cancer
 from .deep_pcb import DeepPcbConfig, prepare_deep_pcb
 from .fmow import FmowConfig, prepare_fmow
-from .hei_med import HeiMedConfig, prepare_hei_med
+from .hei_med import prepare_hei_med
 from .needle_camelyon import NeedleCamelyonConfig, prepare_needle_camelyon
 from .needle_mnist import NeedleMnistConfig, prepare_needle_mnist
-from .prepared import DataSet
-from .traffic_signs import GtsdbConfig, SwedishConfig, prepare_gtsdb, prepare_swedish
+from .prepared import DataSet, NoSettings
+from .traffic_signs import GtsdbConfig, prepare_gtsdb, prepare_swedish
 
 __all__ = ["PUBLISHED", "DataSet"]
 
@@ -21,7 +21,7 @@ PUBLISHED: Registry[DataSet] = Registry(
     {
         "colon-cancer": DataSet(
             "100 colon-cancer images; is there an epithelial nucleus?",
-            ColonCancerConfig,
+            NoSettings,
             prepare_colon_cancer,
             "colon-cancer",
         ),
@@ -38,7 +38,10 @@ PUBLISHED: Registry[DataSet] = Registry(
             "camelyon16",
         ),
         "swedish-signs": DataSet(
-            "Swedish road scenes; no sign, or a speed limit?", SwedishConfig, prepare_swedish, "swedish-signs"
+            "Swedish road scenes; no sign, or a speed limit?",
+            NoSettings,
+            prepare_swedish,
+            "swedish-signs",
         ),
         "gtsdb": DataSet(
             "German road scenes; no sign, or a speed limit, or any sign?", GtsdbConfig, prepare_gtsdb, "gtsdb"
@@ -51,7 +54,7 @@ PUBLISHED: Registry[DataSet] = Registry(
             "camelyon16",
         ),
         "hei-med": DataSet(
-            "fundus photographs; is there an exudate?", HeiMedConfig, prepare_hei_med, "hei-med"
+            "fundus photographs; is there an exudate?", NoSettings, prepare_hei_med, "hei-med"
         ),
         "deep-pcb": DataSet(
             "circuit boards; is there a defect?", DeepPcbConfig, prepare_deep_pcb, "deep-pcb"

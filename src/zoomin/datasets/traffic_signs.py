@@ -6,31 +6,24 @@ GTSDB: Houben et al. 2013, free for any purpose. Swedish: Larsson and Felsberg 2
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from PIL import Image as PillowImage
-
 from ..data.labels import natural_order
-from ..data.manifest import Record, read_manifest
+from ..data.manifest import Record
 from ..errors import DataError, require
-from ..files import whole_file
-from .boxes import read_boxes
+from .boxes import Marked, as_png, read_marked_manifest, with_boxes
 from .downloads import check_parts, few, find_folder, need_file
-from .prepared import Box, Prepared, boxes_file, finish, new_out
+from .prepared import Box, NoSettings, Prepared, boxes_file, finish, new_out
 
 __all__ = [
     "ANY_SIGN",
     "CLASSES",
     "SIGN_WEIGHTS",
     "GtsdbConfig",
-    "Sign",
-    "SwedishConfig",
     "prepare_gtsdb",
     "prepare_swedish",
 ]
@@ -48,14 +41,8 @@ _SWEDISH_SPEEDS = {"50_SIGN": "50", "70_SIGN": "70", "80_SIGN": "80"}
 _VISIBILITIES = ("VISIBLE", "BLURRED", "SIDE_ROAD", "OCCLUDED")  # the most visible first
 
 
-class Sign(NamedTuple):
-    """A sign in an image.
-
-    Attributes:
-        box: x1, y1, x2, y2, level-0 pixels.
-        kind: its class in the data set's own words.
-        visibility: in the data set's own words, "" where it has none.
-    """
+class _Sign(NamedTuple):
+    """A Swedish sign."""
 
     box: Box
     kind: str
@@ -63,7 +50,6 @@ class Sign(NamedTuple):
 
     @property
     def area(self) -> float:
-        """Level-0 pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
 
@@ -82,11 +68,6 @@ class GtsdbConfig:
             ConfigError: if it is unknown.
         """
         require(self.task in ("speed", "any"), "task", self.task, "Choose speed or any.")
-
-
-@dataclass(frozen=True)
-class SwedishConfig:
-    """How to prepare the Swedish traffic signs: nothing to choose."""
 
 
 def prepare_gtsdb(
@@ -123,18 +104,15 @@ def prepare_gtsdb(
         if config.task == "speed":
             notes.append(f"{len(mixed)} images have other signs alone, or several speed limits: left out.")
         kept = [name for name, label in labels.items() if label is not None]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = list(pool.map(lambda name: _as_png(folder / name, out / "images"), kept))
+        images = as_png([folder / name for name in kept], out / "images", _GTSDB_GET, formats=("PPM",))
         records = [
             Record(image, labels[name], split="train" if int(name[:5]) < _GTSDB_TRAIN else "test")
             for name, image in zip(kept, images, strict=True)
         ]
         signs = {Path(name).with_suffix(".png").name: found for name, found in signs.items()}
     else:
-        need_file([folder / "manifest.csv"], "Give the manifest.csv that belongs to boxes.json.")
-        marked = read_boxes(folder / "boxes.json", kind=int)
-        signs = {name: [Sign(*one) for one in those] for name, those in marked.items()}
-        records = list(read_manifest(folder / "manifest.csv", classes=CLASSES))
+        manifest, signs = read_marked_manifest(folder, CLASSES, kind=int)
+        records = list(manifest)
         if config.task == "any":
             records = [replace(r, label=ANY_SIGN[r.label != "empty"]) for r in records]
     records = [_with_boxes(record, signs.get(record.image.name, []), out) for record in records]
@@ -142,39 +120,22 @@ def prepare_gtsdb(
     return finish(out, "gtsdb", records, classes, config, class_weights=weights, notes=notes)
 
 
-def _as_png(source: Path, folder: Path) -> Path:
-    """Write a PPM as a PNG, without loss, unless it is there."""
-    path = folder / source.with_suffix(".png").name
-    if not path.is_file():
-        try:
-            with PillowImage.open(source, formats=["PPM"]) as image, whole_file(path, sync=False) as part:
-                image.save(part, format="PNG", compress_level=3)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"cannot be decoded ({error})", where=source, remedy=_GTSDB_GET) from error
-    return path
-
-
-def _with_boxes(record: Record, signs: list[Sign], out: Path) -> Record:
+def _with_boxes(record: Record, signs: list[Marked], out: Path) -> Record:
     """The record with the boxes of the signs of its label as ROI.
 
     Raises:
         DataError: if there is none.
     """
-    if record.label == "empty":
-        return Record(record.image, record.label, record.group, record.split, record.mpp)
-    anything = record.label == ANY_SIGN[1]
-    deciding = [sign for sign in signs if anything or _GTSDB_SPEEDS.get(int(sign.kind)) == record.label]
-    if not deciding:
+    label, anything = str(record.label), record.label == ANY_SIGN[1]
+    deciding = [s.box for s in signs if anything or _GTSDB_SPEEDS.get(int(s.kind)) == label]
+    if not deciding and label != "empty":
         raise DataError(
             f"labelled {record.label}, and no box of that sign", where=record.image, remedy="Fix boxes.json."
         )
-    boxes = boxes_file(
-        out / "annotations", record.image.stem, [s.box for s in deciding], [str(record.label)] * len(deciding)
-    )
-    return Record(record.image, record.label, record.group, record.split, record.mpp, annotation=boxes)
+    return with_boxes(record, label, deciding, [label] * len(deciding), out)
 
 
-def _gtsdb_label(signs: list[Sign], task: str) -> str | None:
+def _gtsdb_label(signs: list[Marked], task: str) -> str | None:
     if task == "any":
         return ANY_SIGN[bool(signs)]
     kinds = {_GTSDB_SPEEDS[int(sign.kind)] for sign in signs if int(sign.kind) in _GTSDB_SPEEDS}
@@ -183,9 +144,9 @@ def _gtsdb_label(signs: list[Sign], task: str) -> str | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def _read_gt(path: Path) -> dict[str, list[Sign]]:
+def _read_gt(path: Path) -> dict[str, list[Marked]]:
     """Lines `00000.ppm;x1;y1;x2;y2;class`."""
-    signs: dict[str, list[Sign]] = {}
+    signs: dict[str, list[Marked]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.reader(file, delimiter=";"), start=1):
             if not row:
@@ -198,12 +159,12 @@ def _read_gt(path: Path) -> dict[str, list[Sign]]:
                     where=path,
                     remedy=_GTSDB_GET,
                 ) from error
-            signs.setdefault(name, []).append(Sign((x1, y1, x2, y2), str(kind)))
+            signs.setdefault(name, []).append(Marked((x1, y1, x2, y2), str(kind)))
     return signs
 
 
 def prepare_swedish(
-    source: Path | str, out: Path | str, config: SwedishConfig, *, partial: bool = False
+    source: Path | str, out: Path | str, config: NoSettings, *, partial: bool = False
 ) -> Prepared:
     """Prepare Set1 (training) and Set2 (test) with their `annotations.txt`.
 
@@ -258,7 +219,7 @@ def prepare_swedish(
     return finish(out, "swedish-signs", records, CLASSES, config, class_weights=SIGN_WEIGHTS, notes=notes)
 
 
-def _swedish_label(signs: list[Sign]) -> tuple[str, Sign | None] | None:
+def _swedish_label(signs: list[_Sign]) -> tuple[str, _Sign | None] | None:
     """The label and the sign that decides it; None where the image is left out."""
     if any(sign.kind == "MISC_SIGNS" for sign in signs):
         return None
@@ -271,9 +232,9 @@ def _swedish_label(signs: list[Sign]) -> tuple[str, Sign | None] | None:
     return (_SWEDISH_SPEEDS[best.kind], best) if best.visibility == "VISIBLE" else None
 
 
-def _read_swedish(path: Path) -> dict[str, list[Sign]]:
+def _read_swedish(path: Path) -> dict[str, list[_Sign]]:
     """Lines `file: VISIBILITY, x1, y1, x2, y2, TYPE, NAME;...`; MISC_SIGNS stands alone."""
-    found: dict[str, list[Sign]] = {}
+    found: dict[str, list[_Sign]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
@@ -286,11 +247,11 @@ def _read_swedish(path: Path) -> dict[str, list[Sign]]:
     return found
 
 
-def _swedish_signs(text: str, path: Path, number: int, line: str) -> Iterator[Sign]:
+def _swedish_signs(text: str, path: Path, number: int, line: str) -> Iterator[_Sign]:
     for entry in filter(None, map(str.strip, text.split(";"))):
         cells = re.split(r"\s*,\s*", entry)
         if cells[0] == "MISC_SIGNS":
-            yield Sign((0, 0, 0, 0), "MISC_SIGNS")
+            yield _Sign((0, 0, 0, 0), "MISC_SIGNS")
             continue
         try:
             visibility, (xa, ya, xb, yb), kind = cells[0], map(float, cells[1:5]), cells[6]
@@ -298,7 +259,7 @@ def _swedish_signs(text: str, path: Path, number: int, line: str) -> Iterator[Si
             raise _bad_line(path, number, line) from error
         if visibility not in _VISIBILITIES:
             raise _bad_line(path, number, line)
-        yield Sign((min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)), kind, visibility)
+        yield _Sign((min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)), kind, visibility)
 
 
 def _bad_line(path: Path, number: int, line: str) -> DataError:

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, one a file: what `zoomin reproduce` runs."""
+"""The paper's tables and figures, one per file: what `zoomin reproduce` runs."""

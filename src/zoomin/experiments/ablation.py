@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from .colon_cancer import PROTOCOLS
-from .experiment import Experiment, Outcome, Setting
-from .figures import scores_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .colon_cancer import PROTOCOLS, draw_protocols
+from .experiment import Experiment, Setting
 
 __all__ = ["ABLATION"]
 
@@ -36,11 +32,6 @@ def _other(data_set: str, n: int, contrast: bool, published: float) -> Setting:
     )
 
 
-def _draw(outcomes: Sequence[Outcome]) -> Figure:
-    columns = [("best_accuracy", "best epoch (optimistic)"), ("accuracy", "nothing chosen (honest)")]
-    return scores_figure(outcomes, columns, "best_accuracy", "accuracy, %")
-
-
 ABLATION = Experiment(
     name="ablation",
     title="Ablation of lambda, N and contrastive learning",
@@ -59,7 +50,7 @@ ABLATION = Experiment(
         _other("camelyon16", 100, False, 80.6),
     ),
     columns=("best_accuracy", "accuracy", "balanced_accuracy", "auroc", "tiles", "saved_mb", "step_ms"),
-    draw=_draw,
+    draw=draw_protocols,
     notes=(
         PROTOCOLS,
         "NeedleCamelyon and Camelyon16 are expected in folders of those names inside --data.",

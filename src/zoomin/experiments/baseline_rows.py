@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .columns import COSTS
 from .experiment import Experiment, Outcome, Setting
 from .figures import scores_figure
 
@@ -14,20 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "compared", "draw_scores"]
 
 SCORES = (
-    "accuracy",
-    "balanced_accuracy",
-    "auroc",
-    "tiles",
-    "pixels",
-    "saved_mb",
-    "peak_mb",
-    "cuda_mb",
-    "forward_ms",
-    "step_ms",
-    "mflops",
-    "tile_spearman",
-    "position_spearman",
-    "roi_ratio",
+    *("accuracy", "balanced_accuracy", "auroc", "tiles", "pixels", *COSTS),
+    *("tile_spearman", "position_spearman", "roi_ratio"),
 )
 
 

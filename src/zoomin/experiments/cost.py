@@ -32,7 +32,7 @@ from ..training.baseline_task import BaselineTask
 from ..training.config import TrainConfig
 from ..training.recipe import read_recipe
 from ..training.run_folder import versions
-from ..training.task import ClassifierTask, training_keys
+from ..training.task import ClassifierTask, Draws, training_keys
 from ..training.zoom_in_task import ZoomInTask
 from .counters import LiveMemory, SavedMemory, counted_flops, equation_10
 
@@ -182,7 +182,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _answer(task: ClassifierTask[Any], batch: Batch, step: int) -> Any:  # noqa: ANN401 (of either kind of network)
     keys = training_keys(task.seed, step, len(batch.labels), batch.images.device)
-    return task.answer(batch, keys)
+    return task.answer(batch, Draws(keys))
 
 
 def _step(task: ClassifierTask[Any], batch: Batch, step: int) -> None:

@@ -46,7 +46,7 @@ class Setting:
         changes: of the recipe's settings, such as {"model.n_samples": 5}.
         mini: further changes in a miniature.
         published: the paper's numbers by column (`columns.COLUMNS`), accuracies in percent.
-        data_set: key of `sources.SOURCES`; by default the experiment's.
+        data_set: key of `data_sources.SOURCES`; by default the experiment's.
         in_mini: whether it runs in a miniature without being named by `--only`.
         crops: share of training images that are replaced by crops around their ROI, and their side in level-0
             pixels; none by default.
@@ -86,7 +86,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Spread:
-    """A number measured once a seed.
+    """A number measured once per seed.
 
     Attributes:
         seeds: the value of each seed, a mean over its folds.
@@ -172,6 +172,8 @@ class Experiment:
         seeds: of the full scale.
         measures: what is measured of each trained network, keys of `measures.MEASURES`.
         notes: what a reader of the table must know.
+        learns_from_all: whether a test split is taken for the one fold, so that validation images are
+            learned from and all methods are evaluated by the same steps.
     """
 
     name: str
@@ -184,6 +186,7 @@ class Experiment:
     seeds: tuple[int, ...] = (0, 1, 2)
     measures: tuple[str, ...] = ("cost",)
     notes: tuple[str, ...] = ()
+    learns_from_all: bool = False
 
     def data_of(self, setting: Setting) -> str:
         """Key of the data set of a setting."""

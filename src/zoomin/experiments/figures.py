@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["COLOURS", "PUBLISHED", "dots", "legend", "new_figure", "nothing", "scores_figure", "tidy"]
 
 _LABEL = 34  # characters in a line of a setting's name
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # Okabe & Ito
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#000000",
+    "#999999",
+)  # Okabe & Ito
 PUBLISHED: dict[str, Any] = {
     "marker": "D",
     "ms": 7,
@@ -63,7 +72,7 @@ def nothing(axes: Axes, text: str = "nothing measured yet") -> None:
 def dots(
     axes: Axes, outcomes: Sequence[Outcome], column: str, colour: str, label: str, offset: float
 ) -> None:
-    """A column by setting, a row each: the mean, its standard deviation over seeds, and the seeds."""
+    """A column by setting, one row per setting: mean, standard deviation over seeds, and the seeds."""
     shown = False
     for place, outcome in enumerate(outcomes):
         value = COLUMNS[column].measure(outcome)

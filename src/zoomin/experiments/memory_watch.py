@@ -12,9 +12,9 @@ __all__ = ["MemoryWatch"]
 
 
 class MemoryWatch(Callback):
-    """Records, of every epoch, the bytes kept for the backward pass an image, contrastive pass included.
+    """Records for every epoch the bytes kept for the backward pass per image, contrastive pass included.
 
-    train_saved_mb is in megabytes (10^6 bytes) an image; train_cuda_mb, where a GPU trains, is the most that
+    train_saved_mb is in megabytes (10^6 bytes) per image; train_cuda_mb, where a GPU trains, is the most that
     its allocator held for a batch beyond what it held before.
     """
 

@@ -22,19 +22,19 @@ from ..training.folds import deal_folds
 from ..training.recipe import planned_recipe, read_recipe, recipe_model
 from .all import EXPERIMENTS
 from .crops import with_crops
+from .data_sources import SOURCES, make_ready
 from .experiment import PLANNED, Changes, Experiment, Outcome, Scale, Setting, Trial
 from .result_tables import write_tables
-from .sources import SOURCES, make_ready
 from .trials import Job, error_of, note_error, read_trial, run_trial
 
-__all__ = ["Plan", "Reproduced", "reproduce"]
+__all__ = ["Reproduced", "ReproductionConfig", "reproduce"]
 
 _MINI_FOLDS = 2
 _FOLDS = 10  # where the authors' are not there
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReproductionConfig:
     """What of an experiment to run, and how."""
 
     scale: Scale = "mini"
@@ -91,7 +91,7 @@ class Reproduced:
         return {name: error for outcome in self.outcomes for name, error in outcome.failed.items()}
 
 
-def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) -> Reproduced:
+def reproduce(name: str, plan: ReproductionConfig | None = None, *, progress: bool = False) -> Reproduced:
     """Run an experiment of the paper.
 
     Trainings that are done stay in OUT/runs and are not run again, interrupted ones resume; one that fails is
@@ -107,7 +107,7 @@ def reproduce(name: str, plan: Plan | None = None, *, progress: bool = False) ->
         DataError: if a data set that all settings need is not there.
         CheckpointError: if the folder holds trainings with other settings.
     """
-    plan = plan or Plan()
+    plan = plan or ReproductionConfig()
     if name not in EXPERIMENTS:
         raise ConfigError(
             f"unknown experiment {name!r}", where="NAME", remedy=f"Choose one of {', '.join(EXPERIMENTS)}."
@@ -148,7 +148,7 @@ class _Row:
 class _Bench:
     """Reads recipes, makes data sets ready, lays out the trainings."""
 
-    def __init__(self, experiment: Experiment, plan: Plan, out: Path) -> None:
+    def __init__(self, experiment: Experiment, plan: ReproductionConfig, out: Path) -> None:
         self.experiment, self.plan, self.out = experiment, plan, out
         self.manifests: dict[str, Manifest] = {}
         self._roots: dict[str, Path | ZoomInError] = {}
@@ -177,8 +177,9 @@ class _Bench:
             run = _run_of(setting, {**changes, "data.root": "."})
             return _Row(setting, run, (), str(error), folder)
         run = _run_of(setting, {**changes, "data.root": str(root)})
-        if setting.recipe == PLANNED:  # where all trainings of the setting find its features
-            run = replace(run, frozen=replace(run.frozen, cache=str(folder / "features")))
+        is_frozen = setting.recipe == PLANNED or run.train.freeze_trunks is True
+        if is_frozen and run.frozen.cache is None:  # where all trainings find what the trunk sees
+            run = replace(run, frozen=replace(run.frozen, cache=str(self.out / "features")))
         folds = self._folds(setting, run.data)
         seeds = (0,) if self.plan.scale == "mini" else self.experiment.seeds
         seeds = tuple(dict.fromkeys((*seeds, *self.plan.seed)))
@@ -260,13 +261,19 @@ class _Bench:
             self.manifests[config.root] = open_dataset(config.root, classes=config.classes)
         manifest = self.manifests[config.root]
         if not SOURCES[self.experiment.data_of(setting)].folds:
-            return []
+            return [_test_fold(manifest)] if self.experiment.learns_from_all else []
         if self.plan.scale == "mini":
             return deal_folds(manifest, config, _MINI_FOLDS)
         beside = Path(self.plan.data or config.root)
         places = [p / "colon_cancer_folds" for p in (beside, beside.parent, beside.parent.parent)]
         found = next((str(place) for place in places if place.is_dir()), None)
         return deal_folds(manifest, config, "authors" if found else _FOLDS, folds_dir=found)
+
+
+def _test_fold(manifest: Manifest) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images to learn from, those of a validation split among them, and the test images."""
+    is_test = torch.tensor([record.split == "test" for record in manifest])
+    return (~is_test).nonzero()[:, 0], is_test.nonzero()[:, 0]
 
 
 def _run_of(setting: Setting, changes: Changes) -> RunConfig:

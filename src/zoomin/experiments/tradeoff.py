@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .colon_cancer import PROTOCOLS
-from .columns import COLUMNS
+from .columns import COLUMNS, COSTS
 from .experiment import Experiment, Outcome, Setting
 from .figures import COLOURS, PUBLISHED, new_figure, nothing, tidy
 
@@ -94,18 +94,7 @@ TRADEOFF = Experiment(
         _setting("ats", 10, 90.7, 15.83, 2.81),
         _setting("ats", 50, 90.7, 25.77, 4.03),
     ),
-    columns=(
-        "best_accuracy",
-        "accuracy",
-        "saved_mb",
-        "peak_mb",
-        "cuda_mb",
-        "forward_ms",
-        "step_ms",
-        "mflops",
-        "order",
-        "tiles",
-    ),
+    columns=("best_accuracy", "accuracy", *COSTS, "order", "tiles"),
     draw=_draw,
     notes=(
         PROTOCOLS,

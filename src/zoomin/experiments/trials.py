@@ -161,7 +161,8 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
         nonlocal cpu
         cpu = time.process_time() - began
         where = Measured(net, run, here, "val", folder, job.brief)
-        measured.update({name: MEASURES[name](where) for name in job.measures})
+        wanted = [name for name in job.measures if name != "prediction" or job.trial.fold <= 1]
+        measured.update({name: MEASURES[name](where) for name in wanted})
 
     result = run_fold(
         run,
@@ -173,6 +174,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
         after=measure,
         history=_HISTORY,
     )
+    embedding = result["embedding"] or {"made": 0.0, "training": 0.0}
     return {
         "scores": {
             "plain": result["last_epoch"],
@@ -183,7 +185,7 @@ def _fold(job: Job, manifest: Manifest, on_epoch: Callable[[], None]) -> dict[st
         "n_held": result["n_held"],
         "history": result["history"],
         "images": result["images"],
-        "cpu_seconds": cpu,
+        "cpu_seconds": cpu - embedding["made"] + embedding["training"],
         "measured": measured,
     }
 

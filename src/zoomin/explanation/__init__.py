@@ -5,8 +5,9 @@ Names are imported from their files on first use: settings load without PyTorch.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from .build import explain_output
@@ -49,9 +50,4 @@ __all__ = [
     "read_index",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its file on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__ = lazily(__name__, {name: f".{home}" for name, home in _HOMES.items()})

@@ -32,10 +32,10 @@ class Explanation(Evidence):
         """Drawn tiles and the heaviest sub-tiles as a GeoJSON FeatureCollection.
 
         Args:
-            top: most sub-tiles; 0 for all.
+            top: most sub-tiles, the heaviest first; 0 for all.
             coordinates: "pixels": level-0 pixels; "map": of the image's coordinate reference system; "wgs84":
                 degrees, as RFC 7946 has it; "auto": map coordinates where the image has them, else pixels.
-            bounds_offset: count pixels from the corner of the slide's scanned part.
+            bounds_offset: count pixels from the corner of the slide's scanned part, as QuPath does.
             attention_cells: also every position of the drawn tiles whose attention is above the mean.
 
         Raises:

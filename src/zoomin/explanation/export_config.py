@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ConfigError
+from ..errors import require_all
 from .geojson import COORDINATES
 
 __all__ = ["ExportConfig"]
@@ -49,15 +49,10 @@ class ExportConfig:
         Raises:
             ConfigError: naming the one that cannot be.
         """
-        if self.coordinates not in COORDINATES:
-            remedy = f"Choose one of {', '.join(COORDINATES)}."
-            raise ConfigError(f"unknown coordinates {self.coordinates!r}", where="coordinates", remedy=remedy)
-        for name in ("top", "outlined"):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}", where=name, remedy="Give 0 or a positive number."
-                )
-        if self.heat_map_side < 16:
-            raise ConfigError(
-                f"heat_map_side is {self.heat_map_side}", where="heat_map_side", remedy="Give at least 16."
-            )
+        needs = {
+            "coordinates": (self.coordinates in COORDINATES, f"one of {', '.join(COORDINATES)}"),
+            "top": (self.top >= 0, "at least 0"),
+            "outlined": (self.outlined >= 0, "at least 0"),
+            "heat_map_side": (self.heat_map_side >= 16, "at least 16"),
+        }
+        require_all(self, needs)

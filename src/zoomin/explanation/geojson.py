@@ -26,15 +26,7 @@ def evidence_geojson(
     bounds_offset: bool = False,
     attention_cells: bool = False,
 ) -> dict[str, Any]:
-    """A GeoJSON FeatureCollection of where the network looked.
-
-    Args:
-        explanation: what to write.
-        top: most sub-tiles, the heaviest first; 0 for all.
-        coordinates: "pixels": level-0 pixels; "map": of the image's coordinate reference system; "wgs84":
-            degrees, as RFC 7946 has it; "auto": map coordinates where the image has them, else pixels.
-        bounds_offset: count pixels from the corner of the slide's scanned part, as QuPath does.
-        attention_cells: also write every position of the drawn tiles whose attention is above the mean.
+    """What `Explanation.to_geojson` gives, of any evidence.
 
     Raises:
         ConfigError: if the coordinates cannot be had.

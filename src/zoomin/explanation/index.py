@@ -77,7 +77,7 @@ class Index:
     Attributes:
         model: its fingerprint.
         classes: names of the classes, in the model's order.
-        entries: one an image.
+        entries: one per image.
     """
 
     model: str

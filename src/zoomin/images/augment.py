@@ -1,7 +1,7 @@
-"""Random changes of training images, made on the crops that are read: orientation and colour.
+"""Random changes of training images, made on the crops that are read: orientation, place and colour.
 
-An augmented image has its own coordinates: those of the image after its flips and turns. Colours change by
-one law per image, so that its tiles and sub-tiles, and its background, agree at every scale.
+An augmented image has its own coordinates: those of the image after its shift, flips and turns. Colours
+change by one law per image, so that its tiles and sub-tiles, and its background, agree at every scale.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class AugmentationDraw:
         contrast: factor of the distance from mid-grey.
         stain_scale: factor of the amounts of haematoxylin, eosin and DAB.
         stain_shift: what is added to these amounts, in optical density.
+        shift: pixels, across and down, by which the image was moved before it was turned.
     """
 
     orientation: Int[Tensor, " batch"]
@@ -48,13 +49,15 @@ class AugmentationDraw:
     contrast: Float[Tensor, " batch"]
     stain_scale: Float[Tensor, "batch 3"]
     stain_shift: Float[Tensor, "batch 3"]
+    shift: Int[Tensor, "batch 2"]
 
     @classmethod
     def of(cls, orientation: Int[Tensor, " batch"] | Sequence[int]) -> AugmentationDraw:
         """Images in the given orientations, their colours unchanged."""
         chosen = torch.as_tensor(orientation, dtype=torch.int64)
         n = len(chosen)
-        return cls(chosen, torch.ones(n), torch.ones(n), torch.ones(n, 3), torch.zeros(n, 3))
+        ones, still = torch.ones(n), torch.zeros(n, 2, dtype=torch.int64)
+        return cls(chosen, ones, ones, torch.ones(n, 3), torch.zeros(n, 3), still)
 
     @classmethod
     def sample(cls, config: Augmentation, n: int, generator: torch.Generator) -> AugmentationDraw:
@@ -69,6 +72,7 @@ class AugmentationDraw:
         """
         uniform = torch.rand(n, 9, generator=generator, device=generator.device)
         whole = 2 * uniform - 1
+        moved = 2 * torch.rand(n, 2, generator=generator, device=generator.device) - 1
         choices = _ALL if config.flips and config.quarter_turns else _FLIPS if config.flips else _TURNS
         allowed = torch.tensor(
             choices if config.flips or config.quarter_turns else (0,), device=uniform.device
@@ -79,6 +83,7 @@ class AugmentationDraw:
             contrast=1 + config.contrast * whole[:, 2],
             stain_scale=1 + config.stain * whole[:, 3:6],
             stain_shift=config.stain * whole[:, 6:9],
+            shift=(config.shift * moved).round().long(),
         )
 
     def select(self, indices: Int[Tensor, " n"]) -> AugmentationDraw:
@@ -89,6 +94,7 @@ class AugmentationDraw:
             self.contrast[indices],
             self.stain_scale[indices],
             self.stain_shift[indices],
+            self.shift[indices],
         )
 
     def to(self, device: torch.device | str) -> AugmentationDraw:
@@ -99,6 +105,7 @@ class AugmentationDraw:
             self.contrast.to(device),
             self.stain_scale.to(device),
             self.stain_shift.to(device),
+            self.shift.to(device),
         )
 
 
@@ -128,6 +135,7 @@ class AugmentedBatch:
             raise ConfigError(f"a draw of {len(draw.orientation)} for {len(batch)} images")
         self._batch = batch
         self._turned = bool((draw.orientation != 0).any())
+        self._moved = self._turned or bool((draw.shift != 0).any())
         self._transposed = bool((draw.orientation >= 4).any())
         self._stained = bool(((draw.stain_scale != 1) | (draw.stain_shift != 0)).any())
         self._graded = bool(((draw.brightness != 1) | (draw.contrast != 1)).any())
@@ -195,7 +203,8 @@ class AugmentedBatch:
         x = torch.where(orientation & 1 > 0, width - x - w, x)
         y = torch.where(orientation & 2 > 0, height - y - h, y)
         straight, transposed = torch.stack([x, y, w, h], 1), torch.stack([y, x, h, w], 1)
-        return torch.where((orientation >= 4)[:, None], transposed, straight)
+        source = torch.where((orientation >= 4)[:, None], transposed, straight)
+        return torch.cat([source[:, :2] - self.draw.shift[image_index], source[:, 2:]], 1)
 
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
@@ -220,7 +229,7 @@ class AugmentedBatch:
                 where="augmentation.quarter_turns",
                 remedy="Read square regions, or switch quarter turns off.",
             )
-        source = self.source_regions(image_index, regions) if self._turned else regions
+        source = self.source_regions(image_index, regions) if self._moved else regions
         started = self._batch.start(image_index, source, scale)
 
         def views() -> UInt8[Tensor, "n 3 h w"]:

@@ -29,6 +29,10 @@ class Augmentation:
     """For stained tissue: multiply the amounts of haematoxylin, eosin and DAB by 1 - `stain` to 1 + `stain`
     and add -`stain` to `stain` optical density (Tellez et al. 2018; 0.05 is light, 0.2 strong); 0: off."""
 
+    shift: int = 0
+    """Move the image by up to so many pixels in each direction: what goes over the border is lost, what comes
+    in is background. A few are enough against a network that knows the grid; 0: off."""
+
     def __post_init__(self) -> None:
         """Check the strengths.
 
@@ -43,6 +47,13 @@ class Augmentation:
                     where=f"augmentation.{name}",
                     remedy="Give 0 (off) to less than 1.",
                 )
+
+        if self.shift < 0:
+            raise ConfigError(
+                f"{self.shift} pixels are out of range",
+                where="augmentation.shift",
+                remedy="Give 0 (off) or more.",
+            )
 
     @property
     def active(self) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import ImageError
 from .colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
 from .pixels import Bytes, Pixels, to_bytes
-from .tiff_segments import stored_ycbcr
+from .tiff_segments import luma_shares, stored_ycbcr
 
 Background = tuple[int, int, int]
 
@@ -41,6 +41,7 @@ _COLOURS: dict[str, tuple[str, ...]] = {
 _SPACES = {"SEPARATED": "cmyk", "CIELAB": "lab", "ICCLAB": "icclab"}
 _SPOKEN = {"cmyk": "inks", "lab": "CIE L*a*b*", "icclab": "ICC L*a*b*"}
 _PREMULTIPLIED, _ALPHA = 1, 2  # values of the tag ExtraSamples
+_SHARES = 0.02  # how far stated shares of the luma may be from 1
 _INK_SET, _WHITE_POINT, _CMYK = 332, 318, 1
 
 
@@ -307,6 +308,14 @@ def _check_luma(page: Any, path: Path) -> None:  # noqa: ANN401
         raise ImageError(
             f"luma and chroma of {page.bitspersample} bits"
             + (", in separate planes" if page.planarconfig == 2 else ", not three bytes together"),
+            where=path,
+            remedy="Save it as red, green and blue with the program that made it.",
+        )
+
+    shares = luma_shares(page) if stored_ycbcr(page) else None
+    if shares is not None and not (min(shares) > 0 and abs(sum(shares) - 1) < _SHARES):
+        raise ImageError(
+            f"luma of {', '.join(f'{share:g}' for share in shares)} parts of the colours, not of one whole",
             where=path,
             remedy="Save it as red, green and blue with the program that made it.",
         )

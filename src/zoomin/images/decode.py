@@ -35,6 +35,7 @@ __all__ = [
     "decode_values",
     "format_of",
     "icc_of",
+    "image_head",
     "orientation_of",
     "read_head",
     "unknown_format",
@@ -134,6 +135,15 @@ def decode_values(path: Path) -> Pixels:
         return upright(values, _orientation(image))
 
 
+def image_head(path: Path) -> bytes:
+    """The first bytes of an image; none where it is not one file: the folder of a Zarr.
+
+    Raises:
+        ImageError: as `read_head`.
+    """
+    return b"" if zarr_folder(path) else read_head(path)
+
+
 def read_head(path: Path) -> bytes:
     """The first bytes of a file, from which its format is detected.
 
@@ -156,21 +166,10 @@ def read_head(path: Path) -> bytes:
             f"the file cannot be read ({error.strerror})", where=path, remedy="Check its permissions."
         ) from error
     if head is None:
-        raise _folder(path)
+        raise ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
     if not head:
         raise ImageError("the file is empty", where=path, remedy="Copy or download it again.")
     return head
-
-
-def _folder(path: Path) -> ImageError:
-    if zarr_folder(path):
-        return ImageError(
-            "a Zarr folder, not an image file",
-            where=path,
-            remedy="Convert the image in it to OME-TIFF (raw2ometiff does), or write "
-            "its finest array: tifffile.imwrite(OUT, array, photometric='rgb', tile=(256, 256)).",
-        )
-    return ImageError("a folder, not an image", where=path, remedy="Give the image files inside.")
 
 
 def format_of(head: bytes) -> str | None:

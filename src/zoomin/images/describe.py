@@ -12,6 +12,7 @@ import tifffile
 from PIL import ImageCms
 
 from ..errors import ImageError
+from .adapted import AdaptedSlide
 from .array import ArrayImage
 from .decode import icc_of
 from .image import Image
@@ -23,6 +24,7 @@ from .tiff import DAMAGE
 from .tiff_contents import contents_of
 from .tiff_image import TiffImage
 from .tiff_scale import scale_of
+from .zarr_image import ZarrImage
 
 __all__ = ["Description", "companions_of", "describe"]
 
@@ -36,7 +38,7 @@ class Description:
     """What a file holds, as text and numbers that a table can show.
 
     Attributes:
-        reader: OpenSlide, GDAL, tifffile, or "whole" for files that are decoded whole.
+        reader: OpenSlide, GDAL, tifffile, zarr, or "whole" for files that are decoded whole.
         pixels: colours, bits and compression as the file states them, or "".
         levels: width and height of each stored resolution, finest first.
         series: images and pictures that the file holds, the image itself counted.
@@ -82,8 +84,15 @@ def describe(
         facts = slide_facts(path)
         pixels, count = f"{image.vendor} slide", 1 + len(facts.associated)
         associated, icc, source = facts.associated, facts.icc, facts.mpp_source
+    elif isinstance(image, ZarrImage):
+        held = image.contents
+        pixels, count, source = held.words, 1 + len(held.beside), held.mpp_source
+        associated = held.beside
     elif isinstance(image, RasterImage | TiffImage | ArrayImage):
         pixels, count, associated, icc, source = _tiff(path, series)
+    elif isinstance(image, AdaptedSlide):
+        pixels = f"{image.vendor} slide".strip()
+        source = f"property that {image.reader} tells in microns"
     if isinstance(image, RasterImage) and image.mpp_source:
         source = image.mpp_source
     if image.mpp is None or mpp is not None:
@@ -116,9 +125,12 @@ def companions_of(path: Path) -> tuple[Path, ...]:
 
 
 def _reader(image: Image) -> str:
-    for kind, name in ((SlideImage, "OpenSlide"), (RasterImage, "GDAL"), (TiffImage, "tifffile")):
+    for kind, name in ((SlideImage, "OpenSlide"), (RasterImage, "GDAL"), (TiffImage, "tifffile"),
+                       (ZarrImage, "zarr")):  # fmt: skip
         if isinstance(image, kind):
             return name
+    if isinstance(image, AdaptedSlide):
+        return image.reader
     return "whole" if isinstance(image, ArrayImage) else type(image).__name__
 
 

@@ -26,9 +26,9 @@ class DicomHeader(NamedTuple):
     """What a file is part of.
 
     Attributes:
-        series: SeriesInstanceUID: all files of a slide share it.
+        series: SeriesInstanceUID, which all files of a slide share; "" where it is missing.
         instance: SOPInstanceUID: of this file.
-        storage: SOP class.
+        storage: SOP class; "" where it is missing.
         image_type: such as ORIGINAL, PRIMARY, VOLUME, NONE.
         syntax: transfer syntax: how elements and pixels are encoded.
         modality: such as SM (slide microscopy), CT, MR.
@@ -73,9 +73,9 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
     try:
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_WANTED)
         return DicomHeader(
-            series=str(found.SeriesInstanceUID),
+            series=str(found.get("SeriesInstanceUID", "")),
             instance=str(found.get("SOPInstanceUID", "")),
-            storage=str(found.SOPClassUID),
+            storage=str(found.get("SOPClassUID", "")),
             image_type=tuple(found.get("ImageType", ())),
             syntax=str(found.file_meta.get("TransferSyntaxUID", "")),
             modality=str(found.get("Modality", "")),

@@ -11,13 +11,20 @@ from typing import NamedTuple
 
 from ..errors import ImageError
 
-__all__ = ["JpegKind", "foreign_format", "jpeg_kind", "zarr_folder"]
+__all__ = ["ZARR_SUFFIXES", "JpegKind", "foreign_format", "jpeg_kind", "zarr_folder"]
+
+ZARR_SUFFIXES = (".zarr", ".zarr.zip", ".ozx")  # of folders, and of archives of them
 
 _BY_CODECS = (
     'Convert it: python -c "import imagecodecs, tifffile; '
     "tifffile.imwrite('OUT.tif', imagecodecs.imread('IN'), photometric='rgb')\" (or 'minisblack' for grey)."
 )
 _EXPORT = "Export it as TIFF or PNG with the program that made it."
+_DICOM = "a DICOM file without its preamble (DICM after 128 bytes)"
+_PREAMBLE = (
+    "Write it whole (pip install pydicom): ds = pydicom.dcmread(IN, force=True); "
+    "ds.save_as(OUT, enforce_file_format=True)."
+)
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xff\x0a", "a JPEG XL image", _BY_CODECS),
     (4, b"JXL ", "a JPEG XL image", _BY_CODECS),
@@ -30,10 +37,15 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"%!PS", "a PostScript document", _EXPORT),
     (0, b"%PDF", "a PDF document", _EXPORT),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "Give the images that its features came from."),
-    (0, b"PK\x03\x04", "a ZIP archive (or XLSX, or zipped Zarr)", "Unpack it, or export a CSV or an image."),
+    (0, b"PK\x03\x04", "a ZIP archive (or XLSX) without a Zarr", "Unpack it, or export a CSV or an image."),
     (0, b"\x1f\x8b", "a file compressed by gzip", "Unpack it: gunzip FILE."),
     (0, b"SIMPLE  =", "a FITS image", _EXPORT),
     (344, b"n+1\0", "a NIfTI volume", "Export the slices to classify as PNG or TIFF."),
+    (0, b"\x08\x00\x05\x00", _DICOM, _PREAMBLE),
+    (0, b"\x08\x00\x08\x00", _DICOM, _PREAMBLE),
+    (0, b"\x00\x08\x00\x05", _DICOM, _PREAMBLE),
+    (0, b"\x02\x00\x00\x00UL", _DICOM, _PREAMBLE),
+    (0, b"\x02\x00\x10\x00UI", _DICOM, _PREAMBLE),
     (0, b"\x93NUMPY", "a NumPy array", "Open it with numpy and give it to zoomin.images.array.ArrayImage."),
 )  # fmt: skip
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})

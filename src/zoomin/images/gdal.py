@@ -13,9 +13,9 @@ from typing import Any
 from ..errors import ImageError
 from .decode import format_of
 
-__all__ = ["DRIVERS", "SETTINGS", "Source", "cause", "complaints", "driver_of", "opened"]
+__all__ = ["DRIVERS", "SETTINGS", "Subdataset", "cause", "complaints", "driver_of", "opened"]
 
-Source = int | str
+Subdataset = int | str
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
     "GDAL_CACHEMAX": 32,  # MB of decoded blocks a process; GDAL's own is a share of the machine
@@ -41,7 +41,7 @@ def driver_of(head: bytes) -> str | None:
     return "GTiff" if kind == "TIFF" else kind if kind in DRIVERS else None
 
 
-def opened(path: Path, driver: str, source: Source = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
+def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
     """GDAL's handle of a stored level, for this thread.
 
     Args:

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 
 from ..errors import ImageError, ZoomInError
 from ..runtime.plugins import Registry
-from .decode import decode_image, format_of, read_head
+from .decode import decode_image, format_of, image_head
+from .foreign import ZARR_SUFFIXES
 from .image import Image
 
 __all__ = ["READERS", "Reader", "open_image", "plug_in_suffixes"]
@@ -54,6 +55,31 @@ def _open_slide(path: Path, *, mpp: float | None) -> Image:
     return open_slide(path, mpp=mpp)
 
 
+def _takes_zarr(path: Path, head: bytes) -> bool:
+    from .zarr_store import looks_like_zarr
+
+    return looks_like_zarr(path, head)
+
+
+def _open_zarr(path: Path, *, mpp: float | None) -> Image:
+    from .zarr_image import open_zarr
+
+    return open_zarr(path, mpp=mpp)
+
+
+def _takes_fastslide(path: Path, head: bytes) -> bool:
+    from .other_slides import takes_fastslide
+
+    return takes_fastslide(path, head)
+
+
+def _open_fastslide(path: Path, *, mpp: float | None) -> Image:
+    from .adapted import open_adapted
+    from .other_slides import FASTSLIDE
+
+    return open_adapted(path, FASTSLIDE, mpp=mpp)
+
+
 def _takes_tiff(path: Path, head: bytes) -> bool:
     from .open_tiff import takes_tiff
 
@@ -84,7 +110,9 @@ _NEVER_SLIDES = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 READERS: Registry[Reader] = Registry(
     "zoomin.readers",
     {
+        "zarr": Reader("OME-Zarr", _takes_zarr, _open_zarr, ZARR_SUFFIXES),
         "slides": Reader("whole-slide images", _takes_slide, _open_slide),
+        "fastslide": Reader("CZI, VSI and iSyntax slides", _takes_fastslide, _open_fastslide),
         "tiff": Reader("TIFF", _takes_tiff, _open_tiff),
         "rasters": Reader("rasters", _takes_raster, _open_raster),
         "whole": Reader("whole images", lambda path, head: True, decode_image),
@@ -98,10 +126,10 @@ def open_image(path: Path | str, *, mpp: float | None = None, series: int | str 
     """Open an image; its format is detected from its content, not its suffix.
 
     Args:
-        path: the file.
+        path: the file; of an OME-Zarr, the folder.
         mpp: microns per pixel, instead of a missing or wrong tag of the file.
-        series: which image of a TIFF that holds several, by its number or name (`zoomin data check` lists
-            them); None for the main one.
+        series: which image of a TIFF or OME-Zarr that holds several, by its number or name (`zoomin data
+            check` lists them); of an OME-Zarr the plane too, as "z=4"; None for the main one.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -118,7 +146,7 @@ def open_image(path: Path | str, *, mpp: float | None = None, series: int | str 
         (20, 30, 0.5)
     """
     path = Path(path)
-    head = read_head(path)
+    head = image_head(path)
     if series is not None:
         return _open_series(path, head, mpp, series)
     for name, reader in READERS.outside().items():
@@ -162,8 +190,12 @@ def _open_series(path: Path, head: bytes, mpp: float | None, series: int | str) 
 
     if takes_tiff(path, head):
         return open_tiff(path, mpp=mpp, series=series)
+    if _takes_zarr(path, head):
+        from .zarr_image import open_zarr
+
+        return open_zarr(path, mpp=mpp, series=series)
     raise ImageError(
-        f"series {series!r} of a file that is not a TIFF",
+        f"series {series!r} of a file that is neither TIFF nor OME-Zarr",
         where=path,
         remedy="Leave series out: the file holds one image, or its reader chooses.",
     )

@@ -15,7 +15,7 @@ from .gdal import driver_of
 from .image import Image
 from .physical import check_mpp
 from .stored import Level
-from .tiff import DAMAGE, check_whole, undecodable
+from .tiff import DAMAGE, check_known, check_whole, orientation_of_page, undecodable
 from .tiff_contents import Contents, contents_of
 from .tiff_image import TiffImage
 from .tiff_scale import scale_of
@@ -57,6 +57,7 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
             page = contents.levels[0]
             if not _streamed(page, contents):
                 return decode_image(path, mpp=mpp, series=series)
+            check_known(page, path)
             check_whole(page, file.filehandle.size, path)
             _check_upright(page, path)
             if mpp is None:
@@ -88,7 +89,7 @@ def _streamed(page: Any, contents: Contents) -> bool:  # noqa: ANN401
 
 
 def _check_upright(page: Any, path: Path) -> None:  # noqa: ANN401
-    if int(page.tags.valueof("Orientation", 1)) not in (0, 1):
+    if orientation_of_page(page) not in (0, 1):
         raise ImageError(
             "a TIFF that is stored rotated or mirrored",
             where=path,

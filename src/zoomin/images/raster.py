@@ -7,7 +7,7 @@ GDAL's settings are those of the reads, not of the process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..errors import ImageError
 from .bands import Bands, bands_of
 from .cache import HANDLES
 from .decode import declared_size, orientation_of, read_head
-from .gdal import DRIVERS, SETTINGS, Source, cause, complaints, driver_of, opened
+from .gdal import DRIVERS, SETTINGS, Subdataset, cause, complaints, driver_of, opened
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .physical import check_mpp
@@ -65,7 +65,7 @@ class RasterImage(StoredImage):
         driver: str,
         mpp: float | None,
         georeference: Georeference | None,
-        sources: tuple[Source, ...] = (),
+        sources: tuple[Subdataset, ...] = (),
     ) -> None:
         """Describe a raster; `open_raster` looks into the file."""
         part = f"#{sources[0]}" if sources and sources[0] else ""
@@ -90,24 +90,16 @@ class RasterImage(StoredImage):
             with complaints() as found, rasterio.Env(**SETTINGS):
                 pixels = self.bands.read(dataset, part, self.background, self.path)
         except (rasterio.errors.RasterioError, OSError, MemoryError) as error:
-            raise self._undecoded(key, level, window, cause(error)) from error
+            HANDLES.drop(key)  # which may keep the damaged block
+            raise self.undecoded(level, window, cause(error)) from error
         if found:
-            raise self._undecoded(key, level, window, found[0])
+            HANDLES.drop(key)
+            raise self.undecoded(level, window, found[0])
         return pixels
 
     def close(self) -> None:
         """Let go of the handles of all threads; the next read opens them again."""
         HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
-
-    def _undecoded(self, key: Hashable, level: int, window: Window, why: str) -> ImageError:
-        """The error; the handle, which may keep the damaged block, is let go."""
-        HANDLES.drop(key)
-        return ImageError(
-            f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-            f"{window.y1} cannot be decoded ({why})",
-            where=self.path,
-            remedy="The file is damaged there, or has moved: copy or download it again.",
-        )
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -157,7 +149,7 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
         georeference = _georeference(dataset)
         known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
         count = len(dataset.overviews(bands.colour[0]))
-    sources: list[Source] = [0, *range(1, count + 1)]
+    sources: list[Subdataset] = [0, *range(1, count + 1)]
     levels = [Level.of(full, full, block), *(_level(path, driver, one, full) for one in sources[1:])]
     return _raster(
         path, levels, sources, bands, driver=driver, mpp=known, source=source, georeference=georeference
@@ -181,7 +173,7 @@ def open_gdal_tiff(
     """
     page = contents.levels[0]
     full = page.imagelength, page.imagewidth
-    sources: list[Source] = [0 if first else f"off:{page.offset}"]
+    sources: list[Subdataset] = [0 if first else f"off:{page.offset}"]
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
         georeference = _georeference(dataset)
@@ -232,7 +224,7 @@ def check_blocks(level: Level, path: Path, remedy: str = _TILES) -> None:
         )
 
 
-def _level(path: Path, driver: str, source: Source, full: tuple[int, int]) -> Level:
+def _level(path: Path, driver: str, source: Subdataset, full: tuple[int, int]) -> Level:
     with opened(path, driver, source) as dataset:
         return Level.of(dataset.shape, full, dataset.block_shapes[0])
 
@@ -240,7 +232,7 @@ def _level(path: Path, driver: str, source: Source, full: tuple[int, int]) -> Le
 def _raster(
     path: Path,
     levels: list[Level],
-    sources: list[Source],
+    sources: list[Subdataset],
     bands: Bands,
     *,
     source: str,

@@ -18,8 +18,10 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from ..geometry import Region
+from .adapted import AdaptedSlide, open_adapted
 from .cache import HANDLES
 from .dicom_header import DicomHeader, read_dicom_header
+from .other_slides import other_reader
 from .physical import PLAUSIBLE, check_mpp, square_mpp
 from .stored import Level, StoredImage
 from .windows import Window
@@ -31,6 +33,7 @@ Bytes = npt.NDArray[np.uint8]
 _BLOCK = 256  # where a format does not tell the size of its blocks
 _OBLONG = 0.05
 _LARGEST_BLOCK = 1 << 27  # pixels
+_BESIDE = "openslide.associated"
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
 _NO_SLIDE = (
     "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
@@ -45,7 +48,8 @@ _SYNTAXES_READ = (
 )
 _ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
 _DECOMPRESS = (
-    "Re-encode its pixels (pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
+    "Let wsidicom read it (pip install 'zoomin[dicom]'), or re-encode its pixels "
+    "(pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
     "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
 )
 _REWRITE = (
@@ -98,7 +102,7 @@ class SlideImage(StoredImage):
         """The pixels of a window of a level.
 
         Raises:
-            ImageError: if OpenSlide cannot decode them. Its handle is then of no more use; the next call
+            ImageError: if OpenSlide cannot decode them. Its handle is then useless; the next call
                 opens another.
         """
         from openslide import OpenSlideError
@@ -111,12 +115,7 @@ class SlideImage(StoredImage):
         try:  # the error may be another thread's: it stays with the handle
             return self._decode(self._open(), level, window)
         except (OpenSlideError, OSError, MemoryError) as error:
-            raise ImageError(
-                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} cannot be decoded ({error})",
-                where=self.path,
-                remedy="The file is damaged there, or has moved: copy or download it again.",
-            ) from error
+            raise self.undecoded(level, window, error) from error
 
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""
@@ -162,8 +161,8 @@ def slide_vendor(path: Path) -> str | None:
         return None
 
 
-def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
-    """Open a whole-slide image.
+def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedSlide:
+    """Open a whole-slide image: by OpenSlide, or what it refuses by fastslide or wsidicom.
 
     Args:
         path: the file; of formats of several files, the one that OpenSlide wants (`.mrxs`, `.vms`, any
@@ -175,7 +174,16 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage:
         ImageError: if OpenSlide cannot open it, or its pixels are not square and `mpp` is not given.
     """
     check_mpp(mpp, path)
-    slide = _opened(path)
+    try:
+        slide = _opened(path)
+    except ImageError as error:
+        by = other_reader(path)
+        if by is None:
+            raise
+        try:
+            return open_adapted(path, by, mpp=mpp)
+        except ImageError:
+            raise error from None  # the cause that the file's header tells
     properties = dict(slide.properties)
     full = slide.dimensions[::-1]
     every = [
@@ -232,15 +240,20 @@ def slide_facts(path: Path) -> SlideFacts:
     Raises:
         ImageError: if OpenSlide cannot open it.
     """
+    from openslide import OpenSlideError
+
     slide = _opened(path)
+    told = slide.properties
     try:
         beside = tuple(
-            f"{name} {picture.width} x {picture.height}"
-            for name, picture in sorted(slide.associated_images.items())
+            f"{name} {told.get(f'{_BESIDE}.{name}.width', '?')} x {told.get(f'{_BESIDE}.{name}.height', '?')}"
+            for name in sorted(slide.associated_images)  # their pixels may be damaged, or large
         )
         profile = slide.color_profile
         icc = b"" if profile is None else profile.tobytes()
-        has_mpp = "openslide.mpp-x" in slide.properties
+        has_mpp = "openslide.mpp-x" in told
+    except OpenSlideError as error:
+        raise _not_opened(path, error) from error
     finally:
         slide.close()
     return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if has_mpp else "")
@@ -329,6 +342,8 @@ def _not_opened(path: Path, error: Exception) -> ImageError:
     else:
         what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
         remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
+        if path.suffix.lower() == ".czi":
+            remedy += " fastslide may read it: pip install 'zoomin[fastslide]'."
     return ImageError(what, where=path, remedy=remedy)
 
 
@@ -337,6 +352,11 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
     if not header.is_slide:
         kind = f" of modality {header.modality}" if header.modality else ""
         return f"{_NO_SLIDE[0]}{kind}", _NO_SLIDE[1]
+    if not header.series:
+        return (
+            "a DICOM slide that does not say of which series it is (no SeriesInstanceUID)",
+            "Export it again with the program that made it.",
+        )
     if header.planes > 1:
         return (
             f"a DICOM slide of {header.planes} focal planes",

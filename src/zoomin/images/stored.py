@@ -28,13 +28,13 @@ from ..geometry import Region
 from .averaging import common_size
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
-from .timeouts import touch
+from .timeouts import touch, unreachable
 from .windows import Window, count_blocks, pieces
 
-__all__ = ["Identity", "Level", "StoredImage", "identity_of"]
+__all__ = ["FileIdentity", "Level", "StoredImage", "identity_of"]
 
 Bytes = npt.NDArray[np.uint8]
-Identity = tuple[str, int, int]
+FileIdentity = tuple[str, int, int]
 
 _GATHERED = 1 << 23  # source pixels of boxes held at a time; a larger box is read in bands
 _AVERAGED = 1 << 20  # source pixels averaged at a time, in single precision
@@ -83,7 +83,7 @@ class Level:
         return cls(size[1], size[0], (float(ratios[0]), float(ratios[1])), block)
 
 
-def identity_of(path: Path) -> Identity:
+def identity_of(path: Path) -> FileIdentity:
     """Resolved path, size and time of the last change: the key of whatever is cached of a file.
 
     Raises:
@@ -92,11 +92,7 @@ def identity_of(path: Path) -> Identity:
     try:
         found = path.stat()
     except OSError as error:
-        raise ImageError(
-            f"the file is gone or cannot be reached ({error.strerror or error})",
-            where=path,
-            remedy="Put it back, or check the disk or network drive that holds it.",
-        ) from error
+        raise unreachable(path, error) from error
     return str(path.resolve()), found.st_size, found.st_mtime_ns
 
 
@@ -174,12 +170,7 @@ class StoredImage(ABC):
     def read_boxes(
         self, boxes: Float64[Tensor, "n 4"], rows: int, columns: int
     ) -> UInt8[Tensor, "n 3 rows columns"]:
-        """Read boxes with fractional edges, each averaged to `rows` x `columns` view pixels.
-
-        Args:
-            boxes: x, y, width, height in level-0 pixels; they may reach beyond the border.
-            rows: view pixels.
-            columns: view pixels.
+        """Read boxes with fractional edges (see `array.ArrayImage.read_boxes`).
 
         Raises:
             ImageError: if a box is empty or not finite, or pixels cannot be decoded.
@@ -197,7 +188,7 @@ class StoredImage(ABC):
                 "the file has changed since it was opened", where=self.path, remedy="Open it again."
             )
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> FileIdentity:
         path, size, changed = identity_of(self.path)
         return path + self._part, size, changed
 
@@ -212,6 +203,15 @@ class StoredImage(ABC):
         Raises:
             ImageError: if they cannot be decoded; later calls may succeed.
         """
+
+    def undecoded(self, level: int, window: Window, why: object) -> ImageError:
+        """The error of a window that cannot be decoded."""
+        return ImageError(
+            f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
+            f"{window.y1} cannot be decoded ({why})",
+            where=self.path,
+            remedy="The file is damaged there, or has moved: copy or download it again.",
+        )
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle the description alone."""

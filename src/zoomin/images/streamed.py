@@ -76,7 +76,7 @@ class StreamedImages:
         images: any images; their `read` must be callable from several threads. Views of those that have an
             `identity` (a hashable that no other pixels share) can be kept.
         device: where views are delivered.
-        threads: that read at a time, of those that the process shares; by default one a processor, at most 8.
+        threads: that read at a time, of those that the process shares; by default one per processor, up to 8.
         cache_bytes: for views that are read ahead; 0 keeps none.
         timeout: seconds after which a single read is given up; by default never.
         masks: foreground of each image; by default none has any, and all of their tiles count.

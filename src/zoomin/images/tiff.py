@@ -18,9 +18,18 @@ from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window, stored_ycbcr
 from .windows import Window
 
-__all__ = ["DAMAGE", "check_whole", "decode_tiff", "stored_values", "undecodable"]
+__all__ = [
+    "DAMAGE",
+    "check_known",
+    "check_whole",
+    "decode_tiff",
+    "orientation_of_page",
+    "stored_values",
+    "undecodable",
+]
 
 _WHITE = (255, 255, 255)
+_PHOTOMETRIC = 262
 _OPACITY = (1, 2)  # values of the tag ExtraSamples
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
 _SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
@@ -56,12 +65,13 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, flo
         with tifffile.TiffFile(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
+            check_known(page, path)
             check_size(page.imagewidth, page.imagelength, path)
             check_whole(page, file.filehandle.size, path)
             _check_ratio(page, path)
             bands = bands_of_page(page, path)
             pixels = bands.paint_all(_samples(page), _WHITE, path)
-            pixels = upright(pixels, int(page.tags.valueof("Orientation", 1)))
+            pixels = upright(pixels, orientation_of_page(page))
             scale = scale_of(file, page, contents.series)
     except DAMAGE as error:
         raise undecodable(error, path) from error
@@ -80,15 +90,49 @@ def stored_values(path: Path) -> Pixels:
     try:
         with tifffile.TiffFile(path) as file:
             page = contents_of(file, path).levels[0]
+            check_known(page, path)
             check_size(page.imagewidth, page.imagelength, path)
             check_whole(page, file.filehandle.size, path)
-            samples = upright(_samples(page), int(page.tags.valueof("Orientation", 1)))
+            samples = upright(_samples(page), orientation_of_page(page))
             extra = [int(value) for value in page.extrasamples]
     except DAMAGE as error:
         raise undecodable(error, path) from error
     first = samples.shape[2] - len(extra)
     kept = [i for i in range(samples.shape[2]) if i < first or extra[i - first] not in _OPACITY]
     return samples[..., kept]
+
+
+def check_known(page: Any, path: Path) -> None:  # noqa: ANN401 (tifffile is not typed)
+    """Refuse a page of which nobody says what its samples are, or that is stored in a way that few read.
+
+    Raises:
+        ImageError: naming the tag, and what to do.
+    """
+    if _PHOTOMETRIC not in page.tags:
+        raise ImageError(
+            "a TIFF that does not say what its samples are (no PhotometricInterpretation)",
+            where=path,
+            remedy="Say it: tiffset -s 262 2 FILE for red, green and blue, 1 for grey, 0 for black on white.",
+        )
+    for tag, value in (("PhotometricInterpretation", page.photometric), ("Compression", page.compression)):
+        if not hasattr(value, "name"):  # tifffile has no word for it
+            raise ImageError(
+                f"a TIFF whose {tag} is {value}, which no standard defines",
+                where=path,
+                remedy="Save it again, uncompressed, as red, green and blue with the program that made it.",
+            )
+    if page.compression.name == "OJPEG":
+        raise ImageError(
+            "a TIFF of old-style JPEG (compression 6, withdrawn in 1995)",
+            where=path,
+            remedy="Save it again: gdal_translate -co COMPRESS=DEFLATE IN OUT.",
+        )
+
+
+def orientation_of_page(page: Any) -> int:  # noqa: ANN401 (tifffile is not typed)
+    """The tag Orientation; 1, upright, where it is missing or no number."""
+    found = page.tags.valueof("Orientation", 1)
+    return int(found) if isinstance(found, int) else 1
 
 
 def check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401 (tifffile is not typed)

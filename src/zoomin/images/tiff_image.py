@@ -12,7 +12,6 @@ from typing import Any
 
 import tifffile
 
-from ..errors import ImageError
 from .bands import Bands
 from .cache import HANDLES
 from .pixels import Bytes
@@ -57,12 +56,7 @@ class TiffImage(StoredImage):
             samples = read_window(file.page(self.offsets[level]), window, file.fetch)
             return self.bands.paint_all(samples, self.background, self.path)
         except DAMAGE as error:
-            raise ImageError(
-                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} cannot be decoded ({error})",
-                where=self.path,
-                remedy="The file is damaged there, or has moved: copy or download it again.",
-            ) from error
+            raise self.undecoded(level, window, error) from error
 
     def close(self) -> None:
         """Let go of the file's handle; the next read opens it again."""

@@ -124,10 +124,15 @@ def _luma_and_chroma(page: Any, index: int, data: bytes) -> Bytes:  # noqa: ANN4
 
 
 def _ycbcr_tags(page: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Coefficients and reference values, where they are stated."""
+    """Coefficients and reference values, where they are stated; a fraction of zero parts states nothing."""
     found: dict[str, Any] = {}
     for name, tag, count in (("coefficients", 529, 3), ("black_white", 532, 6)):
         value = page.tags.valueof(tag)
-        if value is not None and len(value) == 2 * count:  # rationals
-            found[name] = tuple(value[i] / (value[i + 1] or 1) for i in range(0, 2 * count, 2))
+        if value is not None and len(value) == 2 * count and all(value[1::2]):  # rationals
+            found[name] = tuple(value[i] / value[i + 1] for i in range(0, 2 * count, 2))
     return found
+
+
+def luma_shares(page: Any) -> tuple[float, ...] | None:  # noqa: ANN401
+    """Shares of red, green and blue in the luma, where they are stated."""
+    return _ycbcr_tags(page).get("coefficients")

@@ -27,7 +27,7 @@ from ..files import whole_file
 from ..progress import track
 from .bands import Bands, bands_of
 from .gdal import SETTINGS, cause, complaints, opened
-from .stored import Identity
+from .stored import FileIdentity
 
 __all__ = ["BLOCK", "cache_folder", "level_sizes", "tiled_copy"]
 
@@ -57,7 +57,7 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def tiled_copy(path: Path, identity: Identity, driver: str) -> Path:
+def tiled_copy(path: Path, identity: FileIdentity, driver: str) -> Path:
     """The copy of a file, written if it is not there.
 
     Args:

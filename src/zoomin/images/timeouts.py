@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from ..errors import ConfigError, ImageError
 from .pool import NotInTime, in_pool, map_ahead
+from .urls import url_of
 
-__all__ = ["READ_TIMEOUT", "check_timeout", "file_timeout", "touch", "within"]
+__all__ = ["READ_TIMEOUT", "check_timeout", "file_timeout", "touch", "unreachable", "within"]
 
 T = TypeVar("T")
 
@@ -81,21 +82,32 @@ def within(seconds: float | None, call: Callable[[], T], path: Path) -> T:
 
 
 def touch(path: Path) -> None:
-    """Open a file and read a byte of it, in bounded time.
+    """Open a file and read a byte of it, in bounded time; what is on the network answers for itself.
 
     Raises:
         ImageError: if it is gone, cannot be read, or does not respond.
     """
 
     def read() -> None:
+        if path.is_dir():  # a Zarr
+            next(path.iterdir(), None)
+            return
         with path.open("rb") as file:
             file.read(1)
+
+    if url_of(path) is not None:
+        return
 
     try:
         within(file_timeout(), read, path)
     except OSError as error:
-        raise ImageError(
-            f"the file is gone or cannot be reached ({error.strerror or error})",
-            where=path,
-            remedy="Put it back, or check the disk or network drive that holds it.",
-        ) from error
+        raise unreachable(path, error) from error
+
+
+def unreachable(path: Path, error: OSError) -> ImageError:
+    """The error of a file that the system does not give."""
+    return ImageError(
+        f"the file is gone or cannot be reached ({error.strerror or error})",
+        where=path,
+        remedy="Put it back, or check the disk or network drive that holds it.",
+    )

@@ -5,8 +5,9 @@ Names are imported from their files on first use: the command line reads setting
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from ..classifiers import load_model
@@ -55,9 +56,4 @@ _HOMES = {
     "write_predictions": ".predictions",
 }  # all others: .prediction
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its file on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, ".prediction"), __name__), name)
+__getattr__ = lazily(__name__, {name: _HOMES.get(name, ".prediction") for name in __all__})

@@ -138,7 +138,7 @@ class RoiFindings:
         }
 
 
-class _Look(NamedTuple):
+class _Attended(NamedTuple):
     """Attention over the tiles of an image, and inside some of them; boxes x, y, width, height."""
 
     size: tuple[int, int]
@@ -175,8 +175,8 @@ def attention_on_roi(model: ZoomIn, image: Image, roi: BoxAnnotation) -> Attenti
         beta = beta.unflatten(1, model.map_size)
     height, width = batch.sizes[0].tolist()
     regions = grid.regions.cpu().double()
-    look = _Look((height, width), regions, alpha, inside, regions[inside], beta)
-    return _measure(image.name, look, roi)
+    attended = _Attended((height, width), regions, alpha, inside, regions[inside], beta)
+    return _measure(image.name, attended, roi)
 
 
 def explanation_on_roi(explanation: Explanation, roi: BoxAnnotation) -> AttentionOnRoi | None:
@@ -199,33 +199,33 @@ def explanation_on_roi(explanation: Explanation, roi: BoxAnnotation) -> Attentio
     place = (explanation.tiles[:, :2] / side).round().long()
     inside = place[:, 1] * columns + place[:, 0]
     alpha = explanation.attention.flatten()
-    look = _Look(explanation.size, grid, alpha, inside, explanation.tiles, explanation.beta)
-    return _measure(explanation.image, look, roi)
+    attended = _Attended(explanation.size, grid, alpha, inside, explanation.tiles, explanation.beta)
+    return _measure(explanation.image, attended, roi)
 
 
-def _measure(name: str, look: _Look, roi: BoxAnnotation) -> AttentionOnRoi | None:
-    height, width = look.size
-    if (roi.height, roi.width) != look.size:  # an annotation of the file, an image at the model's resolution
+def _measure(name: str, attended: _Attended, roi: BoxAnnotation) -> AttentionOnRoi | None:
+    height, width = attended.size
+    if (roi.height, roi.width) != attended.size:  # an annotation of the file, an image at the model's mpp
         roi = RescaledAnnotation(roi, height, width)
     limit = torch.tensor([width, height])
-    visible = look.grid.clone()
+    visible = attended.grid.clone()
     visible[:, 2:] = torch.minimum(visible[:, 2:], limit - visible[:, :2])
     pixels = visible[:, 2] * visible[:, 3]
     share = roi.read_boxes(visible.numpy(), 1, 1).flatten()
     area = float((share * pixels).sum() / pixels.sum())
     if area <= 0:
         return None
-    n, (u, v) = len(look.alpha), look.beta.shape[1:]
-    in_roi = look.alpha * share  # as if even inside each tile
+    n, (u, v) = len(attended.alpha), attended.beta.shape[1:]
+    in_roi = attended.alpha * share  # as if even inside each tile
     positions = torch.zeros(0, 2)
-    if len(look.inside):
-        shares = roi.read_boxes(look.boxes.numpy(), u, v)
-        attention = look.alpha[look.inside][:, None, None] * look.beta
-        in_roi[look.inside] = (attention * shares).sum((1, 2))
-        count = _positions(look.grid, look.size, (u, v)).sum()
-        there = _positions(look.boxes, look.size, (u, v))
+    if len(attended.inside):
+        shares = roi.read_boxes(attended.boxes.numpy(), u, v)
+        attention = attended.alpha[attended.inside][:, None, None] * attended.beta
+        in_roi[attended.inside] = (attention * shares).sum((1, 2))
+        count = _positions(attended.grid, attended.size, (u, v)).sum()
+        there = _positions(attended.boxes, attended.size, (u, v))
         positions = torch.stack([attention[there] * count, shares[there]], 1).float()
-    tiles = torch.stack([look.alpha * n, share], 1).float()
+    tiles = torch.stack([attended.alpha * n, share], 1).float()
     return AttentionOnRoi(name, float(in_roi.sum()), area, tiles, positions)
 
 

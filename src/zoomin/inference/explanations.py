@@ -14,13 +14,13 @@ from ..model.storage import model_fingerprint
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
 from .prediction import predictions_of
-from .sources import Sources, Unreadable
+from .sources import ImagesLike, Unreadable
 
 __all__ = ["explain", "iter_explanations"]
 
 
 def explain(
-    images: Sources,
+    images: ImagesLike,
     model: Classifier,
     config: InferenceConfig | None = None,
     *,
@@ -49,7 +49,7 @@ def explain(
 
 
 def iter_explanations(
-    images: Sources,
+    images: ImagesLike,
     model: Classifier,
     config: InferenceConfig | None = None,
     *,

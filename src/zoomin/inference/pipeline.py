@@ -17,7 +17,7 @@ from ..images.image import Image, ImageBatch
 from ..model.sampling import design
 from ..runtime.faults import Faults, image_error
 from .config import InferenceConfig
-from .sources import Opened, Sources, Unreadable, open_images
+from .sources import ImagesLike, Opened, Unreadable, open_images
 
 __all__ = ["Answered", "run_batches"]
 
@@ -95,7 +95,7 @@ class _Job(NamedTuple):
 
 
 def run_batches(
-    images: Sources,
+    images: ImagesLike,
     model: Classifier,
     config: InferenceConfig,
     device: str | torch.device | None,
@@ -119,7 +119,7 @@ def run_batches(
 
 
 def _all_results(
-    images: Sources,
+    images: ImagesLike,
     job: _Job,
     answers: Callable[[Answered], Sequence[T]],
 ) -> Iterator[T | Unreadable]:
@@ -209,7 +209,11 @@ def _answers(group: _Group, job: _Job, answers: Callable[[Answered], Sequence[T]
     model.eval()
     bfloat16 = config.precision == "bf16-mixed"
     try:
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+        with (
+            torch.no_grad(),
+            torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16),
+            model.computed_by(config.engine),
+        ):
             output = model(
                 group.images,
                 keys=torch.full((len(group.opened),), config.seed, dtype=torch.int64),

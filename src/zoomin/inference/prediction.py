@@ -22,13 +22,13 @@ from ..progress import progress_bar
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
 from .predictions import NO_FOREGROUND, Prediction
-from .sources import Sources, Unreadable
+from .sources import ImagesLike, Unreadable
 
 __all__ = ["iter_predictions", "predict", "predictions_of", "probability_standard_error"]
 
 
 def predict(
-    images: Sources,
+    images: ImagesLike,
     model: Classifier,
     config: InferenceConfig | None = None,
     *,
@@ -68,7 +68,7 @@ def predict(
 
 
 def iter_predictions(
-    images: Sources,
+    images: ImagesLike,
     model: Classifier,
     config: InferenceConfig | None = None,
     *,

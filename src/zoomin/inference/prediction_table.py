@@ -1,4 +1,4 @@
-"""Predict many images into a CSV that remembers what is done: a job that stops goes on where it was."""
+"""Predict many images into a CSV that remembers what is done: a stopped job resumes where it was."""
 
 from __future__ import annotations
 
@@ -178,7 +178,9 @@ def _read_part(path: Path) -> list[Line]:
     if not path.is_file():
         begun = _part(path).is_file()
         what = "it is not complete" if begun else "there is no such file"
-        remedy = "Let its job end, or go on with --resume true." if begun else "Check the name, or make it."
+        remedy = (
+            "Let its job end, or resume it with --resume true." if begun else "Check the name, or make it."
+        )
         raise DataError(what, where=path, remedy=remedy)
     lines = _lines(path)
     names = lines[0] if lines else []

@@ -14,7 +14,7 @@ from ..data.find import TABLES, WORKBOOKS, open_dataset
 from ..data.folders import list_images
 from ..data.manifest import Record
 from ..data.opening import foreground_mask, open_record
-from ..data.slide_files import one_per_slide
+from ..data.slide_files import images_among, one_per_slide
 from ..errors import DataError, ZoomInError
 from ..images.array import images_of
 from ..images.image import Image
@@ -25,10 +25,10 @@ from ..images.tissue import ForegroundMask
 from ..runtime.faults import image_error
 from .config import InferenceConfig
 
-__all__ = ["Opened", "Sources", "Unreadable", "find_images", "name_of", "open_images"]
+__all__ = ["ImagesLike", "Opened", "Unreadable", "find_images", "name_of", "open_images"]
 
-Source = str | Path | Record | Image
-Sources = Iterable[str | Path | Record | Image] | Tensor | str | Path | Image
+ImageLike = str | Path | Record | Image
+ImagesLike = Iterable[str | Path | Record | Image] | Tensor | str | Path | Image
 
 
 class Opened(NamedTuple):
@@ -81,7 +81,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
             images = list_images(path)
         elif not path.exists() and any(sign in str(pattern) for sign in "*?["):
             below = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-            images = one_per_slide(sorted(found for found in below if found.is_file()))
+            images = images_among(below)
         else:
             images = [path]
         if not images:
@@ -100,7 +100,7 @@ def _path_of(image: Path | Record) -> Path:
 
 
 def open_images(
-    images: Sources, model: ClassifierConfig, config: InferenceConfig
+    images: ImagesLike, model: ClassifierConfig, config: InferenceConfig
 ) -> Iterator[Opened | Unreadable]:
     """Open images in threads, in order, at most `config.threads` ahead.
 
@@ -122,14 +122,14 @@ def open_images(
             yield found
 
 
-def name_of(source: Source) -> str:
+def name_of(source: ImageLike) -> str:
     """What the user calls an image."""
     if isinstance(source, Record):
         return str(source.image)
     return str(source) if isinstance(source, (str, Path)) else source.name
 
 
-def _open(source: Source, *, model: ClassifierConfig, mpp: float | None) -> Opened:
+def _open(source: ImageLike, *, model: ClassifierConfig, mpp: float | None) -> Opened:
     """The image of a source as the model reads it."""
     if isinstance(source, (str, Path)):
         record: Record | None = Record(Path(source), label=None)
@@ -143,7 +143,7 @@ def _open(source: Source, *, model: ClassifierConfig, mpp: float | None) -> Open
     return Opened(name_of(source), image, foreground_mask(image, record, model.foreground))
 
 
-def _each(images: Sources) -> Iterator[Source]:
+def _each(images: ImagesLike) -> Iterator[ImageLike]:
     if isinstance(images, Tensor):
         yield from images_of(images)
     elif isinstance(images, (str, Path, Image)):

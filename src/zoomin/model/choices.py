@@ -6,9 +6,10 @@ from typing import Literal
 
 from ..errors import ConfigError
 
-__all__ = ["SAMPLINGS", "RoiTarget", "check_sampling"]
+__all__ = ["ENGINES", "SAMPLINGS", "RoiTarget", "check_engine", "check_sampling"]
 
 SAMPLINGS = ("multinomial", "systematic", "exact", "top")  # what each does: `sampling.DESIGNS`
+ENGINES = ("auto", "torch", "openvino")
 RoiTarget = Literal["share", "literal"]
 
 
@@ -26,4 +27,19 @@ def check_sampling(name: str, *also: str) -> None:
     if name not in known:
         raise ConfigError(
             f"unknown sampling {name!r}", where="sampling", remedy=f"Choose one of {', '.join(known)}."
+        )
+
+
+def check_engine(name: str) -> None:
+    """Refuse an engine that does not exist.
+
+    Args:
+        name: of an engine.
+
+    Raises:
+        ConfigError: listing the engines.
+    """
+    if name not in ENGINES:
+        raise ConfigError(
+            f"unknown engine {name!r}", where="engine", remedy=f"Choose one of {', '.join(ENGINES)}."
         )

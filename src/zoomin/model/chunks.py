@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..geometry import view_size
 from ..images.image import ImageBatch, Started
+from .engine import Engine
 
 __all__ = ["CHECKPOINT_PIXELS", "Chunks"]
 
@@ -39,12 +40,14 @@ class Chunks:
             recomputes them where the views of a stage have more than `CHECKPOINT_PIXELS` pixels.
         mean: what is subtracted from views, of red, green and blue.
         std: what they are divided by.
+        engine: computes the networks.
     """
 
     size: int
     recompute: str
     mean: Float[Tensor, "3 1 1"]
     std: Float[Tensor, "3 1 1"]
+    engine: Engine = field(default_factory=lambda: Engine("torch"))
 
     def apply(
         self,
@@ -90,8 +93,7 @@ class Chunks:
     def _pass(self, network: nn.Module, views: UInt8[Tensor, "n 3 h w"], recompute: bool) -> Tensor:
         def compute(views: Tensor) -> Tensor:
             standard = (views - self.mean).div_(self.std)
-            out: Tensor = network(standard.contiguous(memory_format=torch.channels_last))
-            return out.float()
+            return self.engine.run(network, standard).float()
 
         if not recompute:
             return compute(views)

@@ -61,8 +61,9 @@ class ZoomInConfig(Settings):
 
     features: str = "lenet"
     """Network f, which encodes sub-tiles: "lenet" (the paper's for colon cancer), "lenet_authors" (of the
-    authors' code), "lenet_released" (the same without padding, and faster), "resnet16", "timm:MODEL",
-    "timm:MODEL@FILE" (weights from a file), or the name of a plug-in."""
+    authors' code), "lenet_released" (the same without padding, and faster), "resnet16", "small_resnet"
+    (small enough to learn from pixels on a CPU), "timm:MODEL", "timm:MODEL@FILE" (weights from a file), or
+    the name of a plug-in."""
 
     pretrained: bool = False
     """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
@@ -80,6 +81,10 @@ class ZoomInConfig(Settings):
 
     gate_width: int = 64
     """Features of a copy of gated attention."""
+
+    gate_overview: bool = False
+    """The head behind the gates also sees the mean and the maximum, over the tiles, of what the trunk of a
+    pyramid tile attention makes of them; no pixel more is read. `frozen.overview` sets it."""
 
     context_side: int = 0
     """Longest side, pixels, of a view of the whole image that f sees too; its features stand beside the
@@ -151,6 +156,12 @@ class ZoomInConfig(Settings):
             "context_side",
             f"{self.context_side} with {self.gate_copies} copies of gated attention",
             "Set one of the two to 0.",
+        )
+        require(
+            not self.gate_overview or (self.gate_copies > 0 and self.tile_attention.startswith("pyramid:")),
+            "gate_overview",
+            f"on with {self.gate_copies} copies of gates and tile attention {self.tile_attention!r}",
+            "Set it to false, or give gate_copies and a tile attention pyramid:MODEL.",
         )
         if self.prediction_sampling is not None:
             check_sampling(self.prediction_sampling)

@@ -1,10 +1,11 @@
 """Features of an image's crops in an HDF5 file, in the layout that CLAM and TRIDENT write and read.
 
-    features   floating point (n, dims); files with (1, n, dims) are read too
+    features   floating point (n, dims); files with (1, n, dims) are read too; STAMP's name is `feats`
     coords     integer (n, 2): x and y of the upper left corner of each crop, level-0 pixels
 
 Attributes of `coords` tell the size of the crops (`patch_size_level0`, `patch_size`: the names that TRIDENT
-gives them), and `unit` or `units` that coordinates are in microns ("um"), as STAMP writes them.
+gives them), and `unit` or `units` that coordinates are in microns ("um"), as STAMP writes them. Files
+that are not HDF5 are read by `feature_stores`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,17 @@ from torch import Tensor
 
 from ..errors import DataError, ImageError
 from ..files import whole_file
+from .feature_stores import Stored, find_store, first_store, read_npz, read_pt, read_zarr, split_table
 
-__all__ = ["FeatureFile", "feature_path", "read_features", "settings_of", "stored_dims", "write_features"]
+__all__ = [
+    "FeatureFile",
+    "feature_path",
+    "read_features",
+    "settings_of",
+    "stored_dims",
+    "stored_features",
+    "write_features",
+]
 
 _SETTINGS = "zoomin"  # attribute: how the file was made
 _UNIT_NAMES = ("unit", "units", "coords_unit", "coords_units", "coord_unit", "coordinate_unit")
@@ -45,11 +55,13 @@ class FeatureFile(NamedTuple):
 
     Attributes:
         features: of each crop.
-        coords: x and y of each crop, level-0 pixels.
+        coords: x and y of each crop, level-0 pixels; zeros where they are not known or not asked for.
+        side: of a crop, level-0 pixels; None where the file does not tell it.
     """
 
     features: Float[Tensor, "n dims"]
     coords: Int[Tensor, "n 2"]
+    side: float | None = None
 
 
 def feature_path(folder: str | Path, image: str | Path) -> Path:
@@ -98,33 +110,90 @@ def settings_of(path: Path) -> dict[str, Any] | None:
 
 
 def read_features(
-    path: Path, dims: int | None = None, *, mpp: float | None = None, places: bool = True
+    path: Path,
+    dims: int | None = None,
+    *,
+    mpp: float | None = None,
+    places: bool = True,
+    table: str | None = None,
 ) -> FeatureFile:
-    """Read a file.
+    """Read a file of zoomin's, or of one of the toolkits in `feature_stores`.
 
     Args:
-        path: of the file.
+        path: of the file; the folder of a Zarr store.
         dims: numbers a crop that are expected; None: any.
         mpp: microns per level-0 pixel of the image, for coordinates that are written in microns; None: what
             the file itself says.
         places: whether the coordinates are wanted; where not, those given back are not to be trusted.
+        table: which features of a store that holds those of several networks.
 
     Raises:
+        DataError: if a package that reads such files is not installed.
         ImageError: if there is no such file, it is damaged, its arrays do not fit or lie in other files, a
-            feature is not a number, or coordinates in microns cannot be converted.
+            feature is not a number, it holds no coordinates and they are wanted, or coordinates in microns
+            cannot be converted.
+    """
+    if path.suffix == ".zarr" and path.is_dir():
+        stored = read_zarr(path, table, places=places)
+    elif path.suffix in (".pt", ".npz") and path.is_file():
+        stored = read_pt(path) if path.suffix == ".pt" else read_npz(path)
+    else:
+        stored = _read_h5(path, mpp, places)
+    if places and stored.coords is None:
+        raise ImageError(
+            "features without the places of their crops",
+            where=path,
+            remedy="Give the .h5 file of the same features, or keep slide2vec's folder tiles/ beside them.",
+        )
+    return _checked(path, stored, dims)
+
+
+def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
+    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's.
+
+    Raises:
+        ImageError: as `read_features`.
     """
     with _opened(path) as file:
-        missing = [name for name in ("features", "coords") if name not in file]
-        linked = [name for name in missing if file.get(name, getlink=True) is not None]
+        name = "feats" if "features" not in file and "feats" in file else "features"
+        missing = [one for one in (name, "coords") if one not in file]
+        linked = [one for one in missing if file.get(one, getlink=True) is not None]
         if missing and not linked:
             raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
-        features = np.asarray(_array(file, "features", path), dtype=np.float32)
+        features = np.asarray(_array(file, name, path), dtype=np.float32)
         coords = np.asarray(_array(file, "coords", path))
+        if coords.dtype.kind not in "iuf":
+            raise _unfit(path, f"coords of type {coords.dtype}")
         step = _step(file, path, mpp) if places else 1.0
+        side = _side(file, step) if places else None
+    if step != 1 or coords.dtype.kind not in "iu":
+        coords = np.rint(coords / step)
+    return Stored(features, coords, side)
+
+
+def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
+    """Features whose shape and numbers are right.
+
+    Raises:
+        ImageError: naming what is not.
+    """
+    features = np.asarray(stored.features, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
+    coords = np.zeros((len(features), 2)) if stored.coords is None else stored.coords
     coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
-    numbers = coords.dtype.kind in "iuf"
-    if not numbers or features.ndim != 2 or coords.shape != (len(features), 2) or not len(features):
+    if features.size == 0:
+        raise ImageError(
+            "the features of no crop: the toolkit found no tissue",
+            where=path,
+            remedy="Leave the image out, or segment and encode it again.",
+        )
+    if features.ndim == 1:
+        raise ImageError(
+            f"{len(features)} features of the whole image, not of its crops",
+            where=path,
+            remedy="Give the folder of the features of the crops.",
+        )
+    if features.ndim != 2 or coords.shape != (len(features), 2):
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
         raise _unfit(path, f"{features.shape[1]} features per crop where {dims} are expected")
@@ -132,8 +201,8 @@ def read_features(
     if len(bad):
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
         raise _unfit(path, f"the features of row {bad[0]}{more} are not finite numbers")
-    pixels = coords if step == 1 and coords.dtype.kind in "iu" else np.rint(coords / step)
-    return FeatureFile(torch.from_numpy(features), torch.from_numpy(pixels.astype(np.int64)))
+    places = torch.from_numpy(np.ascontiguousarray(coords).astype(np.int64))
+    return FeatureFile(torch.from_numpy(features), places, stored.side)
 
 
 def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
@@ -158,15 +227,30 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
     return found
 
 
+def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not typed)
+    """Side of a crop, level-0 pixels: in TRIDENT's and zoomin's words, CLAM's, STAMP's."""
+    attributes = {**file.attrs, **file["coords"].attrs}
+    if "patch_size_level0" in attributes:
+        return float(attributes["patch_size_level0"])
+    if "patch_size" in attributes and "downsample" in attributes:
+        return float(attributes["patch_size"]) * float(np.ravel(attributes["downsample"])[0])
+    microns = attributes.get("tile_size_um", attributes.get("tile_size"))
+    return None if microns is None or step == 1 else float(microns) / step
+
+
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
     """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
-    told = {**file.attrs, **file["coords"].attrs}
-    unit = next((_word(told[name]) for name in _UNIT_NAMES if name in told), "px")
+    attributes = {**file.attrs, **file["coords"].attrs}
+    unit = next((_word(attributes[name]) for name in _UNIT_NAMES if name in attributes), "px")
+    if unit in _PIXELS and "feats" in file and not any(name in attributes for name in _UNIT_NAMES):
+        return _historic_step(file, path, mpp)
     if unit in _PIXELS:
         return 1.0
     if unit not in _MICRONS:
         raise _unfit(path, f"coordinates in the unknown unit {unit!r}")
-    known = mpp or next((float(np.ravel(told[name])[0]) for name in _MPP_NAMES if name in told), None)
+    known = mpp or next(
+        (float(np.ravel(attributes[name])[0]) for name in _MPP_NAMES if name in attributes), None
+    )
     if known is None or not known > 0:
         raise ImageError(
             f"its coordinates are in {unit}, and the size of the image's pixels is not known",
@@ -174,6 +258,28 @@ def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h
             remedy="Give the image's microns per pixel (mpp), or write the coordinates in level-0 pixels.",
         )
     return known / _MICRONS[unit]
+
+
+def _historic_step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
+    """Units per level-0 pixel in STAMP's files without a unit: microns, or 224 units for 256 (STAMP 1).
+
+    Raises:
+        ImageError: if nothing tells the unit, or the size of the image's pixels is not known.
+    """
+    microns = 1.0
+    if "tile_size_um" not in file.attrs:
+        gaps = np.diff(np.unique(np.asarray(file["coords"]).reshape(-1, 2)[:, 0]))
+        stride = float(file.attrs.get("tile_size", gaps.min() if len(gaps) else 0.0))
+        if round(stride) != 224:
+            raise _unfit(path, "coordinates in a unit that neither the file nor its stride tells")
+        microns = 256 / 224
+    if mpp is None or not mpp > 0:
+        raise ImageError(
+            "its coordinates are in STAMP's units, and the size of the image's pixels is not known",
+            where=path,
+            remedy="Give the image's microns per pixel (mpp).",
+        )
+    return mpp / microns
 
 
 def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
@@ -184,14 +290,39 @@ def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
 def stored_dims(folder: str | Path) -> int:
     """Numbers a crop in the files of a folder, by the first of them.
 
+    Args:
+        folder: of the files, or "FOLDER@TABLE".
+
     Raises:
         DataError: if it holds no such file.
         ImageError: if the file cannot be read.
     """
-    first = min(Path(folder).glob("*.h5"), default=None)
+    place, table = split_table(folder)
+    first = first_store(place)
     if first is None:
-        raise DataError("no .h5 feature file", where=folder, remedy="Write them with `zoomin data features`.")
-    return read_features(first, places=False).features.shape[1]
+        raise DataError(
+            "no file of features (.h5, .pt, .npz, .zarr)",
+            where=folder,
+            remedy="Write them with `zoomin data features`.",
+        )
+    return read_features(first, places=False, table=table).features.shape[1]
+
+
+def stored_features(folder: str | Path, image: str | Path, dims: int | None = None) -> FeatureFile:
+    """The features of an image in a folder of zoomin's or of another toolkit's, without their places.
+
+    Args:
+        folder: of the files, or "FOLDER@TABLE".
+        image: whose features are wanted.
+        dims: numbers a crop that are expected; None: any.
+
+    Raises:
+        DataError: if a package that reads such files is not installed.
+        ImageError: if there is none, or it cannot be used.
+    """
+    place, table = split_table(folder)
+    found = find_store(place, image) or feature_path(place, image)
+    return read_features(found, dims, places=False, table=table)
 
 
 @contextmanager

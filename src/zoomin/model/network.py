@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .chunks import Chunks
+from .engine import Engine
 from .networks import LinearHead
 from .sampling import derive_keys
 from .settings import Settings
@@ -34,6 +37,8 @@ class Network(nn.Module):
         """Keep the normalisation of views; the child builds its networks."""
         super().__init__()
         self._settings = settings
+        self._engine = Engine("torch")
+        self._engines = {"torch": self._engine}
         self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1) * 255, persistent=False)
 
@@ -45,7 +50,25 @@ class Network(nn.Module):
     @property
     def chunks(self) -> Chunks:
         """How views reach the networks."""
-        return Chunks(self._settings.chunk_size, self._settings.checkpoint, self.mean, self.std)
+        return Chunks(self._settings.chunk_size, self._settings.checkpoint, self.mean, self.std, self._engine)
+
+    @contextmanager
+    def computed_by(self, engine: str) -> Iterator[None]:
+        """Compute the networks by an engine inside the block, where nothing is to be trained.
+
+        Args:
+            engine: "auto", "torch" or "openvino"; what one has compiled is kept for the next block.
+
+        Raises:
+            ConfigError: if there is no such engine, or it is not installed.
+        """
+        if engine not in self._engines:
+            self._engines[engine] = Engine(engine)
+        before, self._engine = self._engine, self._engines[engine]
+        try:
+            yield
+        finally:
+            self._engine = before
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `model.safetensors` and `config.json` into a folder."""

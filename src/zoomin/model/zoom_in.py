@@ -27,7 +27,18 @@ from .config import ZoomInConfig
 from .estimates import plan_estimates
 from .estimators import expected_feature, sample_weights
 from .network import Network
-from .networks import Embedding, Maps, UniformAttention, build_networks, classifier, trunk_of, with_own_names
+from .networks import (
+    Embedding,
+    Maps,
+    PyramidAttention,
+    TimmAttention,
+    UniformAttention,
+    build_networks,
+    classifier,
+    pool_overview,
+    trunk_of,
+    with_own_names,
+)
 from .output import Attention, SubTiles, Tiles, ZoomInOutput
 from .sampling import complement_at, derive_keys, design, draw_positions, law_of
 from .storage import load_pretrained
@@ -83,7 +94,9 @@ class ZoomIn(Network):
         self.tile_attention = built.tile_attention
         self.position_attention = built.position_attention
         gates = config.gate_copies, config.gate_components, config.gate_width
-        self.features, self.head = classifier(built, config.n_classes, gates, config.context_side > 0)
+        self.features, self.head = classifier(
+            built, config.n_classes, gates, config.context_side > 0, config.gate_overview
+        )
         self.map_size = built.map_size
         self.to(memory_format=torch.channels_last)
 
@@ -125,12 +138,14 @@ class ZoomIn(Network):
 
         # Stage 1: attend to the tiles of every overview, draw tiles.
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        if self.config.gate_overview and tile_embeddings is None:
+            tile_embeddings = self.embed_tiles(batch)  # which the head sees too
         attention = self._attend_tiles(batch, grid, tile_embeddings)
         log_alpha = attention.log_alpha  # (B, T)
         log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
         capacity = self._capacity(batch, grid, log_alpha)[estimates.image]
         draw = law.tiles(log_p.detach(), n, capacity, estimates.keys)
-        estimate, tile = draw.count.nonzero(as_tuple=True)  # a row a drawn tile of an estimate
+        estimate, tile = draw.count.nonzero(as_tuple=True)  # one row per drawn tile of an estimate
         count, kappa_tile, log_p_tile = (
             draw.count[estimate, tile],
             draw.kappa[estimate, tile],
@@ -142,7 +157,7 @@ class ZoomIn(Network):
         tiles = self._attend_positions(batch, grid, drawn, log_alpha)
         contrast_row, keys_row = estimates.contrast[estimate], derive_keys(estimates.keys[estimate], tile)
         draws = draw_positions(law, tiles.log_beta.detach(), row, contrast_row, count, keys_row)
-        r, i = draws.taken.nonzero(as_tuple=True)  # a row a drawn sub-tile
+        r, i = draws.taken.nonzero(as_tuple=True)  # one row per drawn sub-tile
         position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
         log_attention = log_p_tile[r] + _log_of(contrast_row[r], tiles.log_beta, row[r], position)
 
@@ -151,7 +166,7 @@ class ZoomIn(Network):
         e = estimate[r]
         encoded = self._encode(batch, estimates.image[e], regions)
         features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
-        context = self.see_context(batch)
+        context = self._see(batch, attention, tile_embeddings)
         features = torch.cat([features, context[estimates.image]], 1)
         replicated = features[: replicates * len(batch)].unflatten(0, (replicates, len(batch)))
         feature, contrastive = replicated.mean(0), features[replicates * len(batch) :]
@@ -205,7 +220,7 @@ class ZoomIn(Network):
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         kept = attended_tiles(batch, grid).tiles
-        embeddings = self._apply_to_tiles(Embedding(trunk_of(self.tile_attention)), batch, grid, kept)
+        embeddings = self._apply_to_tiles(Embedding(self._tile_trunk), batch, grid, kept)
         return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(
@@ -260,6 +275,15 @@ class ZoomIn(Network):
             views = batch.read(torch.tensor([place], device=self.device), region, scale)
             rows.append(self.chunks.through(self.features, views))
         return torch.cat(rows)
+
+    def _see(self, batch: ImageBatch, attention: Attention, embeddings: Tensor | None) -> Tensor:
+        """What the head sees of whole images beside sub-tiles: a view of each, its overview, or nothing."""
+        if not self.config.gate_overview or embeddings is None:
+            return self.see_context(batch)
+        grid = attention.grid
+        kept = attention.log_alpha[grid.image, grid.index].isfinite()
+        parts = zip(embeddings.split(grid.count.tolist()), kept.split(grid.count.tolist()), strict=True)
+        return torch.stack([pool_overview(own[there]) for own, there in parts])
 
     def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
         """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
@@ -322,6 +346,12 @@ class ZoomIn(Network):
         return int(TileGrid.of(torch.tensor([[height, width]]), self.config.tile_size).count[0])
 
     @property
+    def _tile_trunk(self) -> TimmAttention | PyramidAttention:
+        """The tile attention, whose trunk is wanted."""
+        a = self.tile_attention
+        return a if isinstance(a, PyramidAttention) else trunk_of(a)
+
+    @property
     def _view_pixels(self) -> tuple[int, int, int]:
         """Pixels of a tile's view at s1, of one at s2, and of a sub-tile; uniform attention reads none."""
         config = self.config
@@ -347,7 +377,7 @@ class ZoomIn(Network):
         elif embeddings is None:
             logits = self._apply_to_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
         else:
-            logits = trunk_of(self.tile_attention).mean_logits(embeddings[kept])
+            logits = self._tile_trunk.mean_logits(embeddings[kept])
         padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
         return padded.index_put((grid.image[kept], grid.index[kept]), logits)
 

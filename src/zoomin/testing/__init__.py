@@ -170,10 +170,11 @@ def check_pickling(case: ReaderCase) -> None:
     packed = pickle.dumps(image)
     if not case.in_memory:
         _expect(len(packed) < 10_000, f"a pickled image carries no pixels: {len(packed)} bytes are too many")
-    again = pickle.loads(packed)
-    _expect(torch.equal(again.read(regions, 0.5), before), "an unpickled image reads the same")
+    unpickled = pickle.loads(packed)
+    _expect(torch.equal(unpickled.read(regions, 0.5), before), "an unpickled image reads the same")
     _expect(
-        (again.mpp, again.name) == (image.mpp, image.name), "an unpickled image has the same mpp and name"
+        (unpickled.mpp, unpickled.name) == (image.mpp, image.name),
+        "an unpickled image has the same mpp and name",
     )
 
 

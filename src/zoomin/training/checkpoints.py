@@ -19,7 +19,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
 from .records import EpochTable, Row
-from .run_folder import differing_settings
+from .run_folder import check_settings
 
 __all__ = [
     "BEST",
@@ -249,12 +249,7 @@ def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping
     folder, known = path.parents[1], checkpoint.get("zoomin")
     if known is None:
         raise CheckpointError("not a checkpoint of zoomin", where=path, remedy="Give the folder of a run.")
-    if differences := differing_settings(known["config"], identity["config"]):
-        raise CheckpointError(
-            f"the run was started with other settings: {'; '.join(differences)}",
-            where=path,
-            remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
-        )
+    check_settings(known["config"], identity["config"], "run", path, folder)
     if known["data"] != identity["data"]:
         raise CheckpointError(
             "the run was started with other images, labels or splits",

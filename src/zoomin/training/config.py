@@ -7,10 +7,10 @@ from typing import Literal
 
 from ..classifiers import ClassifierConfig
 from ..data.config import DataConfig
-from ..errors import ConfigError, require
+from ..errors import require, require_all
 from ..model.choices import RoiTarget, check_sampling
 from ..model.config import ZoomInConfig
-from .frozen.config import FrozenConfig
+from .frozen_config import FrozenConfig
 
 __all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 
@@ -70,28 +70,15 @@ class WarmUp:
         Raises:
             ConfigError: naming the one that cannot work.
         """
-        for name, least in (
-            ("steps", 0),
-            ("position_steps", 0),
-            ("batch_size", 2),
-            ("top_tiles", 1),
-            ("starts", 1),
-            ("weight_decay", 0),
-        ):
-            value = getattr(self, name)
-            require(value >= least, f"train.warm_up.{name}", value, f"Give at least {least}.")
-        require(
-            self.learning_rate > 0,
-            "train.warm_up.learning_rate",
-            self.learning_rate,
-            "Give a positive number.",
-        )
-        require(
-            self.head_l2 is None or self.head_l2 > 0,
-            "train.warm_up.head_l2",
-            self.head_l2,
-            "Give a positive number, or null for a randomly initialised head.",
-        )
+        least_of = {"steps": 0, "position_steps": 0, "batch_size": 2, "top_tiles": 1, "starts": 1}
+        least_of["weight_decay"] = 0
+        needs = {
+            name: (getattr(self, name) >= least, f"at least {least}") for name, least in least_of.items()
+        }
+        needs["learning_rate"] = (self.learning_rate > 0, "a positive number")
+        known = self.head_l2 is None or self.head_l2 > 0
+        needs["head_l2"] = (known, "a positive number, or null for a randomly initialised head")
+        require_all(self, needs, "train.warm_up.")
 
 
 @dataclass(frozen=True)
@@ -134,8 +121,8 @@ class TrainConfig:
     """Largest norm of the gradient; none: no limit (the authors' code: 5)."""
 
     contrastive_from_epoch: int | None = 10
-    """Epochs before the contrastive loss joins, because attention means nothing at first; none: it never
-    does. 10 is the paper's."""
+    """Epochs before the contrastive loss joins, because attention is meaningless at first; none: never. 10 is
+    the paper's."""
 
     negative_class: bool | Literal["auto"] = "auto"
     """Whether class 0 means "no object", without which there is no contrastive loss; "auto": if there are
@@ -196,49 +183,35 @@ class TrainConfig:
     """Sampling of the final evaluation; systematic has less variance than the paper's at the same cost."""
 
     evaluation_replicates: int = 16
-    """Estimates averaged in the final evaluation; 16 make the noise of sampling a quarter of that of one."""
+    """Estimates averaged in the final evaluation; 16 reduce the sampling noise to a quarter."""
 
     def __post_init__(self) -> None:
         """Check the values."""
-        require(
-            self.devices == "auto" or self.devices >= 1, "devices", self.devices, "Give at least 1, or auto."
-        )
-        require(self.strategy in ("auto", "ddp"), "strategy", self.strategy, "Choose auto or ddp.")
+        needs = {
+            "learning_rate": (self.learning_rate > 0, "a positive number"),
+            "betas": (all(0 <= beta < 1 for beta in self.betas), "two numbers from 0 to below 1"),
+            "roi_target": (self.roi_target in ("share", "literal"), "share or literal"),
+            "lr_gamma": (0 < self.lr_gamma <= 1, "a factor above 0 and at most 1"),
+            "gradient_clip": (
+                self.gradient_clip is None or self.gradient_clip > 0,
+                "a positive number, or null for no limit",
+            ),
+            "contrastive_from_epoch": (
+                self.contrastive_from_epoch is None or self.contrastive_from_epoch >= 0,
+                "an epoch from 0, or null",
+            ),
+            "precision": (self.precision in ("32-true", "bf16-mixed"), "32-true or bf16-mixed"),
+            "devices": (self.devices == "auto" or self.devices >= 1, "at least 1, or auto"),
+            "strategy": (self.strategy in ("auto", "ddp"), "auto or ddp"),
+            "monitor": (self.monitor in MONITORS, f"one of {', '.join(MONITORS)}"),
+        }
         for name in ("num_nodes", "epochs", "validation_replicates", "evaluation_replicates"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give at least 1.")
+            needs[name] = (getattr(self, name) >= 1, "at least 1")
         for name in ("lr_step", "early_stopping_patience"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "Give at least 1, or null.")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "Give a positive number.")
-        require(
-            all(0 <= beta < 1 for beta in self.betas),
-            "betas",
-            self.betas,
-            "Give two numbers from 0 to below 1.",
-        )
+            needs[name] = (getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or null")
         for name in ("weight_decay", "tile_roi_strength", "position_roi_strength"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or a positive number.")
-        require(
-            self.roi_target in ("share", "literal"), "roi_target", self.roi_target, "Give share or literal."
-        )
-        require(0 < self.lr_gamma <= 1, "lr_gamma", self.lr_gamma, "Give a factor above 0 and at most 1.")
-        require(
-            self.gradient_clip is None or self.gradient_clip > 0,
-            "gradient_clip",
-            self.gradient_clip,
-            "Give a positive number, or null for no limit.",
-        )
-        warm_up = self.contrastive_from_epoch
-        require(
-            warm_up is None or warm_up >= 0,
-            "contrastive_from_epoch",
-            warm_up,
-            "Give an epoch from 0, or null.",
-        )
-        require(
-            self.precision in ("32-true", "bf16-mixed"), "precision", self.precision, "32-true or bf16-mixed."
-        )
-        require(self.monitor in MONITORS, "monitor", self.monitor, f"Choose one of {', '.join(MONITORS)}.")
+            needs[name] = (getattr(self, name) >= 0, "at least 0")
+        require_all(self, needs)
         for sampling in (self.validation_sampling, self.evaluation_sampling):
             if sampling is not None:
                 check_sampling(sampling)
@@ -308,17 +281,16 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        parts = bool(self.parts) and set(self.parts) <= set(PARTS)
         needs = {
-            "steps": (self.steps >= 0, "Give 0 (off) or more."),
-            "batch_size": (self.batch_size >= 2, "Give at least 2: a positive and a negative crop."),
-            "learning_rate": (self.learning_rate > 0, "Give a positive number."),
-            "parts": (bool(self.parts) and set(self.parts) <= set(PARTS), f"Choose from {', '.join(PARTS)}."),
-            "crops": (self.crops in ("anywhere", "as_read"), "Choose anywhere or as_read."),
-            "schedule": (self.schedule in ("constant", "cosine"), "Choose constant or cosine."),
+            "steps": (self.steps >= 0, "0 (off) or more"),
+            "batch_size": (self.batch_size >= 2, "at least 2: a positive and a negative crop"),
+            "learning_rate": (self.learning_rate > 0, "a positive number"),
+            "parts": (parts, f"some of {', '.join(PARTS)}"),
+            "crops": (self.crops in ("anywhere", "as_read"), "anywhere or as_read"),
+            "schedule": (self.schedule in ("constant", "cosine"), "constant or cosine"),
         }
-        for name, (right, remedy) in needs.items():
-            if not right:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=f"pretrain.{name}", remedy=remedy)
+        require_all(self, needs, "pretrain.")
 
 
 @dataclass(frozen=True)
@@ -375,7 +347,7 @@ class CrossvalConfig:
         Raises:
             ConfigError: naming the one that cannot work.
         """
-        checks = {
+        needs = {
             "folds": (self.folds == "authors" or self.folds >= 2, "at least 2, or authors"),
             "repeats": (self.repeats >= 1, "at least 1"),
             "jobs": (self.jobs >= 1, "at least 1"),
@@ -384,8 +356,4 @@ class CrossvalConfig:
                 "one or more different numbers from 0",
             ),
         }
-        for name, (right, need) in checks.items():
-            if not right:
-                raise ConfigError(
-                    f"{getattr(self, name)} cannot be", where=f"cv.{name}", remedy=f"Give {need}."
-                )
+        require_all(self, needs, "cv.")

@@ -29,8 +29,8 @@ from .crossval_report import summarise, write_report
 from .fit import match_classes, tell_classes, tiles_of
 from .folds import FoldJob, deal_folds, embed_folds, run_fold
 from .run_folder import (
+    check_settings,
     data_fingerprint,
-    differing_settings,
     new_folder,
     versions,
     write_inputs,
@@ -54,9 +54,9 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
 
     Two protocols stand side by side. `last_epoch` is honest: training runs for all epochs and the network of
     the last one is evaluated. `best_epoch` is the paper's: the best of all epochs on the held-out images
-    themselves, which is optimistic. The folder `run.out` receives folds/*.json (one a training, written when
-    it is done and never computed again), crossval.json, crossval.md, crossval.png, out_of_fold.csv,
-    config.yaml, versions.json and manifest.csv.
+    themselves, which is optimistic. The folder `run.out` receives folds/*.json (one per training, written
+    once it is done), crossval.json, crossval.md, crossval.png, out_of_fold.csv, config.yaml, versions.json
+    and manifest.csv.
 
     Args:
         run: network, data and training; `run.seed` is replaced by the seeds of `cv`.
@@ -105,7 +105,7 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     (folder / "folds").mkdir(exist_ok=True)
     left = [job for job in jobs if not _file(folder, job).is_file()]
     if run.frozen.enabled and left:
-        embed_folds(run, data.manifest, left, progress)
+        left = embed_folds(run, data.manifest, left, folder, progress)
     epochs = 1 if run.frozen.enabled else run.train.epochs
     done = (len(jobs) - len(left)) * epochs  # of finished folds
     title = f"{len(jobs)} trainings" + ("" if run.frozen.enabled else f" x {epochs} epochs")
@@ -239,12 +239,7 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
         write_json(path, identity)
         return
     known = loads(path.read_text(encoding="utf-8"))
-    if differences := differing_settings(known["settings"], identity["settings"]):
-        raise CheckpointError(
-            f"the cross-validation was started with other settings: {'; '.join(differences)}",
-            where=folder,
-            remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
-        )
+    check_settings(known["settings"], identity["settings"], "cross-validation", folder, folder)
     if known["folds"] != identity["folds"]:
         raise CheckpointError(
             "the cross-validation was started with other images, labels or folds",

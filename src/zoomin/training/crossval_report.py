@@ -83,12 +83,12 @@ def _pooled(by_seed: dict[int, list[dict[str, Any]]], protocol: str) -> dict[str
     for seed, results in by_seed.items():
         labels: dict[int, int] = {}
         group_of: dict[int, str | None] = {}
-        said: dict[int, list[list[float]]] = {}
+        predicted: dict[int, list[list[float]]] = {}
         for image in (image for result in results for image in result["images"]):
             labels[image["row"]] = image["label"]
             group_of[image["row"]] = image.get("group")
-            said.setdefault(image["row"], []).append(image[protocol])
-        probabilities = torch.stack([torch.tensor(said[row]).mean(0) for row in labels])
+            predicted.setdefault(image["row"], []).append(image[protocol])
+        probabilities = torch.stack([torch.tensor(predicted[row]).mean(0) for row in labels])
         truth = torch.tensor(list(labels.values()))
         groups = [group_of.get(row) for row in labels]
         each.append({"seed": seed, **classification_metrics(probabilities, truth, groups=groups)})
@@ -170,7 +170,10 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
             100 * mean["mean"], color=_COLOURS[protocol], lw=1, ls="--", label=f"{name}: {_spread(mean)} %"
         )
     left.set(
-        xlabel="fold", ylabel="accuracy on held-out images (%)", xticks=_ticks(folds), ylim=(None, 101.5)
+        xlabel="fold",
+        ylabel="accuracy on held-out images (%)",
+        xticks=folds[:: math.ceil(len(folds) / 20)],
+        ylim=(None, 101.5),
     )
     left.legend(**_ABOVE)
     curves = torch.tensor([result["history"]["val_accuracy"] for result in results]) * 100
@@ -191,10 +194,6 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
         axes.set_axisbelow(True)
     with whole_file(path) as part:
         figure.savefig(part, dpi=150, format="png")
-
-
-def _ticks(folds: Sequence[int]) -> list[int]:
-    return list(folds[:: math.ceil(len(folds) / 20)])
 
 
 def _write_predictions(path: Path, results: Results, classes: Sequence[str]) -> None:

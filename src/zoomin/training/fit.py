@@ -18,7 +18,7 @@ from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
-from ..data.labels import told, unusual_order
+from ..data.labels import describe_classes, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..metrics import classification_metrics
@@ -43,7 +43,9 @@ from .checkpoints import (
 )
 from .config import RunConfig, TrainConfig
 from .evaluation import evaluate
-from .frozen.learn import learn
+from .frozen.known_features import KnownFeatures
+from .frozen.learn import make_embedder
+from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
@@ -92,7 +94,7 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
     splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
-    metrics.json and, where images could not be read while training went on, skipped.csv. The test
+    metrics.json and, if images could not be read during training, skipped.csv. The test
     images, where there are any, take no part in any choice.
 
     Args:
@@ -181,25 +183,30 @@ def _fit(
 
 
 def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
-    """Learn on a frozen trunk; the folder holds what `fit` tells of, but for epochs and checkpoints."""
+    """Learn on a frozen trunk; the folder holds what `fit` lists, except epochs and checkpoints."""
     folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
     if model is None:
         raise ConfigError(
             "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
         )
     new_folder(folder, resume=config.resume)
+    data.failures.path = folder / "skipped.csv"
+    data = data.without_unreadable()
+    negative = negative_class(data.classes, config.frozen.negative_class)
+    embedder, rows = None, data.splits["train"]
+    if config.frozen.trunk != "learned":
+        with progress_bar("Embedding", len(rows), shown=progress) as bar:
+            embedder = make_embedder(model, config.frozen, data, bar.advance)
+            rows = embedder.readable(rows, data.note_unreadable)
+        data = data.with_splits({**data.splits, "train": rows})
     data.setup("fit")
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    negative = negative_class(data.classes, config.frozen.negative_class)
-    rows = data.splits["train"]
-    with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        learned = learn(
-            model, config.frozen, data, rows, config.seed, negative=negative, on_image=bar.advance
-        )
+    pixels = PixelRun(folder / "pixels", config.resume, progress)
+    learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels, embedder)
     learned.net.save_pretrained(folder / "model")
     train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
-        "model": "frozen trunk",
+        "model": "learned trunk" if learned.report["head"] == PIXELS else "frozen trunk",
         "chosen_by": None,
         "learned": learned.report,
         "seconds": time.perf_counter() - started,
@@ -248,7 +255,7 @@ def _before_training(
 
 def tell_classes(classes: Sequence[str]) -> None:
     """Say which class is the negative one, before anything depends on it."""
-    logger.info("%s", told(classes))
+    logger.info("%s", describe_classes(classes))
     if doubt := unusual_order(classes):
         logger.warning("%s", doubt)
 
@@ -266,7 +273,10 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]
             net.check_stored([str(data.manifest.records[row].image) for row in rows])
-        return BaselineTask(net, config.train, config.seed, weights, data.failures)
+        baseline = BaselineTask(net, config.train, config.seed, weights, data.failures)
+        for network in baseline.frozen:
+            baseline.net.known = KnownFeatures(baseline.net, network, config.frozen.cache)
+        return baseline
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
     if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
         logger.warning(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,9 @@ from .config import RunConfig
 from .evaluation import Evaluated, evaluate
 from .fit import new_task, tiles_of
 from .frozen.classify import classify
-from .frozen.learn import learn, make_embedder
+from .frozen.known_features import KnownFeatures
+from .frozen.learn import make_embedder
+from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
@@ -53,12 +56,26 @@ class FoldJob:
         fold: number of the fold, from 1; with repeats the numbers continue.
         train: places in the manifest of the images to train on.
         held: places of the images held out.
+        failed: images held out that could not be read before the training, with the reason.
     """
 
     seed: int
     fold: int
     train: Int[Tensor, " train"]
     held: Int[Tensor, " held"]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, failed: Mapping[int, str], manifest: Manifest) -> FoldJob:
+        """The same without images that cannot be read.
+
+        Args:
+            failed: the reason, by place in the manifest.
+            manifest: all images.
+        """
+        held = {str(manifest.records[row].image): failed[row] for row in self.held.tolist() if row in failed}
+        absent = torch.tensor(list(failed), dtype=torch.int64)
+        train, kept = (rows[~torch.isin(rows, absent)] for rows in (self.train, self.held))
+        return replace(self, train=train, held=kept, failed=held)
 
     @property
     def name(self) -> str:
@@ -143,14 +160,15 @@ def run_fold(
         `last_epoch_careful` (many replicates, the same network) and `best_epoch` (the first epoch of highest
         held-out accuracy: the paper's protocol, optimistic), the history, probabilities of all held-out
         images by the last epoch's network, and `failed`: held-out images that could not be read, with the
-        reason; no score knows them.
+        reason; no score knows them. Where a frozen trunk sees images once, also `embedding`: CPU seconds that
+        this took here (`made`), and for the training images, here or earlier (`training`).
     """
     started = time.perf_counter()
     run = replace(run, seed=job.run_seed)
     if run.frozen.enabled:
         if on_epoch is not None:
             on_epoch()
-        return {**_frozen_fold(run, data, job, after), "seconds": time.perf_counter() - started}
+        return {**_frozen_fold(run, data, job, folder, after), "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
     done, table = Done(), EpochTable()
@@ -169,49 +187,55 @@ def run_fold(
     train(task, data, hooks, [table], folder / LAST if folder is not None and done.epochs else None)
     net, settings = task.net, run.train
     net.to(data.store.device)
-    last = evaluate(
-        net,
-        data.val_dataloader(),
-        sampling=settings.validation_sampling,
-        replicates=settings.validation_replicates,
-        seed=run.seed,
-    )
-    careful = evaluate(
-        net,
-        data.val_dataloader(),
-        sampling=settings.evaluation_sampling,
-        replicates=settings.evaluation_replicates,
-        seed=run.seed,
+    last, careful = (
+        evaluate(net, data.val_dataloader(), sampling=sampling, replicates=replicates, seed=run.seed)
+        for sampling, replicates in (
+            (settings.validation_sampling, settings.validation_replicates),
+            (settings.evaluation_sampling, settings.evaluation_replicates),
+        )
     )
     if after is not None:
         after(net, data)
     return {
-        "seed": job.seed,
-        "fold": job.fold,
-        "run_seed": job.run_seed,
-        "n_train": job.train.numel(),
-        "n_held": job.held.numel(),
-        "last_epoch": _scores(last),
-        "last_epoch_careful": _scores(careful),
+        **_result(job, data.manifest, last, careful),
         "best_epoch": _best(table.rows),
         "seconds": time.perf_counter() - started,
         "history": {name: [row.get(name) for row in table.rows] for name in history},
-        "images": _images(data.manifest, last, careful),
-        "failed": {**last.failed, **careful.failed},
+        "embedding": _embedding(net, data.manifest, job),
     }
 
 
-def embed_folds(run: RunConfig, manifest: Manifest, jobs: Sequence[FoldJob], progress: bool) -> None:
+def embed_folds(
+    run: RunConfig, manifest: Manifest, jobs: Sequence[FoldJob], folder: Path, progress: bool
+) -> list[FoldJob]:
     """Embed all images of some folds, before processes want the same ones at once.
+
+    Args:
+        run: network and training.
+        manifest: all images.
+        jobs: the folds.
+        folder: for `skipped.csv`.
+        progress: show progress bars.
+
+    Returns:
+        The folds without the images that cannot be read.
 
     Raises:
         ConfigError: if the model does not learn on a frozen trunk.
-        DataError: if images cannot be opened.
+        DataError: if more images than `data.max_failures` cannot be read.
     """
     rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))
     data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=progress, model=_learns_frozen(run))
-    with progress_bar("Embedding", len(rows), shown=progress) as bar:
-        make_embedder(_learns_frozen(run), run.frozen, data, bar.advance).of(rows)
+    data.failures.path = folder / "skipped.csv"
+    data = data.without_unreadable()
+    good = data.splits["train"]
+    with progress_bar("Embedding", len(good), shown=progress) as bar:
+        embedder = make_embedder(_learns_frozen(run), run.frozen, data, bar.advance)
+        good = embedder.readable(good, data.note_unreadable)
+    reasons = data.failures.images()
+    bad = rows[~torch.isin(rows, good)].tolist()
+    failed = {row: reasons[str(manifest.records[row].image)] for row in bad}
+    return [job.without(failed, manifest) for job in jobs]
 
 
 def _learns_frozen(run: RunConfig) -> ZoomInConfig:
@@ -227,33 +251,62 @@ def _frozen_fold(
     run: RunConfig,
     data: ZoomInDataModule,
     job: FoldJob,
+    folder: Path | None,
     after: Callable[[Classifier, ZoomInDataModule], None] | None,
 ) -> dict[str, Any]:
     """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
     model = _learns_frozen(run)
     negative = negative_class(data.classes, run.frozen.negative_class)
-    embedder = make_embedder(model, run.frozen, data)
-    learned = learn(model, run.frozen, data, job.train, run.seed, negative=negative, embedder=embedder)
-    embedded = embedder.of(job.held)
-    logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
-    found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
+    with TemporaryDirectory() as nowhere:
+        pixels = PixelRun(Path(nowhere) if folder is None else folder / PIXELS, resume=folder is not None)
+        embedder = None if run.frozen.trunk == "learned" else make_embedder(model, run.frozen, data)
+        learned = learn_trunk_too(model, run.frozen, data, job.train, run.seed, negative, pixels, embedder)
+    data = data.with_splits({"train": job.train, "val": job.held})
+    embedding = None
+    if embedder is not None:
+        embedding = {"made": embedder.made_seconds, "training": embedder.seconds_of(job.train)}
+    if embedder is None or learned.report["head"] == PIXELS:
+        found = evaluate(learned.net, data.val_dataloader(), seed=run.seed)
+        share = 1.0
+    else:
+        embedded = embedder.of(job.held)
+        logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
+        found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
+        share = float((drawn / torch.tensor([len(one.sub_tiles) for one in embedded])).mean())
     if after is not None:
-        after(learned.net, data.with_splits({"train": job.train, "val": job.held}))
-    scores = _scores(found)
-    every = torch.tensor([len(one.sub_tiles) for one in embedded])
+        after(learned.net, data)
+    result = _result(job, data.manifest, found, found)
+    return {
+        **result,
+        "best_epoch": {"epoch": 0, **result["last_epoch"]},
+        "history": {"val_accuracy": [result["last_epoch"]["accuracy"]]},
+        "learned": {**learned.report, "share_of_sub_tiles": share},
+        "failed": dict(job.failed),
+        "embedding": embedding,
+    }
+
+
+def _result(job: FoldJob, manifest: Manifest, last: Evaluated, careful: Evaluated) -> dict[str, Any]:
+    """What is recorded of every fold, however it is trained."""
     return {
         "seed": job.seed,
         "fold": job.fold,
         "run_seed": job.run_seed,
         "n_train": job.train.numel(),
         "n_held": job.held.numel(),
-        **{name: scores for name in ("last_epoch", "last_epoch_careful")},
-        "best_epoch": {"epoch": 0, **scores},
-        "history": {"val_accuracy": [scores["accuracy"]]},
-        "images": _images(data.manifest, found, found),
-        "failed": {},
-        "learned": {**learned.report, "share_of_sub_tiles": float((drawn / every).mean())},
+        "last_epoch": _scores(last),
+        "last_epoch_careful": _scores(careful),
+        "images": _images(manifest, last, careful),
+        "failed": {**last.failed, **careful.failed},
     }
+
+
+def _embedding(net: Classifier, manifest: Manifest, job: FoldJob) -> dict[str, float] | None:
+    known = getattr(net, "known", None)
+    if not isinstance(known, KnownFeatures):
+        return None
+    names = [str(manifest.records[row].image) for row in job.train.tolist()]
+    return {"made": known.made_seconds, "training": known.seconds_of(names)}
 
 
 def _scores(evaluated: Evaluated) -> dict[str, float | None]:
@@ -268,10 +321,9 @@ def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
 
 def _images(manifest: Manifest, last: Evaluated, careful: Evaluated) -> list[dict[str, Any]]:
     both = set(last.image.tolist()) & set(careful.image.tolist())
-    chosen = (
+    in_last, in_careful = (
         torch.tensor([row in both for row in evaluated.image.tolist()]) for evaluated in (last, careful)
     )
-    in_last, in_careful = chosen
     columns = (
         last.image[in_last].tolist(),
         last.labels[in_last].tolist(),

@@ -164,10 +164,10 @@ def share_embeddings(task: ZoomInTask, data: ZoomInDataModule, ranks: Ranks) -> 
     Images that are augmented have no embeddings that stay; those that cannot be read are left for later.
     """
     cache = task.cache
-    if cache is None or ranks.world == 1 or data.config.augmentation.active:
+    if not task.embeds_once or ranks.world == 1 or data.config.augmentation.active:
         return
     used = data.with_splits({name: data.splits[name] for name in ("train", "val")})
-    mine = used.with_share(Share(ranks.rank, ranks.world))
+    mine = used.with_part(Share(ranks.rank, ranks.world))
     for batch in mine.predict_dataloader():
         with_readable(batch, lambda part, kept: task.cached_embeddings(part), lambda name, error: None)
     for known in ranks.each(cache.on_cpu):

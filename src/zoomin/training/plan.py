@@ -22,8 +22,8 @@ from ..errors import DataError, ZoomInError
 from ..files import plain
 from ..images.foreground import Foreground
 from ..model.config import ZoomInConfig
-from .frozen.config import FrozenConfig
-from .frozen.engine import has_openvino
+from ..model.engine import has_openvino
+from .frozen_config import FrozenConfig
 
 __all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
 
@@ -37,6 +37,7 @@ _CONTEXT = 448  # side of the view of the whole image, where images have few sub
 _LOOKED = 24  # images whose size is looked at
 _SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
 _SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
+_LEARN_SECONDS = 0.0065  # to learn from one of 224 once, from pixels
 
 
 @dataclass(frozen=True)
@@ -253,8 +254,28 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
         total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
     )
     engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
-    lines.append(f"time       about {max(1, round(seconds / 60))} minutes on one core ({engine})")
+    pixels = _pixel_seconds(seen, side, tiles)
+    if pixels is not None:
+        limit = FrozenConfig.trunk_below
+        lines.append(
+            f"pixels     where that is below AUROC {limit} on images held out, a small trunk is learned"
+        )
+        lines.append(f"           from pixels ({_minutes(pixels)} more), and kept if it is better on them")
+    lines.append(f"time       about {_minutes(seconds)} on one core ({engine})")
     few = min(seen.count.values())
     if few < 20:
         lines.append(f"beware     {few} images of a class are few: expect wide intervals")
     return lines
+
+
+def _pixel_seconds(seen: Seen, side: int, tiles: int) -> float | None:
+    """How long a trunk is learned from pixels on one core; None where there are too few images."""
+    if seen.images < FrozenConfig.trunk_images:
+        return None
+    passes, views = FrozenConfig().passes(seen.images) * 4 / 3, min(tiles, FrozenConfig.trunk_tiles)
+    return seen.images * passes * views * _LEARN_SECONDS * (side / 224) ** 2
+
+
+def _minutes(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"

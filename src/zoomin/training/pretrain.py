@@ -44,7 +44,7 @@ class Crops(NamedTuple):
     """Squares to classify.
 
     Attributes:
-        row: of the manifest, one a crop.
+        row: of the manifest, one per crop.
         regions: x, y, width, height, level-0 pixels.
         labels: 1 where any pixel is ROI, else 0.
     """
@@ -225,7 +225,10 @@ class _CropSource:
         for number in range(n):
             pool = self._with if number % 2 or not self._without else self._without
             found = self._negative(int(self._rng.choice(pool)), side, place)
-            others = (self._negative(r, side, place) for r in self._shuffled())
+            others = (
+                self._negative(r, side, place)
+                for r in self._rng.permutation([*self._without, *self._with]).tolist()
+            )
             found = found or next(filter(None, others), None)
             if found is None:
                 raise ConfigError(
@@ -234,9 +237,6 @@ class _CropSource:
                     remedy="Leave out the networks whose tiles are too large to be without ROI.",
                 )
             yield found
-
-    def _shuffled(self) -> list[int]:
-        return [int(row) for row in self._rng.permutation([*self._without, *self._with])]
 
     def _negative(self, row: int, side: int, place: Place) -> tuple[int, int, int] | None:
         """A crop of an image without ROI, None where none is found."""

@@ -16,7 +16,7 @@ from ..classifiers import config_class
 from ..data.config import DataConfig
 from ..errors import ConfigError
 from .config import PretrainConfig, RunConfig, TrainConfig
-from .frozen.config import FrozenConfig
+from .frozen_config import FrozenConfig
 from .recipe_files import find_recipe, instantiated, load_recipe
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 
 def add_run_arguments(parser: ArgumentParser) -> None:
     """Add the settings of a run, but for those of its model."""
-    parser.add_argument("--config", action="config", help="a recipe (YAML); options given after it win")
+    parser.add_argument("--config", action="config", help="a recipe (YAML); later options take precedence")
     parser.add_class_arguments(DataConfig, "data")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(PretrainConfig, "pretrain")
@@ -63,8 +63,8 @@ def leaves_all_to_plan(words: Sequence[str]) -> bool:
     """
     given = [word for word in " ".join(words).replace("=", " ").split() if word.startswith("-")]
     sections = {name.partition(".")[0] for name in given}
-    told = {"--config", "--model.name", "--frozen.enabled", "--print_config", "--help", "-h"}
-    if told & set(given) or {"--train", "--pretrain"} & sections:
+    explicit = {"--config", "--model.name", "--frozen.enabled", "--print_config", "--help", "-h"}
+    if explicit & set(given) or {"--train", "--pretrain"} & sections:
         return False
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("features", "tile_attention", "position_attention"):
@@ -99,7 +99,7 @@ def run_config(values: Namespace) -> RunConfig:
 def read_recipe(name: str | Path, options: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
     """A recipe with options after it, as `zoomin train` takes them.
 
-    Where the options name another model, none of the settings of the recipe's model are taken over.
+    Where the options name another model, none of the settings of the recipe's model are kept.
 
     Args:
         name: a path, or the name of one of the recipes that come with the program.

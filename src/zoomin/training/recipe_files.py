@@ -48,7 +48,7 @@ def find_recipe(name: str | Path) -> Path:
 def check_recipe(path: Path) -> None:
     """Refuse what a parser would take hours or all memory for: aliases that multiply, depth without end.
 
-    What is wrong otherwise is told by whoever reads it.
+    Other errors are reported by the code that reads it.
 
     Raises:
         ConfigError: if its aliases stand for more than `_MOST_VALUES` values, or it is nested too deeply.

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from .._version import __version__
 from ..data.manifest import Manifest, write_manifest
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json, write_text
 from ..runtime.locks import LOCKS
 
 __all__ = [
+    "check_settings",
     "data_fingerprint",
     "differing_settings",
     "new_folder",
@@ -106,6 +107,29 @@ def data_fingerprint(manifest: Manifest, splits: Mapping[str, Int[Tensor, " n"]]
     }
     text = json.dumps([list(manifest.classes), plain(rows)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_settings(
+    old: Mapping[str, Any], new: Mapping[str, Any], what: str, where: Path, folder: Path
+) -> None:
+    """Refuse to resume with other settings.
+
+    Args:
+        old: the settings of then.
+        new: those of now.
+        what: was started with them.
+        where: they are stored.
+        folder: of `config.yaml`.
+
+    Raises:
+        CheckpointError: naming the settings that differ.
+    """
+    if differences := differing_settings(old, new):
+        raise CheckpointError(
+            f"the {what} was started with other settings: {'; '.join(differences)}",
+            where=where,
+            remedy=f"Resume with --config {folder / 'config.yaml'}, or give another --out.",
+        )
 
 
 def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:

@@ -6,15 +6,17 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import lightning.pytorch as lightning
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
+from ..annotations.reader import RoiReader
 from ..classifiers import Classifier, Output
 from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
@@ -26,7 +28,7 @@ from ..runtime.ranks import Ranks
 from .config import TrainConfig
 from .gradients import add_up_gradients
 
-__all__ = ["ClassifierTask", "EpochMeans", "evaluation_keys", "training_keys"]
+__all__ = ["ClassifierTask", "Draws", "EpochMeans", "evaluation_keys", "training_keys"]
 
 logger = logging.getLogger(__name__)
 Out = TypeVar("Out", bound=Output)
@@ -83,6 +85,23 @@ class EpochMeans(Metric):
         return dict(zip(self.names, (self.total / self.weight).tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for an answer.
+
+    Attributes:
+        keys: seed of each image's draws.
+        sampling: the design; None: the network's own.
+        replicates: estimates averaged.
+        learning: whether the objective of a training step follows, which may need more than the answer.
+    """
+
+    keys: Int[Tensor, " batch"]
+    sampling: str | None = None
+    replicates: int = 1
+    learning: bool = False
+
+
 class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
     """Train a network: optimisation, draws and records; a child says what is learned.
 
@@ -100,6 +119,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
         failures: Failures | None = None,
+        roi: RoiReader | None = None,
     ) -> None:
         """Take the network to train.
 
@@ -109,14 +129,18 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
             seed: of all draws.
             class_weights: weight of each class in the cross-entropy.
             failures: where images that cannot be read are recorded; by default the first one stops the run.
+            roi: the annotations of the images, where the loss compares the attention with them.
+
+        Raises:
+            ConfigError: if the network does not support what the configuration asks for.
         """
         super().__init__()
         self.net = net
         self.config = config
         self.seed = seed
         self.failures = failures or Failures(0)
+        self.roi = roi
         self.ranks = Ranks()
-        self.contrastive_epoch: int | None = None
         self._failures_told = 0
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
@@ -128,26 +152,41 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.train_scores = ClassificationScores()
         self.val_scores = ClassificationScores()
         self.no_foreground: set[str] = set()
+        self.check()
+        self.frozen = self.frozen_parts()
+        for part in self.frozen:
+            part.requires_grad_(False)
+
+    def check(self) -> None:
+        """Refuse what the network does not support.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
 
     @abstractmethod
-    def answer(
-        self,
-        batch: Batch,
-        keys: Int[Tensor, " batch"],
-        *,
-        sampling: str | None = None,
-        replicates: int = 1,
-        learning: bool = False,
-    ) -> Out:
-        """What the network answers.
+    def frozen_parts(self) -> list[nn.Module]:
+        """The parts of the network whose weights and statistics stay as they are."""
 
-        Args:
-            batch: images.
-            keys: of their draws.
-            sampling: the design; the network's own by default.
-            replicates: estimates averaged.
-            learning: whether the objective of a training step follows, which may need more than the answer.
-        """
+    @property
+    def contrastive_epoch(self) -> int | None:
+        """The first epoch with contrastive loss, None where there is none."""
+        return None
+
+    def train(self, mode: bool = True) -> ClassifierTask[Out]:
+        """Switch training on or off; the statistics of frozen parts stay."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        """Switch training on, but for frozen parts: Lightning keeps the modes that it finds."""
+        self.train()
+
+    @abstractmethod
+    def answer(self, batch: Batch, draws: Draws) -> Out:
+        """What the network answers."""
 
     @abstractmethod
     def objective(
@@ -182,7 +221,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
 
     def _train(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         try:
-            out = self.answer(batch, keys, learning=True)
+            out = self.answer(batch, Draws(keys, learning=True))
         except (RuntimeError, IndexError) as error:  # attention that is not finite draws nothing
             if self._diverged():
                 raise self._divergence(self.global_step) from error
@@ -243,12 +282,8 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         with_readable(batch, self._validate, self._note)
 
     def _validate(self, batch: Batch, kept: Int[Tensor, " kept"]) -> None:
-        out = self.answer(
-            batch,
-            evaluation_keys(self.seed, batch.index),
-            sampling=self.config.validation_sampling,
-            replicates=self.config.validation_replicates,
-        )
+        keys, config = evaluation_keys(self.seed, batch.index), self.config
+        out = self.answer(batch, Draws(keys, config.validation_sampling, config.validation_replicates))
         loss = classification_loss(out.logits.float(), batch.labels, self.class_weights)
         self.val_means.update(loss[None], self._weight(batch.labels))
         self.val_scores.update(out.logits.float().softmax(1), batch.labels)

@@ -41,7 +41,7 @@ def train(
         KeyboardInterrupt: when interrupted.
     """
     config, ranks = task.config, task.ranks
-    data = data.with_share(Share(ranks.rank, ranks.world))
+    data = data.with_part(Share(ranks.rank, ranks.world))
     seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with (

@@ -8,16 +8,16 @@ stand out, and is classified as negative (class 0) or not. Not in the paper, whi
 
 Stage 1 pools over all tiles of an image; stage 2 over the positions of the tiles that a ranks highest, in
 negative images the ones most like the object. Both keep the weights that they end with; where the trunks are
-frozen, the best of several starts (`detectors.py`). Then the head may begin by what is drawn
+frozen, the best of several starts (`detectors.py`). Then the head may be initialised from what is drawn
 (`head_start.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,11 +35,11 @@ from ..model.zoom_in import ZoomIn
 from ..progress import track
 from .config import WarmUp
 from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
+from .embedding_cache import EmbeddingCache
 from .head_start import start_head
 
 __all__ = ["WarmUpStep", "log_mean_exp", "warm_up"]
 
-_T = TypeVar("_T")
 _WARM_UP = 7  # stream of random numbers
 _AUGMENTED = 1 << 20  # epochs of warm-up batches, so that training draws other augmentations
 
@@ -99,12 +99,12 @@ def warm_up(
     if not config.is_on:
         return []
     loader = _Loader(data, config.batch_size, seed)
+    work = _Work(net, loader, config, seed, cached_embeddings, progress)
     steps: list[WarmUpStep] = []
     if config.steps:
-        stages: Callable[..., list[WarmUpStep]] = _best_of_several if config.starts > 1 else _one_start
-        steps += stages(net, loader, config, seed, cached_embeddings, progress)
+        steps += work.best_of_several() if config.starts > 1 else work.one_start()
     if config.head_l2 is not None:
-        batches = track(list(loader.every(3)), "Beginning the head", shown=progress)
+        batches = track(list(loader.every(3)), "Initialising the head", shown=progress)
         losses = start_head(net, batches, lambda batch: _keys(seed, batch), cached_embeddings, config.head_l2)
         steps += [WarmUpStep(3, step, loss) for step, loss in enumerate(losses)]
     return steps
@@ -115,53 +115,73 @@ def _keys(seed: int, batch: Batch) -> Int[Tensor, " batch"]:
     return derive_keys(derive_keys(torch.full_like(batch.index, seed), _WARM_UP), batch.index)
 
 
-def _one_start(
-    net: ZoomIn,
-    loader: _Loader,
-    config: WarmUp,
-    seed: int,
-    cached_embeddings: Callable[[Batch], Tensor | None],
-    progress: bool,
-) -> list[WarmUpStep]:
-    """Both networks from where they are, by whatever of them learns."""
+@dataclass(frozen=True)
+class _Work:
+    """The warm-up of both attention networks (see `warm_up`)."""
 
-    def tiles(batch: Batch) -> Tensor:
-        grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        return net.tile_logits(batch.images, grid, cached_embeddings(batch))
+    net: ZoomIn
+    loader: _Loader
+    config: WarmUp
+    seed: int
+    cached_embeddings: Callable[[Batch], Tensor | None]
+    progress: bool
 
-    def positions(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            logits = tiles(batch)
-        grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        image, rank, place = _best_tiles(grid, logits, config.top_tiles)
-        found = net.position_logits(batch.images, grid, place)
-        width = min(config.top_tiles, logits.shape[1])
-        rows = found.new_full((len(batch), width, found.shape[1]), -torch.inf)
-        return rows.index_put((image, rank), found).flatten(1)
+    def one_start(self) -> list[WarmUpStep]:
+        """Both networks from where they are, by whatever of them learns."""
+        net, config = self.net, self.config
 
-    steps = _train(net.tile_attention, tiles, loader, config, 1, config.steps, progress)
-    if config.position_steps:
-        steps += _train(net.position_attention, positions, loader, config, 2, config.position_steps, progress)
-    return steps
+        def tiles(batch: Batch) -> Tensor:
+            return net.tile_logits(batch.images, self._grid(batch), self.cached_embeddings(batch))
 
+        def positions(batch: Batch) -> Tensor:
+            with torch.no_grad():
+                logits = tiles(batch)
+            image, rank, place = _best_tiles(self._grid(batch), logits, config.top_tiles)
+            found = net.position_logits(batch.images, self._grid(batch), place)
+            width = min(config.top_tiles, logits.shape[1])
+            rows = found.new_full((len(batch), width, found.shape[1]), -torch.inf)
+            return rows.index_put((image, rank), found).flatten(1)
 
-def _best_of_several(
-    net: ZoomIn,
-    loader: _Loader,
-    config: WarmUp,
-    seed: int,
-    cached_embeddings: Callable[[Batch], Tensor | None],
-    progress: bool,
-) -> list[WarmUpStep]:
-    """Both last layers, of frozen trunks, each the best of several starts.
+        steps = self._train(net.tile_attention, tiles, 1, config.steps)
+        return steps + self._train(net.position_attention, positions, 2, config.position_steps)
 
-    Raises:
-        ConfigError: if the training images are augmented, so that nothing can be cached.
-    """
-    known: dict[int, Tensor] = {}
+    def best_of_several(self) -> list[WarmUpStep]:
+        """Both last layers, of frozen trunks, each the best of several starts.
 
-    def embedded(batch: Batch) -> Tensor:
-        embeddings = cached_embeddings(batch)
+        Raises:
+            ConfigError: if the training images are augmented, so that nothing can be cached.
+        """
+        net, config, cache = self.net, self.config, EmbeddingCache()
+
+        @torch.no_grad()
+        def tiles(batch: Batch) -> list[Tensor]:
+            grid = self._grid(batch)
+            kept = attended_tiles(batch.images, grid).tiles
+            count = torch.bincount(grid.image[kept], minlength=len(batch)).tolist()
+            return list(self._embedded(batch)[kept].split(count))
+
+        def embed_positions(batch: Batch) -> list[Tensor]:
+            grid = self._grid(batch)
+            logits = net.tile_logits(batch.images, grid, self._embedded(batch))
+            image, _, place = _best_tiles(grid, logits, config.top_tiles)
+            found = iter(net.embed_positions(batch.images, grid, place))
+            count = torch.bincount(image, minlength=len(batch)).tolist()
+            return [torch.cat(list(islice(found, few))) for few in count]
+
+        def positions(batch: Batch) -> list[Tensor]:
+            return cache.of(batch, embed_positions)
+
+        steps = self._detect(trunk_of(net.tile_attention).logit, tiles, 1, config.steps)
+        if config.position_steps:
+            layer = trunk_of(net.position_attention).logit
+            steps += self._detect(layer, positions, 2, config.position_steps)
+        return steps
+
+    def _grid(self, batch: Batch) -> TileGrid:
+        return TileGrid.of(batch.images.sizes, self.net.config.tile_size)
+
+    def _embedded(self, batch: Batch) -> Tensor:
+        embeddings = self.cached_embeddings(batch)
         if embeddings is None:
             raise ConfigError(
                 "several starts need fixed embeddings, and these images are augmented",
@@ -170,37 +190,45 @@ def _best_of_several(
             )
         return embeddings
 
-    @torch.no_grad()
-    def tiles(batch: Batch) -> list[Tensor]:
-        grid = TileGrid.of(batch.images.sizes, net.config.tile_size)
-        kept = attended_tiles(batch.images, grid).tiles
-        count = torch.bincount(grid.image[kept], minlength=len(batch)).tolist()
-        return list(embedded(batch)[kept].split(count))
+    def _detect(
+        self, layer: nn.Conv2d, embed: Callable[[Batch], list[Tensor]], stage: int, steps: int
+    ) -> list[WarmUpStep]:
+        """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
+        batches = track(list(self.loader.every(stage)), f"Embedding for stage {stage}", shown=self.progress)
+        mean, std = _standard(embed(batch) for batch in batches)
+        config = replace(self.config, steps=steps)
+        detectors = Detectors(layer, mean, std, _pool(config), config, self.seed)
+        losses = []
+        for step in track(range(steps), f"Warming up stage {stage}", shown=self.progress):
+            batch = self.loader.batch(stage, step)
+            losses.append(detectors.step(embed(batch), _positive(batch)))
+        best = _least_loss(detectors, embed, list(self.loader.every(stage)))
+        detectors.keep(best)
+        return [WarmUpStep(stage, step, float(loss[best])) for step, loss in enumerate(losses)]
 
-    @torch.no_grad()
-    def positions(batch: Batch) -> list[Tensor]:
-        rows = batch.index.tolist()
-        fresh = [place for place, row in enumerate(rows) if row not in known]
-        if fresh:
-            new = batch.select(torch.tensor(fresh))
-            grid = TileGrid.of(new.images.sizes, net.config.tile_size)
-            logits = net.tile_logits(new.images, grid, embedded(new))
-            image, _, place = _best_tiles(grid, logits, config.top_tiles)
-            found = iter(net.embed_positions(new.images, grid, place))
-            count = torch.bincount(image, minlength=len(new)).tolist()
-            known.update(
-                (row, torch.cat(list(islice(found, few))))
-                for row, few in zip(new.index.tolist(), count, strict=True)
-            )
-        return [known[row] for row in rows]
-
-    steps = _detect(
-        trunk_of(net.tile_attention).logit, tiles, loader, config, 1, config.steps, seed, progress
-    )
-    if config.position_steps:
-        layer = trunk_of(net.position_attention).logit
-        steps += _detect(layer, positions, loader, config, 2, config.position_steps, seed, progress)
-    return steps
+    def _train(
+        self, network: nn.Module, logits_of: Callable[[Batch], Tensor], stage: int, steps: int
+    ) -> list[WarmUpStep]:
+        """One stage: Adam on the weights of a network that learn."""
+        if not steps:
+            return []
+        config, pool = self.config, _pool(self.config)
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        adam = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay)
+        cosine = config.schedule == "cosine"
+        falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if cosine else None
+        records = []
+        for step in track(range(steps), f"Warming up stage {stage}", shown=self.progress):
+            batch = self.loader.batch(stage, step)
+            loss = pooled_loss(pool(logits_of(batch)), _positive(batch))
+            adam.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)
+            adam.step()
+            if falls is not None:
+                falls.step()
+            records.append(WarmUpStep(stage, step, float(loss.detach())))
+        return records
 
 
 def _best_tiles(
@@ -212,35 +240,9 @@ def _best_tiles(
     return image, rank, grid.first[image] + best.indices[image, rank]
 
 
-def _detect(
-    layer: nn.Conv2d,
-    embed: Callable[[Batch], list[Tensor]],
-    loader: _Loader,
-    config: WarmUp,
-    stage: int,
-    steps: int,
-    seed: int,
-    progress: bool,
-) -> list[WarmUpStep]:
-    """One stage: detectors on embeddings that stay; the best of them becomes the layer."""
-    batches = track(list(loader.every(stage)), f"Embedding for stage {stage}", shown=progress)
-    mean, std = _standard(embed(batch) for batch in batches)
-    detectors = Detectors(layer, mean, std, _pool(config), replace(config, steps=steps), seed)
-    losses = []
-    for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
-        batch = loader.batch(stage, step)
-        losses.append(detectors.step(embed(batch), _positive(batch)))
-    best = _least_loss(detectors, embed, loader, stage)
-    detectors.keep(best)
-    return [WarmUpStep(stage, step, float(loss[best])) for step, loss in enumerate(losses)]
-
-
 @torch.no_grad()
-def _least_loss(
-    detectors: Detectors, embed: Callable[[Batch], list[Tensor]], loader: _Loader, stage: int
-) -> int:
+def _least_loss(detectors: Detectors, embed: Callable[[Batch], list[Tensor]], batches: list[Batch]) -> int:
     """The detector of least loss over all training images, negative and positive ones weighing alike."""
-    batches = list(loader.every(stage))
     losses = torch.cat([detectors.losses(embed(batch), _positive(batch)) for batch in batches])
     positive = torch.cat([_positive(batch) for batch in batches]) > 0
     return int((losses[positive].mean(0) + losses[~positive].mean(0)).argmin())
@@ -266,39 +268,7 @@ def _positive(batch: Batch) -> Float[Tensor, " batch"]:
 
 
 def _pool(config: WarmUp) -> Callable[[Tensor], Tensor]:
-    return log_mean_exp if config.pooling == "log_mean_exp" else _highest
-
-
-def _train(
-    network: nn.Module,
-    logits_of: Callable[[Batch], Tensor],
-    loader: _Loader,
-    config: WarmUp,
-    stage: int,
-    steps: int,
-    progress: bool,
-) -> list[WarmUpStep]:
-    """One stage: Adam on the weights of a network that learn."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    adam = torch.optim.Adam(weights, config.learning_rate, weight_decay=config.weight_decay)
-    falls = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps) if config.schedule == "cosine" else None
-    pool = _pool(config)
-    records = []
-    for step in track(range(steps), f"Warming up stage {stage}", shown=progress):
-        batch = loader.batch(stage, step)
-        loss = pooled_loss(pool(logits_of(batch)), _positive(batch))
-        adam.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)
-        adam.step()
-        if falls is not None:
-            falls.step()
-        records.append(WarmUpStep(stage, step, float(loss.detach())))
-    return records
-
-
-def _highest(logits: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
-    return logits.amax(1)
+    return log_mean_exp if config.pooling == "log_mean_exp" else lambda logits: logits.amax(1)
 
 
 class _Loader:

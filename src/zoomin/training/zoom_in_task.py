@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from ..annotations.reader import RoiReader
 from ..data.batch import Batch
-from ..data.failures import Failures
 from ..errors import ConfigError
+from ..geometry import TileGrid
 from ..images.augment import AugmentedBatch
 from ..model.estimators import segment_sum
 from ..model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..model.output import ZoomInOutput
 from ..model.zoom_in import ZoomIn
-from .config import TrainConfig
-from .embedding_cache import EmbeddingCache, freeze_trunks, has_trunk, trunks
+from .embedding_cache import EmbeddingCache, has_trunk, trunks
 from .supervision import roi_terms
-from .task import ClassifierTask
+from .task import ClassifierTask, Draws
 
 __all__ = ["ZoomInTask"]
 
@@ -39,84 +38,65 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
         *("tiles", "tile_entropy", "position_entropy"),
     )
 
-    def __init__(
-        self,
-        net: ZoomIn,
-        config: TrainConfig,
-        seed: int = 0,
-        class_weights: Sequence[float] | None = None,
-        failures: Failures | None = None,
-        roi: RoiReader | None = None,
-    ) -> None:
-        """Take the network to train; see `ClassifierTask`.
-
-        Args:
-            net: the network.
-            config: how to train it.
-            seed: of all draws.
-            class_weights: weight of each class in the cross-entropy.
-            failures: where images that cannot be read are recorded.
-            roi: the annotations of the images, where the loss looks at them.
-
-        Raises:
-            ConfigError: if it does, and there are none; if several starts are asked of trunks that learn.
-        """
-        super().__init__(net, config, seed, class_weights, failures)
-        self.roi = roi
-        if config.uses_roi and roi is None:
+    def check(self) -> None:
+        """Refuse a loss without its annotations, and several starts of trunks that learn."""
+        if self.config.uses_roi and self.roi is None:
             raise ConfigError(
                 "the loss needs annotations", where="train.tile_roi_strength", remedy="Set it to 0."
             )
-        self.contrastive_epoch = config.contrastive_epoch(net.config.n_classes)
-        self.cache = EmbeddingCache() if config.freeze_trunks and has_trunk(net) else None
-        if config.warm_up.starts > 1 and (self.cache is None or not has_trunk(net, positions=True)):
+        several = self.config.warm_up.starts > 1
+        if several and not (self.embeds_once and has_trunk(self.net.position_attention)):
             raise ConfigError(
                 "several starts need attention networks whose trunks are frozen",
                 where="train.warm_up.starts",
                 remedy="Set train.freeze_trunks, and timm:MODEL for both attentions; or take one start.",
             )
-        if config.freeze_trunks:
-            freeze_trunks(net, features=config.freeze_trunks != "attention")
 
-    def train(self, mode: bool = True) -> ZoomInTask:
-        """Switch training on or off; the statistics of frozen trunks stay."""
-        super().train(mode)
-        if self.config.freeze_trunks:
-            for trunk in trunks(self.net, features=self.config.freeze_trunks != "attention"):
-                trunk.eval()
-        return self
+    def frozen_parts(self) -> list[nn.Module]:
+        """The `timm` trunks, where asked for."""
+        which = self.config.freeze_trunks
+        return trunks(self.net, features=which != "attention") if which else []
 
-    def on_fit_start(self) -> None:
-        """Switch training on, but for frozen trunks: Lightning keeps the modes that it finds."""
-        self.train()
+    @property
+    def contrastive_epoch(self) -> int | None:
+        """The first epoch with contrastive loss, None where it is off."""
+        return self.config.contrastive_epoch(self.net.config.n_classes)
+
+    @property
+    def embeds_once(self) -> bool:
+        """Whether the tile attention has a frozen trunk, whose embeddings are kept."""
+        return bool(self.config.freeze_trunks) and has_trunk(self.net.tile_attention)
+
+    @cached_property
+    def cache(self) -> EmbeddingCache:
+        """Embeddings of the tiles of images seen before."""
+        return EmbeddingCache()
 
     def cached_embeddings(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
         """What the frozen trunk of the tile attention makes of a batch, None where it must be recomputed."""
-        changed = isinstance(batch.images, AugmentedBatch)
-        return None if self.cache is None or changed else self.cache.of(self.net, batch)
+        if not self.embeds_once or isinstance(batch.images, AugmentedBatch):
+            return None
+        return torch.cat(self.cache.of(batch, self._embed))
+
+    def _embed(self, batch: Batch) -> Sequence[Tensor]:
+        count = TileGrid.of(batch.images.sizes, self.net.config.tile_size).count
+        embeddings: Tensor = self.net.embed_tiles(batch.images)
+        return list(embeddings.split(count.tolist()))
 
     @property
     def contrasts(self) -> bool:
         """Whether the contrastive loss takes part in the current epoch."""
         return self.contrastive_epoch is not None and self.current_epoch >= self.contrastive_epoch
 
-    def answer(
-        self,
-        batch: Batch,
-        keys: Int[Tensor, " batch"],
-        *,
-        sampling: str | None = None,
-        replicates: int = 1,
-        learning: bool = False,
-    ) -> ZoomInOutput:
+    def answer(self, batch: Batch, draws: Draws) -> ZoomInOutput:
         """What the network answers; in learning, under the complement laws too where they take part."""
         out: ZoomInOutput = self.net(
             batch.images,
-            keys=keys,
+            keys=draws.keys,
             tile_embeddings=self.cached_embeddings(batch),
-            contrast=batch.labels > 0 if learning and self.contrasts else None,
-            sampling=sampling,
-            replicates=replicates,
+            contrast=batch.labels > 0 if draws.learning and self.contrasts else None,
+            sampling=draws.sampling,
+            replicates=draws.replicates,
         )
         return out
 

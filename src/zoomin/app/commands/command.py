@@ -6,11 +6,24 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-__all__ = ["Command", "Group", "messages", "print_metrics", "print_rich", "say", "warn_failed"]
+__all__ = [
+    "Command",
+    "Group",
+    "messages",
+    "of_options",
+    "option",
+    "print_metrics",
+    "print_rich",
+    "say",
+    "warn_failed",
+]
+
+Settings = TypeVar("Settings")
 
 
 class Command(NamedTuple):
@@ -45,6 +58,17 @@ class Group(NamedTuple):
 
     summary: str
     commands: Mapping[str, Command | Group]
+
+
+def option(parser: ArgumentParser, name: str, default: bool | int | str | None, text: str) -> None:
+    """Add an option of the type of its default; a text where that is None."""
+    kind = str | None if default is None else type(default)
+    parser.add_argument(name, type=kind, default=default, help=text)
+
+
+def of_options(config: type[Settings], options: Namespace) -> Settings:
+    """The dataclass whose fields are among some options (`add_class_arguments`)."""
+    return config(**{field.name: options[field.name] for field in fields(config)})  # type: ignore[arg-type]
 
 
 def say(text: str) -> None:

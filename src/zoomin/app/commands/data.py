@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from .check import CHECK
-from .command import Command, Group, say
+from .command import Command, Group, of_options, option, say
 from .data_sets import PREPARE, make_commands
-from .features import FEATURES
+from .features import CONVERT, FEATURES
 
 __all__ = ["DATA", "MAKE", "PREPARE"]
 
@@ -18,14 +17,14 @@ __all__ = ["DATA", "MAKE", "PREPARE"]
 def _build_needles(parser: ArgumentParser) -> None:
     from ...datasets.synthetic.needles import NeedleConfig
 
-    parser.add_argument("--out", type=str, default="needles", help="a new folder")
+    option(parser, "--out", "needles", "a new folder")
     parser.add_class_arguments(NeedleConfig)
 
 
 def _make_needles(parser: ArgumentParser, options: Namespace) -> int:
     from ...datasets.synthetic.needles import NeedleConfig, make_needles
 
-    config = NeedleConfig(**{f.name: options[f.name] for f in fields(NeedleConfig)})
+    config = of_options(NeedleConfig, options)
     manifest = make_needles(options.out, config)
     say(f"{len(manifest)} images: {Path(options.out) / 'manifest.csv'}")
     return 0
@@ -44,15 +43,15 @@ NEEDLES = Command(
 def _build_slides(parser: ArgumentParser) -> None:
     from ...datasets.synthetic.slides import SlideConfig
 
-    parser.add_argument("--out", type=str, default="slides", help="a new folder")
-    parser.add_argument("--jobs", type=int, default=1, help="slides made in parallel, one process each")
+    option(parser, "--out", "slides", "a new folder")
+    option(parser, "--jobs", 1, "slides made in parallel, one process each")
     parser.add_class_arguments(SlideConfig)
 
 
 def _make_slides(parser: ArgumentParser, options: Namespace) -> int:
     from ...datasets.synthetic.slides import SlideConfig, make_slides
 
-    config = SlideConfig(**{f.name: options[f.name] for f in fields(SlideConfig)})
+    config = of_options(SlideConfig, options)
     manifest = make_slides(options.out, config, jobs=options.jobs)
     say(f"{len(manifest)} slides: {Path(options.out) / 'manifest.csv'}")
     return 0
@@ -74,5 +73,5 @@ MAKE = Group("generate images to experiment with", make_commands({"needles": NEE
 
 DATA = Group(
     "check images before training, prepare published data sets, generate images",
-    {"check": CHECK, "prepare": PREPARE, "features": FEATURES, "make": MAKE},
+    {"check": CHECK, "prepare": PREPARE, "features": FEATURES, "convert": CONVERT, "make": MAKE},
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ...runtime.plugins import plug_ins
-from .command import Command, Group, say
+from .command import Command, Group, of_options, option, say
 
 __all__ = ["PREPARE", "make_commands"]
 
@@ -66,17 +66,15 @@ def _prepare_command(name: str, summary: str) -> Command:
         from ...datasets.registry import PUBLISHED
 
         parser.add_argument("--source", type=str, required=True, help="folder of the download")
-        parser.add_argument(
-            "--out", type=str, default=name, help="folder for the manifest, new or previously prepared"
-        )
-        parser.add_argument("--partial", type=bool, default=False, help="continue if parts are missing")
+        option(parser, "--out", name, "folder for the manifest, new or previously prepared")
+        option(parser, "--partial", False, "continue if parts are missing")
         parser.add_class_arguments(PUBLISHED[name].config)
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
         from ...datasets.registry import PUBLISHED
 
         data_set = PUBLISHED[name]
-        config = data_set.config(**{f.name: options[f.name] for f in fields(data_set.config)})
+        config: Any = of_options(data_set.config, options)
         prepared = data_set.prepare(options.source, options.out, config, partial=options.partial)
         for split, counts in prepared.counts.items():
             say(f"{split}: " + ", ".join(f"{count} {label}" for label, count in counts.items()))
@@ -102,8 +100,8 @@ def _prepare_command(name: str, summary: str) -> Command:
 
 def _make_command(name: str, summary: str) -> Command:
     def build(parser: ArgumentParser) -> None:
-        parser.add_argument("--out", type=str, default=f"{name}-miniature", help="a new folder")
-        parser.add_argument("--seed", type=int, default=0, help="the same seed produces the same files")
+        option(parser, "--out", f"{name}-miniature", "a new folder")
+        option(parser, "--seed", 0, "the same seed produces the same files")
 
     def run(parser: ArgumentParser, options: Namespace) -> int:
         from ...datasets.miniatures import make_miniature

@@ -6,20 +6,18 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, print_metrics, say
+from .command import Command, option, print_metrics, say
 
 __all__ = ["DEMO"]
 
 
 def _build_demo(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=str, default="report", help="folder of the report")
-    parser.add_argument(
-        "--work", type=str, default="demo", help="folder of the generated images and of the run"
-    )
+    option(parser, "--out", "report", "folder of the report")
+    option(parser, "--work", "demo", "folder of the generated images and of the run")
     parser.add_argument(
         "--quick", action="store_true", help="fewer images and epochs, to check that it works"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of images, weights and draws")
+    option(parser, "--seed", 0, "seed of images, weights and draws")
 
 
 def _demo(parser: ArgumentParser, options: Namespace) -> int:

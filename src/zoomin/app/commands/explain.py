@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, say, warn_failed
+from .command import Command, of_options, option, say, warn_failed
 from .predict import build_inference, inference_config
 
 __all__ = ["EXPLAIN"]
@@ -17,24 +16,22 @@ def _build_explain(parser: ArgumentParser) -> None:
     from ...explanation.export_config import ExportConfig
 
     parser.add_argument(
-        "images", nargs="*", type=str, help="image files, folders of images, or glob patterns"
+        "images", nargs="*", type=str, default=[], help="image files, folders of images, or glob patterns"
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
-    parser.add_argument("--manifest", type=str | None, default=None, help="a CSV that lists the images")
-    parser.add_argument(
+    option(parser, "--manifest", None, "a CSV that lists the images")
+    option(
+        parser,
         "--split",
-        type=str | None,
-        default=None,
-        help="train, val, test or all: of the labelled images in --manifest, otherwise of the run's own",
+        None,
+        "train, val, test or all: of the labelled images in --manifest, otherwise of the run's own",
     )
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="a folder; by default explanations in that of the run"
-    )
-    parser.add_argument(
+    option(parser, "--out", None, "a folder; by default explanations in that of the run")
+    option(
+        parser,
         "--resume",
-        type=bool,
-        default=False,
-        help="skip images that are unchanged since this model explained them with these settings",
+        False,
+        "skip images that are unchanged since this model explained them with these settings",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
@@ -49,7 +46,7 @@ def _explain(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference.explain_folder import explain_into, images_to_explain
 
     config = inference_config(options)
-    exports = ExportConfig(**{f.name: options[f.name] for f in fields(ExportConfig)})
+    exports = of_options(ExportConfig, options)
     model = zoom_in(load_model(options.run, options.device))
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
     out = Path(options.run) / "explanations" if options.out is None else Path(options.out)
@@ -72,7 +69,7 @@ EXPLAIN = Command(
     "IMAGES ... --run FOLDER [--out FOLDER] [--manifest CSV] [--split SPLIT] [options]",
     "  zoomin explain slides/a.svs --run runs/first\n"
     "  zoomin explain --run runs/first --split test --resume true\n"
-    "  zoomin explain 'more/*.tif' --run runs/first --out looked --pictures false --coordinates wgs84",
+    "  zoomin explain 'more/*.tif' --run runs/first --out explained --pictures false --coordinates wgs84",
     _build_explain,
     _explain,
     "Finished images are kept: run the same command again with --resume true.",

@@ -2,47 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from ...progress import track
 from ...training.recipe_files import instantiated
-from .command import Command, say, warn_failed
+from .command import Command, option, say, warn_failed
 
-__all__ = ["FEATURES"]
+if TYPE_CHECKING:
+    from ...data.feature_extraction import EncodedImage
+
+__all__ = ["CONVERT", "FEATURES"]
 
 
 def _build_features(parser: ArgumentParser) -> None:
     from ...data.feature_extraction import FeatureConfig
 
     parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
-    parser.add_argument("--out", type=str, default="features", help="folder of the .h5 files")
-    parser.add_argument("--device", type=str, default="cpu", help="device of the network")
+    option(parser, "--out", "features", "folder of the .h5 files")
+    option(parser, "--device", "cpu", "device of the network")
     parser.add_class_arguments(FeatureConfig)
 
 
 def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
-    from ...data.feature_extraction import Encoded, FeatureConfig, encode_images, write_encoded
+    from ...data.feature_extraction import FeatureConfig, encode_images
 
     values = instantiated(parser, options)
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
     found = encode_images(records, values.out, config, values.device)
-    rows: list[Encoded] = []
-    table = Path(values.out) / "features.csv"
+    return _written(track(found, "Encoding", total=len(records)), values.out, "encoded")
+
+
+def _written(found: Iterable[EncodedImage], out: str, done: str) -> int:
+    """Write the table of what became of the images, and print its summary."""
+    from ...data.feature_extraction import write_encoded
+
+    rows: list[EncodedImage] = []
+    table = Path(out) / "features.csv"
     try:
-        for row in track(found, "Encoding", total=len(records)):
+        for row in found:
             rows.append(row)
     finally:
         if rows:
             write_encoded(rows, table)
     warn_failed((row.image, row.error) for row in rows if row.status == "error")
     counts = {status: sum(row.status == status for row in rows) for status in ("ok", "kept", "error")}
-    say(f"{counts['ok']} images encoded, {counts['kept']} kept, {counts['error']} failed: {table}")
+    say(f"{counts['ok']} images {done}, {counts['kept']} kept, {counts['error']} failed: {table}")
     return int(counts["error"] > 0)
+
+
+def _build_convert(parser: ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
+    parser.add_argument(
+        "--features", required=True, type=str, help="folder of the features, in the layout of any toolkit"
+    )
+    parser.add_argument("--to", required=True, type=str, help="clam, slide2vec, stamp, trident or wsidata")
+    parser.add_argument("--out", required=True, type=str, help="folder for the files of that toolkit")
+    parser.add_argument(
+        "--crop_size", type=float | None, default=None, help="side of a crop, level-0 pixels, if not stored"
+    )
+    option(parser, "--network", "zoomin", "name of the network, for their records")
+
+
+def _convert(parser: ArgumentParser, options: Namespace) -> int:
+    from ...data.check import images_to_check
+    from ...data.feature_conversion import convert_features
+
+    records = images_to_check(options.images)
+    found = convert_features(
+        records,
+        options.features,
+        options.out,
+        options.to,
+        crop_size=options.crop_size,
+        network=options.network,
+    )
+    return _written(track(found, "Converting", total=len(records)), options.out, "converted")
+
+
+CONVERT = Command(
+    "write features in the layout of another toolkit: CLAM, TRIDENT, STAMP, slide2vec, wsidata",
+    "MANIFEST | FOLDER | IMAGES ... --features FOLDER --to LAYOUT --out FOLDER",
+    "  zoomin data convert slides/*.svs --features trident_out/features_uni --to stamp --out stamp\n"
+    "  zoomin data convert manifest.csv --features stores@uni --to clam --out clam",
+    _build_convert,
+    _convert,
+)
 
 
 FEATURES = Command(

@@ -7,14 +7,14 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from ...files import write_text
-from .command import Command, say
+from .command import Command, option, say
 
 __all__ = ["PLAN"]
 
 
 def _build(parser: ArgumentParser) -> None:
     parser.add_argument("images", type=str, help="a folder for each class, or a manifest CSV")
-    parser.add_argument("--out", type=str | None, default=None, help="recipe (YAML) to write")
+    option(parser, "--out", None, "recipe (YAML) to write")
 
 
 def _plan(parser: ArgumentParser, options: Namespace) -> int:
@@ -32,7 +32,7 @@ def _plan(parser: ArgumentParser, options: Namespace) -> int:
 
 
 PLAN = Command(
-    "look at images and say how `zoomin train` would learn from them",
+    "inspect images and print how `zoomin train` would learn from them",
     "IMAGES [--out RECIPE]",
     "  zoomin plan my_images\n  zoomin plan my_images --out my_recipe.yaml",
     _build,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, print_metrics, say, warn_failed
+from .command import Command, of_options, option, print_metrics, say, warn_failed
 
 if TYPE_CHECKING:
     from ...classifiers import Classifier
@@ -22,7 +21,7 @@ def build_inference(parser: ArgumentParser) -> None:
     """Add the options that tell how to look."""
     from ...inference.config import InferenceConfig
 
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda, cuda:1 or mps")
+    option(parser, "--device", "cpu", "cpu, cuda, cuda:1 or mps")
     parser.add_class_arguments(InferenceConfig)
 
 
@@ -30,31 +29,29 @@ def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
     """What these options say."""
     from ...inference.config import InferenceConfig
 
-    return InferenceConfig(**{f.name: options[f.name] for f in fields(InferenceConfig)})
+    return of_options(InferenceConfig, options)
 
 
 def _build_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
-    parser.add_argument(
+    option(
+        parser,
         "--data.root",
-        type=str | None,
-        default=None,
-        help="labelled images in any layout that train accepts, or a manifest CSV; by default the run's own",
+        None,
+        "labelled images in any layout that train accepts, or a manifest CSV; by default the run's own",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--split",
-        type=str | None,
-        default=None,
-        help="train, val, test or all; by default test if the images have such a split, otherwise all",
+        None,
+        "train, val, test or all; by default test if the images have such a split, otherwise all",
     )
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="folder for metrics.json, predictions.csv"
-    )
-    parser.add_argument(
+    option(parser, "--out", None, "folder for metrics.json, predictions.csv")
+    option(
+        parser,
         "--attention_on_roi",
-        type=bool,
-        default=False,
-        help="also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
+        False,
+        "also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
     )
     build_inference(parser)
 
@@ -105,30 +102,29 @@ def _build_predict(parser: ArgumentParser) -> None:
         "images",
         nargs="*",
         type=str,
+        default=[],
         help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
-    parser.add_argument("--manifest", type=str | None, default=None, help="a CSV that lists the images")
-    parser.add_argument(
+    option(parser, "--manifest", None, "a CSV that lists the images")
+    option(
+        parser,
         "--out",
-        type=str | None,
-        default=None,
-        help="the CSV to write; by default predictions.csv, or predictions.2-of-8.csv for --shard 2/8",
+        None,
+        "the CSV to write; by default predictions.csv, or predictions.2-of-8.csv for --shard 2/8",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--resume",
-        type=bool,
-        default=False,
-        help="keep the rows that are there, of unchanged images by this model with these settings",
+        False,
+        "keep the rows that this model wrote with these settings for images that have not changed",
     )
-    parser.add_argument(
-        "--retry_failed", type=bool, default=False, help="with --resume true: try images that failed again"
-    )
-    parser.add_argument(
+    option(parser, "--retry_failed", False, "with --resume true: try images that failed again")
+    option(
+        parser,
         "--shard",
-        type=str | None,
-        default=None,
-        help="2/8 predicts the second of eight parts of the images; zoomin merge puts the parts together",
+        None,
+        "2/8 predicts the second of eight parts of the images; zoomin merge joins the parts",
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
@@ -173,7 +169,7 @@ def _build_merge(parser: ArgumentParser) -> None:
     parser.add_argument(
         "parts", nargs="+", type=str, help="the CSVs of zoomin predict --shard, the first part first"
     )
-    parser.add_argument("--out", type=str, default="predictions.csv", help="the CSV to write")
+    option(parser, "--out", "predictions.csv", "the CSV to write")
 
 
 def _merge(parser: ArgumentParser, options: Namespace) -> int:
@@ -206,7 +202,7 @@ PREDICT = Command(
 )
 
 MERGE = Command(
-    "put the tables of zoomin predict --shard together",
+    "join the tables of zoomin predict --shard",
     "PARTS ... [--out CSV]",
     "  zoomin merge predictions.*-of-8.csv --out predictions.csv",
     _build_merge,

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ...errors import ConfigError
 from ...files import write_text
 from ...training.recipe_files import explain_recipe, find_recipe, recipe_names
-from .command import Command, say
+from .command import Command, option, say
 
 __all__ = ["INIT", "RECIPES"]
 
@@ -37,9 +37,7 @@ def _recipes(parser: ArgumentParser, options: Namespace) -> int:
 
 def _build_init(parser: ArgumentParser) -> None:
     parser.add_argument("recipe", type=str, help="name of a recipe (zoomin recipes lists them), or a file")
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="the new file to write; by default NAME.yaml here"
-    )
+    option(parser, "--out", None, "the new file to write; by default NAME.yaml here")
 
 
 def _init(parser: ArgumentParser, options: Namespace) -> int:

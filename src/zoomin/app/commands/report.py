@@ -4,50 +4,38 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, say
+from .command import Command, option, say
 from .predict import build_inference, inference_config
 
 __all__ = ["REPORT"]
 
 
 def _build_report(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--run", type=str | None, default=None, help="folder of a finished run or cross-validation"
+    option(parser, "--run", None, "folder of a finished run or cross-validation")
+    option(
+        parser, "--out", None, "the HTML file; by default report.html in the run, or beside the predictions"
     )
-    parser.add_argument(
-        "--out",
-        type=str | None,
-        default=None,
-        help="the HTML file; by default report.html in the run, or beside the predictions",
-    )
-    parser.add_argument(
+    option(
+        parser,
         "--split",
-        type=str | None,
-        default=None,
-        help="train, val, test or all; by default test, or val if there is no test split, otherwise all",
+        None,
+        "train, val, test or all; by default test, or val if there is no test split, otherwise all",
     )
-    parser.add_argument(
-        "--data.root", type=str | None, default=None, help="evaluate the run on these labelled images instead"
-    )
-    parser.add_argument(
+    option(parser, "--data.root", None, "evaluate the run on these labelled images instead")
+    option(
+        parser,
         "--predictions",
-        type=str | None,
-        default=None,
-        help="a CSV of predict or evaluate, used as it is; --run then only adds the panels",
+        None,
+        "a CSV of predict or evaluate, used as it is; --run then only adds the panels",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--labels",
-        type=str | None,
-        default=None,
-        help="the truth for --predictions: a manifest CSV, or images in any layout that train accepts",
+        None,
+        "the truth for --predictions: a manifest CSV, or images in any layout that train accepts",
     )
-    parser.add_argument("--images", type=int, default=24, help="maximum number of images in the gallery")
-    parser.add_argument(
-        "--annotated",
-        type=int,
-        default=100,
-        help="maximum number of annotated images whose attention is measured",
-    )
+    option(parser, "--images", 24, "maximum number of images in the gallery")
+    option(parser, "--annotated", 100, "maximum number of annotated images whose attention is measured")
     build_inference(parser)
 
 

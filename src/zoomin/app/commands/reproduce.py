@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, Group, say
+from .command import Command, Group, of_options, say
 
 __all__ = ["REPRODUCE"]
 
@@ -27,16 +25,16 @@ _SUMMARIES = {
 
 
 def _build(parser: ArgumentParser) -> None:
-    from ...experiments.reproduce import Plan
+    from ...experiments.reproduce import ReproductionConfig
 
-    parser.add_class_arguments(Plan)
+    parser.add_class_arguments(ReproductionConfig)
 
 
 def _command(name: str) -> Command:
     def run(parser: ArgumentParser, options: Namespace) -> int:
-        from ...experiments.reproduce import Plan, reproduce
+        from ...experiments.reproduce import ReproductionConfig, reproduce
 
-        plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
+        plan = of_options(ReproductionConfig, options)
         done = reproduce(name, plan, progress=True)
         say((done.folder / "table.md").read_text(encoding="utf-8"))
         say(f"Table, figure and configuration are in {done.folder}.")

@@ -75,11 +75,13 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
     line = f"Held out in inner folds: accuracy {scores['accuracy']:.3f}{shown} ({learned['head']} head)."
     if score is None or score >= 0.65:
         return [line]
+    if learned["head"] == "pixels":
+        return [line, "That is little better than chance. Try more images, or more --frozen.trunk_epochs."]
     return [
         line,
         "That is little better than chance: a frozen trunk does not see what decides. Try smaller sub-tiles",
         "(--model.tile_size 112 --model.sub_tile_size 112), another trunk (--model.features timm:MODEL),",
-        "more images, or learning from pixels with a recipe (docs/learning.md).",
+        "more images, or a trunk learned from pixels (--frozen.trunk learned; docs/learning.md).",
     ]
 
 

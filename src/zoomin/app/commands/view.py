@@ -6,36 +6,40 @@ import sys
 
 from jsonargparse import ArgumentParser, Namespace
 
-from .command import Command, say
+from .command import Command, option, say
 
 __all__ = ["VIEW"]
 
 
 def _build_view(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="*", type=str, help="image files, folders or glob patterns; by default all explained"
+        "images",
+        nargs="*",
+        type=str,
+        default=[],
+        help="image files, folders or glob patterns; by default all explained",
     )
     parser.add_argument("--run", type=str, required=True, help="folder of a finished run")
-    parser.add_argument(
+    option(
+        parser,
         "--explanations",
-        type=str | None,
-        default=None,
-        help="folder that explain wrote; by default explanations in that of the run",
+        None,
+        "folder that explain wrote; by default explanations in that of the run",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--manifest",
-        type=str | None,
-        default=None,
-        help="a CSV with labels, annotations and MPP of the images; by default the run's own",
+        None,
+        "a CSV with labels, annotations and MPP of the images; by default the run's own",
     )
     parser.add_argument(
         "--port", type=int | None, default=None, help="by default the first free port from 8765 up"
     )
-    parser.add_argument(
+    option(
+        parser,
         "--host",
-        type=str,
-        default="127.0.0.1",
-        help="address to listen on; by default only this computer can connect (through an SSH tunnel, too)",
+        "127.0.0.1",
+        "address to listen on; by default only this computer can connect (through an SSH tunnel, too)",
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
 

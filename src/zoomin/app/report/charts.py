@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .numbers import Calibration, Curve
+from .numbers import CalibrationCurve, Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def curve_chart(
         return _svg(figure, name)
 
 
-def reliability_chart(found: Calibration, n_classes: int, *, name: str) -> str:
+def reliability_chart(found: CalibrationCurve, n_classes: int, *, name: str) -> str:
     """Accuracy against confidence, with intervals, above the number of predictions in each bin."""
     with _axes(4.6, 4.1, rows=2, heights=(3.0, 1.0)) as (figure, (above, below)):
         low = 1 / n_classes

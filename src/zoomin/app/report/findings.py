@@ -78,7 +78,7 @@ class Findings:
     Attributes:
         title: of the report.
         classes: of the model, in order.
-        answers: an image each; in a cross-validation an image and seed each.
+        answers: one per image; in a cross-validation one per image and seed.
         evaluated: which images these are, as text.
         origin: how the model was made.
         notes: what a reader must know to read the numbers rightly.

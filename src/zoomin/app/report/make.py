@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...classifiers import Classifier, load_model
-from ...errors import CheckpointError, ConfigError, DataError
+from ...errors import CheckpointError, ConfigError, DataError, require_all
 from ...explanation import Explanation
 from ...files import write_text
 from ...inference.attention_on_roi import gather
@@ -18,11 +18,7 @@ from ...model.storage import model_fingerprint
 from ...progress import progress_bar
 from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
-from .findings import Answer, Findings
-from .gallery import Explain, choose, make_cards
-from .page import render
-from .saved import saved_explanations
-from .sources import (
+from .collect import (
     answers_of,
     crossval_findings,
     evaluated_images,
@@ -31,6 +27,10 @@ from .sources import (
     read_predictions,
     read_truth,
 )
+from .findings import Answer, Findings
+from .gallery import Explain, choose, make_cards
+from .page import render
+from .saved import saved_explanations
 
 __all__ = ["ReportConfig", "ReportResult", "write_report"]
 
@@ -82,9 +82,8 @@ class ReportConfig:
                 where="--predictions",
                 remedy="Leave --data.root and --split out.",
             )
-        for name in ("images", "annotated"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Give 0 or more.")
+        names = ("images", "annotated")
+        require_all(self, {name: (getattr(self, name) >= 0, "at least 0") for name in names})
 
 
 @dataclass(frozen=True)

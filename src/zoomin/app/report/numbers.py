@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...metrics.intervals import wilson
 
-__all__ = ["Bin", "Calibration", "ClassScores", "Curve", "calibration", "class_scores", "curves"]
+__all__ = ["Bin", "CalibrationCurve", "ClassScores", "Curve", "calibration", "class_scores", "curves"]
 
 _POINTS = 400  # most points of a drawn curve
 _BINS = 10
@@ -53,7 +53,7 @@ class Bin(NamedTuple):
     images: int
 
 
-class Calibration(NamedTuple):
+class CalibrationCurve(NamedTuple):
     """How far probabilities are from frequencies.
 
     Attributes:
@@ -108,7 +108,7 @@ def curves(
     return roc, precision
 
 
-def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Calibration:
+def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> CalibrationCurve:
     """Confidence against accuracy in ten bins of equal width (Guo et al., ICML 2017), and the Brier score.
 
     Example:
@@ -128,7 +128,7 @@ def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, "
     error = sum(b.images * abs(b.accuracy - b.confidence) for b in bins) / max(1, len(labels))
     truth = torch.nn.functional.one_hot(labels, probabilities.shape[1])
     brier = float((probabilities - truth).square().sum(1).mean())
-    return Calibration(bins, error, brier)
+    return CalibrationCurve(bins, error, brier)
 
 
 def class_scores(

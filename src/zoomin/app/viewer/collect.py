@@ -9,7 +9,7 @@ from pathlib import Path
 from ...data.manifest import Record, read_manifest
 from ...errors import DataError
 from ...explanation.index import INDEX, Entry, Index, read_index
-from .entries import Collection, ShownImage
+from .collection import Collection, ShownImage
 
 __all__ = ["collect"]
 

@@ -1,4 +1,4 @@
-"""What the page tells of its images: plain numbers and words, ready for JSON."""
+"""What the page shows of its images: plain numbers and words, ready for JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...explanation import Explanation
 from ...explanation.draw import NUMBERED
 from ...explanation.palette import HEAT_TOP
 from ...images.image import Image
-from .entries import Collection, ShownImage
+from .collection import Collection, ShownImage
 from .figure import map_item
 from .outlines import outlines
 from .pyramid import Pyramid
@@ -38,24 +38,24 @@ def overview(collection: Collection, token: str) -> dict[str, Any]:
                 "right": entry.right,
                 "explained": entry.explanation is not None,
             }
-            for name, entry in zip(_short_names(collection.entries), collection.entries, strict=True)
+            for name, entry in zip(_short_names(collection.shown), collection.shown, strict=True)
         ],
     }
 
 
 def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
     """One image: its map, the answer and the evidence; whatever cannot be read becomes a message."""
-    entry = collection.entries[index]
+    entry = collection.shown[index]
     image, image_problem = _try(lambda: collection.image(index))
     one, problem = _try(lambda: collection.explanation(index))
-    told = partial(_told, collection)
+    cleaned = partial(_without_folders, collection)
     if image is not None and one is not None:
         problem = _mismatch(image, one)
         one = None if problem else one
         problem = problem or (None if one is None else _changed(one))
     answer: dict[str, Any] = {
-        "problem": told(image_problem),
-        "explanation_problem": told(problem),
+        "problem": cleaned(image_problem),
+        "explanation_problem": cleaned(problem),
         "explain": None if entry.explanation else _explain_command(collection, entry),
         "explanation": None if one is None else _explanation(one, readable=image is not None),
     }
@@ -64,7 +64,7 @@ def describe(collection: Collection, index: int, token: str) -> dict[str, Any]:
         answer["roi"], answer["roi_problem"] = collection.has_roi(index), None
         if answer["roi"]:
             _, problem = _try(lambda: collection.annotation(index))
-            answer["roi"], answer["roi_problem"] = problem is None, told(problem)
+            answer["roi"], answer["roi_problem"] = problem is None, cleaned(problem)
         drawn = None if one is None else outlines(one)
         pyramid = Pyramid(image.height, image.width)
         answer["map"] = map_item(pyramid, index, token, drawn, roi=answer["roi"])
@@ -163,7 +163,9 @@ def _message(error: Exception) -> dict[str, str | None]:
     return {"what": str(error) or type(error).__name__, "where": None, "remedy": None}
 
 
-def _told(collection: Collection, problem: dict[str, str | None] | None) -> dict[str, str | None] | None:
+def _without_folders(
+    collection: Collection, problem: dict[str, str | None] | None
+) -> dict[str, str | None] | None:
     """A message without the folders of this computer."""
     if problem is None:
         return None

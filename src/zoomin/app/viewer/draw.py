@@ -7,17 +7,17 @@ import numpy as np
 from ...explanation.evidence import STAGES
 from ...geometry import Region
 from ...images.image import Image
+from .collection import Collection
 from .describe import LISTED
-from .entries import Collection
 from .layers import attention_tile, roi_tile
-from .pyramid import Encoded, Place, Pyramid, encode_png, picture_tile
+from .pyramid import EncodedTile, Place, Pyramid, encode_png, picture_tile
 
 __all__ = ["draw"]
 
 _CROP_SIDE = 256  # maximum pixels along a side
 
 
-def draw(collection: Collection, index: int, name: str, place: tuple[int, ...]) -> Encoded:
+def draw(collection: Collection, index: int, name: str, place: tuple[int, ...]) -> EncodedTile:
     """A picture of an image.
 
     Args:
@@ -39,7 +39,7 @@ def draw(collection: Collection, index: int, name: str, place: tuple[int, ...]) 
     return _layer(collection, index, name, image, where)
 
 
-def _layer(collection: Collection, index: int, name: str, image: Image, where: Place) -> Encoded:
+def _layer(collection: Collection, index: int, name: str, image: Image, where: Place) -> EncodedTile:
     if name == "pixels":
         return picture_tile(image, where)
     if name == "roi":
@@ -53,7 +53,7 @@ def _layer(collection: Collection, index: int, name: str, image: Image, where: P
     return attention_tile(one, next(stage for stage in STAGES if stage == name), where)
 
 
-def _crop(collection: Collection, index: int, rank: int) -> Encoded:
+def _crop(collection: Collection, index: int, rank: int) -> EncodedTile:
     """The pixels of a sub-tile of the list: as they were saved, else read from the image."""
     one = collection.explanation(index)
     if one is None or rank >= LISTED:

@@ -11,7 +11,7 @@ from ...explanation import Evidence
 from ...explanation.evidence import Stage
 from ...explanation.palette import ROI, heat_rgba, rgb
 from ...geometry import Region
-from .pyramid import PICTURE_TILE, Encoded, Place, encode_png
+from .pyramid import PICTURE_TILE, EncodedTile, Place, encode_png
 
 __all__ = ["LAYER_PIXELS", "attention_tile", "roi_tile"]
 
@@ -20,7 +20,7 @@ _ROI_WIDTH = 2  # pixels, of which the outermost is a dark seam
 _SEAM = (17, 17, 17)
 
 
-def attention_tile(evidence: Evidence, stage: Stage, place: Place) -> Encoded:
+def attention_tile(evidence: Evidence, stage: Stage, place: Place) -> EncodedTile:
     """A picture tile of the attention, transparent where it is at or below its mean."""
     x, y, side, _ = place.region
     step = (side / LAYER_PIXELS,) * 2
@@ -32,7 +32,7 @@ def attention_tile(evidence: Evidence, stage: Stage, place: Place) -> Encoded:
     return encode_png(heat_rgba(values))
 
 
-def roi_tile(annotation: Annotation, place: Place) -> Encoded:
+def roi_tile(annotation: Annotation, place: Place) -> EncodedTile:
     """A picture tile with the ROI outlined from outside, so that the smallest one shows.
 
     Raises:

@@ -16,14 +16,14 @@ from PIL import Image as PillowImage
 from ...geometry import Region
 from ...images.image import Image
 
-__all__ = ["PICTURE_TILE", "Encoded", "Place", "Pyramid", "encode_png", "picture_tile"]
+__all__ = ["PICTURE_TILE", "EncodedTile", "Place", "Pyramid", "encode_png", "picture_tile"]
 
 PICTURE_TILE = 512  # pixels along a side
 _QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedTile:
     """An encoded picture.
 
     Attributes:
@@ -85,7 +85,7 @@ class Pyramid:
         return Place(Region(x, y, side, side), 1 / shrink)
 
 
-def picture_tile(image: Image, place: Place) -> Encoded:
+def picture_tile(image: Image, place: Place) -> EncodedTile:
     """The pixels of a picture tile: JPEG, or WebP with the outside transparent at the border.
 
     Raises:
@@ -103,12 +103,12 @@ def picture_tile(image: Image, place: Place) -> Encoded:
     return _encode(PillowImage.fromarray(framed), "webp", quality=_QUALITY, method=1)
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> Encoded:
+def encode_png(pixels: NDArray[np.uint8]) -> EncodedTile:
     """An array (height, width, 3 or 4) as PNG."""
     return _encode(PillowImage.fromarray(pixels), "png", compress_level=3)
 
 
-def _encode(picture: PillowImage.Image, name: str, **options: int) -> Encoded:
+def _encode(picture: PillowImage.Image, name: str, **options: int) -> EncodedTile:
     file = io.BytesIO()
     picture.save(file, name, **options)
-    return Encoded(file.getvalue(), f"image/{name}")
+    return EncodedTile(file.getvalue(), f"image/{name}")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ...errors import ZoomInError
 from .collect import collect
-from .entries import Collection
-from .pyramid import Encoded
+from .collection import Collection
+from .pyramid import EncodedTile
 from .server import address, application, is_loopback, listen, serve
 from .service import Pictures
 
@@ -56,7 +56,7 @@ def view(
     pictures = Pictures()
 
     def started() -> None:
-        ready(place, len(collection.entries), shared)
+        ready(place, len(collection.shown), shared)
         if open_browser:
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, place)
 
@@ -82,11 +82,11 @@ async def _open_first(collection: Collection, pictures: Pictures) -> None:
 
         return describe(collection, 0, "")["problem"]
 
-    def overview() -> Encoded:
+    def overview() -> EncodedTile:
         from .draw import draw
 
         return draw(collection, 0, "pixels", (0, 0, 0))
 
     with suppress(ZoomInError, OSError, MemoryError, LookupError):
-        if collection.entries and await pictures.run(problem) is None:
+        if collection.shown and await pictures.run(problem) is None:
             await pictures.get((0, "pixels", (0, 0, 0)), overview)

@@ -22,8 +22,8 @@ import tornado.netutil
 import tornado.web
 
 from ...errors import ConfigError, ZoomInError
-from .entries import Collection
-from .pyramid import PICTURE_TILE, Encoded
+from .collection import Collection
+from .pyramid import PICTURE_TILE, EncodedTile
 from .service import Busy, Pictures
 
 __all__ = ["DEFAULT_PORT", "address", "application", "is_loopback", "listen", "serve", "start"]
@@ -87,7 +87,7 @@ class _Handler(tornado.web.RequestHandler):
 
     def number(self, text: str) -> int:
         """The index of an image that the viewer was started with."""
-        if int(text) >= len(self.site.collection.entries):
+        if int(text) >= len(self.site.collection.shown):
             raise tornado.web.HTTPError(404)
         return int(text)
 
@@ -164,7 +164,7 @@ class _Picture(_Handler):
         await self.until_closed(self._send(number, name, numbers))
 
     async def _send(self, index: int, name: str, place: tuple[int, ...]) -> None:
-        def make() -> Encoded:
+        def make() -> EncodedTile:
             from .draw import draw
 
             return draw(self.site.collection, index, name, place)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ...errors import ZoomInError
 from ...images.cache import Cache
-from .pyramid import Encoded
+from .pyramid import EncodedTile
 
 __all__ = ["Busy", "Pictures"]
 
@@ -46,9 +46,9 @@ class Pictures:
         self._pool = ThreadPoolExecutor(
             threads or min(4, os.cpu_count() or 1), thread_name_prefix="zoomin-view"
         )
-        self._cache: Cache[Encoded] = Cache(cache_bytes)
+        self._cache: Cache[EncodedTile] = Cache(cache_bytes)
         self._most_waiting = most_waiting
-        self._pending: dict[Hashable, tuple[Future[Encoded], list[object]]] = {}
+        self._pending: dict[Hashable, tuple[Future[EncodedTile], list[object]]] = {}
 
     @property
     def waiting(self) -> int:
@@ -64,7 +64,7 @@ class Pictures:
         """Anything that may take long, in the pool."""
         return await asyncio.wrap_future(self._pool.submit(make))
 
-    async def get(self, key: Hashable, make: Callable[[], Encoded]) -> Encoded:
+    async def get(self, key: Hashable, make: Callable[[], EncodedTile]) -> EncodedTile:
         """The picture of this key, from the cache or made by `make` in the pool.
 
         Called from one event loop alone. Cancelling it gives up the wait.

@@ -23,9 +23,10 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import interpolate
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import DataError, require_all
-from ...files import write_text
+from ...errors import DataError
+from ...files import write_json
 from ...progress import track
+from ..split_sizes import SplitSizes
 
 __all__ = ["CLASSES", "NeedleConfig", "draw_needles", "make_needles"]
 
@@ -36,17 +37,12 @@ _RECIPE = "needles.json"
 
 
 @dataclass(frozen=True)
-class NeedleConfig:
+class NeedleConfig(SplitSizes):
     """What to draw."""
 
     n_train: int = 240
-    """Training images."""
-
     n_val: int = 40
-    """Validation images."""
-
     n_test: int = 80
-    """Test images."""
 
     min_size: int = 400
     """Smallest side of an image, in pixels."""
@@ -72,19 +68,9 @@ class NeedleConfig:
     group_size: int = 4
     """Images per group, half of them of each class; even."""
 
-    seed: int = 0
-    """The same seed draws the same images."""
-
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the numbers."""
         needs = {
-            "n_train": (self.n_train >= 0, "at least 0"),
-            "n_val": (self.n_val >= 0, "at least 0"),
-            "n_test": (self.n_test >= 0, "at least 0"),
             "min_needle": (self.min_needle >= 5, "at least 5"),
             "max_needle": (self.max_needle >= self.min_needle, "at least min_needle"),
             "min_size": (self.min_size >= 4 * self.max_needle, "at least four times max_needle"),
@@ -93,9 +79,8 @@ class NeedleConfig:
             "max_needles": (self.max_needles >= self.min_needles, "at least min_needles"),
             "distractors": (self.distractors >= 0, "at least 0"),
             "group_size": (self.group_size >= 2 and self.group_size % 2 == 0, "even and at least 2"),
-            "seed": (self.seed >= 0, "at least 0"),
         }
-        require_all(self, needs)
+        self.check(needs)
 
 
 def make_needles(
@@ -120,9 +105,9 @@ def make_needles(
     if folder.exists() and not folder.is_dir():
         raise DataError("a file, not a folder", where=folder, remedy="Give a new folder.")
     table, recipe = folder / "manifest.csv", folder / _RECIPE
-    wanted = json.dumps(asdict(config), indent=2) + "\n"
+    wanted = asdict(config)
     if folder.is_dir() and any(folder.iterdir()):
-        if not recipe.is_file() or recipe.read_text(encoding="utf-8") != wanted:
+        if not recipe.is_file() or json.loads(recipe.read_text(encoding="utf-8")) != wanted:
             raise DataError(
                 "the folder contains something other than these needles",
                 where=folder,
@@ -132,12 +117,8 @@ def make_needles(
             return read_manifest(table, classes=CLASSES)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_text(recipe, wanted)
-    numbers = [
-        (split, number)
-        for split, count in zip(SPLITS, (config.n_train, config.n_val, config.n_test), strict=True)
-        for number in range(count)
-    ]
+    write_json(recipe, wanted)
+    numbers = config.places
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawn = pool.map(lambda place: _write(folder, config, *place), numbers)
         records = tuple(track(drawn, "Drawing needles", total=len(numbers), shown=progress))

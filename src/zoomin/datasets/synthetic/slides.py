@@ -22,12 +22,13 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import DataError, require_all
+from ...errors import DataError
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
 from ...runtime.locks import LOCKS, lock_folder
 from ...runtime.processes import end_with_parent
+from ..split_sizes import SplitSizes
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
 
@@ -41,17 +42,8 @@ _FREE = ("n_train", "n_val", "n_test", "textures", "background", "needles")  # m
 
 
 @dataclass(frozen=True)
-class SlideConfig:
+class SlideConfig(SplitSizes):
     """What to make."""
-
-    n_train: int = 40
-    """Training slides; odd numbers are positive."""
-
-    n_val: int = 10
-    """Validation slides."""
-
-    n_test: int = 20
-    """Test slides."""
 
     width: int = 20_000
     """Width of a slide, in pixels."""
@@ -104,20 +96,10 @@ class SlideConfig:
     quality: int = 80
     """Quality of the JPEG compression, 1 to 100; 80 as scanners write."""
 
-    seed: int = 0
-    """The same seed makes the same slides."""
-
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the numbers."""
         share = self.roi_share * (self.blobs + self.decoys) / max(1, self.blobs)
         needs = {
-            "n_train": (self.n_train >= 0, "at least 0"),
-            "n_val": (self.n_val >= 0, "at least 0"),
-            "n_test": (self.n_test >= 0, "at least 0"),
             "width": (self.width >= 256, "at least 256"),
             "height": (self.height >= 256, "at least 256"),
             "blobs": (1 <= self.blobs <= 100, "1 to 100"),
@@ -134,15 +116,9 @@ class SlideConfig:
             "mpp": (self.mpp is None or self.mpp > 0, "a positive number"),
             "tile": (self.tile in (128, 256, 512, 1024), "128, 256, 512 or 1024"),
             "quality": (1 <= self.quality <= 100, "1 to 100"),
-            "seed": (self.seed >= 0, "at least 0"),
         }
-        require_all(self, needs)
+        self.check(needs)
         cell_size(self.height, self.width, _smallest_blob(self), self.tile)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Slides of each split."""
-        return dict(zip(SPLITS, (self.n_train, self.n_val, self.n_test), strict=True))
 
 
 def make_slides(
@@ -178,7 +154,7 @@ def _make_all(
     folder: Path, config: SlideConfig, textures: Sequence[Texture], jobs: int, progress: bool | None
 ) -> Manifest:
     _prepare(folder, config, textures)
-    places = [(split, number) for split, count in config.counts.items() for number in range(count)]
+    places = config.places
     todo = [place for place in places if not _is_done(folder, *place)]
     _check_disk(folder, config, textures, len(todo))
     rows = -(-config.height // config.tile)

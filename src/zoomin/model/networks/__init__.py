@@ -6,7 +6,8 @@ from .features import FEATURE_NETWORKS, feature_network
 from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import with_own_names
-from .pyramid import PyramidAttention, UniformAttention
+from .pyramid import PyramidAttention, UniformAttention, pool_overview
+from .small import SmallResNet
 
 __all__ = [
     "ATTENTION_NETWORKS",
@@ -18,12 +19,14 @@ __all__ = [
     "LinearHead",
     "Maps",
     "PyramidAttention",
+    "SmallResNet",
     "TimmAttention",
     "UniformAttention",
     "attention_network",
     "build_networks",
     "classifier",
     "feature_network",
+    "pool_overview",
     "trunk_of",
     "with_own_names",
 ]

@@ -1,4 +1,4 @@
-"""Attention networks: from a view to a map of logits, one a position.
+"""Attention networks: from a view to a map of logits, one per position.
 
 The tile network a averages its map to one logit per tile; the position network b keeps it. No nonlinearity
 follows the last convolution: a softmax over tanh-limited logits could never become sharp.

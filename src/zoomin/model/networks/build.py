@@ -12,6 +12,7 @@ from .features import feature_network
 from .gated import GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import feature_dims, map_size
+from .pyramid import PyramidAttention
 
 __all__ = ["Networks", "build_networks", "classifier"]
 
@@ -66,7 +67,7 @@ def build_networks(
 
 
 def classifier(
-    built: Networks, n_classes: int, gates: tuple[int, int, int], context: bool
+    built: Networks, n_classes: int, gates: tuple[int, int, int], context: bool, overview: bool = False
 ) -> tuple[nn.Module, LinearHead]:
     """F and g: f as it is, or gated attention behind it.
 
@@ -75,9 +76,12 @@ def classifier(
         n_classes: number of classes.
         gates: copies of gated attention, components that they see, features of each; without copies none.
         context: the head sees features of a view of the whole image too.
+        overview: the head behind the gates sees what the tile attention's trunk makes of the overview too.
     """
     copies, components, width = gates
     if not copies:
         return built.features, LinearHead(built.dims * (2 if context else 1), n_classes)
     gated = GatedFeatures(built.features, built.dims, components, width, copies)
-    return gated, GatedHead(copies, width, n_classes)
+    a = built.tile_attention
+    seen = 2 * a.logit.in_features if overview and isinstance(a, PyramidAttention) else 0
+    return gated, GatedHead(copies, width, n_classes, seen)

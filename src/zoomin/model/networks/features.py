@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError
 from ...runtime.plugins import Registry
 from .own import feature_dims, refuse_own
+from .small import SmallResNet
 from .trunks import TIMM_PREFIX, timm_encoder
 
 __all__ = [
@@ -119,7 +120,13 @@ class ResNet16(_Pooled):
 
 FEATURE_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
     "zoomin.networks",
-    {"lenet": LeNet, "lenet_authors": LeNetAuthors, "lenet_released": LeNetReleased, "resnet16": ResNet16},
+    {
+        "lenet": LeNet,
+        "lenet_authors": LeNetAuthors,
+        "lenet_released": LeNetReleased,
+        "resnet16": ResNet16,
+        "small_resnet": SmallResNet,
+    },
     callable,
     "a function that builds a network",
     prefix="features.",
@@ -146,4 +153,6 @@ def feature_network(name: str, *, pretrained: bool = False, side: int = 64) -> t
             remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, or timm:MODEL.",
         )
     network = FEATURE_NETWORKS[name]()
-    return network, network.dims if isinstance(network, _Pooled) else feature_dims(network, name, side)
+    if isinstance(network, _Pooled | SmallResNet):
+        return network, network.dims
+    return network, feature_dims(network, name, side)

@@ -84,19 +84,21 @@ class GatedFeatures(nn.Module):
 class GatedHead(LinearHead):
     """g: divides the expected feature of each copy by its weight; one linear layer for all copies.
 
-    Input: features (..., copies * (width + 1)). Output: logits (..., classes).
+    Input: features (..., copies * (width + 1) + overview), those of the overview last. Output: logits
+    (..., classes).
     """
 
-    def __init__(self, copies: int, width: int, n_classes: int) -> None:
+    def __init__(self, copies: int, width: int, n_classes: int, overview: int = 0) -> None:
         """Draw the weights."""
-        super().__init__(copies * width, n_classes)
-        self.copies = copies
+        super().__init__(copies * width + overview, n_classes)
+        self.copies, self._gates = copies, copies * (width + 1)
 
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
             h, weight = self._parts(features)
-            return super().forward((h / weight).flatten(-2))
+            overview = features[..., self._gates :].float()
+            return super().forward(torch.cat([(h / weight).flatten(-2), overview], -1))
 
     def contributions(
         self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
@@ -104,13 +106,10 @@ class GatedHead(LinearHead):
         """What sub-tiles add to the logits, and the mean over copies of their share in the attention."""
         (h, own), (_, total) = self._parts(features), self._parts(whole)
         scale = weight[:, None, None] / total
-        return (scale * h).flatten(1) @ self.weight.T, (scale * own).mean((1, 2))
-
-    def context(self, features: Float[Tensor, "n context"]) -> Float[Tensor, "n classes"]:
-        """What the features of views of whole images add to the logits: nothing, there are none."""
-        return features.new_zeros(len(features), len(self.weight))
+        contributed = (scale * h).flatten(1)
+        return contributed @ self.weight[:, : contributed.shape[1]].T, (scale * own).mean((1, 2))
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of exp(g) h and of exp(g): (..., copies, width) and (..., copies, 1)."""
-        parts = features.float().unflatten(-1, (self.copies, -1))
+        parts = features[..., : self._gates].float().unflatten(-1, (self.copies, -1))
         return parts[..., :-1], parts[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)

@@ -45,6 +45,11 @@ class PyramidAttention(nn.Module):
         return logits.squeeze(1)
 
 
+def pool_overview(embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, " pooled"]:
+    """What a head sees of an overview: mean and maximum over its tiles."""
+    return torch.cat([embeddings.mean(0), embeddings.amax(0)])
+
+
 class UniformAttention(nn.Module):
     """The same logit everywhere: one position a view, nothing to learn.
 

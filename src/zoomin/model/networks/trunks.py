@@ -32,10 +32,9 @@ def timm_trunk(name: str, pretrained: bool) -> tuple[nn.Module, int]:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
     model, _, file = name.partition(AT)
-    if model.split(".")[0] == lite0.NAME and not file:
+    if _is_lite0(model) and not file:
         return _bundled(lite0.Lite0Trunk(), pretrained), lite0.Lite0Trunk.channels
-    _check(model)
-    reductions = _created(model, False, features_only=True).feature_info.reduction()
+    reductions = _strides(model)
     stage = min(range(len(reductions)), key=lambda i: abs(reductions[i] - 8))
     options: dict[str, Any] = {"features_only": True, "out_indices": (stage,)}
     trunk = _filled(model, file, pretrained, options)
@@ -49,10 +48,9 @@ def timm_maps(name: str, pretrained: bool, strides: tuple[int, ...]) -> tuple[nn
         ConfigError: if `timm` has no such model, it lacks a stride, or its weights cannot be loaded.
     """
     model, _, file = name.partition(AT)
-    if model.split(".")[0] == lite0.NAME and strides == lite0.Lite0Maps.strides and not file:
+    if _is_lite0(model) and strides == lite0.Lite0Maps.strides and not file:
         return _bundled(lite0.Lite0Maps(), pretrained), list(lite0.Lite0Maps.channels)
-    _check(model)
-    reductions = _created(model, False, features_only=True).feature_info.reduction()
+    reductions = _strides(model)
     if missing := [stride for stride in strides if stride not in reductions]:
         raise ConfigError(
             f"timm model {model!r} has no map of stride {missing[0]}, but of {reductions}",
@@ -75,11 +73,22 @@ def timm_encoder(name: str, pretrained: bool) -> tuple[nn.Module, int]:
         ConfigError: if `timm` has no such model, or its weights cannot be loaded.
     """
     model, _, file = name.partition(AT)
-    if model.split(".")[0] == lite0.NAME and not file:
+    if _is_lite0(model) and not file:
         return _bundled(lite0.Lite0Encoder(), pretrained), lite0.FEATURES
     _check(model)
     network = _filled(model, file, pretrained, {"num_classes": 0})
     return network, network.num_features
+
+
+def _is_lite0(model: str) -> bool:
+    return model.split(".")[0] == lite0.NAME
+
+
+def _strides(model: str) -> list[int]:
+    """Of the maps that a `timm` model has."""
+    _check(model)
+    found: list[int] = _created(model, False, features_only=True).feature_info.reduction()
+    return found
 
 
 def _filled(model: str, file: str, pretrained: bool, options: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -95,10 +95,10 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str | P
         ("are not the model's", extra),
         ("have another shape", other),
     )
-    told = [f"{len(names)} of them {what} ({_few(names)})" for what, names in problems if names]
-    if told:
+    listed = [f"{len(names)} of them {what} ({_few(names)})" for what, names in problems if names]
+    if listed:
         raise ConfigError(
-            f"the {len(named)} weights do not fit the model: {'; '.join(told)}",
+            f"the {len(named)} weights do not fit the model: {'; '.join(listed)}",
             where=path,
             remedy="Name the timm model that they were trained with.",
         )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...model.networks import GatedFeatures, PyramidAttention
+from ...model.networks import GatedFeatures, PyramidAttention, pool_overview
 from ...model.sampling import design
 from ...model.zoom_in import ZoomIn
 from .embeddings import Embedded
@@ -43,6 +43,8 @@ def classify(
         feature = draw.kappa[0, read] @ features
         if net.config.context_side and one.context is not None:
             feature = torch.cat([feature, one.context])
+        if net.config.gate_overview and one.tiles is not None:
+            feature = torch.cat([feature, pool_overview(one.tiles)])
         rows.append(net.head(feature[None])[0])
         drawn.append(int(read.sum()))
     return torch.stack(rows), torch.tensor(drawn)

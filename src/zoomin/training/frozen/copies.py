@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...model.networks import GatedCopies
-from .config import FrozenConfig
+from ..frozen_config import FrozenConfig
 
 __all__ = ["Bags", "FittedCopies", "bags_of", "fit_copies"]
 

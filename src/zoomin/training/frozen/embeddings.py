@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ...baselines.baseline import BaselineConfig
 from ...data.datamodule import ZoomInDataModule
 from ...errors import ImageError
+from ...files import user_cache
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
 from ...images.tissue import attended_tiles
 from ...model.chunks import Chunks
-from ...model.feature_files import FeatureFile, read_features, write_features
+from ...model.config import ZoomInConfig
+from ...model.engine import Engine
+from ...model.feature_files import FeatureFile, read_features, settings_of, write_features
 from ...model.networks import Embedding, PyramidAttention
 from ...model.storage import model_fingerprint
 from ...model.zoom_in import ZoomIn
-from .engine import fastest
 
-__all__ = ["Embedded", "Embedder", "default_cache"]
+__all__ = ["Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept"]
 
-_CROPS = 1024  # embedded before they are written
+_CROPS = 1024  # embedded at a time
+_SECONDS = "cpu_seconds"  # in the settings of a file: what it took to make it
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,17 @@ class Embedded:
     context: Float[Tensor, " dims"] | None
 
 
-def default_cache() -> Path:
-    """The folder of embeddings in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoomin" / "features"
-
-
 class Embedder:
     """Embeds the images of a data module by the trunks of a model, and keeps them.
 
     Args:
         net: whose trunks see; position attention is uniform, so that a tile has one sub-tile.
         data: the images.
-        cache: folder of the files; None: `default_cache`.
+        cache: folder of the files; None: `user_cache("features")`.
         on_image: called after each image that was not known.
+
+    Attributes:
+        made_seconds: of the processor, spent on making embeddings.
     """
 
     def __init__(
@@ -74,11 +76,14 @@ class Embedder:
     ) -> None:
         """Nothing is read yet."""
         self._net, self._data = net, data
-        self._cache = default_cache() if cache is None else Path(cache)
+        self._cache = user_cache("features") if cache is None else Path(cache)
         self._on_image = on_image or (lambda: None)
         self._known: dict[int, Embedded] = {}
+        self._seconds: dict[int, float] = {}
+        self.made_seconds = 0.0
         self._networks: dict[str, nn.Module] = {}
-        self._folders = {kind: self._cache / f"{kind}-{_hash(how)}" for kind, how in self._kinds().items()}
+        self._engine = Engine("auto")
+        self._folders = {kind: folder_of(self._cache, kind, how) for kind, how in self._kinds().items()}
 
     def of(self, rows: Int[Tensor, " rows"]) -> list[Embedded]:
         """The embeddings of some rows of the manifest; those on disk are not made again.
@@ -91,29 +96,38 @@ class Embedder:
                 self._known[row] = self._one(row)
         return [self._known[row] for row in rows.tolist()]
 
+    def readable(
+        self, rows: Int[Tensor, " rows"], note: Callable[[int, ImageError], None]
+    ) -> Int[Tensor, " readable"]:
+        """The rows that can be embedded; their embeddings are then known.
+
+        Args:
+            rows: of the manifest.
+            note: called with each of the others; may raise to give up.
+        """
+        good = []
+        for row in rows.tolist():
+            try:
+                self.of(torch.tensor([row]))
+            except ImageError as error:
+                note(row, error)
+            else:
+                good.append(row)
+        return torch.tensor(good, dtype=torch.int64)
+
+    def seconds_of(self, rows: Int[Tensor, " rows"]) -> float:
+        """What it took to make the embeddings of some rows, now or in an earlier run, CPU seconds."""
+        return sum(self._seconds.get(row, 0.0) for row in rows.tolist())
+
     def _kinds(self) -> dict[str, dict[str, Any]]:
         """What each kind of embedding that the model needs depends on."""
         config = self._net.config
-        common = {
-            "mean": config.mean,
-            "std": config.std,
-            "mpp": config.mpp,
-            "foreground": str(config.foreground),
-        }
-        common |= {"pretrained": config.pretrained, "tile_size": config.tile_size}
-        kinds: dict[str, dict[str, Any]] = {
-            "sub_tiles": {**common, "trunk": config.features, "crop_size": config.sub_tile_size, "scale": 1.0}
-        }
+        side = config.tile_size
+        kinds = {"sub_tiles": crop_settings(config, config.features, side, config.sub_tile_size, 1.0)}
         if isinstance(self._net.tile_attention, PyramidAttention):
-            kinds["tiles"] = {**common, "trunk": config.tile_attention, "crop_size": config.tile_size}
-            kinds["tiles"]["scale"] = config.tile_scale
+            kinds["tiles"] = crop_settings(config, config.tile_attention, side, side, config.tile_scale)
         if config.context_side:
-            kinds["context"] = {
-                **common,
-                "trunk": config.features,
-                "crop_size": config.context_side,
-                "scale": 1.0,
-            }
+            kinds["context"] = crop_settings(config, config.features, side, config.context_side, 1.0)
         if not config.pretrained:  # weights drawn at random are of this network alone
             for kind in kinds.values():
                 kind["weights"] = model_fingerprint(self._net, self._net.config)
@@ -121,14 +135,17 @@ class Embedder:
 
     def _one(self, row: int) -> Embedded:
         """The embeddings of an image, from disk or made."""
-        name, made = f"{_image_key(self._data, row)}.h5", False
+        name, made = f"{image_key(self._data.manifest.records[row].image)}.h5", False
         found: dict[str, Tensor | None] = {"tiles": None, "context": None}
         for kind, folder in self._folders.items():
-            path = folder / name
-            if not path.is_file():
-                batch, made = self._data.store.select(torch.tensor([row])).to(self._net.device), True
-                write_features(path, self._make(kind, batch), self._kinds()[kind])
-            found[kind] = read_features(path).features
+
+            def make(kind: str = kind) -> Iterator[FeatureFile]:
+                return self._make(kind, self._data.store.select(torch.tensor([row])).to(self._net.device))
+
+            found[kind], seconds, is_new = kept(folder / name, make, self._kinds()[kind])
+            self._seconds[row] = self._seconds.get(row, 0.0) + seconds
+            self.made_seconds += seconds if is_new else 0.0
+            made = made or is_new
         if made:
             self._on_image()
         sub_tiles, context = found["sub_tiles"], found["context"]
@@ -143,7 +160,7 @@ class Embedder:
         """One kind of embedding of an image, some thousand crops at a time."""
         net, config = self._net.eval(), self._net.config
         if kind == "context":
-            with torch.no_grad():
+            with torch.no_grad(), net.computed_by("auto"):
                 yield FeatureFile(net.see_context(batch), torch.zeros(1, 2, dtype=torch.int64))
             return
         grid = TileGrid.of(batch.sizes, config.tile_size)
@@ -153,7 +170,7 @@ class Embedder:
             middle = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
             regions = sub_tile_regions(regions, middle, (1, 1), config.sub_tile_size)
             side, scale = config.sub_tile_size, 1.0
-        chunks = Chunks(config.chunk_size, "never", net.mean, net.std)
+        chunks = Chunks(config.chunk_size, "never", net.mean, net.std, self._engine)
         for part in regions.split(_CROPS):
             own = torch.zeros(len(part), dtype=torch.int64, device=part.device)
             with torch.no_grad():
@@ -161,13 +178,13 @@ class Embedder:
             yield FeatureFile(seen, part[:, :2])
 
     def _network(self, kind: str) -> nn.Module:
-        """The trunk that makes a kind of embedding, by the fastest engine."""
+        """The trunk that makes a kind of embedding."""
         if kind not in self._networks:
             net, attention = self._net, self._net.tile_attention
             trunk = net.features
             if kind == "tiles" and isinstance(attention, PyramidAttention):
                 trunk = Embedding(attention)
-            self._networks[kind] = fastest(trunk.eval(), net.device)
+            self._networks[kind] = trunk.eval()
         return self._networks[kind]
 
 
@@ -175,8 +192,69 @@ def _hash(values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _image_key(data: ZoomInDataModule, row: int) -> str:
-    """Tells an image file from all others, and from what it was before it was changed."""
-    path = data.manifest.records[row].image.resolve()
-    there = path.stat()
+def image_key(path: Path) -> str:
+    """Tells an image file from all others, and from what it was before it was changed.
+
+    Raises:
+        ImageError: if it is not there.
+    """
+    path = path.resolve()
+    try:
+        there = path.stat()
+    except OSError as error:
+        raise ImageError(error.strerror or "no such file", where=path, remedy="Was it moved?") from error
     return f"{path.stem}-{_hash([str(path), there.st_size, there.st_mtime_ns])}"
+
+
+def crop_settings(
+    config: ZoomInConfig | BaselineConfig, trunk: str, tile_size: int, crop_size: int, scale: float
+) -> dict[str, Any]:
+    """What the embeddings of the crops of a grid depend on."""
+    return {
+        "mean": config.mean,
+        "std": config.std,
+        "mpp": config.resolution,
+        "foreground": str(config.foreground),
+        "pretrained": config.pretrained,
+        "tile_size": tile_size,
+        "trunk": trunk,
+        "crop_size": crop_size,
+        "scale": scale,
+        "engine": 2,  # 1 made wrong embeddings with OpenVINO at many sides
+    }
+
+
+def folder_of(cache: Path, kind: str, how: dict[str, Any]) -> Path:
+    """The folder of one kind of embedding."""
+    return cache / f"{kind}-{_hash(how)}"
+
+
+def kept(
+    path: Path, make: Callable[[], Iterable[FeatureFile]], how: dict[str, Any]
+) -> tuple[Float[Tensor, "n dims"], float, bool]:
+    """The embeddings of a file, which is made where it is missing.
+
+    Args:
+        path: of the file.
+        make: its parts.
+        how: it is made.
+
+    Returns:
+        The embeddings, the CPU seconds that it took to make them, and whether that was now.
+
+    Raises:
+        ImageError: if pixels, or the file, cannot be read.
+    """
+    is_new = not path.is_file()
+    if is_new:
+        settings = dict(how)
+
+        def parts() -> Iterator[FeatureFile]:
+            began = time.process_time()
+            for part in make():
+                settings[_SECONDS] = time.process_time() - began
+                yield part
+
+        write_features(path, parts(), settings)  # which it writes last
+    made = settings_of(path) or {}
+    return read_features(path).features, float(made.get(_SECONDS, 0.0)), is_new

@@ -24,16 +24,16 @@ from ...data.splits import kfold
 from ...errors import ConfigError, DataError
 from ...metrics import point_scores
 from ...model.config import ZoomInConfig
-from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention
+from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention, pool_overview
 from ...model.sampling import derive_keys, design
 from ...model.zoom_in import ZoomIn
-from .config import FrozenConfig
+from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
 from .linear import Affine, Calibration, calibrated, logistic, principal
 from .teach import teach, witness_scores
 
-__all__ = ["Learned", "learn", "make_embedder"]
+__all__ = ["Folds", "Learned", "inner_folds", "learn", "make_embedder"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,16 @@ class Learned:
     Attributes:
         net: a complete model.
         report: what was chosen and how images held out in the inner folds were classified, for metrics.json.
+        logits: of the images learned from, by copies that have not learned from them; not calibrated.
     """
 
     net: ZoomIn
     report: dict[str, Any]
+    logits: Float[Tensor, "images classes"]
 
 
 @dataclass(frozen=True)
-class _Folds:
+class Folds:
     """The inner cross-validation.
 
     Attributes:
@@ -107,13 +109,13 @@ def learn(
     """
     embedder = embedder or make_embedder(config, frozen, data, on_image)
     embedded, labels = embedder.of(rows), data.labels[rows]
-    job = _Job(config, frozen, embedded, labels, _inner_folds(data, rows, frozen.folds, seed), seed, negative)
+    job = _Job(config, frozen, embedded, labels, inner_folds(data, rows, frozen.folds, seed), seed, negative)
     heads = {kind: getattr(job, kind)() for kind in job.candidates()}
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
     report["held_out"] = {kind: _scores(head, labels) for kind, head in heads.items()}
-    return Learned(net.eval(), report)
+    return Learned(net.eval(), report, heads[chosen].logits)
 
 
 def make_embedder(
@@ -139,7 +141,7 @@ def make_embedder(
             where="model.position_attention",
             remedy="Give uniform, with sub_tile_size near tile_size, or set frozen.enabled to false.",
         )
-    bare = replace(config, gate_copies=0, normalize_features=False)
+    bare = replace(config, gate_copies=0, gate_overview=False, normalize_features=False)
     return Embedder(ZoomIn(bare), data, frozen.cache, on_image)
 
 
@@ -151,7 +153,7 @@ class _Job:
     frozen: FrozenConfig
     embedded: list[Embedded]
     labels: Int[Tensor, " images"]
-    folds: _Folds
+    folds: Folds
     seed: int
     negative: int | None
 
@@ -193,8 +195,26 @@ class _Job:
         last = [everything] * self.frozen.copies
         fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)
         logits = self._held(fitted.logits(self._read(bags)))
-        calibration = self._calibrate(logits)
-        return _Head(logits, calibration, lambda: self._gated_net(project, score, fitted, calibration))
+        overview, beside = self._overview() if score is not None and self.frozen.overview else (None, None)
+        calibration = self._calibrate(logits, beside)
+        if beside is not None:
+            logits = logits + calibration.beside * beside
+        return _Head(
+            logits, calibration, lambda: self._gated_net(project, score, fitted, calibration, overview)
+        )
+
+    def _overview(self) -> tuple[Affine, Tensor]:
+        """Logistic regression on the overview of an image, and logits of images held out."""
+        x = torch.stack([pool_overview(one.tiles) for one in self.embedded if one.tiles is not None])
+        return self._logistic(x, self.frozen.overview_strength)
+
+    def _logistic(self, x: Tensor, strength: float) -> tuple[Affine, Tensor]:
+        """Logistic regression on all images, and logits of images held out by those of the inner folds."""
+        n_classes = self.config.n_classes
+        logits = torch.zeros(len(x), n_classes)
+        for train, held in zip(self.folds.train, self.folds.held, strict=True):
+            logits[held] = logistic(x[train], self.labels[train], n_classes, strength)(x[held])
+        return logistic(x, self.labels, n_classes, strength), logits
 
     def linear(self) -> _Head:
         """Logistic regression on the mean of the sub-tiles beside the view of the whole image."""
@@ -206,17 +226,14 @@ class _Job:
                 where="model.context_side",
                 remedy="Set it, for example to 448.",
             )
-        x, n_classes = torch.cat([means, torch.stack(contexts)], 1), self.config.n_classes
-        logits = torch.zeros(len(x), n_classes)
-        for train, held in zip(self.folds.train, self.folds.held, strict=True):
-            logits[held] = logistic(x[train], self.labels[train], n_classes, self.frozen.linear_strength)(
-                x[held]
-            )
+        x = torch.cat([means, torch.stack(contexts)], 1)
+        whole, logits = self._logistic(x, self.frozen.linear_strength)
         calibration = self._calibrate(logits)
 
         def net() -> ZoomIn:
-            config = replace(self.config, gate_copies=0, tile_attention="uniform", **_EXACT)
-            whole = logistic(x, self.labels, n_classes, self.frozen.linear_strength)
+            config = replace(
+                self.config, gate_copies=0, gate_overview=False, tile_attention="uniform", **_EXACT
+            )
             net = ZoomIn(config)
             assert isinstance(net.head, LinearHead)
             with torch.no_grad():
@@ -303,12 +320,19 @@ class _Job:
         draw = law.tiles(log_alpha, self.config.n_samples, bags.mask.long(), keys)
         return Bags(bags.x, draw.kappa > 0, draw.kappa.clamp(min=1e-30).log())
 
-    def _calibrate(self, logits: Tensor) -> Calibration:
-        found = calibrated(logits, self.labels)
-        return found if self.frozen.calibrate else Calibration(1.0, torch.zeros(logits.shape[1]), found.loss)
+    def _calibrate(self, logits: Tensor, beside: Tensor | None = None) -> Calibration:
+        found = calibrated(logits, self.labels, beside)
+        if self.frozen.calibrate:
+            return found
+        return Calibration(1.0, torch.zeros(logits.shape[1]), found.loss, found.beside)
 
     def _gated_net(
-        self, project: Affine, score: Affine | None, fitted: FittedCopies, calibration: Calibration
+        self,
+        project: Affine,
+        score: Affine | None,
+        fitted: FittedCopies,
+        calibration: Calibration,
+        overview: Affine | None,
     ) -> ZoomIn:
         """The model of all that was fitted."""
         copies = self.frozen.copies
@@ -317,6 +341,7 @@ class _Job:
             gate_copies=copies,
             gate_components=project.weight.shape[1],
             gate_width=WIDTH,
+            gate_overview=overview is not None,
             context_side=0,
             normalize_features=False,
         )
@@ -333,8 +358,12 @@ class _Job:
             for own, trained in zip(features.copies.parameters(), fitted.network.parameters(), strict=True):
                 own.copy_(trained[-copies:])
             weight = fitted.weight[-copies:].permute(2, 0, 1).flatten(1) / copies
+            bias = fitted.bias[-copies:].mean((0, 1))
+            if overview is not None:
+                weight = torch.cat([weight, calibration.beside * overview.weight.T], 1)
+                bias = bias + calibration.beside * overview.bias
             head.weight.copy_(calibration.scale * weight)
-            head.bias.copy_(calibration.scale * fitted.bias[-copies:].mean((0, 1)) + calibration.shift)
+            head.bias.copy_(calibration.scale * bias + calibration.shift)
             if score is not None:
                 assert isinstance(attention, PyramidAttention)
                 attention.logit.weight.copy_(score.weight.T)
@@ -345,7 +374,7 @@ class _Job:
 _EXACT: dict[str, Any] = {"sampling": "exact", "prediction_sampling": "exact", "normalize_features": False}
 
 
-def _inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> _Folds:
+def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> Folds:
     """Folds of the images to learn from, groups kept whole; fewer where a class has few images or groups."""
     part = data.manifest.subset(rows)
     counts = torch.bincount(data.labels[rows])
@@ -357,7 +386,7 @@ def _inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) ->
             if n == 2:
                 raise
         else:
-            return _Folds([train for train, _ in dealt], [held for _, held in dealt])
+            return Folds([train for train, _ in dealt], [held for _, held in dealt])
     raise AssertionError  # the loop returns, or raises
 
 

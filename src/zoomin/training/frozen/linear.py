@@ -104,24 +104,37 @@ class Calibration(NamedTuple):
         scale: of all logits.
         shift: of each class.
         loss: cross-entropy of the logits it was fitted to, afterwards.
+        beside: weight of the logits beside them, which are added before the scale.
     """
 
     scale: float
     shift: Float[Tensor, " classes"]
     loss: float
+    beside: float = 0.0
 
 
-def calibrated(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Calibration:
-    """The scale and the shift of logits with the least cross-entropy (Platt 1999; Guo et al. 2017)."""
+def calibrated(
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    beside: Float[Tensor, "n classes"] | None = None,
+) -> Calibration:
+    """The scale and the shift of logits with the least cross-entropy (Platt 1999; Guo et al. 2017).
+
+    Args:
+        logits: of images.
+        labels: of the images.
+        beside: further logits, whose weight is fitted too.
+    """
     logits = logits.double()
-    unit = logits.std().clamp(min=1e-6)
-    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    other = torch.zeros_like(logits) if beside is None else beside.double()
+    unit, other_unit = (some.std().clamp(min=1e-6) for some in (logits, other))
+    log_scale, weight = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
     shift = torch.zeros(logits.shape[1], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_scale, shift], max_iter=200, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([log_scale, weight, shift], max_iter=200, line_search_fn="strong_wolfe")
 
     def value() -> Tensor:
-        fitted = log_scale.exp() * logits / unit + shift
-        penalty = _SHRINK * (log_scale**2 + shift.mean() ** 2) + 1e-4 * (shift**2).sum()
+        fitted = log_scale.exp() * logits / unit + weight * other / other_unit + shift
+        penalty = _SHRINK * (log_scale**2 + weight**2 + shift.mean() ** 2) + 1e-4 * (shift**2).sum()
         return functional.cross_entropy(fitted, labels) + penalty
 
     def closure() -> Tensor:
@@ -133,5 +146,6 @@ def calibrated(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) ->
     optimiser.step(closure)
     with torch.no_grad():
         scale = float(log_scale.exp() / unit)
-        loss = float(functional.cross_entropy(scale * logits + shift, labels))
-    return Calibration(scale, shift.detach().float(), loss)
+        ratio = float(weight / other_unit) / scale
+        loss = float(functional.cross_entropy(scale * (logits + ratio * other) + shift, labels))
+    return Calibration(scale, shift.detach().float(), loss, ratio)

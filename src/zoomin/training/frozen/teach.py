@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .config import FrozenConfig
+from ..frozen_config import FrozenConfig
 from .embeddings import Embedded
 from .linear import Affine, balanced_ridge
 

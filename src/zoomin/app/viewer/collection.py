@@ -52,18 +52,18 @@ class ShownImage:
 
 
 class Collection:
-    """Entries by their index. A few images and explanations stay open, the others are opened again.
+    """Images to show, by their index. A few images and explanations stay open, the others are opened again.
 
     Args:
         run: folder of the run, for messages.
-        entries: what to show.
+        shown: the images to show.
     """
 
-    def __init__(self, run: Path, entries: Sequence[ShownImage]) -> None:
+    def __init__(self, run: Path, shown: Sequence[ShownImage]) -> None:
         """Open nothing yet."""
         self.run = run
-        self.entries = tuple(entries)
-        files = [run.resolve(), *(path for entry in self.entries for path in _files_of(entry))]
+        self.shown = tuple(shown)
+        files = [run.resolve(), *(path for one in self.shown for path in _files_of(one))]
         folders = {f"{path.parent}{os.sep}" for path in files if path.parent != Path(path.anchor)}
         self._folders = sorted(folders, key=len, reverse=True)
         self._images: Cache[Image] = Cache(_OPEN_IMAGES)
@@ -84,7 +84,7 @@ class Collection:
         """
         from ...images.open_image import open_image
 
-        entry = self.entries[index]
+        entry = self.shown[index]
         return self._images.get_or_make(index, lambda: open_image(entry.path, mpp=entry.mpp))
 
     def explanation(self, index: int) -> Explanation | None:
@@ -95,7 +95,7 @@ class Collection:
         """
         from ...explanation import Explanation
 
-        path = self.entries[index].explanation
+        path = self.shown[index].explanation
         return None if path is None else self._explanations.get_or_make(index, lambda: Explanation.load(path))
 
     def annotation(self, index: int) -> Annotation | None:
@@ -106,7 +106,7 @@ class Collection:
         """
         from ...annotations.open_annotation import annotation_of
 
-        entry = self.entries[index]
+        entry = self.shown[index]
         if entry.annotation is None and entry.mask is None:
             return None
 
@@ -117,7 +117,7 @@ class Collection:
 
     def has_roi(self, index: int) -> bool:
         """Whether an entry names an annotation."""
-        return self.entries[index].annotation is not None or self.entries[index].mask is not None
+        return self.shown[index].annotation is not None or self.shown[index].mask is not None
 
 
 def _files_of(entry: ShownImage) -> Iterator[Path]:

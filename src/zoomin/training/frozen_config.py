@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...errors import require
+from ..errors import require
 
-__all__ = ["FrozenConfig"]
+__all__ = ["TRUNK_BATCH", "FrozenConfig"]
+
+TRUNK_BATCH = 8  # images per step of a trunk that is learned from pixels
+_PASSES, _STEPS = 12, 3000  # the least of them
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,13 @@ class FrozenConfig:
     teach: bool = True
     """Teach the tile attention where the gated attention looks, so that prediction reads N sub-tiles;
     without it, or where images have few sub-tiles, prediction reads all."""
+
+    overview: bool = True
+    """Where the tile attention is taught, a linear head on what its trunk makes of the whole overview stands
+    beside gated attention, with the weight that fits images held out; no pixel more is read."""
+
+    overview_strength: float = 0.001
+    """C of that head's logistic regression."""
 
     calibrate: bool = True
     """Scale and shift the logits to fit images that were held out and read as at prediction."""
@@ -86,6 +96,28 @@ class FrozenConfig:
     sharpness: float = 0.5
     """Standard deviation of the taught logits of the tiles."""
 
+    trunk: Literal["auto", "pretrained", "learned"] = "auto"
+    """"pretrained": it stays as it is; "learned": a small one is learned from pixels too, and kept if images
+    held out are classified better; "auto": learned where there are `trunk_images` and the pretrained one
+    falls short of `trunk_below`."""
+
+    trunk_images: int = 500
+    """Images to learn from, from which on a trunk may be learned from pixels."""
+
+    trunk_below: float = 0.95
+    """AUROC of images held out in the inner folds, below which a pretrained trunk falls short."""
+
+    trunk_epochs: int | None = None
+    """Passes over the images in which a trunk is learned from pixels; none: 12, or so many more that there
+    are 3,000 steps."""
+
+    trunk_rate: float = 2e-3
+    """Highest learning rate of a trunk that is learned."""
+
+    trunk_tiles: int = 64
+    """Sub-tiles of an image, at most, that a step learns from: all where there are no more, else some that
+    the taught tile attention draws."""
+
     def __post_init__(self) -> None:
         """Check the values.
 
@@ -94,6 +126,7 @@ class FrozenConfig:
         """
         least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
         least |= {"components": 1, "map_components": 1}
+        least |= {"trunk_images": 2, "trunk_tiles": 1}
         for name, bound in least.items():
             require(
                 getattr(self, name) >= bound, f"frozen.{name}", getattr(self, name), f"Give at least {bound}."
@@ -104,10 +137,24 @@ class FrozenConfig:
         require(
             smallest > 0, "frozen.map_penalties", self.map_penalties, "Give one or more positive numbers."
         )
-        for name in ("learning_rate", "linear_strength", "sharpness"):
+        for name in ("learning_rate", "linear_strength", "overview_strength", "sharpness", "trunk_rate"):
             require(getattr(self, name) > 0, f"frozen.{name}", getattr(self, name), "Give a positive number.")
         require(0 <= self.dropout < 1, "frozen.dropout", self.dropout, "Give a share from 0 to below 1.")
         require(
             self.weight_decay >= 0, "frozen.weight_decay", self.weight_decay, "Give 0 or a positive number."
         )
+        passes = self.trunk_epochs
+        require(passes is None or passes >= 1, "frozen.trunk_epochs", passes, "Give 1 or more, or null.")
+        trunks = ("auto", "pretrained", "learned")
+        require(self.trunk in trunks, "frozen.trunk", self.trunk, "auto, pretrained or learned.")
+        require(0 <= self.trunk_below <= 1, "frozen.trunk_below", self.trunk_below, "Give an AUROC, 0 to 1.")
         require(self.head in ("auto", "gated", "linear"), "frozen.head", self.head, "auto, gated or linear.")
+
+    def passes(self, images: int) -> int:
+        """How often so many images are gone through while a trunk is learned from pixels.
+
+        Example:
+            >>> FrozenConfig().passes(500), FrozenConfig().passes(10_000)
+            (48, 12)
+        """
+        return self.trunk_epochs or max(_PASSES, -(-_STEPS * TRUNK_BATCH // images))

@@ -1,0 +1,64 @@
+"""Tables in the terminal: problems first, epochs counted from 1, no number without its interval or reason."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from zoomin.app.console_tables import checked_table, checks_table, metrics_table, protocols_table
+from zoomin.app.doctor import Check
+from zoomin.data.check import Checked
+
+
+def shown(table: Table) -> list[str]:
+    """The lines that a wide terminal shows, without ruling."""
+    console = Console(width=200, record=True, file=None, quiet=False)
+    with console.capture() as captured:
+        console.print(table)
+    return [" ".join(line.replace("│", " ").split()) for line in captured.get().splitlines()]
+
+
+def test_metrics_have_their_intervals_and_count_epochs_from_one() -> None:
+    metrics = {
+        "epoch": 4,
+        "learned": {"notes": "not a number that is shown"},
+        "test": {
+            "accuracy": 0.75,
+            "accuracy_interval": [0.5, 0.9],
+            "auroc": 0.8,
+            "interval_reasons": {"auroc": "too few images"},
+            "balanced_accuracy": None,
+        },
+    }
+    lines = shown(metrics_table("a run", metrics))
+    assert "epoch 5" in lines and "test.accuracy 0.75 0.500 to 0.900" in lines
+    assert "test.auroc 0.8 too few images" in lines
+    assert not any("balanced" in line or "notes" in line for line in lines)
+
+
+def test_protocols_stand_side_by_side() -> None:
+    known, unknown = {"mean": 0.9, "sd": 0.05}, {"mean": None, "sd": None}
+    scores = {"accuracy": known, "balanced_accuracy": {"mean": 0.5, "sd": None}, "auroc": unknown}
+    lines = shown(protocols_table({"protocols": {"last_epoch": {"what": "last epoch", **scores}}}))
+    assert "last epoch 0.900 (0.050) 0.500" in lines
+
+
+def test_images_with_a_problem_come_first_and_all_are_counted() -> None:
+    fine = [
+        Checked(
+            f"slides/{n}.svs", width=90, height=70, mpp=0.25, format="TIFF", compression="JPEG", tissue=0.5
+        )
+        for n in range(70)
+    ]
+    bad = Checked("slides/[bad].svs", problem="cannot be decoded", width=None)
+    lines = shown(checked_table([*fine, bad]))
+    rows = [line for line in lines if ".svs" in line]
+    assert len(rows) == 60 and "11 more in check.csv" in lines
+    assert rows[0].startswith("[bad].svs") and rows[0].endswith("cannot be decoded"), "markup is escaped"
+    assert rows[1] == "0.svs TIFF JPEG 90 x 70 0.25 50%"
+
+
+def test_what_the_doctor_found() -> None:
+    checks = [Check("GDAL", "ok", "3.9"), Check("Chromium", "absent", "not found", "apt install chromium")]
+    lines = shown(checks_table(checks))
+    assert "ok GDAL 3.9" in lines and "absent Chromium not found apt install chromium" in lines
