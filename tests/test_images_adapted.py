@@ -97,7 +97,7 @@ def test_the_extra_is_named_where_it_is_missing(name, head, tmp_path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "fastslide", None)
     with pytest.raises(ImageError, match="a slide that fastslide reads") as caught:
         open_image(tmp_path / name)
-    assert "pip install 'zoomin[fastslide]'" in caught.value.remedy
+    assert "pip install 'zoomin-net[fastslide]'" in caught.value.remedy
 
 
 def test_a_slide_that_neither_reads_has_the_cause_of_the_first(tmp_path):
@@ -105,7 +105,7 @@ def test_a_slide_that_neither_reads_has_the_cause_of_the_first(tmp_path):
     (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE" + bytes(600))
     with pytest.raises(ImageError, match="OpenSlide does not read") as caught:
         open_image(tmp_path / "a.czi")
-    assert "zoomin[fastslide]" in caught.value.remedy
+    assert "zoomin-net[fastslide]" in caught.value.remedy
 
 
 def jpeg_ls(source, path):
@@ -143,4 +143,4 @@ def test_a_slide_of_jpeg_ls_is_read_by_wsidicom_or_refused(data_root, tmp_path, 
     monkeypatch.setattr("zoomin.images.other_slides.find_spec", lambda name: None)
     with pytest.raises(ImageError, match="encoded as JPEG-LS") as caught:
         open_image(tmp_path / "a.dcm")
-    assert "zoomin[dicom]" in caught.value.remedy
+    assert "zoomin-net[dicom]" in caught.value.remedy

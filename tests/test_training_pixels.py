@@ -158,7 +158,14 @@ def test_when_a_trunk_is_learned(
 
 
 def test_many_sub_tiles_are_drawn_by_the_taught_attention(data: ZoomInDataModule, tmp_path: Path) -> None:
-    taught = replace(MODEL, tile_attention="pyramid:tf_efficientnet_lite0", sampling="top", n_samples=2)
+    taught = replace(
+        MODEL,
+        tile_attention="pyramid:tf_efficientnet_lite0",
+        sampling="top",
+        n_samples=2,
+        gate_copies=1,
+        gate_overview=True,
+    )
     frozen = Learned(ZoomIn(taught), {**_frozen(data, 0.0).report}, _frozen(data, 0.0).logits)
     few = replace(FROZEN, trunk_tiles=2, trunk_epochs=1)
     found = learn_pixels(taught, few, data, data.splits["train"][:16], 0, PixelRun(tmp_path), frozen)

@@ -69,10 +69,10 @@ def examine() -> list[Check]:
 def _packages() -> Iterator[Check]:
     """Every requirement of the distribution, with its installed version."""
     try:
-        wanted = [Requirement(text) for text in requires("zoomin") or []]
+        wanted = [Requirement(text) for text in requires("zoomin-net") or []]
     except PackageNotFoundError:
         remedy = "Install it: pip install -e . in the folder of the repository."
-        yield Check("packages", "broken", "zoomin is not installed as a package", remedy)
+        yield Check("packages", "broken", "zoomin-net is not installed as a package", remedy)
         return
     for need in wanted:
         if need.marker is not None and not need.marker.evaluate({"extra": ""}):

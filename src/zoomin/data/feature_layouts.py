@@ -249,7 +249,7 @@ def _wsidata(folder: Path, slide: Slide, found: FeatureFile) -> Path:
         raise DataError(
             f"{error.name}, which writes wsidata's stores, is not installed",
             where=slide.path,
-            remedy="Install the extra: pip install 'zoomin[stores]'.",
+            remedy="Install the extra: pip install 'zoomin-net[stores]'.",
         ) from error
     import shapely
 

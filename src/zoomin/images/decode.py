@@ -23,7 +23,7 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from .array import ArrayImage
-from .foreign import JpegKind, foreign_format, jpeg_kind, zarr_folder
+from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 from .tiff import decode_tiff, stored_values
@@ -239,7 +239,7 @@ def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
     """A JPEG that Pillow does not read: of more bits, or without loss."""
     check_size(kind.width, kind.height, path)
     decode = {"JPEG": imagecodecs.jpeg_decode, "JPEG-LS": imagecodecs.jpegls_decode}.get(
-        kind.name, imagecodecs.ljpeg_decode
+        kind.name, _decode_lossless
     )
     try:
         samples = np.asarray(decode(path.read_bytes()))
@@ -258,6 +258,15 @@ def _decode_jpeg(path: Path, kind: JpegKind) -> Bytes:
     return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels)
 
 
+def _decode_lossless(data: bytes) -> Pixels:
+    """The samples of a lossless JPEG; liblj92 takes those of a point transform for others."""
+    shift = point_transform(data)
+    if shift == 0:
+        return np.asarray(imagecodecs.ljpeg_decode(data))
+    samples: Pixels = np.asarray(imagecodecs.jpegsof3_decode(data)) << shift
+    return samples
+
+
 @contextmanager
 def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile]:
     """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; what fails meanwhile is damage."""
@@ -274,6 +283,13 @@ def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
+    if kind == "BMP" and str(error).startswith("Unsupported BMP"):
+        return ImageError(
+            f"a BMP of a kind that is not read ({error})",
+            where=path,
+            remedy="Convert it: python -c \"import imagecodecs; imagecodecs.imwrite('OUT.png', "
+            "imagecodecs.imread('IN.bmp'))\".",
+        )
     return ImageError(
         f"the {kind} is damaged or cut short ({error})",
         where=path,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..errors import ImageError
 
-__all__ = ["ZARR_SUFFIXES", "JpegKind", "foreign_format", "jpeg_kind", "zarr_folder"]
+__all__ = ["ZARR_SUFFIXES", "JpegKind", "foreign_format", "jpeg_kind", "point_transform", "zarr_folder"]
 
 ZARR_SUFFIXES = (".zarr", ".zarr.zip", ".ozx")  # of folders, and of archives of them
 
@@ -111,3 +111,12 @@ def jpeg_kind(path: Path) -> JpegKind | None:
                 return None
             file.seek(max(0, length - 2), 1)
     return None
+
+
+def point_transform(data: bytes) -> int:
+    """By how many bits the samples of a lossless JPEG are shifted (Al of its first scan)."""
+    start = data.find(b"\xff\xda")
+    if start < 0 or len(data) < start + 5:
+        return 0
+    last = start + 7 + 2 * data[start + 4]
+    return data[last] & 0x0F if last < len(data) else 0

@@ -16,10 +16,10 @@ FASTSLIDE = SlideReader(
     "fastslide:FastSlide.from_file_path",
     frame="level",
     parallel=True,
-    install="pip install 'zoomin[fastslide]'",
+    install="pip install 'zoomin-net[fastslide]'",
 )
 WSIDICOM = SlideReader(
-    "wsidicom", "zoomin.images.other_slides:WsiDicomSlide", install="pip install 'zoomin[dicom]'"
+    "wsidicom", "zoomin.images.other_slides:WsiDicomSlide", install="pip install 'zoomin-net[dicom]'"
 )
 _CZI, _TIFF = b"ZISRAWFILE", (b"II*\0", b"MM\0*")
 _ISYNTAX = b"DPUfsImport"

@@ -48,7 +48,7 @@ _SYNTAXES_READ = (
 )
 _ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
 _DECOMPRESS = (
-    "Let wsidicom read it (pip install 'zoomin[dicom]'), or re-encode its pixels "
+    "Let wsidicom read it (pip install 'zoomin-net[dicom]'), or re-encode its pixels "
     "(pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
     "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
 )
@@ -343,7 +343,7 @@ def _not_opened(path: Path, error: Exception) -> ImageError:
         what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
         remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
         if path.suffix.lower() == ".czi":
-            remedy += " fastslide may read it: pip install 'zoomin[fastslide]'."
+            remedy += " fastslide may read it: pip install 'zoomin-net[fastslide]'."
     return ImageError(what, where=path, remedy=remedy)
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 
 from ..errors import ImageError
 from .bands import bands_of_page
@@ -102,6 +103,9 @@ def contents_of(file: Any, path: Path, series: int | str | None = None) -> Conte
             colours.
     """
     pictures, masked = _pictures(file, path)
+    for picture in pictures:
+        for page in (picture.page, *picture.below):
+            _with_words(page)
     main = _chosen(pictures, path, series) if series is not None else _main(pictures)
     _check_planes(file, main, path, chosen=series is not None)
     if series is None:
@@ -150,6 +154,14 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
         _Picture(page, _name_of(page), index, _reduced(page), tuple(page.pages or ()) if page.subifds else ())
         for index, page in enumerate(pages)
     ], masked
+
+
+def _with_words(page: Any) -> None:  # noqa: ANN401
+    """Give tags their words where tifffile left numbers: a missing Compression is 1, none."""
+    for name, words in (("compression", tifffile.COMPRESSION), ("photometric", tifffile.PHOTOMETRIC)):
+        value = getattr(page.keyframe, name)
+        if not hasattr(value, "name") and value in [word.value for word in words]:
+            setattr(page.keyframe, name, words(value))
 
 
 def _reduced(page: Any) -> bool:  # noqa: ANN401

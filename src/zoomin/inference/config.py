@@ -72,8 +72,8 @@ class InferenceConfig:
     to three digits."""
 
     engine: str = "auto"
-    """What computes the networks on a CPU: "torch"; "openvino" (`pip install zoomin[fast]`), three times as
-    fast with large trunks, and off by rounding; "auto", OpenVINO for large networks where it is installed."""
+    """What computes the networks on a CPU: "torch"; "openvino" (`pip install zoomin-net[fast]`), three times
+    as fast with large trunks, equal but for rounding; "auto", OpenVINO for large networks where installed."""
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -37,7 +37,7 @@ __all__ = [
 
 SUFFIXES = (".h5", ".pt", ".npz", ".zarr")
 _FOLDERS = ("", "h5_files", "tile_embeddings", "pt_files")  # CLAM and slide2vec keep files in folders
-_EXTRA = "Install the extra: pip install 'zoomin[stores]'."
+_EXTRA = "Install the extra: pip install 'zoomin-net[stores]'."
 
 
 class Stored(NamedTuple):

@@ -98,6 +98,8 @@ class ZoomIn(Network):
             built, config.n_classes, gates, config.context_side > 0, config.gate_overview
         )
         self.map_size = built.map_size
+        # Always the same one, so that an engine compiles it once; in a tuple, so that weights are saved once.
+        self._embedding = (Embedding(self._tile_trunk),) if config.gate_overview else ()
         self.to(memory_format=torch.channels_last)
 
     def forward(
@@ -220,7 +222,9 @@ class ZoomIn(Network):
         """
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
         kept = attended_tiles(batch, grid).tiles
-        embeddings = self._apply_to_tiles(Embedding(self._tile_trunk), batch, grid, kept)
+        [network] = self._embedding or (Embedding(self._tile_trunk),)
+        network.training = self.training
+        embeddings = self._apply_to_tiles(network, batch, grid, kept)
         return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(

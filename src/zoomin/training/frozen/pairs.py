@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ...data.datamodule import BatchKey, TrainingOrder, ZoomInDataModule
+from ...errors import ImageError
 from ...images.augment import AugmentationDraw, AugmentedBatch
 from ...images.image import ImageBatch
 
@@ -100,6 +101,10 @@ def _thumbnails(images: ImageBatch) -> Float[Tensor, "n values"]:
     for place, (height, width) in enumerate(images.sizes.tolist()):
         region = torch.tensor([[0, 0, width, height]], device=images.device)
         scale = min(1.0, _SIDE / max(height, width))
-        view = images.read(torch.tensor([place], device=images.device), region, scale).float().mean(1, True)
-        rows.append(functional.interpolate(view, (_SIDE, _SIDE), mode="bilinear").flatten(1).cpu() / 255)
+        try:
+            view = images.read(torch.tensor([place], device=images.device), region, scale)
+        except ImageError:  # of which the training tells
+            view = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
+        grey = view.float().mean(1, True)
+        rows.append(functional.interpolate(grey, (_SIDE, _SIDE), mode="bilinear").flatten(1).cpu() / 255)
     return torch.cat(rows)

@@ -217,13 +217,13 @@ def learn_pixels(
     logger.info("Learning a trunk from pixels; %d images are held out to evaluate it.", len(held))
     epochs = frozen.passes(len(train_rows))
     net = job.train("held_out", {"train": train_rows, "val": held}, epochs)
-    labels = data.labels[held]
-    found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), labels, seed)
+    found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), seed)
+    labels = data.labels[found.rows]
     own = calibrated(found.logits, labels)
     held_out = {PIXELS: _scores(found.logits, labels, own)}
     report: dict[str, Any] = {"trunk": TRUNK, "epochs": epochs, "images_held_out": len(held)}
     if learned is not None:
-        before = learned.logits[folds.held[0]]
+        before = learned.logits[folds.held[0]][torch.searchsorted(held, found.rows)]
         other = calibrated(before, labels)
         report |= {"held_out": held_out[PIXELS], "frozen_held_out": _scores(before, labels, other)}
         report["kept"] = own.loss < other.loss
@@ -242,25 +242,27 @@ class _Read:
     """How images held out are classified.
 
     Attributes:
-        logits: of each.
+        logits: of each that can be read.
+        rows: of the manifest, likewise.
         sampling: by which design.
     """
 
     logits: Float[Tensor, "held classes"]
+    rows: Int[Tensor, " held"]
     sampling: str
 
     @classmethod
-    def best(cls, net: ZoomIn, data: ZoomInDataModule, labels: Tensor, seed: int) -> _Read:
+    def best(cls, net: ZoomIn, data: ZoomInDataModule, seed: int) -> _Read:
         """By all sub-tiles; by N that the tile attention chooses where that is hardly worse."""
 
         def read(sampling: str) -> _Read:
             found = evaluate(net, data.val_dataloader(), sampling=sampling, seed=seed)
-            return cls(found.probabilities.clamp(min=1e-6).log(), sampling)
+            return cls(found.probabilities.clamp(min=1e-6).log(), found.image, sampling)
 
         every = read("exact")
         if net.config.tile_attention == "uniform":
             return every
-        some = read("top")
+        some, labels = read("top"), data.labels[every.rows]
         cost = calibrated(some.logits, labels).loss - calibrated(every.logits, labels).loss
         return some if cost <= _WORSE else every
 
@@ -272,6 +274,7 @@ def _network(config: ZoomInConfig, frozen: FrozenConfig, *, is_many: bool, is_ta
         features=TRUNK,
         gate_copies=1,
         gate_components=SmallResNet.dims,
+        gate_overview=False,
         context_side=0,
         normalize_features=False,
         sampling="systematic" if is_many else "exact",

@@ -1,9 +1,10 @@
-"""Valid or odd TIFFs of public test suites that were called damaged: their true cause, or their pixels."""
+"""Odd files of public test suites, called damaged or read wrongly: their true cause, their right pixels."""
 
 from __future__ import annotations
 
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -82,3 +83,35 @@ def test_shares_of_the_luma_that_are_no_fractions_state_nothing(tmp_path, shares
 def test_shares_of_the_luma_that_are_no_whole_are_refused(tmp_path, shares):
     with pytest.raises(ImageError, match="not of one whole"):
         open_image(ycc(tmp_path / "a.tif", shares))
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_missing_compression_is_none(tmp_path, tile):
+    path = written(tmp_path / "a.tif", tag=259, becomes=260, tile=tile)
+    view = open_image(path).read([Region(0, 0, 64, 48)], 1.0)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(view, PIXELS)
+
+
+def test_a_bmp_of_an_uncommon_kind_is_not_called_damaged(tmp_path):
+    header = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0)  # 16 bits by masks
+    masks = struct.pack("<III", 0x0F00, 0x00F0, 0x000F)
+    start = struct.pack("<2sIHHI", b"BM", 14 + 40 + 12 + 128, 0, 0, 66)
+    (tmp_path / "a.bmp").write_bytes(start + header + masks + bytes(128))
+    with pytest.raises(ImageError, match="a BMP of a kind that is not read") as caught:
+        open_image(tmp_path / "a.bmp")
+    assert imagecodecs.imread(tmp_path / "a.bmp").shape[:2] == (8, 8)
+    assert "imagecodecs" in caught.value.remedy
+
+
+@pytest.mark.parametrize("shift", [1, 2, 4])
+def test_a_lossless_jpeg_of_shifted_samples(tmp_path, shift):
+    """liblj92 gave 116.8 on average for 105.7; libjpeg-turbo, an independent decoder, is right."""
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8) % (256 >> shift)
+    first = 128 - (128 >> shift)  # the prediction of the first sample depends on the shift too
+    data = bytearray(imagecodecs.ljpeg_encode(values + np.uint8(first)))
+    start = data.find(b"\xff\xda")
+    data[start + 7 + 2 * data[start + 4]] = shift
+    assert np.array_equal(imagecodecs.jpeg8_decode(bytes(data)), values << shift)
+    (tmp_path / "a.jpg").write_bytes(data)
+    view = open_image(tmp_path / "a.jpg").read([Region(0, 0, 8, 8)], 1.0)[0]
+    assert np.array_equal(view[0].numpy(), values << shift)
