@@ -181,28 +181,21 @@ def test_what_runs_in_one_process_says_so(images, tmp_path):
     assert not (tmp_path / "run").exists() and np.isfinite(asked_ranks(config))
 
 
-class Pair:
-    """One of two processes that run one after the other: each tells, and hears what the other has told."""
-
-    world = 2
-
-    def __init__(self, rank, told):
-        self.rank, self.told = rank, told
-
-    def each(self, call):
-        self.told[self.rank] = call()
-        return list(self.told.values())
-
-
 def test_embeddings_of_frozen_trunks_are_shared_out(images, monkeypatch):
     trunk = "timm:resnet10t"
     config = run_config(images, images / "none", freeze_trunks=True)
     config = replace(config, model=replace(config.model, tile_attention=trunk, position_attention=trunk))
     told, tasks = {}, []
+
+    def each(self, call):  # two processes one after the other: each tells, and hears what has been told
+        told[self.rank] = call()
+        return list(told.values())
+
+    monkeypatch.setattr(Ranks, "each", each)
     data = ZoomInDataModule(config.data, progress=False, model=config.model)
     for rank in (0, 1):
         task = new_task(config, data)
-        share_embeddings(task.train(), data, Pair(rank, told))
+        share_embeddings(task.train(), data, Ranks(rank, 2))
         tasks.append(task)
     used = sorted(torch.cat([data.splits["train"], data.splits["val"]]).tolist())
     assert sorted([*told[0], *told[1]]) == used and abs(len(told[0]) - len(told[1])) <= 1
