@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "ImageError",
+    "PeerError",
     "UnexpectedError",
     "WriteError",
     "ZoomInError",
@@ -116,6 +117,10 @@ class CheckpointError(ZoomInError):
 
 class WriteError(ZoomInError):
     """A file that cannot be written."""
+
+
+class PeerError(ZoomInError):
+    """Another of the processes that train together has failed, or has ended."""
 
 
 def require(condition: bool, name: str, value: object, remedy: str) -> None:

@@ -15,8 +15,9 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from .._version import __version__
-from ..errors import WriteError, ZoomInError
+from ..errors import PeerError, WriteError, ZoomInError
 from ..runtime.processes import stoppable
+from ..runtime.ranks import PEER_LOST, launched, started_ranks
 from ..training.recipe_files import check_recipe, find_recipe
 from .commands.command import Command, Group
 from .commands.data import DATA
@@ -79,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done; 1 done, with failures; 2 wrong input; 70 an error of the program; 74 files that
-        cannot be read or written; 128 and the number of the signal that stopped it, 130 for Ctrl-C.
+        cannot be read or written; 75 another process of a training has ended; 128 and the number of the
+        signal that stopped it, 130 for Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
@@ -92,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(name, chosen, words)
         except KeyboardInterrupt:
-            print(f"\nzoomin {name}: {stop}. {chosen.resume}", file=sys.stderr)
+            if not (started_ranks().rank or launched()):
+                print(f"\nzoomin {name}: {stop}. {chosen.resume}", file=sys.stderr)
             return stop.exit_code
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -100,7 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if debug:
                 raise
             code, line = _exit_of(error)
-            print(f"zoomin {name}: {line}", file=sys.stderr)
+            rank = started_ranks().rank
+            if not (rank and isinstance(error, PeerError)):
+                who = f"zoomin {name} (process {rank})" if rank else f"zoomin {name}"
+                print(f"{who}: {line}", file=sys.stderr)
             return code
 
 
@@ -126,6 +132,8 @@ def _nobody_reads() -> bool:
 
 def _exit_of(error: Exception) -> tuple[int, str]:
     """The exit code and the line of an error."""
+    if isinstance(error, PeerError):
+        return PEER_LOST, str(error)
     if isinstance(error, ZoomInError):
         return NOT_WRITTEN if isinstance(error, WriteError) else WRONG_INPUT, str(error)
     if isinstance(error, OSError):

@@ -27,6 +27,7 @@ from .csv_table import listed
 from .failures import Failures
 from .find import open_dataset
 from .manifest import SPLITS, Manifest, check_trainable
+from .sharing import Share, dealt
 from .splits import split_of
 from .store import ImageStore, open_store
 
@@ -42,11 +43,14 @@ class BatchKey(NamedTuple):
         rows: of the manifest.
         epoch: of training, -1 for batches that are not augmented.
         number: of the batch in its epoch.
+        mine: places in `rows` of the images that this process takes, of several that train together; None:
+            all.
     """
 
     rows: tuple[int, ...]
     epoch: int
     number: int
+    mine: tuple[int, ...] | None = None
 
 
 class TrainingOrder(Sampler[BatchKey]):
@@ -59,13 +63,21 @@ class TrainingOrder(Sampler[BatchKey]):
         rows: of the manifest, the training images.
         batch_size: images per batch.
         seed: of the order.
+        deal: gives a batch the places that are those of this process.
     """
 
-    def __init__(self, rows: Int[Tensor, " n"], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Int[Tensor, " n"],
+        batch_size: int,
+        seed: int,
+        deal: Callable[[BatchKey], BatchKey] | None = None,
+    ) -> None:
         """Start in epoch 0."""
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
+        self._deal = deal
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -79,7 +91,8 @@ class TrainingOrder(Sampler[BatchKey]):
     def __iter__(self) -> Iterator[BatchKey]:
         """The keys of the batches."""
         generator = _generator(self._seed, _ORDER, self.epoch)
-        yield from _keys(self.arrange(generator), self._batch_size, self.epoch)
+        for key in _keys(self.arrange(generator), self._batch_size, self.epoch):
+            yield key if self._deal is None else self._deal(key)
 
     def arrange(self, generator: torch.Generator) -> Int[Tensor, " n"]:
         """The rows in the order of an epoch."""
@@ -164,6 +177,7 @@ class ZoomInDataModule(LightningDataModule):
         self.splits = _checked(splits, self.manifest)
         self.progress = progress
         self.model = model
+        self.part = Share()
         self.failures = Failures(config.max_failures)
         self._store: ImageStore | None = None
         place = {name: number for number, name in enumerate(self.manifest.classes)}
@@ -185,6 +199,17 @@ class ZoomInDataModule(LightningDataModule):
         """Other splits of the same images, such as the next fold; images already open are shared."""
         other = ZoomInDataModule(self.config, self.manifest, splits, progress=self.progress, model=self.model)
         other.share(self)
+        other.part = self.part
+        return other
+
+    def with_part(self, part: Share) -> ZoomInDataModule:
+        """The part of every batch that one of several processes takes; open images are shared.
+
+        A batch then has `config.batch_size` images for each process, dealt by their pixels; validation and
+        all other images are dealt too, each to one process.
+        """
+        other = self.with_splits(self.splits)
+        other.part = part
         return other
 
     def share(self, other: ZoomInDataModule) -> None:
@@ -284,8 +309,9 @@ class ZoomInDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[BatchKey]:
         """Shuffled, augmented batches; call `loader.sampler.set_epoch` before each pass, as trainers do."""
-        order = TrainingOrder(self.splits["train"], self.config.batch_size, self.config.seed)
-        return self._loader(order)
+        size, alone = self.config.batch_size * self.part.of, self.part.of == 1
+        deal = None if alone else self._dealt
+        return self._loader(TrainingOrder(self.splits["train"], size, self.config.seed, deal))
 
     def val_dataloader(self) -> DataLoader[BatchKey]:
         """The validation images in the manifest's order."""
@@ -307,7 +333,10 @@ class ZoomInDataModule(LightningDataModule):
         if key.epoch >= 0:
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
             images = self.augment(images, generator)
-        return Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+        whole = Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
+        if key.mine is None:
+            return whole
+        return replace(whole, place=whole.places).select(torch.tensor(key.mine, dtype=torch.int64))
 
     def augment(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
         """Training images, changed at random as configured."""
@@ -318,7 +347,21 @@ class ZoomInDataModule(LightningDataModule):
         return batch.to(device)
 
     def _ordered(self, rows: Int[Tensor, " n"]) -> DataLoader[BatchKey]:
-        return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
+        if self.part.of == 1:
+            return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
+        mine = rows[dealt(self._pixels(rows), self.part.of)[self.part.rank]]
+        nothing = [BatchKey((), -1, 0)]  # who has no image takes part all the same
+        return self._loader(_keys(mine, self.config.batch_size, epoch=-1) or nothing)
+
+    def _dealt(self, key: BatchKey) -> BatchKey:
+        """A batch of all processes with the places that are those of this one."""
+        parts = dealt(self._pixels(torch.tensor(key.rows)), self.part.of)
+        return key._replace(mine=tuple(parts[self.part.rank]))
+
+    def _pixels(self, rows: Int[Tensor, " n"]) -> list[int]:
+        """Of each image, as the model reads it: what it costs to look at it."""
+        sizes: list[int] = self.store.select(rows).sizes.prod(1).tolist()
+        return sizes
 
     def _loader(self, order: Iterable[BatchKey]) -> DataLoader[BatchKey]:
         make: Callable[[Any], Any] = self.batch  # without a batch size, collate gets single keys
@@ -326,7 +369,7 @@ class ZoomInDataModule(LightningDataModule):
 
     def _announce(self, batch: Batch) -> None:
         """Start to read the overviews of a batch, where the images are on disk and a network wants them."""
-        if self.model is not None:
+        if self.model is not None and len(batch):
             read_ahead(batch.images, self.model.tile_size, self.model.tile_scale)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -75,6 +75,15 @@ class Failures:
                 remedy="Fix them (skipped.csv lists them) and resume with --resume true, or allow more: "
                 "data.max_failures.",
             )
+
+    def take(self, rows: Sequence[SkippedImage]) -> None:
+        """Record what other processes of the training could not read.
+
+        Raises:
+            DataError: if more images than the limit have failed.
+        """
+        for row in rows:
+            self.note(row.epoch, row.stage, row.image, ImageError(row.error))
 
     def images(self, stage: str | None = None) -> dict[str, str]:
         """Images that failed, in a stage or at all, each with its last error."""

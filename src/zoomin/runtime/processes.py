@@ -86,7 +86,7 @@ def stoppable() -> Iterator[Stop]:
 
 
 def one_process() -> None:
-    """Refuse to train the same run several times at once.
+    """Refuse to cross-validate the same run several times at once.
 
     Raises:
         ConfigError: if torchrun or srun has started this process as one of several.
@@ -95,9 +95,9 @@ def one_process() -> None:
         count = os.environ.get(name, "")
         if count.isdigit() and int(count) > 1:
             raise ConfigError(
-                f"{starter} has started {count} processes, and each would train the whole run",
+                f"{starter} has started {count} processes, and each would train all folds",
                 where=name,
-                remedy="Training runs in one process, on one device: start it without torchrun and srun.",
+                remedy="Start it without torchrun and srun; --cv.jobs trains several folds at a time.",
             )
 
 

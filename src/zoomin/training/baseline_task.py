@@ -53,9 +53,9 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
         return out
 
     def objective(
-        self, out: BaselineOutput, batch: Batch
+        self, out: BaselineOutput, batch: Batch, labelled: float = 1.0
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
         """The loss, and the numbers that `terms` names."""
-        cross_entropy = classification_loss(out.logits.float(), batch.labels, self.class_weights)
+        cross_entropy = labelled * classification_loss(out.logits.float(), batch.labels, self.class_weights)
         loss = cross_entropy + out.penalty
         return loss, torch.stack([loss, cross_entropy, out.penalty, out.views_read.float().mean()])

@@ -49,7 +49,16 @@ _FREE = {  # settings that a resumed run may change
     "resume": None,
     "data": ("root", "threads", "resident", "cache_mb", "prefetch", "max_failures", "read_timeout"),
     "model": ("checkpoint",),
-    "train": ("epochs", "device", "early_stopping_patience", "evaluation_sampling", "evaluation_replicates"),
+    "train": (
+        "epochs",
+        "device",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "early_stopping_patience",
+        "evaluation_sampling",
+        "evaluation_replicates",
+    ),
 }
 
 
@@ -129,9 +138,15 @@ class IdentityWriter(Callback):
         checkpoint["zoomin"] = {**self._identity, "rows": rows}
 
 
-def comparable(config: object) -> dict[str, Any]:
-    """The settings that a run and its resumption must share."""
+def comparable(config: object, world: int = 1) -> dict[str, Any]:
+    """The settings that a run and its resumption must share.
+
+    The images of a step are those of all processes: another number of these may resume with a `batch_size` of
+    each that gives the same number.
+    """
     settings: dict[str, Any] = plain(config)
+    if world > 1:
+        settings["data"]["batch_size"] *= world
     for name, inner in _FREE.items():
         for setting in inner or ():
             del settings[name][setting]

@@ -154,6 +154,17 @@ class TrainConfig:
     device: str = "auto"
     """Choose "auto" (a GPU if there is one), "cpu", "cuda" or "mps"."""
 
+    devices: int | Literal["auto"] = 1
+    """Processes per machine that train together, each on its own device, or on the processor with device
+    cpu; "auto": one for each GPU. Each takes `data.batch_size` images of a step."""
+
+    num_nodes: int = 1
+    """Machines that train together, each with `devices` processes; torchrun or SLURM starts them."""
+
+    strategy: Literal["auto", "ddp"] = "auto"
+    """How processes train together: "ddp", Lightning's distributed data parallel, with gradients that are
+    means over all images of a step however unevenly these are dealt; "auto": that, for several processes."""
+
     monitor: str = "val_loss"
     """What makes an epoch the best one, and what early stopping waits for: "val_loss" (no ties, no
     threshold, defined for one class too), "val_accuracy", "val_balanced_accuracy" or "val_auroc". The first
@@ -190,9 +201,11 @@ class TrainConfig:
                 "an epoch from 0, or null",
             ),
             "precision": (self.precision in ("32-true", "bf16-mixed"), "32-true or bf16-mixed"),
+            "devices": (self.devices == "auto" or self.devices >= 1, "at least 1, or auto"),
+            "strategy": (self.strategy in ("auto", "ddp"), "auto or ddp"),
             "monitor": (self.monitor in MONITORS, f"one of {', '.join(MONITORS)}"),
         }
-        for name in ("epochs", "validation_replicates", "evaluation_replicates"):
+        for name in ("num_nodes", "epochs", "validation_replicates", "evaluation_replicates"):
             needs[name] = (getattr(self, name) >= 1, "at least 1")
         for name in ("lr_step", "early_stopping_patience"):
             needs[name] = (getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or null")

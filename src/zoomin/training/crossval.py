@@ -75,6 +75,12 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
         KeyboardInterrupt: when interrupted; `run.resume` then continues with the remaining folds.
     """
     one_process()
+    if run.train.devices != 1 or run.train.num_nodes != 1:
+        raise ConfigError(
+            "cross-validation trains each fold in one process",
+            where="train.devices",
+            remedy="Leave train.devices and train.num_nodes at 1; --cv.jobs trains several folds at a time.",
+        )
     with lock_folder(run.out) as folder:
         return _crossval(folder, run, cv, progress)
 

@@ -42,6 +42,16 @@ class EmbeddingCache:
             self._embeddings.update(zip(new, embed(part), strict=True))
         return [self._embeddings[row] for row in rows]
 
+    def on_cpu(self) -> dict[int, Float[Tensor, "views dims"]]:
+        """All that is known, for other processes."""
+        return {row: embeddings.cpu() for row, embeddings in self._embeddings.items()}
+
+    def take(self, known: dict[int, Float[Tensor, "views dims"]], device: torch.device) -> None:
+        """Know what another process knows."""
+        self._embeddings.update(
+            {row: e.to(device) for row, e in known.items() if row not in self._embeddings}
+        )
+
 
 def has_trunk(network: nn.Module) -> bool:
     """Whether an attention network has a trunk, whose embeddings can be kept."""

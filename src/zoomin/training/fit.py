@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
@@ -24,7 +25,7 @@ from ..metrics import classification_metrics
 from ..model.zoom_in import ZoomInConfig
 from ..progress import progress_bar
 from ..runtime.locks import lock_folder
-from ..runtime.processes import one_process
+from ..runtime.ranks import Ranks, joined
 from .baseline_task import BaselineTask
 from .channels import with_channels
 from .checkpoints import (
@@ -47,6 +48,7 @@ from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .mean_feature import mean_feature
+from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochTable, ProgressBar, Row
@@ -109,12 +111,15 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         WriteError: if the folder cannot be written to, or another job writes to it.
         KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
-    one_process()
-    with lock_folder(config.out) as folder:
-        return _fit(folder, config, progress, callbacks)
+    ranks = training_ranks(config)
+    with joined(ranks, *meeting_point(ranks, config.train)), ExitStack() as held:
+        ranks.first(lambda: held.enter_context(lock_folder(config.out)) and None)
+        return _fit(Path(config.out), config, progress and ranks.is_first, callbacks, ranks)
 
 
-def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback]) -> FitResult:
+def _fit(
+    folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback], ranks: Ranks
+) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     if not config.frozen.enabled:
@@ -128,13 +133,20 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
         return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
     task = new_task(config, data)
-    new_folder(folder, resume=config.resume)
-    identity = {"config": comparable(config), "data": data_fingerprint(data.manifest, data.splits)}
-    done = epochs_done(folder, identity, config.train.epochs) if config.resume else Done()
-    data.setup("fit")  # images are opened, and refused, before anything is written
-    write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    data.failures.path = folder / "skipped.csv"
-    table = EpochTable(folder / "metrics.csv", done.rows)
+    task.ranks = ranks
+    ranks.first(lambda: new_folder(folder, resume=config.resume))
+    identity = {
+        "config": comparable(config, ranks.world),
+        "data": data_fingerprint(data.manifest, data.splits),
+    }
+    done = Done()
+    if config.resume:
+        done = ranks.first(lambda: epochs_done(folder, identity, config.train.epochs))
+    ranks.each(lambda: data.setup("fit"))  # images are opened, and refused, before anything is written
+    if ranks.is_first:
+        write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
+        data.failures.path = folder / "skipped.csv"
+    table = EpochTable(folder / "metrics.csv" if ranks.is_first else None, done.rows)
     has_validation = data.splits["val"].numel() > 0
     hooks = [
         *callbacks,
@@ -142,11 +154,15 @@ def _fit(folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Ca
         IdentityWriter(identity, table),
     ]
     hooks += [ProgressBar(table)] if progress else []
-    events = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    loggers: list[Logger] = [table]
+    if ranks.is_first:
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False))
     started = time.perf_counter()
     if not done.epochs:
         _before_training(task, data, config, identity, progress)
-    train(task, data, hooks, [table, events], folder / LAST if done.epochs else None)
+    train(task, data, hooks, loggers, folder / LAST if done.epochs else None)
+    if not ranks.is_first:  # what follows is for one
+        return FitResult(folder, folder / "model", {}, table.rows)
     for needless in (START, PREVIOUS):
         (folder / needless).unlink(missing_ok=True)
     seconds = time.perf_counter() - started
@@ -217,22 +233,30 @@ def _before_training(
     """Pre-train from annotations and warm up from labels where configured; leave the losses in two CSVs.
 
     Each leaves its network too, so that a run that is resumed before its first epoch does not start over.
+    Several processes do the same, each for itself; embeddings of frozen trunks they share out.
     """
     if not task.net.explains:
         return
     folder, net = Path(config.out), zoom_in(task.net).to(training_device(config.train.device))
-    done = stages_done(folder, identity) if config.resume else 0
-    if done:
+    ranks = task.ranks
+    done = ranks.first(lambda: stages_done(folder, identity)) if config.resume else 0
+    if done and ranks.is_first:
         load_weights(net, folder / START)
+    same_everywhere(net, ranks)
     if config.pretrain.steps and done < 1:
         rows = pretrain(net, data, config.pretrain, config.seed, progress=progress)
-        write_rows(folder / "pretrain.csv", rows)
-        save_start(folder, net, 1, identity)
+        if ranks.is_first:
+            write_rows(folder / "pretrain.csv", rows)
+            save_start(folder, net, 1, identity)
+    task.train()  # but for frozen trunks
+    if isinstance(task, ZoomInTask):
+        share_embeddings(task, data, ranks)
     if config.train.warm_up.is_on and done < 2:
-        task.train()  # but for frozen trunks
         steps = warm_up(net, data, config.train.warm_up, config.seed, task.cached_embeddings, progress)
-        write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
-        save_start(folder, net, 2, identity)
+        if ranks.is_first:
+            write_rows(folder / "warm_up.csv", [step._asdict() for step in steps])
+            save_start(folder, net, 2, identity)
+    same_everywhere(net, ranks)
 
 
 def tell_classes(classes: Sequence[str]) -> None:

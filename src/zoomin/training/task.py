@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -23,7 +24,9 @@ from ..errors import ConfigError, DataError, ImageError
 from ..metrics import ClassificationScores, Scores
 from ..model.losses import classification_loss
 from ..model.sampling import derive_keys
+from ..runtime.ranks import Ranks
 from .config import TrainConfig
+from .gradients import add_up_gradients
 
 __all__ = ["ClassifierTask", "Draws", "EpochMeans", "evaluation_keys", "training_keys"]
 
@@ -38,7 +41,10 @@ def training_keys(
     seed: int, step: int, batch: int, device: torch.device | str = "cpu"
 ) -> Int[Tensor, " batch"]:
     """Keys of the draws of a training step: they depend on the seed, the step and the place in the batch."""
-    place = torch.arange(batch, device=device)
+    return _keys_of(seed, step, torch.arange(batch, device=device))
+
+
+def _keys_of(seed: int, step: int, place: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     return derive_keys(derive_keys(torch.full_like(place, seed), step), place)
 
 
@@ -69,8 +75,8 @@ class EpochMeans(Metric):
         self.add_state("total", default=torch.zeros(len(self.names)), dist_reduce_fx="sum")
         self.add_state("weight", default=torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, values: Float[Tensor, " names"], weight: int) -> None:
-        """Add the means of a batch of `weight` images."""
+    def update(self, values: Float[Tensor, " names"], weight: float | int | Float[Tensor, ""]) -> None:
+        """Add the means of a batch, which weighs as much as its images."""
         self.total += values.detach() * weight
         self.weight += weight
 
@@ -134,6 +140,8 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.seed = seed
         self.failures = failures or Failures(0)
         self.roi = roi
+        self.ranks = Ranks()
+        self._failures_told = 0
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
@@ -181,21 +189,35 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         """What the network answers."""
 
     @abstractmethod
-    def objective(self, out: Out, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
-        """The loss of an answer, and the numbers that `terms` names."""
+    def objective(
+        self, out: Out, batch: Batch, labelled: float = 1.0
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
+        """The loss of an answer, and the numbers that `terms` names; `labelled` times the cross-entropy."""
 
     def cached_embeddings(self, batch: Batch) -> Float[Tensor, "tiles channels"] | None:
         """What a frozen trunk makes of the tiles of a batch; None where nothing is kept."""
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""] | None:
-        """The objective of a batch, without its images that cannot be read; None where none can."""
-        keys = training_keys(self.seed, self.global_step, len(batch.labels), self.device)
+        """The objective of a batch, without its images that cannot be read; None where none can.
+
+        Of several processes: this one's part of the objective of them all.
+        """
+        keys = _keys_of(self.seed, self.global_step, batch.places.to(self.device))
 
         def run(part: Batch, kept: Int[Tensor, " kept"]) -> Float[Tensor, ""]:
             return self._train(part, keys[kept.to(keys.device)])
 
-        return with_readable(batch, run, self._note)
+        loss = with_readable(batch, run, self._note)
+        if loss is None and self.ranks.world > 1:
+            self._parts(batch.labels[:0])
+            return torch.zeros((), device=self.device, requires_grad=True)
+        return loss
+
+    def on_after_backward(self) -> None:
+        """Add up the gradients of all processes."""
+        if self.ranks.world > 1:
+            add_up_gradients(self)
 
     def _train(self, batch: Batch, keys: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
         try:
@@ -204,18 +226,52 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
             if self._diverged():
                 raise self._divergence(self.global_step) from error
             raise
-        loss, values = self.objective(out, batch)
+        part, labelled = self._parts(batch.labels)
+        loss, values = self.objective(out, batch, labelled)
         self._watch(loss)
         self._note_empty(batch, out)
         self.train_means.update(values, len(batch.labels))
         self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
-        return loss
+        return loss if part == 1.0 else part * loss
+
+    def _parts(self, labels: Int[Tensor, " batch"]) -> tuple[float, float]:
+        """This process's share of the images of a step, and of their class weights over that share."""
+        if self.ranks.world == 1:
+            return 1.0, 1.0
+        weight = self._weight(labels)
+        own = torch.stack([torch.full_like(weight, len(labels)), weight])
+        total = own.clone()
+        torch.distributed.all_reduce(total)
+        if not len(labels):
+            return 0.0, 0.0
+        images, weighed = (own.double() / total.double()).tolist()
+        return images, weighed / images
+
+    def _weight(self, labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """What images weigh in the cross-entropy: their class weights, or one each."""
+        if self.class_weights is None:
+            return torch.tensor(float(len(labels)), device=labels.device)
+        return self.class_weights[labels].sum()
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the scores with no image, which every process has."""
+        self._begin(self.train_scores)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the scores with no image, which every process has."""
+        self._begin(self.val_scores)
+
+    def _begin(self, scores: ClassificationScores) -> None:
+        if self.ranks.world > 1:
+            empty = torch.zeros(0, self.net.config.n_classes, device=self.device)
+            scores.update(empty, torch.zeros(0, dtype=torch.int64, device=self.device))
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch was like."""
-        self._raise_where_bad()
-        self._raise_where_nothing(self.train_means, "training")
-        record = {**self.train_means.compute(), **_defined(self.train_scores.compute())}
+        self._end_together()
+        means = self.train_means.compute()
+        self._raise_where_nothing(means, "training")
+        record = {**means, **_defined(self.train_scores.compute())}
         record["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._log_epoch("train", record)
         self.train_means.reset()
@@ -229,14 +285,15 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         keys, config = evaluation_keys(self.seed, batch.index), self.config
         out = self.answer(batch, Draws(keys, config.validation_sampling, config.validation_replicates))
         loss = classification_loss(out.logits.float(), batch.labels, self.class_weights)
-        self.val_means.update(loss[None], len(batch.labels))
+        self.val_means.update(loss[None], self._weight(batch.labels))
         self.val_scores.update(out.logits.float().softmax(1), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log what validation found."""
-        self._raise_where_bad()
-        self._raise_where_nothing(self.val_means, "validation")
-        self._log_epoch("val", {**self.val_means.compute(), **_defined(self.val_scores.compute())})
+        self._end_together()
+        means = self.val_means.compute()
+        self._raise_where_nothing(means, "validation")
+        self._log_epoch("val", {**means, **_defined(self.val_scores.compute())})
         self.val_means.reset()
         self.val_scores.reset()
 
@@ -265,8 +322,27 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         """
         self.failures.note(self.current_epoch, "train" if self.training else "val", name, error)
 
-    def _raise_where_nothing(self, means: EpochMeans, what: str) -> None:
-        if not float(means.weight):
+    def _end_together(self) -> None:
+        """Raise where the loss was not finite; tell other processes what could not be read.
+
+        Raises:
+            ConfigError: if the loss of any process was not finite.
+            DataError: if too many images cannot be read.
+        """
+        if self.ranks.world == 1:
+            self._raise_where_bad()
+            return
+        new = self.failures.rows[self._failures_told :]
+        told = self.ranks.each(lambda: (int(self.first_bad_step), new))
+        for rank, (step, rows) in enumerate(told):
+            if step >= 0:
+                raise self._divergence(step)
+            if rank != self.ranks.rank:
+                self.failures.take(rows)
+        self._failures_told = len(self.failures.rows)
+
+    def _raise_where_nothing(self, means: Mapping[str, float], what: str) -> None:
+        if math.isnan(means["loss"]):  # no image
             raise DataError(
                 f"none of the {what} images could be read in epoch {self.current_epoch + 1}",
                 where="data.root",

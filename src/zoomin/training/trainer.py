@@ -1,4 +1,4 @@
-"""Lightning's trainer over all epochs of a task, as every kind of training here runs it."""
+"""Lightning's trainer over all epochs, in one process or in several."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
 from ..data.datamodule import ZoomInDataModule
+from ..data.sharing import Share
 from .checkpoints import WholeCheckpoints
+from .parallel import environment_of, strategy_of
 from .records import EpochHook, quiet_lightning
 from .task import ClassifierTask
 
@@ -39,7 +40,8 @@ def train(
     Raises:
         KeyboardInterrupt: when interrupted.
     """
-    config = task.config
+    config, ranks = task.config, task.ranks
+    data = data.with_part(Share(ranks.rank, ranks.world))
     seeding = EpochHook(lambda: _seed(1_000_003 * task.seed + task.current_epoch))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with (
@@ -49,12 +51,10 @@ def train(
         TemporaryDirectory() as empty,
     ):
         trainer = lightning.Trainer(
-            # Under SLURM, Lightning would save into the working directory when time is up, and begin from
-            # what any other run has saved there.
-            plugins=[WholeCheckpoints(), LightningEnvironment()],
+            # Lightning begins from what any run has saved under SLURM in this folder.
             default_root_dir=empty,
+            plugins=[WholeCheckpoints(), environment_of(ranks)],
             accelerator=config.device,
-            devices=1,
             precision=config.precision,
             max_epochs=config.epochs,
             gradient_clip_val=config.gradient_clip,
@@ -66,6 +66,7 @@ def train(
             enable_progress_bar=False,
             enable_model_summary=False,
             log_every_n_steps=1_000_000,
+            **strategy_of(ranks),
         )
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 

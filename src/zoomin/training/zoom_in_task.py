@@ -13,6 +13,7 @@ from ..data.batch import Batch
 from ..errors import ConfigError
 from ..geometry import TileGrid
 from ..images.augment import AugmentedBatch
+from ..model.estimators import segment_sum
 from ..model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
 from ..model.output import ZoomInOutput
 from ..model.zoom_in import ZoomIn
@@ -27,7 +28,8 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
     """Train a Zoom-In network with the paper's objective (supplement K, equation 12).
 
     Recorded of training also: cross_entropy, contrastive, entropy_term, tile_roi, position_roi, tiles
-    (distinct tiles read in an image, on average), tile_entropy and position_entropy (of the attention, nats).
+    (distinct tiles read in an image, on average), tile_entropy and position_entropy (of the attention, nats;
+    of an image's maps, their mean).
     """
 
     net: ZoomIn
@@ -98,10 +100,12 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
         )
         return out
 
-    def objective(self, out: ZoomInOutput, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
+    def objective(
+        self, out: ZoomInOutput, batch: Batch, labelled: float = 1.0
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
         """The loss, and the numbers that `terms` names."""
         labels, tiles, log_alpha = batch.labels, out.tiles, out.attention.log_alpha
-        cross_entropy = classification_loss(out.logits.float(), labels, self.class_weights)
+        cross_entropy = labelled * classification_loss(out.logits.float(), labels, self.class_weights)
         contrastive = contrastive_loss(out.contrast_logits.float(), len(labels))
         sharpness = log_alpha.new_zeros(())
         if self.config.entropy_strength:
@@ -112,7 +116,9 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
         terms = torch.stack([cross_entropy, contrastive, sharpness, tile_roi, position_roi])
         loss = terms.sum()
         with torch.no_grad():
-            spread = [entropy(log_alpha).mean(), entropy(tiles.log_beta).mean()]
+            drawn = torch.bincount(tiles.image, minlength=len(labels))
+            maps = segment_sum(entropy(tiles.log_beta), tiles.image, len(labels)) / drawn
+            spread = [entropy(log_alpha).mean(), maps.mean()]
             read = terms.new_tensor(len(tiles.image) / len(labels))
             values = torch.cat([loss[None], terms, torch.stack([read, *spread])])
         return loss, values

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...files import plain, write_text
+from ...runtime.ranks import launch
 from ...training.recipe_files import instantiated
 from .command import Command, messages, print_metrics, print_rich, say
 
@@ -37,11 +41,22 @@ def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def _train(parser: ArgumentParser, options: Namespace) -> int:
+    import yaml
+
     from ...training.fit import fit
+    from ...training.parallel import ranks_to_launch
     from ...training.recipe import run_config
 
+    run = run_config(instantiated(parser, options))
+    if (count := ranks_to_launch(run)) > 1:
+        with TemporaryDirectory() as folder:
+            recipe = Path(folder) / "run.yaml"
+            write_text(recipe, yaml.safe_dump(plain(run), sort_keys=False))
+            return launch(["train", "--config", str(recipe)], count)
     with messages():
-        result = fit(run_config(instantiated(parser, options)), progress=True)
+        result = fit(run, progress=True)
+    if not result.metrics:  # another process tells them
+        return 0
     print_metrics("Trained", result.metrics)
     for line in _advice(result.metrics):
         say(line)
