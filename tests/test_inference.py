@@ -341,7 +341,7 @@ def test_streamed_images_count_by_their_views_and_tell_what_was_decoded(
     [row] = predict(image, net, sampling="top")
     assert 0 < row.decoded_pixels == image.decoded_pixels < 4 * 392 * 520
     views = 130 * 4**2 + 6 * 8**2 + 6 * 9**2  # 130 tiles, of which 6 are drawn, with a sub-tile each
-    assert pipeline._Job(net, InferenceConfig("top")).pixels_of(image) == views < 392 * 520
+    assert pipeline._Job(net, InferenceConfig("top"), set()).pixels_of(image) == views < 392 * 520
     sizes: list[int] = []
     real = pipeline._run
     monkeypatch.setattr(pipeline, "BATCH_PIXELS", 3 * views)
@@ -535,6 +535,16 @@ def test_evaluation_matches_classes_by_name(net: ZoomIn, labelled: Manifest, tmp
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     written = read_rows(tmp_path / "predictions.csv")
     assert [row["label"] for row in written] == [record.label for record in labelled]
+
+
+def test_evaluation_tells_of_images_trained_on(
+    labelled: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_manifest(labelled, tmp_path / "manifest.csv")
+    assert len(evaluation_manifest(tmp_path)) == 2
+    assert caplog.messages == []
+    assert len(evaluation_manifest(tmp_path, split="all")) == 6
+    assert caplog.messages[0].startswith("4 of these 6 images were trained on")
 
 
 def test_evaluation_counts_what_failed(net: ZoomIn, labelled: Manifest, tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ def test_from_the_command_line(
     assert main(["merge", "predictions.1-of-2.csv", "predictions.2-of-2.csv"]) == 0
     assert "5 of 6 images predicted" in capsys.readouterr().out
     assert Path("predictions.csv").read_text() == Path("whole.csv").read_text()
+    assert main(["merge", "predictions.1-of-2.csv"]) == 2
+    assert "part 2 of 2 is missing" in capsys.readouterr().err
     assert main(["predict", *same, "--resume", "true"]) == 0
     assert "6 rows kept: predictions.csv" in capsys.readouterr().out
     assert main(["predict", *same, "--out", "images"]) == 74

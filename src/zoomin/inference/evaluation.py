@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from contextlib import nullcontext
@@ -22,6 +23,8 @@ from .prediction import iter_predictions
 from .predictions import NO_FOREGROUND, write_predictions
 
 __all__ = ["evaluate", "evaluation_manifest"]
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -127,5 +130,12 @@ def evaluation_manifest(
             f"no image in the split {wanted!r}",
             where=manifest.source,
             remedy="Choose another --split, or all.",
+        )
+    if seen := 0 if root is not None or wanted not in ("all", "train") else parts.count("train"):
+        logger.warning(
+            "%d of these %d images were trained on: the figures say nothing about new images. "
+            "Name others with --data.root, or run zoomin crossval.",
+            seen,
+            len(chosen),
         )
     return chosen

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
@@ -135,7 +136,11 @@ def shard_name(name: str, shard: str) -> str:
 def _shard(shard: str) -> tuple[int, int]:
     number, _, count = shard.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise DataError(f"{shard!r} is no part of a list", where="shard", remedy="Give 1/8, 2/8 to 8/8.")
+        raise DataError(
+            f"{shard!r} is no part of a list",
+            where="shard",
+            remedy="Give PART/PARTS, such as 1/8, 2/8 to 8/8.",
+        )
     return int(number), int(count)
 
 
@@ -151,6 +156,7 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
             settings.
         WriteError: if the CSV cannot be written.
     """
+    _check_all_there([Path(path) for path in parts])
     tables = [_read_part(Path(path)) for path in parts]
     header, made_by = tables[0][0], {line[-1].split("-")[0] for table in tables for line in table[1:]}
     for path, table in zip(parts, tables, strict=True):
@@ -172,6 +178,20 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
     return _summary(lines, header, classes, 0)
 
 
+def _check_all_there(parts: Sequence[Path]) -> None:
+    """Refuse tables whose names, those of `shard_name`, say that others belong to them."""
+    found = [re.search(r"\.(\d+)-of-(\d+)\.[^.]+$", path.name) for path in parts]
+    named = [(int(match[1]), int(match[2])) for match in found if match is not None]
+    for count in {count for _, count in named}:
+        missing = sorted(set(range(1, count + 1)) - {number for number, of in named if of == count})
+        if missing and len(named) == len(parts):
+            raise DataError(
+                f"part {missing[0]} of {count} is missing",
+                where=parts[0],
+                remedy=f"Name it too; zoomin predict --shard {missing[0]}/{count} makes it.",
+            )
+
+
 _SAME = "Make all parts with the same --run and the same options."
 
 
@@ -180,7 +200,9 @@ def _read_part(path: Path) -> list[Line]:
         begun = _part(path).is_file()
         what = "it is not complete" if begun else "there is no such file"
         remedy = (
-            "Let its job end, or resume it with --resume true." if begun else "Check the name, or make it."
+            "Let its job end, or resume it with --resume true."
+            if begun
+            else "Check the name, or run zoomin predict with its --shard."
         )
         raise DataError(what, where=path, remedy=remedy)
     lines = _lines(path)

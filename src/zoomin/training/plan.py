@@ -101,12 +101,14 @@ def plan_recipe(found: Plan) -> str:
     lines = [f"# {line}" for line in ("Planned by `zoomin plan`.", *found.lines)]
     steps = {f"frozen.{name}": plain(value) for name, value in vars(found.frozen).items()}
     for section, kind in (("data", DataConfig), ("model", ZoomInConfig), ("frozen", FrozenConfig)):
-        told = {one.arg_name: one.description or "" for one in parse_from_object(kind).params}
+        texts = {
+            one.arg_name: " ".join((one.description or "").split()) for one in parse_from_object(kind).params
+        }
         lines += ["", f"{section}:"]
         for name, value in {**found.changes(), **steps}.items():
             if name.startswith(f"{section}."):
                 own = name.partition(".")[2]
-                lines += [f"  # {line}" for line in textwrap.wrap(told.get(own, ""), 100)]
+                lines += [f"  # {line}" for line in textwrap.wrap(texts.get(own, ""), 100)]
                 lines += textwrap.indent(yaml.safe_dump({own: value}), "  ").splitlines()
     return "\n".join(lines) + "\n"
 
@@ -235,8 +237,8 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
         lines.append(f"groups     {seen.groups}, kept whole in every fold")
     negative = negative_class(classes, "auto")
     if negative is not None:
-        lines.append(f"nothing    {classes[negative]!r} is taken for the class without an object")
-    lines.append(f"sub-tiles  {side} pixels, about {tiles} an image, seen by a frozen {TRUNK}")
+        lines.append(f"negative   {classes[negative]!r} is taken as the class without an object")
+    lines.append(f"sub-tiles  {side} pixels, about {tiles} per image, encoded by a frozen {TRUNK}")
     if tiles < FrozenConfig.few_tiles:
         lines.append(
             "reading    all of them and a view of the whole image; gated attention or a linear head,"
@@ -264,7 +266,7 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
     lines.append(f"time       about {_minutes(seconds)} on one core ({engine})")
     few = min(seen.count.values())
     if few < 20:
-        lines.append(f"beware     {few} images of a class are few: expect wide intervals")
+        lines.append(f"warning    only {few} images of one class: expect wide intervals")
     return lines
 
 

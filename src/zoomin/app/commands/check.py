@@ -93,7 +93,8 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
         say(f"leak: {leak}")
     for doubt in doubts:
         say(f"manifest: {doubt}")
-    say(f"{len(rows)} images, {bad} with a problem: {folder / 'check.csv'}, {len(pages)} pages {pages[0]}")
+    sheets = f"{len(pages)} page{'s' * (len(pages) > 1)}: {pages[0]}"
+    say(f"{len(rows)} images, {bad} with a problem: {folder / 'check.csv'}, {sheets}")
     return int(bool(bad or doubts))
 
 

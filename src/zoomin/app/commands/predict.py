@@ -119,7 +119,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         False,
         "keep the rows that this model wrote with these settings for images that have not changed",
     )
-    option(parser, "--retry_failed", False, "with --resume true: try images that failed again")
+    option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
     option(
         parser,
         "--shard",

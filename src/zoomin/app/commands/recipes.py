@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -27,8 +29,9 @@ def _recipes(parser: ArgumentParser, options: Namespace) -> int:
     names = recipe_names()
     width = max(map(len, names), default=0)
     for name in names:
-        description = explain_recipe(name).splitlines()
-        say(f"{name:<{width}}  {description[0] if description else ''}".rstrip())
+        text = takewhile(lambda line: line and line[0] != " ", explain_recipe(name).splitlines())
+        sentence = re.split(r"(?<!al)\. ", " ".join(text))[0].rstrip(":.")
+        say(f"{name:<{width}}  {sentence}".rstrip())
     say(
         "\n`zoomin recipes NAME` explains one, `--config NAME` uses it, `zoomin init NAME` writes it to edit."
     )
