@@ -292,7 +292,7 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
         Image.new("RGB", size[::-1]).save(folder / f"{number}.png")
     found = plan(DataConfig(str(tmp_path)))
     assert (found.model.tile_size, found.model.n_samples) == (side, reads)
-    assert any(f"about {tiles} an image" in line for line in found.lines)
+    assert any(f"about {tiles} per image" in line for line in found.lines)
 
 
 def test_negative_class_by_name() -> None:
