@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -114,6 +116,27 @@ def test_a_wrong_engine_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it is said once
         assert torch.equal(_run(Engine("torch"), network, views), found)
+
+
+def test_signals_arrive_after_engines_have_gone() -> None:
+    """A closed core of OpenVINO 2026.4.1 takes the stack of signals along."""
+    code = """
+import faulthandler, gc, os, signal, torch
+faulthandler.enable()
+from zoomin.model.engine import Engine
+from zoomin.model.networks import feature_network
+signal.signal(signal.SIGTERM, lambda number, frame: print("arrived", flush=True))
+network = feature_network("timm:tf_efficientnet_lite0", pretrained=True)[0].eval()
+with torch.no_grad():
+    for engine in (Engine(), Engine()):
+        for side in (32, 40):
+            engine.run(network, torch.randn(2, 3, side, side))
+del engine, network
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "arrived\n"), ended.stderr
 
 
 def test_unknown_engines_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

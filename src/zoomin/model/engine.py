@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -148,20 +149,32 @@ def _checked(network: nn.Module, view: Tensor) -> Callable[[Any], Any] | None:
 
 def _compile(network: nn.Module, view: Tensor) -> Callable[[Any], Any]:
     """A network for views of one height and width, from the cache where it is there."""
-    import openvino
-
-    core = openvino.Core()
-    how = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    how: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     folder = user_cache("engines") / _key(network, view)
     with suppress(OSError, RuntimeError):  # a damaged or read-only cache is made again, or done without
         if not folder.is_dir():
             _write(_converted(network, view), folder)
-        core.set_property({"CACHE_DIR": str(folder)})
-        found: Callable[[Any], Any] = core.compile_model(folder / "network.xml", "CPU", how)
+        kept = {**how, "CACHE_DIR": str(folder)}
+        found: Callable[[Any], Any] = _core().compile_model(folder / "network.xml", "CPU", kept)
         return found
     shutil.rmtree(folder, ignore_errors=True)
-    found = openvino.Core().compile_model(_converted(network, view), "CPU", how)
+    found = _core().compile_model(_converted(network, view), "CPU", how)
     return found
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401 (OpenVINO is not typed)
+    """The one core of the process, which is never closed.
+
+    Each gives its thread a stack for signals and takes that away when it is closed (2026.4.1): after several
+    have come and gone, the next signal, such as Ctrl-C, finds a stack that is no more, and ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _converted(network: nn.Module, view: Tensor) -> Any:  # noqa: ANN401 (OpenVINO is not typed)
