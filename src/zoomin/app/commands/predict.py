@@ -64,7 +64,7 @@ def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
 
 def _build_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--run", type=str, required=True, help="folder of a finished run, or of a model"
+        "--run", type=str, required=True, help="folder of a finished run, of a model, or hf://USER/NAME"
     )
     option(
         parser,
@@ -148,7 +148,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         help="image files, folders, patterns, or manifests (CSV)",
     )
     parser.add_argument(
-        "--run", type=str, required=True, help="folder of a finished run, or of a model"
+        "--run", type=str, required=True, help="folder of a finished run, of a model, or hf://USER/NAME"
     )
     option(parser, "--manifest", None, "a CSV that lists the images")
     option(
