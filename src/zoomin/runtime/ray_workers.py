@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -154,7 +155,8 @@ class RayWorkers:
             self._kill(worker)
         try:
             if self._own:
-                self._ray.shutdown()
+                with redirect_stdout(StringIO()):  # it prints what its threads have kept back
+                    self._ray.shutdown()
         finally:
             self._quiet.__exit__(None, None, None)
             if self._folder is not None:
