@@ -89,8 +89,8 @@ def read_recipe(path: Path) -> None:
 
 def read_manifest(path: Path) -> None:
     """As training reads it."""
-    from zoomin.data.manifest import check_trainable
     from zoomin.data.manifest import read_manifest as read
+    from zoomin.data.trainable import check_trainable
 
     check_trainable(read(path))
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
+from torch.nn.functional import one_hot
 
 from browser import visit
 from training_examples import make_images, run_config
@@ -23,6 +24,7 @@ from zoomin.data.manifest import Record
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.inference import explain, load_model
 from zoomin.inference.config import InferenceConfig
+from zoomin.model.targets import target_named
 from zoomin.training.config import CrossvalConfig
 from zoomin.training.crossval import crossval
 from zoomin.training.fit import fit
@@ -279,7 +281,10 @@ def test_interval_of_several_seeds_is_that_of_one(tmp_path: Path) -> None:
     rows = [(f"{n}.png", "b" if n % 2 else "a", 0.2 + 0.6 * ((n * 7) % 10) / 10) for n in range(20)]
     one = tuple(Answer(name, label, (1 - p, p), seed=0) for name, label, p in rows)
     three = tuple(Answer(name, label, (1 - p, p), seed=s) for s in range(3) for name, label, p in rows)
-    found = [metrics_section(Findings("t", ("a", "b"), answers, "x"))["metrics"] for answers in (one, three)]
+    found = [
+        metrics_section(Findings("t", target_named("classes", ["a", "b"]), answers, "x"))["metrics"]
+        for answers in (one, three)
+    ]
     assert found[0][:3] == found[1][:3]
 
 
@@ -378,10 +383,12 @@ def test_curves_and_scores_of_classes() -> None:
         [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.4, 0.1], [0.6, 0.3, 0.1]], dtype=torch.float64
     )
     labels = torch.tensor([0, 1, 1, 0])
-    roc, precision = curves(probabilities, labels, ("a", "b", "c"))
+    members = one_hot(labels, 3).double()
+    roc, precision = curves(probabilities, members, ("a", "b", "c"))
     assert [curve.name for curve in roc] == [curve.name for curve in precision] == ["a", "b"]
     assert roc[0].area == roc[1].area == 1.0
-    a, b, c = class_scores(probabilities, labels, ("a", "b", "c"))
+    said = one_hot(probabilities.argmax(1), 3) > 0
+    a, b, c = class_scores(probabilities, members, said, ("a", "b", "c"))
     assert (a.images, a.precision, a.recall) == (2, pytest.approx(2 / 3), 1.0)
     assert (b.precision, b.recall, b.auroc) == (1.0, 0.5, 1.0)
     assert (c.images, c.precision, c.recall, c.auroc, c.average_precision) == (0, None, None, None, None)

@@ -79,7 +79,7 @@ def test_not_known_in_other_columns(tmp_path: Path, extra: str) -> None:
 
 
 def test_the_negative_class_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from zoomin.training.fit import tell_classes
+    from zoomin.training.matching import tell_classes
 
     assert describe_classes(["-1", "1"]) == "class 0, the negative one: '-1'; class 1: '1'"
     with caplog.at_level(logging.INFO):

@@ -13,10 +13,10 @@ from zoomin.data.manifest import (
     Manifest,
     ManifestColumns,
     Record,
-    check_trainable,
     read_manifest,
     write_manifest,
 )
+from zoomin.data.trainable import check_trainable
 from zoomin.errors import DataError
 
 

@@ -28,6 +28,7 @@ from zoomin.images.streamed import StreamedImages
 from zoomin.inference import (
     InferenceConfig,
     Prediction,
+    answer_standard_error,
     evaluate,
     evaluation_manifest,
     explain,
@@ -36,11 +37,11 @@ from zoomin.inference import (
     load_model,
     pipeline,
     predict,
-    probability_standard_error,
     write_predictions,
 )
 from zoomin.inference.config import InferenceSettings
 from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.model.targets import target_of
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "dog"))
 
@@ -133,8 +134,8 @@ def test_standard_error_is_the_delta_method(net: ZoomIn) -> None:
     centred = replicates - replicates.mean(0)
     covariance = torch.einsum("rbd,rbe->bde", centred, centred) / 4
     expected = (torch.einsum("bd,bde,be->b", gradient, covariance, gradient) / 5).sqrt()
-    torch.testing.assert_close(probability_standard_error(net, replicates), expected)
-    assert bool(probability_standard_error(net, replicates[:1]).isnan().all())
+    torch.testing.assert_close(answer_standard_error(net, replicates), expected)
+    assert bool(answer_standard_error(net, replicates[:1]).isnan().all())
 
 
 def test_top_is_certain_and_one_replicate_cannot_tell(net: ZoomIn, folder: Path) -> None:
@@ -477,7 +478,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def test_predictions_are_written(net: ZoomIn, mixed: list[Path], tmp_path: Path) -> None:
     rows = predict(mixed, net)
-    summary = write_predictions(rows, CONFIG.classes, tmp_path / "deep" / "predictions.csv")
+    summary = write_predictions(rows, target_of(CONFIG), tmp_path / "deep" / "predictions.csv")
     assert (summary.done, len(summary.failed), sum(summary.counts.values())) == (4, 4, 4)
     written = read_rows(tmp_path / "deep" / "predictions.csv")
     columns = (
@@ -506,7 +507,7 @@ def test_an_interrupted_job_keeps_its_rows_and_the_older_file(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(interrupted(), CONFIG.classes, path)
+        write_predictions(interrupted(), target_of(CONFIG), path)
     assert path.read_text() == "older"
     assert len(read_rows(tmp_path / "predictions.csv.part")) == 2
 

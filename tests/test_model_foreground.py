@@ -21,6 +21,7 @@ from zoomin.model import ZoomIn
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.output import ZoomInOutput
 from zoomin.model.sampling import DESIGNS
+from zoomin.model.targets import target_named
 from zoomin.training.config import TrainConfig
 from zoomin.training.zoom_in_task import ZoomInTask
 
@@ -166,7 +167,7 @@ def test_predictions_say_where_there_was_none(tmp_path: Path) -> None:
     assert [row.status for row in rows] == ["ok", "no foreground"]
     assert rows[0].pixels_read < rows[1].pixels_read
     assert all(row.label is not None for row in rows)
-    summary = write_predictions(rows, ("0", "1"), tmp_path / "predictions.csv")
+    summary = write_predictions(rows, target_named("classes", ["0", "1"]), tmp_path / "predictions.csv")
     assert (summary.done, summary.failed) == (2, ())
 
 

@@ -14,9 +14,10 @@ from zoomin.data.datamodule import BatchKey, ZoomInDataModule
 from zoomin.errors import BatchReadError, ConfigError
 from zoomin.images.augmentation import Augmentation
 from zoomin.model.chunks import Chunks
-from zoomin.training.fit import fit, match_classes, new_task
+from zoomin.training.fit import fit, new_task
 from zoomin.training.frozen.known_features import KnownFeatures
 from zoomin.training.frozen_config import FrozenConfig
+from zoomin.training.matching import match_classes
 from zoomin.training.records import EpochTable
 from zoomin.training.trainer import train
 

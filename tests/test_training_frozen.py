@@ -20,6 +20,7 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError, DataError
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead
+from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.frozen.classify import classify
 from zoomin.training.frozen.copies import bags_of, fit_copies
@@ -41,6 +42,7 @@ FROZEN = FrozenConfig(
     learning_rate=5e-3,
     components=16,
 )
+TWO = target_named("classes", ["empty", "square"])
 SHORT = "--frozen.epochs 2 --frozen.folds 2 --frozen.copies 1".split()
 MODEL = ZoomInConfig(
     tile_size=64,
@@ -127,7 +129,7 @@ def test_calibration_undoes_a_scale() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4000, 2, generator=generator)
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-    found = calibrated(5 * logits + torch.tensor([1.0, -1.0]), labels)
+    found = calibrated(5 * logits + torch.tensor([1.0, -1.0]), labels, TWO)
     assert found.scale == pytest.approx(0.2, rel=0.15)
     torch.testing.assert_close(
         (5 * found.scale * logits + found.scale * torch.tensor([1.0, -1.0]) + found.shift).diff(dim=1),
@@ -142,10 +144,10 @@ def test_calibration_weighs_what_stands_beside() -> None:
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, 3000, 2, generator=generator)
     labels = torch.multinomial((first + second).softmax(1), 1, generator=generator)[:, 0]
-    assert calibrated(first, labels, second).beside == pytest.approx(1.0, abs=0.25)
+    assert calibrated(first, labels, TWO, second).beside == pytest.approx(1.0, abs=0.25)
     noise = torch.randn(3000, 2, generator=generator)
-    assert abs(calibrated(first, labels, noise).beside) < 0.15
-    assert calibrated(first, labels).beside == 0
+    assert abs(calibrated(first, labels, TWO, noise).beside) < 0.15
+    assert calibrated(first, labels, TWO).beside == 0
 
 
 # --------------------------------------------------------------------------- gated attention
@@ -184,13 +186,13 @@ def test_copies_learn_their_own_images() -> None:
     rows = [torch.arange(30), torch.arange(10, 40), torch.arange(40)]  # of different numbers
     config = replace(FROZEN, epochs=40, learning_rate=1e-2)
     bags = bags_of(x)
-    fitted = fit_copies(bags, labels, rows, 2, config, 0)
+    fitted = fit_copies(bags, labels, rows, TWO, config, 0)
     logits = fitted.logits(bags)
     assert logits.shape == (3, 40, 2)
     assert ((logits.argmax(2) == labels).float().mean(1) > 0.9).all()
-    evidence = fitted.evidence(bags)[..., 1].mean(0)[labels == 1]
+    evidence = fitted.evidence(bags, TWO)[..., 1].mean(0)[labels == 1]
     assert (evidence.argmax(1) == 2).float().mean() > 0.8
-    again = fit_copies(bags, labels, rows, 2, config, 0)
+    again = fit_copies(bags, labels, rows, TWO, config, 0)
     assert torch.equal(again.logits(bags), logits)
 
 

@@ -11,7 +11,8 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError
 from zoomin.training.config import TrainConfig
 from zoomin.training.evaluation import evaluate
-from zoomin.training.fit import match_classes, new_task
+from zoomin.training.fit import new_task
+from zoomin.training.matching import match_classes
 from zoomin.training.records import EpochTable
 from zoomin.training.task import EpochMeans, evaluation_keys, training_keys
 from zoomin.training.trainer import train
@@ -140,7 +141,7 @@ def test_judgement_does_not_depend_on_the_batch(images, sampling):
         found.append(evaluate(task.net, data.predict_dataloader(), sampling=sampling, replicates=3, seed=1))
     for other in found[1:]:
         assert torch.equal(other.image, found[0].image)
-        assert torch.allclose(other.probabilities, found[0].probabilities, atol=1e-6)
+        assert torch.allclose(other.answers, found[0].answers, atol=1e-6)
 
 
 def test_means_weigh_batches_by_their_images():

@@ -80,6 +80,21 @@ class ClassifierConfig(Protocol):
     @property
     def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
+    def target(self) -> str:
+        """The kind of target: classes, labels, value, grade or survival."""
+        ...
+
+    @property
+    def value_mean(self) -> float:
+        """Of a value, in the training images."""
+        ...
+
+    @property
+    def value_std(self) -> float:
+        """Likewise."""
+        ...
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: `class_names`, or their numbers."""
         ...

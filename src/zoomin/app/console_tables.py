@@ -10,13 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..data.check import Checked
+from ..model.targets import TARGETS
 from .doctor import Check
 
 __all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 
 _ROWS = 60  # images shown in a terminal
-_SCORES = ("accuracy", "balanced_accuracy", "auroc")
-_SHOWN = ("n_images", *_SCORES, "epochs", "epoch", "seconds")
+_SCORES = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
+_SHOWN = ("n_images", "n_groups", *_SCORES, "constant_mae", "events", "epochs", "epoch", "seconds")
 _MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
 
 
@@ -40,10 +41,12 @@ def protocols_table(result: Mapping[str, Any]) -> Table:
     Args:
         result: of `crossval`.
     """
-    table = Table("protocol", *_SCORES, title="Mean over folds (and standard deviation over seeds)")
-    for protocol in result["protocols"].values():
+    protocols = result["protocols"].values()
+    scores = [name for name in _SCORES if all(name in protocol for protocol in protocols)]
+    table = Table("protocol", *scores, title="Mean over folds (and standard deviation over seeds)")
+    for protocol in protocols:
         cells = []
-        for name in _SCORES:
+        for name in scores:
             mean, sd = protocol[name]["mean"], protocol[name]["sd"]
             spread = "" if sd is None else f" ({sd:.3f})"
             cells.append("" if mean is None else f"{mean:.3f}{spread}")

@@ -15,6 +15,7 @@ from ..errors import require
 from ..images.batch import as_batch
 from ..images.foreground import Foreground
 from ..images.image import Image, ImageBatch
+from ..model.choices import TargetKind
 from ..model.network import Network, check_side, random_keys
 from ..model.settings import Settings
 
@@ -47,6 +48,16 @@ class BaselineConfig(Settings):
     class_names: tuple[str, ...] = ()
     """Names of the classes in order, class 0 first; empty: class numbers. `zoomin train` takes them from the
     data."""
+
+    target: TargetKind = "classes"
+    """What the network answers: one of its classes, any of several labels, a value, a grade, or survival.
+    `zoomin train` takes it from the data."""
+
+    value_mean: float = 0.0
+    """Mean of the value over the training images; `zoomin train` takes it from the data."""
+
+    value_std: float = 1.0
+    """Standard deviation of the value over the training images, likewise."""
 
     pretrained: bool = False
     """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
@@ -168,6 +179,7 @@ class Baseline(Network, ABC, Generic[Config]):
 
     config_class: ClassVar[type[BaselineConfig]]
     config: Config
+    any_target: ClassVar[bool] = True  # False where the method itself is about classes
     explains = False
     known: Known | None = None  # set where `features` is frozen
 

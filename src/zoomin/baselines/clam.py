@@ -95,6 +95,7 @@ class CLAM(MIL[CLAMConfig]):
     """
 
     config_class = CLAMConfig
+    any_target = False
 
     def __init__(self, config: CLAMConfig) -> None:
         """Build the networks.

@@ -70,6 +70,7 @@ class DSMIL(MIL[DSMILConfig]):
     """
 
     config_class = DSMILConfig
+    any_target = False
 
     def __init__(self, config: DSMILConfig) -> None:
         """Build the networks.

@@ -96,6 +96,7 @@ class MRMIL(Baseline[MRMILConfig]):
     """
 
     config_class = MRMILConfig
+    any_target = False
 
     def __init__(self, config: MRMILConfig) -> None:
         """Build the networks.

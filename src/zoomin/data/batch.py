@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from ..images.image import ImageBatch
@@ -20,13 +20,13 @@ class Batch:
 
     Attributes:
         images: behind one batched read; augmented in training.
-        labels: class index of each image, -1 where the manifest has no label.
+        labels: class index of each image, -1 where the manifest has no label; of another target its truth.
         index: row of the manifest of each image.
         place: of each image in the batch of all processes that train together; None for 0, 1, 2 ...
     """
 
     images: ImageBatch
-    labels: Int[Tensor, " batch"]
+    labels: Shaped[Tensor, "batch ..."]
     index: Int[Tensor, " batch"]
     place: Int[Tensor, " batch"] | None = None
 

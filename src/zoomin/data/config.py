@@ -9,6 +9,7 @@ from ..errors import require, require_all
 from ..images.augmentation import Augmentation
 from ..images.physical import microns
 from ..images.timeouts import READ_TIMEOUT, check_timeout
+from ..model.choices import KINDS, TargetKind
 
 __all__ = ["DataConfig", "ManifestColumns", "Residence"]
 
@@ -23,7 +24,8 @@ class ManifestColumns:
     """Path of the image, relative to the folder of the CSV or absolute; or a URL of a TIFF or OME-Zarr."""
 
     label: str = "label"
-    """Name of the class."""
+    """Name of the class; for another `data.target`, what that kind's own column holds, where there is
+    none."""
 
     group: str = "group"
     """Images of one group, usually a patient, are never on different sides of a split."""
@@ -47,6 +49,22 @@ class ManifestColumns:
     """Which image of a TIFF or OME-Zarr that holds several, by number or name; of an OME-Zarr the plane
     too, as "z=4"."""
 
+    labels: str = "labels"
+    """Target labels: names separated by semicolons, "none" for none of them; without this column, a column
+    of 0 and 1 for each label."""
+
+    value: str = "value"
+    """Target value: a number."""
+
+    grade: str = "grade"
+    """Target grade: numbers, or names in the order of `data.classes`."""
+
+    time: str = "time"
+    """Target survival: until the event, or until nothing more is known."""
+
+    event: str = "event"
+    """Target survival: 1 where the event happened at that time, 0 where it had not happened yet."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -56,13 +74,20 @@ class DataConfig:
     """The images: a manifest CSV, a folder with a manifest.csv or one folder per class, or a layout that
     zoomin recognises, such as the colon-cancer data as downloaded."""
 
+    target: TargetKind | Literal["auto"] = "auto"
+    """What is learned: "classes", one of several; "labels", any of several; "value", a number; "grade",
+    classes in an order; "survival", a time that may be censored; "auto": what the columns of the manifest
+    say, classes where it has a column label."""
+
     channels: list[int | str] | None = None
     """Channels of TIFFs or OME-Zarrs that the network sees, by name or number from 1, such as [6, 2] or
     [DAPI, CD8]; their samples stay what they are, and are standardised by the training images. None: red,
     green and blue."""
 
     classes: list[str] | None = None
-    """The classes in their order, the negative one first; by default those found, in natural order."""
+    """The classes in their order, the negative one first, or the grades, the lowest first; by default those
+    found, in natural order. Of several labels: their names, which are columns of 0 and 1 where the manifest
+    has no column of labels."""
 
     columns: ManifestColumns = field(default_factory=ManifestColumns)
     """Names of the columns of the manifest CSV."""
@@ -132,5 +157,6 @@ class DataConfig:
             )
         for name in ("val_fraction", "test_fraction"):
             needs[name] = (0 <= getattr(self, name) <= 0.5, "from 0 to 0.5")
+        needs["target"] = (self.target in ("auto", *KINDS), f"auto, {', '.join(KINDS)}")
         require_all(self, needs, "data.")
         check_timeout(self.read_timeout, "data.read_timeout")

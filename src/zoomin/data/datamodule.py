@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -21,15 +21,17 @@ from ..images.batch import read_ahead
 from ..images.image import ImageBatch
 from ..images.physical import microns
 from ..model.config import ZoomInConfig
+from ..model.targets import Target
 from .batch import Batch
 from .config import DataConfig
 from .csv_table import listed
 from .failures import Failures
 from .find import open_dataset
-from .manifest import SPLITS, Manifest, check_trainable
+from .manifest import SPLITS, Manifest
 from .sharing import Share, dealt
 from .splits import split_of
 from .store import ImageStore, open_store
+from .trainable import check_trainable
 
 __all__ = ["Batch", "BatchKey", "DataConfig", "TrainingOrder", "ZoomInDataModule"]
 
@@ -171,7 +173,9 @@ class ZoomInDataModule(LightningDataModule):
         """Find the images and split them; nothing is decoded yet."""
         super().__init__()
         self.config = config
-        self.manifest = manifest or open_dataset(config.root, classes=config.classes, columns=config.columns)
+        self.manifest = manifest or open_dataset(
+            config.root, classes=config.classes, columns=config.columns, target=config.target
+        )
         if splits is None:
             splits = split_of(self.manifest, config.seed, config.val_fraction, config.test_fraction)
         self.splits = _checked(splits, self.manifest)
@@ -180,10 +184,12 @@ class ZoomInDataModule(LightningDataModule):
         self.part = Share()
         self.failures = Failures(config.max_failures)
         self._store: ImageStore | None = None
-        place = {name: number for number, name in enumerate(self.manifest.classes)}
-        self.labels: Int[Tensor, " images"] = torch.tensor(
-            [-1 if r.label is None else place[r.label] for r in self.manifest], dtype=torch.int64
-        )
+        self.labels: Shaped[Tensor, "images ..."] = self.target.truth([r.label for r in self.manifest])
+
+    @property
+    def target(self) -> Target:
+        """The kind of target, with the names of the data."""
+        return self.manifest.kind()
 
     @property
     def classes(self) -> tuple[str, ...]:

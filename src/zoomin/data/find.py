@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
@@ -26,6 +27,7 @@ def open_dataset(
     *,
     classes: Sequence[str] | None = None,
     columns: ManifestColumns | None = None,
+    target: str = "auto",
     labels_required: bool = True,
 ) -> Manifest:
     """Read a data set in any accepted layout.
@@ -37,9 +39,11 @@ def open_dataset(
         root: the CSV file or the folder.
         classes: the classes in their order, the negative one first; by default those found, in natural order.
         columns: names of the columns of the CSV.
+        target: what is to be learned; "auto": what the columns of the CSV say, else classes.
         labels_required: whether images without any label column or class folder are an error.
 
     Raises:
+        ConfigError: if the columns leave open what is to be learned.
         DataError: if nothing of the kind is found, or what is found cannot be used.
     """
     root = Path(root)
@@ -49,7 +53,7 @@ def open_dataset(
         if root.suffix.lower() not in TABLES:
             what = "a workbook, not a CSV" if root.suffix.lower() in WORKBOOKS else "a file that is not a CSV"
             raise DataError(what, where=root, remedy=f"Save it as CSV. {LAYOUTS}")
-        return read_manifest(root, columns, classes, labels_required=labels_required)
+        return read_manifest(root, columns, classes, target=target, labels_required=labels_required)
     if zarr_folder(root):
         raise DataError(
             "an OME-Zarr, which is one image, not a data set",
@@ -57,11 +61,20 @@ def open_dataset(
             remedy=f"Give a CSV that lists it, or a folder with such images per class. {LAYOUTS}",
         )
     if (root / "manifest.csv").is_file():
-        return read_manifest(root / "manifest.csv", columns, classes, labels_required=labels_required)
+        table = root / "manifest.csv"
+        return read_manifest(table, columns, classes, target=target, labels_required=labels_required)
+    if target not in ("auto", "classes", "grade"):
+        raise DataError(
+            f"no CSV, which the target {target} needs",
+            where=root,
+            remedy="Give a manifest CSV whose columns tell what each image is.",
+        )
+    kind = "classes" if target == "auto" else target
     if (manifest := _recognised(root)) is not None:
-        return manifest if classes is None else manifest.with_classes(classes)
+        manifest = manifest if classes is None else manifest.with_classes(classes)
+        return replace(manifest, target=kind)
     try:
-        return read_folders(root, classes=classes, labels_required=labels_required)
+        return replace(read_folders(root, classes=classes, labels_required=labels_required), target=kind)
     except DataError as error:
         if error.what != "no image found":
             raise

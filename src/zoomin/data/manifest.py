@@ -8,18 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
 from ..images.urls import exists, url_of
+from ..model.targets import Target, target_named
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
-from .labels import class_order, class_words, known, plain_number
+from .labels import class_order, known, plain_number
 from .slide_files import check_slides
+from .truth import Told, ordered_names, told, truth_cells
 
 __all__ = [
     "SPLITS",
@@ -27,7 +28,6 @@ __all__ = [
     "ManifestColumns",
     "Record",
     "check_groups",
-    "check_trainable",
     "read_manifest",
     "split_name",
     "write_manifest",
@@ -35,6 +35,7 @@ __all__ = [
 
 SPLITS = ("train", "val", "test")
 _SPLIT_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
+_WHAT = {"labels": "label among", "grade": "grade"}  # a name is called, in messages
 _SHOWN = 5  # examples given in a message about many rows
 
 
@@ -44,7 +45,7 @@ class Record:
 
     Attributes:
         image: path of the image.
-        label: name of its class, or None where unknown.
+        label: name of its class, or None where unknown; for another kind of target its words (`truth`).
         group: what must stay on one side of every split, usually the patient.
         split: "train", "val", "test", or None where the manifest leaves it open.
         mpp: microns per level-0 pixel, overriding the file's own; None to trust the file.
@@ -85,6 +86,7 @@ class Manifest:
         records: one per image.
         classes: names of the classes, the negative one first.
         source: the file or folder that the records come from.
+        target: what the labels are: classes, labels, value, grade or survival.
 
     Example:
         >>> records = (Record(Path("a.png"), "tumour"), Record(Path("b.png"), "healthy"))
@@ -96,17 +98,24 @@ class Manifest:
     records: tuple[Record, ...]
     classes: tuple[str, ...]
     source: Path
+    target: str = "classes"
 
     @classmethod
-    def of(cls, records: Iterable[Record], source: Path, classes: Sequence[str] | None = None) -> Manifest:
+    def of(
+        cls,
+        records: Iterable[Record],
+        source: Path,
+        classes: Sequence[str] | None = None,
+        target: str = "classes",
+    ) -> Manifest:
         """A manifest whose classes are those found, in natural order, or the ones given.
 
         Raises:
             DataError: if a record's label is not among the classes given.
         """
         records = tuple(records)
-        found = class_order({record.label for record in records if record.label is not None})
-        manifest = cls(records, tuple(found), source)
+        found = ordered_names(target, [record.label for record in records], class_order)
+        manifest = cls(records, tuple(found), source, target)
         return manifest if classes is None else manifest.with_classes(classes)
 
     def __len__(self) -> int:
@@ -117,20 +126,37 @@ class Manifest:
         """The records, in order."""
         return iter(self.records)
 
-    def targets(self) -> Int[Tensor, " images"]:
-        """The class index of each image.
+    def kind(self) -> Target:
+        """The kind of target, with the names of this manifest."""
+        return target_named(self.target, self.classes)
+
+    def targets(self) -> Shaped[Tensor, "images ..."]:
+        """What each image is, as numbers: the index of its class, or what `model.targets` says.
 
         Raises:
             DataError: at the first image whose label is missing or unknown.
         """
-        place = {name: index for index, name in enumerate(self.classes)}
+        kind = self.kind()
         for record in self.records:
-            if record.label not in place:
+            if record.label is None or not self._knows(record.label, kind):
                 raise self._label_error(record)
-        return torch.tensor([place[str(record.label)] for record in self.records], dtype=torch.int64)
+        return kind.truth([record.label for record in self.records])
+
+    def _knows(self, label: str, kind: Target) -> bool:
+        try:
+            kind.truth([label])
+        except (KeyError, ValueError):
+            return False
+        return True
 
     def counts(self) -> dict[str, int]:
-        """Number of images of each class, in the order of `classes`."""
+        """Number of images of each class, in the order of `classes`; of a number, of all that have it."""
+        kind = self.kind()
+        if not kind.has_probabilities:
+            return {self.classes[0]: sum(record.label is not None for record in self.records)}
+        if not kind.picks_one:
+            has = kind.truth([record.label for record in self.records]) > 0
+            return dict(zip(self.classes, has.sum(0).tolist(), strict=True))
         count = Counter(record.label for record in self.records)
         return {name: count[name] for name in self.classes}
 
@@ -150,7 +176,8 @@ class Manifest:
             raise DataError(
                 f"class {twice[0]!r} is named twice", where="classes", remedy="Name each class once."
             )
-        same = {plain_number(name): name for name in classes}
+        kind = target_named(self.target, classes)
+        same = {plain_number(name): name for name in classes} if kind.picks_one else {}
         records = tuple(
             record
             if record.label is None or record.label in classes
@@ -159,7 +186,7 @@ class Manifest:
         )
         manifest = replace(self, records=records, classes=tuple(classes))
         for record in manifest.records:
-            if record.label is not None and record.label not in manifest.classes:
+            if record.label is not None and not self._knows(record.label, kind):
                 raise manifest._label_error(record)
         return manifest
 
@@ -171,7 +198,8 @@ class Manifest:
                 remedy="Fill in its label or drop it.",
             )
         return DataError(
-            f"the image {record.place} has the unknown class {record.label!r}; known: {listed(self.classes)}",
+            f"the image {record.place} has the unknown {_WHAT.get(self.target, 'class')} {record.label!r}; "
+            f"known: {listed(self.classes)}",
             where=self.source,
             remedy="Fix the label, or drop the images of classes that the model does not know.",
         )
@@ -192,6 +220,7 @@ def read_manifest(
     columns: ManifestColumns | None = None,
     classes: Sequence[str] | None = None,
     *,
+    target: str = "auto",
     labels_required: bool = True,
     files_required: bool = True,
     groups_checked: bool = True,
@@ -206,11 +235,13 @@ def read_manifest(
         path: the CSV file.
         columns: names of the columns; only the image column is always needed.
         classes: the classes in their order, the negative one first; by default those found, in natural order.
+        target: what is to be learned; "auto": what the columns say (`truth.told`).
         labels_required: whether a missing label column is an error.
         files_required: whether a file that does not exist is an error.
         groups_checked: whether a group in two splits is an error.
 
     Raises:
+        ConfigError: if the columns leave open what is to be learned.
         DataError: naming file, row and remedy, whenever the file cannot be trusted: missing or empty file, no
             image or label column, a row of another length, an image twice, a group in two splits, an
             unknown split, an `mpp` that is not a positive number, files that do not exist.
@@ -218,9 +249,9 @@ def read_manifest(
     path = Path(path)
     columns = columns or ManifestColumns()
     table = read_table(path, columns.image, "columns.image")
-    _check_header(table, columns, labels_required)
-    words = class_words((row.cells.get(columns.label) for row in table.rows), classes or ())
-    records = tuple(_record(row, columns, path, words) for row in table.rows)
+    truth = told(table, columns, target, classes or (), required=labels_required)
+    _check_header(table, columns, labels_required and truth.kind == "classes")
+    records = tuple(_record(row, columns, path, truth) for row in table.rows)
     if not records:
         raise DataError("no image is listed", where=path, remedy="Add one row per image below the header.")
     _check_duplicates(records, path)
@@ -229,7 +260,7 @@ def read_manifest(
         check_slides(records, path)
     if files_required:
         _check_files(records, path)
-    return Manifest.of(records, path, classes)
+    return Manifest.of(records, path, classes or truth.names or None, truth.kind)
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> None:
@@ -240,36 +271,18 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
     """
     path = Path(path)
     folder = path.parent.resolve()
-    names = [f.name for f in fields(Record) if f.name != "row"]
-    used = [n for n in names if n in ("image", "label") or any(getattr(r, n) is not None for r in manifest)]
-    rows = ([_cell(getattr(record, name), folder) for name in used] for record in manifest)
-    write_csv(path, used, rows, exact=True)
-
-
-def check_trainable(manifest: Manifest) -> None:
-    """Check that a classifier can be learned from these images.
-
-    Raises:
-        DataError: if a label is missing, if there are fewer than two classes, or a class has fewer than two
-            images.
-    """
-    manifest.targets()
-    counts = manifest.counts()
-    present = [name for name, count in counts.items() if count]
-    if len(present) < 2:
-        found = f"only the class {present[0]!r}" if present else "no class"
-        raise DataError(
-            f"{found} in {len(manifest)} images",
-            where=manifest.source,
-            remedy="Training needs at least two classes.",
-        )
-    few = [f"{name!r} has {count}" for name, count in counts.items() if count < 2]
-    if few:
-        raise DataError(
-            f"too few images of a class: {', '.join(few)}",
-            where=manifest.source,
-            remedy="Give at least two images of each class, or leave the class out.",
-        )
+    names = [f.name for f in fields(Record) if f.name not in ("image", "label", "row")]
+    used = [n for n in names if any(getattr(r, n) is not None for r in manifest)]
+    header = ["image", *truth_cells(manifest.target, None), *used]
+    rows = (
+        [
+            _cell(record.image, folder),
+            *(cell or "" for cell in truth_cells(manifest.target, record.label).values()),
+            *(_cell(getattr(record, name), folder) for name in used),
+        ]
+        for record in manifest
+    )
+    write_csv(path, header, rows, exact=True)
 
 
 def check_groups(records: Sequence[Record], source: Path) -> None:
@@ -292,11 +305,11 @@ def check_groups(records: Sequence[Record], source: Path) -> None:
             )
 
 
-def _check_header(table: Table, columns: ManifestColumns, labels_required: bool) -> None:
+def _check_header(table: Table, columns: ManifestColumns, is_needed: bool) -> None:
     """Labels are needed where asked for, and every column that the user has named."""
     for f in fields(ManifestColumns):
         name = getattr(columns, f.name)
-        needed = f.name == "label" and labels_required
+        needed = f.name == "label" and is_needed
         if name not in table.header and (needed or name != f.default):
             raise DataError(
                 f"no column {name!r}; the columns are {listed(table.header)}",
@@ -305,7 +318,7 @@ def _check_header(table: Table, columns: ManifestColumns, labels_required: bool)
             )
 
 
-def _record(row: Row, columns: ManifestColumns, path: Path, classes: Sequence[str]) -> Record:
+def _record(row: Row, columns: ManifestColumns, path: Path, truth: Told) -> Record:
     def cell(name: str) -> str | None:
         found = row.cells.get(getattr(columns, name))
         return found if name == "image" else known(found)
@@ -317,7 +330,6 @@ def _record(row: Row, columns: ManifestColumns, path: Path, classes: Sequence[st
         return Path(found) if url_of(found) is not None else path.parent / found
 
     image, split, mpp = file("image"), cell("split"), cell("mpp")
-    label = known(row.cells.get(columns.label), classes)
     if image is None:
         raise DataError(
             f"row {row.number} names no image", where=path, remedy="Fill in the path or drop the row."
@@ -328,7 +340,7 @@ def _record(row: Row, columns: ManifestColumns, path: Path, classes: Sequence[st
         )
     return Record(
         image=image,
-        label=None if label is None else label if label in classes else plain_number(label),
+        label=truth.words(row),
         group=cell("group"),
         split=None if split is None else split_name(split),
         mpp=None if mpp is None else _positive(mpp, row.number, path),

@@ -22,6 +22,8 @@ def holdout(
 ) -> tuple[Int[Tensor, " train"], Int[Tensor, " held"]]:
     """Hold out a share of each class, at least one image of it; groups stay whole.
 
+    Of another kind of target, a share of images that are alike (`Target.strata`).
+
     With groups the share is approximate: one fold of a stratified group k-fold, k = 1 / fraction rounded.
 
     Args:
@@ -42,9 +44,8 @@ def holdout(
             where="fraction",
             remedy="Give a number above 0 and at most 0.5.",
         )
-    targets = manifest.targets().numpy()
     groups = _groups(manifest)
-    _check_members(manifest, targets, groups, at_least=2, purpose="to be on both sides of a split")
+    targets = _strata(manifest, groups, at_least=2, purpose="to be on both sides of a split")
     rng = np.random.default_rng([seed, 1])
     if groups is None:
         held = np.sort(np.concatenate([_share(rng, targets == c, fraction) for c in np.unique(targets)]))
@@ -55,7 +56,7 @@ def holdout(
     train = np.setdiff1d(np.arange(len(manifest)), held)
     for side in (train, held):
         lost = np.setdiff1d(targets, targets[side])
-        if lost.size:
+        if lost.size and manifest.target == "classes":
             raise DataError(
                 f"the class {manifest.classes[lost[0]]!r} cannot be on both sides of a split",
                 where=manifest.source,
@@ -91,8 +92,8 @@ def kfold(
         )
     open_to_all = torch.tensor([i for i, r in enumerate(manifest) if r.split != "test"], dtype=torch.int64)
     part = manifest.subset(open_to_all)
-    targets, groups = part.targets().numpy(), _groups(part)
-    _check_members(part, targets, groups, at_least=n_folds, purpose=f"for {n_folds} folds")
+    groups = _groups(part)
+    targets = _strata(part, groups, at_least=n_folds, purpose=f"for {n_folds} folds")
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     folds = []
     for repeat in range(repeats):
@@ -169,6 +170,37 @@ def _fewest(targets: NDArray[np.int64], groups: NDArray[np.int64] | None) -> int
     return min((np.unique(members[targets == c]).size for c in np.unique(targets)), default=0)
 
 
+def _strata(
+    manifest: Manifest, groups: NDArray[np.int64] | None, at_least: int, purpose: str
+) -> NDArray[np.int64]:
+    """Images alike, by number: the classes, of which none may be too small; of another target, others join.
+
+    Raises:
+        DataError: if a label is missing, or a class, or the whole, has too few images or groups.
+    """
+    if not len(manifest):
+        raise DataError("no image to split", where=manifest.source, remedy="Give labelled images.")
+    strata: NDArray[np.int64] = manifest.kind().strata(manifest.targets()).numpy()
+    if manifest.target == "classes":
+        _check_members(manifest, strata, groups, at_least=at_least, purpose=purpose)
+        return strata
+    members = np.arange(len(strata)) if groups is None else groups
+    if np.unique(members).size < at_least:
+        kind = "images" if groups is None else "groups"
+        raise DataError(
+            f"{np.unique(members).size} {kind}, too few {purpose}",
+            where=manifest.source,
+            remedy="Give more of them, or ask for fewer folds or no held-out share.",
+        )
+    while (numbers := np.unique(strata)).size > 1:
+        counts = [np.unique(members[strata == number]).size for number in numbers]
+        least = int(np.argmin(counts))
+        if counts[least] >= at_least:
+            break
+        strata[strata == numbers[least]] = numbers[least - 1 if least else 1]
+    return strata
+
+
 def _check_members(
     manifest: Manifest,
     targets: NDArray[np.int64],
@@ -176,8 +208,6 @@ def _check_members(
     at_least: int,
     purpose: str,
 ) -> None:
-    if not len(manifest):
-        raise DataError("no image to split", where=manifest.source, remedy="Give labelled images.")
     for c in np.unique(targets):
         here = targets == c
         count = int(here.sum()) if groups is None else np.unique(groups[here]).size

@@ -19,8 +19,9 @@ from ..errors import CheckpointError
 from ..files import write_json, write_text
 from ..training.checkpoints import comparable
 from ..training.config import RunConfig
-from ..training.fit import fit, match_classes, tiles_of
+from ..training.fit import fit, tiles_of
 from ..training.folds import FoldJob, run_fold
+from ..training.matching import match_classes
 from ..training.records import EpochHook
 from ..training.run_folder import data_fingerprint, differing_settings
 from .experiment import Trial

@@ -19,6 +19,7 @@ from ..images.stored import identity_of
 from ..images.urls import exists
 from ..model.networks import LinearHead
 from ..model.output import ZoomInOutput
+from ..model.targets import Target
 from .evidence import Provenance, Source
 from .explanation import Explanation
 
@@ -52,7 +53,7 @@ def explain_output(
     output: ZoomInOutput,
     images: Sequence[tuple[str, Image]],
     head: LinearHead,
-    classes: Sequence[str],
+    target: Target,
     *,
     provenances: Sequence[Provenance] = (),
     standard_errors: Sequence[float] = (),
@@ -63,7 +64,7 @@ def explain_output(
         output: of the batch.
         images: name and image of each of the batch; their thumbnails and heaviest sub-tiles are read again.
         head: that made the logits.
-        classes: names of the classes.
+        target: what the logits mean.
         provenances: which model made each explanation, and with which settings.
         standard_errors: of each image's probability.
 
@@ -87,7 +88,8 @@ def explain_output(
         bare = Explanation(
             image=name,
             size=(image.height, image.width),
-            classes=tuple(classes),
+            classes=target.names,
+            target=target,
             logits=output.logits[index].detach().float().cpu(),
             bias=bias[index].clone(),
             overview=_overview(image),

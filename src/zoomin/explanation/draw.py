@@ -50,18 +50,22 @@ _NEUTRAL = "#6b7280"
 
 def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
-    best, error = float(explanation.probabilities.max()), explanation.standard_error
-    within = f" ± {100 * error:.0f}" if error == error and error >= 0.005 else ""
+    spread = explanation.kind.spread(explanation.standard_error)
+    told = explanation.told()
+    if spread:
+        number, _, unit = told.partition(" ")
+        told = f"{number} ± {spread} {unit}".rstrip()
+    also = "" if explanation.prediction == explanation.label else f"{explanation.prediction}; "
+    also = also if explanation.kind.has_probabilities else ""
     truth = "" if explanation.truth is None else f" (true: {explanation.truth})"
     name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
-    return f"{name}: {explanation.label} {100 * best:.0f}{within} %{truth}"
+    return f"{name}: {also}{explanation.label} {told}{truth}"
 
 
 def start(explanation: Evidence) -> str:
     """Where the answer starts, as text."""
-    probability = float(explanation.baseline.softmax(0)[explanation.classes.index(explanation.label)])
     why = " (the bias alone)" if explanation.mean_logits is None else ""
-    return f"With nothing seen{why}: {explanation.label} {100 * probability:.0f} %"
+    return f"With nothing seen{why}: {explanation.label} {explanation.told(explanation.baseline)}"
 
 
 def counts(explanation: Evidence) -> str:
@@ -264,8 +268,7 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     shown = added[:NUMBERED].tolist()
     steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
     names = ["nothing\nseen", *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
-    k = explanation.classes.index(explanation.label)
-    ends = [float(logits.softmax(0)[k]) for logits in (explanation.baseline, explanation.logits)]
+    ends = [explanation.told(logits) for logits in (explanation.baseline, explanation.logits)]
     level, levels = begin, [begin]
     axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)
     for place, step in enumerate(steps, 1):
@@ -277,7 +280,7 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     axes.bar([0, last], [begin, end], width=0.72, color=_NEUTRAL)
     span = max(*levels, 0.0) - min(*levels, 0.0) or 1.0
     axes.set_ylim(min(*levels, 0.0) - 0.2 * span, max(*levels, 0.0) + 0.2 * span)
-    texts = [f"{100 * ends[0]:.0f} %", *(f"{step:+.2f}" for step in steps), f"{100 * ends[1]:.0f} %"]
+    texts = [ends[0], *(f"{step:+.2f}" for step in steps), ends[1]]
     tops = [max(begin, 0), *(max(a, b) for a, b in pairwise(levels)), max(end, 0)]
     for place, (text, top) in enumerate(zip(texts, tops, strict=True)):
         bold = "bold" if place in (0, last) else "normal"

@@ -21,6 +21,7 @@ from ..geometry import Region
 from ..images.georeference import Georeference
 from ..images.stored import identity_of
 from ..model.estimators import segment_sum
+from ..model.targets import Target, target_named
 from .density import attention_density
 from .places import Places, speaks_for
 
@@ -106,9 +107,10 @@ class Evidence:
         mean_logits: logits of the mean feature of the training images; None where the model does not know it.
         context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
             `places()`.
-        standard_error: of the predicted class's probability, owed to drawing sub-tiles; 0 for exact and top,
-            NaN where a single replicate cannot tell.
+        standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
+            for exact and top, NaN where a single replicate cannot tell.
         truth: the true class, None where unknown.
+        target: what the logits mean; None: classes.
         source: where the pixels came from.
         provenance: which model looked, and how.
     """
@@ -136,18 +138,34 @@ class Evidence:
     context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
     truth: str | None = None
+    target: Target | None = None
     source: Source = field(default_factory=Source)
     provenance: Provenance = field(default_factory=Provenance)
 
+    @cached_property
+    def kind(self) -> Target:
+        """What the logits mean."""
+        return self.target or target_named("classes", self.classes)
+
     @property
     def probabilities(self) -> Float[Tensor, " classes"]:
-        """Softmax of the logits."""
-        return self.logits.softmax(0)
+        """What the logits answer: the probability of each class, or a number in its own unit."""
+        return self.kind.answers(self.logits)
+
+    @property
+    def prediction(self) -> str:
+        """The answer in a word."""
+        return self.kind.decide(self.probabilities.tolist())
 
     @property
     def label(self) -> str:
-        """The class of highest probability: the prediction."""
-        return self.classes[int(self.logits.argmax())]
+        """What the evidence is for: the class predicted, the most probable label, the one number."""
+        return self.kind.shown(self.probabilities.tolist())
+
+    def told(self, logits: Float[Tensor, " classes"] | None = None) -> str:
+        """The answer for `label` that some logits give, by default the image's, as text: "88 %"."""
+        answer = self.kind.answers(self.logits if logits is None else logits)
+        return self.kind.tell(answer.tolist(), self.label)
 
     @property
     def baseline(self) -> Float[Tensor, " classes"]:
@@ -164,11 +182,12 @@ class Evidence:
         """How the evidence for a class, by default the predicted one, comes about: start, places, sum.
 
         The start is that of the baseline, each of `places()` adds its part, and the sum is the evidence of
-        the answer. Evidence is a logit minus the mean over the classes, which softmax does not see.
+        the answer. Evidence for a class is a logit minus the mean over the classes, which softmax does not
+        see; for a label its logit; of a number what it adds to it.
         """
         label = self.label if label is None else label
-        start, end = speaks_for(torch.stack([self.baseline, self.logits]), self.classes, label).tolist()
-        return start, speaks_for(self.places().added, self.classes, label), end
+        start, end = speaks_for(torch.stack([self.baseline, self.logits]), self.kind, label).tolist()
+        return start, speaks_for(self.places().added, self.kind, label), end
 
     def places(self) -> Places:
         """The distinct sub-tiles, heaviest first; they are found once."""
@@ -184,7 +203,7 @@ class Evidence:
         tile = self.tile[one]
         beta = self.beta.flatten(1)[tile, self.position[one]]
         order = weight.argsort(descending=True, stable=True)
-        evidence = speaks_for(added, self.classes, self.label)
+        evidence = speaks_for(added, self.kind, self.label)
         columns = (distinct, weight, contribution, tile, self.alpha[tile], beta, times, added, evidence)
         return Places(*(column[order] for column in columns))
 
@@ -195,12 +214,12 @@ class Evidence:
     def evidence(self, label: str | None = None) -> Float[Tensor, " n"]:
         """What each sub-tile says for a class, the predicted one by default: positive speaks for it.
 
-        What it adds to that logit minus the mean over classes, which softmax does not see.
+        What it adds to that logit minus the mean over classes, which softmax does not see; see `account`.
 
         Raises:
             ConfigError: if there is no such class.
         """
-        return speaks_for(self.added, self.classes, self.label if label is None else label)
+        return speaks_for(self.added, self.kind, self.label if label is None else label)
 
     def heat_map(
         self,

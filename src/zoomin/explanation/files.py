@@ -19,11 +19,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from .._version import __version__
-from ..errors import DataError, ImageError
+from ..errors import ConfigError, DataError, ImageError
 from ..files import parse_json, write_json
 from ..geometry import Region
 from ..images.decode import decode_image
 from ..images.georeference import Georeference
+from ..model.targets import Target, target_named
 
 if TYPE_CHECKING:
     from .evidence import Evidence, Source
@@ -39,7 +40,17 @@ _TENSORS = (
 )
 _OPTIONAL = ("mean_logits",)
 _DAMAGE = (
-    *(ImageError, KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, MemoryError),
+    *(
+        ImageError,
+        ConfigError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+        EOFError,
+        MemoryError,
+    ),
     *(NotImplementedError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, SyntaxError),
 )
 _PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
@@ -86,6 +97,12 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             "image": document["image"],
             "size": (document["height"], document["width"]),
             "classes": tuple(document["classes"]),
+            "target": target_named(
+                document.get("target", "classes"),
+                document["classes"],
+                document.get("mean", 0.0),
+                document.get("std", 1.0),
+            ),
             "tile_size": document["tile_size"],
             "overview": _read_png(folder, document["overview"]),
             "crops": _read_crops(folder, document["crops"]),
@@ -108,6 +125,16 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
+def _target_document(target: Target) -> dict[str, Any]:
+    """What the logits mean, where that is not classes."""
+    if target.kind == "classes":
+        return {}
+    return {
+        "target": target.kind,
+        **{name: getattr(target, name) for name in ("mean", "std") if target.kind == "value"},
+    }
+
+
 def _document(
     explanation: Evidence, crops: list[str], context: list[str], tile_crops: list[str]
 ) -> dict[str, Any]:
@@ -117,7 +144,7 @@ def _document(
         "logits": one.logits,
         "bias": one.bias,
         "baseline": one.baseline,
-        "baseline_probabilities": one.baseline.softmax(0),
+        "baseline_probabilities": one.kind.answers(one.baseline),
     }
     return {
         "schema": SCHEMA,
@@ -129,7 +156,8 @@ def _document(
         "width": one.size[1],
         "coordinates": "level-0 pixels of the image, x to the right, y down",
         "classes": list(one.classes),
-        "prediction": one.label,
+        "prediction": one.prediction,
+        **_target_document(one.kind),
         "truth": one.truth,
         **{name: dict(zip(one.classes, row.tolist(), strict=True)) for name, row in by_class.items()},
         "standard_error": None if math.isnan(one.standard_error) else one.standard_error,

@@ -47,7 +47,7 @@ def evidence_geojson(
     ]
     start, _, end = explanation.account()
     answer = {
-        "prediction": explanation.label,
+        "prediction": explanation.prediction,
         "baseline": dict(zip(explanation.classes, explanation.baseline.tolist(), strict=True)),
         "logits": dict(zip(explanation.classes, explanation.logits.tolist(), strict=True)),
         "evidence at the start": start,

@@ -25,8 +25,8 @@ class Entry:
     Attributes:
         image: its path, or name.
         truth: its true class, None where unknown.
-        prediction: the class of highest probability, None where the image failed.
-        probabilities: of each class; empty where the image failed.
+        prediction: the class of highest probability, or another answer in a word; None where it failed.
+        probabilities: of each class, or the one number; empty where the image failed.
         standard_error: of the predicted class's probability; None where the image failed or nothing tells.
         folder: of its explanation, below that of the index; None where the image failed.
         status: "ok" or "error".
@@ -43,6 +43,12 @@ class Entry:
     status: str = "ok"
     error: str = ""
     warning: str = ""
+
+    @property
+    def names_something(self) -> bool:
+        """Whether the prediction names classes or labels: of a number, it is no name of an answer."""
+        parts = [] if self.prediction is None else self.prediction.split(";")
+        return self.prediction in ("none", *self.probabilities) or any(p in self.probabilities for p in parts)
 
     def fits(self) -> bool:
         """Whether the values are of the kinds that they should be."""
@@ -62,7 +68,7 @@ class Entry:
         return cls(
             image=explanation.image,
             truth=explanation.truth,
-            prediction=explanation.label,
+            prediction=explanation.prediction,
             probabilities=dict(zip(explanation.classes, explanation.probabilities.tolist(), strict=True)),
             standard_error=None if error != error else error,
             folder=folder,

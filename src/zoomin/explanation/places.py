@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..model.targets import Target
 
 __all__ = ["Places", "speaks_for"]
 
@@ -39,15 +39,15 @@ class Places(NamedTuple):
     evidence: Float[Tensor, " places"]
 
 
-def speaks_for(
-    contribution: Float[Tensor, "n classes"], classes: Sequence[str], label: str
-) -> Float[Tensor, " n"]:
+def speaks_for(contribution: Float[Tensor, "n classes"], target: Target, label: str) -> Float[Tensor, " n"]:
     """What contributions say for a class: those to its logit minus the mean over classes.
+
+    Of another target: see `Target.evidence`.
 
     Raises:
         ConfigError: if there is no such class.
     """
-    if label not in classes:
-        known = ", ".join(classes)
+    if label not in target.names:
+        known = ", ".join(target.names)
         raise ConfigError(f"unknown class {label!r}", where="label", remedy=f"Choose one of {known}.")
-    return contribution[:, list(classes).index(label)] - contribution.mean(1)
+    return target.evidence(contribution)[:, target.names.index(label)]

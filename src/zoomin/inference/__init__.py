@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .config import InferenceConfig
     from .evaluation import evaluate, evaluation_manifest
     from .explanations import explain, iter_explanations
-    from .prediction import iter_predictions, predict, probability_standard_error
+    from .prediction import answer_standard_error, iter_predictions, predict
     from .prediction_table import merge_predictions, predict_into, shard_of
     from .predictions import Prediction, Summary, write_predictions
     from .sources import Unreadable, find_images
@@ -24,6 +24,7 @@ __all__ = [
     "Prediction",
     "Summary",
     "Unreadable",
+    "answer_standard_error",
     "evaluate",
     "evaluation_manifest",
     "explain",
@@ -34,7 +35,6 @@ __all__ = [
     "merge_predictions",
     "predict",
     "predict_into",
-    "probability_standard_error",
     "shard_of",
     "write_predictions",
 ]

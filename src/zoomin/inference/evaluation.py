@@ -12,18 +12,22 @@ from typing import Any
 
 import torch
 
-from ..classifiers import Classifier
+from ..classifiers import Classifier, ClassifierConfig
+from ..data.config import ManifestColumns
 from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import DataError
 from ..files import write_json
+from ..model.targets import target_of
+from ..model.targets.pooling import check_pooling, group_metrics
 from ..runtime.crew import Crew
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .distributed import iter_numbered
+from .groups import write_groups
 from .predictions import NO_FOREGROUND, write_predictions
 
-__all__ = ["evaluate", "evaluation_manifest"]
+__all__ = ["asked_of", "evaluate", "evaluation_manifest"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ def evaluate(
     model: Classifier,
     config: InferenceConfig | None = None,
     *,
+    pool: str | None = None,
     out: str | Path | None = None,
     crew: Crew | None = None,
     device: str | torch.device | None = None,
@@ -44,15 +49,17 @@ def evaluate(
         manifest: images and their labels.
         model: what `load_model` gave.
         config: how to sample and run.
+        pool: how the answers of a group's images are joined (`targets.pooling`); by default by their mean,
+            where images of a group do not differ.
         out: folder for `predictions.csv` and `metrics.json`; by default nothing is written.
         crew: who computes; by default this process.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
     Returns:
-        The metrics of `classification_metrics` over the images that could be read, with `classes`,
+        The metrics of the target (`Target.metrics`) over the images that could be read, with `classes`,
         `n_images`, `failed` (names and errors), `no_foreground` (names), `sampling` (images of each
-        design) and `seed`.
+        design), `seed`, and where images have groups `groups`: the metrics of `group_metrics`.
 
     Raises:
         DataError: if a label is missing or unknown to the model, or no image could be read.
@@ -60,26 +67,29 @@ def evaluate(
         ConfigError: if workers cannot start, or there is no such cluster.
     """
     with nullcontext() if out is None else lock_folder(out):
-        return _evaluate(manifest, model, config or InferenceConfig(), out, crew, device, progress)
+        return _evaluate(manifest, model, config or InferenceConfig(), pool, out, crew, device, progress)
 
 
 def _evaluate(
     manifest: Manifest,
     model: Classifier,
     config: InferenceConfig,
+    pool: str | None,
     out: str | Path | None,
     crew: Crew | None,
     device: str | torch.device | None,
     progress: bool,
 ) -> dict[str, Any]:
-    from ..metrics import classification_metrics  # its libraries are heavy, and predicting needs none
-
+    target = target_of(model.config)
+    check_pooling(pool or "mean", target)
     targets = manifest.with_classes(model.config.classes).targets()
     found = dict(iter_numbered(manifest.records, model, config, crew, device=device, progress=progress))
     rows = [found[number] for number in range(len(manifest))]
     if out is not None:
         labels = [record.label or "" for record in manifest]
-        write_predictions(rows, model.config.classes, Path(out) / "predictions.csv", labels=labels)
+        path = Path(out) / "predictions.csv"
+        write_predictions(rows, target, path, labels=labels)
+        write_groups(manifest.records, rows, target, path, pool)
     read = [index for index, row in enumerate(rows) if row.label is not None]
     if not read:
         first = rows[0].error if rows else "the list is empty"
@@ -88,30 +98,46 @@ def _evaluate(
             where=manifest.source,
             remedy="Fix the images.",
         )
-    probabilities = torch.tensor([rows[index].probabilities for index in read])
+    groups = [manifest.records[index].group for index in read]
+    answers = torch.tensor([rows[index].probabilities for index in read])
     result = {
         "classes": list(model.config.classes),
+        **({} if target.kind == "classes" else {"target": target.kind}),
         "failed": {row.image: row.error for row in rows if row.label is None},
         "no_foreground": [row.image for row in rows if row.status == NO_FOREGROUND],
         "sampling": dict(Counter(rows[index].sampling for index in read)),
         "seed": config.seed,
-        **classification_metrics(
-            probabilities, targets[read], groups=[manifest.records[index].group for index in read]
-        ),
+        **target.metrics(answers, targets[read], groups),
     }
+    if (by_group := group_metrics(answers, targets[read], groups, target, pool)) is not None:
+        result["groups"] = by_group
     if out is not None:
         write_json(Path(out) / "metrics.json", result)
     return result
 
 
+def asked_of(config: ClassifierConfig | None) -> dict[str, Any]:
+    """How to read labels for a model: the arguments `target` and `classes` of `open_dataset`."""
+    if config is None or config.target == "classes":
+        return {"target": "auto" if config is None else "classes"}
+    named = config.target in ("value", "labels")  # which may be names of columns
+    return {"target": config.target, "classes": config.classes if named else None}
+
+
 def evaluation_manifest(
-    run: str | Path, root: str | Path | None = None, split: str | None = None
+    run: str | Path,
+    root: str | Path | None = None,
+    split: str | None = None,
+    config: ClassifierConfig | None = None,
+    group: str | None = None,
 ) -> Manifest:
     """The labelled images to evaluate a run on.
 
     Args:
         run: folder of the run.
         root: images in any layout that training accepts; by default those that the run was trained with.
+        config: of the model, whose target the images must tell of; by default what their columns say.
+        group: the column of a CSV that holds the groups.
         split: "train", "val", "test" or "all"; by default "test" where there is one, else all.
 
     Raises:
@@ -123,7 +149,11 @@ def evaluation_manifest(
     table = folder / "manifest.csv"
     if root is None and not table.is_file():
         raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
-    manifest = open_dataset(table if root is None else root)
+    manifest = open_dataset(
+        table if root is None else root,
+        columns=None if group is None else ManifestColumns(group=group),
+        **asked_of(config),
+    )
     parts = [record.split for record in manifest]
     if root is None and (folder / "splits.json").is_file():
         names = json.loads((folder / "splits.json").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from ..classifiers import Classifier, zoom_in
 from ..explanation import Explanation, Provenance, explain_output
 from ..model.output import ZoomInOutput
 from ..model.storage import model_fingerprint
+from ..model.targets import target_of
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
 from .prediction import predictions_of
@@ -72,7 +73,7 @@ def iter_explanations(
             cast("ZoomInOutput", found.output),
             [(one.name, one.image) for one in found.opened],
             net.head,
-            net.config.classes,
+            target_of(net.config),
             provenances=[
                 Provenance(fingerprint, found.sampling, r.n_samples, r.replicates, r.seed) for r in rows
             ],

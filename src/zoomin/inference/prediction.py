@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..classifiers import Classifier
 from ..model.sampling import design
+from ..model.targets import target_of
 from ..progress import progress_bar
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
@@ -25,11 +26,11 @@ from .predictions import NO_FOREGROUND, Prediction
 from .sources import ImagesLike, Unreadable
 
 __all__ = [
+    "answer_standard_error",
     "failed_prediction",
     "iter_predictions",
     "predict",
     "predictions_of",
-    "probability_standard_error",
 ]
 
 
@@ -45,7 +46,7 @@ def predict(
     """Classify images; one that cannot be read becomes a row with status "error", the others continue.
 
     The features of the replicates are averaged before the head; the standard error is that of
-    `probability_standard_error`. Every image has the same key, derived from the seed: same seed, same answer,
+    `answer_standard_error`. Every image has the same key, derived from the seed: same seed, same answer,
     whatever the batch, the order and the number of threads.
 
     Args:
@@ -105,15 +106,16 @@ def iter_predictions(
 def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) -> list[Prediction]:
     """A row per image that the network answered."""
     output, certain = found.output, not design(found.sampling).random
-    probabilities = output.logits.float().softmax(1)
-    errors = probability_standard_error(model, output.replicates).float()
+    target = target_of(model.config)
+    answers = target.answers(output.logits.float()).cpu().tolist()
+    errors = answer_standard_error(model, output.replicates).float()
     pixels, views, empty = output.pixels_read, output.views_read, output.no_foreground
     n = config.n_samples or model.n_samples
     return [
         Prediction(
             image=one.name,
-            label=model.config.classes[int(p.argmax())],
-            probabilities=tuple(p.tolist()),
+            label=target.decide(answer),
+            probabilities=tuple(answer),
             standard_error=0.0 if certain else float(errors[index]),
             sampling=found.sampling,
             n_samples=int(views[index]) if found.sampling == "exact" else n,
@@ -123,7 +125,7 @@ def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) 
             status=NO_FOREGROUND if index in empty else "ok",
             decoded_pixels=int(getattr(one.image, "decoded_pixels", one.image.height * one.image.width)),
         )
-        for index, (one, p) in enumerate(zip(found.opened, probabilities.cpu(), strict=True))
+        for index, (one, answer) in enumerate(zip(found.opened, answers, strict=True))
     ]
 
 
@@ -144,23 +146,22 @@ def failed_prediction(one: Unreadable, model: Classifier, config: InferenceConfi
     )
 
 
-def probability_standard_error(
+def answer_standard_error(
     model: Classifier, replicates: Float[Tensor, "replicates batch dims"]
 ) -> Float[Tensor, " batch"]:
-    """Standard error of the predicted class's probability over the draws, by the delta method.
+    """Standard error of the answer over the draws, such as the predicted class's probability: delta method.
 
-    With z_r = g(F_r) the logits of replicate r, p = softmax of the logits of the mean feature and k the
-    predicted class, the derivative of p_k along replicate r is d_r = p_k (z_rk - sum_j p_j z_rj), and
+    With z_r = g(F_r) the logits of replicate r, and s the derivative of the answer by the logits at those of
+    the mean feature (of the probability p_k of the predicted class: s_j = p_k (1[j = k] - p_j)), the answer
+    changes along replicate r by d_r = sum_j s_j z_rj, and
 
         SE = sqrt( sum_r (d_r - mean d)^2 / (R (R - 1)) ).
 
     A single replicate gives NaN.
     """
     logits = model.head(replicates)
-    p = model.head(replicates.mean(0)).softmax(1)
-    best = p.argmax(1)
-    rows = torch.arange(len(best), device=best.device)
-    derivative = p[rows, best] * (logits[:, rows, best] - (p * logits).sum(2))
+    slope = target_of(model.config).slope(model.head(replicates.mean(0)))
+    derivative = (slope * logits).sum(2)
     if len(replicates) < 2:
         return torch.full_like(derivative[0], torch.nan)
     error: Tensor = derivative.std(0, correction=1) / math.sqrt(len(replicates))

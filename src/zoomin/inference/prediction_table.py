@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -21,12 +22,15 @@ from ..errors import DataError, ImageError
 from ..files import telling, unquoted, write_csv
 from ..images.stored import identity_of
 from ..model.storage import model_fingerprint
+from ..model.targets import Target, target_of
+from ..model.targets.pooling import check_pooling
 from ..progress import progress_bar
 from ..runtime.crew import Crew
 from ..runtime.locks import lock_file
 from .config import InferenceConfig
 from .distributed import iter_numbered
-from .predictions import Summary, cells_of, columns_of
+from .groups import write_groups
+from .predictions import Prediction, Summary, cells_of, columns_of, counts_of, target_in
 from .sources import name_of
 
 __all__ = ["merge_predictions", "predict_into", "shard_name", "shard_of"]
@@ -46,6 +50,7 @@ def predict_into(
     *,
     resume: bool = False,
     retry_failed: bool = False,
+    pool: str | None = None,
     crew: Crew | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
@@ -63,17 +68,20 @@ def predict_into(
         resume: keep rows of an interrupted or a finished job that were made by this model, with these
             settings, of files that have not changed since.
         retry_failed: of these, do not keep the rows of images that failed.
+        pool: how the answers of a group's images are joined (`targets.pooling`), by default by their mean, in
+            the table of groups beside `out`, where images have groups.
         crew: who computes; by default this process. Whoever does, this process alone writes.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
     Raises:
+        ConfigError: if the answers cannot be joined so, workers cannot start, or there is no such cluster.
         WriteError: if the CSV cannot be written, or another job writes it.
-        ConfigError: if workers cannot start, or there is no such cluster.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
-    config, classes = config or InferenceConfig(), model.config.classes
-    columns = [*columns_of(classes), _KEY]
+    config, target = config or InferenceConfig(), target_of(model.config)
+    columns = [*columns_of(target), _KEY]
+    check_pooling(pool or "mean", target)
     with lock_file(out):
         made_by = _made_by(model, config)
         keys = {name_of(image): f"{made_by}-{_file_key(image)}" for image in images}
@@ -93,7 +101,7 @@ def predict_into(
         bar = progress_bar("Predicting", len(keys), done=kept, shown=progress)
         with telling(Path(out), part), part.open("a", encoding="utf-8", newline="") as file, bar as shown:
             for _, row in iter_numbered(left, model, config, crew, device=device):
-                lines[row.image] = [_text(value) for value in [*cells_of(row, classes), keys[row.image]]]
+                lines[row.image] = [_text(value) for value in [*cells_of(row, target), keys[row.image]]]
                 csv.writer(file, lineterminator="\n").writerow(lines[row.image])
                 file.flush()
                 failed += row.label is None
@@ -101,7 +109,8 @@ def predict_into(
         ordered = [lines[name] for name in keys]
         write_csv(out, columns, ordered, exact=True)
         part.unlink()
-    return _summary(ordered, columns, classes, kept)
+        write_groups(images, [_row(line, columns, target) for line in ordered], target, out, pool)
+    return _summary(ordered, columns, target, kept)
 
 
 def shard_of(images: Sequence[T], shard: str) -> list[T]:
@@ -178,8 +187,7 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
         seen.add(line[0])
     with lock_file(out):
         write_csv(out, header, lines, exact=True)
-    classes = [name.removeprefix("prob_") for name in header if name.startswith("prob_")]
-    return _summary(lines, header, classes, 0)
+    return _summary(lines, header, _target_in(header, lines), 0)
 
 
 def _check_all_there(parts: Sequence[Path]) -> None:
@@ -213,10 +221,10 @@ def _read_part(path: Path) -> list[Line]:
     names = lines[0] if lines else []
     if not {"image", "prediction", "status", "error", _KEY} <= set(names) or names[-1] != _KEY:
         raise DataError("no table of zoomin predict", where=path, remedy="Name what --shard wrote.")
-    classes = {name.removeprefix("prob_") for name in names if name.startswith("prob_")}
+    target, place = _target_in(names, lines[1:]), names.index("prediction")
     for number, line in enumerate(lines[1:], 2):
         fits = len(line) == len(names)
-        if not fits or not (_failed(line, names) or unquoted(line[names.index("prediction")]) in classes):
+        if not fits or not (_failed(line, names) or _answers(target, unquoted(line[place]))):
             raise DataError(f"line {number} is damaged", where=path, remedy="Make this part again.")
     return lines
 
@@ -275,17 +283,39 @@ def _text(value: object) -> str:
     return str(value)
 
 
+def _row(line: Line, columns: Line, target: Target) -> Prediction:
+    """What a row says of its image, as far as groups need it."""
+    cells = dict(zip(columns, line, strict=True))
+    failed = _failed(line, columns)
+    answer = () if failed else tuple(float(cells[name]) for name in target.columns)
+    label = None if failed else unquoted(cells["prediction"])
+    return Prediction(unquoted(line[0]), label, answer, math.nan, cells["sampling"], 0, 0, 0, 0)
+
+
 def _failed(line: Line, columns: Line) -> bool:
     return line[columns.index("status")] == "error"
 
 
-def _summary(lines: Iterable[Line], columns: Line, classes: Sequence[str], kept: int) -> Summary:
-    counts = dict.fromkeys(classes, 0)
+def _target_in(columns: Line, lines: Sequence[Line]) -> Target:
+    place = columns.index("prediction")
+    return target_in(columns, {unquoted(line[place]) for line in lines if len(line) == len(columns)})
+
+
+def _answers(target: Target, word: str) -> bool:
+    """Whether a prediction is one of such a target."""
+    try:
+        return bool(word) and len(target.truth([word])) == 1
+    except (KeyError, ValueError):
+        return False
+
+
+def _summary(lines: Iterable[Line], columns: Line, target: Target, kept: int) -> Summary:
+    done: list[str] = []
     failed = []
     label, error = columns.index("prediction"), columns.index("error")
     for line in lines:
         if _failed(line, columns):
             failed.append((unquoted(line[0]), line[error]))
         else:
-            counts[unquoted(line[label])] += 1
-    return Summary(sum(counts.values()), tuple(failed), counts, kept)
+            done.append(unquoted(line[label]))
+    return Summary(len(done), tuple(failed), counts_of(done, target), kept)

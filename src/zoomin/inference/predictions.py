@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import cell, whole_text
+from ..model.targets import NONE, Target, target_named
 from ..runtime.locks import lock_file
 
-__all__ = ["NO_FOREGROUND", "Prediction", "Summary", "cells_of", "columns_of", "write_predictions"]
+__all__ = [
+    "NO_FOREGROUND",
+    "Prediction",
+    "Summary",
+    "cells_of",
+    "columns_of",
+    "counts_of",
+    "target_in",
+    "write_predictions",
+]
 
 NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
 
@@ -22,9 +32,12 @@ class Prediction:
 
     Attributes:
         image: its path, or name.
-        label: the class of highest probability; None where the image failed.
-        probabilities: of each class, in the order of the model's classes; empty where the image failed.
-        standard_error: of the predicted class's probability, owed to drawing sub-tiles; 0 for exact and top,
+        label: the class of highest probability; of another target its answer in a word, such as "open;short"
+            or "12.5"; None where the image failed.
+        probabilities: of each class, in the order of the model's classes; of a value, or of survival, the one
+            number; empty where the image failed.
+        standard_error: of the predicted class's probability, of several labels the highest one, or of the
+            number, owed to drawing sub-tiles; 0 for exact and top,
             NaN where a single replicate cannot tell.
         sampling: the design that was used.
         n_samples: sub-tiles that one replicate was asked for; for exact, those that there are.
@@ -59,7 +72,7 @@ class Summary:
     Attributes:
         done: images predicted, now or before.
         failed: images that could not be read, each with its error.
-        counts: images predicted as each class.
+        counts: images predicted as each class, or with each label; none of a number.
         kept: images whose rows were there already.
     """
 
@@ -69,25 +82,63 @@ class Summary:
     kept: int = 0
 
 
-def columns_of(classes: Sequence[str]) -> list[str]:
+def columns_of(target: Target) -> list[str]:
     """The header of a table of predictions."""
     drawn = (
         "standard_error sampling n_samples replicates seed pixels_read decoded_pixels status error".split()
     )
-    return ["image", "prediction", *(f"prob_{name}" for name in classes), *drawn]
+    return ["image", "prediction", *target.columns, *drawn]
 
 
-def cells_of(row: Prediction, classes: Sequence[str]) -> list[object]:
+def cells_of(row: Prediction, target: Target) -> list[object]:
     """The row of a prediction in that table."""
-    values = [f"{p:.6f}" for p in row.probabilities] or [""] * len(classes)
+    digits = ".6f" if target.has_probabilities else ".8g"
+    values = [f"{p:{digits}}" for p in row.probabilities] or [""] * len(target.names)
     error = "" if math.isnan(row.standard_error) else f"{row.standard_error:.6f}"
     how = [error, row.sampling, row.n_samples, row.replicates, row.seed, row.pixels_read, row.decoded_pixels]
     return [cell(value) for value in [row.image, row.label or "", *values, *how, row.status, row.error]]
 
 
+def counts_of(labels: Iterable[str], target: Target) -> dict[str, int]:
+    """How many answers name each class or label; empty for a number.
+
+    Example:
+        >>> counts_of(["open;short", "open", "none"], target_named("labels", ["open", "short"]))
+        {'open': 2, 'short': 1}
+    """
+    counts = dict.fromkeys(target.names if target.has_probabilities else (), 0)
+    for label in labels if counts else ():
+        for name in (label,) if target.picks_one else label.split(";"):
+            if name in counts:
+                counts[name] += 1
+    return counts
+
+
+def target_in(columns: Sequence[str], words: Collection[str]) -> Target:
+    """The target whose answers a table holds; grades look like classes.
+
+    Args:
+        columns: of the table.
+        words: what stands in its column `prediction`, and perhaps `label`.
+
+    Example:
+        >>> target_in(["image", "prediction", "prob_open", "prob_short"], ["open;short", "open"]).kind
+        'labels'
+    """
+    for kind in ("value", "survival"):
+        target = target_named(kind, [kind])
+        if set(target.columns) <= set(columns):
+            return target
+    names = [name.removeprefix("prob_") for name in columns if name.startswith("prob_")]
+    other = set(words) - {*names, ""}
+    several = len(names) == 1 or NONE in other
+    several = several or any(part.rstrip("?") in names for word in other for part in word.split(";"))
+    return target_named("labels" if several else "classes", names)
+
+
 def write_predictions(
     predictions: Iterable[Prediction],
-    classes: Sequence[str],
+    target: Target,
     path: str | Path,
     *,
     labels: Sequence[str] | None = None,
@@ -99,26 +150,27 @@ def write_predictions(
 
     Args:
         predictions: may be an iterator.
-        classes: of the model.
+        target: of the model.
         path: the CSV.
         labels: the true label of each image, for a separate column.
 
     Raises:
         WriteError: if the file cannot be written, or another job writes it.
     """
-    done, failed, counts = 0, [], dict.fromkeys(classes, 0)
-    image, *others = columns_of(classes)
+    done: list[str] = []
+    failed = []
+    image, *others = columns_of(target)
     truth = ["label"] if labels is not None else []
     with lock_file(path), whole_text(path, keep=True) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([image, *truth, *others])
         for index, row in enumerate(predictions):
-            name, *cells = cells_of(row, classes)
+            name, *cells = cells_of(row, target)
             known = [cell(labels[index])] if labels is not None else []
             writer.writerow([name, *known, *cells])
             file.flush()
             if row.label is None:
                 failed.append((row.image, row.error))
             else:
-                done, counts[row.label] = done + 1, counts[row.label] + 1
-    return Summary(done, tuple(failed), counts)
+                done.append(row.label)
+    return Summary(len(done), tuple(failed), counts_of(done, target))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..classifiers import ClassifierConfig
+from ..data.config import ManifestColumns
 from ..data.find import TABLES, WORKBOOKS, open_dataset
 from ..data.folders import list_images
 from ..data.manifest import Record
@@ -58,12 +59,15 @@ class Unreadable(NamedTuple):
     error: ZoomInError
 
 
-def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = None) -> list[Path | Record]:
+def find_images(
+    patterns: Sequence[str | Path], manifest: str | Path | None = None, group: str | None = None
+) -> list[Path | Record]:
     """The images that a user means, each once.
 
     Args:
         patterns: image files, folders (all images in and below them), glob patterns, or manifests (CSV).
         manifest: a CSV, or another layout of images without need of labels.
+        group: the column of a CSV that holds the groups.
 
     Returns:
         Paths, in the order given, and the records of the manifest. A file that does not exist is among them:
@@ -73,10 +77,11 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
         DataError: if nothing is asked for, or a folder or pattern holds no image.
     """
     asked: list[Path | Record] = []
+    columns = None if group is None else ManifestColumns(group=group)
     for pattern in patterns:
         path = Path(pattern)
         if path.suffix.lower() in TABLES | WORKBOOKS and path.is_file():
-            asked += open_dataset(path, labels_required=False).records
+            asked += open_dataset(path, labels_required=False, columns=columns).records
             continue
         if path.is_dir():
             images = list_images(path)
@@ -89,7 +94,7 @@ def find_images(patterns: Sequence[str | Path], manifest: str | Path | None = No
             raise DataError("no image found", where=pattern, remedy="Check the folder or the pattern.")
         asked += images
     if manifest is not None:
-        asked += open_dataset(manifest, labels_required=False).records
+        asked += open_dataset(manifest, labels_required=False, columns=columns).records
     if not asked:
         raise DataError("no images given", remedy="Name files, folders or patterns, or give --manifest.")
     once = {_path_of(image): image for image in asked}

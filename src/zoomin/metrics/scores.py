@@ -19,6 +19,7 @@ from torchmetrics.functional.classification import (
 )
 
 from ..errors import DataError
+from .checks import check_answers
 from .intervals import (
     Interval,
     auroc_influence,
@@ -28,7 +29,7 @@ from .intervals import (
     share_interval,
 )
 
-__all__ = ["ClassificationScores", "Scores", "classification_metrics", "point_scores"]
+__all__ = ["ClassificationScores", "Scores", "classification_metrics", "confusion_matrix", "point_scores"]
 
 
 class Scores(NamedTuple):
@@ -182,15 +183,7 @@ def _joined(parts: list[Tensor] | Tensor) -> Tensor:
 
 
 def _check(probabilities: Tensor, labels: Tensor) -> None:
-    if not len(labels):
-        raise DataError("no image to evaluate", remedy="Give at least one image.")
-    if not bool(probabilities.isfinite().all()):
-        bad = int((~probabilities.isfinite().all(1)).sum())
-        raise DataError(
-            f"{bad} of {len(labels)} predictions are not numbers",
-            remedy="Where the features or images are finite, the model has diverged: train it again with a "
-            "smaller learning rate.",
-        )
+    check_answers(probabilities)
     if int(labels.min()) < 0 or int(labels.max()) >= probabilities.shape[1]:
         raise DataError(
             f"labels from {int(labels.min())} to {int(labels.max())} for {probabilities.shape[1]} classes",
@@ -198,9 +191,15 @@ def _check(probabilities: Tensor, labels: Tensor) -> None:
         )
 
 
+def confusion_matrix(
+    predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], n_classes: int
+) -> Int[Tensor, "classes classes"]:
+    """Images by true class, in rows, and predicted class."""
+    return multiclass_confusion_matrix(predicted, labels, n_classes, validate_args=False)
+
+
 def _confusion(probabilities: Tensor, labels: Tensor) -> Int[Tensor, "classes classes"]:
-    n_classes = probabilities.shape[1]
-    return multiclass_confusion_matrix(probabilities.argmax(1), labels, n_classes, validate_args=False)
+    return confusion_matrix(probabilities.argmax(1), labels, probabilities.shape[1])
 
 
 def _scores(probabilities: Tensor, labels: Tensor, confusion: Tensor) -> Scores:

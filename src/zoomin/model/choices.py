@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from ..errors import ConfigError
 
-__all__ = ["ENGINES", "SAMPLINGS", "RoiTarget", "check_engine", "check_sampling"]
+__all__ = [
+    "ENGINES",
+    "KINDS",
+    "POOLINGS",
+    "SAMPLINGS",
+    "RoiTarget",
+    "TargetKind",
+    "check_engine",
+    "check_sampling",
+    "check_target",
+]
 
+POOLINGS = ("mean", "max", "noisy_or")  # what each does: `targets.pooling`
 SAMPLINGS = ("multinomial", "systematic", "exact", "top")  # what each does: `sampling.DESIGNS`
 ENGINES = ("auto", "torch", "openvino")
 RoiTarget = Literal["share", "literal"]
+TargetKind = Literal["classes", "labels", "value", "grade", "survival"]  # what each is: `targets`
+KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
 
 
 def check_sampling(name: str, *also: str) -> None:
@@ -42,4 +55,19 @@ def check_engine(name: str) -> None:
     if name not in ENGINES:
         raise ConfigError(
             f"unknown engine {name!r}", where="engine", remedy=f"Choose one of {', '.join(ENGINES)}."
+        )
+
+
+def check_target(kind: str) -> None:
+    """Refuse a kind of target that does not exist.
+
+    Args:
+        kind: its name.
+
+    Raises:
+        ConfigError: listing the kinds.
+    """
+    if kind not in KINDS:
+        raise ConfigError(
+            f"unknown kind of target {kind!r}", where="target", remedy=f"Choose one of {', '.join(KINDS)}."
         )

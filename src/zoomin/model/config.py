@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ..errors import require
 from ..images.foreground import Foreground, foreground_from_dict
 from ..images.physical import microns
-from .choices import check_sampling
+from .choices import TargetKind, check_sampling
 from .settings import Settings
 
 __all__ = ["ZoomInConfig"]
@@ -24,8 +24,8 @@ class ZoomInConfig(Settings):
     """
 
     n_classes: int = 2
-    """Number of classes; class 0 is the negative class of the contrastive loss. `zoomin train` takes it from
-    the data."""
+    """Number of classes, or of what else the target has a logit for; class 0 is the negative class of the
+    contrastive loss. `zoomin train` takes it from the data."""
 
     tile_size: int = 250
     """Side of a tile, what stage 1 draws, in level-0 pixels. Large enough for an object and its
@@ -133,6 +133,16 @@ class ZoomInConfig(Settings):
     class_names: tuple[str, ...] = ()
     """Names of the classes in order, class 0 first; empty: class numbers. `zoomin train` takes them from the
     data."""
+
+    target: TargetKind = "classes"
+    """What the network answers: one of its classes, any of several labels, a value, a grade, or survival.
+    `zoomin train` takes it from the data."""
+
+    value_mean: float = 0.0
+    """Mean of the value over the training images; `zoomin train` takes it from the data."""
+
+    value_std: float = 1.0
+    """Standard deviation of the value over the training images, likewise."""
 
     def __post_init__(self) -> None:
         """Check the values, and take the scales from `tile_mpp` and `sub_tile_mpp` where these are given."""

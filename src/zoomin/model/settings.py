@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import ConfigError, require
+from .choices import TargetKind, check_target
 
 __all__ = ["Settings"]
 
@@ -19,6 +20,9 @@ class Settings:
 
     if TYPE_CHECKING:
         n_classes: int
+        target: TargetKind
+        value_mean: float
+        value_std: float
         class_names: tuple[str, ...]
         mean: tuple[float, ...]
         std: tuple[float, ...]
@@ -31,7 +35,17 @@ class Settings:
         Raises:
             ConfigError: naming the value that cannot work and a remedy.
         """
-        require(self.n_classes >= 2, "n_classes", self.n_classes, "A classifier needs at least 2 classes.")
+        check_target(self.target)
+        one = self.target in ("value", "survival")
+        least = 1 if one or self.target == "labels" else 2
+        what = "number" if one else self.target
+        require(
+            self.n_classes >= least and not (one and self.n_classes > 1),
+            "n_classes",
+            f"{self.n_classes} for the target {self.target!r}",
+            f"Give {'one' if one else f'at least {least}'} for {what}.",
+        )
+        require(self.value_std > 0, "value_std", self.value_std, "Give a positive number.")
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "Give a whole number of at least 1.")
         require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
         require(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..baselines.baseline import Baseline, BaselineOutput
 from ..data.batch import Batch
 from ..errors import ConfigError
-from ..model.losses import classification_loss
 from .task import ClassifierTask, Draws
 
 __all__ = ["BaselineTask"]
@@ -46,7 +45,7 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
         out: BaselineOutput = self.net(
             batch.images,
             keys=draws.keys,
-            labels=batch.labels,
+            labels=batch.labels if self.target.kind == "classes" else None,
             sampling=draws.sampling,
             replicates=draws.replicates,
         )
@@ -56,6 +55,6 @@ class BaselineTask(ClassifierTask[BaselineOutput]):
         self, out: BaselineOutput, batch: Batch, labelled: float = 1.0
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
         """The loss, and the numbers that `terms` names."""
-        cross_entropy = labelled * classification_loss(out.logits.float(), batch.labels, self.class_weights)
+        cross_entropy = labelled * self.target.loss(out.logits.float(), batch.labels, self.class_weights)
         loss = cross_entropy + out.penalty
         return loss, torch.stack([loss, cross_entropy, out.penalty, out.views_read.float().mean()])

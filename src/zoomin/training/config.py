@@ -15,7 +15,8 @@ from .frozen_config import FrozenConfig
 __all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
 
 PARTS = ("tile_attention", "position_attention", "features")  # of a network, pre-trained apart
-MONITORS = {"val_loss": "min", "val_accuracy": "max", "val_balanced_accuracy": "max", "val_auroc": "max"}
+_HIGHER = "accuracy balanced_accuracy auroc average_precision r2 spearman kappa concordance".split()
+MONITORS = {"val_loss": "min", **{f"val_{name}": "max" for name in _HIGHER}}
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,9 @@ class TrainConfig:
 
     monitor: str = "val_loss"
     """What makes an epoch the best one, and what early stopping waits for: "val_loss" (no ties, no
-    threshold, defined for one class too), "val_accuracy", "val_balanced_accuracy" or "val_auroc". The first
-    of equally good epochs counts."""
+    threshold, defined for one class too), or a score of the target: "val_accuracy", "val_balanced_accuracy",
+    "val_auroc"; of labels "val_auroc", "val_average_precision"; of values "val_r2", "val_spearman"; of grades
+    "val_kappa"; of survival "val_concordance". The first of equally good epochs counts."""
 
     early_stopping_patience: int | None = None
     """Epochs without a better `monitor` after which training stops; none: never."""

@@ -27,8 +27,9 @@ from ..runtime.processes import end_with_parent, one_process
 from .channels import with_channels
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
-from .fit import match_classes, tell_classes, tiles_of
+from .fit import tiles_of
 from .folds import FoldJob, deal_folds, embed_folds, run_fold
+from .matching import check_target, match_data, tell_classes, told_data
 from .run_folder import (
     check_settings,
     data_fingerprint,
@@ -93,11 +94,12 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
-    if not run.frozen.enabled:
+    if not run.frozen.enabled and data.target.kind == "classes":
         tell_classes(data.classes)
-    model = match_classes(run.model, data.classes)
+    model = match_data(run.model, data, torch.arange(len(data.manifest)))
+    check_target(run, data.target)
     run = replace(run, model=with_channels(model, run.data, data.manifest.records, progress=progress))
-    run = replace(run, data=replace(run.data, classes=list(data.classes)))
+    run = replace(run, data=told_data(run.data, data))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
     jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]
     new_folder(folder, resume=run.resume)
@@ -114,10 +116,12 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     with progress_bar(title, len(jobs) * epochs, done=done, shown=progress) as bar:
         _Runner(run, cv, data.manifest, folder, bar).run(left)
     results = [loads(_file(folder, job).read_text(encoding="utf-8")) for job in jobs]
-    summary = summarise(results)
+    summary = summarise(results, data.target)
     origin = {"config": settings, "versions": versions(), "classes": list(data.classes)}
+    if data.target.kind != "classes":
+        origin["target"] = data.target.kind
     write_json(folder / "crossval.json", {**summary, **origin})
-    write_report(folder, summary, results, data.classes)
+    write_report(folder, summary, results, data.target)
     return summary
 
 

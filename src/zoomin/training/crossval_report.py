@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..files import whole_file, write_csv, write_text
-from ..metrics import classification_metrics
+from ..model.targets import Target
+from ..model.targets.pooling import group_metrics
 
 __all__ = ["PROTOCOLS", "summarise", "write_report"]
 
@@ -21,7 +22,6 @@ PROTOCOLS = {
     "best_epoch": "best epoch of each fold on its held-out images (the paper's; optimistic)",
 }
 _HONEST = ("last_epoch", "last_epoch_careful")
-_SCORES = ("accuracy", "balanced_accuracy", "auroc")
 _COLOURS = {"last_epoch": "#0072b2", "last_epoch_careful": "#56b4e9", "best_epoch": "#d55e00"}
 
 _ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 9}
@@ -29,11 +29,12 @@ _ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameo
 Results = Sequence[dict[str, Any]]
 
 
-def summarise(results: Results) -> dict[str, Any]:
+def summarise(results: Results, target: Target) -> dict[str, Any]:
     """The numbers of a cross-validation.
 
     Args:
         results: of `folds.run_fold`, of all seeds and folds.
+        target: what was learned.
 
     Returns:
         `protocols`: for each protocol and score the `mean` over seeds of the mean over folds, its standard
@@ -49,20 +50,20 @@ def summarise(results: Results) -> dict[str, Any]:
         "protocols": {
             protocol: {
                 "what": what,
-                **{score: _over_seeds(by_seed, protocol, score) for score in _SCORES},
+                **{score: _over_seeds(by_seed, protocol, score) for score in target.scores},
             }
             for protocol, what in PROTOCOLS.items()
         },
-        "pooled": {protocol: _pooled(by_seed, protocol) for protocol in _HONEST},
+        "pooled": {protocol: _pooled(by_seed, protocol, target) for protocol in _HONEST},
         "folds": [{k: v for k, v in r.items() if k not in ("history", "images")} for r in results],
     }
 
 
-def write_report(folder: Path, summary: dict[str, Any], results: Results, classes: Sequence[str]) -> None:
+def write_report(folder: Path, summary: dict[str, Any], results: Results, target: Target) -> None:
     """Write crossval.md, crossval.png and out_of_fold.csv."""
-    write_text(folder / "crossval.md", _table(summary, results))
-    _plot(folder / "crossval.png", summary, results)
-    _write_predictions(folder / "out_of_fold.csv", results, classes)
+    write_text(folder / "crossval.md", _table(summary, results, target))
+    _plot(folder / "crossval.png", summary, results, target)
+    _write_predictions(folder / "out_of_fold.csv", results, target)
 
 
 def _over_seeds(by_seed: dict[int, list[dict[str, Any]]], protocol: str, score: str) -> dict[str, Any]:
@@ -78,82 +79,106 @@ def _over_seeds(by_seed: dict[int, list[dict[str, Any]]], protocol: str, score: 
     }
 
 
-def _pooled(by_seed: dict[int, list[dict[str, Any]]], protocol: str) -> dict[str, Any]:
+def _pooled(by_seed: dict[int, list[dict[str, Any]]], protocol: str, target: Target) -> dict[str, Any]:
     each = []
     for seed, results in by_seed.items():
-        labels: dict[int, int] = {}
+        labels: dict[int, str] = {}
         group_of: dict[int, str | None] = {}
         predicted: dict[int, list[list[float]]] = {}
         for image in (image for result in results for image in result["images"]):
-            labels[image["row"]] = image["label"]
+            labels[image["row"]] = _word(image, target)
             group_of[image["row"]] = image.get("group")
             predicted.setdefault(image["row"], []).append(image[protocol])
-        probabilities = torch.stack([torch.tensor(predicted[row]).mean(0) for row in labels])
-        truth = torch.tensor(list(labels.values()))
+        answers = torch.stack([torch.tensor(predicted[row]).mean(0) for row in labels])
+        truth = target.truth(list(labels.values()))
         groups = [group_of.get(row) for row in labels]
-        each.append({"seed": seed, **classification_metrics(probabilities, truth, groups=groups)})
-    known = {score: [one[score] for one in each if one[score] is not None] for score in _SCORES}
+        by_group = group_metrics(answers, truth, groups, target)
+        more = {} if by_group is None else {"groups": by_group}
+        each.append({"seed": seed, **target.metrics(answers, truth, groups), **more})
+    known = {score: [one[score] for one in each if one[score] is not None] for score in target.scores}
     means = {score: statistics.fmean(values) if values else None for score, values in known.items()}
     return {**means, "seeds": each}
 
 
-def _table(summary: dict[str, Any], results: Results) -> str:
+def _word(image: Mapping[str, Any], target: Target) -> str:
+    """The truth of an image; of a class, its number was kept."""
+    label = image["label"]
+    return target.names[label] if isinstance(label, int) else str(label)
+
+
+def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
+    first = target.scores[target.score]
+    unit = ", in %" if target.in_percent else ""
+    header = f"{' | '.join(target.scores.values())} |"
+    rule = " --- |" * len(target.scores)
     seeds = sorted({result["seed"] for result in results})
     lines = [
         "# Cross-validation",
         "",
         f"{len(results)} trainings: {len(results) // len(seeds)} folds, seeds {', '.join(map(str, seeds))}. "
-        "Mean over seeds of the mean over folds, standard deviation over seeds, in %.",
+        f"Mean over seeds of the mean over folds, standard deviation over seeds{unit}.",
         "",
-        "| protocol | accuracy | balanced accuracy | AUROC |",
-        "| --- | --- | --- | --- |",
+        f"| protocol | {header}",
+        f"| --- |{rule}",
     ]
     for protocol, what in PROTOCOLS.items():
         scores = summary["protocols"][protocol]
-        lines.append(f"| {what} | {' | '.join(_spread(scores[score]) for score in _SCORES)} |")
+        lines.append(f"| {what} | {' | '.join(_spread(scores[score], target) for score in target.scores)} |")
     lines += [
         "",
-        "All out-of-fold predictions of a seed together (95 % interval over images, or groups), in %:",
+        f"All out-of-fold predictions of a seed together (95 % interval over images, or groups){unit}:",
         "",
-        "| protocol | seed | accuracy | balanced accuracy | AUROC |",
-        "| --- | --- | --- | --- | --- |",
+        f"| protocol | seed | {header}",
+        f"| --- | --- |{rule}",
     ]
     for protocol in _HONEST:
         for one in summary["pooled"][protocol]["seeds"]:
-            cells = [_bounded(one[score], one[f"{score}_interval"]) for score in _SCORES]
+            cells = [_bounded(one[score], one[f"{score}_interval"], target) for score in target.scores]
             lines.append(f"| {PROTOCOLS[protocol]} | {one['seed']} | {' | '.join(cells)} |")
+    by_group = [one for one in summary["pooled"]["last_epoch"]["seeds"] if "groups" in one]
+    if by_group:
+        lines += [
+            "",
+            f"The same of the last epoch by group, each answered by the mean of its images' answers{unit}:",
+            "",
+            f"| seed | groups | {header}",
+            f"| --- | --- |{rule}",
+        ]
+    for one in by_group:
+        own = one["groups"]
+        cells = [_bounded(own[score], own[f"{score}_interval"], target) for score in target.scores]
+        lines.append(f"| {one['seed']} | {own['n_groups']} | {' | '.join(cells)} |")
     lines += [
         "",
-        "Accuracy of every fold, in %:",
+        f"{first[:1].upper()}{first[1:]} of every fold{unit}:",
         "",
         "| seed | fold | held out | last epoch | last epoch, many estimates | best epoch | which |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in results:
-        cells = [_percent(r[protocol]["accuracy"]) for protocol in PROTOCOLS]
+        cells = [target.written(r[protocol][target.score]) for protocol in PROTOCOLS]
         cells = [str(r["seed"]), str(r["fold"]), str(r["n_held"]), *cells, str(r["best_epoch"]["epoch"] + 1)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def _spread(score: dict[str, Any], target: Target) -> str:
+    spread = "" if score["sd"] is None else f" ± {target.written(score['sd'])}"
+    return target.written(score["mean"]) + spread
 
 
-def _spread(score: dict[str, Any]) -> str:
-    return _percent(score["mean"]) + (f" ± {_percent(score['sd'])}" if score["sd"] is not None else "")
+def _bounded(value: float | None, interval: list[float] | None, target: Target) -> str:
+    bounds = f" ({target.written(interval[0])} to {target.written(interval[1])})" if interval else ""
+    return target.written(value) + bounds
 
 
-def _bounded(value: float | None, interval: list[float] | None) -> str:
-    bounds = f" ({_percent(interval[0])} to {_percent(interval[1])})" if interval else ""
-    return _percent(value) + bounds
-
-
-def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
-    """Left: accuracy of every fold, mean over seeds and range. Right: held-out accuracy by epoch."""
+def _plot(path: Path, summary: dict[str, Any], results: Results, target: Target) -> None:
+    """Left: the score of every fold, mean over seeds and range. Right: that of held-out images by epoch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    factor, sign = (100, " %") if target.in_percent else (1, "")
+    words = f"{target.scores[target.score]} on held-out images" + (" (%)" if target.in_percent else "")
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -161,31 +186,46 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
     drawn = ("last_epoch", "best_epoch")
     for protocol, offset in zip(drawn, (-0.12, 0.12), strict=True):
         for fold in folds:
-            values = [100 * r[protocol]["accuracy"] for r in results if r["fold"] == fold]
+            own = [r[protocol][target.score] for r in results if r["fold"] == fold]
+            values = [factor * value for value in own if value is not None]
+            if not values:
+                continue
             left.plot([fold + offset] * 2, [min(values), max(values)], color=_COLOURS[protocol], lw=1.5)
             left.plot(fold + offset, statistics.fmean(values), "o", color=_COLOURS[protocol], ms=6)
-        mean = summary["protocols"][protocol]["accuracy"]
+        mean = summary["protocols"][protocol][target.score]
+        if mean["mean"] is None:
+            continue
         name = "last epoch (honest)" if protocol == "last_epoch" else "best epoch (paper's, optimistic)"
         left.axhline(
-            100 * mean["mean"], color=_COLOURS[protocol], lw=1, ls="--", label=f"{name}: {_spread(mean)} %"
+            factor * mean["mean"],
+            color=_COLOURS[protocol],
+            lw=1,
+            ls="--",
+            label=f"{name}: {_spread(mean, target)}{sign}",
         )
     left.set(
         xlabel="fold",
-        ylabel="accuracy on held-out images (%)",
+        ylabel=words,
         xticks=folds[:: math.ceil(len(folds) / 20)],
-        ylim=(None, 101.5),
+        ylim=(None, 1.015 * factor),
     )
     left.legend(**_ABOVE)
-    curves = torch.tensor([result["history"]["val_accuracy"] for result in results]) * 100
+    rows = [result["history"][f"val_{target.score}"] for result in results]
+    curves = torch.tensor([[math.nan if v is None else v for v in row] for row in rows]) * factor
     epochs = range(1, curves.shape[1] + 1)
     right.plot(
-        epochs, curves.mean(0), color=_COLOURS["last_epoch"], lw=1.5, label="mean over folds and seeds"
+        epochs, curves.nanmean(0), color=_COLOURS["last_epoch"], lw=1.5, label="mean over folds and seeds"
     )
-    best = summary["protocols"]["best_epoch"]["accuracy"]["mean"]
-    right.axhline(
-        100 * best, color=_COLOURS["best_epoch"], lw=1, ls="--", label="each fold at its own best epoch"
-    )
-    right.set(xlabel="epoch", ylabel="accuracy on held-out images (%)")
+    best = summary["protocols"]["best_epoch"][target.score]["mean"]
+    if best is not None:
+        right.axhline(
+            factor * best,
+            color=_COLOURS["best_epoch"],
+            lw=1,
+            ls="--",
+            label="each fold at its own best epoch",
+        )
+    right.set(xlabel="epoch", ylabel=words)
     right.legend(**_ABOVE)
     right.xaxis.get_major_locator().set_params(integer=True)
     for axes in (left, right):
@@ -196,11 +236,11 @@ def _plot(path: Path, summary: dict[str, Any], results: Results) -> None:
         figure.savefig(part, dpi=150, format="png")
 
 
-def _write_predictions(path: Path, results: Results, classes: Sequence[str]) -> None:
-    """One row per image, seed and fold that holds it out: its label, and probabilities of the last epoch."""
-    columns = [f"{kind}{name}" for kind in ("prob_", "careful_prob_") for name in classes]
+def _write_predictions(path: Path, results: Results, target: Target) -> None:
+    """One row per image, seed and fold that holds it out: its label, and answers of the last epoch."""
+    columns = [f"{kind}{name}" for kind in ("", "careful_") for name in target.columns]
     rows = (
-        [result["seed"], result["fold"], image["image"], classes[image["label"]]]
+        [result["seed"], result["fold"], image["image"], _word(image, target)]
         + [f"{p:.6f}" for protocol in _HONEST for p in image[protocol]]
         for result in results
         for image in result["images"]

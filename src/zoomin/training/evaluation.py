@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ..classifiers import Classifier
 from ..data.batch import Batch
 from ..data.failures import with_readable
 from ..errors import DataError, ImageError
+from ..model.targets import target_of
 from .task import evaluation_keys
 
 __all__ = ["Evaluated", "evaluate"]
@@ -22,14 +23,14 @@ class Evaluated(NamedTuple):
     """What a network says of some images, and the truth.
 
     Attributes:
-        probabilities: of each class.
-        labels: true classes.
+        answers: of the network, such as the probability of each class.
+        labels: the truth, such as true classes.
         image: number of each image in the manifest.
         failed: images that could not be read, with the reason; they are in no row.
     """
 
-    probabilities: Float[Tensor, "n classes"]
-    labels: Int[Tensor, " n"]
+    answers: Float[Tensor, "n classes"]
+    labels: Shaped[Tensor, "n ..."]
     image: Int[Tensor, " n"]
     failed: dict[str, str]
 
@@ -43,7 +44,7 @@ def evaluate(
     replicates: int = 1,
     seed: int = 0,
 ) -> Evaluated:
-    """Probabilities of all images, in evaluation mode and single precision.
+    """Answers for all images, in evaluation mode and single precision.
 
     Args:
         net: a network; afterwards it is in evaluation mode.
@@ -56,13 +57,13 @@ def evaluate(
         DataError: if no image can be read.
     """
     net.eval()
-    parts = []
+    target, parts = target_of(net.config), []
     failed: dict[str, str] = {}
 
     def run(batch: Batch, kept: Int[Tensor, " kept"]) -> tuple[Tensor, Tensor, Tensor]:
         keys = evaluation_keys(seed, batch.index)
         out = net(batch.images, keys=keys, sampling=sampling, replicates=replicates)
-        return out.logits.float().softmax(1).cpu(), batch.labels.cpu(), batch.index.cpu()
+        return target.answers(out.logits.float()).cpu(), batch.labels.cpu(), batch.index.cpu()
 
     def note(name: str, error: ImageError) -> None:
         failed[name] = str(error)
@@ -73,5 +74,5 @@ def evaluate(
     if not parts:
         first = next(iter(failed.values()), "there are none")
         raise DataError(f"none of the images to evaluate could be read; the first: {first}")
-    probabilities, labels, image = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Evaluated(probabilities, labels, image, failed)
+    answers, labels, image = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Evaluated(answers, labels, image, failed)

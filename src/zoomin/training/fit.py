@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -18,10 +18,10 @@ from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
 from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
-from ..data.labels import describe_classes, unusual_order
 from ..errors import ConfigError
 from ..files import write_json, write_rows
-from ..metrics import classification_metrics
+from ..model.targets import target_of
+from ..model.targets.pooling import group_metrics
 from ..model.zoom_in import ZoomInConfig
 from ..progress import progress_bar
 from ..runtime.locks import lock_folder
@@ -42,11 +42,12 @@ from .checkpoints import (
     save_start,
     stages_done,
 )
-from .config import RunConfig, TrainConfig
+from .config import MONITORS, RunConfig, TrainConfig
 from .evaluation import evaluate
 from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
+from .matching import check_target, match_data, tell_classes, told_data
 from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
@@ -61,14 +62,11 @@ from .zoom_in_task import ZoomInTask
 __all__ = [
     "FitResult",
     "fit",
-    "match_classes",
     "new_task",
-    "tell_classes",
     "tiles_of",
 ]
 
 logger = logging.getLogger(__name__)
-AnyConfig = TypeVar("AnyConfig", bound=ClassifierConfig)
 
 
 @dataclass(frozen=True)
@@ -122,13 +120,14 @@ def _fit(
 ) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
-    if not config.frozen.enabled:
+    if not config.frozen.enabled and data.target.kind == "classes":
         tell_classes(data.classes)
-    model = match_classes(config.model, data.classes)
+    model = match_data(config.model, data, data.splits["train"])
+    check_target(config, data.target)
     learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]
     model = with_channels(model, config.data, learned, progress=progress)
     data.model = tiles_of(model)
-    config = replace(config, model=model, data=replace(config.data, classes=list(data.classes)))
+    config = replace(config, model=model, data=told_data(config.data, data))
     if config.frozen.enabled:
         return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
@@ -259,18 +258,13 @@ def _before_training(
     same_everywhere(net, ranks)
 
 
-def tell_classes(classes: Sequence[str]) -> None:
-    """Say which class is the negative one, before anything depends on it."""
-    logger.info("%s", describe_classes(classes))
-    if doubt := unusual_order(classes):
-        logger.warning("%s", doubt)
-
-
 def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     """A network with the first weights of the run's seed, ready to be trained on the data."""
-    labels = data.labels[data.splits["train"]]
-    counts = torch.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
-    weights = config.train.weights_of(counts)
+    weights = None
+    if data.target.picks_one:
+        labels = data.labels[data.splits["train"]]
+        counts = torch.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
+        weights = config.train.weights_of(counts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = build(config.model)
@@ -285,38 +279,14 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
             baseline.net.known = KnownFeatures(baseline.net, network, config.frozen.cache)
         return baseline
     task = ZoomInTask(zoom_in(net), config.train, config.seed, weights, data.failures, _roi(config, data))
-    if config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None:
+    doubtful = config.train.contrastive_from_epoch is not None and task.contrastive_epoch is None
+    if doubtful and data.target.kind == "classes":
         logger.warning(
             "The contrastive loss is off: nothing says that the class %r means 'no object'. "
             "If it does, set train.negative_class to true.",
             data.classes[0],
         )
     return task
-
-
-def match_classes(config: AnyConfig, classes: tuple[str, ...]) -> AnyConfig:
-    """The configuration with the number and the names of the classes of the data.
-
-    Raises:
-        ConfigError: if it asks for other classes.
-
-    Example:
-        >>> match_classes(ZoomInConfig(), ("empty", "50", "70")).n_classes
-        3
-    """
-    if config.class_names and config.class_names != classes:
-        raise ConfigError(
-            f"the model's classes are {', '.join(config.class_names)}, the data's {', '.join(classes)}",
-            where="model.class_names",
-            remedy="Leave model.class_names out, or set the order of the data's classes with data.classes.",
-        )
-    if config.n_classes not in (ZoomInConfig.n_classes, len(classes)):
-        raise ConfigError(
-            f"the model has {config.n_classes} classes, the data {len(classes)} ({', '.join(classes)})",
-            where="model.n_classes",
-            remedy="Leave model.n_classes out: it is taken from the data.",
-        )
-    return replace(config, n_classes=max(2, len(classes)), class_names=classes if len(classes) > 1 else ())
 
 
 def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
@@ -372,7 +342,15 @@ def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:
             where="train.early_stopping_patience",
             remedy="Set data.val_fraction, mark a split 'val' in the manifest, or switch it off with null.",
         )
-    if config.monitor == "val_auroc" and held.numel() and len(torch.unique(data.labels[held])) < 2:
+    if config.monitor.removeprefix("val_") not in ("loss", *data.target.scores):
+        known = ", ".join(name for name in MONITORS if name[4:] in ("loss", *data.target.scores))
+        raise ConfigError(
+            f"{config.monitor} is not measured for the target {data.target.kind}",
+            where="train.monitor",
+            remedy=f"Choose one of {known}.",
+        )
+    one_class = data.target.picks_one and len(torch.unique(data.labels[held])) < 2
+    if config.monitor == "val_auroc" and held.numel() and one_class:
         raise ConfigError(
             "the validation images are all of one class and have no AUROC",
             where="train.monitor",
@@ -394,8 +372,12 @@ def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -
             data.manifest.subset(data.splits[name]).targets()  # every one has a label
             evaluated = evaluate(net, loader, **how)
             groups = [data.manifest.records[row].group for row in evaluated.image.tolist()]
+            target = target_of(net.config)
             found[name] = {
-                **classification_metrics(evaluated.probabilities, evaluated.labels, groups=groups),
+                **target.metrics(evaluated.answers, evaluated.labels, groups),
                 "failed": evaluated.failed,
             }
+            by_group = group_metrics(evaluated.answers, evaluated.labels, groups, target)
+            if by_group is not None:
+                found[name]["groups"] = by_group
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,8 @@ from ..data.manifest import Manifest
 from ..data.splits import kfold
 from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
-from ..metrics import point_scores
 from ..model.config import ZoomInConfig
+from ..model.targets import Target, target_of
 from ..progress import progress_bar
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
@@ -33,6 +34,7 @@ from .frozen.classify import classify
 from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
+from .matching import match_data
 from .plan import negative_class
 from .pretrain import pretrain
 from .records import EpochHook, EpochTable, Row
@@ -44,7 +46,6 @@ from .warm_up import warm_up
 __all__ = ["FoldJob", "deal_folds", "embed_folds", "run_fold"]
 
 _FOLDS = "colon_cancer_folds"
-_HISTORY = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_auroc")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def run_fold(
     callbacks: Sequence[Callback] = (),
     folder: Path | None = None,
     after: Callable[[Classifier, ZoomInDataModule], None] | None = None,
-    history: Sequence[str] = _HISTORY,
+    history: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train on a fold's training images for all epochs, evaluating those held out after each.
 
@@ -153,7 +154,7 @@ def run_fold(
         folder: of checkpoints and of metrics.csv; where it holds some, training resumes from there. It is
             left with the weights of the last epoch. None: nothing is kept.
         after: called with the trained network and the data.
-        history: what to give of every epoch.
+        history: what to give of every epoch; by default losses and the scores of the target.
 
     Returns:
         Ready for JSON: scores of `last_epoch` (the configured validation, nothing chosen),
@@ -164,7 +165,7 @@ def run_fold(
         this took here (`made`), and for the training images, here or earlier (`training`).
     """
     started = time.perf_counter()
-    run = replace(run, seed=job.run_seed)
+    run = replace(run, seed=job.run_seed, model=match_data(run.model, data, job.train))
     if run.frozen.enabled:
         if on_epoch is not None:
             on_epoch()
@@ -197,10 +198,10 @@ def run_fold(
     if after is not None:
         after(net, data)
     return {
-        **_result(job, data.manifest, last, careful),
-        "best_epoch": _best(table.rows),
+        **_result(job, data, last, careful),
+        "best_epoch": _best(table.rows, data.target),
         "seconds": time.perf_counter() - started,
-        "history": {name: [row.get(name) for row in table.rows] for name in history},
+        "history": {name: [row.get(name) for row in table.rows] for name in history or _history(data.target)},
         "embedding": _embedding(net, data.manifest, job),
     }
 
@@ -271,22 +272,23 @@ def _frozen_fold(
     else:
         embedded = embedder.of(job.held)
         logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
-        found = Evaluated(logits.softmax(1), data.labels[job.held], job.held, {})
+        answers = target_of(learned.net.config).answers(logits)
+        found = Evaluated(answers, data.labels[job.held], job.held, {})
         share = float((drawn / torch.tensor([len(one.sub_tiles) for one in embedded])).mean())
     if after is not None:
         after(learned.net, data)
-    result = _result(job, data.manifest, found, found)
+    result = _result(job, data, found, found)
     return {
         **result,
         "best_epoch": {"epoch": 0, **result["last_epoch"]},
-        "history": {"val_accuracy": [result["last_epoch"]["accuracy"]]},
+        "history": {f"val_{data.target.score}": [result["last_epoch"][data.target.score]]},
         "learned": {**learned.report, "share_of_sub_tiles": share},
         "failed": dict(job.failed),
         "embedding": embedding,
     }
 
 
-def _result(job: FoldJob, manifest: Manifest, last: Evaluated, careful: Evaluated) -> dict[str, Any]:
+def _result(job: FoldJob, data: ZoomInDataModule, last: Evaluated, careful: Evaluated) -> dict[str, Any]:
     """What is recorded of every fold, however it is trained."""
     return {
         "seed": job.seed,
@@ -294,9 +296,9 @@ def _result(job: FoldJob, manifest: Manifest, last: Evaluated, careful: Evaluate
         "run_seed": job.run_seed,
         "n_train": job.train.numel(),
         "n_held": job.held.numel(),
-        "last_epoch": _scores(last),
-        "last_epoch_careful": _scores(careful),
-        "images": _images(manifest, last, careful),
+        "last_epoch": data.target.point_scores(last.answers, last.labels),
+        "last_epoch_careful": data.target.point_scores(careful.answers, careful.labels),
+        "images": _images(data.manifest, last, careful),
         "failed": {**last.failed, **careful.failed},
     }
 
@@ -309,13 +311,13 @@ def _embedding(net: Classifier, manifest: Manifest, job: FoldJob) -> dict[str, f
     return {"made": known.made_seconds, "training": known.seconds_of(names)}
 
 
-def _scores(evaluated: Evaluated) -> dict[str, float | None]:
-    return point_scores(evaluated.probabilities, evaluated.labels)._asdict()
+def _history(target: Target) -> list[str]:
+    return ["train_loss", f"train_{target.score}", "val_loss", *(f"val_{name}" for name in target.scores)]
 
 
-def _best(rows: Sequence[Row]) -> dict[str, int | float | None]:
-    best = max(rows, key=lambda row: row["val_accuracy"])  # of equals, the first
-    scores = {name: best.get(f"val_{name}") for name in ("accuracy", "balanced_accuracy", "auroc")}
+def _best(rows: Sequence[Row], target: Target) -> dict[str, int | float | None]:
+    best = max(rows, key=lambda row: row.get(f"val_{target.score}", -math.inf))  # of equals, the first
+    scores = {name: best.get(f"val_{name}") for name in target.scores}
     return {"epoch": best["epoch"], **scores}
 
 
@@ -327,15 +329,15 @@ def _images(manifest: Manifest, last: Evaluated, careful: Evaluated) -> list[dic
     columns = (
         last.image[in_last].tolist(),
         last.labels[in_last].tolist(),
-        last.probabilities[in_last].tolist(),
-        careful.probabilities[in_careful].tolist(),
+        last.answers[in_last].tolist(),
+        careful.answers[in_careful].tolist(),
     )
     return [
         {
             "row": row,
             "image": manifest.records[row].image.name,
             "group": manifest.records[row].group,
-            "label": label,
+            "label": label if isinstance(label, int) else manifest.records[row].label,
             "last_epoch": probabilities,
             "last_epoch_careful": better,
         }

@@ -8,7 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from docstring_parser import parse_from_object
@@ -21,6 +21,7 @@ from ..data.opening import open_record
 from ..errors import DataError, ZoomInError
 from ..files import plain
 from ..images.foreground import Foreground
+from ..model.choices import TargetKind
 from ..model.config import ZoomInConfig
 from ..model.engine import has_openvino
 from .frozen_config import FrozenConfig
@@ -35,8 +36,15 @@ _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
 _LOOKED = 24  # images whose size is looked at
+_FROM_DATA = {("model", "n_classes"), ("model", "target")}  # a run takes these from the data
 _SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
 _SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
+_TARGETS = {
+    "labels": "several labels per image: {}",
+    "value": "a value per image: {}",
+    "grade": "grades, the lowest first: {}",
+    "survival": "survival: the log hazard, from times and events",
+}
 _LEARN_SECONDS = 0.0065  # to learn from one of 224 once, from pixels
 
 
@@ -46,6 +54,7 @@ class Seen:
 
     Attributes:
         count: images of each class to learn from.
+        labelled: images to learn from.
         test: images held out for testing or validation by the data itself.
         groups: number of groups, 0 where the images have none.
         height: median, of the images looked at.
@@ -54,6 +63,7 @@ class Seen:
     """
 
     count: dict[str, int]
+    labelled: int
     test: int
     groups: int
     height: int
@@ -63,7 +73,7 @@ class Seen:
     @property
     def images(self) -> int:
         """To learn from."""
-        return sum(self.count.values())
+        return self.labelled
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class Plan:
         sections["frozen"] = self.frozen, FrozenConfig()
         for section, (own, default) in sections.items():
             for name, value in vars(own).items():
-                if value != getattr(default, name) and name != "n_classes":
+                if value != getattr(default, name) and (section, name) not in _FROM_DATA:
                     found[f"{section}.{name}"] = plain(value)
         return found
 
@@ -122,7 +132,7 @@ def plan(data: DataConfig) -> Plan:
     Raises:
         DataError: if they cannot be learned from, or none of those looked at can be read.
     """
-    manifest = open_dataset(data.root, classes=data.classes, columns=data.columns)
+    manifest = open_dataset(data.root, classes=data.classes, columns=data.columns, target=data.target)
     seen = _look(manifest, data)
     side = _sub_tile(seen)
     tiles = -(-seen.height // side) * -(-seen.width // side)
@@ -130,7 +140,8 @@ def plan(data: DataConfig) -> Plan:
     reads = tiles if few else _samples(seen, side)
     is_slide = tiles >= _SLIDE
     model = ZoomInConfig(
-        n_classes=max(2, len(manifest.classes)),
+        n_classes=max(1 if manifest.target != "classes" else 2, len(manifest.classes)),
+        target=cast("TargetKind", manifest.target),
         tile_size=side,
         sub_tile_size=side,
         tile_scale=_OVERVIEW,
@@ -149,7 +160,7 @@ def plan(data: DataConfig) -> Plan:
     )
     frozen = FrozenConfig(enabled=True)
     data = replace(data, val_fraction=0.0)
-    return Plan(seen, data, model, frozen, tuple(_lines(seen, manifest.classes, side, tiles, reads)))
+    return Plan(seen, data, model, frozen, tuple(_lines(seen, manifest, side, tiles, reads)))
 
 
 def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
@@ -200,7 +211,8 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
         )
     heights, widths = zip(*sizes, strict=True)
     return Seen(
-        count={name: sum(record.label == name for record in learned) for name in manifest.classes},
+        count=replace(manifest, records=tuple(learned)).counts(),
+        labelled=sum(record.label is not None for record in learned),
         test=len(manifest) - len(learned),
         groups=len({record.group for record in learned} - {None}),
         height=int(statistics.median(heights)),
@@ -226,8 +238,9 @@ def _samples(seen: Seen, side: int) -> int:
     return max(4, min(256, int((_SHARE - _OVERVIEW**2) * seen.height * seen.width / side**2)))
 
 
-def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int) -> list[str]:
+def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) -> list[str]:
     """The plan in words."""
+    classes, is_classes = manifest.classes, manifest.target == "classes"
     balance = ", ".join(f"{name} {count}" for name, count in seen.count.items())
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in seen.formats.items())
     lines = [
@@ -235,7 +248,9 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
     ]
     if seen.groups:
         lines.append(f"groups     {seen.groups}, kept whole in every fold")
-    negative = negative_class(classes, "auto")
+    if not is_classes:
+        lines.append(f"target     {_TARGETS[manifest.target].format(', '.join(classes))}")
+    negative = negative_class(classes, "auto") if is_classes else None
     if negative is not None:
         lines.append(f"negative   {classes[negative]!r} is taken as the class without an object")
     lines.append(f"sub-tiles  {side} pixels, about {tiles} per image, encoded by a frozen {TRUNK}")
@@ -256,7 +271,7 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
         total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
     )
     engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
-    pixels = _pixel_seconds(seen, side, tiles)
+    pixels = _pixel_seconds(seen, side, tiles) if is_classes else None
     if pixels is not None:
         limit = FrozenConfig.trunk_below
         lines.append(
@@ -266,7 +281,8 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
     lines.append(f"time       about {_minutes(seconds)} on one core ({engine})")
     few = min(seen.count.values())
     if few < 20:
-        lines.append(f"warning    only {few} images of one class: expect wide intervals")
+        what = {"classes": " of one class", "labels": " with one label", "grade": " of one grade"}
+        lines.append(f"warning    only {few} images{what.get(manifest.target, '')}: expect wide intervals")
     return lines
 
 

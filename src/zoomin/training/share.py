@@ -16,12 +16,13 @@ from ..errors import ConfigError
 from ..files import write_json, write_text
 from ..model.hub import CARD, TRAINING, hub_model, push
 from ..model.storage import model_fingerprint
+from ..model.targets import TARGETS
 
 __all__ = ["share"]
 
 _SECTIONS = ("train", "frozen")  # of a run's settings; those of its data may name people and places
 _NAMING = ("skipped", "failed", "no_foreground")  # of its metrics: these list images
-_SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
+_SCORES = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
 
 
 def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
@@ -121,9 +122,10 @@ def _card(net: Classifier, summary: Mapping[str, Any], address: str) -> str:
 def _about(net: Classifier, summary: Mapping[str, Any]) -> Iterator[str]:
     config = net.config
     kind = "Zoom-In" if net.explains else type(net).__name__
-    yield f"A classifier of very large images ({kind}, zoomin {summary['zoomin']})."
+    what = "A classifier" if config.target == "classes" else "A model"
+    yield f"{what} of very large images ({kind}, zoomin {summary['zoomin']})."
     yield ""
-    yield f"- classes: {', '.join(config.classes)}"
+    yield f"- {config.target}: {', '.join(config.classes)}"
     mpp = config.resolution
     yield "- resolution: " + (f"{mpp:g} microns per pixel" if mpp else "that of the images")
     for setting, text in {"tile_size": "tiles", "sub_tile_size": "sub-tiles"}.items():

@@ -11,7 +11,7 @@ from typing import ClassVar, Generic, TypeVar
 
 import lightning.pytorch as lightning
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -21,12 +21,12 @@ from ..classifiers import Classifier, Output
 from ..data.batch import Batch
 from ..data.failures import Failures, with_readable
 from ..errors import ConfigError, DataError, ImageError
-from ..metrics import ClassificationScores, Scores
-from ..model.losses import classification_loss
 from ..model.sampling import derive_keys
+from ..model.targets import Target, target_of
 from ..runtime.ranks import Ranks
 from .config import TrainConfig
 from .gradients import add_up_gradients
+from .target_scores import TargetScores
 
 __all__ = ["ClassifierTask", "Draws", "EpochMeans", "evaluation_keys", "training_keys"]
 
@@ -105,8 +105,9 @@ class Draws:
 class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
     """Train a network: optimisation, draws and records; a child says what is learned.
 
-    Recorded of every epoch, as train_NAME and val_NAME: loss, accuracy, balanced_accuracy and auroc (not
-    where only one class occurs; for training images under training's own draws). Of training also the
+    Recorded of every epoch, as train_NAME and val_NAME: loss, and the scores of the target, such as accuracy,
+    balanced_accuracy and auroc of classes (not where one is undefined, as where only one class occurs; for
+    training images under training's own draws). Of training also the
     child's `terms`, and lr.
     """
 
@@ -149,8 +150,9 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.register_buffer("first_bad_step", torch.tensor(-1), persistent=False)
         self.train_means = EpochMeans(self.terms)
         self.val_means = EpochMeans(("loss",))
-        self.train_scores = ClassificationScores()
-        self.val_scores = ClassificationScores()
+        self.target: Target = target_of(net.config)
+        self.train_scores = TargetScores(self.target)
+        self.val_scores = TargetScores(self.target)
         self.no_foreground: set[str] = set()
         self.check()
         self.frozen = self.frozen_parts()
@@ -231,10 +233,10 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self._watch(loss)
         self._note_empty(batch, out)
         self.train_means.update(values, len(batch.labels))
-        self.train_scores.update(out.logits.detach().float().softmax(1), batch.labels)
+        self.train_scores.update(self.target.answers(out.logits.detach().float()), batch.labels)
         return loss if part == 1.0 else part * loss
 
-    def _parts(self, labels: Int[Tensor, " batch"]) -> tuple[float, float]:
+    def _parts(self, labels: Shaped[Tensor, "batch ..."]) -> tuple[float, float]:
         """This process's share of the images of a step, and of their class weights over that share."""
         if self.ranks.world == 1:
             return 1.0, 1.0
@@ -247,7 +249,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         images, weighed = (own.double() / total.double()).tolist()
         return images, weighed / images
 
-    def _weight(self, labels: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+    def _weight(self, labels: Shaped[Tensor, "batch ..."]) -> Float[Tensor, ""]:
         """What images weigh in the cross-entropy: their class weights, or one each."""
         if self.class_weights is None:
             return torch.tensor(float(len(labels)), device=labels.device)
@@ -261,10 +263,10 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         """Begin the scores with no image, which every process has."""
         self._begin(self.val_scores)
 
-    def _begin(self, scores: ClassificationScores) -> None:
+    def _begin(self, scores: TargetScores) -> None:
         if self.ranks.world > 1:
             empty = torch.zeros(0, self.net.config.n_classes, device=self.device)
-            scores.update(empty, torch.zeros(0, dtype=torch.int64, device=self.device))
+            scores.update(empty, self.target.truth([]).to(self.device))
 
     def on_train_epoch_end(self) -> None:
         """Log what the epoch was like."""
@@ -284,9 +286,9 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
     def _validate(self, batch: Batch, kept: Int[Tensor, " kept"]) -> None:
         keys, config = evaluation_keys(self.seed, batch.index), self.config
         out = self.answer(batch, Draws(keys, config.validation_sampling, config.validation_replicates))
-        loss = classification_loss(out.logits.float(), batch.labels, self.class_weights)
+        loss = self.target.loss(out.logits.float(), batch.labels, self.class_weights)
         self.val_means.update(loss[None], self._weight(batch.labels))
-        self.val_scores.update(out.logits.float().softmax(1), batch.labels)
+        self.val_scores.update(self.target.answers(out.logits.float()), batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log what validation found."""
@@ -386,5 +388,5 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
 
-def _defined(scores: Scores) -> dict[str, float]:
-    return {name: value for name, value in scores._asdict().items() if value is not None}
+def _defined(scores: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if value is not None}

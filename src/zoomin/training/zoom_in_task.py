@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..geometry import TileGrid
 from ..images.augment import AugmentedBatch
 from ..model.estimators import segment_sum
-from ..model.losses import classification_loss, contrastive_loss, entropy, entropy_loss
+from ..model.losses import contrastive_loss, entropy, entropy_loss
 from ..model.output import ZoomInOutput
 from ..model.zoom_in import ZoomIn
 from .embedding_cache import EmbeddingCache, has_trunk, trunks
@@ -60,6 +60,8 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
     @property
     def contrastive_epoch(self) -> int | None:
         """The first epoch with contrastive loss, None where it is off."""
+        if self.target.kind != "classes":
+            return None
         return self.config.contrastive_epoch(self.net.config.n_classes)
 
     @property
@@ -105,7 +107,7 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " terms"]]:
         """The loss, and the numbers that `terms` names."""
         labels, tiles, log_alpha = batch.labels, out.tiles, out.attention.log_alpha
-        cross_entropy = labelled * classification_loss(out.logits.float(), labels, self.class_weights)
+        cross_entropy = labelled * self.target.loss(out.logits.float(), labels, self.class_weights)
         contrastive = contrastive_loss(out.contrast_logits.float(), len(labels))
         sharpness = log_alpha.new_zeros(())
         if self.config.entropy_strength:

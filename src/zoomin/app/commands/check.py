@@ -14,6 +14,8 @@ from .command import Command, option, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
+_MANY = 30  # labels, more of which are counted and not listed
+
 
 def _build_check(parser: ArgumentParser) -> None:
     from ...data.config import DataConfig
@@ -82,9 +84,12 @@ def _check(parser: ArgumentParser, options: Namespace) -> int:
         say(json.dumps(plain(checks_as_json(records, rows, found, classes)), indent=2))
         return int(bool(bad or doubts))
     print_rich(checked_table(rows))
+    many = len(labels) > _MANY  # values, or combinations of labels
     for split, counts in label_counts(records).items():
-        say(f"{split or 'all splits'}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
-    if classes:
+        listed = [f"{n} {label}" for label, n in counts.items()]
+        shown = f"{counts.total()} images, {len(listed)} different labels" if many else ", ".join(listed)
+        say(f"{split or 'all splits'}: {shown}")
+    if classes and not many:
         say(describe_classes(classes))
         if doubt := unusual_order(classes):
             say(f"classes: {doubt}")

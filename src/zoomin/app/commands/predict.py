@@ -85,8 +85,24 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         False,
         "also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
     )
+    _build_groups(parser)
     build_crew(parser)
     build_inference(parser)
+
+
+def _build_groups(parser: ArgumentParser) -> None:
+    option(
+        parser,
+        "--group_by",
+        None,
+        "column of the manifest that holds groups, such as patient; by default group",
+    )
+    option(
+        parser,
+        "--pool",
+        None,
+        "how the answers of a group's images are joined: mean (default), max or noisy_or",
+    )
 
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
@@ -95,11 +111,14 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
 
     crew = crew_of(options)
     model = load_model(options.run, options.device if crew.alone else "cpu")
-    manifest = evaluation_manifest(options.run, options.data.root, options.split)
+    manifest = evaluation_manifest(
+        options.run, options.data.root, options.split, model.config, options.group_by
+    )
     metrics = evaluate(
         manifest,
         model,
         inference_config(options),
+        pool=options.pool,
         out=options.out,
         crew=crew,
         device=options.device,
@@ -173,17 +192,19 @@ def _build_predict(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
     )
+    _build_groups(parser)
     build_crew(parser)
     build_inference(parser)
 
 
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
+    from ...inference.groups import groups_path, has_groups
     from ...inference.prediction_table import predict_into, shard_name, shard_of
     from ...inference.sources import find_images
 
     config, crew = inference_config(options), crew_of(options)
-    images = find_images(options.images, options.manifest)
+    images = find_images(options.images, options.manifest, options.group_by)
     out = options.out
     if options.shard is not None:
         images = shard_of(images, options.shard)
@@ -197,19 +218,23 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         config,
         resume=options.resume,
         retry_failed=options.retry_failed,
+        pool=options.pool,
         crew=crew,
         device=options.device,
         progress=True,
     )
     _tell(summary, out)
+    if has_groups(images):
+        say(f"One row per group: {groups_path(out)}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
 def _tell(summary: Summary, out: str) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
+    counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
-    say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted ({counts}){kept}: {out}")
+    say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted{counts}{kept}: {out}")
 
 
 def _build_merge(parser: ArgumentParser) -> None:

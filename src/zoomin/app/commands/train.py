@@ -70,6 +70,13 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
     if learned is None:
         return []
     scores = learned["held_out"][learned["head"]]
+    if "balanced_accuracy" not in scores:  # not of classes
+        shown = ", ".join(
+            f"{name.replace('_', ' ')} {value:.3g}"
+            for name, value in scores.items()
+            if value is not None and name != "log_loss"
+        )
+        return [f"Held out in inner folds: {shown} ({learned['head']} head)."]
     score = scores["auroc"]
     shown = "" if score is None else f", AUROC {score:.2f}"
     line = f"Held out in inner folds: accuracy {scores['accuracy']:.3f}{shown} ({learned['head']} head)."

@@ -17,6 +17,7 @@ from ...inference.config import InferenceConfig
 from ...inference.prediction import iter_predictions
 from ...inference.predictions import Prediction, write_predictions
 from ...model.storage import WEIGHTS
+from ...model.targets import Target, target_of
 
 __all__ = ["kept_predictions", "predictions_of"]
 
@@ -41,7 +42,8 @@ def predictions_of(
         progress: show a progress bar on stderr.
     """
     key = {"inference": _identity(config), "weights": _weights(run)}
-    known = _read(run, name, key, len(model.config.classes)) if name else {}
+    target = target_of(model.config)
+    known = _read(run, name, key, target) if name else {}
     left = [record for record in manifest if str(record.image) not in known]
     new = iter_predictions(left, model, config, progress=progress and bool(left))
 
@@ -55,13 +57,13 @@ def predictions_of(
     labels = [record.label or "" for record in manifest]
     path = run / f"predictions-{name}.csv"
     write_json(path.with_suffix(".json"), key)
-    write_predictions(_keeping(rows(), kept), model.config.classes, path, labels=labels)
+    write_predictions(_keeping(rows(), kept), target, path, labels=labels)
     return kept
 
 
-def kept_predictions(run: Path, manifest: Manifest, name: str, n_classes: int) -> list[Prediction] | None:
+def kept_predictions(run: Path, manifest: Manifest, name: str) -> list[Prediction] | None:
     """What an earlier report kept of a run whose model is gone; None where there is nothing."""
-    rows = _rows(run / f"predictions-{name}.csv", n_classes)
+    rows = _rows(run / f"predictions-{name}.csv", manifest.kind())
     lost = "the model of the run is gone, and nothing was kept for this image"
     return [rows.get(str(r.image)) or _unanswered(r, lost) for r in manifest] if rows else None
 
@@ -83,7 +85,7 @@ def _weights(run: Path) -> str | None:
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _read(run: Path, name: str, key: object, n_classes: int) -> dict[str, Prediction]:
+def _read(run: Path, name: str, key: object, target: Target) -> dict[str, Prediction]:
     """The kept predictions that hold, by image; those of images that failed are made again."""
     side = run / f"predictions-{name}.json"
     try:
@@ -93,23 +95,22 @@ def _read(run: Path, name: str, key: object, n_classes: int) -> dict[str, Predic
         side.with_suffix(".csv").unlink(missing_ok=True)
         return {}
     begun = side.with_suffix(".csv.part")  # of a report that was interrupted
-    return {**_rows(side.with_suffix(".csv"), n_classes), **_rows(begun, n_classes)}
+    return {**_rows(side.with_suffix(".csv"), target), **_rows(begun, target)}
 
 
-def _rows(path: Path, n_classes: int) -> dict[str, Prediction]:
+def _rows(path: Path, target: Target) -> dict[str, Prediction]:
     if not path.is_file():
         return {}
     found = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            columns = [name for name in row if name and name.startswith("prob_")]
-            if row.get("status") != "ok" or len(columns) != n_classes:
+            if row.get("status") != "ok" or not all(row.get(name) for name in target.columns):
                 continue
             image = unquoted(row["image"])
             found[image] = Prediction(
                 image=image,
                 label=unquoted(row["prediction"]),
-                probabilities=tuple(float(row[name]) for name in columns),
+                probabilities=tuple(float(row[name]) for name in target.columns),
                 standard_error=float(row["standard_error"] or math.nan),
                 sampling=row["sampling"],
                 n_samples=int(row["n_samples"]),

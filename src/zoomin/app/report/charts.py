@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .numbers import CalibrationCurve, Curve
+from ...model.targets import Target
+from .numbers import CalibrationCurve, Curve, kaplan_meier
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,8 @@ __all__ = [
     "history_chart",
     "reliability_chart",
     "scatter_chart",
+    "survival_chart",
+    "values_chart",
 ]
 
 # Stand-ins that become variables of the page's CSS, so that one drawing serves light and dark.
@@ -157,35 +160,75 @@ def scatter_chart(
         return _svg(figure, name)
 
 
-def folds_chart(folds: Sequence[Mapping[str, Any]], protocols: Mapping[str, str], *, name: str) -> str:
-    """Accuracy of every fold under each protocol: the mean over seeds, and the range."""
+def values_chart(truth: Sequence[float], values: Sequence[float], name: str, *, id_: str) -> str:
+    """Predicted values against true ones, and where both are equal."""
+    with _axes(4.6, 4.1) as (figure, axes):
+        axes.scatter(truth, values, s=18, color=_colour(0), alpha=0.55, linewidths=0)
+        ends = [min(*truth, *values), max(*truth, *values)]
+        axes.plot(ends, ends, color=_MUTED, ls="--", lw=1, label="equal")
+        axes.set(xlabel=f"{_short(name)}, true", ylabel=f"{_short(name)}, predicted")
+        axes.legend(loc="best")
+        return _svg(figure, id_)
+
+
+def survival_chart(risk: Sequence[float], time: Sequence[float], event: Sequence[bool], *, id_: str) -> str:
+    """Kaplan-Meier curves of the images in thirds by predicted hazard."""
+    order = sorted(range(len(risk)), key=risk.__getitem__)
+    thirds = ("lowest third", "middle third", "highest third")
+    with _axes(4.6, 4.1) as (figure, axes):
+        for index, name in enumerate(thirds):
+            rows = order[index * len(order) // 3 : (index + 1) * len(order) // 3]
+            x, y = kaplan_meier([time[row] for row in rows], [event[row] for row in rows])
+            axes.step(x, y, where="post", color=_colour(index), lw=1.8, label=name)
+        axes.set(xlabel="time", ylabel="share without the event", ylim=(-0.02, 1.02))
+        axes.legend(loc="best")
+        return _svg(figure, id_)
+
+
+def folds_chart(
+    folds: Sequence[Mapping[str, Any]], protocols: Mapping[str, str], target: Target, *, name: str
+) -> str:
+    """The score of every fold under each protocol: the mean over seeds, and the range."""
+    factor, unit = _unit(target)
     with _axes(9.0, 3.2) as (figure, axes):
         numbers = sorted({fold["fold"] for fold in folds})
         for index, (key, label) in enumerate(protocols.items()):
             offset = 0.18 * (index - (len(protocols) - 1) / 2)
             for number in numbers:
-                values = [100 * fold[key]["accuracy"] for fold in folds if fold["fold"] == number]
+                own = [fold[key][target.score] for fold in folds if fold["fold"] == number]
+                values = [factor * value for value in own if value is not None]
+                if not values:
+                    continue
                 axes.plot([number + offset] * 2, [min(values), max(values)], color=_colour(index), lw=1.5)
                 shown = label if number == numbers[0] else None
                 mean = sum(values) / len(values)
                 axes.plot(number + offset, mean, "o", ms=5, color=_colour(index), label=shown)
-        axes.set(xlabel="fold", ylabel="accuracy, %", ylim=(-2, 103))
+        axes.set(xlabel="fold", ylabel=f"{target.scores[target.score]}{unit}", ylim=_ends(target))
         axes.set_xticks(numbers[:: math.ceil(len(numbers) / 20)])
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
         return _svg(figure, name)
 
 
-def held_out_chart(curves: Sequence[Sequence[float | None]], *, name: str) -> str:
-    """Accuracy on held-out images by epoch: every training, and their mean."""
+def _unit(target: Target) -> tuple[float, str]:
+    return (100.0, ", %") if target.in_percent else (1.0, "")
+
+
+def _ends(target: Target) -> tuple[float | None, float]:
+    return (-2.0, 103.0) if target.in_percent else (None, 1.03)
+
+
+def held_out_chart(curves: Sequence[Sequence[float | None]], target: Target, *, name: str) -> str:
+    """The score of held-out images by epoch: every training, and their mean."""
+    factor, unit = _unit(target)
     with _axes(9.0, 3.0) as (figure, axes):
         epochs = range(1, len(curves[0]) + 1)
         for curve in curves:
-            y = [math.nan if value is None else 100 * value for value in curve]
+            y = [math.nan if value is None else factor * value for value in curve]
             axes.plot(epochs, y, color=_colour(0), lw=0.7, alpha=0.25)
         columns = [[v for v in column if v is not None] for column in zip(*curves, strict=True)]
-        mean = [100 * sum(column) / len(column) if column else math.nan for column in columns]
+        mean = [factor * sum(column) / len(column) if column else math.nan for column in columns]
         axes.plot(epochs, mean, color=_colour(1), lw=2.2, label="mean over folds and seeds")
-        axes.set(xlabel="epoch", ylabel="accuracy held out, %", ylim=(-2, 103))
+        axes.set(xlabel="epoch", ylabel=f"{target.scores[target.score]} held out{unit}", ylim=_ends(target))
         _whole(axes.xaxis)
         axes.legend(loc="lower right")
         return _svg(figure, name)

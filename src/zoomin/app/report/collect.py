@@ -7,15 +7,18 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...classifiers import ClassifierConfig
 from ...data.csv_table import Row, read_table
 from ...data.find import open_dataset
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest
 from ...errors import CheckpointError, DataError
-from ...inference.predictions import Prediction
+from ...inference.evaluation import asked_of
+from ...inference.predictions import Prediction, counts_of, target_in
+from ...model.targets import Target, target_named
 from .findings import Answer, Findings, Origin
 
 __all__ = [
@@ -27,8 +30,6 @@ __all__ = [
     "read_predictions",
     "read_truth",
 ]
-
-_PREFIX = "prob_"
 
 
 def is_crossval(folder: Path) -> bool:
@@ -52,7 +53,9 @@ def is_crossval(folder: Path) -> bool:
 # --------------------------------------------------------------------------- a training run
 
 
-def evaluated_images(run: Path, root: str | None, split: str | None) -> tuple[Manifest, str, str | None]:
+def evaluated_images(
+    run: Path, root: str | None, split: str | None, config: ClassifierConfig | None = None
+) -> tuple[Manifest, str, str | None]:
     """The images to evaluate a run on; those that are no longer there are among them.
 
     By default its test images; where there are none, its validation images; else all.
@@ -61,6 +64,7 @@ def evaluated_images(run: Path, root: str | None, split: str | None) -> tuple[Ma
         run: folder of the run.
         root: other images, in any layout that training accepts.
         split: "train", "val", "test" or "all".
+        config: of the model, whose target the images must tell of.
 
     Returns:
         The images, their split ("all" for every one), and what the reader must know of this choice, or None.
@@ -73,7 +77,11 @@ def evaluated_images(run: Path, root: str | None, split: str | None) -> tuple[Ma
     table = run / "manifest.csv"
     if root is None and not table.is_file():
         raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
-    manifest = read_manifest(table, files_required=False) if root is None else open_dataset(root)
+    manifest = (
+        read_manifest(table, files_required=False, **asked_of(config))
+        if root is None
+        else open_dataset(root, **asked_of(config))
+    )
     parts = [record.split for record in manifest] if root is not None else _splits(run, manifest)
     wanted = split or next((name for name in ("test", "val") if name in parts), "all")
     chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
@@ -169,50 +177,71 @@ def answers_of(predictions: Sequence[Prediction], manifest: Manifest) -> tuple[A
 
 
 def read_predictions(
-    path: Path, truth: Mapping[str, Record] | None = None
-) -> tuple[tuple[str, ...], tuple[Answer, ...]]:
-    """Classes and answers of a CSV that `zoomin predict` or `zoomin evaluate` wrote.
+    path: Path, truth: Callable[[Target], Mapping[str, Record]] | None = None, target: Target | None = None
+) -> tuple[Target, tuple[Answer, ...]]:
+    """Target and answers of a CSV that `zoomin predict` or `zoomin evaluate` wrote.
 
     Args:
         path: with the columns `image` and `prob_CLASS`, and perhaps `label`.
-        truth: records by image, whose labels win over those of the file.
+        truth: records by image for a target, whose labels win over those of the file.
+        target: of the model, where that is known; by default what the columns say.
 
     Raises:
         DataError: if the file cannot be used, or a label is not a class.
     """
     table = read_table(path, "image", "the first line")
-    columns = [name for name in table.header if name.startswith(_PREFIX)]
-    classes = tuple(name.removeprefix(_PREFIX) for name in columns)
-    if len(classes) < 2:
+    words = [row.cells.get(name, "") for row in table.rows for name in ("prediction", "label")]
+    found = target_in(table.header, words)
+    if target is None or (not target.has_probabilities and found.kind == target.kind):
+        target = target or found
+    elif found.names != target.names:
+        raise DataError(
+            f"the predictions are of {', '.join(found.names)}, the model's target is {target.kind}: "
+            f"{', '.join(target.names)}",
+            where=path,
+            remedy="Give the run that made these predictions.",
+        )
+    columns, classes = target.columns, target.names
+    if len(classes) < (2 if target.picks_one else 1):
         raise DataError(
             f"{len(classes)} columns prob_CLASS, and at least 2 are needed",
             where=path,
             remedy="Give a file that zoomin predict or zoomin evaluate wrote.",
         )
-    answers = []
+    answers, known = [], {} if truth is None else truth(target)
     for row in table.rows:
-        record = _match(truth or {}, row.cells.get("image", ""))
+        record = _match(known, row.cells.get("image", ""))
         label = record.label if record and record.label else row.cells.get("label")
-        if label is not None and label not in classes:
+        if label is not None and not _fits(target, label):
             raise DataError(
                 f"row {row.number} has the label {label!r}; the classes are {', '.join(classes)}",
                 where=path if record is None else record.place,
                 remedy="Fix the label, or leave it empty if it is unknown.",
             )
         answers.append(_answer(row, columns, label, record, path))
-    return classes, tuple(answers)
+    return target, tuple(answers)
 
 
-def read_truth(path: str) -> dict[str, Record]:
-    """Records by image, from labels in any layout that training accepts.
+def _fits(target: Target, label: str) -> bool:
+    """Whether words are a truth of this target."""
+    try:
+        target.truth([label])
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def read_truth(path: str, target: Target) -> dict[str, Record]:
+    """Records by image, from labels of this target in any layout that training accepts.
 
     Raises:
         DataError: if they cannot be read.
     """
     if Path(path).is_file():
-        manifest = read_manifest(path, labels_required=True, files_required=False)
+        names = target.names if target.kind == "labels" else None
+        manifest = read_manifest(path, classes=names, target=target.kind, files_required=False)
     else:
-        manifest = open_dataset(path)
+        manifest = open_dataset(path, target=target.kind)
     return {str(record.image): record for record in manifest}
 
 
@@ -255,6 +284,7 @@ def crossval_findings(folder: Path) -> Findings:
     """
     summary = _json(folder / "crossval.json")
     classes = tuple(summary.get("classes", ()))
+    target = target_named(summary.get("target", "classes"), classes)
     if not classes or not (folder / "out_of_fold.csv").is_file():
         raise DataError(
             "crossval.json or out_of_fold.csv is missing or damaged",
@@ -262,13 +292,13 @@ def crossval_findings(folder: Path) -> Findings:
             remedy="Write them again with zoomin crossval --config FOLDER/config.yaml --resume true.",
         )
     folds = [_json(path) for path in sorted((folder / "folds").glob("*.json"))]
-    summary["histories"] = [fold["history"]["val_accuracy"] for fold in folds if "history" in fold]
-    answers = tuple(_held_out(folder, classes))
+    summary["histories"] = [fold["history"][f"val_{target.score}"] for fold in folds if "history" in fold]
+    answers = tuple(_held_out(folder, target))
     seeds = sorted({str(answer.seed) for answer in answers})
     images = len({answer.image for answer in answers})
     return Findings(
         title=folder.resolve().name,
-        classes=classes,
+        target=target,
         answers=answers,
         evaluated=f"{images} images, each by a model that was not trained on it"
         + (f", with {len(seeds)} seeds" if len(seeds) > 1 else ""),
@@ -276,7 +306,7 @@ def crossval_findings(folder: Path) -> Findings:
             config=_text(folder / "config.yaml"),
             versions=summary.get("versions", {}),
             commands=_commands("crossval", folder),
-            counts=_counts(answers, classes),
+            counts=_counts(answers, target),
         ),
         notes=(
             f"Confusion matrix, curves, calibration and tables count every image {len(seeds)} times, once "
@@ -288,7 +318,7 @@ def crossval_findings(folder: Path) -> Findings:
     )
 
 
-def _held_out(folder: Path, classes: Sequence[str]) -> list[Answer]:
+def _held_out(folder: Path, target: Target) -> list[Answer]:
     known: dict[str, Record] = {}
     if (folder / "manifest.csv").is_file():
         manifest = read_manifest(folder / "manifest.csv", files_required=False)
@@ -297,7 +327,7 @@ def _held_out(folder: Path, classes: Sequence[str]) -> list[Answer]:
     answers = []
     for row in table.rows:
         cells = row.cells
-        probabilities = tuple(float(cells[f"careful_{_PREFIX}{name}"]) for name in classes)
+        probabilities = tuple(float(cells[f"careful_{name}"]) for name in target.columns)
         record = known.get(cells["image"])
         answers.append(
             Answer(
@@ -312,9 +342,11 @@ def _held_out(folder: Path, classes: Sequence[str]) -> list[Answer]:
     return answers
 
 
-def _counts(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+def _counts(answers: Sequence[Answer], target: Target) -> dict[str, dict[str, int]]:
     labels = {answer.image: answer.label for answer in answers}
-    return {"all": {name: sum(label == name for label in labels.values()) for name in classes}}
+    if not target.has_probabilities:
+        return {"all": {target.names[0]: len(labels)}}
+    return {"all": counts_of([label for label in labels.values() if label is not None], target)}
 
 
 def _json(path: Path) -> dict[str, Any]:

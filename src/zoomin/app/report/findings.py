@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ...data.manifest import Record
+from ...model.targets import Target
 
 __all__ = ["Answer", "Findings", "Origin"]
 
@@ -77,7 +78,7 @@ class Findings:
 
     Attributes:
         title: of the report.
-        classes: of the model, in order.
+        target: of the model.
         answers: one per image; in a cross-validation one per image and seed.
         evaluated: which images these are, as text.
         origin: how the model was made.
@@ -86,12 +87,17 @@ class Findings:
     """
 
     title: str
-    classes: tuple[str, ...]
+    target: Target
     answers: tuple[Answer, ...]
     evaluated: str
     origin: Origin = Origin()
     notes: tuple[str, ...] = ()
     folds: Mapping[str, Any] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the target, in order."""
+        return self.target.names
 
     @property
     def answered(self) -> list[Answer]:
@@ -104,29 +110,48 @@ class Findings:
         return [a for a in self.answers if not a.probabilities]
 
     def predicted(self, answer: Answer) -> str | None:
-        """The class of highest probability, None where the image failed."""
-        return self.classes[_best(answer.probabilities)] if answer.probabilities else None
+        """The answer in a word, such as the class of highest probability; None where the image failed."""
+        return self.target.decide(answer.probabilities) if answer.probabilities else None
 
     def probability(self, answer: Answer, label: str | None) -> float | None:
-        """Of a class, None where it or the answer is unknown."""
-        known = bool(answer.probabilities) and label is not None
-        return answer.probabilities[self.classes.index(str(label))] if known else None
+        """Of a class, None where it or the answer is unknown, or the target has no classes."""
+        if not answer.probabilities or label is None or not self.target.picks_one:
+            return None
+        return answer.probabilities[self.classes.index(label)]
+
+    def merit(self, answer: Answer) -> float | None:
+        """How good an answer is: the probability of the truth; of labels its mean; minus a value's error.
+
+        None where that is unknown, as of a single time of survival.
+        """
+        if answer.label is None or not answer.probabilities or self.target.kind == "survival":
+            return None
+        if self.target.picks_one:
+            return self.probability(answer, answer.label)
+        own, truth = self.tensors([answer])
+        if self.target.kind == "value":
+            return -float((own[0, 0] - truth[0]).abs())
+        known = truth[0].isfinite()
+        return float((1 - (own[0] - truth[0]).abs())[known].mean())
+
+    def sure(self, answer: Answer) -> float:
+        """The highest probability, or the number; 0 where the image failed."""
+        return max(answer.probabilities, default=0.0)
 
     def is_right(self, answer: Answer) -> bool | None:
-        """Whether the prediction is right; None where either is unknown."""
+        """Whether the prediction is right; None where either is unknown, or the answer is a number."""
         predicted = self.predicted(answer)
-        return None if predicted is None or answer.label is None else predicted == answer.label
+        if predicted is None or answer.label is None or not self.target.has_probabilities:
+            return None
+        if self.target.picks_one:
+            return predicted == answer.label
+        own, truth = self.tensors([answer])
+        return bool((((own >= 0.5) == (truth > 0)) | truth.isnan()).all())
 
     def tensors(
         self, answers: Sequence[Answer] | None = None
-    ) -> tuple[Float[Tensor, "n classes"], Int[Tensor, " n"]]:
-        """Probabilities and true classes of answers; by default of all with a label."""
+    ) -> tuple[Float[Tensor, "n classes"], Shaped[Tensor, "n ..."]]:
+        """Answers and truth, such as probabilities and true classes; by default of all with a label."""
         chosen = self.answered if answers is None else answers
-        place = {name: index for index, name in enumerate(self.classes)}
         probabilities = torch.tensor([a.probabilities for a in chosen], dtype=torch.float64)
-        labels = torch.tensor([place[str(a.label)] for a in chosen], dtype=torch.int64)
-        return probabilities.reshape(-1, len(self.classes)), labels
-
-
-def _best(probabilities: Sequence[float]) -> int:
-    return max(range(len(probabilities)), key=probabilities.__getitem__)
+        return probabilities.reshape(-1, len(self.classes)), self.target.truth([a.label for a in chosen])

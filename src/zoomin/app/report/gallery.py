@@ -66,13 +66,14 @@ def choose(findings: Findings, n: int) -> list[Answer]:
     answers = {a.image: a for a in findings.answers if a.probabilities}.values()
 
     def merit(answer: Answer) -> float:
-        known = findings.probability(answer, answer.label)
-        return max(answer.probabilities) if known is None else known
+        known = findings.merit(answer)
+        return findings.sure(answer) if known is None else known
 
     ordered = sorted(answers, key=merit)
     worst = ordered[: n // 2 if len(ordered) > n else len(ordered) - len(ordered) // 2]
     rest = ordered[len(worst) :][::-1]
     lists = [[a for a in rest if (a.label or findings.predicted(a)) == name] for name in findings.classes]
+    lists = lists if findings.target.picks_one else [rest]
     best = [answer for turn in zip_longest(*lists) for answer in turn if answer is not None]
     return worst + best[: n - len(worst)]
 

@@ -11,14 +11,20 @@ from .gallery import Card
 __all__ = ["answer_table", "gallery_section"]
 
 ROWS = 2000  # most rows of the table
-_OUTCOMES = {"right": "right", "wrong": "wrong", "unknown": "without label", "failed": "failed"}
+_OUTCOMES = {
+    "right": "right",
+    "wrong": "wrong",
+    "number": "answered",
+    "unknown": "without label",
+    "failed": "failed",
+}
 _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
     "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
     "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
     "one to see every step of its answer: both stages of the attention and the tiles drawn."
 )
-_TAGS = {"right": "right", "wrong": "wrong", "unknown": "no label", "failed": "failed"}
+_TAGS = {**_OUTCOMES, "unknown": "no label"}
 
 
 def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]:
@@ -28,11 +34,15 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
     wrong = sum(row["outcome"] == "wrong" for row in rows)
     total = sum(findings.is_right(answer) is False for answer in findings.answers)
     mistakes = f"{wrong} of {total} wrong answers are here." if total else "No answer is wrong."
-    text = (
-        f"The images whose true class was given the least and the most probability. {mistakes} "
-        if findings.answered
-        else "The images with the least and the most confident answers. "
-    )
+    has_shares = findings.target.has_probabilities
+    text = "The images with the least and the most confident answers. "
+    if not has_shares:
+        text = "The images with the largest and the smallest errors. "
+        if findings.target.kind == "survival" or not findings.answered:
+            text = "The images with the lowest and the highest answers. "
+    elif findings.answered:
+        truth = "true class was" if findings.target.picks_one else "labels were"
+        text = f"The images whose {truth} given the least and the most probability. {mistakes} "
     if any(card.panel for card in cards):
         text += _READING
     elif any(card.picture for card in cards):
@@ -51,11 +61,12 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
 def _card(findings: Findings, card: Card) -> dict[str, Any]:
     answer = card.answer
     predicted, truth = findings.predicted(answer), answer.label
-    merit, sure = findings.probability(answer, truth), findings.probability(answer, predicted)
+    merit, sure = findings.merit(answer), findings.probability(answer, predicted)
     outcome = _outcome(findings, answer)
     words = f"predicted {predicted}" if truth is None else f"{truth}, predicted {predicted}"
     text = f"{words} with probability {sure:.3f}" if sure is not None else words
-    if outcome == "wrong" and merit is not None:
+    sure = findings.sure(answer) if sure is None else sure
+    if outcome == "wrong" and merit is not None and findings.target.picks_one:
         text += f"; the truth got {merit:.3f}"
     if card.start:
         text += f". {card.start}"
@@ -89,7 +100,8 @@ def answer_table(findings: Findings) -> dict[str, Any]:
     columns = [("image", False)]
     columns += [("truth", False)] if has_label else []
     columns += [("predicted", False), ("outcome", False)]
-    columns += [(f"probability of {name}", True) for name in findings.classes]
+    what = "probability of " if findings.target.has_probabilities else ""
+    columns += [(f"{what}{name}", True) for name in findings.classes]
     columns += [("standard error", True)] if has_error else []
     columns += [("seed", True), ("fold", True)] if has_fold else []
     columns += [("error", False)] if failed else []
@@ -113,9 +125,9 @@ def answer_table(findings: Findings) -> dict[str, Any]:
 
 def _rank(findings: Findings, answer: Answer) -> tuple[bool, float]:
     """Failures last, then by the probability of the truth, or of the answer where that is unknown."""
-    merit = findings.probability(answer, answer.label)
+    merit = findings.merit(answer)
     if merit is None:
-        merit = max(answer.probabilities, default=0.0)
+        merit = findings.sure(answer)
     return not answer.probabilities, merit
 
 
@@ -123,6 +135,8 @@ def _outcome(findings: Findings, answer: Answer) -> str:
     if not answer.probabilities:
         return "failed"
     right = findings.is_right(answer)
+    if answer.label is not None and not findings.target.has_probabilities:
+        return "number"
     return "unknown" if right is None else "right" if right else "wrong"
 
 

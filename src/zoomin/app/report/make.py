@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ...classifiers import Classifier, load_model
@@ -15,6 +16,7 @@ from ...inference.attention_on_roi import gather
 from ...inference.config import InferenceConfig
 from ...inference.explanations import explain
 from ...model.storage import model_fingerprint
+from ...model.targets import target_of
 from ...progress import progress_bar
 from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
@@ -202,36 +204,45 @@ def _gather(
 def _of_run(
     config: ReportConfig, run: Path, inference: InferenceConfig, device: str, progress: bool
 ) -> tuple[Findings, Explain | None]:
-    manifest, split, caution = evaluated_images(run, config.root, config.split)
+    model, lost = _model_of(run, device)
+    asked = None if model is None else model.config
+    manifest, split, caution = evaluated_images(run, config.root, config.split, asked)
     name = split if config.root is None else None
     notes = [caution] if caution else []
-    try:
-        model = load_model(run, device)
-    except CheckpointError as error:
+    if model is None:
         kept = None
-        if name is not None and len(manifest.classes) > 1:
-            kept = kept_predictions(run, manifest, name, len(manifest.classes))
+        if name is not None and (len(manifest.classes) > 1 or manifest.target != "classes"):
+            kept = kept_predictions(run, manifest, name)
         if kept is None:
-            raise
+            assert lost is not None
+            raise lost
         notes.append(
-            f"The predictions are those kept by an earlier report, because the model is gone: {error}"
+            f"The predictions are those kept by an earlier report, because the model is gone: {lost}"
         )
-        classes, predictions, explainer = manifest.classes, kept, saved_explanations(run, None)
+        target, predictions, explainer = manifest.kind(), kept, saved_explanations(run, None)
     else:
-        classes = model.config.classes
-        manifest = manifest.with_classes(classes)
+        target = target_of(model.config)
+        manifest = manifest.with_classes(target.names)
         predictions = predictions_of(run, manifest, model, inference, name, progress=progress)
         explainer = _explainer(run, model, inference)
     evaluated = f"{len(manifest)} images" if split == "all" else f"{len(manifest)} {_SPLITS[split]} images"
     findings = Findings(
         title=run.resolve().name,
-        classes=classes,
+        target=target,
         answers=answers_of(predictions, manifest),
         evaluated=evaluated if config.root is None else f"{evaluated} of {config.root}",
         origin=origin_of_run(run),
         notes=tuple(notes),
     )
     return findings, explainer
+
+
+def _model_of(run: Path, device: str) -> tuple[Classifier | None, CheckpointError | None]:
+    """The model of a run, or why there is none."""
+    try:
+        return load_model(run, device), None
+    except CheckpointError as error:
+        return None, error
 
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -241,20 +252,18 @@ def _of_predictions(
     config: ReportConfig, run: Path | None, inference: InferenceConfig, device: str
 ) -> tuple[Findings, Explain | None]:
     path = Path(str(config.predictions))
-    classes, answers = read_predictions(path, read_truth(config.labels) if config.labels else None)
+    model = None if run is None else load_model(run, device)
+    labels = config.labels
+    target, answers = read_predictions(
+        path,
+        None if labels is None else partial(read_truth, labels),
+        None if model is None else target_of(model.config),
+    )
     if not answers:
         raise DataError("no prediction is listed", where=path, remedy="Give a file with one row per image.")
-    model = None if run is None else load_model(run, device)
-    if model is not None and model.config.classes != classes:
-        raise DataError(
-            f"the predictions are of the classes {', '.join(classes)}, the model's are "
-            f"{', '.join(model.config.classes)}",
-            where=path,
-            remedy="Give the run that made these predictions.",
-        )
     findings = Findings(
         title=path.stem if run is None else run.resolve().name,
-        classes=classes,
+        target=target,
         answers=answers,
         evaluated=f"{len(answers)} images of {path.name}",
     )

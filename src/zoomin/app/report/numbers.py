@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 from torch import Tensor
 
 from ...metrics.intervals import wilson
 
-__all__ = ["Bin", "CalibrationCurve", "ClassScores", "Curve", "calibration", "class_scores", "curves"]
+__all__ = [
+    "Bin",
+    "CalibrationCurve",
+    "ClassScores",
+    "Curve",
+    "calibration",
+    "class_scores",
+    "curves",
+    "kaplan_meier",
+]
 
 _POINTS = 400  # most points of a drawn curve
 _BINS = 10
@@ -88,15 +97,21 @@ class ClassScores(NamedTuple):
 
 
 def curves(
-    probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], classes: tuple[str, ...]
+    probabilities: Float[Tensor, "n classes"], members: Float[Tensor, "n classes"], classes: tuple[str, ...]
 ) -> tuple[list[Curve], list[Curve]]:
     """ROC and precision-recall curves of each class that occurs and is not alone, one class against the rest.
 
-    With two classes the curves of the second one alone are given, which say all.
+    With two classes, of which each image has one, the curves of the second alone are given, which say all.
+
+    Args:
+        probabilities: of each class or label.
+        members: 1 where an image has it, 0 where not, NaN where that is unknown.
+        classes: names.
     """
     roc, precision = [], []
-    for index in [1] if len(classes) == 2 else range(len(classes)):
-        truth, score = (labels == index).numpy(), probabilities[:, index].numpy()
+    one = len(classes) == 2 and bool((members.sum(1) == 1).all())
+    for index in [1] if one else range(len(classes)):
+        truth, score = _known(probabilities, members, index)
         if truth.all() or not truth.any():
             continue
         false, true, _ = roc_curve(truth, score)
@@ -131,18 +146,51 @@ def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, "
     return CalibrationCurve(bins, error, brier)
 
 
+def _known(probabilities: Tensor, members: Tensor, index: int) -> tuple[Any, Any]:
+    """Whether images have a class, and its probability, where that is known."""
+    known = members[:, index].isfinite()
+    return (members[known, index] > 0).numpy(), probabilities[known, index].numpy()
+
+
+def kaplan_meier(time: Sequence[float], event: Sequence[bool]) -> tuple[list[float], list[float]]:
+    """The share still without the event (Kaplan & Meier 1958): times of its steps, and its values.
+
+    Example:
+        >>> kaplan_meier([1.0, 2.0, 3.0], [True, False, True])
+        ([0.0, 1.0, 3.0], [1.0, 0.6666666666666667, 0.0])
+    """
+    x, y = [0.0], [1.0]
+    for at in sorted({t for t, happened in zip(time, event, strict=True) if happened}):
+        there = sum(t >= at for t in time)
+        gone = sum(t == at and happened for t, happened in zip(time, event, strict=True))
+        x.append(at)
+        y.append(y[-1] * (1 - gone / there))
+    last = max(time, default=0.0)
+    return ([*x, last], [*y, y[-1]]) if last > x[-1] else (x, y)
+
+
 def class_scores(
-    probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], classes: tuple[str, ...]
+    probabilities: Float[Tensor, "n classes"],
+    members: Float[Tensor, "n classes"],
+    predicted: Bool[Tensor, "n classes"],
+    classes: tuple[str, ...],
 ) -> list[ClassScores]:
-    """The scores of every class against the rest."""
-    predicted = probabilities.argmax(1)
+    """The scores of every class against the rest.
+
+    Args:
+        probabilities: of each class or label.
+        members: 1 where an image has it, 0 where not, NaN where that is unknown.
+        predicted: whether that was predicted.
+        classes: names.
+    """
     rows = []
     for index, name in enumerate(classes):
-        truth, claimed = labels == index, predicted == index
+        known = members[:, index].isfinite()
+        truth, claimed = members[known, index] > 0, predicted[known, index]
         hits = int((truth & claimed).sum())
         auroc = average = None
         if truth.any() and not truth.all():
-            score = probabilities[:, index].numpy()
+            score = probabilities[known, index].numpy()
             false, true, _ = roc_curve(truth.numpy(), score)
             auroc, average = float(auc(false, true)), float(average_precision_score(truth.numpy(), score))
         rows.append(

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ...errors import DataError
 from ...inference.attention_on_roi import RoiFindings
-from ...metrics import classification_metrics
+from ...model.targets import Target
 from .charts import (
     curve_chart,
     folds_chart,
@@ -18,6 +20,8 @@ from .charts import (
     history_chart,
     reliability_chart,
     scatter_chart,
+    survival_chart,
+    values_chart,
 )
 from .findings import Answer, Findings, Origin
 from .numbers import calibration, class_scores, curves
@@ -34,12 +38,12 @@ __all__ = [
 
 _UNDEFINED = "not defined"
 _NONE = "\N{EN DASH}"
-_SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
 _PROTOCOLS = {
     "last_epoch": "last epoch",
     "last_epoch_careful": "last epoch, many estimates",
     "best_epoch": "best epoch (optimistic)",
 }
+_Rows = list[dict[str, str]]
 _TILES = 4000  # most points of a scatter chart
 
 
@@ -52,29 +56,59 @@ def metrics_section(findings: Findings) -> dict[str, Any]:
     """Scores with intervals, confusion matrix, scores of each class; or why there are none."""
     if not findings.answered:
         return {"metrics": [], "figures": [], "no_metrics": _no_metrics(findings), "lead": _count(findings)}
-    probabilities, labels = findings.tensors()
-    found = _scores(findings)
-    calibrated = calibration(probabilities, labels)
-    rows = [_score_row(name, found) for name in _SCORES]
-    common = float(labels.bincount().max()) / len(labels)
-    rows += [
+    target, found = findings.target, _scores(findings)
+    rows = [_score_row(name, target, found) for name in target.scores]
+    figures = [_figure(row) for row in rows[:3]]
+    beside, more = _beside(findings, found)
+    first, value, span = rows[0]["name"], rows[0]["value"], rows[0]["interval"]
+    first = first[:1].upper() + first[1:]
+    return {
+        "metrics": rows + beside,
+        "figures": figures + more,
+        "lead": f"{first} {value} (95 % interval {span}) on {findings.evaluated}{_left_out(findings)}.",
+        "intervals": _interval_words(found, target),
+        "confusion": _confusion(findings.classes, found["confusion_matrix"]) if target.picks_one else [],
+        "per_class": _per_class(findings),
+    }
+
+
+def _beside(
+    findings: Findings, found: Mapping[str, Any]
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Rows and figures beside the scores: calibration, and what a constant answer would give."""
+    answers, truth = findings.tensors()
+    if "constant_mae" in found:
+        constant = number(found["constant_mae"])
+        return [_row("mean absolute error of the median", constant, note="a constant answer")], []
+    if "events" in found:
+        return [_row("events", str(found["events"]), note=f"of {found['n_images']} images")], []
+    if not findings.target.picks_one:
+        return [], []
+    calibrated, common = calibration(answers, truth), float(truth.bincount().max()) / len(truth)
+    rows = [
         _row("expected calibration error", number(calibrated.error), note="0 is best; ten bins"),
         _row("Brier score", number(calibrated.brier), note="0 is best"),
         _row("accuracy of the most common class", number(common), note="a constant answer"),
     ]
-    accuracy, span = rows[0]["value"], rows[0]["interval"]
-    return {
-        "metrics": rows,
-        "figures": [_figure(row) for row in rows[:3]]
-        + [{"name": "calibration error", "value": rows[3]["value"], "below": "expected, 0 is best"}],
-        "lead": f"Accuracy {accuracy} (95 % interval {span}) on {findings.evaluated}{_left_out(findings)}.",
-        "intervals": _interval_words(found),
-        "confusion": _confusion(findings.classes, found["confusion_matrix"]),
-        "per_class": [
-            {"name": s.name, "cells": [str(s.images), *(number(value) for value in s[2:])]}
-            for s in class_scores(probabilities, labels, findings.classes)
-        ],
-    }
+    name, below = "calibration error", "expected, 0 is best"
+    return rows, [{"name": name, "value": rows[0]["value"], "below": below}]
+
+
+def _members(findings: Findings) -> tuple[Tensor, Tensor]:
+    """Of every class or label, whether images have it and whether it was predicted."""
+    answers, truth = findings.tensors()
+    if not findings.target.picks_one:
+        return truth, answers >= 0.5
+    said = findings.target.truth([findings.target.decide(row) for row in answers.tolist()])
+    members, predicted = (one_hot(each, len(findings.classes)) for each in (truth, said))
+    return members.double(), predicted > 0
+
+
+def _per_class(findings: Findings) -> list[dict[str, Any]]:
+    if not findings.target.has_probabilities:
+        return []
+    found = class_scores(findings.tensors()[0], *_members(findings), findings.classes)
+    return [{"name": s.name, "cells": [str(s.images), *(number(value) for value in s[2:])]} for s in found]
 
 
 def _scores(findings: Findings) -> dict[str, Any]:
@@ -91,16 +125,17 @@ def _scores(findings: Findings) -> dict[str, Any]:
         first = [answers[0] for answers in images.values()]
         means = torch.stack([findings.tensors(answers)[0].mean(0) for answers in images.values()])
         groups = [None if answer.record is None else answer.record.group for answer in first]
-        each.append(classification_metrics(means, findings.tensors(first)[1], groups=groups))
+        each.append(findings.target.metrics(means, findings.tensors(first)[1], groups))
     result = dict(each[0])
-    for name in _SCORES:
-        if result[name] is not None:
+    for name in findings.target.scores:
+        if all(one[name] is not None for one in each):
             result[name] = statistics.fmean(one[name] for one in each)
             spans = [one[f"{name}_interval"] for one in each]
             ends = None if None in spans else [statistics.fmean(end) for end in zip(*spans, strict=True)]
             result[f"{name}_interval"] = ends
-    matrices = torch.tensor([one["confusion_matrix"] for one in each])
-    result["confusion_matrix"] = matrices.sum(0).tolist()
+    if findings.target.picks_one:
+        matrices = torch.tensor([one["confusion_matrix"] for one in each])
+        result["confusion_matrix"] = matrices.sum(0).tolist()
     result["seeds"] = len(each)
     return result
 
@@ -124,13 +159,14 @@ def _left_out(findings: Findings) -> str:
     return "" if n == total else f", of which {n} have both a label and an answer"
 
 
-def _score_row(name: str, found: Mapping[str, Any]) -> dict[str, str]:
+def _score_row(name: str, target: Target, found: Mapping[str, Any]) -> dict[str, str]:
     value, interval = found[name], found[f"{name}_interval"]
     if value is None:
-        return _row(_SCORES[name], _UNDEFINED, note="all images are of one class")
+        why = "all images are of one class" if target.picks_one else "the images do not differ"
+        return _row(target.scores[name], _UNDEFINED, note=why)
     note = found["interval_reasons"].get(name, "")
     span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-    return _row(_SCORES[name], number(value), span or _NONE, note)
+    return _row(target.scores[name], number(value), span or _NONE, note)
 
 
 def _row(name: str, value: str, interval: str = _NONE, note: str = "") -> dict[str, str]:
@@ -144,10 +180,12 @@ def _figure(row: Mapping[str, str]) -> dict[str, str]:
     return {"name": row["name"], "value": row["value"] if defined else _NONE, "below": below}
 
 
-def _interval_words(found: Mapping[str, Any]) -> str:
+def _interval_words(found: Mapping[str, Any], target: Target) -> str:
     groups = found["n_groups"]
+    wilson = "Intervals: Wilson's, for an AUROC with the variance of DeLong"
+    drawn = f"Intervals: bootstrap over {'groups' if groups else 'images'}"
     words = (
-        "Intervals: Wilson's, for an AUROC with the variance of DeLong"
+        (wilson if target.kind == "classes" else drawn)
         + (f"; the {groups} groups count, not their images" if groups else "")
         + ". They tell what other images like these would give, not what another training would."
     )
@@ -186,10 +224,13 @@ def curves_section(findings: Findings) -> list[dict[str, Any]]:
     if not findings.answered:
         return []
     probabilities, labels = findings.tensors()
-    roc, precision = curves(probabilities, labels, findings.classes)
+    if not findings.target.has_probabilities:
+        return _number_charts(findings)
+    roc, precision = curves(probabilities, _members(findings)[0], findings.classes)
     charts = []
     if roc:
-        rest = "the rest" if len(findings.classes) > 2 else repr(findings.classes[0])
+        others = len(findings.classes) > 2 or not findings.target.picks_one
+        rest = "the rest" if others else repr(findings.classes[0])
         areas = ", ".join(f"{c.name} {c.area:.3f}" for c in roc)
         drawn = curve_chart(
             roc,
@@ -203,12 +244,14 @@ def curves_section(findings: Findings) -> list[dict[str, Any]]:
         whose = "Each class" if len(roc) > 1 else repr(roc[0].name)
         charts.append(_chart(drawn, f"ROC. {whose} against {rest}.", f"ROC curves; AUROC: {areas}"))
         areas = ", ".join(f"{c.name} {c.area:.3f}" for c in precision)
-        share = float((labels == 1).double().mean()) if len(findings.classes) == 2 else None
+        share = None if others else float((labels == 1).double().mean())
         drawn = curve_chart(
             precision, "recall", "precision", "AP", chance=share, identity=False, name="precision"
         )
         words = f"Precision-recall curves; average precision: {areas}"
         charts.append(_chart(drawn, "Precision and recall; AP is the average precision.", words))
+    if not findings.target.picks_one:
+        return charts
     found = calibration(probabilities, labels)
     drawn = reliability_chart(found, len(findings.classes), name="reliability")
     bins = "; ".join(f"{b.images} images at {b.confidence:.2f}: {b.accuracy:.2f} right" for b in found.bins)
@@ -219,36 +262,56 @@ def curves_section(findings: Findings) -> list[dict[str, Any]]:
     return [*charts, _chart(drawn, caption, f"Reliability diagram. {bins}")]
 
 
+def _number_charts(findings: Findings) -> list[dict[str, Any]]:
+    """What a number is worth: values against the truth, or survival in thirds by predicted hazard."""
+    answers, truth = findings.tensors()
+    numbers, (name,) = answers[:, 0].tolist(), findings.classes
+    if findings.target.kind == "value":
+        drawn = values_chart(truth.tolist(), numbers, name, id_="values")
+        words = f"{name}: predicted against true, one dot per image; on the dashed line both are equal."
+        return [_chart(drawn, words, words)]
+    drawn = survival_chart(numbers, truth[:, 0].tolist(), (truth[:, 1] > 0).tolist(), id_="survival")
+    words = (
+        "Kaplan-Meier estimates of the share still without the event, of the images in thirds by predicted "
+        "hazard. The further apart, the more the hazard says."
+    )
+    return [_chart(drawn, words, words)]
+
+
 def folds_section(findings: Findings) -> dict[str, Any] | None:
     """Both protocols of a cross-validation side by side, and every fold."""
     if findings.folds is None:
         return None
     protocols, folds = findings.folds["protocols"], findings.folds["folds"]
-    drawn = folds_chart(folds, _PROTOCOLS, name="folds")
+    target = findings.target
+    what = target.scores[target.score]
+    what = what[:1].upper() + what[1:]
+    drawn = folds_chart(folds, _PROTOCOLS, target, name="folds")
     charts = [
         _chart(
             drawn,
-            "Accuracy of every fold: the mean over seeds, and the range.",
-            "Accuracy of every fold under three protocols; the numbers are in crossval.md",
+            f"{what} of every fold: the mean over seeds, and the range.",
+            f"{what} of every fold under three protocols; the numbers are in crossval.md",
             wide=True,
         )
     ]
     histories = [history for history in findings.folds.get("histories", []) if history]
     if histories and len({len(history) for history in histories}) == 1:
-        words = "Accuracy on held-out images by epoch: every training (thin), and their mean."
-        charts.append(_chart(held_out_chart(histories, name="held"), words, words, wide=True))
+        words = f"{what} on held-out images by epoch: every training (thin), and their mean."
+        charts.append(_chart(held_out_chart(histories, target, name="held"), words, words, wide=True))
     return {
-        "caption": "Mean over seeds of the mean over folds, ± standard deviation over seeds, in %",
-        "scores": list(_SCORES.values()),
+        "caption": "Mean over seeds of the mean over folds, ± standard deviation over seeds"
+        + (", in %" if target.in_percent else ""),
+        "scores": list(target.scores.values()),
         "protocols": [
-            {"name": protocol["what"], "cells": [_spread(protocol[score]) for score in _SCORES]}
+            {"name": protocol["what"], "cells": [_spread(protocol[score], target) for score in target.scores]}
             for protocol in protocols.values()
         ],
         "pooled": [
             {
                 "name": _PROTOCOLS[name],
                 "seed": one["seed"],
-                "cells": [_percent(one[score], one[f"{score}_interval"]) for score in _SCORES],
+                "cells": [_bounded(one[score], one[f"{score}_interval"], target) for score in target.scores],
             }
             for name, pooled in findings.folds["pooled"].items()
             for one in pooled["seeds"]
@@ -257,14 +320,14 @@ def folds_section(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def _spread(score: Mapping[str, Any]) -> str:
-    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
-    return _percent(score["mean"], None) + spread
+def _spread(score: Mapping[str, Any], target: Target) -> str:
+    spread = "" if score["sd"] is None else f" ± {target.written(score['sd'])}"
+    return _bounded(score["mean"], None, target) + spread
 
 
-def _percent(value: float | None, interval: Sequence[float] | None) -> str:
-    span = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
-    return _UNDEFINED if value is None else f"{100 * value:.1f}{span}"
+def _bounded(value: float | None, interval: Sequence[float] | None, target: Target) -> str:
+    span = f" ({target.written(interval[0])} to {target.written(interval[1])})" if interval else ""
+    return _UNDEFINED if value is None else f"{target.written(value)}{span}"
 
 
 def roi_section(found: RoiFindings) -> dict[str, Any] | None:
@@ -321,7 +384,8 @@ def training_section(origin: Origin) -> list[dict[str, Any]]:
     if not origin.history:
         return []
     there = {name.split("_", 1)[1] for row in origin.history for name in row if "_" in name}
-    measures = [name for name in ("loss", "accuracy", "auroc") if name in there]
+    known = ("loss", "accuracy", "kappa", "auroc", "average_precision", "r2", "spearman", "concordance")
+    measures = [name for name in known if name in there]
     chosen = origin.chosen_epoch if origin.chosen_by else None
     drawn = history_chart(origin.history, measures, chosen, name="history")
     last = {k: v for k, v in origin.history[-1].items() if k != "epoch"}
@@ -340,7 +404,7 @@ def counts_section(findings: Findings) -> list[dict[str, Any]]:
     rows = []
     for split, counts in findings.origin.counts.items():
         each = [counts.get(name, 0) for name in findings.classes]
-        rows.append({"name": split, "cells": [*each, sum(each)]})
+        rows.append({"name": split, "cells": [*each, sum(each) if findings.target.picks_one else _NONE]})
     return rows
 
 

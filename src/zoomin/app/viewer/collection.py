@@ -34,6 +34,7 @@ class ShownImage:
         explanation: file or folder of its saved explanation, None where there is none.
         annotation: file of its ROI, or None.
         mask: mask image of its ROI, or None.
+        names_something: whether the prediction names classes or labels, and is no number.
     """
 
     path: Path
@@ -44,11 +45,14 @@ class ShownImage:
     explanation: Path | None = None
     annotation: Path | None = None
     mask: Path | None = None
+    names_something: bool = True
 
     @property
     def right(self) -> bool | None:
         """Whether the prediction is right; None where that is unknown."""
-        return None if None in (self.label, self.prediction) else self.label == self.prediction
+        if self.label is None or self.prediction is None or not self.names_something:
+            return None
+        return sorted(self.label.split(";")) == sorted(self.prediction.split(";"))
 
 
 class Collection:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
 from ...explanation.draw import NUMBERED
@@ -75,12 +77,19 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
     """Sub-tiles whose pixels were not saved are listed while the image can be read."""
     drawn = outlines(one)
     places = one.places()
-    probabilities = one.probabilities.tolist()
+    answer, has_shares = one.probabilities.tolist(), one.kind.has_probabilities
     return {
         "label": one.label,
+        "prediction": one.prediction,
+        "target": one.kind.kind,
         "classes": [
-            {"name": name, "probability": _number(p), "standard_error": _standard_error(one, k)}
-            for k, (name, p) in enumerate(zip(one.classes, probabilities, strict=True))
+            {
+                "name": name,
+                "probability": _number(p) if has_shares else None,
+                "text": None if has_shares else one.kind.tell(answer, name),
+                "standard_error": _standard_error(one, k),
+            }
+            for k, (name, p) in enumerate(zip(one.classes, answer, strict=True))
         ],
         "heat_top": HEAT_TOP,
         "account": _account(one),
@@ -103,14 +112,19 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
 def _account(one: Explanation) -> dict[str, Any]:
     """How the evidence for the predicted class adds up, from nothing seen to the answer."""
     start, added, end = one.account()
-    k = one.classes.index(one.label)
     return {
-        "start": {"evidence": start, "probability": _number(float(one.baseline.softmax(0)[k]))},
+        "start": {"evidence": start, "told": one.told(one.baseline), **_share(one, one.baseline)},
         "from_mean": one.mean_logits is not None,
         "numbered": {"count": len(added[:NUMBERED]), "evidence": float(added[:NUMBERED].sum())},
         "others": {"count": len(added[NUMBERED:]), "evidence": float(added[NUMBERED:].sum())},
-        "end": {"evidence": end, "probability": _number(float(one.probabilities[k]))},
+        "end": {"evidence": end, "told": one.told(), **_share(one, one.logits)},
     }
+
+
+def _share(one: Explanation, logits: Tensor) -> dict[str, float | None]:
+    """The probability that logits give to what the evidence is for, where answers are probabilities."""
+    answer = one.kind.answers(logits)[one.classes.index(one.label)]
+    return {"probability": _number(float(answer)) if one.kind.has_probabilities else None}
 
 
 def _standard_error(one: Explanation, k: int) -> float | None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from ...model.networks import GatedCopies
+from ...model.targets import Target
 from ..frozen_config import FrozenConfig
 
 __all__ = ["Bags", "FittedCopies", "bags_of", "fit_copies"]
@@ -70,11 +71,11 @@ class FittedCopies(NamedTuple):
         return self._attend(bags, bags.mask if read is None else read)[0]
 
     @torch.no_grad()
-    def evidence(self, bags: Bags) -> Float[Tensor, "k images tiles classes"]:
-        """What each sub-tile adds to the logit of each class over the mean of the classes."""
+    def evidence(self, bags: Bags, target: Target) -> Float[Tensor, "k images tiles classes"]:
+        """What each sub-tile says for each class, its attention counted in (`Target.evidence`)."""
         _, attention, h = self._attend(bags, bags.mask)
         logits = torch.einsum("kbtw,kwc->kbtc", h, self.weight)
-        return attention[..., None] * (logits - logits.mean(-1, keepdim=True))
+        return attention[..., None] * target.evidence(logits)
 
     def _attend(self, bags: Bags, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, attention and features, some images at a time."""
@@ -88,9 +89,9 @@ class FittedCopies(NamedTuple):
 
 def fit_copies(
     bags: Bags,
-    labels: Int[Tensor, " images"],
+    labels: Shaped[Tensor, "images ..."],
     rows: Sequence[Int[Tensor, " _"]],
-    n_classes: int,
+    target: Target,
     config: FrozenConfig,
     seed: int,
 ) -> FittedCopies:
@@ -100,11 +101,11 @@ def fit_copies(
         bags: of all images.
         labels: of all images.
         rows: the images that each copy learns from.
-        n_classes: number of classes.
+        target: what is learned.
         config: how to train.
         seed: of the first weights, of the order of the images and of dropout.
     """
-    k = len(rows)
+    k, n_classes = len(rows), len(target.names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = GatedCopies(bags.x.shape[2], WIDTH, k, config.dropout)
@@ -115,14 +116,14 @@ def fit_copies(
         optimiser = torch.optim.AdamW(
             [*network.parameters(), weight, bias], lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        importance = torch.stack([_importance(labels, own, n_classes, config) for own in rows])
+        balanced = config.class_weights == "balanced"
+        importance = torch.stack([target.importance(labels, own, balanced=balanced) for own in rows])
         for _ in range(config.epochs):
-            for chosen, present in _batches(rows, config.batch_size):
+            for chosen, present in _batches(rows, max(config.batch_size, target.least_batch)):
                 optimiser.zero_grad()
                 logits, _, _ = _forward(fitted, *(part[chosen] for part in bags))
-                weights = importance.gather(1, labels[chosen]) * present
-                losses = functional.cross_entropy(logits.mT, labels[chosen], reduction="none")
-                ((weights * losses).sum(1) / weights.sum(1)).sum().backward()
+                weights = importance.gather(1, chosen) * present
+                target.copy_losses(logits, labels[chosen], weights).sum().backward()
                 optimiser.step()
     network.eval().requires_grad_(False)
     return FittedCopies(network, weight.detach(), bias.detach())
@@ -150,11 +151,3 @@ def _batches(rows: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor
         present = part >= 0
         if present.any(1).all():
             yield part.clamp(min=0), present.float()
-
-
-def _importance(labels: Tensor, rows: Tensor, n_classes: int, config: FrozenConfig) -> Tensor:
-    """Weight of each class in the loss of a copy."""
-    if config.class_weights is None:
-        return torch.ones(n_classes)
-    count = torch.bincount(labels[rows], minlength=n_classes)
-    return len(rows) / (count.clamp(min=1) * (count > 0).sum())

@@ -13,25 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ...data.datamodule import ZoomInDataModule
 from ...data.splits import kfold
 from ...errors import ConfigError, DataError
-from ...metrics import point_scores
 from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention, pool_overview
 from ...model.sampling import derive_keys, design
+from ...model.targets import Target, target_of
 from ...model.zoom_in import ZoomIn
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
-from .linear import Affine, Calibration, calibrated, logistic, principal
-from .teach import teach, witness_scores
+from .linear import Affine, Calibration, calibrated, linear_model, principal
+from .teach import teach
 
 __all__ = ["Folds", "Learned", "inner_folds", "learn", "make_embedder"]
 
@@ -114,7 +115,7 @@ def learn(
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
-    report["held_out"] = {kind: _scores(head, labels) for kind, head in heads.items()}
+    report["held_out"] = {kind: _scores(head, labels, job.target) for kind, head in heads.items()}
     return Learned(net.eval(), report, heads[chosen].logits)
 
 
@@ -152,10 +153,15 @@ class _Job:
     config: ZoomInConfig
     frozen: FrozenConfig
     embedded: list[Embedded]
-    labels: Int[Tensor, " images"]
+    labels: Shaped[Tensor, "images ..."]
     folds: Folds
     seed: int
     negative: int | None
+
+    @cached_property
+    def target(self) -> Target:
+        """What is learned."""
+        return target_of(self.config)
 
     @property
     def tiles(self) -> int:
@@ -204,20 +210,19 @@ class _Job:
         )
 
     def _overview(self) -> tuple[Affine, Tensor]:
-        """Logistic regression on the overview of an image, and logits of images held out."""
+        """A linear model of the overview of an image, and logits of images held out."""
         x = torch.stack([pool_overview(one.tiles) for one in self.embedded if one.tiles is not None])
-        return self._logistic(x, self.frozen.overview_strength)
+        return self._linear(x, self.frozen.overview_strength)
 
-    def _logistic(self, x: Tensor, strength: float) -> tuple[Affine, Tensor]:
-        """Logistic regression on all images, and logits of images held out by those of the inner folds."""
-        n_classes = self.config.n_classes
-        logits = torch.zeros(len(x), n_classes)
+    def _linear(self, x: Tensor, strength: float) -> tuple[Affine, Tensor]:
+        """A linear model of all images, and logits of images held out by those of the inner folds."""
+        logits = torch.zeros(len(x), self.config.n_classes)
         for train, held in zip(self.folds.train, self.folds.held, strict=True):
-            logits[held] = logistic(x[train], self.labels[train], n_classes, strength)(x[held])
-        return logistic(x, self.labels, n_classes, strength), logits
+            logits[held] = linear_model(x[train], self.labels[train], self.target, strength)(x[held])
+        return linear_model(x, self.labels, self.target, strength), logits
 
     def linear(self) -> _Head:
-        """Logistic regression on the mean of the sub-tiles beside the view of the whole image."""
+        """A linear model of the mean of the sub-tiles beside the view of the whole image."""
         means = torch.stack([one.sub_tiles.mean(0) for one in self.embedded])
         contexts = [one.context for one in self.embedded if one.context is not None]
         if len(contexts) < len(means):
@@ -227,7 +232,7 @@ class _Job:
                 remedy="Set it, for example to 448.",
             )
         x = torch.cat([means, torch.stack(contexts)], 1)
-        whole, logits = self._logistic(x, self.frozen.linear_strength)
+        whole, logits = self._linear(x, self.frozen.linear_strength)
         calibration = self._calibrate(logits)
 
         def net() -> ZoomIn:
@@ -249,9 +254,8 @@ class _Job:
         The number of witnesses and the penalty are those by which, out of fold, most evidence is read.
         """
         fitted = self._fit(bags, self._fold_rows(), self.seed)
-        evidence = self._held(fitted.evidence(bags))
-        count = torch.tensor([len(one.sub_tiles) for one in self.embedded])
-        scores = witness_scores(evidence, self.labels, count)
+        evidence = self.target.witnesses(self._held(fitted.evidence(bags, self.target)), self.labels)
+        scores = [row[: len(one.sub_tiles)] for row, one in zip(evidence, self.embedded, strict=True)]
         everything, best = torch.arange(len(self.labels)), (-1.0, 0, 0.0)
         chosen: list[Tensor] = []
         for witnesses in self.frozen.map_witnesses:
@@ -277,9 +281,10 @@ class _Job:
     def _share_read(self, found: list[Tensor], scores: list[Tensor]) -> float:
         """The share of the evidence for their class that lies in the tiles read, a mean over images."""
         shares = []
-        for own, score, label in zip(found, scores, self.labels.tolist(), strict=True):
+        empty = self.target.empty(self.labels, self.negative).tolist()
+        for own, score, is_empty in zip(found, scores, empty, strict=True):
             evidence = score.clamp(min=0)
-            if label != self.negative and float(evidence.sum()) > 0:
+            if not is_empty and float(evidence.sum()) > 0:
                 read = own.topk(min(self.config.n_samples, len(own))).indices
                 shares.append(float(evidence[read].sum() / evidence.sum()))
         return sum(shares) / max(1, len(shares))
@@ -289,7 +294,8 @@ class _Job:
     ) -> list[Affine]:
         embedded = [self.embedded[row] for row in rows.tolist()]
         own = [scores[row] for row in rows.tolist()]
-        return teach(embedded, own, self.labels[rows], self.negative, self.frozen, witnesses, penalties)
+        empty = self.target.empty(self.labels[rows], self.negative)
+        return teach(embedded, own, empty, self.frozen, witnesses, penalties)
 
     def _score(self, score: Affine, place: int) -> Tensor:
         tiles = self.embedded[place].tiles
@@ -300,7 +306,7 @@ class _Job:
         return [rows for rows in self.folds.train for _ in range(self.frozen.fold_copies)]
 
     def _fit(self, bags: Bags, rows: list[Tensor], seed: int) -> FittedCopies:
-        return fit_copies(bags, self.labels, rows, self.config.n_classes, self.frozen, seed)
+        return fit_copies(bags, self.labels, rows, self.target, self.frozen, seed)
 
     def _held(self, of_copies: Tensor) -> Tensor:
         """Of what copies say of all images, the mean of those that have not learned from each."""
@@ -321,7 +327,7 @@ class _Job:
         return Bags(bags.x, draw.kappa > 0, draw.kappa.clamp(min=1e-30).log())
 
     def _calibrate(self, logits: Tensor, beside: Tensor | None = None) -> Calibration:
-        found = calibrated(logits, self.labels, beside)
+        found = calibrated(logits, self.labels, self.target, beside)
         if self.frozen.calibrate:
             return found
         return Calibration(1.0, torch.zeros(logits.shape[1]), found.loss, found.beside)
@@ -377,8 +383,10 @@ _EXACT: dict[str, Any] = {"sampling": "exact", "prediction_sampling": "exact", "
 def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> Folds:
     """Folds of the images to learn from, groups kept whole; fewer where a class has few images or groups."""
     part = data.manifest.subset(rows)
-    counts = torch.bincount(data.labels[rows])
-    most = max(2, min(folds, int(counts[counts > 0].min())))
+    most = max(2, min(folds, len(rows)))
+    if data.target.kind == "classes":
+        counts = torch.bincount(data.labels[rows])
+        most = max(2, min(folds, int(counts[counts > 0].min())))
     for n in range(most, 1, -1):
         try:
             dealt = kfold(part, n, seed)
@@ -390,7 +398,7 @@ def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> 
     raise AssertionError  # the loop returns, or raises
 
 
-def _scores(head: _Head, labels: Tensor) -> dict[str, float | None]:
-    """How images held out are classified, calibrated."""
+def _scores(head: _Head, labels: Tensor, target: Target) -> dict[str, float | None]:
+    """How images held out are answered, calibrated."""
     logits = head.calibration.scale * head.logits + head.calibration.shift
-    return {**point_scores(logits.softmax(1), labels)._asdict(), "log_loss": head.calibration.loss}
+    return {**target.point_scores(target.answers(logits), labels), "log_loss": head.calibration.loss}

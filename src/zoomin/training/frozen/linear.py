@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from torch.nn import functional
 
-__all__ = ["Affine", "Calibration", "balanced_ridge", "calibrated", "logistic", "principal"]
+from ...model.targets import Target
+
+__all__ = ["Affine", "Calibration", "balanced_ridge", "calibrated", "linear_model", "logistic", "principal"]
 
 _SHRINK = (
     0.01  # penalty of the logarithm of a calibration's scale, squared: separable images would stretch it
@@ -41,7 +42,10 @@ def principal(x: Float[Tensor, "n dims"], components: int) -> Affine:
     mean, std = x.mean(0), x.std(0, correction=0)
     scale = torch.where(std > 1e-6, 1 / std.clamp(min=1e-6), 0.0)
     z = (x - mean) * scale
-    _, vectors = torch.linalg.eigh((z.T @ z / len(z)).double())
+    try:
+        _, vectors = torch.linalg.eigh((z.T @ z / len(z)).double())
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # most eigenvalues are 0
+        vectors = torch.linalg.svd(z.double(), full_matrices=False)[2].T.flip(1)
     kept = min(components, x.shape[1], max(1, len(x) - 1))
     weight = vectors[:, -kept:].flip(1).float() * scale[:, None]
     return Affine(weight, -mean @ weight)
@@ -97,13 +101,48 @@ def logistic(
     return Affine(weight, bias)
 
 
+def linear_model(
+    x: Float[Tensor, "n dims"], truth: Shaped[Tensor, "n ..."], target: Target, strength: float
+) -> Affine:
+    """The linear model of a target's loss on standardised columns: of classes `logistic`.
+
+    Args:
+        x: a row for each image.
+        truth: what each image is.
+        target: what is learned.
+        strength: C: the loss of all images counts so much beside half of the squared weights; of a loss that
+            curves more than a logistic one, so much less.
+    """
+    if target.picks_one:
+        return logistic(x, truth, len(target.names), strength)
+    mean, std = x.mean(0), x.std(0, correction=0)
+    scale = torch.where(std > 1e-6, 1 / std.clamp(min=1e-6), 0.0)
+    z = (x - mean) * scale
+    weight = torch.zeros(x.shape[1], len(target.names), requires_grad=True)
+    bias = torch.zeros(len(target.names), requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
+
+    penalty = target.curvature / 0.25 / (2 * strength * len(x))
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = target.loss(z @ weight + bias, truth) * len(target.names)
+        loss = loss + penalty * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    fitted = weight.detach() * scale[:, None]
+    return Affine(fitted, bias.detach() - mean @ fitted)
+
+
 class Calibration(NamedTuple):
     """scale * logits + shift.
 
     Attributes:
         scale: of all logits.
         shift: of each class.
-        loss: cross-entropy of the logits it was fitted to, afterwards.
+        loss: of the logits it was fitted to, afterwards.
         beside: weight of the logits beside them, which are added before the scale.
     """
 
@@ -115,14 +154,16 @@ class Calibration(NamedTuple):
 
 def calibrated(
     logits: Float[Tensor, "n classes"],
-    labels: Int[Tensor, " n"],
+    labels: Shaped[Tensor, "n ..."],
+    target: Target,
     beside: Float[Tensor, "n classes"] | None = None,
 ) -> Calibration:
-    """The scale and the shift of logits with the least cross-entropy (Platt 1999; Guo et al. 2017).
+    """The scale and the shift of logits with the least loss (Platt 1999; Guo et al. 2017).
 
     Args:
         logits: of images.
         labels: of the images.
+        target: whose loss counts; a log hazard, which knows no shift, is 0 on average.
         beside: further logits, whose weight is fitted too.
     """
     logits = logits.double()
@@ -135,7 +176,7 @@ def calibrated(
     def value() -> Tensor:
         fitted = log_scale.exp() * logits / unit + weight * other / other_unit + shift
         penalty = _SHRINK * (log_scale**2 + weight**2 + shift.mean() ** 2) + 1e-4 * (shift**2).sum()
-        return functional.cross_entropy(fitted, labels) + penalty
+        return target.loss(fitted, labels) + penalty
 
     def closure() -> Tensor:
         optimiser.zero_grad()
@@ -147,5 +188,7 @@ def calibrated(
     with torch.no_grad():
         scale = float(log_scale.exp() / unit)
         ratio = float(weight / other_unit) / scale
-        loss = float(functional.cross_entropy(scale * (logits + ratio * other) + shift, labels))
+        if target.kind == "survival":
+            shift = -(scale * (logits + ratio * other)).mean(0)
+        loss = float(target.loss(scale * (logits + ratio * other) + shift, labels))
     return Calibration(scale, shift.detach().float(), loss, ratio)

@@ -110,7 +110,7 @@ def learn_trunk_too(
         learned = learn(
             config, frozen, data, rows, seed, negative=negative, on_image=bar.advance, embedder=embedder
         )
-    if not _falls_short(frozen, len(rows), learned.report):
+    if data.target.kind != "classes" or not _falls_short(frozen, len(rows), learned.report):
         return learned
     return learn_pixels(config, frozen, data, rows, seed, run, learned)
 
@@ -219,12 +219,12 @@ def learn_pixels(
     net = job.train("held_out", {"train": train_rows, "val": held}, epochs)
     found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), seed)
     labels = data.labels[found.rows]
-    own = calibrated(found.logits, labels)
+    own = calibrated(found.logits, labels, data.target)
     held_out = {PIXELS: _scores(found.logits, labels, own)}
     report: dict[str, Any] = {"trunk": TRUNK, "epochs": epochs, "images_held_out": len(held)}
     if learned is not None:
         before = learned.logits[folds.held[0]][torch.searchsorted(held, found.rows)]
-        other = calibrated(before, labels)
+        other = calibrated(before, labels, data.target)
         report |= {"held_out": held_out[PIXELS], "frozen_held_out": _scores(before, labels, other)}
         report["kept"] = own.loss < other.loss
         held_out |= learned.report["held_out"]
@@ -257,13 +257,14 @@ class _Read:
 
         def read(sampling: str) -> _Read:
             found = evaluate(net, data.val_dataloader(), sampling=sampling, seed=seed)
-            return cls(found.probabilities.clamp(min=1e-6).log(), found.image, sampling)
+            return cls(found.answers.clamp(min=1e-6).log(), found.image, sampling)
 
         every = read("exact")
         if net.config.tile_attention == "uniform":
             return every
         some, labels = read("top"), data.labels[every.rows]
-        cost = calibrated(some.logits, labels).loss - calibrated(every.logits, labels).loss
+        cost = calibrated(some.logits, labels, data.target).loss
+        cost -= calibrated(every.logits, labels, data.target).loss
         return some if cost <= _WORSE else every
 
 

@@ -11,37 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..frozen_config import FrozenConfig
 from .embeddings import Embedded
 from .linear import Affine, balanced_ridge
 
-__all__ = ["teach", "witness_scores"]
-
-
-def witness_scores(
-    evidence: Float[Tensor, "images tiles classes"],
-    labels: Int[Tensor, " images"],
-    count: Int[Tensor, " images"],
-) -> list[Float[Tensor, " _"]]:
-    """How much each tile said for the class of its image, its attention counted in.
-
-    Args:
-        evidence: attention times what each tile says for each class.
-        labels: of the images.
-        count: tiles of each image.
-    """
-    own = evidence[torch.arange(len(labels)), :, labels]
-    return [row[:n] for row, n in zip(own, count.tolist(), strict=True)]
+__all__ = ["teach"]
 
 
 def teach(
     embedded: Sequence[Embedded],
     scores: Sequence[Float[Tensor, " _"]],
-    labels: Int[Tensor, " images"],
-    negative: int | None,
+    is_empty: Bool[Tensor, " images"],
     config: FrozenConfig,
     witnesses: int,
     penalties: Sequence[float],
@@ -50,18 +33,17 @@ def teach(
 
     Args:
         embedded: of the images.
-        scores: what `witness_scores` gave.
-        labels: of the images.
-        negative: the class whose images hold nothing to find; None where there is none.
+        scores: how much each tile of an image said for what the image is (`Target.witnesses`).
+        is_empty: images that hold nothing to find.
         config: of the ridge.
         witnesses: tiles of an image that are taken for what decided, those of the highest score.
         penalties: of the ridge; a score for each.
     """
     found, empty, every = [], [], []
-    for one, score, label in zip(embedded, scores, labels.tolist(), strict=True):
+    for one, score, nothing in zip(embedded, scores, is_empty.tolist(), strict=True):
         assert one.tiles is not None
         every.append(one.tiles)
-        if label == negative:
+        if nothing:
             empty.append(one.tiles)
             continue
         order = score.argsort(descending=True)

@@ -157,17 +157,18 @@ function showAnswer(index, info) {
   const parts = [element("h1", { title: image.path }, image.name), size];
   const one = info.explanation;
   if (one) {
-    const right = image.label == null ? null : image.label === one.label;
-    parts.push(element("div", { class: "verdict" }, element("span", {}, one.label), mark(right)));
+    const right = image.label == null ? null : isRight(image.label, one);
+    parts.push(element("div", { class: "verdict" }, element("span", {}, one.prediction), mark(right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
     const order = [...one.classes].sort((a, b) => b.probability - a.probability);
     parts.push(element("ul", { class: "classes", id: "classes" }, ...order.map((each) => {
-      const error = each.standard_error == null ? "" : ` ± ${percent(each.standard_error)}`;
+      const spread = each.text == null ? percent : rounded;
+      const error = each.standard_error == null ? "" : ` ± ${spread(each.standard_error)}`;
       const bar = element("i");
       bar.style.width = percent(each.probability ?? 0, 2).replace(" ", "");
       return element("li", { class: each.name === one.label ? "first" : "" },
-        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, percent(each.probability) + error)),
-        element("div", { class: "bar" }, bar));
+        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, (each.text ?? percent(each.probability)) + error)),
+        each.probability == null ? null : element("div", { class: "bar" }, bar));
     })));
     const known = one.classes.some((each) => each.standard_error != null);
     parts.push(accountTable(one));
@@ -182,16 +183,23 @@ function showAnswer(index, info) {
   $("answer").replaceChildren(...parts.filter(Boolean));
 }
 
+// Of a number nothing is simply right; labels are right in any order.
+function isRight(label, { prediction, target }) {
+  if (target === "value" || target === "survival") return null;
+  return label.split(";").sort().join(";") === prediction.split(";").sort().join(";");
+}
+
 // From nothing seen to the answer: what the sub-tiles add to the evidence for the predicted class.
-function accountTable({ label, account }) {
-  const row = (name, { evidence, probability }) => element("tr", {}, element("th", { scope: "row" }, name),
-    element("td", { class: probability == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
-    element("td", {}, probability == null ? "" : percent(probability)));
+function accountTable({ label, target, account }) {
+  const row = (name, { evidence, probability, told }) => element("tr", {}, element("th", { scope: "row" }, name),
+    element("td", { class: told == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
+    element("td", {}, probability == null ? (told ?? "") : percent(probability)));
   const rows = [row(account.from_mean ? "With nothing seen" : "With nothing seen (bias)", account.start)];
   if (account.numbered.count) rows.push(row(`${many(account.numbered.count, "heaviest sub-tile")}`, account.numbered));
   if (account.others.count) rows.push(row(many(account.others.count, "other"), account.others));
   rows.push(row("Answer", account.end));
-  const title = `Evidence for ${label}: its logit minus the mean over the classes. The rows sum to the answer.`;
+  const what = { labels: "its logit", value: "in its own unit, from the mean of the training images", survival: "the log hazard" };
+  const title = `Evidence for ${label}: ${what[target] ?? "its logit minus the mean over the classes"}. The rows sum to the answer.`;
   return element("table", { class: "account", id: "account", title }, ...rows);
 }
 

@@ -1,0 +1,95 @@
+"""How good are predicted hazards: Harrell's concordance, with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int64
+from torch import Tensor
+
+from .bootstrap import with_intervals
+from .checks import check_answers
+
+__all__ = ["concordance", "survival_metrics", "survival_scores"]
+
+_MOST = 4000  # images whose pairs are kept in memory for the draws of an interval
+
+
+def concordance(
+    risk: Float64[np.ndarray, " n"], time: Float64[np.ndarray, " n"], event: Bool[np.ndarray, " n"]
+) -> float | None:
+    """The share of comparable pairs of which that at higher risk came first (Harrell 1982); equal risks: 1/2.
+
+    Two images are comparable where it is known which came first: that of an event before the other's time, or
+    at the time at which the other was censored. None where there is no such pair.
+
+    Example:
+        >>> risk, time = np.array([3.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])
+        >>> round(concordance(risk, time, np.array([True, True, True])), 3)
+        0.667
+    """
+    right = total = 0.0
+    for rows in np.array_split(np.arange(len(time)), -(-len(time) // 1000)):
+        own, pairs = _pairs(risk, time, event, rows)
+        right, total = right + float(own.sum()), total + float(pairs.sum())
+    return right / total if total else None
+
+
+def survival_scores(risk: Float[Tensor, " n"], truth: Float[Tensor, "n two"]) -> dict[str, float | None]:
+    """The concordance.
+
+    Args:
+        risk: predicted, such as the log hazard.
+        truth: time, and 1 where the event happened then.
+
+    Raises:
+        DataError: if there is no image, or a risk is not a number.
+    """
+    check_answers(risk)
+    return {"concordance": concordance(*_arrays(risk, truth))}
+
+
+def survival_metrics(
+    risk: Float[Tensor, " n"], truth: Float[Tensor, "n two"], *, groups: Sequence[object | None] | None = None
+) -> dict[str, Any]:
+    """The concordance with an interval, and `events`.
+
+    Raises:
+        DataError: if there is no image, or a risk is not a number.
+    """
+    check_answers(risk)
+    own, time, event = _arrays(risk, truth)
+    n, whole = len(own), concordance(own, time, event)
+    matrices = None if n > _MOST else _pairs(own, time, event, np.arange(n))
+
+    def scores(rows: Int64[np.ndarray, " m"]) -> dict[str, float | None]:
+        if matrices is None:
+            return {"concordance": whole if len(rows) == n and (rows == np.arange(n)).all() else None}
+        weight = np.bincount(rows, minlength=n).astype(np.float32)
+        right, total = (float(weight @ (part @ weight)) for part in matrices)
+        return {"concordance": right / total if total else None}
+
+    found = with_intervals(scores, n, groups)
+    return {**found, "events": int(event.sum())}
+
+
+def _arrays(
+    risk: Tensor, truth: Tensor
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    own, pair = risk.detach().cpu().double().numpy(), truth.detach().cpu().double().numpy()
+    return own, pair[:, 0], pair[:, 1] > 0
+
+
+def _pairs(
+    risk: Float64[np.ndarray, " n"],
+    time: Float64[np.ndarray, " n"],
+    event: Bool[np.ndarray, " n"],
+    rows: Int64[np.ndarray, " m"],
+) -> tuple[Float32[np.ndarray, "m n"], Float32[np.ndarray, "m n"]]:
+    """Of some images with all: how right the order of their risks is, and which pairs are comparable."""
+    own = time[rows, None]
+    before = event[rows, None] & ((own < time) | ((own == time) & ~event))
+    right = (risk[rows, None] > risk) + 0.5 * (risk[rows, None] == risk)
+    return (before * right).astype(np.float32), before.astype(np.float32)

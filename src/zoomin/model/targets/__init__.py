@@ -1,0 +1,8 @@
+"""What a model learns to answer: one of several classes, several labels, a value, a grade, survival."""
+
+from __future__ import annotations
+
+from .kinds import TARGETS, target_named, target_of
+from .target import NONE, Target
+
+__all__ = ["NONE", "TARGETS", "Target", "target_named", "target_of"]
