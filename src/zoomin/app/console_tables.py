@@ -17,6 +17,14 @@ __all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 _ROWS = 60  # images shown in a terminal
 _SCORES = ("accuracy", "balanced_accuracy", "auroc")
 _SHOWN = ("n_images", *_SCORES, "epochs", "epoch", "seconds")
+_PARTS = {"val": "validation images: ", "test": "test images: "}
+_WORDS = {
+    "n_images": "number",
+    "balanced_accuracy": "balanced accuracy",
+    "auroc": "AUROC",
+    "epochs": "epochs trained",
+    "epoch": "epoch kept",
+}
 _MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
 
 
@@ -27,10 +35,12 @@ def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
         title: of the table.
         metrics: of `evaluate` or `fit`; those of several splits may be nested.
     """
-    table = Table("", "value", "95 % interval", title=title, title_justify="left")
-    for name, value, interval, reason in _numbers(metrics, ""):
-        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else reason
-        table.add_row(name.replace("_", " "), f"{value:.4g}", shown)
+    rows = _numbers(metrics, "")
+    has_intervals = any(interval for _, _, interval in rows)
+    heads = ("", "value", "95 % interval") if has_intervals else ("", "value")
+    table = Table(*heads, title=title, title_justify="left")
+    for name, value, interval in rows:
+        table.add_row(name, value, *([interval] if has_intervals else []))
     return table
 
 
@@ -85,17 +95,18 @@ def _text(value: float | int | None) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _numbers(
-    metrics: Mapping[str, Any], prefix: str
-) -> list[tuple[str, float | int, Sequence[float] | None, str]]:
-    rows: list[tuple[str, float | int, Sequence[float] | None, str]] = []
+def _numbers(metrics: Mapping[str, Any], part: str) -> list[tuple[str, str, str]]:
+    """What was measured, in words; its value; its interval, or why there is none."""
+    rows: list[tuple[str, str, str]] = []
     for name, value in metrics.items():
-        if name == "interval_reasons":  # words, beside the values that they are about
-            continue
-        if isinstance(value, Mapping):
-            rows += _numbers(value, f"{prefix}{name}.")
+        if name == "learned":  # how the head was chosen is in metrics.json
+            rows += _numbers(value["held_out"][value["head"]], "held out in inner folds: ")
+        elif name in _PARTS:
+            rows += _numbers(value, _PARTS[name])
         elif name in _SHOWN and value is not None:
             value += name == "epoch"  # counted from 0 in files, from 1 on the screen
+            ends = metrics.get(f"{name}_interval")
             reason = metrics.get("interval_reasons", {}).get(name, "")
-            rows.append((f"{prefix}{name}", value, metrics.get(f"{name}_interval"), reason))
+            shown = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else reason
+            rows.append((f"{part}{_WORDS.get(name, name)}", f"{value:.4g}", shown))
     return rows
