@@ -72,6 +72,13 @@ def test_images_with_a_problem_come_first_and_all_are_counted() -> None:
     assert rows[1] == "0.svs TIFF JPEG 90 x 70 0.25 50%"
 
 
+def test_images_of_one_name_are_told_apart_by_their_folders() -> None:
+    names = ["x/a/1.png", "x/b/1.png", "x/b/2.png", "y/b/1.png", "z.png", "z.png"]
+    lines = shown(checked_table([Checked(name, width=90, height=70, format="PNG") for name in names]))
+    expected = ["a/1.png", "x/b/1.png", "2.png", "y/b/1.png", "z.png", "z.png"]
+    assert [line.split()[0] for line in lines if ".png" in line] == expected
+
+
 def test_what_the_doctor_found() -> None:
     checks = [Check("GDAL", "ok", "3.9"), Check("Chromium", "absent", "not found", "apt install chromium")]
     lines = shown(checks_table(checks))
