@@ -22,7 +22,6 @@ from torch import Tensor
 from ...data.datamodule import ZoomInDataModule
 from ...data.splits import kfold
 from ...errors import ConfigError, DataError
-from ...metrics import point_scores
 from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention, pool_overview
 from ...model.sampling import derive_keys, design
@@ -30,7 +29,7 @@ from ...model.zoom_in import ZoomIn
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
-from .linear import Affine, Calibration, calibrated, logistic, principal
+from .linear import Affine, Calibration, calibrated, held_out_scores, logistic, principal
 from .teach import teach, witness_scores
 
 __all__ = ["Folds", "Learned", "inner_folds", "learn", "make_embedder"]
@@ -114,7 +113,10 @@ def learn(
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
-    report["held_out"] = {kind: _scores(head, labels) for kind, head in heads.items()}
+    groups = [record.group for record in data.manifest.subset(rows)]
+    report["held_out"] = {
+        kind: held_out_scores(head.logits, labels, head.calibration, groups) for kind, head in heads.items()
+    }
     return Learned(net.eval(), report, heads[chosen].logits)
 
 
@@ -388,9 +390,3 @@ def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> 
         else:
             return Folds([train for train, _ in dealt], [held for _, held in dealt])
     raise AssertionError  # the loop returns, or raises
-
-
-def _scores(head: _Head, labels: Tensor) -> dict[str, float | None]:
-    """How images held out are classified, calibrated."""
-    logits = head.calibration.scale * head.logits + head.calibration.shift
-    return {**point_scores(logits.softmax(1), labels)._asdict(), "log_loss": head.calibration.loss}

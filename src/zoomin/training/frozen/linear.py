@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Affine", "Calibration", "balanced_ridge", "calibrated", "logistic", "principal"]
+from ...metrics import classification_metrics
+
+__all__ = [
+    "Affine",
+    "Calibration",
+    "balanced_ridge",
+    "calibrated",
+    "held_out_scores",
+    "logistic",
+    "principal",
+]
 
 _SHRINK = (
     0.01  # penalty of the logarithm of a calibration's scale, squared: separable images would stretch it
@@ -111,6 +121,26 @@ class Calibration(NamedTuple):
     shift: Float[Tensor, " classes"]
     loss: float
     beside: float = 0.0
+
+
+def held_out_scores(
+    logits: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    calibration: Calibration,
+    groups: Sequence[object | None],
+) -> dict[str, Any]:
+    """How calibrated logits classify images held out, with intervals, for metrics.json.
+
+    Args:
+        logits: of images.
+        labels: of the images.
+        calibration: fitted to them.
+        groups: what each image belongs to, None where it stands alone.
+    """
+    probabilities = (calibration.scale * logits + calibration.shift).softmax(1)
+    scores = classification_metrics(probabilities, labels, groups=groups)
+    del scores["confusion_matrix"]
+    return {**scores, "log_loss": calibration.loss}
 
 
 def calibrated(
