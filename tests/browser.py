@@ -24,6 +24,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_PATIENCE = 180_000  # milliseconds: a busy machine may take long for a page, which is no fault of the page
 
 
 @dataclass
@@ -83,6 +84,7 @@ def visit(
             context = browser.new_context(
                 color_scheme=scheme, viewport={"width": width, "height": height}, offline=offline
             )
+            context.set_default_timeout(_PATIENCE)
             seen = Visit(context.new_page())
             seen.page.on("request", lambda request: seen.requests.append(request.url))
             seen.page.on("requestfailed", lambda request: seen.errors.append(f"failed: {request.url}"))

@@ -66,7 +66,7 @@ def site(run: Path, slide: GiantSlide) -> Iterator[str]:
         yield address
 
 
-def until(seen: Visit, what: Callable[[], Any], seconds: float = 60) -> Any:
+def until(seen: Visit, what: Callable[[], Any], seconds: float = 180) -> Any:
     """Wait for something to become true; the page's policy forbids playwright's own way of evaluating."""
     end = time.monotonic() + seconds
     while not (found := what()):
@@ -76,7 +76,7 @@ def until(seen: Visit, what: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def opened(seen: Visit, index: int = 0) -> None:
-    seen.page.wait_for_selector(f"body[data-ready='{index}']", timeout=60_000)
+    seen.page.wait_for_selector(f"body[data-ready='{index}']")
 
 
 def looking(seen: Visit) -> dict[str, float]:

@@ -116,5 +116,5 @@ def test_split_sizes_are_laid_out_in_order_and_checked() -> None:
     assert sizes.places == [("train", 0), ("train", 1), ("test", 0)]
     for wrong in ({"n_train": -1}, {"seed": -1}, {"size": 0}):
         [name] = wrong
-        with pytest.raises(ConfigError, match=f"{name}: {name} is {wrong[name]}. It must be at least"):
+        with pytest.raises(ConfigError, match=f"{name} is {wrong[name]}. It must be at least"):
             Dots(**wrong)

@@ -172,7 +172,7 @@ def test_coordinates_that_an_image_cannot_have_are_a_warning(
 
 
 def test_export_settings_are_checked() -> None:
-    with pytest.raises(ConfigError, match="unknown coordinates 'x'"):
+    with pytest.raises(ConfigError, match="coordinates is 'x'"):
         ExportConfig(coordinates="x")
     with pytest.raises(ConfigError, match="top is -1"):
         ExportConfig(top=-1)

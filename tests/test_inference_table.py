@@ -20,10 +20,10 @@ from zoomin.data.manifest import Record
 from zoomin.errors import DataError, WriteError
 from zoomin.inference import (
     InferenceConfig,
+    distributed,
     find_images,
     merge_predictions,
     predict_into,
-    prediction_table,
     shard_of,
 )
 from zoomin.model import ZoomIn, ZoomInConfig
@@ -58,14 +58,14 @@ def rows(path: Path) -> list[dict[str, str]]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that are predicted, not kept; a list that says when to stop."""
     found: list[str] = []
-    original = prediction_table.iter_predictions
+    original = distributed.iter_predictions
 
     def spy(images, *args, **kwargs):
         for row in original(images, *args, **kwargs):
             found.append(Path(row.image).name)
             yield row
 
-    monkeypatch.setattr(prediction_table, "iter_predictions", spy)
+    monkeypatch.setattr(distributed, "iter_predictions", spy)
     return found
 
 
@@ -76,14 +76,14 @@ def test_an_interrupted_job_goes_on_where_it_was(
     config = InferenceConfig(batch_size=1)
     assert predict_into(images, net, whole, config).done == 5
     out.write_text("older")
-    original = prediction_table.iter_predictions
+    original = distributed.iter_predictions
 
     def stopped(given, *args, **kwargs):
         yield from list(original(given, *args, **kwargs))[:2]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(prediction_table, "iter_predictions", stopped)
+        patch.setattr(distributed, "iter_predictions", stopped)
         with pytest.raises(KeyboardInterrupt):
             predict_into(images, net, out, config)
         assert out.read_text() == "older" and len(rows(part)) == 2

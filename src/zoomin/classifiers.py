@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from .errors import CheckpointError, ConfigError
 from .files import parse_json
 from .images.foreground import Foreground
+from .model.hub import fetched
 from .runtime.plugins import Registry, Targets
 
 if TYPE_CHECKING:
@@ -237,14 +238,16 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Classifi
     """The model of a finished run, Zoom-In or a baseline, in evaluation mode.
 
     Args:
-        path: a run folder (its `model/` is taken), or a folder that `save_pretrained` wrote.
+        path: a run folder (its `model/` is taken), one that `save_pretrained` or `zoomin share` wrote, or a
+            model on the Hugging Face hub, "hf://USER/NAME" or "hf://USER/NAME@REVISION".
         device: where to compute.
 
     Raises:
-        CheckpointError: if there is no model, or it is damaged or of another configuration.
+        CheckpointError: if there is no model, it is damaged or of another configuration, or the hub cannot be
+            reached.
         ConfigError: if the configuration has settings or a name that this version does not know.
     """
-    folder = Path(path)
+    folder = fetched(path)
     if not folder.is_dir():
         kind = "a file, not a folder" if folder.exists() else "no such folder"
         raise CheckpointError(kind, where=folder, remedy="Give the folder of a run, or its model/ folder.")

@@ -136,7 +136,7 @@ def require(condition: bool, name: str, value: object, remedy: str) -> None:
         ConfigError: naming the setting and the remedy, if the condition is false.
     """
     if not condition:
-        raise ConfigError(f"{name} is {value}", where=name, remedy=remedy)
+        raise ConfigError(f"{name} is {value}", remedy=remedy)
 
 
 def require_all(config: object, needs: Mapping[str, tuple[bool, str]], section: str = "") -> None:
@@ -152,5 +152,5 @@ def require_all(config: object, needs: Mapping[str, tuple[bool, str]], section: 
     """
     for name, (condition, need) in needs.items():
         if not condition:
-            what = f"{name} is {getattr(config, name)!r}"
-            raise ConfigError(what, where=f"{section}{name}", remedy=f"It must be {need}.")
+            what = f"{section}{name} is {getattr(config, name)!r}"
+            raise ConfigError(what, remedy=f"It must be {need}.")

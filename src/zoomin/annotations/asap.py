@@ -12,6 +12,7 @@ from defusedxml.ElementTree import parse
 
 from ..errors import DataError
 from .geojson import EXCLUDING
+from .limits import check_file, check_vertices
 from .polygons import Outline, polygon_of
 
 __all__ = ["read_asap", "write_asap"]
@@ -35,6 +36,7 @@ def read_asap(path: Path | str) -> list[Outline]:
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
+        check_file(path)
         root = parse(path).getroot()
     except (ParseError, DefusedXmlException, OSError, UnicodeDecodeError, ValueError) as error:
         raise DataError(f"not a readable XML file ({error})", where=path, remedy=_SAVE) from error
@@ -51,10 +53,15 @@ def read_asap(path: Path | str) -> list[Outline]:
         (group.get("Name") or "").strip(): (group.get("PartOfGroup") or "None").strip()
         for group in root.iter("Group")
     }
+    drawn = [_corners(annotation, path) for annotation in found]
+    check_vertices(sum(map(len, drawn)), path)
     outlines = []
-    for annotation, group in zip(found, groups, strict=True):
+    for corners, group in zip(drawn, groups, strict=True):
         out = _excluded(group, above) or (grouped and group.casefold() == "none")
-        outlines.append(Outline(polygon_of(_corners(annotation, path)), group, out))
+        try:
+            outlines.append(Outline(polygon_of(corners), group, out))
+        except DataError as error:
+            raise DataError(error.what, where=path, remedy=error.remedy) from error
     return outlines
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..files import parse_json, write_json
 from .frames import Frame, map_to_pixels
+from .limits import check_file, check_vertices
 from .polygons import Outline, polygon_of, ring_of
 
 __all__ = ["EXCLUDING", "read_geojson", "write_geojson"]
@@ -45,10 +46,15 @@ def read_geojson(path: Path | str, *, frame: Frame | None = None) -> list[Outlin
     drawn = [one for number, feature in enumerate(features) for one in _drawn(feature, number, path)]
     shells = [rings[0] for _, rings in drawn]
     mapper = None if frame is None else map_to_pixels(content, shells, path, frame)
+    check_vertices(sum(len(ring) for _, rings in drawn for ring in rings), path)
     outlines = []
     for name, rings in drawn:
         mapped = rings if mapper is None else [mapper(ring) for ring in rings]
-        outlines.append(Outline(polygon_of(mapped[0], mapped[1:]), name, _base(name).casefold() in EXCLUDING))
+        try:
+            shape = polygon_of(mapped[0], mapped[1:])
+        except DataError as error:
+            raise DataError(error.what, where=path, remedy=error.remedy) from error
+        outlines.append(Outline(shape, name, _base(name).casefold() in EXCLUDING))
     return outlines
 
 
@@ -101,6 +107,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 (JSON)
     if not path.is_file():
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
+        check_file(path)
         return parse_json(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise DataError(f"not a readable JSON file ({error})", where=path, remedy=_EXPORT) from error

@@ -17,6 +17,7 @@ from ..errors import DataError
 from ..geometry import Region
 from .annotation import views_of
 from .coverage import coverage
+from .limits import check_crossings, check_vertices
 
 __all__ = ["Outline", "PolygonAnnotation", "polygon_of", "ring_of"]
 
@@ -77,7 +78,14 @@ class PolygonAnnotation:
 
     @cached_property
     def roi(self) -> Polygons:
-        """The whole ROI inside the image as one valid polygon or multi-polygon of shapely."""
+        """The whole ROI inside the image as one valid polygon or multi-polygon of shapely.
+
+        Raises:
+            DataError: if there are too many corners, or outlines cross almost everywhere.
+        """
+        shapes = [o.polygons for o in self.outlines]
+        check_vertices(int(shapely.get_num_coordinates(shapes).sum()), self.name)
+        check_crossings(shapes, self.name)
         drawn = shapely.union_all([o.polygons for o in self.outlines if not o.excludes])
         cut = [o.polygons for o in self.outlines if o.excludes]
         if cut:
@@ -194,7 +202,8 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
         holes: corners of each hole.
 
     Raises:
-        DataError: if a coordinate is not finite, or a corner has not two.
+        DataError: if a coordinate is not finite, a corner has not two, or the shell crosses itself almost
+            everywhere.
 
     Example:
         >>> polygon_of([(0, 0), (4, 4), (4, 0), (0, 4)]).area
@@ -208,11 +217,10 @@ def polygon_of(shell: Ring, holes: Sequence[Ring] = ()) -> Polygons:
         return shapely.MultiPolygon()
     inner = [ring for ring in corners[1:] if len(np.unique(ring, axis=0)) >= 3]
     polygon = shapely.Polygon(corners[0], inner)
-    return (
-        polygon
-        if polygon.is_valid
-        else _areas(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
-    )
+    if polygon.is_valid:
+        return polygon
+    check_crossings([polygon])
+    return _areas(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
 
 
 def ring_of(corners: Ring) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ from .commands.predict import EVALUATE, MERGE, PREDICT
 from .commands.recipes import INIT, RECIPES
 from .commands.report import REPORT
 from .commands.reproduce import REPRODUCE
+from .commands.share import SHARE
 from .commands.train import CROSSVAL, TRAIN
 from .commands.view import VIEW
 from .suggestions import did_you_mean, mistyped_settings
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Command | Group] = {
     "predict": PREDICT,
     "merge": MERGE,
     "explain": EXPLAIN,
+    "share": SHARE,
     "report": REPORT,
     "view": VIEW,
     "data": DATA,

@@ -17,9 +17,10 @@ from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import DataError
 from ..files import write_json
+from ..runtime.crew import Crew
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
-from .prediction import iter_predictions
+from .distributed import iter_numbered
 from .predictions import NO_FOREGROUND, write_predictions
 
 __all__ = ["evaluate", "evaluation_manifest"]
@@ -33,6 +34,7 @@ def evaluate(
     config: InferenceConfig | None = None,
     *,
     out: str | Path | None = None,
+    crew: Crew | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def evaluate(
         model: what `load_model` gave.
         config: how to sample and run.
         out: folder for `predictions.csv` and `metrics.json`; by default nothing is written.
+        crew: who computes; by default this process.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
@@ -54,9 +57,10 @@ def evaluate(
     Raises:
         DataError: if a label is missing or unknown to the model, or no image could be read.
         WriteError: if the folder cannot be written to, or another job writes to it.
+        ConfigError: if workers cannot start, or there is no such cluster.
     """
     with nullcontext() if out is None else lock_folder(out):
-        return _evaluate(manifest, model, config or InferenceConfig(), out, device, progress)
+        return _evaluate(manifest, model, config or InferenceConfig(), out, crew, device, progress)
 
 
 def _evaluate(
@@ -64,13 +68,15 @@ def _evaluate(
     model: Classifier,
     config: InferenceConfig,
     out: str | Path | None,
+    crew: Crew | None,
     device: str | torch.device | None,
     progress: bool,
 ) -> dict[str, Any]:
     from ..metrics import classification_metrics  # its libraries are heavy, and predicting needs none
 
     targets = manifest.with_classes(model.config.classes).targets()
-    rows = list(iter_predictions(manifest, model, config, device=device, progress=progress))
+    found = dict(iter_numbered(manifest.records, model, config, crew, device=device, progress=progress))
+    rows = [found[number] for number in range(len(manifest))]
     if out is not None:
         labels = [record.label or "" for record in manifest]
         write_predictions(rows, model.config.classes, Path(out) / "predictions.csv", labels=labels)

@@ -118,18 +118,27 @@ def run_batches(
     config: InferenceConfig,
     device: str | torch.device | None,
     answers: Callable[[Answered], Sequence[T]],
+    warned: set[str] | None = None,
 ) -> Iterator[T | Unreadable]:
     """Open images, batch them and run the network; what `answers` makes of its outputs, in the images' order.
 
     Overviews of `config.prefetch` further batches are read while one is at work. Whatever one image fails
     with, the others continue.
 
+    Args:
+        images: see `predict`.
+        model: what `load_model` gave.
+        config: how to sample and run.
+        device: move the model there first.
+        answers: one for each image of an output.
+        warned: readers that were warned of; by default none was, before these images.
+
     Raises:
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
     if device is not None:
         model.to(device)
-    job = _Job(model, config, set())
+    job = _Job(model, config, set() if warned is None else warned)
     faults = Faults()
     for found in _all_results(images, job, answers):
         faults.note(found.error if isinstance(found, Unreadable) else None)

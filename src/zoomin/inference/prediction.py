@@ -24,7 +24,13 @@ from .pipeline import Answered, run_batches
 from .predictions import NO_FOREGROUND, Prediction
 from .sources import ImagesLike, Unreadable
 
-__all__ = ["iter_predictions", "predict", "predictions_of", "probability_standard_error"]
+__all__ = [
+    "failed_prediction",
+    "iter_predictions",
+    "predict",
+    "predictions_of",
+    "probability_standard_error",
+]
 
 
 def predict(
@@ -93,7 +99,7 @@ def iter_predictions(
     with progress_bar("Predicting", total, shown=progress) as bar:
         for found in run_batches(images, model, config, device, answers):
             bar.advance()
-            yield _failed(found, model, config) if isinstance(found, Unreadable) else found
+            yield failed_prediction(found, model, config) if isinstance(found, Unreadable) else found
 
 
 def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) -> list[Prediction]:
@@ -121,7 +127,7 @@ def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) 
     ]
 
 
-def _failed(one: Unreadable, model: Classifier, config: InferenceConfig) -> Prediction:
+def failed_prediction(one: Unreadable, model: Classifier, config: InferenceConfig) -> Prediction:
     """The row of an image that could not be read."""
     return Prediction(
         image=one.image,

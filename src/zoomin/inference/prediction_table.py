@@ -22,9 +22,10 @@ from ..files import telling, unquoted, write_csv
 from ..images.stored import identity_of
 from ..model.storage import model_fingerprint
 from ..progress import progress_bar
+from ..runtime.crew import Crew
 from ..runtime.locks import lock_file
 from .config import InferenceConfig
-from .prediction import iter_predictions
+from .distributed import iter_numbered
 from .predictions import Summary, cells_of, columns_of
 from .sources import name_of
 
@@ -45,6 +46,7 @@ def predict_into(
     *,
     resume: bool = False,
     retry_failed: bool = False,
+    crew: Crew | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Summary:
@@ -61,11 +63,13 @@ def predict_into(
         resume: keep rows of an interrupted or a finished job that were made by this model, with these
             settings, of files that have not changed since.
         retry_failed: of these, do not keep the rows of images that failed.
+        crew: who computes; by default this process. Whoever does, this process alone writes.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
     Raises:
         WriteError: if the CSV cannot be written, or another job writes it.
+        ConfigError: if workers cannot start, or there is no such cluster.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
     config, classes = config or InferenceConfig(), model.config.classes
@@ -88,7 +92,7 @@ def predict_into(
         failed = sum(_failed(line, columns) for line in lines.values())
         bar = progress_bar("Predicting", len(keys), done=kept, shown=progress)
         with telling(Path(out), part), part.open("a", encoding="utf-8", newline="") as file, bar as shown:
-            for row in iter_predictions(left, model, config, device=device):
+            for _, row in iter_numbered(left, model, config, crew, device=device):
                 lines[row.image] = [_text(value) for value in [*cells_of(row, classes), keys[row.image]]]
                 csv.writer(file, lineterminator="\n").writerow(lines[row.image])
                 file.flush()

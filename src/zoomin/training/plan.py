@@ -260,9 +260,9 @@ def _lines(seen: Seen, classes: Sequence[str], side: int, tiles: int, reads: int
     if pixels is not None:
         limit = FrozenConfig.trunk_below
         lines.append(
-            f"pixels     where that is below AUROC {limit} on images held out, a small trunk is learned"
+            f"pixels     if AUROC of the images held out is below {limit}, try --frozen.trunk auto: a small"
         )
-        lines.append(f"           from pixels ({_minutes(pixels)} more), and kept if it is better on them")
+        lines.append(f"           trunk is learned from pixels too (about {_minutes(pixels)} more)")
     lines.append(f"time       about {_minutes(seconds)} on one core ({engine})")
     few = min(seen.count.values())
     if few < 20:

@@ -18,7 +18,9 @@ def _build_explain(parser: ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="*", type=str, default=[], help="image files, folders of images, or glob patterns"
     )
-    parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument(
+        "--run", type=str, required=True, help="folder of a finished run, of a model, or hf://USER/NAME"
+    )
     option(parser, "--manifest", None, "a CSV that lists the images")
     option(
         parser,
@@ -26,7 +28,7 @@ def _build_explain(parser: ArgumentParser) -> None:
         None,
         "train, val, test or all: of the labelled images in --manifest, otherwise of the run's own",
     )
-    option(parser, "--out", None, "a folder; by default explanations in that of the run")
+    option(parser, "--out", None, "a folder; by default explanations, in that of the run")
     option(
         parser,
         "--resume",
@@ -44,12 +46,14 @@ def _explain(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model, zoom_in
     from ...explanation.export_config import ExportConfig
     from ...inference.explain_folder import explain_into, images_to_explain
+    from ...model.hub import hub_model
 
     config = inference_config(options)
     exports = of_options(ExportConfig, options)
     model = zoom_in(load_model(options.run, options.device))
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
-    out = Path(options.run) / "explanations" if options.out is None else Path(options.out)
+    folder = Path() if hub_model(options.run) else Path(options.run)
+    out = folder / "explanations" if options.out is None else Path(options.out)
     summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=True)
     done = summary.explained + summary.kept
     kept = f", {summary.kept} of them before" if summary.kept else ""

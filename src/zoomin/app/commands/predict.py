@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ...classifiers import Classifier
     from ...data.manifest import Manifest
     from ...inference.predictions import Summary
+    from ...runtime.crew import Crew
 
-__all__ = ["EVALUATE", "MERGE", "PREDICT", "build_inference", "inference_config"]
+__all__ = ["EVALUATE", "MERGE", "PREDICT", "build_crew", "build_inference", "crew_of", "inference_config"]
 
 
 def build_inference(parser: ArgumentParser) -> None:
@@ -25,6 +26,35 @@ def build_inference(parser: ArgumentParser) -> None:
     parser.add_class_arguments(InferenceConfig)
 
 
+def build_crew(parser: ArgumentParser) -> None:
+    """Add the options that tell who computes."""
+    parser.add_argument(
+        "--jobs",
+        type=int | None,
+        default=None,
+        help="worker processes, each with the model; by default one, or with --cluster one for each of its "
+        "GPUs or processors",
+    )
+    option(
+        parser,
+        "--cluster",
+        None,
+        "distribute the images with Ray: local (this machine), auto (the cluster that it is part of), "
+        "HOST:PORT or ray://HOST:PORT",
+    )
+
+
+def crew_of(options: Namespace) -> Crew:
+    """Who computes, as these options say.
+
+    Raises:
+        ConfigError: if there is no worker, or no such cluster.
+    """
+    from ...runtime.crew import Crew
+
+    return Crew(options.jobs, options.cluster)
+
+
 def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
     """What these options say."""
     from ...inference.config import InferenceConfig
@@ -33,7 +63,9 @@ def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
 
 
 def _build_evaluate(parser: ArgumentParser) -> None:
-    parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument(
+        "--run", type=str, required=True, help="folder of a finished run, of a model, or hf://USER/NAME"
+    )
     option(
         parser,
         "--data.root",
@@ -53,6 +85,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         False,
         "also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
     )
+    build_crew(parser)
     build_inference(parser)
 
 
@@ -60,9 +93,18 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...inference.evaluation import evaluate, evaluation_manifest
 
-    model = load_model(options.run, options.device)
+    crew = crew_of(options)
+    model = load_model(options.run, options.device if crew.alone else "cpu")
     manifest = evaluation_manifest(options.run, options.data.root, options.split)
-    metrics = evaluate(manifest, model, inference_config(options), out=options.out, progress=True)
+    metrics = evaluate(
+        manifest,
+        model,
+        inference_config(options),
+        out=options.out,
+        crew=crew,
+        device=options.device,
+        progress=True,
+    )
     print_metrics(f"{options.run} on {manifest.source}", metrics)
     warn_failed(metrics["failed"].items())
     if options.out is not None:
@@ -105,7 +147,9 @@ def _build_predict(parser: ArgumentParser) -> None:
         default=[],
         help="image files, folders, patterns, or manifests (CSV)",
     )
-    parser.add_argument("--run", type=str, required=True, help="folder of a finished run, or of a model")
+    parser.add_argument(
+        "--run", type=str, required=True, help="folder of a finished run, of a model, or hf://USER/NAME"
+    )
     option(parser, "--manifest", None, "a CSV that lists the images")
     option(
         parser,
@@ -129,6 +173,7 @@ def _build_predict(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
     )
+    build_crew(parser)
     build_inference(parser)
 
 
@@ -137,14 +182,14 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference.prediction_table import predict_into, shard_name, shard_of
     from ...inference.sources import find_images
 
-    config = inference_config(options)
+    config, crew = inference_config(options), crew_of(options)
     images = find_images(options.images, options.manifest)
     out = options.out
     if options.shard is not None:
         images = shard_of(images, options.shard)
         out = out or shard_name("predictions.csv", options.shard)
     out = out or "predictions.csv"
-    model = load_model(options.run, options.device)
+    model = load_model(options.run, options.device if crew.alone else "cpu")
     summary = predict_into(
         images,
         model,
@@ -152,6 +197,8 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         config,
         resume=options.resume,
         retry_failed=options.retry_failed,
+        crew=crew,
+        device=options.device,
         progress=True,
     )
     _tell(summary, out)
@@ -195,7 +242,9 @@ PREDICT = Command(
     "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
     "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
     "  zoomin predict list.csv --run runs/first --resume true --retry_failed true\n"
-    "  zoomin predict slides/ --run runs/first --shard 2/8",
+    "  zoomin predict slides/ --run runs/first --shard 2/8\n"
+    "  zoomin predict slides/ --run runs/first --jobs 4\n"
+    "  zoomin predict slides/ --run runs/first --cluster auto --resume true",
     _build_predict,
     _predict,
     "The rows so far are in the file --out with .part added: give the same command again with --resume true.",

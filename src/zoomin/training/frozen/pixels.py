@@ -106,7 +106,7 @@ def learn_trunk_too(
     """
     if frozen.trunk == "learned":
         return learn_pixels(config, frozen, data, rows, seed, run)
-    with progress_bar("Embedding", len(rows), shown=run.progress) as bar:
+    with progress_bar("Embedding", len(rows), shown=run.progress and embedder is None) as bar:
         learned = learn(
             config, frozen, data, rows, seed, negative=negative, on_image=bar.advance, embedder=embedder
         )

@@ -1,0 +1,175 @@
+"""Share a model: a folder that says what it is, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .._version import __version__
+from ..classifiers import Classifier, load_model
+from ..errors import ConfigError
+from ..files import write_json, write_text
+from ..model.hub import CARD, TRAINING, hub_model, push
+from ..model.storage import model_fingerprint
+
+__all__ = ["share"]
+
+_SECTIONS = ("train", "frozen")  # of a run's settings; those of its data may name people and places
+_NAMING = ("skipped", "failed", "no_foreground")  # of its metrics: these list images
+_SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
+
+
+def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
+    """Write a trained model with a card and a summary of its training into a folder or to the hub.
+
+    Weights (safetensors), settings and classes are those of the model. The summary tells scores, numbers of
+    images and settings of training, and no name of an image or a folder.
+
+    Args:
+        model: a run folder, or that of a model.
+        to: a new or empty folder, or "hf://USER/NAME", with "@BRANCH" for another branch than main.
+        private: whether a new repository is.
+
+    Returns:
+        The folder, or the address of the commit on the hub.
+
+    Raises:
+        CheckpointError: if there is no model, or the hub refuses.
+        ConfigError: if the folder holds something, or the address is none.
+    """
+    target = hub_model(to)
+    if hub_model(model) is not None:
+        raise ConfigError("this model is shared already", where=model, remedy="Give a folder.")
+    net = load_model(model)
+    if target is None:
+        folder = Path(to)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError("there is something already", where=folder, remedy="Give a new folder.")
+        _write(net, Path(model), folder, str(to))
+        return str(to)
+    with tempfile.TemporaryDirectory() as name:
+        _write(net, Path(model), Path(name), str(target))
+        return str(push(Path(name), target, private=private))
+
+
+def _write(net: Classifier, model: Path, folder: Path, address: str) -> None:
+    """The files of a model. Its settings come from it: those of the run may name files of weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    net.save_pretrained(folder)
+    known = model / TRAINING
+    summary = _summary(model) if not known.is_file() else json.loads(known.read_text(encoding="utf-8"))
+    write_json(folder / TRAINING, summary)
+    write_text(folder / CARD, _card(net, summary, address))
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    """What a run folder tells of the training; little of a folder that holds a model alone."""
+
+    def read(name: str) -> Any:  # noqa: ANN401 (JSON)
+        path = run / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    config = run / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    software = read("versions.json")
+    return {
+        "zoomin": software.get("zoomin", __version__),
+        "packages": software.get("packages", {}),
+        "images": {name: len(images) for name, images in read("splits.json").items()},
+        "seed": settings.get("seed"),
+        "settings": {name: _plain(settings.get(name) or {}) for name in _SECTIONS if name in settings},
+        "metrics": _anonymous(read("metrics.json")),
+    }
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that name no file."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if not (isinstance(value, str) and ("/" in value or "\\" in value))
+    }
+
+
+def _anonymous(metrics: Any) -> Any:  # noqa: ANN401 (JSON)
+    """Metrics without names of images."""
+    if isinstance(metrics, dict):
+        return {name: _anonymous(value) for name, value in metrics.items() if name not in _NAMING}
+    return metrics
+
+
+def _card(net: Classifier, summary: Mapping[str, Any], address: str) -> str:
+    """The README.md of a model: what it is, how to use it, how it was trained."""
+    from huggingface_hub import ModelCardData
+
+    tags = ["zoomin", "whole-slide-imaging", "attention-sampling", "multiple-instance-learning"]
+    data = ModelCardData(library_name="zoomin", pipeline_tag="image-classification", tags=tags)
+    name = address.removeprefix("hf://").rpartition("/")[2].partition("@")[0] or "model"
+    lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", *_about(net, summary), "", "## Use", ""]
+    lines += ["```sh", "pip install zoomin-net", f"zoomin predict IMAGES --run {address}", "```", ""]
+    lines += ["```python", "import zoomin", "", f"model = zoomin.load_model({address!r})"]
+    lines += ['rows = zoomin.predict(["image.tif"], model)', "```", "", *_training(summary)]
+    lines += ["", "Research software: its answers are no diagnosis."]
+    return "\n".join(lines) + "\n"
+
+
+def _about(net: Classifier, summary: Mapping[str, Any]) -> Iterator[str]:
+    config = net.config
+    kind = "Zoom-In" if net.explains else type(net).__name__
+    yield f"A classifier of very large images ({kind}, zoomin {summary['zoomin']})."
+    yield ""
+    yield f"- classes: {', '.join(config.classes)}"
+    mpp = config.resolution
+    yield "- resolution: " + (f"{mpp:g} microns per pixel" if mpp else "that of the images")
+    for setting, text in {"tile_size": "tiles", "sub_tile_size": "sub-tiles"}.items():
+        if side := getattr(config, setting, None):
+            yield f"- {text}: {side} pixels at full resolution"
+    yield f"- fingerprint: `{model_fingerprint(net, config)}`"
+    if readers := getattr(net, "readers", ()):
+        yield f"- training images were decoded by: {', '.join(readers)}"
+
+
+def _training(summary: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Training"
+    yield ""
+    if images := summary["images"]:
+        yield "Images: " + ", ".join(f"{count} {name}" for name, count in images.items()) + "."
+    scores = {name: values for name, values in summary["metrics"].items() if _scored(values)}
+    if scores:
+        found = [name for name in _SCORES if any(name in values for values in scores.values())]
+        yield ""
+        yield f"| images | {' | '.join(_SCORES[name] for name in found)} |"
+        yield "| --- |" + " ---: |" * len(found)
+        for part, values in scores.items():
+            cells = (_score(values, name) for name in found)
+            yield f"| {part} | {' | '.join(cells)} |"
+    yield ""
+    if scores:
+        yield "In brackets: 95 % intervals."
+    yield f"Settings, software and all scores: `{TRAINING}`."
+
+
+def _score(values: Mapping[str, Any], name: str) -> str:
+    """A score with its 95 % interval.
+
+    Example:
+        >>> _score({"accuracy": 0.9, "accuracy_interval": [0.85, 0.94]}, "accuracy")
+        '0.900 (0.850 to 0.940)'
+    """
+    value, interval = values.get(name), values.get(f"{name}_interval")
+    if not _number(value):
+        return ""
+    return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+
+def _scored(values: object) -> bool:
+    return isinstance(values, dict) and any(_number(values.get(name)) for name in _SCORES)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float)
