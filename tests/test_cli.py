@@ -18,9 +18,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from PIL import Image as PillowImage
+from rich.text import Text
 
 from zoomin import __version__
-from zoomin.app import cli, doctor
+from zoomin.app import cli, console_tables, doctor
 from zoomin.app.cli import COMMANDS, main
 from zoomin.app.commands.command import Command, Group
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
@@ -485,6 +486,8 @@ def test_doctor_lists_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks["wsidicom"].status == "broken" and "0.1, needed >=0.36" in checks["wsidicom"].detail
     assert checks["s3fs"].status == "absent" and checks["s3fs"].remedy == "pip install 'zoomin-net[remote]'"
     assert "s3://" in checks["s3fs"].detail
+    shown = console_tables.checks_table(list(checks.values())).columns[3].cells
+    assert Text.from_markup(list(shown)[list(checks).index("s3fs")]).plain == checks["s3fs"].remedy
 
 
 def test_doctor_tells_what_is_broken(

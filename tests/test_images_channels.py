@@ -59,16 +59,34 @@ def ome_tiff(path, pixels):
 
 
 def qptiff(path, pixels):
-    """The layout of PerkinElmer QPI: pages of a level one after the other, a thumbnail between levels."""
+    """The layout of PerkinElmer QPI: the pages of a level one after the other, level by level.
+
+    A thumbnail stands behind the first level, macro and label behind the last.
+    """
     root = "PerkinElmer-QPI-ImageDescription"
     xml = f"<{root}><ImageType>{{}}</ImageType><Biomarker>{{}}</Biomarker></{root}>"
     with tifffile.TiffWriter(path) as file:
         common = {"photometric": "minisblack", "metadata": None, "software": "PerkinElmer-QPI"}
-        for place, name in enumerate(NAMES):
-            file.write(
-                pixels[..., place], tile=(32, 32), description=xml.format("FullResolution", name), **common
-            )
+        for step in (1, 2, 4):
+            kind = "FullResolution" if step == 1 else "ReducedResolution"
+            for place, name in enumerate(NAMES):
+                level = pixels[::step, ::step, place]
+                file.write(
+                    level,
+                    tile=(16, 16),
+                    description=xml.format(kind, name),
+                    subfiletype=int(step > 1),
+                    **common,
+                )
+            if step == 1:
+                picture(file, (24, 32), xml.format("Thumbnail", ""))
+        picture(file, (50, 90), xml.format("Overview", ""))
+        picture(file, (40, 30), xml.format("Label", ""))
     return path
+
+
+def picture(file, size, description):
+    file.write(np.full((*size, 3), 200, np.uint8), photometric="rgb", metadata=None, description=description)
 
 
 FILES = {
@@ -122,6 +140,11 @@ def test_levels_and_the_map(tmp_path):
     image = open_image(described(tmp_path / "a.tif", samples(np.uint8)), channels=[1])
     assert len(image.levels) == 3 and image.georeference is not None
     assert image.mpp == pytest.approx(500_000, rel=0.01)
+    scan = open_image(qptiff(tmp_path / "c.qptiff", samples()), channels=["Ki67", "CD3"])
+    assert [(level.width, level.height) for level in scan.levels] == [(128, 96), (64, 48), (32, 24)]
+    for step in (2, 4):  # each level has its own pages, a channel a page
+        view = scan.read([Region(0, 0, 128, 96)], 1 / step)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(view, samples()[::step, ::step, [5, 1]].astype(np.float32))
     ome = open_image(ome_tiff(tmp_path / "b.ome.tif", samples()), channels=["CK"])
     assert (len(ome.levels), ome.mpp) == (2, 0.5)
     view = ome.read([Region(0, 0, 128, 96)], 0.5)[0, 0].numpy()

@@ -28,7 +28,7 @@ _OPTIONAL = {  # what each package of an extra is for
     "fastslide": "opens Olympus VSI, Philips iSyntax, and Zeiss CZI that OpenSlide refuses",
     "wsidicom": "opens DICOM slides of JPEG-LS, High-Throughput JPEG 2000 and run lengths",
     "openvino": "runs large frozen networks on CPUs (--engine)",
-    "ray": "runs jobs on a Ray cluster",
+    "ray": "distributes the images of predict and evaluate (--cluster)",
     "pyarrow": "opens the tables of features and tiles of wsidata, LazySlide and slide2vec",
     "s3fs": "opens OME-Zarr at s3://",
     "gcsfs": "opens OME-Zarr at gs://",
