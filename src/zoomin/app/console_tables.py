@@ -66,7 +66,7 @@ def checks_table(checks: Sequence[Check]) -> Table:
     """What the doctor found."""
     table = Table("", "check", "found", "remedy", title="zoomin doctor")
     for check in checks:
-        table.add_row(_MARKS[check.status], check.name, check.detail, check.remedy)
+        table.add_row(_MARKS[check.status], *map(escape, (check.name, check.detail, check.remedy)))
     return table
 
 
