@@ -67,6 +67,7 @@ def scene(path: Path, crs: str | None = UTM) -> Path:
     return path
 
 
+_UTM = json.dumps(name(UTM)["crs"])
 WRITTEN = {
     "longitude and latitude": collection(degrees(RING)),
     "CRS84 named": collection(degrees(RING), **name("urn:ogc:def:crs:OGC:1.3:CRS84")),
@@ -81,6 +82,15 @@ WRITTEN = {
     "by code": collection(metres(RING), crs={"type": "EPSG", "properties": {"code": 32633}}),
     "linked": collection(metres(RING), **link("http://spatialreference.org/ref/epsg/32633/proj4/")),
     "linked to OGC": collection(metres(RING), **link("http://www.opengis.net/def/crs/EPSG/0/32633")),
+    "named as GML does": collection(metres(RING), **name("http://www.opengis.net/gml/srs/epsg.xml#32633")),
+    "named as OGC does": collection(metres(RING), **name("https://www.opengis.net/def/crs/EPSG/0/32633")),
+    "linked to epsg.io": collection(metres(RING), **link("https://epsg.io/32633.json")),
+    "linked relatively": collection(metres(RING), **link("./data.crs", "ogcwkt")),
+    "ESRI's words": collection(metres(RING), crs_wkt=CRS.from_user_input(UTM).to_wkt(version="WKT1_ESRI")),
+    "by feature": json.dumps([json.loads(collection(metres(RING)))["features"][0] | name(UTM)]),
+    "by geometry, as PostGIS": collection(metres(RING)).replace(
+        '"coordinates"', f'"crs": {_UTM}, "coordinates"'
+    ),
     "linked file": collection(metres(RING), **link("data.crs", "ogcwkt")),
     "our own export": collection(metres(RING), crs_wkt=CRS.from_user_input(UTM).to_wkt()),
     "with height": collection([[*corner, 7.0] for corner in metres(RING)], **name(UTM)),
@@ -183,12 +193,22 @@ def test_asap_and_nuclei_that_lie_elsewhere(tmp_path: Path) -> None:
         (name("EPSG:1"), "unknown coordinate reference system 'EPSG:1'"),
         (link("http://example.org/my.prj"), "behind a link, 'http://example.org/my.prj'"),
         (link("../outside.crs"), "behind a link"),
+        (name("https://example.org/my.json"), "behind a link, 'https://example.org/my.json'"),
+        ({"features": [{"crs": n, "geometry": None} for n in "ab"]}, "in different coordinate systems"),
         ({"crs": {"type": "name", "properties": {}}}, "names no coordinate reference system"),
     ],
 )
 def test_systems_that_cannot_be_known(tmp_path: Path, members: dict[str, Any], complaint: str) -> None:
     record = annotated(tmp_path, collection(metres(RING), **members))
     with pytest.raises(DataError, match=complaint):
+        annotation_of(record, open_image(record.image))
+
+
+def test_json_fg_is_named(tmp_path: Path) -> None:
+    """Its geometry may be null, since the true one is a member place: an empty ROI would be wrong."""
+    text = collection(metres(RING)).replace('"geometry"', '"geometry": null, "place"')
+    record = annotated(tmp_path, text)
+    with pytest.raises(DataError, match="is the member place, as in JSON-FG"):
         annotation_of(record, open_image(record.image))
 
 

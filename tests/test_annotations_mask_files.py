@@ -7,10 +7,13 @@ import pytest
 import rasterio
 import tifffile
 from PIL import Image as PillowImage
+from rasterio.crs import CRS
+from rasterio.transform import from_origin
 
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.errors import DataError
 from zoomin.geometry import Region
+from zoomin.images.georeference import Georeference
 
 H, W = 300, 400
 TRUE = np.zeros((H, W), dtype=bool)
@@ -47,6 +50,27 @@ def by_pillow(mode, **options):
     return write
 
 
+def by_alpha(mode):
+    def write(path):
+        grey = np.full((H, W, len(mode) - 1), 0 if mode == "LA" else 255, np.uint8)
+        PillowImage.fromarray(np.dstack([grey, TRUE * np.uint8(255)]), mode).save(path)
+
+    return write
+
+
+def missing(value, dtype="uint8"):
+    """What was drawn is 1, what was measured elsewhere 0, and the rest was not measured."""
+    values = np.where(TRUE, 1, np.where(np.arange(H)[:, None] < 200, 0, value)).astype(dtype)
+
+    def write(path):
+        with rasterio.open(
+            path, "w", driver="GTiff", height=H, width=W, count=1, dtype=dtype, nodata=value
+        ) as f:
+            f.write(values, 1)
+
+    return write
+
+
 FILES = {
     "bool.tif": by_tifffile(),  # f06: 1 bit, white is zero
     "bool-black-is-zero.tif": by_tifffile(photometric="minisblack"),
@@ -68,6 +92,18 @@ FILES = {
     "bits.png": by_pillow("1"),
     "bits.bmp": by_pillow("1"),
     "bits.tif": by_pillow("1"),
+    "netpbm.pbm": by_pillow("1"),
+}
+MEANT = {
+    "loss.jpg": lambda path: PillowImage.fromarray(TRUE * np.uint8(255)).save(path, quality=70),
+    "loss.webp": lambda path: PillowImage.fromarray(TRUE * np.uint8(255)).save(path, quality=50),
+    "loss.tif": lambda path: tifffile.imwrite(path, TRUE * np.uint8(255), compression="jpeg"),
+    "opacity-alone.png": by_alpha("RGBA"),
+    "opacity-of-black.png": by_alpha("LA"),
+    "opacity-alone.tif": by_alpha("RGBA"),
+    "nodata-255.tif": missing(255),
+    "nodata-minus-9999.tif": missing(-9999.0, "float32"),
+    "not-a-number.tif": missing(np.nan, "float32"),
 }
 
 
@@ -82,6 +118,80 @@ def test_true_is_what_was_stored(name, tmp_path):
         assert np.array_equal(tifffile.imread(path) != 0, TRUE)
         with rasterio.open(path) as file:
             assert np.array_equal(file.read(1) != 0, TRUE)
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_true_is_what_was_meant(name, tmp_path):
+    """Decoders show other values than 0 outside of what was drawn, or none inside."""
+    MEANT[name](tmp_path / name)
+    assert np.array_equal(stored(tmp_path / name), TRUE)
+
+
+@pytest.mark.parametrize("value", [1, 100])
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.tif"])
+def test_a_loss_that_nothing_undoes_is_refused(name, value, tmp_path):
+    mask = TRUE * np.uint8(value)
+    if name == "a.tif":
+        tifffile.imwrite(tmp_path / name, mask, compression="jpeg")
+    else:
+        PillowImage.fromarray(mask).save(tmp_path / name, quality=60)
+    with pytest.raises(DataError, match=r"compressed with loss.*Save it without loss"):
+        stored(tmp_path / name)
+
+
+def test_missing_samples_alone_are_not_clear(tmp_path):
+    """A profile copied from the image declares 255 as missing, and what was drawn is 255."""
+    profile = {"driver": "GTiff", "height": H, "width": W, "count": 1, "dtype": "uint8", "nodata": 255}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(TRUE * np.uint8(255), 1)
+    with pytest.raises(DataError, match=r"nothing but 0 and 255.*-unsetnodata"):
+        stored(tmp_path / "a.tif")
+
+
+def test_formats_of_images_alone_are_named(tmp_path):
+    PillowImage.fromarray(TRUE * np.uint8(255)).save(tmp_path / "a.jp2")
+    with pytest.raises(DataError, match="JPEG 2000, of which only images are read"):
+        stored(tmp_path / "a.jp2")
+
+
+def on_map(path, mask, crs="EPSG:32633", left=5e5, top=5e6, side=0.5):
+    where = {"crs": crs, "transform": from_origin(left, top, side, side)}
+    height, width = mask.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="uint8", **where
+    ) as file:
+        file.write(mask.astype(np.uint8), 1)
+    return path
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {},
+        {"left": 5e5 + 0.25, "top": 5e6 - 0.25},  # of the centre of a pixel
+        {"crs": "EPSG:25833"},  # the same to a micron
+        {"crs": None},
+    ],
+)
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_mask_on_the_map_of_its_image(where, step, tmp_path):
+    place = Georeference(CRS.from_epsg(32633).to_wkt(), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
+    path = on_map(tmp_path / "a.tif", TRUE[::step, ::step], side=0.5 * step, **where)
+    assert MaskAnnotation(path, H, W, place=place).read([Region(0, 0, W, H)], 1.0).sum() == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"left": 5e5 + 25}, "x 50 to 450, y 0 to 300"),  # half of it lies beside the image
+        ({"side": 1.0}, "x 0 to 800, y 0 to 600"),
+        ({"crs": "EPSG:32632"}, "it spans x -9"),
+    ],
+)
+def test_a_mask_that_lies_elsewhere_on_the_map(where, words, tmp_path):
+    place = Georeference(CRS.from_epsg(32633).to_wkt(), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
+    with pytest.raises(DataError, match=f"the mask does not meet its image: .*{words}.*gdalwarp"):
+        assert MaskAnnotation(on_map(tmp_path / "a.tif", TRUE, **where), H, W, place=place).empty
 
 
 def test_colours_count_and_opacity_does_not(tmp_path):

@@ -107,7 +107,7 @@ class Addresses(HTMLParser):
 def test_run_alone_is_enough(run: Path, result: ReportResult) -> None:
     assert result.path == run / "report.html"
     assert result.findings.evaluated == "2 test images"
-    assert result.panels == 2
+    assert result.explained == 2
     text = page(result)
     for words in ("ROC", "Precision and recall", "Calibration", "Confusion matrix", "Training", "3 epochs"):
         assert words in text
@@ -204,7 +204,7 @@ def test_images_deleted_after_a_first_report(run: Path, tmp_path: Path, result: 
     shutil.rmtree(moved.parent / "images")
     found = write_report(ReportConfig(run=str(moved), images=4), inference=QUICK)
     assert len(found.findings.answered) == 2
-    assert found.panels == 0
+    assert found.explained == 0
     assert "no such file" in page(found)
 
 
@@ -238,17 +238,17 @@ def test_explanations_that_the_run_keeps_are_used(
         found.save(moved / "explanations" / str(number))
     asked: list[str] = []
     monkeypatch.setattr("zoomin.app.report.make.explain", lambda images, *rest, **named: asked.append("look"))
-    assert write_report(config, inference=QUICK).panels == 2
+    assert write_report(config, inference=QUICK).explained == 2
     assert asked == []
     shutil.rmtree(moved.parent / "images")
     shutil.rmtree(moved / "model")
-    assert write_report(config).panels == 2  # nothing is left but what was kept
+    assert write_report(config).explained == 2  # nothing is left but what was kept
     document = moved / "explanations" / "0" / "explanation.json"
     text = json.loads(document.read_text())
     text["probabilities"] = dict.fromkeys(text["probabilities"], 0.5)
     document.write_text(json.dumps(text))
     (moved / "explanations" / "1" / "explanation.json").write_text("{")
-    assert write_report(config).panels == 0  # not evidence for these answers
+    assert write_report(config).explained == 0  # not evidence for these answers
 
 
 # --------------------------------------------------------------------------- a cross-validation
@@ -448,8 +448,22 @@ def test_sorting_and_filtering(tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_panels_open(result: ReportResult) -> None:
+def test_a_picture_opens_in_full_size(result: ReportResult) -> None:
     with visit(result.path.as_uri(), offline=True) as seen:
+        seen.page.locator(".card .open").first.click()
+        [large, small] = seen.page.evaluate(
+            "[document.querySelector('dialog img').src, document.querySelector('.card .open img').src]"
+        )
+        assert large == small
+        assert seen.errors == []
+
+
+@pytest.mark.browser
+def test_panels_open(result: ReportResult, tmp_path: Path) -> None:
+    assert "data-panel" not in page(result)  # by default the picture itself opens
+    config = ReportConfig(run=str(result.path.parent), images=1, panels=True)
+    with_panels = write_report(config, tmp_path / "panels.html", inference=QUICK)
+    with visit(with_panels.path.as_uri(), offline=True) as seen:
         seen.page.locator(".card .open").first.click()
         assert seen.page.locator("dialog img").is_visible()
         sides = seen.page.evaluate(

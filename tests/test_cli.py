@@ -7,17 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from PIL import Image as PillowImage
+from rich.text import Text
 
 from zoomin import __version__
-from zoomin.app import cli, doctor
+from zoomin.app import cli, console_tables, doctor
 from zoomin.app.cli import COMMANDS, main
 from zoomin.app.commands.command import Command, Group
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
@@ -451,6 +455,39 @@ def test_doctor_finds_everything_in_order(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "torch" in shown
     assert "works" in shown
+
+
+def test_doctor_lists_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each package of each extra: its version and what it opens, or the extra that installs it."""
+    extras = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    named = {
+        Requirement(text).name: extra
+        for extra, texts in extras["project"]["optional-dependencies"].items()
+        for text in texts
+        if extra != "dev"
+    }
+    assert named.keys() == doctor._OPTIONAL.keys()
+    real = doctor.version
+    there = {"fastslide": "0.8.1", "wsidicom": "0.1"}
+
+    def version(name: str) -> str:
+        if name in named and name not in there:
+            raise PackageNotFoundError(name)
+        return there.get(name) or real(name)
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(
+        doctor, "requires", lambda name: [f'{name}>=0.36; extra == "{extra}"' if name == "wsidicom" else
+                                          f'{name}; extra == "{extra}"' for name, extra in named.items()]
+    )  # fmt: skip
+    checks = {check.name: check for check in doctor._optional()}
+    assert checks.keys() == named.keys()
+    assert checks["fastslide"].status == "ok" and "0.8.1; opens Olympus VSI" in checks["fastslide"].detail
+    assert checks["wsidicom"].status == "broken" and "0.1, needed >=0.36" in checks["wsidicom"].detail
+    assert checks["s3fs"].status == "absent" and checks["s3fs"].remedy == "pip install 'zoomin-net[remote]'"
+    assert "s3://" in checks["s3fs"].detail
+    shown = console_tables.checks_table(list(checks.values())).columns[3].cells
+    assert Text.from_markup(list(shown)[list(checks).index("s3fs")]).plain == checks["s3fs"].remedy
 
 
 def test_doctor_tells_what_is_broken(

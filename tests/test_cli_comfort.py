@@ -75,6 +75,46 @@ def test_did_you_mean(words, said, tmp_path, monkeypatch, capsys) -> None:
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+class Stop(Exception):
+    """What a command would do is not done here."""
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("predict --run r --resume a.png", "resume", True),
+        ("predict a.png --run r --resume", "resume", True),
+        ("predict a.png --run r --resume --retry_failed", "retry_failed", True),
+        ("predict a.png --run r --resume false", "resume", False),
+        ("predict --run r --resume=false a.png", "resume", False),
+        ("predict a.png --run r --strict", "strict", True),
+        ("predict a.png --run r --strict true", "strict", True),
+        ("explain --run r --resume", "resume", True),
+        ("train --config colon_cancer --data.root x --resume", "resume", True),
+        ("train --config colon_cancer --model.normalize_features --seed 3", "model.normalize_features", True),
+        ("demo --quick", "quick", True),
+    ],
+)
+def test_what_is_true_or_false_needs_no_value(words, name, value, monkeypatch) -> None:
+    seen = []
+
+    def stop(parser, options) -> int:
+        seen.append(options[name])
+        raise Stop
+
+    command = words.split()[0]
+    monkeypatch.setitem(COMMANDS, command, COMMANDS[command]._replace(run=stop))
+    with pytest.raises(Stop):
+        main(["--debug", *words.split()])
+    assert seen == [value]
+
+
+def test_a_value_that_is_neither_is_named(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--data.root", "x", "--config", "colon_cancer", "--resume", "ture"])
+    assert "Expected a <class 'bool'>. Got value: ture" in " ".join(capsys.readouterr().err.split())
+
+
 def test_recipes_are_listed_and_explained(capsys) -> None:
     assert main(["recipes"]) == 0
     shown = capsys.readouterr().out

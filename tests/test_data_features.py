@@ -206,6 +206,20 @@ def test_features_that_are_no_numbers_name_file_and_row(tmp_path, bad):
         read_features(stored(tmp_path / "a.h5", features))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_places_that_are_no_numbers_name_file_and_row(tmp_path, bad):
+    places = np.zeros((6, 2))
+    places[1, 0] = bad
+    with pytest.raises(ImageError, match=r"a\.h5: the coords of row 1 are not finite"):
+        read_features(stored(tmp_path / "a.h5", coords=places))
+
+
+@pytest.mark.parametrize(("unit", "size"), [("pm", 250_000.0), ("angstrom", 2500.0), ("inch", 0.25 / 25_400)])
+def test_coordinates_in_any_unit_of_length(unit, size, tmp_path):
+    path = stored(tmp_path / "a.h5", coords=np.arange(12).reshape(-1, 2) * 100 * size, unit=unit)
+    assert read_features(path, mpp=0.25).coords.tolist() == (np.arange(12).reshape(-1, 2) * 100).tolist()
+
+
 def test_features_that_are_no_numbers_are_told_before_the_training(tmp_path):
     from zoomin.data.datamodule import DataConfig, ZoomInDataModule
     from zoomin.training.fit import RunConfig, new_task

@@ -16,8 +16,9 @@ from zoomin.data.find import open_dataset
 from zoomin.data.folders import list_images
 from zoomin.data.manifest import read_manifest
 from zoomin.data.slide_files import one_per_slide
-from zoomin.errors import DataError
+from zoomin.errors import DataError, ImageError
 from zoomin.images.dicom_header import read_dicom_header
+from zoomin.images.open_image import open_image
 from zoomin.inference import find_images
 
 WSI = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -40,7 +41,13 @@ def element(group: int, number: int, vr: str, value: bytes, order: str = "<", ex
 
 
 def dicom(
-    path: Path, series: str, instance: str, flavour: str = "VOLUME", syntax: str = "explicit", sop: str = WSI
+    path: Path,
+    series: str,
+    instance: str,
+    flavour: str = "VOLUME",
+    syntax: str = "explicit",
+    sop: str = WSI,
+    container: str = "",
 ) -> Path:
     """A header as far as the series, with a nested sequence of undefined length before it."""
     order, explicit = ">" if syntax == "big" else "<", syntax != "implicit"
@@ -56,7 +63,8 @@ def dicom(
     body += own(0x0008, 0x0016, "UI", sop.encode()) + own(0x0008, 0x0018, "UI", instance.encode())
     body += sequence + item + own(0x0020, 0x000E, "UI", b"9.9") + ends
     body += own(0x0020, 0x000D, "UI", b"1.2") + own(0x0020, 0x000E, "UI", series.encode())
-    body += own(0x0028, 0x0010, "US", b"\1\0") + b"\0" * (4000 if flavour == "VOLUME" else 10)
+    body += own(0x0028, 0x0010, "US", b"\1\0")
+    body += own(0x0040, 0x0512, "LO", container.encode()) + b"\0" * (4000 if flavour == "VOLUME" else 10)
     if syntax == "deflated":
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         body = packer.compress(body) + packer.flush()
@@ -224,3 +232,49 @@ def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
     (tmp_path / "v.vsi").write_bytes(b"")
     names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert names == ["a.tif", "m.mrxs", "plain/b.png", "v.vsi"]
+
+
+def test_a_dicom_label_in_a_series_of_its_own(tmp_path: Path) -> None:
+    """It has no levels, and belongs to the slide whose container it names."""
+    for glass in "12":
+        dicom(tmp_path / f"l{glass}.dcm", f"7.{glass}", f"9.{glass}", "LABEL", container=f"glass {glass}")
+        dicom(tmp_path / f"v{glass}.dcm", f"1.{glass}", f"8.{glass}", container=f"glass {glass}")
+    dicom(tmp_path / "other.dcm", "5.1", "6.1", "LABEL", container="glass 3")
+    assert [path.name for path in list_images(tmp_path)] == ["other.dcm", "v1.dcm", "v2.dcm"]
+    dicom(tmp_path / "again.dcm", "2.1", "3.1", container="glass 1")  # another scan of the same glass
+    assert {path.name for path in list_images(tmp_path)} == {"again.dcm", "other.dcm", "v1.dcm", "v2.dcm"}
+
+
+def czi(path: Path, slide: bytes, part: int) -> None:
+    head = b"ZISRAWFILE".ljust(16, b"\0") + struct.pack("<qq4i", 512, 512, 1, 0, 0, 0)
+    path.write_bytes(
+        head + slide.ljust(16, b"\0") + bytes([part] * 16) + struct.pack("<i", part) + bytes(500)
+    )
+
+
+def test_a_czi_of_several_parts(tmp_path: Path) -> None:
+    for name, slide, part in [
+        ("s.czi", b"s", 0),
+        ("s (1).czi", b"s", 1),
+        ("s (2).czi", b"s", 2),
+        ("t.czi", b"t", 0),
+    ]:
+        czi(tmp_path / name, slide, part)
+    assert [path.name for path in list_images(tmp_path)] == ["s.czi", "t.czi"]
+    for name in ("copy.czi", "t copy.czi"):  # copies are slides; identifiers of nothing but 0 are none
+        czi(tmp_path / name, b"t", 0)
+    for name in ("zero.czi", "zero2.czi"):
+        czi(tmp_path / name, b"", 0)
+    assert len(list_images(tmp_path)) == 6
+
+
+def test_suffixes_of_large_tiffs(tmp_path: Path) -> None:
+    for suffix in ("btf", "tf2", "tf8", "ome.btf"):
+        tifffile.imwrite(tmp_path / f"a.{suffix}", np.zeros((8, 8, 3), np.uint8), photometric="rgb")
+    assert len(list_images(tmp_path)) == 4
+
+
+def test_a_virtual_raster_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.vrt").write_text('<VRTDataset rasterXSize="4" rasterYSize="4"></VRTDataset>')
+    with pytest.raises(ImageError, match=r"a virtual raster of GDAL.*gdal_translate -of COG"):
+        open_image(list_images(tmp_path)[0])

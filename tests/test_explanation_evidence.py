@@ -154,30 +154,34 @@ def test_picture_shows_everything(explanation: Explanation) -> None:
     mask = torch.zeros(90, 130, dtype=torch.bool)
     mask[20:40, 50:70] = True
     figure = overlay_figure(explanation, MaskAnnotation(mask.numpy(), 90, 130))
-    head, above, below = figure.subfigs[0].subfigs
-    image, crops = above.subfigs[0].axes[0], above.subfigs[1].axes
+    part = figure.subfigs[0]
+    image, _, crops, _ = part.axes
     assert len(image.patches) == min(10, len(explanation.places().regions))
     assert f"{len(explanation.places().weight)} sub-tiles read in" in image.get_title()
     assert "ROI" in image.get_title()
     [roi] = [artist for artist in image.collections if type(artist).__name__ == "QuadContourSet"]
     assert roi.get_zorder() < image.images[1].get_zorder()  # the attention lies above it
-    texts = [text.get_text() for axes in crops for text in axes.texts]
+    texts = [text.get_text() for text in crops.texts]
     assert {"1", f"{float(explanation.places().weight[0]):.1%}"} <= set(texts)
     assert f"{float(explanation.places().evidence[0]):+.2f}" in texts
-    assert "With nothing seen (the bias alone)" in below._suptitle.get_text()
-    assert explanation.label in head.texts[0].get_text()
+    assert "With nothing seen (the bias alone)" in part.texts[1].get_text()
+    assert explanation.label in part.texts[0].get_text()
 
 
 def test_a_scale_bar_covers_nothing(explanation: Explanation) -> None:
     figure = overlay_figure(explanation)
     figure.canvas.draw()
-    for axes in [
-        figure.subfigs[0].subfigs[1].subfigs[0].axes[0],
-        figure.subfigs[0].subfigs[1].subfigs[1].axes[0],
-    ]:
-        picture = axes.get_window_extent()
-        for line in axes.lines:
-            assert line.get_window_extent().y1 < picture.y0
+    image, legend, crops, _ = figure.subfigs[0].axes
+    [bar] = image.lines
+    assert legend.get_tightbbox().y1 < bar.get_window_extent().y0
+    assert bar.get_window_extent().y1 < image.get_window_extent().y0
+    pictures = [shown.get_window_extent() for shown in crops.images]
+    assert len(pictures) == len(crops.lines) == min(10, len(explanation.crops))
+    for k, line in enumerate(crops.lines):
+        assert not any(line.get_window_extent().overlaps(picture) for picture in pictures)
+        assert line.get_window_extent().y1 < pictures[k].y0
+    texts = [text.get_window_extent() for part in (figure.subfigs[0], crops) for text in part.texts]
+    assert not any(a.overlaps(b) for k, a in enumerate(texts) for b in texts[:k])
 
 
 def test_colours_of_the_attention_compare_between_pictures() -> None:
@@ -193,6 +197,6 @@ def test_picture_without_roi_and_with_several_rows(explanation: Explanation, net
     other = explain(picture(300, 60, name="x" * 90), net, sampling="exact", exact_budget=10)[0]
     figure = overlay_figures([explanation, other], [None, None])
     assert len(figure.subfigs) == 2
-    assert "ROI" not in figure.subfigs[0].subfigs[1].subfigs[0].axes[0].get_title()
-    assert len(figure.subfigs[1].subfigs[0].texts[0].get_text()) < 100
+    assert "ROI" not in figure.subfigs[0].axes[0].get_title()
+    assert len(figure.subfigs[1].texts[0].get_text()) < 100
     figure.canvas.draw()

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import zipfile
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor
 from zoomin.errors import DataError
 from zoomin.explanation import Explanation, Provenance, Source
 from zoomin.geometry import Region
+from zoomin.images.array import ArrayImage
 from zoomin.images.georeference import Georeference
 from zoomin.inference import explain
 from zoomin.model import ZoomIn, ZoomInConfig
@@ -134,7 +137,7 @@ def test_json_tells_others_what_there_is(explanation: Explanation, image: Path, 
     assert set(heaviest["contribution"]) == set(NET.class_names)
     with PillowImage.open(tmp_path / heaviest["crop"]) as crop:
         assert crop.size == (9, 9)
-    assert document["tiles"][0]["alpha"] == float(explanation.alpha.max())
+    assert document["tiles"][0]["alpha"] == float(explanation.alpha[explanation.top_tiles()[0]])
     total = sum(sub_tile["weight"] for sub_tile in document["sub_tiles"])
     assert total == pytest.approx(float(explanation.weight.sum()), abs=1e-5)  # fewer than the JSON may list
 
@@ -147,14 +150,73 @@ def test_arrays_are_plain_numpy(explanation: Explanation, tmp_path: Path) -> Non
         assert arrays["attention"].sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_sub_tiles_of_even_weight_are_ordered_by_their_evidence(net: ZoomIn, tmp_path: Path) -> None:
+    one = even_explanation(net)
+    strength = one.places().evidence.abs()
+    assert bool((strength.diff() <= 0).all())
+    of_tiles = torch.zeros(len(one.tiles)).index_add(0, one.tile, one.evidence())
+    assert bool((of_tiles[one.top_tiles()].abs().diff() <= 1e-6).all())
+    one.save(tmp_path)
+    loaded = Explanation.load(tmp_path)
+    assert same(loaded, one)
+    for shown in (one, loaded):
+        assert_crops_lie_in_their_boxes(shown)
+    headings = [part.get_suptitle() for part in loaded.figure().subfigs]
+    assert any("strongest evidence (all weigh alike)" in text for text in headings)
+
+
+def test_saved_before_orders_were_keeps_its_crops_at_their_boxes(net: ZoomIn, tmp_path: Path) -> None:
+    """Version 1 kept crops by weight, those of equal weight by their boxes, and tiles by attention."""
+    new = even_explanation(net)
+    bare = replace(new, order=None, tile_order=None)
+    crops = cut(bare.places().regions[: len(new.crops)])
+    tile_crops = cut(bare.tiles[bare.top_tiles()][: len(new.tile_crops)])
+    old = replace(bare, crops=crops, tile_crops=tile_crops, context=None)
+    path = old.save(tmp_path)
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    loaded = Explanation.load(tmp_path)
+    assert loaded.order is None and loaded.tile_order is None
+    assert loaded.places().regions.tolist() != new.places().regions.tolist()
+    assert_crops_lie_in_their_boxes(loaded)
+
+
+@pytest.mark.parametrize("name", ["order", "tile_order"])
+def test_an_order_that_misses_a_place_is_told(explanation: Explanation, tmp_path: Path, name: str) -> None:
+    wrong: Any = {name: torch.zeros_like(getattr(explanation, name))}
+    replace(explanation, **wrong).save(tmp_path)
+    with pytest.raises(DataError, match=f"{name} does not name each of"):
+        Explanation.load(tmp_path)
+
+
+PIXELS = torch.from_numpy(np.random.default_rng(3).integers(256, size=(3, 80, 120), dtype=np.uint8))
+
+
+def even_explanation(net: ZoomIn) -> Explanation:
+    """Of an image read whole with the same attention everywhere."""
+    even = deepcopy(net)
+    for module in (even.tile_attention, even.position_attention):
+        for parameter in module.parameters():
+            torch.nn.init.zeros_(parameter)
+    [one] = explain(PIXELS[None], even, sampling="exact")
+    return one
+
+
+def cut(boxes: Tensor) -> Tensor:
+    return ArrayImage(PIXELS).read([Region(*box) for box in boxes.long().tolist()], 1.0)
+
+
+def assert_crops_lie_in_their_boxes(one: Explanation) -> None:
+    assert torch.equal(one.crops, cut(one.places().regions[: len(one.crops)]))
+    assert torch.equal(one.tile_crops, cut(one.tiles[one.top_tiles()][: len(one.tile_crops)]))
+
+
 def test_a_hundred_thousand_sub_tiles(explanation: Explanation, tmp_path: Path) -> None:
     n = 100_000
     pick = torch.arange(n) % len(explanation.sub_tiles)
     boxes = torch.stack([torch.arange(n) * 1.0, pick * 1.0, pick + 9.0, pick + 9.0], 1).double()
     names = "weight contribution tile position replicate".split()
-    large = replace(
-        explanation, sub_tiles=boxes, **{name: getattr(explanation, name)[pick] for name in names}
-    )
+    picked: Any = {name: getattr(explanation, name)[pick] for name in names}
+    large = replace(explanation, sub_tiles=boxes, order=None, **picked)
     large.save(tmp_path)
     assert (tmp_path / "explanation.json").stat().st_size < 100_000
     assert (tmp_path / "arrays.npz").stat().st_size < 5_000_000
@@ -207,8 +269,8 @@ def test_other_folders_and_versions_are_refused(explanation: Explanation, tmp_pa
     with pytest.raises(DataError, match="there is no explanation here"):
         Explanation.load(tmp_path)
     path = explanation.save(tmp_path)
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(DataError, match="version 2 of the format"):
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3'))
+    with pytest.raises(DataError, match="version 3 of the format"):
         Explanation.load(tmp_path)
     path.write_text("{}")
     with pytest.raises(DataError, match="not an explanation"):

@@ -100,7 +100,7 @@ def test_every_sampling_finds_the_object_and_adds_up(mode: str, tmp_path: Path) 
 def test_overlays_show_the_object_under_its_outline(seen: tuple[Explanation, float]) -> None:
     one, cell = seen
     for figure, part in (
-        (f := overlay_figure(one), f.subfigs[0].subfigs[1].subfigs[0]),
+        (f := overlay_figure(one), f.subfigs[0]),
         (p := panel_figure(one), p.subfigs[0]),
     ):
         canvas = FigureCanvasAgg(figure)

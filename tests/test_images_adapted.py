@@ -68,7 +68,7 @@ def test_what_a_package_cannot_do_is_told(opener, words, path):
 
 def test_pixels_that_are_no_bytes_are_an_error_of_the_read(path):
     image = open_adapted(path, SlideReader("sixteen", "imitations:Sixteen"))
-    with pytest.raises(ImageError, match=r"sixteen cannot decode .*uint16, not bytes"):
+    with pytest.raises(ImageError, match=r"cannot be decoded \(sixteen: .*uint16, not bytes"):
         whole(image)
 
 

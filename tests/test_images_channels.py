@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import tifffile
 import torch
+from rasterio.transform import from_origin
 
 from slides import geotiff
 from training_examples import one_thread, run_config  # noqa: F401 (a fixture)
@@ -58,16 +59,34 @@ def ome_tiff(path, pixels):
 
 
 def qptiff(path, pixels):
-    """The layout of PerkinElmer QPI: pages of a level one after the other, a thumbnail between levels."""
+    """The layout of PerkinElmer QPI: the pages of a level one after the other, level by level.
+
+    A thumbnail stands behind the first level, macro and label behind the last.
+    """
     root = "PerkinElmer-QPI-ImageDescription"
     xml = f"<{root}><ImageType>{{}}</ImageType><Biomarker>{{}}</Biomarker></{root}>"
     with tifffile.TiffWriter(path) as file:
         common = {"photometric": "minisblack", "metadata": None, "software": "PerkinElmer-QPI"}
-        for place, name in enumerate(NAMES):
-            file.write(
-                pixels[..., place], tile=(32, 32), description=xml.format("FullResolution", name), **common
-            )
+        for step in (1, 2, 4):
+            kind = "FullResolution" if step == 1 else "ReducedResolution"
+            for place, name in enumerate(NAMES):
+                level = pixels[::step, ::step, place]
+                file.write(
+                    level,
+                    tile=(16, 16),
+                    description=xml.format(kind, name),
+                    subfiletype=int(step > 1),
+                    **common,
+                )
+            if step == 1:
+                picture(file, (24, 32), xml.format("Thumbnail", ""))
+        picture(file, (50, 90), xml.format("Overview", ""))
+        picture(file, (40, 30), xml.format("Label", ""))
     return path
+
+
+def picture(file, size, description):
+    file.write(np.full((*size, 3), 200, np.uint8), photometric="rgb", metadata=None, description=description)
 
 
 FILES = {
@@ -121,6 +140,11 @@ def test_levels_and_the_map(tmp_path):
     image = open_image(described(tmp_path / "a.tif", samples(np.uint8)), channels=[1])
     assert len(image.levels) == 3 and image.georeference is not None
     assert image.mpp == pytest.approx(500_000, rel=0.01)
+    scan = open_image(qptiff(tmp_path / "c.qptiff", samples()), channels=["Ki67", "CD3"])
+    assert [(level.width, level.height) for level in scan.levels] == [(128, 96), (64, 48), (32, 24)]
+    for step in (2, 4):  # each level has its own pages, a channel a page
+        view = scan.read([Region(0, 0, 128, 96)], 1 / step)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(view, samples()[::step, ::step, [5, 1]].astype(np.float32))
     ome = open_image(ome_tiff(tmp_path / "b.ome.tif", samples()), channels=["CK"])
     assert (len(ome.levels), ome.mpp) == (2, 0.5)
     view = ome.read([Region(0, 0, 128, 96)], 0.5)[0, 0].numpy()
@@ -285,3 +309,56 @@ def test_the_readers_of_training_images_are_kept(bands, tmp_path, caplog):
     rows = list(predict([other, other, *paths], net))
     assert [row.status for row in rows] == ["ok"] * 4
     assert caplog.text.count("a.zarr: read by zarr, and the training images by tifffile") == 1
+
+
+def side_car(path, values):
+    bands = "".join(
+        f'<PAMRasterBand band="{band}"><NoDataValue>{value}</NoDataValue></PAMRasterBand>'
+        for band, value in enumerate(values, start=1)
+        if value is not None
+    )
+    path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize(
+    ("missing", "wanted"),
+    [((0, 0, 255, 7), [0, 0, 0, 0]), ((None, None, 7, None), [5, 255, 255, 7]), ((255,) * 4, [5, 0, 0, 7])],
+)
+def test_each_band_has_its_own_missing_value(mapped, missing, wanted, tmp_path):
+    where = {"crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, 10, 10)} if mapped else {}
+    size = {"height": 16, "width": 16, "count": 4, "dtype": "uint8"}
+    pixels = np.array(
+        [5, 255, 255, 7] if missing[0] is None or missing[0] == 255 else [0, 0, 255, 7], np.uint8
+    )
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **size, **where) as file:
+        file.write(np.broadcast_to(pixels[:, None, None], (4, 16, 16)))
+    side_car(tmp_path / "a.tif", missing)
+    image = open_image(tmp_path / "a.tif", channels=[1, 2, 3, 4])
+    assert image.read([Region(0, 0, 4, 4)], 1.0)[0, :, 0, 0].tolist() == wanted
+    assert open_image(tmp_path / "a.tif", channels=[4]).read([Region(0, 0, 4, 4)], 1.0).max() == wanted[3]
+
+
+def test_two_scenes_of_channels_are_for_the_user_to_choose(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for scene in range(2):
+            planes = np.full((4, 64, 64), scene + 1, np.uint16)
+            file.write(planes, metadata={"axes": "CYX", "Name": f"scene {scene}"})
+    with pytest.raises(ImageError, match=r"2 images of like size: 0 'scene 0'.*1 'scene 1'"):
+        open_image(tmp_path / "a.ome.tif", channels=[1])
+    for scene, series in enumerate((0, "scene 1")):
+        image = open_image(tmp_path / "a.ome.tif", channels=[1], series=series)
+        assert image.read([Region(0, 0, 8, 8)], 1.0).unique().tolist() == [scene + 1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_level_of_channels_shows_the_image(dtype, tmp_path):
+    """A picture of the same aspect in the place of a level is left out, however dark the samples are."""
+    y, x = np.mgrid[:240, :320]
+    planes = np.stack([x // 4 + y // 12, x // 4, y // 3, (x // 40 + y // 40) % 2 * 90]).astype(dtype)
+    other = np.random.default_rng(0).integers(0, 97, (4, 60, 80)).astype(dtype)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        file.write(planes, subifds=2, tile=(64, 64), metadata={"axes": "CYX"})
+        file.write(planes[:, ::2, ::2], subfiletype=1, tile=(64, 64))
+        file.write(other, subfiletype=1, tile=(64, 64))
+    assert [level.width for level in open_image(tmp_path / "a.ome.tif", channels=[1]).levels] == [320, 160]

@@ -90,6 +90,12 @@ def test_resolution_tags(unit, resolution, mpp, says, tmp_path):
         ("mm", 2.5e-4),
         ("cm", 2.5e-5),
         ("m", 2.5e-7),
+        ("in", 0.25 / 25_400),
+        ("thou", 0.25 / 25.4),
+        ("pt", 0.25 * 72 / 25_400),
+        ("ft", 0.25 / 304_800),
+        ("dam", 2.5e-8),
+        ("fm", 2.5e8),
     ],
 )
 def test_units_of_ome(unit, size, tmp_path):
@@ -102,7 +108,21 @@ def test_units_of_ome(unit, size, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unit", "size"), [("um", 0.25), ("\\u00B5m", 0.25), ("micron", 0.25), ("nm", 250.0), ("mm", 2.5e-4)]
+    ("unit", "size"),
+    [
+        ("um", 0.25),
+        ("\\u00B5m", 0.25),
+        ("micron", 0.25),
+        ("nm", 250.0),
+        ("mm", 2.5e-4),
+        ("Microns", 0.25),
+        ("nanometers", 250.0),
+        ("angstrom", 2500.0),
+        ("inch", 0.25 / 25_400),
+        ("centimeter", 2.5e-5),
+        ("pm", 250_000.0),
+        ("mil", 0.25 / 25.4),
+    ],
 )
 def test_units_of_imagej(unit, size, tmp_path):
     tifffile.imwrite(

@@ -12,6 +12,7 @@ from PIL import ImageCms
 import tiff_table
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
+from zoomin.images import raster
 from zoomin.images.array import ArrayImage
 from zoomin.images.open_image import open_image
 from zoomin.images.raster import RasterImage
@@ -223,3 +224,129 @@ def test_nodata_of_each_band(tmp_path):
     assert (found[3, 4] == 255).all()
     assert (found[7, 8] == 0).all()
     assert (found[0, 0] == 90).all()
+
+
+def both_ways(path, monkeypatch):
+    """The pixels (h, w, 3) read from memory, and from disk."""
+    found = []
+    for most in (1 << 26, 1):
+        monkeypatch.setattr(raster, "IN_MEMORY", most)
+        image = open_image(path)
+        found.append(image.read([Region(0, 0, image.width, image.height)], 1.0)[0].permute(1, 2, 0).numpy())
+    assert np.array_equal(*found)
+    return found[0].astype(int)
+
+
+def ramp(height=96, width=128):
+    y, x = np.mgrid[:height, :width]
+    colours = np.stack([x * 255 // (width - 1), y * 255 // (height - 1), (x + y) % 200], -1).astype(np.uint8)
+    return colours, ((3 * x + 2 * y) % 256).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["separated", "miniswhite"])
+def test_what_is_no_light_is_divided_by_its_opacity(kind, tmp_path, monkeypatch):
+    """Inks, and grey whose 0 is white, are multiplied as they are stored: more opaque is darker."""
+    colours, alpha = ramp()
+    light = colours if kind == "separated" else colours[..., :1]
+    stored = 255 - light
+    stored = np.dstack([stored, np.zeros_like(alpha)]) if kind == "separated" else stored
+    stored = np.dstack([np.round(stored * (alpha / 255)[..., None]).astype(np.uint8), alpha])
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric=kind, extrasamples=["assocalpha"], tile=(64, 64))
+    wanted = np.round(light * (alpha / 255)[..., None] + 255.0 - alpha[..., None])
+    assert np.abs(both_ways(tmp_path / "a.tif", monkeypatch) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "icclab"])
+def test_lab_times_opacity_is_refused(photometric, tmp_path):
+    pixels = np.full((32, 32, 4), 100, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=photometric, extrasamples=["assocalpha"])
+    with pytest.raises(ImageError, match="multiplied by opacity"):
+        open_image(tmp_path / "a.tif")
+
+
+def jpeg2000(path, samples, compression, photometric, *, mixed):
+    """A TIFF of one tile, as Aperio writes it: a codestream, whose components are mixed or not."""
+    import imagecodecs
+
+    code = imagecodecs.jpeg2k_encode(samples, level=0, reversible=True, codecformat="j2k", mct=mixed)
+    tifffile.imwrite(
+        path,
+        iter([code]),
+        shape=samples.shape,
+        dtype=np.uint8,
+        photometric=photometric,
+        compression="jpeg2000",
+        tile=samples.shape[:2],
+        metadata=None,
+    )
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(compression)
+
+
+@pytest.mark.parametrize(
+    ("compression", "photometric", "mixed", "stored"),
+    [
+        (33003, "rgb", False, "luma"),  # an SVS whose description is gone
+        (33003, "ycbcr", False, "luma"),
+        (34712, "ycbcr", False, "luma"),
+        (34712, "ycbcr", True, "colours"),
+        (33005, "rgb", False, "colours"),
+        (33005, "rgb", True, "colours"),
+        (34712, "rgb", True, "colours"),
+    ],
+)
+def test_luma_and_chroma_in_jpeg_2000(compression, photometric, mixed, stored, tmp_path, monkeypatch):
+    colours, _ = ramp(64, 64)
+    red, green, blue = np.moveaxis(colours.astype(float), -1, 0)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    ycc = np.stack([luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402], -1).round()
+    samples = colours if stored == "colours" else ycc.clip(0, 255).astype(np.uint8)
+    jpeg2000(tmp_path / "a.tif", samples, compression, photometric, mixed=mixed)
+    assert np.abs(both_ways(tmp_path / "a.tif", monkeypatch) - colours).max() <= (
+        2 if stored == "luma" else 0
+    )
+
+
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2)])
+def test_halved_chroma_has_one_answer(subsampling, tile, tmp_path, monkeypatch):
+    """Decoders widen it in their own ways, up to 67 grey values apart."""
+    options = {"compressionargs": {"level": 95}, "subsampling": subsampling, "tile": tile}
+    tifffile.imwrite(tmp_path / "a.tif", ramp()[0], photometric="rgb", compression="jpeg", **options)
+    monkeypatch.setattr(raster, "IN_MEMORY", 1 << 26)
+    small = open_image(tmp_path / "a.tif")
+    monkeypatch.setattr(raster, "IN_MEMORY", 1)
+    large = open_image(tmp_path / "a.tif")
+    region = [Region(0, 0, small.width, small.height)]
+    assert np.abs(small.read(region, 1.0).int() - large.read(region, 1.0).int()).max() <= 1
+
+
+SIDE_CAR = (
+    "<PAMDataset>"
+    + "".join(
+        f'<PAMRasterBand band="{band}"><NoDataValue>{value}</NoDataValue></PAMRasterBand>'
+        for band, value in enumerate((0, 0, 255), start=1)
+    )
+    + "</PAMDataset>"
+)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.bmp", "a.png", "a.jp2"])
+def test_missing_samples_in_a_side_car(name, tmp_path, monkeypatch):
+    """0, 0, 255 is missing, and black is black, whether the file is small or large, on a map or not."""
+    monkeypatch.setenv("ZOOMIN_CACHE", str(tmp_path / "cache"))
+    pixels, _ = ramp()
+    pixels[10:20, 10:20], pixels[30:40, 30:40] = (0, 0, 255), 0
+    options = {"irreversible": False} if name == "a.jp2" else {}
+    PillowImage.fromarray(pixels).save(tmp_path / name, **options)
+    (tmp_path / f"{name}.aux.xml").write_text(SIDE_CAR)
+    wanted = pixels.astype(int)
+    wanted[10:20, 10:20] = 255
+    assert np.array_equal(both_ways(tmp_path / name, monkeypatch), wanted)
+
+
+def test_a_world_file_places_a_small_tiff(tmp_path):
+    PillowImage.fromarray(ramp()[0]).save(tmp_path / "a.tif")
+    (tmp_path / "a.tfw").write_text("0.5\n0\n0\n-0.5\n500000.25\n4999999.75\n")
+    place = open_image(tmp_path / "a.tif").georeference
+    assert place.transform == (0.5, 0.0, 5e5, 0.0, -0.5, 5e6) and place.crs is None

@@ -217,7 +217,7 @@ def test_gdal_opens_local_files_of_named_drivers_only(tmp_path):
     path.write_text(
         f'<VRTDataset rasterXSize="520" rasterYSize="392"><SourceFilename>{inner}</SourceFilename>'
     )
-    with pytest.raises(ImageError, match="text, not an image"):
+    with pytest.raises(ImageError, match="a virtual raster of GDAL, which is not read"):
         open_image(path)
     with pytest.raises(ImageError, match="GDAL does not read"):
         opened(path, "GTiff")

@@ -20,6 +20,8 @@ from zoomin.data.check import check_images
 from zoomin.data.manifest import Record, read_manifest, write_manifest
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
+from zoomin.images import remote
+from zoomin.images.gdal import SETTINGS, settings_of
 from zoomin.images.open_image import open_image
 from zoomin.images.raster import RasterImage
 from zoomin.images.remote import remote_cache
@@ -42,6 +44,8 @@ def folder(tmp_path_factory):
     geotiff(folder / "bands.tif", noise(SIDE, SIDE, channels=8), interleave="band", overviews=())
     ome_zarr(folder / "v05.zarr", PIXELS, levels=2, chunk=128)
     ome_zarr(folder / "v04.zarr", PIXELS, "0.4", levels=2, chunk=128)
+    shutil.make_archive(str(folder / "v05.zarr"), "zip", folder / "v05.zarr")
+    shutil.copy(folder / "v05.zarr.zip", folder / "v05.ozx")
     ome_zarr(folder / "sharded.zarr", PIXELS, levels=1, chunk=128, shard=1536)
     return folder
 
@@ -64,6 +68,8 @@ def size_of(path):
         ("v05.zarr", ZarrImage, 8),
         ("v04.zarr", ZarrImage, 8),
         ("sharded.zarr", ZarrImage, 8),
+        ("v05.zarr.zip", ZarrImage, 6),
+        ("v05.ozx", ZarrImage, 6),
     ],
 )
 def test_few_bytes_are_read(name, kind, share, folder):
@@ -111,6 +117,28 @@ def test_urls_are_paths():
     assert url_of(Path("s3://bucket/a.zarr")) == "s3://bucket/a.zarr"
     assert url_of("folder/https.tif") is None
     assert path_text(Path("https://host/a b.tif")) == "https://host/a b.tif"
+
+
+def test_another_server_of_s3_is_that_of_aws_programs(monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    assert settings_of(Path("s3://bucket/a.tif")) == SETTINGS
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000/")
+    found = settings_of(Path("s3://bucket/a.tif"))
+    assert (found["AWS_S3_ENDPOINT"], found["AWS_HTTPS"]) == ("localhost:9000", "NO")
+    assert found["AWS_VIRTUAL_HOSTING"] == "FALSE"
+    assert settings_of(Path("https://host/a.tif")) == settings_of(Path("a.tif")) == SETTINGS
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "own:1")  # GDAL's own variable stays
+    assert settings_of(Path("s3://bucket/a.tif")) == SETTINGS
+
+
+def test_storage_that_refuses_access_is_named(monkeypatch):
+    def refusing(path):
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(remote, "_files", refusing)
+    with pytest.raises(ImageError, match=r"a\.tif: the storage refuses access \(Forbidden\).*credentials"):
+        open_image("s3://bucket/a.tif")
 
 
 def test_storage_without_its_package_is_named(monkeypatch):

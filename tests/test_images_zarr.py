@@ -201,7 +201,8 @@ def test_labels_beside_the_image_are_ignored(tmp_path):
 @pytest.mark.parametrize(
     ("unit", "mpp", "found"),
     [("micrometer", 0.5, 0.5), ("nanometer", 250, 0.25), ("millimeter", 0.001, 1.0), ("", 0.5, None),
-     ("meter", 10.0, None), ("pixel", 1.0, None), ("micrometer", 100.0, None)],
+     ("picometer", 250_000.0, 0.25), ("angstrom", 2500.0, 0.25), ("foot", 0.25 / 304_800, 0.25),
+     ("yoctometer", 2.5e17, 0.25), ("meter", 10.0, None), ("pixel", 1.0, None), ("micrometer", 100.0, None)],
 )  # fmt: skip
 def test_microns_have_a_unit(unit, mpp, found, tmp_path):
     path = ome_zarr(tmp_path / "a.zarr", PIXELS, levels=1, mpp=mpp, unit=unit)

@@ -145,8 +145,11 @@ def test_parts_of_a_list_are_the_whole(net: ZoomIn, images: list[Path | Record],
         merge_predictions(parts, tmp_path / "merged.csv")
     with pytest.raises(DataError, match="no such file"):
         merge_predictions([tmp_path / "5.csv"], tmp_path / "merged.csv")
-    for wrong in ("0/4", "5/4", "a/b", "3"):
-        with pytest.raises(DataError, match="no part of a list"):
+    such = "such as 1/8"
+    remedies = {"0/4": "1/4 to 4/4", "3/2": "Of 2 parts, give 1/2 to 2/2", "2/1": "1/1"}
+    remedies |= {wrong: such for wrong in ("1/0", "a/b", "3")}
+    for wrong, remedy in remedies.items():
+        with pytest.raises(DataError, match=f"no part of a list.*{remedy}"):
             shard_of(images, wrong)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..images.georeference import Georeference
 
-__all__ = ["Frame", "Mapper", "apart", "map_to_pixels", "meets"]
+__all__ = ["Frame", "Mapper", "apart", "map_to_pixels", "meets", "place_in"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,11 @@ def meets(pixels: Float64[np.ndarray, "n 2"], frame: Frame) -> bool:
 
 
 def apart(
-    where: Path | str, frame: Frame, boxes: dict[str, NDArray[np.float64]], hint: str = ""
+    where: Path | str,
+    frame: Frame,
+    boxes: dict[str, NDArray[np.float64]],
+    hint: str = "",
+    what: str = "annotation",
 ) -> DataError:
     """That an annotation does not meet its image, with both boxes.
 
@@ -75,14 +79,16 @@ def apart(
         where: the annotation's file.
         frame: of the image.
         boxes: the places of the annotation, by what its numbers are taken for.
-        hint: what else is known.
+        hint: what else is known, or helps.
+        what: the annotation, or a mask.
     """
     spans = "; ".join(f"taken for {name} {_box(places)}" for name, places in boxes.items())
     return DataError(
-        f"the annotation does not meet its image: {spans}; the image spans x 0 to {frame.width}, "
+        f"the {what} does not meet its image: {spans}; the image spans x 0 to {frame.width}, "
         f"y 0 to {frame.height} level-0 pixels",
         where=where,
-        remedy=f"{hint}{' ' if hint else ''}Check that it belongs to this image. {_REMEDY}",
+        remedy=f"{hint}{' ' if hint else ''}Check that it belongs to this image."
+        + (f" {_REMEDY}" if what != "mask" else ""),
     )
 
 
@@ -143,6 +149,22 @@ def map_to_pixels(content: Any, shells: Sequence[NDArray[np.float64]], path: Pat
     return mapper
 
 
+def place_in(frame: Frame, corners: NDArray[np.float64], crs: str | None, path: Path) -> NDArray[np.float64]:
+    """Where places on a map are in an image, level-0 pixels (n, 2).
+
+    Args:
+        frame: of the image, which is georeferenced.
+        corners: east and north.
+        crs: their coordinate reference system; None: that of the image.
+        path: named in errors.
+
+    Raises:
+        DataError: if a coordinate reference system is not known.
+    """
+    assert frame.georeference is not None
+    return _mapper(crs, frame.georeference, path)(corners)
+
+
 def _same(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return points
 
@@ -180,11 +202,10 @@ def _guessed(shells: Sequence[NDArray[np.float64]], path: Path, frame: Frame, de
 
 def _stated(content: Any, path: Path) -> str | None:  # noqa: ANN401 (JSON)
     """The coordinate reference system that a file names, in words of PROJ; None where it names none."""
-    if not isinstance(content, dict):
-        return None
-    member = content.get("crs")
+    member = content.get("crs") if isinstance(content, dict) else None
+    member = _of_features(content, path) if member is None else member
     if isinstance(member, str) and member.strip():
-        return member.strip()
+        return _named(member, path)
     if isinstance(member, dict):
         properties = member.get("properties")
         properties = properties if isinstance(properties, dict) else {}
@@ -193,24 +214,45 @@ def _stated(content: Any, path: Path) -> str | None:  # noqa: ANN401 (JSON)
         ):
             return _linked(str(properties.get("href", "")), path)
         if properties.get("name"):
-            return str(properties["name"]).strip()
+            return _named(str(properties["name"]), path)
         if properties.get("code"):  # of the draft before 2008
             return f"EPSG:{properties['code']}"
         if "$schema" in member or "coordinate_system" in member:  # PROJJSON
             return json.dumps(member)
         raise DataError("the member crs names no coordinate reference system", where=path, remedy=_REMEDY)
-    wkt = content.get("crs_wkt")
+    wkt = content.get("crs_wkt") if isinstance(content, dict) else None
     return wkt.strip() if isinstance(wkt, str) and wkt.strip() else None
 
 
+def _of_features(content: Any, path: Path) -> Any:  # noqa: ANN401 (JSON)
+    """The member crs that features or geometries have instead of the whole, as PostGIS writes; or None."""
+    inside = content if isinstance(content, list) else [content]
+    if isinstance(content, dict):
+        inside = content.get("features") or inside
+    inside = [one for one in inside if isinstance(one, dict)]
+    inside += [one["geometry"] for one in inside if isinstance(one.get("geometry"), dict)]
+    members = [one["crs"] for one in inside if one.get("crs") is not None]
+    if any(member != members[0] for member in members):
+        raise DataError("its features are in different coordinate systems", where=path, remedy=_REMEDY)
+    return members[0] if members else None
+
+
+def _named(name: str, path: Path) -> str:
+    """A name in words of PROJ, which would fetch one that is a link."""
+    return _linked(name.strip(), path) if "://" in name else name.strip()
+
+
 def _linked(href: str, path: Path) -> str:
-    """What a link says: the number of EPSG in it, or a file beside; nothing is fetched."""
-    number = re.search(r"(?i)\bepsg\b(?:[/:_.-]+[0-9.]*)??[/:_.=-]+([0-9]{4,6})\b", href)
+    """What a link says: the number of EPSG or ESRI in it, or a file beside; nothing is fetched."""
+    number = re.search(
+        r"(?i)\b(epsg|esri)(?:\.xml|\.io)?\b(?:[/:_.-]+[0-9.]*)??[/:_.=#-]+([0-9]{4,6})\b", href
+    )
     if number:
-        return f"EPSG:{number[1]}"
+        return f"{number[1].upper()}:{number[2]}"
     if re.search(r"(?i)crs:?84\b", href):
         return _DEGREES
-    beside = path.parent / href if href and "/" not in href and "\\" not in href else None
+    name = href.removeprefix("./")
+    beside = path.parent / name if name and "/" not in name and "\\" not in name else None
     if beside is not None and beside.is_file() and beside.stat().st_size <= _LINKED_FILE_BYTES:
         return beside.read_text(encoding="utf-8", errors="replace").strip()
     raise DataError(

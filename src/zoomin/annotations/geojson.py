@@ -65,6 +65,12 @@ def _drawn(feature: dict[str, Any], number: int, path: Path) -> list[tuple[str, 
     classes = [part.strip() for part in name.split(":")]
     if classes[0].endswith("*") or classes[-1].endswith("*") or _kind(feature, properties) in _UNDRAWN:
         return []
+    if feature.get("geometry") is None and feature.get("place") is not None:
+        raise DataError(
+            f"feature {number}: its geometry is the member place, as in JSON-FG, which is not read",
+            where=path,
+            remedy="Write plain GeoJSON: ogr2ogr -f GeoJSON OUT.geojson IN.json.",
+        )
     try:
         return [(name, [ring_of(ring) for ring in rings]) for rings in _polygons(feature.get("geometry"))]
     except (DataError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:

@@ -15,9 +15,14 @@ from torch import Tensor
 
 from ..errors import DataError, ImageError
 from ..geometry import Region
-from ..images.decode import decode_values
+from ..images.decode import decode_values, image_head
+from ..images.foreign import zarr_folder
+from ..images.gdal import driver_of, opened
+from ..images.georeference import Georeference
+from ..images.raster import georeference_of
 from ..images.summed_area import SummedArea
 from .annotation import views_of
+from .frames import Frame, apart, place_in
 
 __all__ = ["MaskAnnotation"]
 
@@ -28,16 +33,18 @@ class MaskAnnotation:
     """A mask of the image's size, or smaller by one factor along both sides; nonzero is ROI.
 
     What is stored counts, not what is seen: palette images by their index, "white is zero" like "black is
-    zero", colour images by any nonzero channel (transparency aside).
+    zero", colour images by any nonzero channel (transparency aside, unless nothing else was drawn). What a
+    GeoTIFF declares as missing is no ROI. A mask on a map has to cover its image.
 
     Args:
         mask: (h, w) array of bool or integers, or the path of a mask image, read when first needed.
         height: of the image, level-0 pixels.
         width: of the image, level-0 pixels.
         name: what to call the mask in messages, by default its path.
+        place: where the image lies on a map.
 
     Raises:
-        DataError: if the mask does not fit the image (for a path: when first read).
+        DataError: if the mask does not fit the image, or lies elsewhere (for a path: when first read).
 
     Example:
         >>> mask = np.zeros((4, 8), dtype=bool)
@@ -48,9 +55,16 @@ class MaskAnnotation:
     """
 
     def __init__(
-        self, mask: NDArray[np.generic] | Path | str, height: int, width: int, *, name: str | None = None
+        self,
+        mask: NDArray[np.generic] | Path | str,
+        height: int,
+        width: int,
+        *,
+        name: str | None = None,
+        place: Georeference | None = None,
     ) -> None:
         """Keep the mask or its path; an array is checked at once."""
+        self._place = place
         self.height = height
         self.width = width
         self._mask = mask if isinstance(mask, np.ndarray) else Path(mask)
@@ -82,7 +96,11 @@ class MaskAnnotation:
 
     @cached_property
     def _pixels(self) -> NDArray[np.bool_]:
-        mask = _decode(self._mask) if isinstance(self._mask, Path) else self._mask
+        if not isinstance(self._mask, Path):
+            return np.asarray(self._mask != 0)
+        mask = _decode(self._mask)
+        if self._place is not None:
+            _check_place(self._mask, mask.shape, Frame(self.height, self.width, self._place))
         return np.asarray(mask != 0)
 
     @cached_property
@@ -121,6 +139,30 @@ class MaskAnnotation:
         )
 
 
+def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
+    """Refuse a mask whose own place on the map is not that of the image, by more than one of its pixels.
+
+    Raises:
+        DataError: with both boxes.
+    """
+    if driver_of(image_head(path)) != "GTiff":
+        return
+    try:
+        with opened(path, "GTiff") as dataset:
+            own = georeference_of(dataset)
+    except ImageError:
+        return  # a TIFF that tifffile reads and GDAL does not is no map
+    if own is None or frame.georeference is None or (own.crs is None) != (frame.georeference.crs is None):
+        return
+    ends = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float64)
+    corners = np.array([own.to_map(*end) for end in ends * (shape[1], shape[0])])
+    found = place_in(frame, corners, own.crs, path)
+    wanted = ends * (frame.width, frame.height)
+    if not np.abs(found - wanted).max() <= 1.01 * max(frame.height / shape[0], frame.width / shape[1]):
+        hint = "Bring it onto the image's pixels: gdalwarp -r near -t_srs CRS -te X0 Y0 X1 Y1 -ts W H IN OUT."
+        raise apart(path, frame, {"what its map says, in level-0 pixels,": found}, hint, what="mask")
+
+
 def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
@@ -130,11 +172,14 @@ def _decode(path: Path) -> NDArray[np.generic]:
     if not path.exists():
         raise DataError("no such mask", where=path, remedy="Check the path.")
     try:
+        if driver_of(image_head(path)) == "JP2OpenJPEG" or zarr_folder(path):
+            kind = "a Zarr" if zarr_folder(path) else "JPEG 2000"
+            raise ImageError(
+                f"{kind}, of which only images are read", where=path, remedy="Save it as a TIFF."
+            )
         mask = decode_values(path)
     except ImageError as error:
         raise DataError(
-            f"the mask cannot be decoded ({error.what})",
-            where=path,
-            remedy="Save it as a PNG or TIFF, a huge one at a lower resolution.",
+            f"the mask cannot be decoded ({error.what})", where=path, remedy=error.remedy
         ) from error
     return mask if mask.ndim == 2 else np.asarray((mask != 0).any(axis=2))

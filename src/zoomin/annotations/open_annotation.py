@@ -77,7 +77,7 @@ def open_annotation(
     """
     found: BoxAnnotation
     if record.mask is not None:
-        found = MaskAnnotation(record.mask, height, width)
+        found = MaskAnnotation(record.mask, height, width, place=place)
     elif record.annotation is None:
         return None
     else:
@@ -113,7 +113,7 @@ def _open(path: Path, frame: Frame) -> BoxAnnotation:
         _check_meets(centres, path, frame)
         return NucleiAnnotation(centres, height, width, name=str(path))
     if start.startswith(_PICTURES):
-        return MaskAnnotation(path, height, width)
+        return MaskAnnotation(path, height, width, place=frame.georeference)
     if text.startswith((b"{", b"[")):
         return PolygonAnnotation(read_geojson(path, frame=frame), height, width, name=str(path))
     if text.startswith(b"<"):

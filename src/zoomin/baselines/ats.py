@@ -95,8 +95,12 @@ class ATS(Baseline[ATSConfig]):
             ConfigError: if a network is unknown or its weights cannot be loaded.
         """
         super().__init__(config)
-        self.attention = attention_network(config.attention, pretrained=config.pretrained)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.attention = attention_network(
+            config.attention, pretrained=config.pretrained, channels=config.n_channels
+        )
+        self.features, dims = feature_network(
+            config.features, pretrained=config.pretrained, channels=config.n_channels
+        )
         self.head = LinearHead(dims, config.n_classes)
         self.stride = self._measure_stride()
         self.to(memory_format=torch.channels_last)
@@ -174,7 +178,7 @@ class ATS(Baseline[ATSConfig]):
         """Pixels of a view, in a row, that share a position of the attention map."""
         was_training, side = self.attention.training, 64
         with torch.no_grad():
-            rows = self.attention.eval()(torch.zeros(1, 3, side, side)).shape[1]
+            rows = self.attention.eval()(torch.zeros(1, self.config.n_channels, side, side)).shape[1]
         self.attention.train(was_training)
         return int(side // rows)
 

@@ -138,9 +138,11 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         super().__init__(config)
         self.features: nn.Module | None = None
         if self._folder is None:
-            self.features, self.dims = feature_network(config.features, pretrained=config.pretrained)
+            self.features, self.dims = feature_network(
+                config.features, pretrained=config.pretrained, channels=config.n_channels
+            )
             side = view_size(config.crop_size, config.scale)
-            check_side(self.features, config.features, side, "crop_size")
+            check_side(self.features, config.features, side, "crop_size", config.n_channels)
         else:
             self.dims = stored_dims(self._folder)
 

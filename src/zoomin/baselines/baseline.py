@@ -63,13 +63,17 @@ class BaselineConfig(Settings):
     """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
     timm:tf_efficientnet_lite0 come with a Python package."""
 
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; for a pretrained
-    network, use the values it was trained with."""
+    channels: tuple[str, ...] = ()
+    """Channels that the network sees, by name or number from 1; empty: red, green and blue. `zoomin train`
+    takes them from `data.channels`."""
 
-    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Mean of red, green and blue in [0, 1], subtracted from views. 0.5 centres them; for a pretrained
+    network, use the values it was trained with. Of `channels`: of their samples in the training images."""
+
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
     """Standard deviation of red, green and blue, by which views are divided. 0.25 scales natural images to
-    about 1."""
+    about 1. Of `channels`: likewise."""
 
     chunk_size: int = 2048
     """Maximum number of views per network call; bounds memory, does not change results. 2048 small views

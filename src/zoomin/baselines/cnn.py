@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from ..errors import require
@@ -62,9 +62,11 @@ class CNN(Baseline[CNNConfig]):
             ConfigError: if the network is unknown, its weights cannot be loaded, or `side` is too small.
         """
         super().__init__(config)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
+        self.features, dims = feature_network(
+            config.features, pretrained=config.pretrained, channels=config.n_channels
+        )
         self.head = LinearHead(dims, config.n_classes)
-        check_side(self.features, config.features, config.side, "side")
+        check_side(self.features, config.features, config.side, "side", config.n_channels)
         self.to(memory_format=torch.channels_last)
 
     def classify(
@@ -92,17 +94,20 @@ class CNN(Baseline[CNNConfig]):
         return self.config.side**2
 
 
-def read_whole(batch: ImageBatch, side: int) -> UInt8[Tensor, "batch 3 side side"]:
+def read_whole(batch: ImageBatch, side: int) -> Shaped[Tensor, "batch channels side side"]:
     """Every image whole, in the middle of a square of `side` pixels, at the largest scale that fits it.
 
     Images of the same longest side are read together.
     """
     longest = batch.sizes.amax(1).clamp(min=side)
-    views = torch.empty(len(batch), 3, side, side, dtype=torch.uint8, device=batch.device)
+    views: Tensor | None = None
     for length in longest.unique().tolist():
         image = (longest == length).nonzero()[:, 0]
         offset = (length - batch.sizes[image]) // 2
         square = torch.full_like(image, length)
         regions = torch.stack([-offset[:, 1], -offset[:, 0], square, square], 1)
-        views[image] = batch.read(image, regions, side / length)
+        some: Tensor = batch.read(image, regions, side / length)
+        views = some.new_empty(len(batch), *some.shape[1:]) if views is None else views
+        views[image] = some
+    assert views is not None
     return views.contiguous(memory_format=torch.channels_last)

@@ -134,8 +134,16 @@ class IPS(Baseline[IPSConfig]):
             ConfigError: if the network is unknown, cannot be loaded, or tiles are too small for it.
         """
         super().__init__(config)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
-        check_side(self.features, config.features, view_size(config.tile_size, config.scale), "tile_size")
+        self.features, dims = feature_network(
+            config.features, pretrained=config.pretrained, channels=config.n_channels
+        )
+        check_side(
+            self.features,
+            config.features,
+            view_size(config.tile_size, config.scale),
+            "tile_size",
+            config.n_channels,
+        )
         self.attention = CrossAttention(dims, config.heads, config.head_width, config.dropout)
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)

@@ -105,12 +105,26 @@ class MRMIL(Baseline[MRMILConfig]):
             ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
         """
         super().__init__(config)
-        self.low_features, dims = feature_network(config.features, pretrained=config.pretrained)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
-        check_side(
-            self.features, config.features, view_size(config.crop_size, config.high_scale), "crop_size"
+        self.low_features, dims = feature_network(
+            config.features, pretrained=config.pretrained, channels=config.n_channels
         )
-        check_side(self.features, config.features, view_size(config.tile_size, config.low_scale), "low_scale")
+        self.features, dims = feature_network(
+            config.features, pretrained=config.pretrained, channels=config.n_channels
+        )
+        check_side(
+            self.features,
+            config.features,
+            view_size(config.crop_size, config.high_scale),
+            "crop_size",
+            config.n_channels,
+        )
+        check_side(
+            self.features,
+            config.features,
+            view_size(config.tile_size, config.low_scale),
+            "low_scale",
+            config.n_channels,
+        )
         self.low_attention = BagAttention(dims, config.hidden, config.gated)
         self.attention = BagAttention(dims, config.hidden, config.gated)
         self.low_head = LinearHead(dims, config.n_classes)

@@ -117,8 +117,10 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
             ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
         """
         super().__init__(config)
-        self.features, dims = feature_network(config.features, pretrained=config.pretrained)
-        check_side(self.features, config.features, config.view_size, "view_size")
+        self.features, dims = feature_network(
+            config.features, pretrained=config.pretrained, channels=config.n_channels
+        )
+        check_side(self.features, config.features, config.view_size, "view_size", config.n_channels)
         width, levels = config.width, len(config.scales)
 
         def first() -> nn.Module:

@@ -287,6 +287,7 @@ class ZoomInDataModule(LightningDataModule):
             timeout=self.config.read_timeout,
             model=self.model,
             mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
+            channels=self.config.channels or (),
             skip=skip,
         )
 

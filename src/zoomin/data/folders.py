@@ -15,7 +15,7 @@ from .slide_files import belongs_to_a_slide, one_per_slide, slides_apart
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
 
 IMAGE_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
+    ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .btf .tf2 .tf8 .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
     ".svs .ndpi .mrxs .scn .vms .vmu .bif .svslide .qptiff .dcm .vrt .czi .vsi .isyntax".split()
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,15 +22,22 @@ __all__ = [
 ]
 
 _MISSING = frozenset(
-    ["", *"na n/a #n/a #na <na> nan -nan none null nat ? .".split()]
+    [
+        "",
+        *"na n/a #n/a #na <na> nan -nan none null nat ? . - --".split(),
+        *"1.#ind -1.#ind 1.#qnan -1.#qnan #value! #div/0! #ref! #name? #num! #null!".split(),
+        "#n/a n/a",
+    ]
 )  # of pandas, R, Excel and people; compared without case
+_MINUS = dict.fromkeys(map(ord, "\u2212\u2013\u2014\ufe63\uff0d\u2010\u2011"), "-")  # of word processors
 _BLANK = " \t\r\n\v\f\u00a0\u200b\u2007\u202f\ufeff"
+_AFTER_MINUS = "."  # the next character after it
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PADDED = re.compile(r"[+-]?0[0-9]+")
 _NEGATIVE = frozenset(
     "0 -1 - no n false f neg negative normal healthy benign control controls absent none background clear "
-    "clean empty wt wildtype wild-type other".split()
+    "clean empty wt wildtype wild-type other low mss unaffected uninvolved without not".split()
 )
 
 
@@ -57,6 +65,10 @@ WRITTEN = (
     Written(("pos", "neg"), ("neg", "pos"), "names in natural order"),
     Written(("positive", "negative"), ("negative", "positive"), "names in natural order"),
     Written(("+", "-"), ("-", "+"), "minus before plus"),
+    Written(("HER2+", "HER2-"), ("HER2-", "HER2+"), "minus before plus"),
+    Written(
+        ("1", "\u22121"), ("-1", "1"), "the minus and the digits of word processors are those of numbers"
+    ),
     Written(("tumor", "normal"), ("normal", "tumor"), "names in natural order"),
     Written(("malignant", "benign"), ("benign", "malignant"), "names in natural order"),
     Written(
@@ -75,6 +87,8 @@ WRITTEN = (
         "`none` is a class beside exactly one other: nothing was found. Beside more it is no label",
     ),
     Written(("?", "."), (), "no label"),
+    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is no label, unless it is one of two classes"),
+    Written(("#VALUE!", "#DIV/0!", "#N/A N/A", "-1.#IND"), (), "errors of spreadsheets: no label"),
 )
 
 
@@ -92,11 +106,13 @@ def known(cell: str | None, classes: Collection[str] = ()) -> str | None:
     if cell is None:
         return None
     plain = cell.strip(_BLANK)
-    return plain if plain in classes or plain.casefold() not in _MISSING else None
+    return plain if plain in classes or plain.translate(_MINUS).casefold() not in _MISSING else None
 
 
 def class_words(cells: Iterable[str | None], classes: Collection[str] = ()) -> tuple[str, ...]:
-    """Words that name classes in a column, whatever else they mean: those given, or "none" beside one other.
+    """Words that name classes in a column, whatever else they mean: those given, or one beside one other.
+
+    "none" and a dash name the class without the object where there is exactly one other class.
 
     Args:
         cells: of the whole column.
@@ -110,16 +126,19 @@ def class_words(cells: Iterable[str | None], classes: Collection[str] = ()) -> t
         return tuple(classes)
     written = {cell.strip(_BLANK) for cell in cells if cell is not None}
     others = {name for name in written if known(name) is not None}
-    return ("none",) if "none" in written and len(others) == 1 else ()
+    words = sorted(name for name in written if name == "none" or name.translate(_MINUS) == "-")
+    return tuple(words) if len(words) == 1 and len(others) == 1 else ()
 
 
 def plain_number(label: str) -> str:
     """Whole numbers in one form, all other names as they are; leading zeros are part of a name.
 
     Example:
-        >>> [plain_number(text) for text in ("1.0", "+1", "-1.", "-0", "007", "1.50", "tumor")]
-        ['1', '1', '-1', '0', '007', '1.50', 'tumor']
+        >>> [plain_number(text) for text in ("1.0", "+1", "-1.", "-0", "007", "1.50", "\u22121", "tumor")]
+        ['1', '1', '-1', '0', '007', '1.50', '-1', 'tumor']
     """
+    digits = unicodedata.normalize("NFKC", label.translate(_MINUS))
+    label = digits if _NUMBER.fullmatch(digits) or digits == "-" else label
     found = _WHOLE.fullmatch(label)
     if found is None or _PADDED.match(label):
         return label
@@ -130,15 +149,15 @@ def class_order(names: Iterable[str]) -> list[str]:
     """Classes in their order: numbers by value where all are numbers, "-" before "+", names in natural order.
 
     Example:
-        >>> class_order(["1", "-1"]), class_order(["grade 10", "grade 2"])
-        (['-1', '1'], ['grade 2', 'grade 10'])
+        >>> class_order(["1", "-1"]), class_order(["grade 10", "grade 2"]), class_order(["ER+", "ER-"])
+        (['-1', '1'], ['grade 2', 'grade 10'], ['ER-', 'ER+'])
     """
     names = list(names)
     if names and all(_NUMBER.fullmatch(name) for name in names):
         return sorted(names, key=lambda name: (float(name), name))
-    if set(names) == {"+", "-"}:
-        return ["-", "+"]
-    return natural_order(names)
+    minus_first = {name: name.translate(_MINUS).replace("+", _AFTER_MINUS) for name in names}
+    place = {name: number for number, name in enumerate(natural_order(set(minus_first.values())))}
+    return sorted(natural_order(names), key=lambda name: place[minus_first[name]])
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
@@ -192,9 +211,8 @@ def unusual_order(classes: Sequence[str]) -> str:
 
 def sounds_negative(name: str) -> bool:
     """Whether a class is called as the class without the object often is."""
-    return re.split(r"[\s_]", name.casefold(), maxsplit=1)[0] in _NEGATIVE or name.casefold().startswith(
-        "non-"
-    )
+    plain = name.casefold().translate(_MINUS)
+    return re.split(r"[\s_]", plain, maxsplit=1)[0] in _NEGATIVE or plain.startswith("non")
 
 
 def labels_table() -> str:

@@ -12,7 +12,7 @@ from ..images.image import Image
 from ..images.open_image import open_channels, open_image
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask, overview_mask
-from ..model.config import ZoomInConfig
+from ..model.settings import Settings
 from .manifest import Record
 
 __all__ = ["foreground_mask", "open_record"]
@@ -40,7 +40,7 @@ def open_record(
     wanted = channels or getattr(model, "channels", ())
     image: Image
     if wanted:
-        scale = (model.mean, model.std) if isinstance(model, ZoomInConfig) else None
+        scale = (model.mean, model.std) if isinstance(model, Settings) and not channels else None
         image = open_channels(record.image, wanted, mpp=known, series=record.series, statistics=scale)
     else:
         chosen = {} if record.series is None else {"series": record.series}

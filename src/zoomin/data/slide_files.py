@@ -2,7 +2,8 @@
 
 | format | what says so |
 | --- | --- |
-| DICOM whole-slide images | SeriesInstanceUID in each header |
+| DICOM whole-slide images | SeriesInstanceUID in each header; of labels and overviews, the container too |
+| Zeiss CZI of several files | the identifier of the first part in each header |
 | OME-TIFF of several files | the files that an Image of the OME-XML names, or its companion |
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
 | GDAL virtual rasters (VRT) | the files that it is made of |
@@ -57,6 +58,9 @@ class Listed(Protocol):
 R = TypeVar("R", bound=Listed)
 
 _TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
+_CZI = b"ZISRAWFILE".ljust(
+    16, b"\0"
+)  # a segment of 32 bytes; 16 bytes on, the identifiers of the slide and the part
 _INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
 _OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
 _INDEX_BYTES = 1 << 24
@@ -189,6 +193,7 @@ def _slides(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
         return
     yield from _dicom_series(own)
     yield from _ome(own)
+    yield from _czi(own)
     for index in sorted(path for path in folder.iterdir() if path.suffix.lower() in _INDEX):
         parts = _parts(index)
         yield [index.name, *parts] if index.suffix.lower() in _OPENED else parts
@@ -202,12 +207,31 @@ def _dicom(path: Path) -> DicomHeader | None:
 
 
 def _dicom_series(own: Sequence[Path]) -> Iterator[list[str]]:
+    headers = {path: header for path in own if (header := _dicom(path)) is not None}
+    volumes = {header.container: header.series for header in headers.values() if header.is_volume}
     series: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
-    for path in own:
-        if (header := _dicom(path)) is not None:
-            series[header.series].append((not header.is_volume, -path.stat().st_size, path.name))
+    for path, header in headers.items():
+        beside = "" if header.is_volume or not header.container else volumes.get(header.container, "")
+        key = beside or header.series
+        series[key].append((not header.is_volume, -path.stat().st_size, path.name))
     for files in series.values():
         yield [name for *_, name in sorted(files)]
+
+
+def _czi(own: Sequence[Path]) -> Iterator[list[str]]:
+    """The parts of each slide, the first one first."""
+    slides: dict[bytes, list[tuple[int, str]]] = defaultdict(list)
+    for path in own:
+        if path.suffix.lower() == ".czi" and path.is_file():
+            with path.open("rb") as file:
+                head = file.read(84)
+            if head.startswith(_CZI) and len(head) == 84:
+                slides[head[48:64]].append(
+                    (int.from_bytes(head[80:84], "little"), path.name)
+                )  # PrimaryFileGuid
+    for slide, files in slides.items():
+        if any(slide) and sum(part == 0 for part, _ in files) == 1:  # two first parts are copies
+            yield [name for _, name in sorted(files)]
 
 
 # --------------------------------------------------------------------------- OME-TIFF

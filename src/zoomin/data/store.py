@@ -165,6 +165,7 @@ def open_store(
     timeout: float | None = None,
     model: ZoomInConfig | None = None,
     mpp: float | None = None,
+    channels: Sequence[str | int] = (),
     skip: Callable[[int, ZoomInError], None] | None = None,
 ) -> ImageStore:
     """Open the images of some rows, all of them before anything else happens; whole images are decoded.
@@ -183,6 +184,7 @@ def open_store(
         model: the network that the images are for: they are brought to its resolution, and their foreground
             is found as it is configured; by default they are as their files, and every tile counts.
         mpp: microns per level-0 pixel of files of which the manifest does not tell it.
+        channels: that are wanted where no model says which.
         skip: called with the row of each image that cannot be opened, which is then left out; by default
             there must be none.
 
@@ -191,7 +193,7 @@ def open_store(
             none at all can be opened.
     """
     chosen = [records[row] for row in rows.tolist()]
-    opener = _Opener(resident, device, model, mpp)
+    opener = _Opener(resident, device, model, mpp, channels)
     opening = map_ahead(opener.open, chosen, threads=threads, timeout=timeout)
     opening = track(opening, "Opening images", total=len(chosen), shown=progress)
     found = [_opened_or_error(*one) for one in opening]
@@ -233,17 +235,19 @@ class _Opener:
         device: torch.device | str,
         model: ZoomInConfig | None,
         mpp: float | None,
+        channels: Sequence[str | int],
     ) -> None:
         free = available_memory(device)
         self._budget = {"always": math.inf, "never": 0.0}.get(resident, _MEMORY_SHARE * free)
         self._limit = free // _BYTES_PER_PIXEL if resident == "always" else 0  # pixels of a stored image
         self._model, self._mpp = model, mpp
+        self._channels = channels if model is None or not model.channels else ()
         self._bytes = 0
         self._lock = Lock()
 
     def open(self, record: Record) -> _Opened:
         """Open an image."""
-        image = open_record(record, self._model, self._mpp)
+        image = open_record(record, self._model, self._mpp, self._channels)
         file = image.source if isinstance(image, ResampledImage) else image
         frame, reader = Frame.of(image), reader_of(image)
         fits = False

@@ -116,7 +116,9 @@ def explain_output(
 
 
 def _with_pixels(bare: Explanation, image: Image) -> Explanation:
-    """The explanation with the crops that pictures show."""
+    """The explanation in the order that tells most, with the crops that pictures show."""
+    order, tile_order = bare.shown_orders()
+    bare = replace(bare, order=order, tile_order=tile_order)
     heaviest = bare.places().regions[:CROPS].long()
     tiles = bare.tiles[bare.top_tiles()[:TILE_CROPS]].long()
     scale = min(1.0, TILE_CROP_SIDE / bare.tile_size)

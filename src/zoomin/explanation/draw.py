@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..annotations.annotation import Annotation
@@ -40,6 +40,7 @@ __all__ = [
     "draw_tiles",
     "number_labels",
     "start",
+    "surroundings",
     "title",
     "without_ticks",
 ]
@@ -115,23 +116,18 @@ def draw_heat(axes: Axes, explanation: Evidence, shown: Float[Tensor, "h w"], *,
     axes.set_ylim(height, 0)
 
 
-def draw_legend(figure: FigureBase, axes: Sequence[Axes], *, below: bool = False) -> None:
-    """The scale of the attention, beside or below the axes that show it."""
+def draw_legend(figure: FigureBase, axes: Sequence[Axes], into: Axes | None = None) -> None:
+    """The scale of the attention, beside the axes that show it, or lying in axes of its own."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, LogNorm
 
     colours = ListedColormap(heat_colours()[:, :3] / 255)  # the scale itself is opaque
     shown = ScalarMappable(LogNorm(1, HEAT_TOP), colours)
-    bar = figure.colorbar(
-        shown,
-        ax=list(axes),
-        location="bottom" if below else "right",
-        fraction=0.04,
-        pad=0.02,
-        aspect=32,
-        extend="max",
-    )
-    along = bar.ax.xaxis if below else bar.ax.yaxis
+    if into is None:
+        bar = figure.colorbar(shown, ax=list(axes), fraction=0.04, pad=0.02, aspect=32, extend="max")
+    else:
+        bar = figure.colorbar(shown, cax=into, orientation="horizontal", extend="max")
+    along = bar.ax.yaxis if into is None else bar.ax.xaxis
     bar.ax.tick_params(labelsize=7.5)
     bar.ax.minorticks_off()
     bar.set_ticks([1, 10, 100, 1000])
@@ -248,15 +244,22 @@ def draw_crop(
     draw_scale_bar(axes, mpp, share=0.5, font_size=6.5)
 
 
+def surroundings(explanation: Evidence, k: int) -> UInt8[Tensor, "3 h w"] | None:
+    """The place of rank k in what surrounds it, thrice as wide, where that was kept."""
+    if explanation.context is None or k >= len(explanation.context):
+        return None
+    return explanation.context[k]
+
+
 def draw_sub_tile(axes: Axes, explanation: Evidence, k: int) -> str:
     """The place of rank k, with what surrounds it where that was kept; its colour."""
     places, mpp = explanation.places(), explanation.source.mpp
     colour = FOR if places.evidence[k] >= 0 else AGAINST
     x, y, width, height = box = places.regions[k].tolist()
-    if explanation.context is None or k >= len(explanation.context):
+    shown = surroundings(explanation, k)
+    if shown is None:
         draw_crop(axes, explanation.crops[k], box, mpp, colour)
         return colour
-    shown = explanation.context[k]
     draw_crop(axes, shown, (x - width, y - height, 3 * width, 3 * height), mpp, "#9ca3af", line=0.6)
     draw_box(axes, box, colour, 1.3)
     return colour

@@ -23,7 +23,7 @@ from ..images.stored import identity_of
 from ..model.estimators import segment_sum
 from ..model.targets import Target, target_named
 from .density import attention_density
-from .places import Places, speaks_for
+from .places import Places, shown_order, speaks_for
 
 __all__ = ["STAGES", "Evidence", "Provenance", "Source", "Stage"]
 
@@ -104,6 +104,9 @@ class Evidence:
         replicate: the replicate that drew it.
         crops: pixels of the heaviest places, in the order of `places()`.
         tile_crops: pixels of the tiles of highest attention, in the order of `top_tiles()`.
+        order: of the distinct sub-tiles, counted by x, y, width and height: that of `places()`; None for by
+            weight alone, as earlier versions had it.
+        tile_order: of the rows of `tiles`: that of `top_tiles()`; None for by attention alone.
         mean_logits: logits of the mean feature of the training images; None where the model does not know it.
         context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
             `places()`.
@@ -134,6 +137,8 @@ class Evidence:
     replicate: Int[Tensor, " n"]
     crops: UInt8[Tensor, "crops 3 side side"]
     tile_crops: UInt8[Tensor, "tile_crops 3 tile_side tile_side"]
+    order: Int[Tensor, " places"] | None = None
+    tile_order: Int[Tensor, " drawn"] | None = None
     mean_logits: Float[Tensor, " classes"] | None = None
     context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
@@ -190,11 +195,26 @@ class Evidence:
         return start, speaks_for(self.places().added, self.kind, label), end
 
     def places(self) -> Places:
-        """The distinct sub-tiles, heaviest first; they are found once."""
+        """The distinct sub-tiles in `order`, heaviest first; they are found once."""
         return self._places
 
     @cached_property
     def _places(self) -> Places:
+        places = self._distinct_places()
+        order = places.weight.argsort(descending=True, stable=True) if self.order is None else self.order
+        return Places(*(column[order] for column in places))
+
+    def shown_orders(self) -> tuple[Int[Tensor, " places"], Int[Tensor, " drawn"]]:
+        """The orders that tell most, of the distinct sub-tiles and the drawn tiles: see `shown_order`.
+
+        The evidence of a tile is that of its sub-tiles together.
+        """
+        places = self._distinct_places()
+        of_tiles = segment_sum(places.evidence, places.tile, len(self.tiles))
+        return shown_order(places.weight, places.evidence), shown_order(self.alpha, of_tiles)
+
+    def _distinct_places(self) -> Places:
+        """The distinct sub-tiles by x, y, width and height."""
         distinct, place, times = torch.unique(self.sub_tiles, dim=0, return_inverse=True, return_counts=True)
         weight = segment_sum(self.weight, place, len(distinct))
         contribution = segment_sum(self.contribution, place, len(distinct))
@@ -202,13 +222,13 @@ class Evidence:
         one = torch.zeros(len(distinct), dtype=torch.int64).index_put((place,), torch.arange(len(place)))
         tile = self.tile[one]
         beta = self.beta.flatten(1)[tile, self.position[one]]
-        order = weight.argsort(descending=True, stable=True)
         evidence = speaks_for(added, self.kind, self.label)
-        columns = (distinct, weight, contribution, tile, self.alpha[tile], beta, times, added, evidence)
-        return Places(*(column[order] for column in columns))
+        return Places(distinct, weight, contribution, tile, self.alpha[tile], beta, times, added, evidence)
 
     def top_tiles(self) -> Int[Tensor, " drawn"]:
-        """The drawn tiles, as rows of `tiles`, that of highest attention first."""
+        """The drawn tiles, as rows of `tiles`, in `tile_order`: that of highest attention first."""
+        if self.tile_order is not None:
+            return self.tile_order
         return self.alpha.argsort(descending=True, stable=True)
 
     def evidence(self, label: str | None = None) -> Float[Tensor, " n"]:

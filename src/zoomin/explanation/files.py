@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields", "save_evidence"]
 
 JSON, ARRAYS, OVERVIEW, CROPS_FOLDER = "explanation.json", "arrays.npz", "overview.png", "crops"
-SCHEMA, VERSION = "zoomin-explanation", 1
+SCHEMA, VERSION = "zoomin-explanation", 2
+_READ = (1, 2)  # version 1 has no orders of its own: sub-tiles by weight, tiles by attention
 _DEFLATE = 1100  # times: no ZIP file stores numbers in less
 LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON lists; the arrays hold all
 _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
 )
-_OPTIONAL = ("mean_logits",)
+_OPTIONAL = ("order", "tile_order", "mean_logits")
 _DAMAGE = (
     *(
         ImageError,
@@ -92,6 +93,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
     document = _read_document(path)
     try:
         arrays = _read_arrays(folder / ARRAYS)
+        _check_orders(arrays)
         return {
             **arrays,
             "image": document["image"],
@@ -253,9 +255,9 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise DataError(f"cannot be read ({error})", where=path, remedy="Explain the image again.") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise DataError("not an explanation", where=path, remedy="Give a folder that zoomin explain wrote.")
-    if document.get("version") != VERSION:
+    if document.get("version") not in _READ:
         raise DataError(
-            f"written in version {document.get('version')} of the format; this zoomin reads {VERSION}",
+            f"written in version {document.get('version')} of the format; this zoomin reads up to {VERSION}",
             where=path,
             remedy="Upgrade zoomin, or explain the image again.",
         )
@@ -269,6 +271,14 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
     with np.load(path, allow_pickle=False) as arrays:
         names = [*_TENSORS, *(name for name in _OPTIONAL if name in arrays)]
         return {name: torch.from_numpy(arrays[name]) for name in names}
+
+
+def _check_orders(arrays: dict[str, Tensor]) -> None:
+    """Refuse orders that do not name every sub-tile and every drawn tile once."""
+    counts = {"order": len(torch.unique(arrays["sub_tiles"], dim=0)), "tile_order": len(arrays["tiles"])}
+    for name, count in counts.items():
+        if name in arrays and not torch.equal(arrays[name].sort().values, torch.arange(count)):
+            raise ValueError(f"{name} does not name each of {count} once")
 
 
 def _check_declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:

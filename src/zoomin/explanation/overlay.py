@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..annotations.annotation import Annotation
 from .draw import (
     NUMBERED,
     counts,
     draw_account,
+    draw_box,
     draw_heat,
     draw_legend,
     draw_roi,
-    draw_sub_tile,
     draw_sub_tiles,
     start,
+    surroundings,
     title,
 )
+from .palette import AGAINST, FOR
+from .scale_bar import BAR, round_length
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
     from .evidence import Evidence
@@ -28,9 +32,9 @@ __all__ = ["overlay_figure", "overlay_figures"]
 
 _WIDTH = 5.8  # inches: legible where a page shows it 580 pixels wide
 _DPI = 200
-_IMAGE = 3.45  # inches, width of the image
-_ACCOUNT = 1.25  # inches, height of the account
-_HEADS = 0.95  # inches, of the title, the legend and the scale bar
+_IMAGE = 3.4  # inches, width of the image
+_HEAD, _FOOT = 0.52, 0.62  # inches, of the titles above it; of the scale bar and the legend below
+_ACCOUNT = 1.3  # inches, height of the account
 
 
 def overlay_figure(
@@ -71,12 +75,28 @@ def overlay_figures(
     from matplotlib.figure import Figure
 
     rows = [explanations[k : k + columns] for k in range(0, len(explanations), columns)]
-    heights = [max(map(_image_height, row)) + _HEADS + _ACCOUNT for row in rows]
-    figure = Figure(figsize=(_WIDTH * columns, sum(heights)), dpi=_DPI, layout="constrained")
-    parts = figure.subfigures(len(rows), columns, height_ratios=heights, squeeze=False).flat
-    for part, explanation, roi in zip(parts, explanations, rois, strict=False):
+    heights = [max(map(_height, row)) for row in rows]
+    figure = Figure(figsize=(_WIDTH * columns, sum(heights)), dpi=_DPI)
+    parts = figure.subfigures(len(rows), columns, height_ratios=heights, squeeze=False, hspace=0, wspace=0)
+    for k, (explanation, roi) in enumerate(zip(explanations, rois, strict=True)):
+        part = _Part(parts[k // columns, k % columns], heights[k // columns])
         _draw_one(part, explanation, roi, outlined)
     return figure
+
+
+class _Part(NamedTuple):
+    """A part of the figure, laid out in inches from its upper left corner: solvers of layouts are slow."""
+
+    part: SubFigure
+    height: float
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        return self.part.add_axes(
+            (x / _WIDTH, 1 - (y + height) / self.height, width / _WIDTH, height / self.height)
+        )
+
+    def text(self, x: float, y: float, text: str, **how: Any) -> None:  # noqa: ANN401 (matplotlib's own)
+        self.part.text(x / _WIDTH, 1 - y / self.height, text, va="center", **how)
 
 
 def _image_height(explanation: Evidence) -> float:
@@ -85,35 +105,63 @@ def _image_height(explanation: Evidence) -> float:
     return min(max(_IMAGE * height / width, 2.9), 5.5)
 
 
-def _draw_one(part: SubFigure, explanation: Evidence, roi: Annotation | None, outlined: int) -> None:
-    heights = [0.28, _image_height(explanation) + _HEADS - 0.28, _ACCOUNT]
-    parts: Any = part.subfigures(3, 1, height_ratios=heights)
-    head, above, below = parts
-    head.text(0.01, 0.4, title(explanation), fontsize=10, va="center", weight="bold")
-    left, right = above.subfigures(1, 2, width_ratios=[_IMAGE, _WIDTH - _IMAGE])
-    axes = left.subplots()
-    draw_heat(axes, explanation, explanation.heat_map(*explanation.overview.shape[1:]), grey=0.7)
+def _height(explanation: Evidence) -> float:
+    """Inches."""
+    return _HEAD + _image_height(explanation) + _FOOT + _ACCOUNT
+
+
+def _draw_one(part: _Part, explanation: Evidence, roi: Annotation | None, outlined: int) -> None:
+    below = part.height - _ACCOUNT
+    part.text(0.06, 0.16, title(explanation), fontsize=10, weight="bold")
+    axes = part.axes(0.08, _HEAD, _IMAGE, below - _FOOT - _HEAD)
+    axes.set_anchor("N")
+    draw_heat(axes, explanation, explanation.heat_map(*_shown_size(explanation)), grey=0.7)
     found = roi is not None and draw_roi(axes, explanation, roi)
     draw_sub_tiles(axes, explanation, outlined)
-    draw_legend(left, [axes], below=True)
+    draw_legend(part.part, [axes], part.axes(0.3, below - 0.5, _IMAGE - 0.5, 0.09))
     note = "; ROI outlined" if found else "; no ROI" if roi is not None else ""
     axes.set_title(counts(explanation) + note, fontsize=8)
-    _draw_crops(right, explanation)
-    below.suptitle(f"{start(explanation)}. What each sub-tile adds:", fontsize=8, x=0.01, ha="left")
-    draw_account(below.subplots(), explanation)
+    _draw_crops(part.axes(_IMAGE + 0.2, 0.32, _WIDTH - _IMAGE - 0.25, below - 0.36), explanation)
+    part.text(0.06, below + 0.09, f"{start(explanation)}. What each sub-tile adds:", fontsize=8)
+    draw_account(part.axes(0.05, below + 0.22, _WIDTH - 0.1, _ACCOUNT - 0.55), explanation)
 
 
-def _draw_crops(part: SubFigure, explanation: Evidence) -> None:
-    """The numbered sub-tiles in two columns, each with what it adds and its weight beside it."""
+def _shown_size(explanation: Evidence) -> tuple[int, int]:
+    """Rows and columns of the heat map: as many as are shown."""
+    height, width = explanation.overview.shape[1:]
+    scale = min(1.0, _IMAGE * _DPI / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _draw_crops(axes: Axes, explanation: Evidence) -> None:
+    """The numbered sub-tiles in two columns, each with what it adds and its weight beside it; inches."""
+    width, height = axes.bbox.width / _DPI, axes.bbox.height / _DPI
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
     places, rows = explanation.places(), NUMBERED // 2
-    grid = part.subplots(rows, 4, squeeze=False, width_ratios=[1.5, 1, 1.5, 1])
-    for k, (axes, beside) in enumerate(zip(grid[:, ::2].T.flat, grid[:, 1::2].T.flat, strict=True)):
-        beside.set_axis_off()
-        if k >= len(explanation.crops):
-            axes.set_axis_off()
-            continue
-        colour = draw_sub_tile(axes, explanation, k)
-        text = {"transform": beside.transAxes, "va": "top"}
-        beside.text(0, 1.0, str(k + 1), fontsize=9, weight="bold", color=colour, **text)
-        beside.text(0, 0.66, f"{float(places.evidence[k]):+.2f}", fontsize=8, color=colour, **text)
-        beside.text(0, 0.34, f"{float(places.weight[k]):.1%}", fontsize=7.5, color="#4b5563", **text)
+    side = min(height / rows - 0.17, 0.55 * width / 2)
+    for k in range(min(NUMBERED, len(explanation.crops))):
+        x, y = (k // rows) * width / 2, (k % rows) * height / rows
+        colour = _draw_crop(axes, explanation, k, (x, y, side))
+        x += side + 0.06
+        axes.text(x, y, str(k + 1), fontsize=9, weight="bold", color=colour, va="top")
+        axes.text(x, y + 0.19, f"{float(places.evidence[k]):+.2f}", fontsize=8, color=colour, va="top")
+        axes.text(x, y + 0.36, f"{float(places.weight[k]):.1%}", fontsize=7.5, color="#4b5563", va="top")
+
+
+def _draw_crop(axes: Axes, explanation: Evidence, k: int, place: tuple[float, float, float]) -> str:
+    """The place of rank k as `draw_sub_tile` shows it, within axes that hold several; its colour."""
+    places, around = explanation.places(), surroundings(explanation, k)
+    colour = FOR if places.evidence[k] >= 0 else AGAINST
+    x, y, side = place
+    shown = explanation.crops[k] if around is None else around
+    axes.imshow(shown.permute(1, 2, 0).numpy(), interpolation="nearest", extent=(x, x + side, y + side, y))
+    draw_box(axes, (x, y, side, side), *((colour, 2.0) if around is None else ("#9ca3af", 0.6)))
+    if around is not None:
+        draw_box(axes, (x + side / 3, y + side / 3, side / 3, side / 3), colour, 1.3)
+    stands_for = float(places.regions[k, 2]) * (1 if around is None else 3)
+    length, text = round_length(stands_for / 2, explanation.source.mpp)
+    ends = [x, x + length / stands_for * side]
+    axes.plot(ends, [y + side + 0.07] * 2, color=BAR, lw=1.6, solid_capstyle="butt")
+    axes.text(ends[1] + 0.04, y + side + 0.07, text, color=BAR, fontsize=6.5, va="center")
+    return colour

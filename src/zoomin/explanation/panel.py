@@ -23,6 +23,7 @@ from .draw import (
     title,
 )
 from .palette import TILE
+from .places import is_even
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,8 +132,10 @@ def _views(
 
 def _draw_tiles(part: SubFigure, explanation: Evidence) -> None:
     """The tiles of highest attention, their attention maps over them, and what was read in each."""
+    even = explanation.tile_order is not None and is_even(explanation.alpha)
+    which = "Tiles of strongest evidence (attention is even)" if even else "Tiles of highest attention"
     part.suptitle(
-        "Tiles of highest attention, the attention inside them, and their numbered sub-tiles "
+        f"{which}, the attention inside them, and their numbered sub-tiles "
         "(orange: for the class predicted; blue: against it)",
         fontsize=9,
         x=0.008,
@@ -156,8 +159,10 @@ def _draw_tiles(part: SubFigure, explanation: Evidence) -> None:
 def _draw_sub_tiles(part: SubFigure, explanation: Evidence) -> None:
     """The numbered sub-tiles in what surrounds them, each above what it adds to the answer."""
     places = explanation.places()
+    even = explanation.order is not None and is_even(places.weight)
+    which = "Sub-tiles of strongest evidence (all weigh alike)" if even else "Heaviest sub-tiles"
     part.suptitle(
-        f"Heaviest sub-tiles and their weight; below, what each adds for {explanation.label!r}, "
+        f"{which} and their weight; below, what each adds for {explanation.label!r}, "
         "from nothing seen to the answer",
         fontsize=9,
         x=0.008,

@@ -10,11 +10,13 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..model.targets import Target
 
-__all__ = ["Places", "speaks_for"]
+__all__ = ["Places", "is_even", "shown_order", "speaks_for"]
+
+_EVEN = 1.1  # times the smallest: weights up to there tell no place from another
 
 
 class Places(NamedTuple):
-    """Distinct places that were zoomed into, heaviest first.
+    """Distinct places that were zoomed into, heaviest first; those of even weight, strongest evidence first.
 
     Attributes:
         regions: x, y, width, height, level-0 pixels.
@@ -51,3 +53,16 @@ def speaks_for(contribution: Float[Tensor, "n classes"], target: Target, label: 
         known = ", ".join(target.names)
         raise ConfigError(f"unknown class {label!r}", where="label", remedy=f"Choose one of {known}.")
     return target.evidence(contribution)[:, target.names.index(label)]
+
+
+def is_even(weight: Float[Tensor, " n"]) -> bool:
+    """Whether weights are so alike that they tell nothing, as those of uniform attention are."""
+    return bool(len(weight) > 1 and weight.min() > 0 and weight.max() <= _EVEN * weight.min())
+
+
+def shown_order(weight: Float[Tensor, " n"], evidence: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """The heaviest first, equal ones by the strength of their evidence; even ones by that alone."""
+    strongest = evidence.abs().argsort(descending=True, stable=True)
+    if is_even(weight):
+        return strongest
+    return strongest[weight[strongest].argsort(descending=True, stable=True)]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_scale_bar", "round_length"]
+__all__ = ["BAR", "draw_scale_bar", "round_length"]
 
-_COLOUR = "#333333"
+BAR = "#333333"
 _UNITS = (("km", 1e9), ("m", 1e6), ("mm", 1e3), ("µm", 1.0), ("nm", 1e-3))
 
 
@@ -55,5 +55,5 @@ def draw_scale_bar(axes: Axes, mpp: float | None, share: float = 0.3, font_size:
     below = offset_copy(along, figure, y=-0.8 * font_size, units="points")
     beside = offset_copy(along, figure, x=0.4 * font_size, y=-0.8 * font_size, units="points")
     ends = [left, left + length]
-    axes.plot(ends, [0, 0], color=_COLOUR, lw=1.6, solid_capstyle="butt", transform=below, clip_on=False)
-    axes.text(ends[1], 0, text, color=_COLOUR, fontsize=font_size, va="center", transform=beside)
+    axes.plot(ends, [0, 0], color=BAR, lw=1.6, solid_capstyle="butt", transform=below, clip_on=False)
+    axes.text(ends[1], 0, text, color=BAR, fontsize=font_size, va="center", transform=beside)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ..errors import ImageError
 from .cache import HANDLES
 from .physical import PLAUSIBLE, check_mpp, square_mpp
-from .stored import Level, StoredImage
+from .stored import Level, StoredImage, undecoded
 from .windows import Window
 
 __all__ = ["AdaptedSlide", "SlideReader", "open_adapted"]
@@ -117,12 +117,7 @@ class AdaptedSlide(StoredImage):
             return self._flat(found, size)
         except Exception as error:  # a stranger's code may raise anything
             HANDLES.drop(self._key)
-            raise ImageError(
-                f"{self.reader} cannot decode columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} of level {level} ({_first(error)})",
-                where=self.path,
-                remedy="The file is damaged there, or has moved: copy or download it again.",
-            ) from error
+            raise undecoded(self.path, level, window, f"{self.reader}: {_first(error)}") from error
 
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""

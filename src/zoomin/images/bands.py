@@ -86,6 +86,11 @@ class Bands:
         return self.alpha is None and not self._has_nodata and not self.masked and not self._painted_clear
 
     @property
+    def _divided(self) -> bool:
+        """Whether colours are divided by their opacity: what was multiplied is no light but its lack."""
+        return self.premultiplied and (self.inverted or self.space == "cmyk")
+
+    @property
     def _has_nodata(self) -> bool:
         return any(value is not None for value in self.nodata)
 
@@ -159,12 +164,12 @@ class Bands:
             colour, own = painted[..., :3], painted[..., 3].astype(np.uint32)
             opacity = own if opacity is None else opacity * own // 255
         else:
-            colour = self._colours(samples, path)
+            colour = self._colours(samples, path, opacity if self._divided else None)
         if self.opaque:
             return np.ascontiguousarray(colour)
         opacity = np.where(present, np.uint32(255) if opacity is None else opacity, np.uint32(0))[..., None]
         behind = np.array(background, dtype=np.uint32) * (255 - opacity)
-        if self.premultiplied:
+        if self.premultiplied and not self._divided:
             colour = np.where(present[..., None], colour, np.uint8(0))
             return np.minimum(colour + (behind * 2 + 255) // 510, 255).astype(np.uint8)
         flat: Bytes = (((colour * opacity + behind) * 2 + 255) // 510).astype(np.uint8)
@@ -179,11 +184,14 @@ class Bands:
                 gone &= np.isnan(own) if np.isnan(value) else own == value
         return gone
 
-    def _colours(self, samples: Pixels, path: Path) -> Bytes:
-        """Opaque colours (height, width, 3) of anything but a palette."""
+    def _colours(self, samples: Pixels, path: Path, opacity: Pixels | None) -> Bytes:
+        """Opaque colours (height, width, 3) of anything but a palette; samples are divided by an opacity."""
         if self.space in ("lab", "icclab"):
             return lab_to_rgb(lab_samples(samples, icc=self.space == "icclab"), self.white)
         colour = to_bytes(samples, path, bits=self.bits)
+        if opacity is not None:
+            whole = np.maximum(opacity, 1)[..., None]
+            colour = np.minimum((colour.astype(np.uint32) * 510 + whole) // (2 * whole), 255).astype(np.uint8)
         if self.space == "cmyk":
             return cmyk_to_rgb(colour)
         colour = 255 - colour if self.inverted else colour
@@ -219,6 +227,13 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
     _check_type(str(page.dtype), path, space, page.bitspersample, indices=kind == "PALETTE")
     _check_luma(page, path)
     alpha = names.index("alpha") if "alpha" in names else None
+    premultiplied = alpha is not None and extra[alpha - len(colours)] == _PREMULTIPLIED
+    if premultiplied and space in ("lab", "icclab"):
+        raise ImageError(
+            f"{_SPOKEN[space]} multiplied by opacity (associated alpha), which no standard defines",
+            where=path,
+            remedy="Save it as red, green and blue with the program that made it.",
+        )
     white = page.tags.valueof(_WHITE_POINT)
     return Bands(
         colour=chosen,
@@ -226,7 +241,7 @@ def bands_of_page(page: Any, path: Path) -> Bands:  # noqa: ANN401 (tifffile is 
         palette=_palette(page.colormap) if kind == "PALETTE" else None,
         bits=page.bitspersample if isinstance(page.bitspersample, int) and page.bitspersample < 17 else None,
         inverted=kind == "MINISWHITE",
-        premultiplied=alpha is not None and extra[alpha - len(colours)] == _PREMULTIPLIED,
+        premultiplied=premultiplied,
         space=space,
         white=(white[0] / white[1], white[2] / white[3]) if white and white[1] and white[3] else D50,
     )

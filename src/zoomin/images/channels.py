@@ -62,7 +62,7 @@ class Samples(Protocol):
     @property
     def mpp_source(self) -> str: ...  # noqa: D102
     @property
-    def missing(self) -> tuple[float, ...]: ...  # noqa: D102
+    def missing(self) -> tuple[float | None, ...]: ...  # noqa: D102
     @property
     def georeference(self) -> Georeference | None: ...  # noqa: D102
     @property
@@ -138,8 +138,10 @@ class ChannelImage(StoredImage):
         """
         values = np.array(self.samples.read(level, window, self.chosen), dtype=np.float32)
         gone = ~np.isfinite(values)
-        for value in self.samples.missing:
-            gone |= values == np.float32(value)
+        for place, channel in enumerate(self.chosen if self.samples.missing else ()):
+            value = self.samples.missing[channel]
+            if value is not None:
+                gone[..., place] |= values[..., place] == np.float32(value)
         values[gone] = 0.0
         return values
 

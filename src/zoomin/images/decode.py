@@ -24,6 +24,7 @@ from PIL import Image as PillowImage
 from ..errors import ImageError
 from .array import ArrayImage
 from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
+from .mask_values import drawn, parted
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
 from .remote import remote_range
@@ -126,10 +127,11 @@ def decode_image(
 def decode_values(path: Path) -> Pixels:
     """The samples of an image as they are stored, such as those of a mask: (h, w) or (h, w, samples).
 
-    A palette's colours are not looked up, opacity is left out, and white is not turned into black.
+    A palette's colours are not looked up, white is not turned into black, and opacity is left out, unless
+    nothing else differs between the pixels. What was compressed with loss is 0 and 1.
 
     Raises:
-        ImageError: as `decode_image`.
+        ImageError: as `decode_image`; if a loss has changed the values too much.
     """
     head = read_head(path)
     kind = format_of(head)
@@ -139,8 +141,16 @@ def decode_values(path: Path) -> Pixels:
         return stored_values(path)
     with _decoded(path, kind, head) as image:
         values = np.asarray(image)
-        values = values[..., :-1] if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa") else values
+        if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa"):
+            colours = values[..., :-1]
+            values = colours if image.mode == "RGBX" else drawn(colours, values[..., -1])
+        values = parted(values, path) if _loses(kind, head) else values
         return upright(values, _orientation(image))
+
+
+def _loses(kind: str, head: bytes) -> bool:
+    """Whether a file was compressed with loss, as far as its head tells."""
+    return kind == "JPEG" or (kind == "WEBP" and b"VP8 " in head)
 
 
 def image_head(path: Path) -> bytes:

@@ -14,6 +14,7 @@ _WANTED = [
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
+    "ContainerIdentifier",
     "Modality",
     "BitsAllocated",
     "PhotometricInterpretation",
@@ -36,6 +37,7 @@ class DicomHeader(NamedTuple):
         colours: photometric interpretation.
         planes: focal planes of the slide.
         paths: optical paths, such as fluorescence channels.
+        container: identifier of the glass slide.
     """
 
     series: str
@@ -48,6 +50,7 @@ class DicomHeader(NamedTuple):
     colours: str = ""
     planes: int = 1
     paths: int = 1
+    container: str = ""
 
     @property
     def is_slide(self) -> bool:
@@ -83,6 +86,7 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
             colours=str(found.get("PhotometricInterpretation", "")),
             planes=int(found.get("TotalPixelMatrixFocalPlanes", 1)),
             paths=int(found.get("NumberOfOpticalPaths", 1)),
+            container=str(found.get("ContainerIdentifier", "")),
         )
     except Exception:
         return None

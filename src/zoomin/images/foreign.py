@@ -49,6 +49,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "Give the images that its features came from."),
     (0, b"PK\x03\x04", "a ZIP archive (or XLSX) without a Zarr", "Unpack it, or export a CSV or an image."),
     (0, b"\x1f\x8b", "a file compressed by gzip", "Unpack it: gunzip FILE."),
+    (0, b"<VRTDataset", "a virtual raster of GDAL", "Make it one file: gdal_translate -of COG IN OUT.tif."),
     (0, b"SIMPLE  =", "a FITS image", _EXPORT),
     (344, b"n+1\0", "a NIfTI volume", "Export the slices to classify as PNG or TIFF."),
     (0, b"\x08\x00\x05\x00", _DICOM, _PREAMBLE),

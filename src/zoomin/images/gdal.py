@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,17 @@ from ..errors import ImageError
 from .decode import format_of
 from .urls import url_of
 
-__all__ = ["DRIVERS", "SETTINGS", "Subdataset", "cause", "complaints", "driver_of", "opened"]
+__all__ = [
+    "DRIVERS",
+    "SETTINGS",
+    "Subdataset",
+    "cause",
+    "complaints",
+    "driver_of",
+    "opened",
+    "settings_of",
+    "side_car",
+]
 
 Subdataset = int | str
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
@@ -31,6 +42,7 @@ SETTINGS = {
 }
 _NETWORK = {"http": "/vsicurl/", "https": "/vsicurl/", "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/",
             "gcs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "abfss": "/vsiadls/"}  # fmt: skip
+_WORLD = (".tfw", ".tifw", ".tiffw", ".wld")  # of TIFFs
 _DAMAGE = ("Corrupt JPEG", "Premature end of JPEG")
 
 
@@ -45,6 +57,30 @@ def driver_of(head: bytes) -> str | None:
         return "JP2OpenJPEG"
     kind = format_of(head)
     return "GTiff" if kind == "TIFF" else kind if kind in DRIVERS else None
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """GDAL's settings for a file: of S3, the server that AWS' own programs are told of, too."""
+    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not address or "AWS_S3_ENDPOINT" in os.environ or not str(path).startswith(("s3:", "s3a:")):
+        return SETTINGS
+    scheme, _, host = address.rpartition("://")
+    secure = "NO" if scheme == "http" else "YES"
+    own = {"AWS_S3_ENDPOINT": host.rstrip("/"), "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
+    return SETTINGS | own
+
+
+def side_car(path: Path) -> bool:
+    """Whether a file beside an image tells GDAL where it lies, or which samples are missing."""
+    if url_of(path) is not None:
+        return False
+    if any(path.with_suffix(suffix).is_file() for suffix in _WORLD):
+        return True
+    try:
+        text = path.with_name(f"{path.name}.aux.xml").read_bytes()
+    except OSError:
+        return False
+    return any(word in text for word in (b"<NoDataValue", b"<GeoTransform", b"<GCPList"))
 
 
 def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN401 (rasterio is not typed)
@@ -68,7 +104,7 @@ def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN
     place = _address(path)
     name = f"GTIFF_DIR:{source}:{place}" if isinstance(source, str) else place
     try:
-        with complaints(), rasterio.Env(**SETTINGS):
+        with complaints(), rasterio.Env(**settings_of(path)):
             return rasterio.open(name, driver=driver, **options)
     except (RasterioError, OSError) as error:
         raise ImageError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ImageError
-from .physical import MICRONS
+from .physical import unit_in_microns
 
 __all__ = ["Channel", "Dataset", "Multiscale", "attributes_of_ome", "multiscale_of", "ngff_version"]
 
@@ -78,10 +78,10 @@ class Multiscale:
         if dataset.scale is None:
             return None
         x, y = self.axes.index("x"), self.axes.index("y")
-        units = self.units[x], self.units[y]
-        if any(unit not in MICRONS for unit in units):
+        wide, tall = unit_in_microns(self.units[x]), unit_in_microns(self.units[y])
+        if wide is None or tall is None:
             return None
-        return dataset.scale[x] * MICRONS[units[0]], dataset.scale[y] * MICRONS[units[1]], units[0]
+        return dataset.scale[x] * wide, dataset.scale[y] * tall, self.units[x]
 
 
 def attributes_of_ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from ..errors import ImageError
 from . import raster
 from .bands import bands_of_page
 from .decode import decode_image
-from .gdal import driver_of
+from .gdal import driver_of, side_car
 from .image import Image
 from .physical import check_mpp
 from .remote import tiff_file
@@ -30,6 +30,7 @@ _TILES = (  # GDAL does not read these
     "Store it in tiles, on a machine with memory for all of it: tifffile.imwrite(OUT, tifffile.imread(IN), "
     'photometric="rgb", tile=(256, 256), compression="zlib").'
 )
+_JPEG = 7  # value of the tag Compression
 _COLOURS = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE")
 
 
@@ -85,9 +86,11 @@ def _streamed(page: Any, contents: Contents, path: Path) -> bool:  # noqa: ANN40
     """Whether the image stays on disk, or on the network."""
     pixels = page.imagewidth * page.imagelength
     mapped = contents.masked or any(tag in page.tags for tag in _OF_GDAL)
+    halved = page.compression == _JPEG and by_gdal(page) and page.subsampling not in (None, (1, 1))
     if url_of(path) is not None:
         return True
-    return pixels > raster.IN_MEMORY or len(contents.levels) > 1 or mapped
+    plain = not mapped and not halved and not side_car(path)  # decoders widen halved chroma in their own ways
+    return pixels > raster.IN_MEMORY or len(contents.levels) > 1 or not plain
 
 
 def check_upright(page: Any, path: Path) -> None:  # noqa: ANN401

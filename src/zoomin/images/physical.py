@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, ImageError
 
-__all__ = ["FINEST_PRINT", "MICRONS", "PLAUSIBLE", "check_mpp", "microns", "square_mpp"]
+__all__ = ["FINEST_PRINT", "PLAUSIBLE", "check_mpp", "microns", "square_mpp", "unit_in_microns"]
 
 PLAUSIBLE = (0.05, 20.0)  # of a microscope's pixels, microns; 72 dots an inch would be 353
 _UNEQUAL = 0.01
@@ -16,21 +16,43 @@ FINEST_PRINT = 2.0  # microns: 12,700 dots an inch, which no printer or scanner 
 
 _UNITS = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "km": 1e9, "m": 1e6}
 
-# Units of length as OME, ImageJ and other programs write them, in microns.
-MICRONS = {
+_PREFIXES = {
+    "yocto": -24, "zepto": -21, "atto": -18, "femto": -15, "pico": -12, "nano": -9, "micro": -6, "milli": -3,
+    "centi": -2, "deci": -1, "": 0, "deca": 1, "hecto": 2, "kilo": 3, "mega": 6, "giga": 9, "tera": 12,
+    "peta": 15, "exa": 18, "zetta": 21, "yotta": 24,
+}  # fmt: skip
+_SYMBOLS = {  # of OME, whose case counts: a Mm is no mm
     **_UNITS,
-    **dict.fromkeys(("micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"), 1.0),
-    **dict.fromkeys(("nanometer", "nanometre"), 1e-3),
-    **dict.fromkeys(("Å", "\u212b", "angstrom", "Angstrom"), 1e-4),
-    **dict.fromkeys(("millimeter", "millimetre"), 1e3),
-    **dict.fromkeys(("in", "inch", "inches"), 25_400.0),
-    "pm": 1e-6,
-    "dm": 1e5,
-    "meter": 1e6,
-    "metre": 1e6,
-    "mil": 25.4,
-    "ft": 304_800.0,
+    **{"ym": 1e-18, "zm": 1e-15, "am": 1e-12, "fm": 1e-9, "pm": 1e-6, "dm": 1e5, "dam": 1e7, "hm": 1e8},
+    **{"Mm": 1e12, "Gm": 1e15, "Tm": 1e18, "Pm": 1e21, "Em": 1e24, "Zm": 1e27, "Ym": 1e30},
+    **dict.fromkeys(("Å", "\u212b"), 1e-4),
+    **{"in": 25_400.0, "thou": 25.4, "mil": 25.4, "li": 25_400.0 / 12, "pt": 25_400.0 / 72},
+    **{"ft": 304_800.0, "yd": 914_400.0, "mi": 1_609_344_000.0},
 }
+_WORDS = {  # of NGFF, ImageJ and people, in any case, singular or plural
+    **{
+        prefix + metre: 10.0 ** (power + 6)
+        for prefix, power in _PREFIXES.items()
+        for metre in ("meter", "metre")
+    },
+    **{"micron": 1.0, "angstrom": 1e-4, "ångström": 1e-4},
+    **{"inch": 25_400.0, "inche": 25_400.0, "foot": 304_800.0, "feet": 304_800.0},
+    **{"yard": 914_400.0, "mile": 1_609_344_000.0},
+}
+
+
+def unit_in_microns(unit: str) -> float | None:
+    """How many microns a unit of length is, as OME, NGFF, ImageJ or people write it; None if unknown.
+
+    Example:
+        >>> [unit_in_microns(unit) for unit in ("nm", "\u00b5m", "Microns", "picometer", "thou", "pixel")]
+        [0.001, 1.0, 1.0, 1e-06, 25.4, None]
+    """
+    unit = unit.strip()
+    if unit in _SYMBOLS:
+        return _SYMBOLS[unit]
+    word = unit.casefold()
+    return _WORDS.get(word, _WORDS.get(word.removesuffix("s"), _UNITS.get(word)))
 
 
 def microns(length: float | str, where: str = "mpp") -> float:

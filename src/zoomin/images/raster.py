@@ -15,12 +15,12 @@ from ..errors import ImageError
 from .bands import Bands, bands_of
 from .cache import HANDLES
 from .decode import declared_size, orientation_of, read_head
-from .gdal import DRIVERS, SETTINGS, Subdataset, cause, complaints, driver_of, opened
+from .gdal import DRIVERS, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .physical import check_mpp
 from .pixels import Bytes, check_in_order
-from .stored import Level, StoredImage
+from .stored import Level, StoredImage, undecoded
 from .tiff_contents import Contents
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
@@ -91,14 +91,14 @@ class RasterImage(StoredImage):
         dataset = HANDLES.get_or_make(key, lambda: self._open(level))
         part = GdalWindow(window.x0, window.y0, window.x1 - window.x0, window.y1 - window.y0)
         try:
-            with complaints() as found, rasterio.Env(**SETTINGS):
+            with complaints() as found, rasterio.Env(**settings_of(self.path)):
                 pixels = self.bands.read(dataset, part, self.background, self.path)
         except (rasterio.errors.RasterioError, OSError, MemoryError) as error:
             HANDLES.drop(key)  # which may keep the damaged block
-            raise self.undecoded(level, window, cause(error)) from error
+            raise undecoded(self.path, level, window, cause(error)) from error
         if found:
             HANDLES.drop(key)
-            raise self.undecoded(level, window, found[0])
+            raise undecoded(self.path, level, window, found[0])
         return pixels
 
     def close(self) -> None:
@@ -123,11 +123,11 @@ class ConvertedImage(RasterImage):
 
 
 def takes_raster(path: Path, head: bytes) -> bool:
-    """Whether a file is for GDAL: JPEG 2000, and PNG, JPEG and BMP that exceed the memory; not TIFF."""
+    """Whether a file is for GDAL: JPEG 2000; PNG, JPEG and BMP that exceed the memory or have a side-car."""
     driver = driver_of(head)
     if driver in ("PNG", "JPEG", "BMP"):
         size = declared_size(path, head)
-        return size is not None and size[0] * size[1] > IN_MEMORY
+        return size is not None and (size[0] * size[1] > IN_MEMORY or side_car(path))
     return driver not in (None, "GTiff") and url_of(path) is None
 
 

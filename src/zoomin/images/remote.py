@@ -179,6 +179,13 @@ def _asked(call: Callable[[], T], path: Path) -> T:
         ) from error
     except FileNotFoundError as error:
         raise ImageError("no such file", where=_url(path), remedy="Check the address.") from error
+    except PermissionError as error:
+        raise ImageError(
+            f"the storage refuses access ({error})",
+            where=_url(path),
+            remedy="Check the credentials and their rights; a public bucket is read without any by "
+            "FSSPEC_S3_ANON=true (s3fs) and AWS_NO_SIGN_REQUEST=YES (GDAL).",
+        ) from error
     except Exception as error:  # each storage has its own errors
         raise ImageError(
             f"the file cannot be reached ({type(error).__name__}: {error})",

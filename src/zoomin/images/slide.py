@@ -23,7 +23,7 @@ from .cache import HANDLES
 from .dicom_header import DicomHeader, read_dicom_header
 from .other_slides import other_reader
 from .physical import PLAUSIBLE, check_mpp, square_mpp
-from .stored import Level, StoredImage
+from .stored import Level, StoredImage, undecoded
 from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
@@ -117,7 +117,7 @@ class SlideImage(StoredImage):
         try:  # the error may be another thread's: it stays with the handle
             return self._decode(self._open(), level, window)
         except (OpenSlideError, OSError, MemoryError) as error:
-            raise self.undecoded(level, window, error) from error
+            raise undecoded(self.path, level, window, error) from error
 
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""

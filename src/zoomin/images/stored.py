@@ -35,7 +35,7 @@ from .timeouts import touch, unreachable
 from .urls import path_text, url_of
 from .windows import Window, count_blocks, pieces
 
-__all__ = ["FileIdentity", "Level", "StoredImage", "identity_of"]
+__all__ = ["FileIdentity", "Level", "StoredImage", "identity_of", "undecoded"]
 
 Bytes = npt.NDArray[np.uint8]
 Samples = npt.NDArray[Any]  # bytes, but for images of channels
@@ -104,6 +104,30 @@ def identity_of(path: Path) -> FileIdentity:
         raise unreachable(path, error) from error
     size, changed = metadata_identity(path) if path.is_dir() else (found.st_size, found.st_mtime_ns)
     return str(path.resolve()), size, changed
+
+
+def undecoded(
+    path: Path,
+    level: int,
+    window: Window,
+    why: object,
+    remedy: str = "The file is damaged there, or has moved: copy or download it again.",
+) -> ImageError:
+    """The error of a window that cannot be decoded.
+
+    Args:
+        path: the file.
+        level: which of its levels.
+        window: in pixels of the level.
+        why: what the decoder says.
+        remedy: what to do.
+    """
+    return ImageError(
+        f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
+        f"{window.y1} cannot be decoded ({why})",
+        where=path,
+        remedy=remedy,
+    )
 
 
 class StoredImage(ABC):
@@ -226,15 +250,6 @@ class StoredImage(ABC):
         Raises:
             ImageError: if they cannot be decoded; later calls may succeed.
         """
-
-    def undecoded(self, level: int, window: Window, why: object) -> ImageError:
-        """The error of a window that cannot be decoded."""
-        return ImageError(
-            f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-            f"{window.y1} cannot be decoded ({why})",
-            where=self.path,
-            remedy="The file is damaged there, or has moved: copy or download it again.",
-        )
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle the description alone."""

@@ -12,11 +12,12 @@ import tifffile
 
 from ..errors import ImageError
 from .bands import bands_of_page
+from .mask_values import drawn, measured, parted
 from .pixels import Bytes, Pixels, check_size, upright
 from .remote import tiff_file
 from .tiff_contents import contents_of
 from .tiff_scale import scale_of
-from .tiff_segments import block_of, read_window, stored_ycbcr
+from .tiff_segments import block_of, codec_ycbcr, read_window, stored_ycbcr
 from .windows import Window
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "check_known",
     "check_whole",
     "decode_tiff",
+    "nodata_of_page",
     "orientation_of_page",
     "stored_values",
     "undecodable",
@@ -32,6 +34,16 @@ __all__ = [
 _WHITE = (255, 255, 255)
 _PHOTOMETRIC = 262
 _OPACITY = (1, 2)  # values of the tag ExtraSamples
+_NODATA = 42113  # GDAL's tag
+_LOSSY = (
+    "JPEG",
+    "WEBP",
+    "JPEG_2000_LOSSY",
+    "APERIO_JP2000_YCBC",
+    "APERIO_JP2000_RGB",
+    "JPEGXR",
+    "JPEGXR_NDPI",
+)
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
 _SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
 DAMAGE = (
@@ -83,10 +95,10 @@ def stored_values(path: Path) -> Pixels:
     """The samples of the main image as they are stored, (height, width, samples), opacity left out.
 
     What is stored counts, whatever colours it is meant to be seen in: a mask of "white is zero" holds 1 where
-    its writer declared true.
+    its writer declared true. What was not measured is 0: not a number, and GDAL's value for missing samples.
 
     Raises:
-        ImageError: as `decode_tiff`.
+        ImageError: as `decode_tiff`; if nothing but missing samples differs from 0.
     """
     try:
         with tiff_file(path) as file:
@@ -96,11 +108,23 @@ def stored_values(path: Path) -> Pixels:
             check_whole(page, file.filehandle.size, path)
             samples = upright(_samples(page), orientation_of_page(page))
             extra = [int(value) for value in page.extrasamples]
+            nodata, lossy = nodata_of_page(page), page.compression.name in _LOSSY
     except DAMAGE as error:
         raise undecodable(error, path) from error
     first = samples.shape[2] - len(extra)
-    kept = [i for i in range(samples.shape[2]) if i < first or extra[i - first] not in _OPACITY]
-    return samples[..., kept]
+    clear = [first + i for i, kind in enumerate(extra) if kind in _OPACITY]
+    values = samples[..., [i for i in range(samples.shape[2]) if i not in clear]]
+    values = drawn(values, samples[..., clear[0]]) if clear else values
+    return parted(values, path) if lossy else measured(values, nodata, path)
+
+
+def nodata_of_page(page: Any) -> float | None:  # noqa: ANN401 (tifffile is not typed)
+    """GDAL's value for samples that are missing; None where it states none."""
+    try:
+        text = page.tags.valueof(_NODATA)
+        return None if text is None else float(str(text).strip("\0 "))
+    except ValueError:
+        return None
 
 
 def check_known(page: Any, path: Path) -> None:  # noqa: ANN401 (tifffile is not typed)
@@ -184,7 +208,7 @@ def undecodable(error: BaseException, path: Path) -> ImageError:
 
 def _samples(page: Any) -> Pixels:  # noqa: ANN401 (tifffile is not typed)
     """All samples of a page: (height, width, samples); luma and chroma as colours."""
-    if stored_ycbcr(page):
+    if stored_ycbcr(page) or codec_ycbcr(page):
         handle = page.parent.filehandle
 
         def fetch(offset: int, count: int) -> bytes:

@@ -19,7 +19,7 @@ from defusedxml.ElementTree import fromstring
 from ..errors import ImageError
 from .cache import HANDLES
 from .channels import check_numbers
-from .gdal import opened
+from .gdal import opened, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .open_tiff import check_upright
@@ -27,9 +27,9 @@ from .physical import check_mpp
 from .pixels import Pixels
 from .raster import check_blocks, georeference_of
 from .remote import tiff_file
-from .stored import FileIdentity, Level, identity_of
-from .tiff import DAMAGE, check_whole, undecodable
-from .tiff_contents import contents_of
+from .stored import FileIdentity, Level, identity_of, undecoded
+from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
+from .tiff_contents import contents_of, shows
 from .tiff_image import OpenTiff
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
@@ -38,7 +38,8 @@ from .windows import Window
 __all__ = ["TiffSamples", "open_tiff_channels"]
 
 _ON_MAP = (33550, 33922, 34264, 34735)
-_GDAL_METADATA, _NODATA = 42112, 42113
+_GDAL_METADATA = 42112
+_CLEARLY = 4  # times the samples of any other image: the one, without being named
 _BESIDE = ("label", "macro", "thumbnail", "overview", "barcode")
 _TILES = "Store it in tiles: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE IN OUT."
 
@@ -52,7 +53,7 @@ class TiffSamples:
         levels: the table of levels.
         names: of the channels.
         dtype: of the samples.
-        missing: values of samples that are missing.
+        missing: of each channel, the value of samples that are missing; empty where none has one.
         georeference: where it lies on a map.
         identity: path, size and time of the last change.
         mpp_source: what tells the size of a pixel, or "".
@@ -65,7 +66,7 @@ class TiffSamples:
     levels: tuple[Level, ...]
     names: tuple[str, ...]
     dtype: str
-    missing: tuple[float, ...]
+    missing: tuple[float | None, ...]
     georeference: Georeference | None
     identity: FileIdentity
     mpp_source: str
@@ -85,12 +86,7 @@ class TiffSamples:
             planes = [read_window(file.page(offsets[c]), window, file.fetch)[..., :1] for c in channels]
             return np.concatenate(planes, axis=2)
         except DAMAGE as error:
-            raise ImageError(
-                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} cannot be decoded ({error})",
-                where=self.path,
-                remedy="The file is damaged there, or has moved: copy or download it again.",
-            ) from error
+            raise undecoded(self.path, level, window, error) from error
 
     def close(self) -> None:
         """Let go of the file; the next read opens it again."""
@@ -134,14 +130,21 @@ def open_tiff_channels(
             count = first.samplesperpixel if len(pages[0]) == 1 else len(pages[0])
             names = _names(file, first, pages[0], count, number)
             scale = None if mpp is not None else scale_of(file, first, number)
-            nodata = first.tags.valueof(_NODATA)
+            nodata = nodata_of_page(first)
             offsets = tuple(tuple(int(page.offset) for page in level) for level in pages)
             levels = _levels([level[0] for level in pages])
             mapped = any(tag in first.tags for tag in _ON_MAP)
+            whole = len(pages[0]) == 1 and first.offset == file.pages[0].offset
     except DAMAGE as error:
         raise undecodable(error, path) from error
     check_blocks(levels[0], path, _TILES)
-    georeference, of_map, source = _on_map(path) if mapped else (None, None, "")
+    missing: tuple[float | None, ...] = () if nodata is None else (nodata,) * count
+    georeference, of_map, source = None, None, ""
+    if mapped or (whole and side_car(path)):
+        with opened(path, "GTiff") as dataset:
+            georeference = georeference_of(dataset)
+            of_map, source = mpp_of_map(dataset, georeference, path)
+            missing = dataset.nodatavals if dataset.count == count else missing
     if of_map is None and scale is not None:
         of_map, source = scale.mpp, scale.source
     samples = TiffSamples(
@@ -149,7 +152,7 @@ def open_tiff_channels(
         levels,
         names,
         str(first.dtype),
-        _number(nodata),
+        missing,
         georeference,
         identity_of(path),
         source,
@@ -176,7 +179,11 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
         pages: list[Any] = [page.aspage() for page in level.pages if page is not None]
         alike = len(pages) == planes["C"]
         smaller = not levels or pages[0].imagewidth < levels[-1][0].imagewidth
-        if alike and smaller and (not levels or _aspect(pages[0], levels[0][0])):
+        fits = not levels or (
+            _aspect(pages[0], levels[0][0])
+            and shows(pages[0], levels[-1][0], levels[0][0], path, marked=True, raw=True)
+        )
+        if alike and smaller and fits:
             levels.append(pages)
     if not levels:
         raise ImageError(
@@ -198,6 +205,14 @@ def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:
             raise ImageError(f"the TIFF holds no image {wanted!r}", where=path, remedy=f"It holds {shown}.")
     named = [pair for pair in every if not any(word in str(pair[1].name or "").lower() for word in _BESIDE)]
     number, one = max(named or every, key=lambda pair: (pair[1].size, -pair[0]))
+    rivals = [pair for pair in named or every if pair[0] != number and pair[1].size * _CLEARLY > one.size]
+    if file.is_ome and rivals:
+        shown = ", ".join(f"{n} {one.name!r} {one.shape}" for n, one in every[:8])
+        raise ImageError(
+            f"the TIFF holds {len(rivals) + 1} images of like size: {shown}",
+            where=path,
+            remedy="Choose one by its number: open_image(path, series=0), or the manifest column series.",
+        )
     return one, number
 
 
@@ -211,19 +226,6 @@ def _aspect(page: Any, main: Any) -> bool:  # noqa: ANN401
 def _levels(pages: Sequence[Any]) -> tuple[Level, ...]:
     full = int(pages[0].imagelength), int(pages[0].imagewidth)
     return tuple(Level.of((int(one.imagelength), int(one.imagewidth)), full, block_of(one)) for one in pages)
-
-
-def _on_map(path: Path) -> tuple[Georeference | None, float | None, str]:
-    with opened(path, "GTiff") as dataset:
-        georeference = georeference_of(dataset)
-        return georeference, *mpp_of_map(dataset, georeference, path)
-
-
-def _number(text: object) -> tuple[float, ...]:
-    try:
-        return () if text is None else (float(str(text).strip("\0 ")),)
-    except ValueError:
-        return ()
 
 
 # --------------------------------------------------------------------------- names of channels

@@ -20,11 +20,11 @@ import tifffile
 
 from ..errors import ChannelsError, ImageError
 from .bands import bands_of_page
-from .pixels import Bytes
+from .pixels import Pixels
 from .tiff_segments import block_of, read_window
 from .windows import Window
 
-__all__ = ["Associated", "Contents", "contents_of"]
+__all__ = ["Associated", "Contents", "contents_of", "shows"]
 
 _REDUCED, _MASK, _MACRO = 1, 4, 9  # bits, and Aperio's number, of the tag NewSubfileType
 _CLEARLY = 4  # times the pixels of any other picture: the image, without being named
@@ -118,7 +118,7 @@ def contents_of(file: Any, path: Path, series: int | str | None = None) -> Conte
         marked = other is None or other.marked
         fits = (other is None or not _named(other)) and _aspect(page, main.page)
         if fits and _is_smaller(page, levels[-1]):
-            if (trusted and marked) or _shows(page, levels[-1], main.page, path, marked=marked):
+            if (trusted and marked) or shows(page, levels[-1], main.page, path, marked=marked):
                 levels.append(page)
                 continue
         if other is not None:
@@ -280,28 +280,48 @@ def _associated(other: _Picture, main: _Picture, levels: Sequence[Any]) -> Assoc
 # ------------------------------------------------------------------------------------- content
 
 
-def _shows(page: Any, finer: Any, main: Any, path: Path, *, marked: bool) -> bool:  # noqa: ANN401
-    """Whether a page shows what a finer level shows, in the same places."""
+def shows(
+    page: Any,  # noqa: ANN401 (tifffile is not typed)
+    finer: Any,  # noqa: ANN401
+    main: Any,  # noqa: ANN401
+    path: Path,
+    *,
+    marked: bool,
+    raw: bool = False,
+) -> bool:
+    """Whether a page shows what a finer level shows, in the same places.
+
+    Args:
+        page: the candidate for a level.
+        finer: a level.
+        main: the image.
+        path: named in errors.
+        marked: whether the file says that it is a level: the answer where no pixel can be compared.
+        raw: whether the first samples are compared, relative to the largest, and not colours.
+    """
     same = page.samplesperpixel == main.samplesperpixel and page.dtype == main.dtype
     if not same or not any(page.databytecounts):
         return False
     try:
-        own, other = _Reader(page, path), _Reader(finer, path)
+        own, other = _Reader(page, path, raw), _Reader(finer, path, raw)
     except (ImageError, *_UNREADABLE):
         return False
     fy, fx = finer.imagelength / page.imagelength, finer.imagewidth / page.imagewidth
     side = max(1, min(_SIDE, min(page.imagelength, page.imagewidth) // 3))
-    differences = []
+    pairs = []
     for y, x in _places(own, side):
         box = Window(x, y, x + side, y + side)
         wide = Window(int(x * fx), int(y * fy), round((x + side) * fx), round((y + side) * fy))
         try:
-            differences.append(float(np.abs(own.mean(box) - other.mean(wide)).max()))
+            pairs.append((own.mean(box), other.mean(wide)))
         except (ImageError, *_UNREADABLE):
             continue  # a damaged block tells nothing
-    if not differences:
+    if not pairs:
         return marked  # damaged all over: reading it will say so
-    return bool(max(differences) <= 32 + 256 / side and float(np.mean(differences)) <= 16 + 64 / side)
+    means = np.array(pairs)
+    means = means * (255 / max(float(np.abs(means).max()), 1e-12)) if raw else means
+    differences = np.abs(means[:, 0] - means[:, 1]).max(axis=1)
+    return bool(differences.max() <= 32 + 256 / side and differences.mean() <= 16 + 64 / side)
 
 
 _UNREADABLE = (ValueError, OSError, RuntimeError, IndexError, KeyError, TypeError, AttributeError)
@@ -319,8 +339,8 @@ def _places(own: _Reader, side: int) -> list[tuple[int, int]]:
         pixels = own.read(Window(0, 0, columns * side, rows * side)).astype(np.float32)
     except (ImageError, *_UNREADABLE):
         return places
-    means = pixels.reshape(rows, side, columns, side, 3).mean(axis=(1, 3))
-    off = np.abs(means - np.median(means.reshape(-1, 3), axis=0)).max(axis=2)
+    means = pixels.reshape(rows, side, columns, side, -1).mean(axis=(1, 3))
+    off = np.abs(means - np.median(means, axis=(0, 1))).max(axis=2)
     for place in np.argsort(off, axis=None)[-3:]:
         row, column = divmod(int(place), columns)
         places.append((row * side, column * side))
@@ -330,16 +350,16 @@ def _places(own: _Reader, side: int) -> list[tuple[int, int]]:
 class _Reader:
     """Colours of parts of a page; the last decoded rows of blocks are kept, for images of one strip."""
 
-    def __init__(self, page: Any, path: Path) -> None:  # noqa: ANN401
+    def __init__(self, page: Any, path: Path, raw: bool) -> None:  # noqa: ANN401
         self.page, self.path = page, path
-        self._bands = bands_of_page(page, path)
-        self._kept: dict[Window, Bytes] = {}
+        self._bands = None if raw else bands_of_page(page, path)
+        self._kept: dict[Window, Pixels] = {}
 
     def mean(self, window: Window) -> npt.NDArray[np.float64]:
-        means: npt.NDArray[np.float64] = self.read(window).reshape(-1, 3).mean(axis=0)
+        means: npt.NDArray[np.float64] = self.read(window).astype(np.float64).mean(axis=(0, 1))
         return means
 
-    def read(self, window: Window) -> Bytes:
+    def read(self, window: Window) -> Pixels:
         window = Window(
             min(window.x0, self.page.imagewidth - 1),
             min(window.y0, self.page.imagelength - 1),
@@ -357,7 +377,11 @@ class _Reader:
             raise ValueError(f"stored in blocks of {width} x {height} pixels, too large to read a part")
         if blocks not in self._kept:
             samples = read_window(self.page, blocks, self._fetch)
-            self._kept = {blocks: self._bands.paint_all(samples, (255, 255, 255), self.path)}
+            white = (255, 255, 255)
+            known = (
+                samples[..., :1] if self._bands is None else self._bands.paint_all(samples, white, self.path)
+            )
+            self._kept = {blocks: known}
         x, y = window.x0 - blocks.x0, window.y0 - blocks.y0
         return self._kept[blocks][y : y + window.y1 - window.y0, x : x + window.x1 - window.x0]
 

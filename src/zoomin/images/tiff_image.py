@@ -16,7 +16,7 @@ from .bands import Bands
 from .cache import HANDLES
 from .pixels import Bytes
 from .remote import tiff_file
-from .stored import Level, StoredImage
+from .stored import Level, StoredImage, undecoded
 from .tiff import DAMAGE
 from .tiff_segments import read_window
 from .windows import Window
@@ -59,7 +59,7 @@ class TiffImage(StoredImage):
             samples = read_window(file.page(self.offsets[level]), window, file.fetch)
             return self.bands.paint_all(samples, self.background, self.path)
         except DAMAGE as error:
-            raise self.undecoded(level, window, error) from error
+            raise undecoded(self.path, level, window, error) from error
 
     def close(self) -> None:
         """Let go of the file's handle; the next read opens it again."""

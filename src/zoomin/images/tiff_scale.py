@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .physical import FINEST_PRINT, MICRONS, PLAUSIBLE
+from .physical import FINEST_PRINT, PLAUSIBLE, unit_in_microns
 
 __all__ = ["Scale", "scale_of"]
 
@@ -75,7 +75,7 @@ def _imagej(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
     unit = named.group(1).strip()
     if "\\u" in unit:  # Java's way to write letters beyond ASCII
         unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match.group(1), 16)), unit)
-    factor = MICRONS.get(unit)
+    factor = unit_in_microns(unit)
     (x, per_x), (y, per_y) = (page.tags.valueof(f"{axis}Resolution", (0, 0)) for axis in "XY")
     if factor is None or not (x and per_x and y and per_y):
         return None
@@ -97,7 +97,7 @@ def _ome(file: Any, series: int) -> _Sides | None:  # noqa: ANN401
     sides, units = [], []
     for axis in "XY":
         unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        factor, size = MICRONS.get(unit), pixels.get(f"PhysicalSize{axis}")
+        factor, size = unit_in_microns(unit), pixels.get(f"PhysicalSize{axis}")
         if factor is None or size is None:
             return None
         try:

@@ -17,7 +17,7 @@ from .colour import ycbcr_to_rgb
 from .pixels import Bytes, Pixels
 from .windows import Window
 
-__all__ = ["block_of", "read_window", "stored_ycbcr"]
+__all__ = ["block_of", "codec_ycbcr", "read_window", "stored_ycbcr"]
 
 _LARGE, _MOST, _RATIO = 1 << 26, 1 << 31, 20_000  # bytes of a decoded block, and for a stored byte
 Fetch = Callable[[int, int], bytes]
@@ -35,6 +35,19 @@ def block_of(page: Any) -> tuple[int, int]:  # noqa: ANN401 (tifffile is not typ
 def stored_ycbcr(page: Any) -> bool:  # noqa: ANN401
     """Whether luma and chroma are stored as such: image codecs give red, green and blue themselves."""
     return page.photometric.name == "YCBCR" and page.compression.name not in _SELF_COLOURED
+
+
+def codec_ycbcr(page: Any, block: bytes | None = None) -> bool:  # noqa: ANN401
+    """Whether a JPEG 2000 gives luma and chroma: Aperio's compression 33003, or tags that say so.
+
+    Args:
+        page: of an open TIFF.
+        block: one stored block, which tells whether the codec takes luma and chroma apart itself; None: any.
+    """
+    codec = page.compression.name
+    if codec == "JPEG2000" and page.photometric.name == "YCBCR":
+        return block is None or not _mixes_components(block)
+    return bool(codec == "APERIO_JP2000_YCBC")
 
 
 def read_window(page: Any, window: Window, fetch: Fetch) -> Pixels:  # noqa: ANN401
@@ -96,7 +109,15 @@ def _decode(page: Any, index: int, fetch: Fetch) -> Pixels | None:  # noqa: ANN4
     if stored_ycbcr(page):
         return _luma_and_chroma(page, index, data)
     block, _, _ = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
+    if block is not None and block.shape[-1] == 3 and codec_ycbcr(page, data):
+        return ycbcr_to_rgb(np.asarray(block)[0], **_ycbcr_tags(page))
     return None if block is None else np.asarray(block)[0]
+
+
+def _mixes_components(data: bytes) -> bool:
+    """Whether the codestream of a JPEG 2000 takes luma and chroma apart itself: the decoder gives colours."""
+    place = data.find(b"\xff\x52\x00")  # COD: length, style, progression, layers, transformation
+    return place >= 0 and data[place + 8 : place + 9] == b"\x01"
 
 
 def _luma_and_chroma(page: Any, index: int, data: bytes) -> Bytes:  # noqa: ANN401

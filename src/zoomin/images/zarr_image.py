@@ -15,7 +15,7 @@ from .channels import NAME_THEM, check_numbers
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import FileIdentity, StoredImage, identity_of
+from .stored import FileIdentity, StoredImage, identity_of, undecoded
 from .urls import url_of
 from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
@@ -37,7 +37,7 @@ class ZarrSamples:
 
     reader = "zarr"
     georeference = None
-    missing: tuple[float, ...] = ()
+    missing: tuple[float | None, ...] = ()
 
     def __init__(self, path: Path, contents: ZarrContents) -> None:
         """Nothing is read."""
@@ -60,12 +60,8 @@ class ZarrSamples:
             return _read(arrays[level], self.contents, window, channels)
         except ZARR_DAMAGE as error:
             HANDLES.drop(self._key, arrays)
-            raise ImageError(
-                f"the pixels at level {level}, columns {window.x0} to {window.x1}, rows {window.y0} to "
-                f"{window.y1} cannot be decoded ({error or type(error).__name__})",
-                where=self.path,
-                remedy="A chunk is damaged or cannot be reached: copy or download it again.",
-            ) from error
+            remedy = "A chunk is damaged or cannot be reached: copy or download it again."
+            raise undecoded(self.path, level, window, error or type(error).__name__, remedy) from error
 
     def close(self) -> None:
         """Let go of the arrays; the next read opens them again."""

@@ -11,12 +11,13 @@ from typing import Any
 
 from ..errors import ImageError
 from .foreign import ZARR_NODES, zarr_folder
+from .remote import RemoteFile
 from .urls import remote_remedy, url_of
 
 __all__ = ["ZARR_DAMAGE", "has_chunks", "looks_like_zarr", "open_node", "zarr_zip"]
 
 _METADATA = (*ZARR_NODES, ".zmetadata")
-_SUFFIXES = (".zarr", ".ozx")
+_ZIPPED = (".zarr.zip", ".ozx")
 ZARR_DAMAGE = (  # what stores and codecs raise
     OSError,
     ValueError,
@@ -41,7 +42,7 @@ def looks_like_zarr(path: Path, head: bytes = b"") -> bool:
         head: the first bytes, where it is a file.
     """
     if url_of(path) is not None:
-        return path.suffix.lower() in _SUFFIXES or any(part.endswith(".zarr") for part in path.parts)
+        return _zipped(path) or any(part.lower().endswith(".zarr") for part in path.parts)
     if head[:4] == b"PK\x03\x04":
         return zarr_zip(path) is not None
     return not head and zarr_folder(path)
@@ -50,7 +51,7 @@ def looks_like_zarr(path: Path, head: bytes = b"") -> bool:
 def zarr_zip(path: Path) -> str | None:
     """The folder, inside a ZIP archive, that is a Zarr: "" for its root; None where there is none."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _archive(path) as archive:
             names = [name for name in archive.namelist() if name.rpartition("/")[2] in ZARR_NODES]
     except (OSError, zipfile.BadZipFile, ValueError):
         return None
@@ -58,6 +59,16 @@ def zarr_zip(path: Path) -> str | None:
     if "" in folders:
         return ""
     return folders[0] if folders and folders[0].count("/") == 0 else None
+
+
+def _zipped(path: Path) -> bool:
+    """Whether a URL is that of a ZIP archive of a Zarr, by its name."""
+    return path.name.lower().endswith(_ZIPPED)
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    """An open ZIP archive; of a URL, the ranges that are needed."""
+    return zipfile.ZipFile(path if url_of(path) is None else RemoteFile(path))
 
 
 def open_node(path: Path, inner: str = "") -> Any:  # noqa: ANN401 (a zarr.Group or zarr.Array)
@@ -122,6 +133,15 @@ def _store(path: Path) -> tuple[Any, str]:
     from .zarr_cache import kept_store
 
     url = url_of(path)
+    if url is not None and _zipped(path):
+        from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+        from fsspec.implementations.zip import ZipFileSystem
+
+        inside = AsyncFileSystemWrapper(ZipFileSystem(RemoteFile(path)), asynchronous=True)
+        root = zarr_zip(path)
+        if root is None:
+            raise FileNotFoundError("no Zarr in the archive")
+        return kept_store(FsspecStore(inside, read_only=True, path=root), url), ""
     if url is not None:
         return kept_store(FsspecStore.from_url(url, read_only=True), url), ""
     if path.is_dir():

@@ -148,12 +148,12 @@ def shard_name(name: str, shard: str) -> str:
 
 def _shard(shard: str) -> tuple[int, int]:
     number, _, count = shard.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise DataError(
-            f"{shard!r} is no part of a list",
-            where="shard",
-            remedy="Give PART/PARTS, such as 1/8, 2/8 to 8/8.",
-        )
+    parts = int(count) if number.isdecimal() and count.isdecimal() else 0
+    if not (parts and 1 <= int(number) <= parts):
+        remedy = "Give PART/PARTS, such as 1/8, 2/8 to 8/8."
+        if parts:
+            remedy = f"Of {parts} parts, give " + ("1/1." if parts == 1 else f"1/{parts} to {parts}/{parts}.")
+        raise DataError(f"{shard!r} is no part of a list", where="shard", remedy=remedy)
     return int(number), int(count)
 
 

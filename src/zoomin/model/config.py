@@ -180,12 +180,6 @@ class ZoomInConfig(Settings):
         if self.prediction_sampling is not None:
             check_sampling(self.prediction_sampling)
         self.check_common()
-        require(
-            len(self.mean) == len(self.std) == (len(self.channels) or 3),
-            "mean",
-            f"{len(self.mean)} numbers, std {len(self.std)}, for {len(self.channels) or 3} channels",
-            "Give one of each per channel.",
-        )
 
     def _take_scale(self, name: str, scale: str) -> None:
         """Set a scale from its microns per pixel."""

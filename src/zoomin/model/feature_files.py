@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..errors import DataError, ImageError
 from ..files import whole_file
+from ..images.physical import unit_in_microns
 from .feature_stores import Stored, find_store, first_store, read_npz, read_pt, read_zarr, split_table
 
 __all__ = [
@@ -40,12 +41,6 @@ _SETTINGS = "zoomin"  # attribute: how the file was made
 _UNIT_NAMES = ("unit", "units", "coords_unit", "coords_units", "coord_unit", "coordinate_unit")
 _MPP_NAMES = ("mpp", "level0_mpp", "slide_mpp", "base_mpp")
 _PIXELS = frozenset({"", "px", "pixel", "pixels", "level0", "level-0 pixels", "level0 pixels"})
-_MICRONS = {  # in each unit
-    **dict.fromkeys(("um", "\u00b5m", "micron", "microns", "micrometer", "micrometers"), 1.0),
-    **dict.fromkeys(("micrometre", "micrometres"), 1.0),
-    "nm": 1e-3,
-    "mm": 1e3,
-}
 _LARGE, _MOST = 1 << 28, 1 << 36  # bytes that an array may declare: without a look at the file, and at all
 _COMPRESSION = 1100  # times: no filter of HDF5 stores numbers in less
 
@@ -197,10 +192,11 @@ def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
         raise _unfit(path, f"features of shape {features.shape} and coords of shape {coords.shape}")
     if dims is not None and features.shape[1] != dims:
         raise _unfit(path, f"{features.shape[1]} features per crop where {dims} are expected")
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
-        raise _unfit(path, f"the features of row {bad[0]}{more} are not finite numbers")
+    for what, numbers in (("features", features), ("coords", np.asarray(coords, dtype=np.float64))):
+        bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
+        if len(bad):
+            more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
+            raise _unfit(path, f"the {what} of row {bad[0]}{more} are not finite numbers")
     places = torch.from_numpy(np.ascontiguousarray(coords).astype(np.int64))
     return FeatureFile(torch.from_numpy(features), places, stored.side)
 
@@ -246,7 +242,8 @@ def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h
         return _historic_step(file, path, mpp)
     if unit in _PIXELS:
         return 1.0
-    if unit not in _MICRONS:
+    length = unit_in_microns(unit)
+    if length is None:
         raise _unfit(path, f"coordinates in the unknown unit {unit!r}")
     known = mpp or next(
         (float(np.ravel(attributes[name])[0]) for name in _MPP_NAMES if name in attributes), None
@@ -257,7 +254,7 @@ def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h
             where=path,
             remedy="Give the image's microns per pixel (mpp), or write the coordinates in level-0 pixels.",
         )
-    return known / _MICRONS[unit]
+    return known / length
 
 
 def _historic_step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)

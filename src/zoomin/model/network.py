@@ -44,7 +44,7 @@ class Network(nn.Module):
         self._settings = settings
         self._engine = Engine("torch")
         self._engines = {"torch": self._engine}
-        unit = 1 if getattr(settings, "channels", ()) else 255  # samples as they are stored, or bytes
+        unit = 1 if settings.channels else 255  # samples as they are stored, or bytes
         for name in ("mean", "std"):
             values = torch.tensor(getattr(settings, name)).view(-1, 1, 1) * unit
             self.register_buffer(name, values, persistent=False)
@@ -101,7 +101,7 @@ def random_keys(
     return derive_keys(seed.expand(batch), torch.arange(batch, device=device))
 
 
-def check_side(network: nn.Module, name: str, side: int, setting: str) -> None:
+def check_side(network: nn.Module, name: str, side: int, setting: str, channels: int = 3) -> None:
     """Refuse views that a network shrinks to nothing, before any image is opened.
 
     Args:
@@ -109,6 +109,7 @@ def check_side(network: nn.Module, name: str, side: int, setting: str) -> None:
         name: of the network.
         side: of the views, pixels.
         setting: to blame.
+        channels: of the views.
 
     Raises:
         ConfigError: naming the setting.
@@ -116,7 +117,7 @@ def check_side(network: nn.Module, name: str, side: int, setting: str) -> None:
     was_training, probe = network.training, min(side, 64)
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, probe, probe))
+            network.eval()(torch.zeros(1, channels, probe, probe))
     except RuntimeError as error:
         raise ConfigError(
             f"views of {side} pixels are too small for the network {name!r}",

@@ -24,6 +24,7 @@ class Settings:
         value_mean: float
         value_std: float
         class_names: tuple[str, ...]
+        channels: tuple[str, ...]
         mean: tuple[float, ...]
         std: tuple[float, ...]
         chunk_size: int
@@ -47,6 +48,12 @@ class Settings:
         )
         require(self.value_std > 0, "value_std", self.value_std, "Give a positive number.")
         require(self.chunk_size >= 1, "chunk_size", self.chunk_size, "Give a whole number of at least 1.")
+        require(
+            len(self.mean) == len(self.std) == self.n_channels,
+            "mean",
+            f"{len(self.mean)} numbers, std {len(self.std)}, for {self.n_channels} channels",
+            "Give one of each per channel.",
+        )
         require(min(self.std) > 0, "std", self.std, "Give positive numbers.")
         require(
             not self.class_names or len(self.class_names) == self.n_classes,
@@ -65,6 +72,11 @@ class Settings:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes: `class_names`, or their numbers."""
         return self.class_names or tuple(str(i) for i in range(self.n_classes))
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of a view: those that are named, or red, green and blue."""
+        return len(self.channels) or 3
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain numbers, strings and lists, for JSON and YAML."""

@@ -91,7 +91,7 @@ class ZoomIn(Network):
             features=config.sub_tile_size,
         )
         names = {name: getattr(config, name) for name in own}
-        built = build_networks(names, own, sides, config.pretrained, channels=len(config.channels) or 3)
+        built = build_networks(names, own, sides, config.pretrained, channels=config.n_channels)
         self.tile_attention = built.tile_attention
         self.position_attention = built.position_attention
         gates = config.gate_copies, config.gate_components, config.gate_width

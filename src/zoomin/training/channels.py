@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
+from ..baselines.bags import STORED
 from ..classifiers import ClassifierConfig
 from ..data.config import DataConfig
 from ..data.manifest import Record
@@ -14,7 +15,7 @@ from ..errors import ConfigError
 from ..images.channels import ChannelImage, channel_statistics
 from ..images.physical import microns
 from ..images.resampled import ResampledImage
-from ..model.config import ZoomInConfig
+from ..model.settings import Settings
 from ..progress import track
 
 __all__ = ["with_channels"]
@@ -32,17 +33,17 @@ def with_channels(
         progress: show a progress bar while they are read.
 
     Raises:
-        ConfigError: if the network is no Zoom-In, or is for other channels.
+        ConfigError: if the network reads no pixels, or is for other channels.
         ImageError: if an image lacks a channel, or cannot be read.
     """
     wanted = tuple(str(channel) for channel in data.channels or ())
     if not wanted:
         return model
-    if not isinstance(model, ZoomInConfig):
+    if not isinstance(model, Settings) or str(getattr(model, "features", "")).startswith(STORED):
         raise ConfigError(
-            "only Zoom-In takes other channels than red, green and blue",
+            "a network on stored features sees no channels",
             where="data.channels",
-            remedy="Leave it out, or train Zoom-In (model.name zoom-in).",
+            remedy="Leave it out: the network that made the features decided what it saw.",
         )
     if model.channels and model.channels != wanted:
         raise ConfigError(

@@ -38,9 +38,7 @@ def _build_check(parser: ArgumentParser) -> None:
     for name, section in (("train", TrainConfig), ("pretrain", PretrainConfig)):  # recipes hold them too
         parser.add_class_arguments(section, name, instantiate=False)
     option(parser, "--out", "check", "folder for the table and the contact sheet")
-    parser.add_argument(
-        "--json", action="store_true", help="print all that was found as JSON, instead of the table"
-    )
+    option(parser, "--json", False, "print all that was found as JSON, instead of the table")
     option(parser, "--seed", 0, "seed of the recipe; nothing is drawn here")
     option(parser, "--resume", False, "of the recipe; not used here")
 

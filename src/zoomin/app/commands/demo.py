@@ -14,9 +14,7 @@ __all__ = ["DEMO"]
 def _build_demo(parser: ArgumentParser) -> None:
     option(parser, "--out", "report", "folder of the report")
     option(parser, "--work", "demo", "folder of the generated images and of the run")
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer images and epochs, to check that it works"
-    )
+    option(parser, "--quick", False, "fewer images and epochs, to check that it works")
     option(parser, "--seed", 0, "seed of images, weights and draws")
 
 

@@ -35,9 +35,7 @@ def _build_explain(parser: ArgumentParser) -> None:
         False,
         "skip images that are unchanged since this model explained them with these settings",
     )
-    parser.add_argument(
-        "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
-    )
+    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     parser.add_class_arguments(ExportConfig)
     build_inference(parser)
 

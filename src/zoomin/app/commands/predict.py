@@ -189,9 +189,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         None,
         "2/8 predicts the second of eight parts of the images; zoomin merge joins the parts",
     )
-    parser.add_argument(
-        "--strict", action="store_true", help="exit code 1 if any image fails, not only if all do"
-    )
+    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     _build_groups(parser)
     build_crew(parser)
     build_inference(parser)

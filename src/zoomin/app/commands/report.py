@@ -35,6 +35,7 @@ def _build_report(parser: ArgumentParser) -> None:
         "the truth for --predictions: a manifest CSV, or images in any layout that train accepts",
     )
     option(parser, "--images", 24, "maximum number of images in the gallery")
+    option(parser, "--panels", False, "draw every step of each answer too, which takes thrice as long")
     option(parser, "--annotated", 100, "maximum number of annotated images whose attention is measured")
     build_inference(parser)
 
@@ -49,13 +50,16 @@ def _report(parser: ArgumentParser, options: Namespace) -> int:
         root=options.data.root,
         split=options.split,
         images=options.images,
+        panels=options.panels,
         annotated=options.annotated,
     )
     result = write_report(
         config, options.out, inference=inference_config(options), device=options.device, progress=True
     )
     size = result.path.stat().st_size / 1e6
-    say(f"{result.path}: {len(result.findings.answers)} answers, {result.panels} panels, {size:.1f} MB.")
+    say(
+        f"{result.path}: {len(result.findings.answers)} answers, {result.explained} explained, {size:.1f} MB."
+    )
     return 0
 
 

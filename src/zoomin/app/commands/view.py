@@ -41,7 +41,7 @@ def _build_view(parser: ArgumentParser) -> None:
         "127.0.0.1",
         "address to listen on; by default only this computer can connect (through an SSH tunnel, too)",
     )
-    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    option(parser, "--open", False, "open the page in a browser")
 
 
 def _view(parser: ArgumentParser, options: Namespace) -> int:

@@ -43,7 +43,7 @@ class Card:
         answer: what was said of it.
         picture: what was read and attention over the image, or the image alone, as a data address, "" where
             there is none.
-        panel: the whole way of the answer (figure 6 of the paper) as a data address, "" where there is none.
+        panel: the whole way of the answer (figure 6 of the paper) as a data address, "" where none was drawn.
         missing: why there is no panel, "" where there is one or none was to be expected.
         roi: how attention lies on its ROI, None where it has none.
         start: the answer with nothing seen, as text, "" where it is not explained.
@@ -83,6 +83,8 @@ def make_cards(
     measured: Sequence[Answer],
     explain: Explain | None,
     advance: Callable[[], None] = lambda: None,
+    *,
+    panels: bool = False,
 ) -> list[Card]:
     """Pictures of the images shown, and measures of those that have a ROI, one image at a time.
 
@@ -91,6 +93,7 @@ def make_cards(
         measured: images whose attention is held against their ROI.
         explain: gives the evidence; None where no model is known, and the images are shown plain.
         advance: called after each image.
+        panels: draw the panels of the images shown too.
 
     Returns:
         A card for each image shown, in order, then for those that were measured alone.
@@ -100,21 +103,21 @@ def make_cards(
     cards = []
     for answer, visible in [*((a, True) for a in shown), *((a, False) for a in alone)]:
         try:
-            cards.append(_card(answer, visible, answer.image in wanted, explain))
+            cards.append(_card(answer, visible, answer.image in wanted, explain, panels))
         except (ZoomInError, OSError) as error:
             cards.append(Card(answer, "", "", str(error), None))
         advance()
     return cards
 
 
-def _card(answer: Answer, visible: bool, measure: bool, explain: Explain | None) -> Card:
+def _card(answer: Answer, visible: bool, measure: bool, explain: Explain | None, panels: bool) -> Card:
     explanation = explain(answer) if explain is not None else None
     if explanation is None:
         why = "" if explain is None else "no evidence was kept for it"
         return Card(answer, _plain(answer) if visible else "", "", why, None)
     roi, problem = _roi(answer, explanation) if measure or visible else (None, "")
     found = explanation_on_roi(explanation, roi) if roi is not None else None
-    pictures = _pictures(explanation, roi if found else None) if visible else ("", "")
+    pictures = _pictures(explanation, roi if found else None, panels) if visible else ("", "")
     return Card(answer, *pictures, problem, found, start(explanation))
 
 
@@ -128,20 +131,19 @@ def _roi(answer: Answer, explanation: Explanation) -> tuple[BoxAnnotation | None
         return None, str(error)
 
 
-def _pictures(explanation: Explanation, roi: Annotation | None) -> tuple[str, str]:
-    """The overlay for the gallery, and the panel that it opens."""
+def _pictures(explanation: Explanation, roi: Annotation | None, panels: bool) -> tuple[str, str]:
+    """The overlay for the gallery, and the panel that it opens where it is asked for."""
     named = replace(explanation, image=Path(explanation.image).name)
-    return _drawn(overlay_figure(named, roi)), _drawn(panel_figure(named, roi))
+    return _drawn(overlay_figure(named, roi)), _drawn(panel_figure(named, roi)) if panels else ""
 
 
 def _drawn(figure: Figure) -> str:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    buffer.seek(0)
-    with Image.open(buffer) as picture:
-        return _address(picture.convert("RGB"))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return _address(Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB"))
 
 
 def _plain(answer: Answer) -> str:

@@ -22,8 +22,9 @@ _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
     "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
     "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
-    "one to see every step of its answer: both stages of the attention and the tiles drawn."
+    "one to enlarge it."
 )
+_PANEL = "see every step of its answer: both stages of the attention and the tiles drawn"
 _TAGS = {**_OUTCOMES, "unknown": "no label"}
 
 
@@ -44,6 +45,8 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
         truth = "true class was" if findings.target.picks_one else "labels were"
         text = f"The images whose {truth} given the least and the most probability. {mistakes} "
     if any(card.panel for card in cards):
+        text += _READING.replace("enlarge it", _PANEL)
+    elif any(card.start for card in cards):
         text += _READING
     elif any(card.picture for card in cards):
         text += "No model is available to explain them, so the images are shown without explanations. "
@@ -72,10 +75,11 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
         text += f". {card.start}"
     if card.roi is not None:
         text += f". Attention on the ROI {card.roi.ratio:.1f} times chance"
-    what = "sub-tiles read, attention, heaviest sub-tiles" if card.panel else "the image"
+    what = "sub-tiles read, attention, heaviest sub-tiles" if card.start else "the image"
     return {
         "picture": card.picture,
         "panel": card.panel,
+        "opens": bool(card.start),
         "missing": f"No panel: {card.missing}" if card.missing else "",
         "name": answer.name,
         "text": f"{text}.",

@@ -59,6 +59,9 @@ class ReportConfig:
     images: int = 24
     """Images in the gallery, at most."""
 
+    panels: bool = False
+    """Draw every step of each answer too, for a click to open; drawing takes thrice as long."""
+
     annotated: int = 100
     """Annotated images whose attention is compared with their ROI, at most; each is read and explained."""
 
@@ -95,12 +98,12 @@ class ReportResult:
     Attributes:
         path: of the page.
         findings: what it shows.
-        panels: images of the gallery that have a panel.
+        explained: images of the gallery that are explained.
     """
 
     path: Path
     findings: Findings
-    panels: int
+    explained: int
 
 
 def write_report(
@@ -163,10 +166,10 @@ def _write(
     measured = _annotated(findings, config.annotated) if explainer is not None else []
     count = len({a.image for a in [*shown, *measured]})
     with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
-        cards = make_cards(shown, measured, explainer, bar.advance)
+        cards = make_cards(shown, measured, explainer, bar.advance, panels=config.panels)
     page = render(findings, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
     write_text(path, page)
-    return ReportResult(path, findings, sum(bool(card.panel) for card in cards[: len(shown)]))
+    return ReportResult(path, findings, sum(bool(card.start) for card in cards[: len(shown)]))
 
 
 def _check_run(config: ReportConfig) -> None:

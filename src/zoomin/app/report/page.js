@@ -77,7 +77,7 @@
   for (const open of all(".open")) {
     open.addEventListener("click", () => {
       const small = open.querySelector("img"), large = dialog.querySelector("img");
-      large.src = open.dataset.panel;
+      large.src = open.dataset.panel ?? small.src;
       large.alt = small.alt;
       dialog.querySelector("p").textContent = open.closest("figure").querySelector("figcaption").textContent.trim().replace(/\s+/g, " ");
       dialog.showModal();

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ...errors import ConfigError
 from ...runtime.plugins import Registry
+from .first_layer import adapt_first_layer
 from .own import refuse_own
 from .pyramid import PYRAMID_PREFIX, PyramidAttention, UniformAttention
 from .trunks import TIMM_PREFIX, timm_trunk
@@ -181,17 +182,28 @@ ATTENTION_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
 )
 
 
-def attention_network(name: str, *, pretrained: bool = False, setting: str = "tile_attention") -> nn.Module:
+def attention_network(
+    name: str, *, pretrained: bool = False, setting: str = "tile_attention", channels: int = 3
+) -> nn.Module:
     """An attention network by name: one of `ATTENTION_NETWORKS`, `timm:MODEL`, `pyramid:MODEL`.
 
     Args:
         name: of the network.
         pretrained: load the pretrained weights of `timm` networks.
         setting: which network it is, for messages.
+        channels: of the views; the first layer is adapted to them.
 
     Raises:
-        ConfigError: if there is no network of that name, or it is a plug-in that does not work.
+        ConfigError: if there is no network of that name, it is a plug-in that does not work, or it cannot
+            take so many channels.
     """
+    network = _of_colours(name, pretrained, setting)
+    adapt_first_layer(network, channels, name, pretrained=pretrained)
+    return network
+
+
+def _of_colours(name: str, pretrained: bool, setting: str) -> nn.Module:
+    """An attention network for red, green and blue."""
     refuse_own(name, setting)
     if name.startswith(TIMM_PREFIX):
         return TimmAttention(name.removeprefix(TIMM_PREFIX), pretrained)

@@ -9,12 +9,10 @@ from torch import nn
 
 from .attention import ATTENTION_NETWORKS, attention_network
 from .features import feature_network
-from .first_layer import adapt_first_layer
 from .gated import GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import feature_dims, map_size
 from .pyramid import PyramidAttention
-from .weights import AT
 
 __all__ = ["Networks", "build_networks", "classifier"]
 
@@ -61,25 +59,19 @@ def build_networks(
         given = own[setting]
         name = names[setting]
         attention[setting] = (
-            attention_network(name, pretrained=pretrained, setting=setting) if given is None else given
+            attention_network(name, pretrained=pretrained, setting=setting, channels=channels)
+            if given is None
+            else given
         )
-        if given is None:
-            adapt_first_layer(attention[setting], channels, name, pretrained=_has_weights(name, pretrained))
     first, second = attention.values()
     f, name, side = own["features"], names["features"], sides["features"]
     if f is None:
-        f, _ = feature_network(name, pretrained=pretrained, side=side)
-        adapt_first_layer(f, channels, name, pretrained=_has_weights(name, pretrained))
+        f, _ = feature_network(name, pretrained=pretrained, side=side, channels=channels)
     if names["tile_attention"] not in ATTENTION_NETWORKS.built_in:  # ours take views of any size
         map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention", channels)
     setting = "position_attention"
     shape = map_size(second, names[setting], sides[setting], setting, channels)
     return Networks(first, second, f, feature_dims(f, name, side, channels), shape)
-
-
-def _has_weights(name: str, pretrained: bool) -> bool:
-    """Whether a network by name comes with weights that mean something."""
-    return ":" in name and (pretrained or AT in name)
 
 
 def classifier(

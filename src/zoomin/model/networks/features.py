@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...runtime.plugins import Registry
+from .first_layer import adapt_first_layer
 from .own import feature_dims, refuse_own
 from .small import SmallResNet
 from .trunks import TIMM_PREFIX, timm_encoder
@@ -133,17 +134,28 @@ FEATURE_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
 )
 
 
-def feature_network(name: str, *, pretrained: bool = False, side: int = 64) -> tuple[nn.Module, int]:
+def feature_network(
+    name: str, *, pretrained: bool = False, side: int = 64, channels: int = 3
+) -> tuple[nn.Module, int]:
     """A feature network by name, and its number of features: one of `FEATURE_NETWORKS`, or `timm:MODEL`.
 
     Args:
         name: of the network.
         pretrained: load the pretrained weights of `timm` networks.
         side: of the views that it will see, pixels: a plug-in is tried on them.
+        channels: of the views; the first layer is adapted to them.
 
     Raises:
-        ConfigError: if there is no network of that name, or it is a plug-in that does not work.
+        ConfigError: if there is no network of that name, it is a plug-in that does not work, or it cannot
+            take so many channels.
     """
+    network, dims = _of_colours(name, pretrained, side)
+    adapt_first_layer(network, channels, name, pretrained=pretrained)
+    return network, dims
+
+
+def _of_colours(name: str, pretrained: bool, side: int) -> tuple[nn.Module, int]:
+    """A feature network for red, green and blue, and its number of features."""
     refuse_own(name, "features")
     if name.startswith(TIMM_PREFIX):
         return timm_encoder(name.removeprefix(TIMM_PREFIX), pretrained)

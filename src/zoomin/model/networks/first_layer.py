@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from .weights import AT
 
 __all__ = ["adapt_first_layer", "adapted_weight"]
 
@@ -36,7 +37,8 @@ def adapt_first_layer(network: nn.Module, channels: int, name: str, *, pretraine
         network: its first convolution of three channels is changed.
         channels: that views have.
         name: of the network, for the message.
-        pretrained: adapt its weights; otherwise the layer is drawn anew.
+        pretrained: whether the weights of `timm` networks were loaded: those are adapted, as are those of a
+            file; any other layer is drawn anew.
 
     Raises:
         ConfigError: if it has no such layer.
@@ -53,5 +55,5 @@ def adapt_first_layer(network: nn.Module, channels: int, name: str, *, pretraine
     with torch.no_grad():
         first.weight = nn.Parameter(adapted_weight(first.weight.detach(), channels).contiguous())
         first.in_channels = channels
-        if not pretrained:
+        if not (":" in name and (pretrained or AT in name)):  # its weights mean nothing
             first.reset_parameters()

@@ -31,7 +31,7 @@ from ...model.zoom_in import ZoomIn
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
-from .linear import Affine, Calibration, calibrated, linear_model, principal
+from .linear import Affine, Calibration, calibrated, held_out_scores, linear_model, principal
 from .teach import teach
 
 __all__ = ["Folds", "Learned", "inner_folds", "learn", "make_embedder"]
@@ -115,7 +115,11 @@ def learn(
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
-    report["held_out"] = {kind: _scores(head, labels, job.target) for kind, head in heads.items()}
+    groups = [record.group for record in data.manifest.subset(rows)]
+    report["held_out"] = {
+        kind: held_out_scores(head.logits, labels, head.calibration, job.target, groups)
+        for kind, head in heads.items()
+    }
     return Learned(net.eval(), report, heads[chosen].logits)
 
 
@@ -396,9 +400,3 @@ def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> 
         else:
             return Folds([train for train, _ in dealt], [held for _, held in dealt])
     raise AssertionError  # the loop returns, or raises
-
-
-def _scores(head: _Head, labels: Tensor, target: Target) -> dict[str, float | None]:
-    """How images held out are answered, calibrated."""
-    logits = head.calibration.scale * head.logits + head.calibration.shift
-    return {**target.point_scores(target.answers(logits), labels), "log_loss": head.calibration.loss}

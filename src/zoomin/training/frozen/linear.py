@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -11,7 +11,16 @@ from torch import Tensor
 
 from ...model.targets import Target
 
-__all__ = ["Affine", "Calibration", "balanced_ridge", "calibrated", "linear_model", "logistic", "principal"]
+__all__ = [
+    "Affine",
+    "Calibration",
+    "balanced_ridge",
+    "calibrated",
+    "held_out_scores",
+    "linear_model",
+    "logistic",
+    "principal",
+]
 
 _SHRINK = (
     0.01  # penalty of the logarithm of a calibration's scale, squared: separable images would stretch it
@@ -150,6 +159,28 @@ class Calibration(NamedTuple):
     shift: Float[Tensor, " classes"]
     loss: float
     beside: float = 0.0
+
+
+def held_out_scores(
+    logits: Float[Tensor, "n classes"],
+    labels: Shaped[Tensor, "n ..."],
+    calibration: Calibration,
+    target: Target,
+    groups: Sequence[object | None],
+) -> dict[str, Any]:
+    """How calibrated logits answer for images held out, with intervals, for metrics.json.
+
+    Args:
+        logits: of images.
+        labels: of the images.
+        calibration: fitted to them.
+        target: what the labels are.
+        groups: what each image belongs to, None where it stands alone.
+    """
+    answers = target.answers(calibration.scale * logits + calibration.shift)
+    scores = target.metrics(answers, labels, groups)
+    scores.pop("confusion_matrix", None)
+    return {**scores, "log_loss": calibration.loss}
 
 
 def calibrated(

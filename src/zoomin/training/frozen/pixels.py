@@ -27,7 +27,6 @@ from ...files import plain
 from ...geometry import TileGrid
 from ...images.augmentation import Augmentation
 from ...images.image import ImageBatch
-from ...metrics import point_scores
 from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, SmallResNet
 from ...model.zoom_in import ZoomIn
@@ -42,7 +41,7 @@ from ..trainer import train
 from .averaged import AveragedTask
 from .embeddings import Embedder
 from .learn import Learned, inner_folds, learn
-from .linear import Calibration, calibrated
+from .linear import Calibration, calibrated, held_out_scores
 from .pairs import PairedData
 
 __all__ = ["PIXELS", "TRUNK", "PixelRun", "learn_pixels", "learn_trunk_too"]
@@ -220,12 +219,16 @@ def learn_pixels(
     found = _Read.best(net, data.with_splits({"train": train_rows, "val": held}), seed)
     labels = data.labels[found.rows]
     own = calibrated(found.logits, labels, data.target)
-    held_out = {PIXELS: _scores(found.logits, labels, own)}
+    groups = [record.group for record in data.manifest.subset(found.rows)]
+    held_out = {PIXELS: held_out_scores(found.logits, labels, own, data.target, groups)}
     report: dict[str, Any] = {"trunk": TRUNK, "epochs": epochs, "images_held_out": len(held)}
     if learned is not None:
         before = learned.logits[folds.held[0]][torch.searchsorted(held, found.rows)]
         other = calibrated(before, labels, data.target)
-        report |= {"held_out": held_out[PIXELS], "frozen_held_out": _scores(before, labels, other)}
+        report |= {
+            "held_out": held_out[PIXELS],
+            "frozen_held_out": held_out_scores(before, labels, other, data.target, groups),
+        }
         report["kept"] = own.loss < other.loss
         held_out |= learned.report["held_out"]
         if not report["kept"]:
@@ -324,9 +327,3 @@ def _finished(net: ZoomIn, sampling: str, calibration: Calibration) -> ZoomIn:
         own.head.weight.mul_(calibration.scale)
         own.head.bias.mul_(calibration.scale).add_(calibration.shift)
     return own.eval()
-
-
-def _scores(logits: Tensor, labels: Tensor, calibration: Calibration) -> dict[str, float | None]:
-    """How images are classified by calibrated logits."""
-    probabilities = (calibration.scale * logits + calibration.shift).softmax(1).float()
-    return {**point_scores(probabilities, labels)._asdict(), "log_loss": calibration.loss}
