@@ -521,7 +521,7 @@ def test_demo_reports_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: 
     for name in ("metrics.json", "where_it_looked.png"):
         assert (tmp_path / "report" / name).stat().st_size > 0
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert page.count("data:image/webp;base64,") == 12  # a picture and a panel each
+    assert page.count("data:image/webp;base64,") == 6  # one picture each
     assert f"{HEAVIEST} heaviest" in page
     again = run_demo(tmp_path / "report", tmp_path / "work", say=said.append, progress=False)
     assert again.run == result.run
