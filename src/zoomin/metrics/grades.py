@@ -38,6 +38,7 @@ def grade_scores(
         DataError: if there is no image, a probability is not a number, or a label has no column.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.6, 0.3]])
         >>> found = grade_scores(p, torch.tensor([0, 1, 2]))
         >>> {name: round(value, 3) for name, value in found.items()}
