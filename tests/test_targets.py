@@ -350,6 +350,19 @@ def test_end_to_end(kind: str, table: Path, tmp_path: Path, capsys: pytest.Captu
     assert own.scores[own.score] in page
 
 
+@OTHERS
+def test_train_needs_no_option_but_the_target(
+    kind: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"train --data.root {table} --data.target {kind} --out {tmp_path / 'run'} --frozen.folds 2"
+    assert main(f"{words} --frozen.copies 1 --frozen.fold_copies 1 --frozen.epochs 2".split()) == 0
+    learned = load_model(tmp_path / "run")
+    own = target_of(learned.config)
+    lines = capsys.readouterr().out.splitlines()
+    [line] = [line for line in lines if line.startswith("Held out in inner folds: ")]
+    assert f"{own.scores[own.score]} " in line
+
+
 @pytest.mark.parametrize("kind", ["labels", "survival"])
 def test_crossval(kind: str, table: Path, tmp_path: Path) -> None:
     run = run_config(table, tmp_path / "cv", data_target=kind, epochs=1, data_batch_size=8)

@@ -69,12 +69,15 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
     learned = metrics.get("learned")
     if learned is None:
         return []
+    from ...model.targets import TARGETS
+
     scores = learned["held_out"][learned["head"]]
     if "balanced_accuracy" not in scores:  # not of classes
+        named = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
         shown = ", ".join(
-            f"{name.replace('_', ' ')} {value:.3g}"
+            f"{named[name]} {value:.3g}"
             for name, value in scores.items()
-            if value is not None and name != "log_loss"
+            if name in named and value is not None
         )
         return [f"Held out in inner folds: {shown} ({learned['head']} head)."]
     score = scores["auroc"]
