@@ -73,12 +73,9 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
 
     scores = learned["held_out"][learned["head"]]
     if "balanced_accuracy" not in scores:  # not of classes
-        named = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
-        shown = ", ".join(
-            f"{named[name]} {value:.3g}"
-            for name, value in scores.items()
-            if name in named and value is not None
-        )
+        kind = next(kind for kind in TARGETS.values() if set(kind.scores) <= set(scores))
+        known = {words: scores[name] for name, words in kind.scores.items() if scores[name] is not None}
+        shown = ", ".join(f"{words} {value:.3g}" for words, value in known.items())
         return [f"Held out in inner folds: {shown} ({learned['head']} head)."]
     score = scores["auroc"]
     shown = "" if score is None else f", AUROC {score:.2f}"
