@@ -47,7 +47,7 @@ from .evaluation import evaluate
 from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
-from .matching import check_target, match_data, tell_classes, told_data
+from .matching import check_target, match_data, resolved_data, tell_classes
 from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
@@ -127,7 +127,7 @@ def _fit(
     learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]
     model = with_channels(model, config.data, learned, progress=progress)
     data.model = tiles_of(model)
-    config = replace(config, model=model, data=told_data(config.data, data))
+    config = replace(config, model=model, data=resolved_data(config.data, data))
     if config.frozen.enabled:
         return _fit_frozen(config, data, progress)
     _check_validation(config.train, data)
