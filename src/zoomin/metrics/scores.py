@@ -56,6 +56,7 @@ def point_scores(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, 
         DataError: if there is no image, a probability is not a number, or a label has no column.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
         >>> s = point_scores(p, torch.tensor([0, 1, 0]))
         >>> round(s.accuracy, 3), s.balanced_accuracy, s.auroc
@@ -91,6 +92,7 @@ def classification_metrics(
         DataError: if there is no image, a probability is not a number, or a label has no column.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
         >>> m = classification_metrics(p, torch.tensor([0, 1, 0, 1]))
         >>> m["accuracy"], m["auroc"], m["confusion_matrix"]
