@@ -115,7 +115,8 @@ def _build_groups(parser: ArgumentParser) -> None:
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
-    from ...inference.evaluation import evaluate, evaluation_manifest
+    from ...inference.evaluation import evaluate
+    from ...inference.run_images import evaluation_manifest
 
     executor = executor_of(options)
     model = load_model(options.run, options.device if executor.alone else "cpu")
