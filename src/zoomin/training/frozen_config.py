@@ -24,10 +24,12 @@ class FrozenConfig:
     """Folder of the embeddings, which are made once for a trunk, a scale and an image; by default
     zoomin/features in the user's cache."""
 
-    head: Literal["auto", "gated", "linear"] = "auto"
+    head: Literal["auto", "gated", "linear", "cells"] = "auto"
     """"gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
-    the whole image, for images of few sub-tiles; "auto": the one with the lower loss on images held out by
-    inner cross-validation, where images have fewer than `few_tiles` sub-tiles; else gated."""
+    the whole image, for images of few sub-tiles; "cells": gated attention over cells of about 80 pixels, in
+    finer maps of the trunk, for what is small; "auto": the one with the lower loss on images held out by
+    inner cross-validation, where images have fewer than `few_tiles` sub-tiles, cells only where the others
+    fall short of `trunk_below`; else gated."""
 
     few_tiles: int = 16
     """Sub-tiles of an image, the median, below which they are few: reading all of them costs little."""
@@ -106,7 +108,8 @@ class FrozenConfig:
     """Images to learn from, from which on a trunk may be learned from pixels."""
 
     trunk_below: float = 0.95
-    """AUROC of images held out in the inner folds, below which a pretrained trunk falls short."""
+    """AUROC of images held out in the inner folds, below which a pretrained trunk falls short: its last
+    features, so that cells are tried; cells too, so that a trunk may be learned."""
 
     trunk_epochs: int | None = None
     """Passes over the images in which a trunk is learned from pixels; none: 12, or so many more that there
@@ -149,7 +152,8 @@ class FrozenConfig:
         trunks = ("pretrained", "learned", "auto")
         require(self.trunk in trunks, "frozen.trunk", self.trunk, "Give pretrained, learned or auto.")
         require(0 <= self.trunk_below <= 1, "frozen.trunk_below", self.trunk_below, "Give an AUROC, 0 to 1.")
-        require(self.head in ("auto", "gated", "linear"), "frozen.head", self.head, "auto, gated or linear.")
+        heads = ("auto", "gated", "linear", "cells")
+        require(self.head in heads, "frozen.head", self.head, "auto, gated, linear or cells.")
 
     def passes(self, images: int) -> int:
         """How often so many images are gone through while a trunk is learned from pixels.

@@ -39,6 +39,7 @@ _LOOKED = 24  # images whose size is looked at
 _FROM_DATA = {("model", "n_classes"), ("model", "target")}  # a run takes these from the data
 _SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
 _SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
+_CELL_SECONDS = (0.25, 0.038)  # to embed its cells
 _TARGETS = {
     "labels": "several labels per image: {}",
     "value": "a value per image: {}",
@@ -250,6 +251,7 @@ def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) ->
         lines.append(f"groups     {seen.groups}, kept whole in every fold")
     if not is_classes:
         lines.append(f"target     {_TARGETS[manifest.target].format(', '.join(classes))}")
+    total = seen.images + seen.test
     negative = negative_class(classes, "auto") if is_classes else None
     if negative is not None:
         lines.append(f"negative   {classes[negative]!r} is taken as the class without an object")
@@ -258,7 +260,14 @@ def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) ->
         lines.append(
             "reading    all of them and a view of the whole image; gated attention or a linear head,"
         )
-        lines.append("           whichever is better on images held out")
+        more = len(classes) > 1 and is_classes
+        lines.append("           whichever is better on images held out" + (";" if more else ""))
+        if more:
+            cells = total * tiles * _CELL_SECONDS[has_openvino()] * (side / 224) ** 2
+            lines.append(
+                f"cells      if AUROC there is below {FrozenConfig.trunk_below}, finer maps of the trunk join"
+            )
+            lines.append(f"           the choice (about {_minutes(cells)} more)")
     else:
         area = seen.height * seen.width
         share = _OVERVIEW**2 + reads * side**2 / area
@@ -266,7 +275,6 @@ def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) ->
             f"reading    the image at 1/{round(1 / _OVERVIEW)}, then {reads} sub-tiles: {share:.0%} of it"
         )
         lines.append("attention  gated, over all sub-tiles; the tile attention is taught where it looks")
-    total = seen.images + seen.test
     seconds = (
         total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
     )

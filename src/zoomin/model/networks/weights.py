@@ -35,7 +35,7 @@ def without_file(name: str) -> str:
         >>> without_file("timm:resnet18@weights/resnet18.safetensors"), without_file("lenet")
         ('timm:resnet18', 'lenet')
     """
-    return name.split(AT)[0] if name.startswith(("timm:", "pyramid:")) else name
+    return name.split(AT)[0] if name.startswith(("timm:", "pyramid:", "cells:")) else name
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -41,7 +41,8 @@ from ..run_folder import data_fingerprint
 from ..trainer import train
 from .averaged import AveragedTask
 from .embeddings import Embedder
-from .learn import Learned, inner_folds, learn
+from .inner_folds import inner_folds
+from .learn import Learned, learn
 from .linear import Calibration, calibrated, held_out_scores
 from .pairs import PairedData
 
