@@ -129,7 +129,9 @@ def test_only_what_is_missing_is_computed_again(done, tmp_path, monkeypatch):
     trained = []
     run_fold = crossval_module.run_fold
     monkeypatch.setattr(
-        crossval_module, "run_fold", lambda *rest: trained.append(rest[2].name) or run_fold(*rest)
+        crossval_module,
+        "run_fold",
+        lambda *rest, **more: trained.append(rest[2].name) or run_fold(*rest, **more),
     )
     again = crossval(run, CV, progress=False)
     assert trained == ["seed1_fold01"]
@@ -157,10 +159,10 @@ def test_an_interrupt_keeps_what_is_finished(images, tmp_path, monkeypatch):
     run = run_config(images, tmp_path / "cv", epochs=1)
     run_fold = crossval_module.run_fold
 
-    def interrupted(*rest):
+    def interrupted(*rest, **more):
         if rest[2].fold == 2:
             raise KeyboardInterrupt
-        return run_fold(*rest)
+        return run_fold(*rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(crossval_module, "run_fold", interrupted)

@@ -11,7 +11,14 @@ from PIL import Image
 
 from zoomin.data.check import images_to_check
 from zoomin.data.find import open_dataset
-from zoomin.data.labels import WRITTEN, Written, describe_classes, labels_table, unusual_order
+from zoomin.data.labels import (
+    WRITTEN,
+    Written,
+    describe_classes,
+    labels_table,
+    sounds_negative,
+    unusual_order,
+)
 from zoomin.data.manifest import read_manifest, write_manifest
 from zoomin.errors import DataError
 from zoomin.inference import find_images
@@ -124,3 +131,21 @@ def test_unicode_text_of_spreadsheets(tmp_path: Path) -> None:
     manifest(tmp_path, ["a", "b"])
     (tmp_path / "u.csv").write_bytes("image\tlabel\n0.png\tnein\n1.png\tja\n".encode("utf-16"))
     assert read_manifest(tmp_path / "u.csv").classes == ("ja", "nein")
+
+
+@pytest.mark.parametrize(
+    ("name", "negative"),
+    [
+        ("non-tumor", True),
+        ("nontumour", True),
+        ("Non metastatic", True),
+        ("NON_VIABLE", True),
+        ("nonviable", True),
+        ("no tumor", True),
+        ("nonkeratinizing", False),
+        ("nonagon", False),
+        ("nona", False),
+    ],
+)
+def test_words_that_only_begin_with_non_are_not_negative(name: str, *, negative: bool) -> None:
+    assert sounds_negative(name) is negative

@@ -29,6 +29,8 @@ _OPTIONAL = {  # what each package of an extra is for
     "wsidicom": "opens DICOM slides of JPEG-LS, High-Throughput JPEG 2000 and run lengths",
     "openvino": "runs large frozen networks on CPUs (--engine)",
     "ray": "distributes the images of predict and evaluate (--cluster)",
+    "wandb": "follows a training at Weights & Biases (--train.logger wandb)",
+    "mlflow": "follows a training in MLflow (--train.logger mlflow)",
     "pyarrow": "opens the tables of features and tiles of wsidata, LazySlide and slide2vec",
     "s3fs": "opens OME-Zarr at s3://",
     "gcsfs": "opens OME-Zarr at gs://",

@@ -27,7 +27,7 @@ from ..geometry import sub_tile_regions, view_size
 from ..images.image import ImageBatch
 from ..model.estimators import expected_feature
 from ..model.losses import entropy
-from ..model.networks import LinearHead, attention_network, feature_network
+from ..model.networks import LinearHead, attention_network
 from ..model.sampling import derive_keys, design
 from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing
 
@@ -98,9 +98,7 @@ class ATS(Baseline[ATSConfig]):
         self.attention = attention_network(
             config.attention, pretrained=config.pretrained, channels=config.n_channels
         )
-        self.features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
+        self.features, dims = self.build_features(config.features)
         self.head = LinearHead(dims, config.n_classes)
         self.stride = self._measure_stride()
         self.to(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
 from .labels import class_order, known, plain_number
 from .slide_files import check_slides
-from .truth import Told, ordered_names, told, truth_cells
+from .truth import ManifestTarget, manifest_target, ordered_names, truth_cells
 
 __all__ = [
     "SPLITS",
@@ -235,7 +235,7 @@ def read_manifest(
         path: the CSV file.
         columns: names of the columns; only the image column is always needed.
         classes: the classes in their order, the negative one first; by default those found, in natural order.
-        target: what is to be learned; "auto": what the columns say (`truth.told`).
+        target: what is to be learned; "auto": what the columns say (`truth.manifest_target`).
         labels_required: whether a missing label column is an error.
         files_required: whether a file that does not exist is an error.
         groups_checked: whether a group in two splits is an error.
@@ -249,7 +249,7 @@ def read_manifest(
     path = Path(path)
     columns = columns or ManifestColumns()
     table = read_table(path, columns.image, "columns.image")
-    truth = told(table, columns, target, classes or (), required=labels_required)
+    truth = manifest_target(table, columns, target, classes or (), required=labels_required)
     _check_header(table, columns, labels_required and truth.kind == "classes")
     records = tuple(_record(row, columns, path, truth) for row in table.rows)
     if not records:
@@ -318,7 +318,7 @@ def _check_header(table: Table, columns: ManifestColumns, is_needed: bool) -> No
             )
 
 
-def _record(row: Row, columns: ManifestColumns, path: Path, truth: Told) -> Record:
+def _record(row: Row, columns: ManifestColumns, path: Path, truth: ManifestTarget) -> Record:
     def cell(name: str) -> str | None:
         found = row.cells.get(getattr(columns, name))
         return found if name == "image" else known(found)

@@ -52,22 +52,22 @@ _NEUTRAL = "#6b7280"
 
 def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
-    spread = explanation.kind.spread(explanation.standard_error)
-    told = explanation.told()
+    spread = explanation.kind.error_text(explanation.standard_error)
+    answer = explanation.answer_text()
     if spread:
-        number, _, unit = told.partition(" ")
-        told = f"{number} ± {spread} {unit}".rstrip()
+        number, _, unit = answer.partition(" ")
+        answer = f"{number} ± {spread} {unit}".rstrip()
     also = "" if explanation.prediction == explanation.label else f"{explanation.prediction}; "
     also = also if explanation.kind.has_probabilities else ""
     truth = "" if explanation.truth is None else f" (true: {explanation.truth})"
     name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
-    return f"{name}: {also}{explanation.label} {told}{truth}"
+    return f"{name}: {also}{explanation.label} {answer}{truth}"
 
 
 def start(explanation: Evidence) -> str:
     """Where the answer starts, as text."""
     why = " (the bias alone)" if explanation.mean_logits is None else ""
-    return f"With nothing seen{why}: {explanation.label} {explanation.told(explanation.baseline)}"
+    return f"With nothing seen{why}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
 
 
 def counts(explanation: Evidence) -> str:
@@ -279,7 +279,7 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     shown = added[:NUMBERED].tolist()
     steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
     names = ["nothing\nseen", *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
-    ends = [explanation.told(logits) for logits in (explanation.baseline, explanation.logits)]
+    ends = [explanation.answer_text(logits) for logits in (explanation.baseline, explanation.logits)]
     level, levels = begin, [begin]
     axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)
     for place, step in enumerate(steps, 1):

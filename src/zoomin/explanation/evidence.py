@@ -169,12 +169,12 @@ class Evidence:
     @property
     def label(self) -> str:
         """What the evidence is for: the class predicted, the most probable label, the one number."""
-        return self.kind.shown(self.probabilities.tolist())
+        return self.kind.explained_name(self.probabilities.tolist())
 
-    def told(self, logits: Float[Tensor, " classes"] | None = None) -> str:
+    def answer_text(self, logits: Float[Tensor, " classes"] | None = None) -> str:
         """The answer for `label` that some logits give, by default the image's, as text: "88 %"."""
         answer = self.kind.answers(self.logits if logits is None else logits)
-        return self.kind.tell(answer.tolist(), self.label)
+        return self.kind.answer_text(answer.tolist(), self.label)
 
     @property
     def baseline(self) -> Float[Tensor, " classes"]:

@@ -18,16 +18,16 @@ from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest
 from ..errors import DataError
 from ..files import write_json
-from ..model.targets import target_of
+from ..model.targets import Target, target_of
 from ..model.targets.pooling import check_pooling, group_metrics
-from ..runtime.crew import Crew
+from ..runtime.executor import Executor
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .distributed import iter_numbered
 from .groups import write_groups
 from .predictions import NO_FOREGROUND, write_predictions
 
-__all__ = ["asked_of", "evaluate", "evaluation_manifest"]
+__all__ = ["evaluate", "evaluation_manifest", "label_options"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def evaluate(
     *,
     pool: str | None = None,
     out: str | Path | None = None,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def evaluate(
         pool: how the answers of a group's images are joined (`targets.pooling`); by default by their mean,
             where images of a group do not differ.
         out: folder for `predictions.csv` and `metrics.json`; by default nothing is written.
-        crew: who computes; by default this process.
+        executor: who computes; by default this process.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
@@ -67,7 +67,7 @@ def evaluate(
         ConfigError: if workers cannot start, or there is no such cluster.
     """
     with nullcontext() if out is None else lock_folder(out):
-        return _evaluate(manifest, model, config or InferenceConfig(), pool, out, crew, device, progress)
+        return _evaluate(manifest, model, config or InferenceConfig(), pool, out, executor, device, progress)
 
 
 def _evaluate(
@@ -76,14 +76,14 @@ def _evaluate(
     config: InferenceConfig,
     pool: str | None,
     out: str | Path | None,
-    crew: Crew | None,
+    executor: Executor | None,
     device: str | torch.device | None,
     progress: bool,
 ) -> dict[str, Any]:
     target = target_of(model.config)
     check_pooling(pool or "mean", target)
     targets = manifest.with_classes(model.config.classes).targets()
-    found = dict(iter_numbered(manifest.records, model, config, crew, device=device, progress=progress))
+    found = dict(iter_numbered(manifest.records, model, config, executor, device=device, progress=progress))
     rows = [found[number] for number in range(len(manifest))]
     if out is not None:
         labels = [record.label or "" for record in manifest]
@@ -116,12 +116,16 @@ def _evaluate(
     return result
 
 
-def asked_of(config: ClassifierConfig | None) -> dict[str, Any]:
-    """How to read labels for a model: the arguments `target` and `classes` of `open_dataset`."""
-    if config is None or config.target == "classes":
-        return {"target": "auto" if config is None else "classes"}
-    named = config.target in ("value", "labels")  # which may be names of columns
-    return {"target": config.target, "classes": config.classes if named else None}
+def label_options(target: Target | None) -> dict[str, Any]:
+    """How to read labels for a model: the arguments `target` and `classes` of `open_dataset`.
+
+    Args:
+        target: of the model; None: what the columns say.
+    """
+    if target is None or target.kind == "classes":
+        return {"target": "auto" if target is None else "classes"}
+    named = target.kind in ("value", "labels")  # which may be names of columns
+    return {"target": target.kind, "classes": target.names if named else None}
 
 
 def evaluation_manifest(
@@ -152,7 +156,7 @@ def evaluation_manifest(
     manifest = open_dataset(
         table if root is None else root,
         columns=None if group is None else ManifestColumns(group=group),
-        **asked_of(config),
+        **label_options(None if config is None else target_of(config)),
     )
     parts = [record.split for record in manifest]
     if root is None and (folder / "splits.json").is_file():

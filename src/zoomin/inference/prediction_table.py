@@ -25,7 +25,7 @@ from ..model.storage import model_fingerprint
 from ..model.targets import Target, target_of
 from ..model.targets.pooling import check_pooling
 from ..progress import progress_bar
-from ..runtime.crew import Crew
+from ..runtime.executor import Executor
 from ..runtime.locks import lock_file
 from .config import InferenceConfig
 from .distributed import iter_numbered
@@ -51,7 +51,7 @@ def predict_into(
     resume: bool = False,
     retry_failed: bool = False,
     pool: str | None = None,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Summary:
@@ -70,7 +70,7 @@ def predict_into(
         retry_failed: of these, do not keep the rows of images that failed.
         pool: how the answers of a group's images are joined (`targets.pooling`), by default by their mean, in
             the table of groups beside `out`, where images have groups.
-        crew: who computes; by default this process. Whoever does, this process alone writes.
+        executor: who computes; by default this process. Whoever does, this process alone writes.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
@@ -100,7 +100,7 @@ def predict_into(
         failed = sum(_failed(line, columns) for line in lines.values())
         bar = progress_bar("Predicting", len(keys), done=kept, shown=progress)
         with telling(Path(out), part), part.open("a", encoding="utf-8", newline="") as file, bar as shown:
-            for _, row in iter_numbered(left, model, config, crew, device=device):
+            for _, row in iter_numbered(left, model, config, executor, device=device):
                 lines[row.image] = [_text(value) for value in [*cells_of(row, target), keys[row.image]]]
                 csv.writer(file, lineterminator="\n").writerow(lines[row.image])
                 file.flush()

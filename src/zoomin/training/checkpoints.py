@@ -56,6 +56,7 @@ _FREE = {  # settings that a resumed run may change
         "num_nodes",
         "strategy",
         "early_stopping_patience",
+        "logger",
         "evaluation_sampling",
         "evaluation_replicates",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from ..classifiers import ClassifierConfig
 from ..data.config import DataConfig
@@ -12,8 +12,18 @@ from ..model.choices import RoiTarget, check_sampling
 from ..model.config import ZoomInConfig
 from .frozen_config import FrozenConfig
 
-__all__ = ["MONITORS", "PARTS", "CrossvalConfig", "PretrainConfig", "RunConfig", "TrainConfig", "WarmUp"]
+__all__ = [
+    "MONITORS",
+    "PARTS",
+    "CrossvalConfig",
+    "LoggerName",
+    "PretrainConfig",
+    "RunConfig",
+    "TrainConfig",
+    "WarmUp",
+]
 
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 PARTS = ("tile_attention", "position_attention", "features")  # of a network, pre-trained apart
 _HIGHER = "accuracy balanced_accuracy auroc average_precision r2 spearman kappa concordance".split()
 MONITORS = {"val_loss": "min", **{f"val_{name}": "max" for name in _HIGHER}}
@@ -187,6 +197,11 @@ class TrainConfig:
     evaluation_replicates: int = 16
     """Estimates averaged in the final evaluation; 16 reduce the sampling noise to a quarter."""
 
+    logger: Literal["auto", "none"] | LoggerName | tuple[LoggerName, ...] = "auto"
+    """Where training can be followed beside metrics.csv: "csv", "tensorboard", "wandb" (Weights & Biases),
+    "mlflow", or several, as in [csv,wandb]; "none"; or "auto": TensorBoard, but nothing in a
+    cross-validation."""
+
     def __post_init__(self) -> None:
         """Check the values."""
         needs = {
@@ -206,6 +221,10 @@ class TrainConfig:
             "devices": (self.devices == "auto" or self.devices >= 1, "at least 1, or auto"),
             "strategy": (self.strategy in ("auto", "ddp"), "auto or ddp"),
             "monitor": (self.monitor in MONITORS, f"one of {', '.join(MONITORS)}"),
+            "logger": (
+                set(self.loggers()) <= set(get_args(LoggerName)),
+                f"some of {', '.join(get_args(LoggerName))}; or none, or auto",
+            ),
         }
         for name in ("num_nodes", "epochs", "validation_replicates", "evaluation_replicates"):
             needs[name] = (getattr(self, name) >= 1, "at least 1")
@@ -222,6 +241,19 @@ class TrainConfig:
     def uses_roi(self) -> bool:
         """Whether the loss looks at pixel annotations."""
         return self.tile_roi_strength > 0 or self.position_roi_strength > 0
+
+    def loggers(self, *, crossval: bool = False) -> tuple[LoggerName, ...]:
+        """The loggers that are meant, each once.
+
+        Example:
+            >>> TrainConfig().loggers(), TrainConfig(logger=("csv", "mlflow")).loggers(crossval=True)
+            (('tensorboard',), ('csv', 'mlflow'))
+        """
+        if self.logger == "auto":
+            return () if crossval else ("tensorboard",)
+        if self.logger == "none":
+            return ()
+        return (self.logger,) if isinstance(self.logger, str) else tuple(dict.fromkeys(self.logger))
 
     def weights_of(self, counts: list[int]) -> list[float] | None:
         """The class weights for data with so many training images of each class.

@@ -29,7 +29,8 @@ from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import tiles_of
 from .folds import FoldJob, deal_folds, embed_folds, run_fold
-from .matching import check_target, match_data, tell_classes, told_data
+from .loggers import Logs, check_loggers, share_experiment
+from .matching import check_target, match_data, resolved_data, tell_classes
 from .run_folder import (
     check_settings,
     data_fingerprint,
@@ -46,7 +47,7 @@ _FREE = {  # settings that a resumed cross-validation may change; those of "" st
     "": ("out", "resume", "seed"),
     "data": ("root", "threads", "resident", "cache_mb", "prefetch", "max_failures", "read_timeout"),
     "model": ("checkpoint",),
-    "train": ("device",),
+    "train": ("device", "logger"),
     "cv": ("jobs", "seeds", "folds_dir"),
 }
 
@@ -58,7 +59,7 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
     the last one is evaluated. `best_epoch` is the paper's: the best of all epochs on the held-out images
     themselves, which is optimistic. The folder `run.out` receives folds/*.json (one per training, written
     once it is done), crossval.json, crossval.md, crossval.png, out_of_fold.csv, config.yaml, versions.json
-    and manifest.csv.
+    and manifest.csv; where loggers are named, folds/NAME/ has what they write for each training.
 
     Args:
         run: network, data and training; `run.seed` is replaced by the seeds of `cv`.
@@ -76,6 +77,7 @@ def crossval(run: RunConfig, cv: CrossvalConfig, *, progress: bool = True) -> di
         KeyboardInterrupt: when interrupted; `run.resume` then continues with the remaining folds.
     """
     one_process()
+    check_loggers(run.train.loggers(crossval=True))
     if run.train.devices != 1 or run.train.num_nodes != 1:
         raise ConfigError(
             "cross-validation trains each fold in one process",
@@ -99,7 +101,7 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     model = match_data(run.model, data, torch.arange(len(data.manifest)))
     check_target(run, data.target)
     run = replace(run, model=with_channels(model, run.data, data.manifest.records, progress=progress))
-    run = replace(run, data=told_data(run.data, data))
+    run = replace(run, data=resolved_data(run.data, data))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
     jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]
     new_folder(folder, resume=run.resume)
@@ -107,6 +109,7 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
     settings = {**plain(replace(run, resume=False)), "cv": plain(cv)}
     write_inputs(folder, settings, data.manifest)
     (folder / "folds").mkdir(exist_ok=True)
+    share_experiment(run.train.loggers(crossval=True), folder)
     left = [job for job in jobs if not _file(folder, job).is_file()]
     if run.frozen.enabled and left:
         left = embed_folds(run, data.manifest, left, folder, progress)
@@ -188,7 +191,9 @@ class _Worker:
 
     def work(self, job: FoldJob, on_epoch: Callable[[], None]) -> None:
         """Train one fold and write its file."""
-        write_json(_file(self.folder, job), run_fold(self.run, self.data, job, on_epoch))
+        names = self.run.train.loggers(crossval=True)
+        logs = Logs(names, _file(self.folder, job).with_suffix(""), job.name, self.folder)
+        write_json(_file(self.folder, job), run_fold(self.run, self.data, job, on_epoch, logs=logs))
 
 
 @dataclass(frozen=True)

@@ -156,20 +156,20 @@ def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in results:
-        cells = [target.written(r[protocol][target.score]) for protocol in PROTOCOLS]
+        cells = [target.score_text(r[protocol][target.score]) for protocol in PROTOCOLS]
         cells = [str(r["seed"]), str(r["fold"]), str(r["n_held"]), *cells, str(r["best_epoch"]["epoch"] + 1)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _spread(score: dict[str, Any], target: Target) -> str:
-    spread = "" if score["sd"] is None else f" ± {target.written(score['sd'])}"
-    return target.written(score["mean"]) + spread
+    spread = "" if score["sd"] is None else f" ± {target.score_text(score['sd'])}"
+    return target.score_text(score["mean"]) + spread
 
 
 def _bounded(value: float | None, interval: list[float] | None, target: Target) -> str:
-    bounds = f" ({target.written(interval[0])} to {target.written(interval[1])})" if interval else ""
-    return target.written(value) + bounds
+    bounds = f" ({target.score_text(interval[0])} to {target.score_text(interval[1])})" if interval else ""
+    return target.score_text(value) + bounds
 
 
 def _plot(path: Path, summary: dict[str, Any], results: Results, target: Target) -> None:

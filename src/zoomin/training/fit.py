@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
 from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
@@ -47,7 +47,8 @@ from .evaluation import evaluate
 from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
-from .matching import check_target, match_data, tell_classes, told_data
+from .loggers import Logs, check_loggers, log_scores
+from .matching import check_target, match_data, resolved_data, tell_classes
 from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
@@ -86,11 +87,17 @@ class FitResult:
     history: list[Row]
 
 
-def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callback] = ()) -> FitResult:
+def fit(
+    config: RunConfig,
+    *,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
+) -> FitResult:
     """Train, choose the network, evaluate it, and fill the folder of the run.
 
     The folder holds config.yaml (complete, to be given to --config), versions.json, manifest.csv,
-    splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), TensorBoard events,
+    splits.json, pretrain.csv (where there was any), metrics.csv (one row per epoch), what loggers write,
     checkpoints/last.ckpt and best.ckpt (start.ckpt: what came before the first epoch, until the last), model/
     (the network of the best validation epoch; of the last epoch where nothing is held out for validation),
     metrics.json, readers.csv (what decoded each training image) and, if images could not be read during
@@ -100,23 +107,39 @@ def fit(config: RunConfig, *, progress: bool = True, callbacks: Sequence[Callbac
         config: the run.
         progress: show progress bars.
         callbacks: of the training, beside those that keep its record.
+        logger: Lightning's, in place of those that `train.logger` names.
 
     Raises:
-        ConfigError: if settings cannot work together or with the data, the folder is not empty, or the loss
-            ceases to be a number.
+        ConfigError: if settings cannot work together or with the data, the folder is not empty, the package
+            of a logger is not installed, or the loss ceases to be a number.
         DataError: if the data cannot be used.
         CheckpointError: if the run to resume is damaged, or has other settings or data.
         WriteError: if the folder cannot be written to, or another job writes to it.
         KeyboardInterrupt: when interrupted; `resume` then resumes it.
     """
+    if callbacks and config.frozen.enabled:
+        raise ConfigError(
+            "learning on a frozen trunk has no epochs for callbacks",
+            where="callbacks",
+            remedy="Leave them out, or set frozen.enabled to false.",
+        )
+    folder, named = Path(config.out), config.train.loggers() if logger is None else ()
+    check_loggers(named)
+    given = () if logger is None else (logger,) if isinstance(logger, Logger) else tuple(logger)
+    logs = Logs(named, folder, folder.resolve().name, given=given)
     ranks = training_ranks(config)
     with joined(ranks, *meeting_point(ranks, config.train)), ExitStack() as held:
         ranks.first(lambda: held.enter_context(lock_folder(config.out)) and None)
-        return _fit(Path(config.out), config, progress and ranks.is_first, callbacks, ranks)
+        return _fit(folder, config, progress and ranks.is_first, callbacks, logs, ranks)
 
 
 def _fit(
-    folder: Path, config: RunConfig, progress: bool, callbacks: Sequence[Callback], ranks: Ranks
+    folder: Path,
+    config: RunConfig,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    logs: Logs,
+    ranks: Ranks,
 ) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
@@ -127,9 +150,9 @@ def _fit(
     learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]
     model = with_channels(model, config.data, learned, progress=progress)
     data.model = tiles_of(model)
-    config = replace(config, model=model, data=told_data(config.data, data))
+    config = replace(config, model=model, data=resolved_data(config.data, data))
     if config.frozen.enabled:
-        return _fit_frozen(config, data, progress)
+        return _fit_frozen(config, data, progress, logs)
     _check_validation(config.train, data)
     task = new_task(config, data)
     task.ranks = ranks
@@ -153,18 +176,29 @@ def _fit(
         IdentityWriter(identity, table),
     ]
     hooks += [ProgressBar(table)] if progress else []
-    loggers: list[Logger] = [table]
-    if ranks.is_first:
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False))
-    started = time.perf_counter()
-    if not done.epochs:
-        _before_training(task, data, config, identity, progress)
-    train(task, data, hooks, loggers, folder / LAST if done.epochs else None)
-    if not ranks.is_first:  # what follows is for one
-        return FitResult(folder, folder / "model", {}, table.rows)
+    loggers: list[Logger] = []
+    with ExitStack() as followed:
+        asked = replace(config, resume=False)
+        ranks.first(lambda: loggers.extend(followed.enter_context(logs.open(asked, done.rows))))
+        started = time.perf_counter()
+        if not done.epochs:
+            _before_training(task, data, config, identity, progress)
+        train(task, data, hooks, [*loggers, table], folder / LAST if done.epochs else None)
+        if not ranks.is_first:  # what follows is for one
+            return FitResult(folder, folder / "model", {}, table.rows)
+        seconds = time.perf_counter() - started
+        metrics = _finished(task, data, config, table, seconds)
+        log_scores(loggers, metrics, step=len(table.rows))
+    return FitResult(folder, folder / "model", metrics, table.rows)
+
+
+def _finished(
+    task: ClassifierTask[Any], data: ZoomInDataModule, config: RunConfig, table: EpochTable, seconds: float
+) -> dict[str, Any]:
+    """Choose the network, save and evaluate it; what metrics.json holds."""
+    folder, has_validation = Path(config.out), data.splits["val"].numel() > 0
     for needless in (START, PREVIOUS):
         (folder / needless).unlink(missing_ok=True)
-    seconds = time.perf_counter() - started
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
     if task.net.explains:
@@ -183,10 +217,10 @@ def _fit(
         **_final_metrics(task.net, data, config),
     }
     write_json(folder / "metrics.json", metrics)
-    return FitResult(folder, folder / "model", metrics, table.rows)
+    return metrics
 
 
-def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> FitResult:
+def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool, logs: Logs) -> FitResult:
     """Learn on a frozen trunk; the folder holds what `fit` lists, except epochs and checkpoints."""
     folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
     if model is None:
@@ -205,7 +239,9 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
         data = data.with_splits({**data.splits, "train": rows})
     data.setup("fit")
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-    pixels = PixelRun(folder / "pixels", config.resume, progress)
+    pixels = PixelRun(
+        folder / PIXELS, config.resume, progress, replace(logs, folder=folder / PIXELS, given=())
+    )
     learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels, embedder)
     record_readers(learned.net, data, folder)
     learned.net.save_pretrained(folder / "model")
@@ -219,6 +255,8 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool) -> Fi
         **_final_metrics(learned.net, data, replace(config, train=train)),
     }
     write_json(folder / "metrics.json", metrics)
+    with logs.open(replace(config, resume=False)) as loggers:
+        log_scores(loggers, metrics, step=0)
     return FitResult(folder, folder / "model", metrics, [])
 
 

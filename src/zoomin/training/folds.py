@@ -34,6 +34,7 @@ from .frozen.classify import classify
 from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
+from .loggers import NO_LOGS, Logs, log_scores
 from .matching import match_data
 from .plan import negative_class
 from .pretrain import pretrain
@@ -142,6 +143,7 @@ def run_fold(
     folder: Path | None = None,
     after: Callable[[Classifier, ZoomInDataModule], None] | None = None,
     history: Sequence[str] | None = None,
+    logs: Logs = NO_LOGS,
 ) -> dict[str, Any]:
     """Train on a fold's training images for all epochs, evaluating those held out after each.
 
@@ -155,6 +157,7 @@ def run_fold(
             left with the weights of the last epoch. None: nothing is kept.
         after: called with the trained network and the data.
         history: what to give of every epoch; by default losses and the scores of the target.
+        logs: where the training can be followed.
 
     Returns:
         Ready for JSON: scores of `last_epoch` (the configured validation, nothing chosen),
@@ -169,7 +172,10 @@ def run_fold(
     if run.frozen.enabled:
         if on_epoch is not None:
             on_epoch()
-        return {**_frozen_fold(run, data, job, folder, after), "seconds": time.perf_counter() - started}
+        result = _frozen_fold(run, data, job, folder, after, logs)
+        with logs.open(run) as loggers:
+            log_scores(loggers, {"val": result["last_epoch"]}, step=0)
+        return {**result, "seconds": time.perf_counter() - started}
     data = data.with_splits({"train": job.train, "val": job.held}).with_seed(job.run_seed)
     task, hooks = new_task(run, data), [*callbacks, *([] if on_epoch is None else [EpochHook(on_epoch)])]
     done, table = Done(), EpochTable()
@@ -185,20 +191,24 @@ def run_fold(
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks
         warm_up(learner, data, run.train.warm_up, run.seed, task.cached_embeddings)
-    train(task, data, hooks, [table], folder / LAST if folder is not None and done.epochs else None)
     net, settings = task.net, run.train
-    net.to(data.store.device)
-    last, careful = (
-        evaluate(net, data.val_dataloader(), sampling=sampling, replicates=replicates, seed=run.seed)
-        for sampling, replicates in (
-            (settings.validation_sampling, settings.validation_replicates),
-            (settings.evaluation_sampling, settings.evaluation_replicates),
+    with logs.open(run, done.rows) as loggers:
+        checkpoint = folder / LAST if folder is not None and done.epochs else None
+        train(task, data, hooks, [*loggers, table], checkpoint)
+        net.to(data.store.device)
+        last, careful = (
+            evaluate(net, data.val_dataloader(), sampling=sampling, replicates=replicates, seed=run.seed)
+            for sampling, replicates in (
+                (settings.validation_sampling, settings.validation_replicates),
+                (settings.evaluation_sampling, settings.evaluation_replicates),
+            )
         )
-    )
+        result = _result(job, data, last, careful)
+        log_scores(loggers, {"val": result["last_epoch_careful"]}, step=len(table.rows))
     if after is not None:
         after(net, data)
     return {
-        **_result(job, data, last, careful),
+        **result,
         "best_epoch": _best(table.rows, data.target),
         "seconds": time.perf_counter() - started,
         "history": {name: [row.get(name) for row in table.rows] for name in history or _history(data.target)},
@@ -254,12 +264,14 @@ def _frozen_fold(
     job: FoldJob,
     folder: Path | None,
     after: Callable[[Classifier, ZoomInDataModule], None] | None,
+    logs: Logs,
 ) -> dict[str, Any]:
     """The same on a frozen trunk: images held out are classified from embeddings, as from pixels."""
     model = _learns_frozen(run)
     negative = negative_class(data.classes, run.frozen.negative_class)
     with TemporaryDirectory() as nowhere:
-        pixels = PixelRun(Path(nowhere) if folder is None else folder / PIXELS, resume=folder is not None)
+        place = Path(nowhere) if folder is None else folder / PIXELS
+        pixels = PixelRun(place, resume=folder is not None, logs=logs)
         embedder = None if run.frozen.trunk == "learned" else make_embedder(model, run.frozen, data)
         learned = learn_trunk_too(model, run.frozen, data, job.train, run.seed, negative, pixels, embedder)
     data = data.with_splits({"train": job.train, "val": job.held})

@@ -34,6 +34,8 @@ _SHOWN = ("train_loss", "val_loss", "val_balanced_accuracy", "val_auroc")
 class EpochTable(Logger):
     """Gathers what is logged into one row per epoch, training and validation side by side.
 
+    Its epochs count from 0, as those of checkpoints; those of what is logged, from 1.
+
     Args:
         path: CSV file to keep up to date, or None to keep the rows in memory alone.
         rows: of the epochs done, as the checkpoint tells them: the file may lack the last.
@@ -65,7 +67,7 @@ class EpochTable(Logger):
     def rows_with(self, epoch: int, metrics: Mapping[str, Tensor]) -> list[Row]:
         """The rows, and in that of an epoch what is measured and not logged yet."""
         row: Row = {"epoch": epoch, **self._rows.get(epoch, {})}
-        more = {name: _rounded(float(value)) for name, value in metrics.items() if name not in row}
+        more = {name: _rounded(float(value)) for name, value in metrics.items() if name not in {*row, "step"}}
         return [*(known for known in self.rows if known["epoch"] != epoch), {**row, **more}]
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (the base class's signature)
@@ -73,7 +75,9 @@ class EpochTable(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add numbers to the row of their epoch; those of training come last and complete it."""
-        epoch = int(metrics["epoch"])
+        if "epoch" not in metrics:
+            return  # of a callback's own
+        epoch = int(metrics["epoch"]) - 1
         self._rows.setdefault(epoch, {"epoch": epoch}).update(
             {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
         )

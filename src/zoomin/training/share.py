@@ -16,13 +16,12 @@ from ..errors import ConfigError
 from ..files import write_json, write_text
 from ..model.hub import CARD, TRAINING, hub_model, push
 from ..model.storage import model_fingerprint
-from ..model.targets import TARGETS
+from ..model.targets import score_names
 
 __all__ = ["share"]
 
 _SECTIONS = ("train", "frozen")  # of a run's settings; those of its data may name people and places
 _NAMING = ("skipped", "failed", "no_foreground")  # of its metrics: these list images
-_SCORES = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
 
 
 def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
@@ -143,9 +142,9 @@ def _training(summary: Mapping[str, Any]) -> Iterator[str]:
         yield "Images: " + ", ".join(f"{count} {name}" for name, count in images.items()) + "."
     scores = {name: values for name, values in summary["metrics"].items() if _scored(values)}
     if scores:
-        found = [name for name in _SCORES if any(name in values for values in scores.values())]
+        found = score_names(set().union(*scores.values()))
         yield ""
-        yield f"| images | {' | '.join(_SCORES[name] for name in found)} |"
+        yield f"| images | {' | '.join(found.values())} |"
         yield "| --- |" + " ---: |" * len(found)
         for part, values in scores.items():
             cells = (_score(values, name) for name in found)
@@ -170,7 +169,7 @@ def _score(values: Mapping[str, Any], name: str) -> str:
 
 
 def _scored(values: object) -> bool:
-    return isinstance(values, dict) and any(_number(values.get(name)) for name in _SCORES)
+    return isinstance(values, dict) and any(_number(values.get(name)) for name in score_names(values))
 
 
 def _number(value: object) -> bool:

@@ -385,6 +385,8 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
 
     def _log_epoch(self, stage: str, record: dict[str, float]) -> None:
         values = {"lr" if name == "lr" else f"{stage}_{name}": value for name, value in record.items()}
+        epoch = float(self.current_epoch + 1)  # Lightning takes "step" for that of all loggers
+        values |= {"epoch": epoch, "step": epoch}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
 

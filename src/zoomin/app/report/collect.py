@@ -16,9 +16,9 @@ from ...data.csv_table import Row, read_table
 from ...data.find import open_dataset
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest
 from ...errors import CheckpointError, DataError
-from ...inference.evaluation import asked_of
+from ...inference.evaluation import label_options
 from ...inference.predictions import Prediction, counts_of, target_in
-from ...model.targets import Target, target_named
+from ...model.targets import Target, target_named, target_of
 from .findings import Answer, Findings, Origin
 
 __all__ = [
@@ -75,12 +75,13 @@ def evaluated_images(
     if split not in (None, "all", *SPLITS):
         raise DataError(f"unknown split {split!r}", where="split", remedy="Choose train, val, test or all.")
     table = run / "manifest.csv"
+    options = label_options(None if config is None else target_of(config))
     if root is None and not table.is_file():
         raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
     manifest = (
-        read_manifest(table, files_required=False, **asked_of(config))
+        read_manifest(table, files_required=False, **options)
         if root is None
-        else open_dataset(root, **asked_of(config))
+        else open_dataset(root, **options)
     )
     parts = [record.split for record in manifest] if root is not None else _splits(run, manifest)
     wanted = split or next((name for name in ("test", "val") if name in parts), "all")
@@ -124,8 +125,18 @@ def _splits(run: Path, manifest: Manifest) -> list[str | None]:
     return [find(record) for record in manifest]
 
 
-def origin_of_run(run: Path) -> Origin:
-    """What the files of a run say of how its model was made; each of them may be missing."""
+def _own_manifest(run: Path, target: Target) -> Manifest:
+    """The images that a run was trained with, some of which may be gone by now."""
+    return read_manifest(run / "manifest.csv", files_required=False, **label_options(target))
+
+
+def origin_of_run(run: Path, target: Target) -> Origin:
+    """What the files of a run say of how its model was made; each of them may be missing.
+
+    Args:
+        run: its folder.
+        target: of its model.
+    """
     metrics = _json(run / "metrics.json")
     history = []
     if (run / "metrics.csv").is_file():
@@ -133,7 +144,9 @@ def origin_of_run(run: Path) -> Origin:
             history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     counts: dict[str, dict[str, int]] = {}
     if (run / "manifest.csv").is_file():
-        manifest = read_manifest(run / "manifest.csv", files_required=False)
+        manifest = read_manifest(
+            run / "manifest.csv", target="classes", labels_required=False, files_required=False
+        )
         parts = _splits(run, manifest)
         for part in (*SPLITS, None):
             rows = [index for index, found in enumerate(parts) if found == part]
@@ -321,7 +334,7 @@ def crossval_findings(folder: Path) -> Findings:
 def _held_out(folder: Path, target: Target) -> list[Answer]:
     known: dict[str, Record] = {}
     if (folder / "manifest.csv").is_file():
-        manifest = read_manifest(folder / "manifest.csv", files_required=False)
+        manifest = _own_manifest(folder, target)
         known = {record.image.name: record for record in manifest}
     table = read_table(folder / "out_of_fold.csv", "image", "the first line")
     answers = []

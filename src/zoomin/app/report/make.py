@@ -234,7 +234,7 @@ def _of_run(
         target=target,
         answers=answers_of(predictions, manifest),
         evaluated=evaluated if config.root is None else f"{evaluated} of {config.root}",
-        origin=origin_of_run(run),
+        origin=origin_of_run(run, target),
         notes=tuple(notes),
     )
     return findings, explainer
@@ -271,7 +271,7 @@ def _of_predictions(
         evaluated=f"{len(answers)} images of {path.name}",
     )
     if run is not None:
-        findings = replace(findings, origin=origin_of_run(run))
+        findings = replace(findings, origin=origin_of_run(run, target))
     return findings, None if run is None or model is None else _explainer(run, model, inference)
 
 

@@ -321,13 +321,13 @@ def folds_section(findings: Findings) -> dict[str, Any] | None:
 
 
 def _spread(score: Mapping[str, Any], target: Target) -> str:
-    spread = "" if score["sd"] is None else f" ± {target.written(score['sd'])}"
+    spread = "" if score["sd"] is None else f" ± {target.score_text(score['sd'])}"
     return _bounded(score["mean"], None, target) + spread
 
 
 def _bounded(value: float | None, interval: Sequence[float] | None, target: Target) -> str:
-    span = f" ({target.written(interval[0])} to {target.written(interval[1])})" if interval else ""
-    return _UNDEFINED if value is None else f"{target.written(value)}{span}"
+    span = f" ({target.score_text(interval[0])} to {target.score_text(interval[1])})" if interval else ""
+    return _UNDEFINED if value is None else f"{target.score_text(value)}{span}"
 
 
 def roi_section(found: RoiFindings) -> dict[str, Any] | None:

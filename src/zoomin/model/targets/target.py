@@ -81,19 +81,19 @@ class Target(ABC):
         """The answer for one image in a word."""
 
     @abstractmethod
-    def shown(self, answer: Sequence[float]) -> str:
+    def explained_name(self, answer: Sequence[float]) -> str:
         """The name whose answer pictures explain."""
 
-    def tell(self, answer: Sequence[float], name: str) -> str:
+    def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The answer for a name, as text."""
         return f"{100 * answer[self.names.index(name)]:.0f} %"
 
-    def spread(self, standard_error: float) -> str:
+    def error_text(self, standard_error: float) -> str:
         """A standard error as text, "" where it is unknown or hardly shows."""
         known = standard_error == standard_error and standard_error >= 0.005
         return f"{100 * standard_error:.0f}" if known else ""
 
-    def written(self, value: float | None) -> str:
+    def score_text(self, value: float | None) -> str:
         """A metric as tables show it."""
         return "-" if value is None else f"{100 * value:.1f}" if self.in_percent else f"{value:.3g}"
 

@@ -35,6 +35,7 @@ from ..checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, epoc
 from ..config import TrainConfig
 from ..evaluation import evaluate
 from ..frozen_config import TRUNK_BATCH, FrozenConfig
+from ..loggers import NO_LOGS, Logs
 from ..records import EpochTable, ProgressBar
 from ..run_folder import data_fingerprint
 from ..trainer import train
@@ -68,11 +69,13 @@ class PixelRun:
         folder: of both trainings.
         resume: resume what it holds.
         progress: show progress bars.
+        logs: where both trainings can be followed, each in a folder of its own.
     """
 
     folder: Path
     resume: bool = False
     progress: bool = False
+    logs: Logs = NO_LOGS
 
 
 def learn_trunk_too(
@@ -158,7 +161,10 @@ class _Job:
         table = EpochTable(folder / "metrics.csv", done.rows)
         hooks = [*checkpoint_callbacks(folder, settings, has_validation=False)]
         hooks += [IdentityWriter(identity, table), *([ProgressBar(table)] if self.run.progress else [])]
-        train(task, data, hooks, [table], folder / LAST if done.epochs else None)
+        logs = self.run.logs
+        logs = replace(logs, folder=logs.folder / name, run=f"{logs.run} {name}")
+        with logs.open(settings, done.rows) as loggers:
+            train(task, data, hooks, [*loggers, table], folder / LAST if done.epochs else None)
         return task.averaged.eval()
 
     def _net(self, weights: ZoomIn | None) -> ZoomIn:

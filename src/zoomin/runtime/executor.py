@@ -17,7 +17,7 @@ from ..errors import ConfigError, UnexpectedError, ZoomInError
 from .ray_workers import RayWorkers
 from .workers import DIED, FAILED, READY, Event, ProcessWorkers, Workers
 
-__all__ = ["Crew", "Lost"]
+__all__ = ["Executor", "Lost"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,7 +46,7 @@ class Lost(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Crew:
+class Executor:
     """Who computes.
 
     Attributes:
@@ -78,7 +78,7 @@ class Crew:
         """Whether this process does the work.
 
         Example:
-            >>> Crew().alone, Crew(jobs=2).alone, Crew(cluster="local").alone
+            >>> Executor().alone, Executor(jobs=2).alone, Executor(cluster="local").alone
             (True, False, False)
         """
         return self.cluster is None and self.jobs in (None, 1)
