@@ -377,7 +377,7 @@ class ZoomInDataModule(LightningDataModule):
     def _announce(self, batch: Batch) -> None:
         """Start to read the overviews of a batch, where the images are on disk and a network wants them."""
         if self.model is not None and len(batch):
-            read_ahead(batch.images, self.model.tile_size, self.model.tile_scale)
+            read_ahead(batch.images, self.model.tile_size, *self.model.first_stage)
 
 
 def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dict[str, Int[Tensor, " _"]]:

@@ -22,7 +22,7 @@ from ..annotations.rescaled import BoxAnnotation, RescaledAnnotation
 from ..data.manifest import Record
 from ..data.opening import open_record
 from ..explanation import Explanation
-from ..geometry import TileGrid, count_positions_inside, positions_inside
+from ..geometry import count_positions_inside, positions_inside
 from ..images.batch import as_batch
 from ..images.image import Image
 from ..images.resampled import at_mpp
@@ -166,8 +166,8 @@ def attention_on_roi(model: ZoomIn, image: Image, roi: BoxAnnotation) -> Attenti
         ImageError: if pixels cannot be read.
     """
     batch = as_batch([image], model.device, model.config.resolution, model.config.foreground)
-    grid = TileGrid.of(batch.sizes, model.config.tile_size)
-    alpha = model.tile_logits(batch, grid)[0].softmax(0).cpu()
+    attention = model.attend_tiles(batch)
+    grid, alpha = attention.grid, attention.alpha[0].cpu()
     inside = torch.arange(len(alpha) if len(alpha) <= MOST else 0)
     beta = torch.zeros(0, *model.map_size)
     if len(inside):
