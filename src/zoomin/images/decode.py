@@ -113,7 +113,7 @@ def decode_image(
         raise ImageError(
             f"{kind or 'a file'} at a URL, which is not read range by range",
             where=url_of(path),
-            remedy="Download it; TIFF (best COG) and OME-Zarr are read where they are.",
+            remedy="Download it; TIFF (preferably COG) and OME-Zarr are read where they are.",
         )
     if kind is None:
         raise unknown_format(head, path)

@@ -112,6 +112,6 @@ class InferenceConfig:
         if unknown := sorted(set(changes) - set(known)):
             raise ConfigError(
                 f"unknown settings of inference: {', '.join(unknown)}",
-                remedy=f"There are {', '.join(known)}.",
+                remedy=f"Known are {', '.join(known)}.",
             )
         return replace(config or cls(), **changes)

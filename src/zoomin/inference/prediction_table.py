@@ -151,7 +151,7 @@ def _shard(shard: str) -> tuple[int, int]:
         remedy = "Give PART/PARTS, such as 1/8, 2/8 to 8/8."
         if parts:
             remedy = f"Of {parts} parts, give " + ("1/1." if parts == 1 else f"1/{parts} to {parts}/{parts}.")
-        raise DataError(f"{shard!r} is no part of a list", where="shard", remedy=remedy)
+        raise DataError(f"{shard!r} is not a part of a list", where="shard", remedy=remedy)
     return int(number), int(count)
 
 

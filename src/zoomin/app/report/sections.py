@@ -99,8 +99,8 @@ def _members(findings: Findings) -> tuple[Tensor, Tensor]:
     answers, truth = findings.tensors()
     if not findings.target.picks_one:
         return truth, answers >= 0.5
-    said = findings.target.truth([findings.target.decide(row) for row in answers.tolist()])
-    members, predicted = (one_hot(each, len(findings.classes)) for each in (truth, said))
+    decided = findings.target.truth([findings.target.decide(row) for row in answers.tolist()])
+    members, predicted = (one_hot(each, len(findings.classes)) for each in (truth, decided))
     return members.double(), predicted > 0
 
 
