@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoomin import ZoomIn, ZoomInConfig
 from zoomin.geometry import Region, view_size
-from zoomin.model.config import BlockStage
+from zoomin.model import BlockStage
 
 SIDES = (25_000, 50_000, 100_000)
 

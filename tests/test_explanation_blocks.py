@@ -14,8 +14,7 @@ from PIL import Image as PillowImage
 from zoomin.explanation import Explanation
 from zoomin.explanation.blocks import block_attention
 from zoomin.inference import explain
-from zoomin.model import ZoomIn, ZoomInConfig
-from zoomin.model.config import BlockStage
+from zoomin.model import BlockStage, ZoomIn, ZoomInConfig
 
 STAGES: dict[str, tuple[BlockStage, ...]] = {
     "two": (),

@@ -28,8 +28,7 @@ from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.batch import ResidentImages, StreamedImages
-from zoomin.model import ZoomIn, ZoomInConfig, sampling
-from zoomin.model.config import BlockStage
+from zoomin.model import BlockStage, ZoomIn, ZoomInConfig, sampling
 from zoomin.model.estimates import Estimates
 from zoomin.model.estimators import expected_feature
 from zoomin.model.sampling import DESIGNS, design

@@ -21,7 +21,7 @@ from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colo
 from zoomin.images.array import ArrayImage
 from zoomin.images.augmentation import Augmentation
 from zoomin.images.foreground import Foreground
-from zoomin.model.config import BlockStage
+from zoomin.model import BlockStage
 from zoomin.training.config import RunConfig, TrainConfig, WarmUp
 from zoomin.training.recipe import read_recipe
 from zoomin.training.recipe_files import find_recipe

@@ -16,8 +16,7 @@ from zoomin.errors import ConfigError
 from zoomin.experiments.reference import prepare
 from zoomin.images.array import ArrayImage
 from zoomin.inference import explain
-from zoomin.model import ZoomIn
-from zoomin.model.config import BlockStage
+from zoomin.model import BlockStage, ZoomIn
 from zoomin.model.losses import entropy, entropy_loss
 from zoomin.training.config import RunConfig, WarmUp
 from zoomin.training.fit import fit
