@@ -43,7 +43,7 @@ class ReportConfig:
     """What a report is made of."""
 
     run: str | None = None
-    """Folder of a finished run or cross-validation; none where predictions are given."""
+    """Folder of a finished run or cross-validation; null where predictions are given."""
 
     predictions: str | None = None
     """A CSV that predict or evaluate wrote, reported as it is."""
