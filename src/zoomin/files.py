@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from .errors import WriteError
 
 __all__ = [
     "cell",
+    "json_digest",
     "parse_json",
     "plain",
     "telling",
@@ -125,6 +127,11 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 (JSON)
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def json_digest(value: object) -> str:
+    """Twelve digits that tell values apart, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def write_text(path: str | Path, text: str, *, sync: bool = True) -> None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from .errors import ConfigError
@@ -197,7 +197,7 @@ def sub_tile_regions(
 
 
 def positions_inside(
-    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+    tiles: Real[Tensor, "n 4"], sizes: Real[Tensor, "n 2"], map_size: tuple[int, int]
 ) -> Bool[Tensor, "n positions"]:
     """Which positions of each tile's attention map have their centre inside the image.
 
@@ -205,7 +205,7 @@ def positions_inside(
     position of a tile always counts.
 
     Args:
-        tiles: level-0 pixels.
+        tiles: x, y, width and height, level-0 pixels.
         sizes: height and width of the image of each tile.
         map_size: rows and columns of the attention maps.
 
@@ -219,7 +219,7 @@ def positions_inside(
 
 
 def count_positions_inside(
-    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+    tiles: Real[Tensor, "n 4"], sizes: Real[Tensor, "n 2"], map_size: tuple[int, int]
 ) -> Int[Tensor, " n"]:
     """How many positions of each tile `positions_inside` finds, without listing them.
 
@@ -233,7 +233,7 @@ def count_positions_inside(
 
 
 def _lines_inside(
-    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+    tiles: Real[Tensor, "n 4"], sizes: Real[Tensor, "n 2"], map_size: tuple[int, int]
 ) -> tuple[Bool[Tensor, "n rows"], Bool[Tensor, "n columns"]]:
     """Which rows and which columns of each tile's attention map have their centre inside the image."""
     rows, columns = map_size

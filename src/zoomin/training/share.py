@@ -49,7 +49,7 @@ def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
     if target is None:
         folder = Path(to)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError("there is something already", where=folder, remedy="Give a new folder.")
+            raise ConfigError("the folder is not empty", where=folder, remedy="Give a new folder.")
         _write(net, Path(model), folder, str(to))
         return str(to)
     with tempfile.TemporaryDirectory() as name:

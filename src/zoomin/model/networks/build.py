@@ -9,6 +9,7 @@ from torch import nn
 
 from ...geometry import view_size
 from .attention import ATTENTION_NETWORKS, attention_network
+from .cells import CellMaps
 from .features import feature_network
 from .gated import GatedFeatures, GatedHead
 from .heads import LinearHead
@@ -123,7 +124,8 @@ def classifier(
     copies, components, width = gates
     if not copies:
         return built.features, LinearHead(built.dims * (2 if context else 1), n_classes)
-    gated = GatedFeatures(built.features, built.dims, components, width, copies)
+    cells = built.features.cells if isinstance(built.features, CellMaps) else 1
+    gated = GatedFeatures(built.features, built.dims // cells, components, width, copies, cells)
     a = built.tile_attention
     seen = 2 * a.logit.in_features if overview and isinstance(a, PyramidAttention) else 0
     return gated, GatedHead(copies, width, n_classes, seen)
