@@ -168,7 +168,11 @@ def table3(device: str, quick: bool) -> list[Row]:
 def throughput(device: str, quick: bool) -> list[Row]:
     """Images per second, from files and from memory."""
     side, count = (224, 4) if quick else (2048, 32)
-    shared: dict[str, Any] = {"features": FEATURES if quick else TRUNK, "pretrained": False, "chunk_size": 256}
+    shared: dict[str, Any] = {
+        "features": FEATURES if quick else TRUNK,
+        "pretrained": False,
+        "chunk_size": 256,
+    }
     tile = 28 if quick else 224
     networks: dict[str, Any] = {
         "Zoom-In, N = 10": ZoomInConfig(

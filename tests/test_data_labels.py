@@ -86,11 +86,11 @@ def test_not_known_in_other_columns(tmp_path: Path, extra: str) -> None:
 
 
 def test_the_negative_class_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from zoomin.training.matching import tell_classes
+    from zoomin.training.matching import log_classes
 
     assert describe_classes(["-1", "1"]) == "class 0, the negative one: '-1'; class 1: '1'"
     with caplog.at_level(logging.INFO):
-        tell_classes(["cancer", "healthy"])
+        log_classes(["cancer", "healthy"])
     assert "class 0, the negative one: 'cancer'" in caplog.text
     assert "'cancer' is the negative class, not 'healthy'" in caplog.text
     assert unusual_order(["normal", "tumor"]) == unusual_order(["a", "b"]) == ""

@@ -360,7 +360,7 @@ def test_plan_follows_its_rules(root: Path) -> None:
     found = plan(DataConfig(str(root)))
     assert (found.model.tile_size, found.model.n_samples, found.model.context_side) == (64, 12, 448)
     assert found.model.tile_attention == "uniform"
-    assert found.seen.images == 12
+    assert found.summary.images == 12
     assert any("'empty'" in line for line in found.lines)
 
 

@@ -138,16 +138,9 @@ class Manifest:
         """
         kind = self.kind()
         for record in self.records:
-            if record.label is None or not self._knows(record.label, kind):
+            if record.label is None or not kind.fits(record.label):
                 raise self._label_error(record)
         return kind.truth([record.label for record in self.records])
-
-    def _knows(self, label: str, kind: Target) -> bool:
-        try:
-            kind.truth([label])
-        except (KeyError, ValueError):
-            return False
-        return True
 
     def counts(self) -> dict[str, int]:
         """Number of images of each class, in the order of `classes`; of a number, of all that have it."""
@@ -186,7 +179,7 @@ class Manifest:
         )
         manifest = replace(self, records=records, classes=tuple(classes))
         for record in manifest.records:
-            if record.label is not None and not self._knows(record.label, kind):
+            if record.label is not None and not kind.fits(record.label):
                 raise manifest._label_error(record)
         return manifest
 

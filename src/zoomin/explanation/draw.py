@@ -5,6 +5,7 @@ Axes count level-0 pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..geometry import Region
-from .palette import AGAINST, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
+from .palette import AGAINST, BLOCK, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
 from .scale_bar import draw_scale_bar
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ def counts(explanation: Evidence) -> str:
         len(explanation.tiles),
         explanation.attention.numel(),
     )
-    return f"{read} sub-tiles read in {drawn} of {tiles} tiles"
+    blocks = []
+    for stage in reversed(explanation.blocks):
+        every = math.prod(-(-side // stage.size) for side in explanation.size)
+        blocks.append(f", in {len(stage.regions)} of {every:.0f} blocks")
+    return f"{read} sub-tiles read in {drawn} of {tiles} tiles{''.join(blocks)}"
 
 
 def without_ticks(axes: Axes) -> None:
@@ -202,7 +207,10 @@ def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size
 
 
 def draw_tiles(axes: Axes, explanation: Evidence) -> None:
-    """Outlines of the tiles drawn."""
+    """Outlines of the tiles drawn, and of the blocks that hold them where there are such."""
+    for stage in explanation.blocks:
+        for box in stage.regions.tolist():
+            draw_box(axes, box, BLOCK, 1.4)
     for box in explanation.tiles.tolist():
         draw_box(axes, box, TILE, 0.9)
 

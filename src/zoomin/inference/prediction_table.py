@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +17,7 @@ import torch
 from ..classifiers import Classifier
 from ..data.manifest import Record
 from ..errors import DataError, ImageError
-from ..files import telling, unquoted, write_csv
+from ..files import json_digest, telling, unquoted, write_csv
 from ..images.stored import identity_of
 from ..model.storage import model_fingerprint
 from ..model.targets import Target, target_of
@@ -153,7 +151,7 @@ def _shard(shard: str) -> tuple[int, int]:
         remedy = "Give PART/PARTS, such as 1/8, 2/8 to 8/8."
         if parts:
             remedy = f"Of {parts} parts, give " + ("1/1." if parts == 1 else f"1/{parts} to {parts}/{parts}.")
-        raise DataError(f"{shard!r} is no part of a list", where="shard", remedy=remedy)
+        raise DataError(f"{shard!r} is not a part of a list", where="shard", remedy=remedy)
     return int(number), int(count)
 
 
@@ -232,14 +230,14 @@ def _read_part(path: Path) -> list[Line]:
 def _made_by(model: Classifier, config: InferenceConfig) -> str:
     """The same for the same model and settings."""
     settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
-    return _digits([model_fingerprint(model, model.config), settings])
+    return json_digest([model_fingerprint(model, model.config), settings])
 
 
 def _file_key(image: str | Path | Record) -> str:
     """The same for the same file, unchanged, looked at in the same way."""
     record = image if isinstance(image, Record) else Record(Path(image), label=None)
     foreground = record.foreground and _stamp(record.foreground)
-    return _digits([_stamp(record.image), record.mpp, record.series, foreground])
+    return json_digest([_stamp(record.image), record.mpp, record.series, foreground])
 
 
 def _stamp(path: Path) -> list[int]:
@@ -248,10 +246,6 @@ def _stamp(path: Path) -> list[int]:
     except ImageError:
         return []
     return [size, changed]
-
-
-def _digits(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _part(path: Path) -> Path:

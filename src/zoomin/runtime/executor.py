@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 _ATTEMPTS = 2  # workers that a task may cost
 _STARTS = 3  # workers in a row that may die before they are ready
-_LOOK = 1.0  # seconds of waiting for workers before signals are heard
+_POLL = 1.0  # seconds of waiting for workers before signals are heard
 
 
 class Lost(NamedTuple):
@@ -126,7 +126,7 @@ class _Work:
         """Hand out all tasks, and what comes of them."""
         while self.waiting or self.busy:
             self._hand_out()
-            for event in self.workers.events(_LOOK):
+            for event in self.workers.events(_POLL):
                 yield from self._take(event)
 
     def _hand_out(self) -> None:

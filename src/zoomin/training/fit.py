@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,13 @@ from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .loggers import Logs, check_loggers, log_scores
-from .matching import check_target, match_data, resolved_data, tell_classes
+from .matching import check_target, log_classes, match_data, resolved_data
 from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
 from .pretrain import pretrain
-from .records import EpochTable, ProgressBar, Row
+from .records import EpochTable, ProgressBar
+from .results import FitResult
 from .run_folder import data_fingerprint, new_folder, record_readers, write_inputs
 from .task import ClassifierTask
 from .trainer import train, training_device
@@ -68,23 +69,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What `fit` made.
-
-    Attributes:
-        folder: of the run.
-        model: folder of the saved network.
-        metrics: what metrics.json holds.
-        history: one row per epoch, what metrics.csv holds.
-    """
-
-    folder: Path
-    model: Path
-    metrics: dict[str, Any]
-    history: list[Row]
 
 
 def fit(
@@ -144,7 +128,7 @@ def _fit(
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     if not config.frozen.enabled and data.target.kind == "classes":
-        tell_classes(data.classes)
+        log_classes(data.classes)
     model = match_data(config.model, data, data.splits["train"])
     check_target(config, data.target)
     learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]

@@ -115,7 +115,8 @@ def _build_groups(parser: ArgumentParser) -> None:
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
-    from ...inference.evaluation import evaluate, evaluation_manifest
+    from ...inference.evaluation import evaluate
+    from ...inference.run_images import evaluation_manifest
 
     executor = executor_of(options)
     model = load_model(options.run, options.device if executor.alone else "cpu")
@@ -229,14 +230,14 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         device=options.device,
         progress=True,
     )
-    _tell(summary, out)
+    _print_summary(summary, out)
     if has_groups(images):
         say(f"One row per group: {groups_path(out)}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
-def _tell(summary: Summary, out: str) -> None:
+def _print_summary(summary: Summary, out: str) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
@@ -253,7 +254,7 @@ def _build_merge(parser: ArgumentParser) -> None:
 def _merge(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference.prediction_table import merge_predictions
 
-    _tell(merge_predictions(options.parts, options.out), options.out)
+    _print_summary(merge_predictions(options.parts, options.out), options.out)
     return 0
 
 

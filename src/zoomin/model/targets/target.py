@@ -76,6 +76,14 @@ class Target(ABC):
     def answers(self, logits: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
         """What the logits mean: probabilities, or numbers in their own unit."""
 
+    def fits(self, label: str) -> bool:
+        """Whether words are a truth of this target."""
+        try:
+            self.truth([label])
+        except (KeyError, ValueError):
+            return False
+        return True
+
     @abstractmethod
     def decide(self, answer: Sequence[float]) -> str:
         """The answer for one image in a word."""
@@ -96,6 +104,16 @@ class Target(ABC):
     def score_text(self, value: float | None) -> str:
         """A metric as tables show it."""
         return "-" if value is None else f"{100 * value:.1f}" if self.in_percent else f"{value:.3g}"
+
+    def interval_text(self, value: float | None, interval: Sequence[float] | None) -> str:
+        """A metric with its interval, where it has one."""
+        if value is None or not interval:
+            return self.score_text(value)
+        return f"{self.score_text(value)} ({self.score_text(interval[0])} to {self.score_text(interval[1])})"
+
+    def spread_text(self, mean: float | None, sd: float | None) -> str:
+        """A metric over several trainings."""
+        return self.score_text(mean) + ("" if mean is None or sd is None else f" ± {self.score_text(sd)}")
 
     @abstractmethod
     def evidence(self, parts: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:

@@ -6,8 +6,6 @@ A file of features per image and kind, in the HDF5 layout of `model.feature_file
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 from ...baselines.baseline import BaselineConfig
 from ...data.datamodule import ZoomInDataModule
 from ...errors import ImageError
-from ...files import user_cache
+from ...files import json_digest, user_cache
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
 from ...images.stored import identity_of
@@ -228,10 +226,6 @@ class Embedder:
         return self._networks[kind]
 
 
-def _hash(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def image_key(path: Path, series: str | None = None) -> str:
     """Tells an image file from all others, and from what it was before it was changed.
 
@@ -244,7 +238,7 @@ def image_key(path: Path, series: str | None = None) -> str:
     """
     stem = path.stem if url_of(path) is not None else path.resolve().stem
     part = [] if series is None else [series]
-    return f"{stem}-{_hash([*identity_of(path), *part])}"
+    return f"{stem}-{json_digest([*identity_of(path), *part])}"
 
 
 def crop_settings(
@@ -268,7 +262,7 @@ def crop_settings(
 
 def folder_of(cache: Path, kind: str, how: dict[str, Any]) -> Path:
     """The folder of one kind of embedding."""
-    return cache / f"{kind}-{_hash(how)}"
+    return cache / f"{kind}-{json_digest(how)}"
 
 
 def kept(

@@ -130,13 +130,19 @@ def make_embedder(
     """What embeds the images for `learn`.
 
     Raises:
-        ConfigError: if the model has no pretrained trunk, or tiles of several sub-tiles.
+        ConfigError: if the model has no pretrained trunk, tiles of several sub-tiles, or stages of blocks.
     """
     if not config.features.startswith("timm:"):
         raise ConfigError(
             f"{config.features!r} has no pretrained trunk to learn on",
             where="model.features",
             remedy="Give timm:MODEL, such as timm:tf_efficientnet_lite0, or set frozen.enabled to false.",
+        )
+    if config.blocks:
+        raise ConfigError(
+            "stages above the tiles are not taught: learning on frozen features embeds every tile",
+            where="model.blocks",
+            remedy="Leave blocks out, or set frozen.enabled to false.",
         )
     if config.position_attention != "uniform":
         raise ConfigError(
