@@ -341,7 +341,7 @@ def all_verdicts(
 def page(folder: Path, on_verdict: Callable[[str, Verdict], None] = lambda *_: None) -> str:
     """What stands between the marks in docs/formats.md."""
     tables, words = all_verdicts(folder, on_verdict)
-    return f"{BEGIN}\n\n{tables}\n\nRefused with the words:\n\n{words}\n\n{END}"
+    return f"{BEGIN}\n\n{tables}\n\nRefused, with these messages:\n\n{words}\n\n{END}"
 
 
 def main() -> None:

@@ -145,13 +145,24 @@ def exact_features(net: ZoomIn, image: Image, *, complement: bool = False) -> Te
     def opposite(p: Tensor) -> Tensor:
         return (1 - p) / (len(p) - 1) if complement and len(p) > 1 else p
 
-    corners = [
-        (x, y) for y in range(0, image.height, c.tile_size) for x in range(0, image.width, c.tile_size)
-    ]
-    logits = [net.tile_attention(view(x, y, c.tile_size, c.tile_scale)).mean() for x, y in corners]
-    alpha = opposite(torch.softmax(torch.stack(logits), 0))
+    stages = [(a, b.size, b.scale) for a, b in zip(net.block_attention, c.blocks, strict=True)]
+    stages.append((net.tile_attention, c.tile_size, c.tile_scale))
+
+    def tiles(x: int, y: int, right: int, bottom: int, stage: int) -> Iterator[tuple[tuple[int, int], Any]]:
+        """The tiles inside a box, with the product of the attention along the path to each."""
+        if stage == len(stages):
+            yield (x, y), 1.0
+            return
+        attention, side, scale = stages[stage]
+        corners = [(x1, y1) for y1 in range(y, bottom, side) for x1 in range(x, right, side)]
+        logits = [attention(view(x1, y1, side, scale)).mean() for x1, y1 in corners]
+        for (x1, y1), p in zip(corners, opposite(torch.softmax(torch.stack(logits), 0)), strict=True):
+            ends = min(x1 + side, image.width), min(y1 + side, image.height)
+            for corner, weight in tiles(x1, y1, *ends, stage + 1):
+                yield corner, p * weight
+
     total: Tensor | None = None
-    for (x, y), weight in zip(corners, alpha, strict=True):
+    for (x, y), weight in tiles(0, 0, image.width, image.height, 0):
         attention = net.position_attention(view(x, y, c.tile_size, c.sub_tile_scale))[0]
         rows, columns = attention.shape
         cells = []
@@ -188,7 +199,8 @@ def small_network(seed: int = 0, **settings: Any) -> ZoomIn:
         torch.manual_seed(seed)
         net = ZoomIn(ZoomInConfig(**values))
     with torch.no_grad():
-        for network, sharpness in ((net.tile_attention, 60.0), (net.position_attention, 15.0)):
+        above = [(network, 60.0) for network in net.block_attention]
+        for network, sharpness in (*above, (net.tile_attention, 60.0), (net.position_attention, 15.0)):
             last = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)][-1]
             last.weight *= sharpness
     return net

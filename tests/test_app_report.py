@@ -19,8 +19,9 @@ from training_examples import make_images, run_config
 from zoomin.app.cli import COMMANDS, _parser, main
 from zoomin.app.commands.command import Command
 from zoomin.app.report import ReportConfig, ReportResult, write_report
+from zoomin.app.report.collect import origin_of_run
 from zoomin.app.report.numbers import calibration, class_scores, curves
-from zoomin.data.manifest import Record
+from zoomin.data.manifest import Record, read_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.inference import explain, load_model
 from zoomin.inference.config import InferenceConfig
@@ -474,3 +475,12 @@ def test_panels_open(result: ReportResult, tmp_path: Path) -> None:
         seen.page.keyboard.press("Escape")
         assert not seen.page.locator("dialog").is_visible()
         assert seen.errors == []
+
+
+def test_a_run_says_itself_that_its_many_numbers_are_classes(tmp_path: Path) -> None:
+    rows = [f"{number}.png,{number % 40},train" for number in range(120)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,label,split", *rows]))
+    with pytest.raises(ConfigError, match="a value"):
+        read_manifest(tmp_path / "manifest.csv", files_required=False)
+    origin = origin_of_run(tmp_path, target_named("classes", [str(number) for number in range(40)]))
+    assert origin.counts["train"] == {str(number): 3 for number in range(40)}

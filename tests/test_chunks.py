@@ -9,7 +9,6 @@ import torch
 from jaxtyping import TypeCheckError
 
 from zoomin.errors import ConfigError, ImageError
-from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.batch import ResidentImages, StreamedImages
 from zoomin.images.image import Started
@@ -124,13 +123,9 @@ def test_views_are_read_in_large_reads_and_seen_in_small_chunks(monkeypatch):
     images = Watched(odd_images([(240, 240)]))
     monkeypatch.setattr(chunks, "READ_PIXELS", 32 * 6**2)
     with torch.no_grad():
-        net._attend_tiles(images, chunks_grid(images))
+        net.attend_tiles(images)
     assert sum(reads) == sum(calls) == 100
     assert max(calls) <= 8 and max(reads) <= 32 and len(reads) == 4
-
-
-def chunks_grid(images):
-    return TileGrid.of(images.sizes, CONFIG.tile_size)
 
 
 def test_the_choice_of_checkpointing_is_checked():
@@ -162,7 +157,7 @@ def test_the_next_views_are_on_their_way_while_some_are_worked_on(monkeypatch):
     images = Watched(odd_images([(240, 240)]))
     monkeypatch.setattr(chunks, "READ_PIXELS", 40 * 6**2)
     with torch.no_grad():
-        net._attend_tiles(images, chunks_grid(images))
+        net.attend_tiles(images)
     reads = [i for i, event in enumerate(events) if event == "start"]
     assert len(reads) == 3 and events[:3] == ["start", "start", "work"]
     assert events[-1] == "work" and events.count("work") >= 100 / 8
@@ -185,4 +180,4 @@ def test_a_read_that_fails_stops_those_on_their_way():
         list(reader)
     assert cancelled == [1]
     with pytest.raises(ImageError, match="broken"):
-        net._attend_tiles(images, chunks_grid(images))
+        net.attend_tiles(images)

@@ -139,7 +139,7 @@ def test_init_writes_a_recipe_to_edit(tmp_path, monkeypatch, capsys) -> None:
     )
     assert "zoomin train --config needles.yaml --data.root IMAGES" in capsys.readouterr().out
     assert main(["init", "needles"]) == 2
-    assert "needles.yaml: this file exists already. Give another --out." in capsys.readouterr().err
+    assert "needles.yaml: the file exists already. Give another --out." in capsys.readouterr().err
     assert main(["init", "needles", "--out", "deep/mine.yaml"]) == 0 and Path("deep/mine.yaml").is_file()
 
 

@@ -381,7 +381,7 @@ def test_overviews_of_the_next_batches_are_asked_for_ahead(folder, ahead, monkey
     asked = []
     monkeypatch.setattr(
         "zoomin.data.datamodule.read_ahead",
-        lambda images, tile, scale: asked.append((list(images.names), tile, scale)),
+        lambda images, *how: asked.append((list(images.names), *how)),
     )
     config = DataConfig(root=str(folder), val_fraction=0.0, batch_size=3, prefetch=ahead)
     data = ZoomInDataModule(config, model=ZoomInConfig(tile_size=32, sub_tile_size=9))
@@ -389,8 +389,10 @@ def test_overviews_of_the_next_batches_are_asked_for_ahead(folder, ahead, monkey
     for batch in data.predict_dataloader():
         seen.append(batch)
         wanted = min(4, len(seen) + ahead) if ahead else 0
-        assert [names for names, _, _ in asked] == [list(b.images.names) for b in data_batches(data)][:wanted]
-    assert [len(batch) for batch in seen] == [3, 3, 3, 2] and {entry[1:] for entry in asked} <= {(32, 0.1)}
+        assert [names for names, *_ in asked] == [list(b.images.names) for b in data_batches(data)][:wanted]
+    assert [len(batch) for batch in seen] == [3, 3, 3, 2] and {entry[1:] for entry in asked} <= {
+        (32, 0.1, 32)
+    }
 
 
 def data_batches(data):

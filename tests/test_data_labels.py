@@ -11,7 +11,14 @@ from PIL import Image
 
 from zoomin.data.check import images_to_check
 from zoomin.data.find import open_dataset
-from zoomin.data.labels import WRITTEN, Written, describe_classes, labels_table, unusual_order
+from zoomin.data.labels import (
+    WRITTEN,
+    Written,
+    describe_classes,
+    labels_table,
+    sounds_negative,
+    unusual_order,
+)
 from zoomin.data.manifest import read_manifest, write_manifest
 from zoomin.errors import DataError
 from zoomin.inference import find_images
@@ -79,11 +86,11 @@ def test_not_known_in_other_columns(tmp_path: Path, extra: str) -> None:
 
 
 def test_the_negative_class_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from zoomin.training.matching import tell_classes
+    from zoomin.training.matching import log_classes
 
     assert describe_classes(["-1", "1"]) == "class 0, the negative one: '-1'; class 1: '1'"
     with caplog.at_level(logging.INFO):
-        tell_classes(["cancer", "healthy"])
+        log_classes(["cancer", "healthy"])
     assert "class 0, the negative one: 'cancer'" in caplog.text
     assert "'cancer' is the negative class, not 'healthy'" in caplog.text
     assert unusual_order(["normal", "tumor"]) == unusual_order(["a", "b"]) == ""
@@ -124,3 +131,21 @@ def test_unicode_text_of_spreadsheets(tmp_path: Path) -> None:
     manifest(tmp_path, ["a", "b"])
     (tmp_path / "u.csv").write_bytes("image\tlabel\n0.png\tnein\n1.png\tja\n".encode("utf-16"))
     assert read_manifest(tmp_path / "u.csv").classes == ("ja", "nein")
+
+
+@pytest.mark.parametrize(
+    ("name", "negative"),
+    [
+        ("non-tumor", True),
+        ("nontumour", True),
+        ("Non metastatic", True),
+        ("NON_VIABLE", True),
+        ("nonviable", True),
+        ("no tumor", True),
+        ("nonkeratinizing", False),
+        ("nonagon", False),
+        ("nona", False),
+    ],
+)
+def test_words_that_only_begin_with_non_are_not_negative(name: str, *, negative: bool) -> None:
+    assert sounds_negative(name) is negative

@@ -311,7 +311,7 @@ def test_plan_train_predict_and_explain(tmp_path):
             zipped(path, path.with_name(f"{number}.ozx"))
             shutil.rmtree(path)
     config = run_config(tmp_path / "set", tmp_path / "run", epochs=2)
-    assert plan(config.data).seen.formats == {".zarr": 8, ".ozx": 4}
+    assert plan(config.data).summary.formats == {".zarr": 8, ".ozx": 4}
     fit(config, progress=False)
     net = ZoomIn.from_pretrained(tmp_path / "run" / "model")
     paths = find_images([tmp_path / "set"])

@@ -21,7 +21,7 @@ from zoomin.inference.distributed import _Answer, _Worker, iter_numbered
 from zoomin.inference.prediction import predictions_of
 from zoomin.inference.sources import Unreadable
 from zoomin.model import ZoomIn, ZoomInConfig
-from zoomin.runtime.crew import Crew, Lost
+from zoomin.runtime.executor import Executor, Lost
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "dog"))
 
@@ -66,7 +66,7 @@ def counts(path: Path) -> str:
     return ", ".join(f"{labels.count(name)} {name}" for name in CONFIG.class_names)
 
 
-class Told(Crew):
+class ScriptedExecutor(Executor):
     """Workers that answer what they are told to."""
 
     answers: tuple[Any, ...] = ()
@@ -80,8 +80,10 @@ def test_evaluate_puts_answers_where_they_belong(
 ) -> None:
     manifest, config = open_dataset(images), InferenceConfig(batch_size=1)
     rows = list(iter_predictions(manifest, net, config))
-    monkeypatch.setattr(Told, "answers", tuple(_Answer(row, "", ()) for row in rows))
-    assert evaluate(manifest, net, config, crew=Told(jobs=2)) == evaluate(manifest, net, config)
+    monkeypatch.setattr(ScriptedExecutor, "answers", tuple(_Answer(row, "", ()) for row in rows))
+    assert evaluate(manifest, net, config, executor=ScriptedExecutor(jobs=2)) == evaluate(
+        manifest, net, config
+    )
 
 
 def test_errors_and_warnings_of_workers_arrive(
@@ -89,19 +91,21 @@ def test_errors_and_warnings_of_workers_arrive(
 ) -> None:
     known = Unreadable("b.png", ImageError("damaged", where="b.png"))
     monkeypatch.setattr(
-        Told,
+        ScriptedExecutor,
         "answers",
         (Lost("by SIGKILL"), _Answer(known, "", ("slow disk",)), _Answer(known, "", ("slow disk",))),
     )
     with caplog.at_level(logging.WARNING, "zoomin"):
-        rows = dict(iter_numbered(["a.png", "b.png", "c.png"], net, InferenceConfig(), Told(jobs=2)))
+        rows = dict(
+            iter_numbered(["a.png", "b.png", "c.png"], net, InferenceConfig(), ScriptedExecutor(jobs=2))
+        )
     assert [rows[n].status for n in range(3)] == ["error"] * 3
     assert rows[0].image == "a.png" and "died by SIGKILL, 2 times" in rows[0].error
     assert caplog.messages == ["slow disk"]
     unexpected = Unreadable("b.png", UnexpectedError("KeyError", where="b.png"))
-    monkeypatch.setattr(Told, "answers", (_Answer(unexpected, "Traceback: in line 7", ()),) * 25)
+    monkeypatch.setattr(ScriptedExecutor, "answers", (_Answer(unexpected, "Traceback: in line 7", ()),) * 25)
     with pytest.raises(Exception, match="Traceback: in line 7"):
-        list(iter_numbered(["b.png"] * 25, net, InferenceConfig(), Told(jobs=2)))
+        list(iter_numbered(["b.png"] * 25, net, InferenceConfig(), ScriptedExecutor(jobs=2)))
 
 
 def test_a_worker_keeps_what_the_library_says(net: ZoomIn, images: Path) -> None:

@@ -5,7 +5,9 @@ import torch
 from sklearn import metrics as reference
 
 from zoomin.errors import DataError
-from zoomin.metrics import ClassificationScores, classification_metrics, point_scores
+from zoomin.metrics import classification_metrics, point_scores
+from zoomin.model.targets import target_named
+from zoomin.training.target_scores import TargetScores
 
 
 def example(n: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,10 +53,10 @@ def test_classes_that_do_not_occur_do_not_count() -> None:
 
 def test_batches_add_up() -> None:
     probabilities, labels = example(30, 3)
-    metric = ClassificationScores()
+    metric = TargetScores(target_named("classes", ["a", "b", "c"]))
     for part in torch.arange(30).split(7):
         metric.update(probabilities[part], labels[part])
-    assert metric.compute() == point_scores(probabilities, labels)
+    assert metric.compute() == point_scores(probabilities, labels)._asdict()
     metric.reset()
     with pytest.raises(DataError, match="no image to evaluate"):
         metric.compute()

@@ -21,6 +21,7 @@ from zoomin.experiments.colour_baseline import STATISTICS, colour_baseline, colo
 from zoomin.images.array import ArrayImage
 from zoomin.images.augmentation import Augmentation
 from zoomin.images.foreground import Foreground
+from zoomin.model import BlockStage
 from zoomin.training.config import RunConfig, TrainConfig, WarmUp
 from zoomin.training.recipe import read_recipe
 from zoomin.training.recipe_files import find_recipe
@@ -83,6 +84,8 @@ def recipe(name: str) -> RunConfig:
             inner["foreground"] = Foreground(**inner["foreground"])
         if "augmentation" in inner:
             inner["augmentation"] = Augmentation(**inner["augmentation"])
+        if "blocks" in inner:
+            inner["blocks"] = tuple(BlockStage(**block) for block in inner["blocks"])
         if "warm_up" in inner:
             inner["warm_up"] = WarmUp(**inner["warm_up"])
         values[section] = kind(**inner)

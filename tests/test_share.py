@@ -77,7 +77,7 @@ def test_a_folder_says_what_it_is(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["share", str(out), "--to", str(again)]) == 0
     assert (again / "training.json").read_text() == (out / "training.json").read_text()
     assert main(["share", str(run), "--to", str(out)]) == 2
-    assert "there is something already. Give a new folder." in capsys.readouterr().err
+    assert "the folder is not empty. Give a new folder." in capsys.readouterr().err
 
 
 def test_what_is_sent_to_the_hub(

@@ -30,9 +30,9 @@ from zoomin.errors import ConfigError, DataError
 from zoomin.explanation import Explanation
 from zoomin.inference.evaluation import evaluate
 from zoomin.metrics.labels import label_scores
-from zoomin.metrics.survival import concordance
+from zoomin.metrics.survival import concordance, survival_metrics
 from zoomin.model.config import ZoomInConfig
-from zoomin.model.targets import TARGETS, Target, target_named, target_of
+from zoomin.model.targets import TARGETS, Target, score_names, target_named, target_of
 from zoomin.model.targets.pooling import group_metrics, pool, pool_truth
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.config import CrossvalConfig, TrainConfig
@@ -148,11 +148,11 @@ def test_slope_is_the_derivative_of_the_answer_shown(kind: str) -> None:
     logits = torch.randn(5, len(own.names), dtype=torch.float64, requires_grad=True)
     answers = own.answers(logits)
     rows = answers.tolist()
-    shown = [own.names.index(own.shown(row)) for row in rows]
+    shown = [own.names.index(own.explained_name(row)) for row in rows]
     answers[torch.arange(5), shown].sum().backward()
     assert logits.grad is not None
     torch.testing.assert_close(own.slope(logits.detach()), logits.grad)
-    assert all(own.tell(row, own.shown(row)) for row in rows)
+    assert all(own.answer_text(row, own.explained_name(row)) for row in rows)
 
 
 @KINDS
@@ -194,6 +194,23 @@ def test_grades_cost_by_distance() -> None:
     assert grades.decide(p[0].tolist()) == "2"  # the median, not the first of the highest
     losses = [float(grades.loss(p.log(), torch.tensor([k]))) for k in range(4)]
     assert losses[0] > losses[3] > losses[1]
+
+
+def test_too_many_images_for_an_interval_are_the_reason_given() -> None:
+    generator = torch.Generator().manual_seed(0)
+    risk, time = torch.rand(2, 4001, generator=generator)
+    found = survival_metrics(risk, torch.stack([time, torch.ones(4001)], 1))
+    assert 0.48 < found["concordance"] < 0.52 and found["concordance_interval"] is None
+    assert "at most 4000" in found["interval_reasons"]["concordance"]
+
+
+def test_names_of_scores_are_those_of_their_kind() -> None:
+    for kind, case in CASES.items():
+        own = target_named(kind, case.names)
+        truth = own.truth(case.words)
+        found = own.metrics(own.answers(torch.randn(len(truth), len(case.names))), truth)
+        assert score_names(found) == own.scores
+    assert score_names({"epoch", "val"}) == TARGETS["classes"].scores
 
 
 def test_concordance_is_that_of_scikit_survival() -> None:
@@ -327,7 +344,11 @@ def test_end_to_end(kind: str, table: Path, tmp_path: Path, capsys: pytest.Captu
     assert start + float(added.sum()) == pytest.approx(end, abs=1e-3)
     assert one.figure() is not None
     again = Explanation.load(one.save(tmp_path / "one"))
-    assert (again.kind, again.prediction, again.told()) == (one.kind, one.prediction, one.told())
+    assert (again.kind, again.prediction, again.answer_text()) == (
+        one.kind,
+        one.prediction,
+        one.answer_text(),
+    )
     assert again.to_geojson()["zoomin"]["prediction"] == one.prediction
     out = tmp_path / "evaluated"
     found = evaluate(manifest, net, out=out)

@@ -19,7 +19,7 @@ from zoomin.data.config import DataConfig
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError, DataError
 from zoomin.model.config import ZoomInConfig
-from zoomin.model.networks import GatedFeatures, GatedHead
+from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.frozen.classify import classify
@@ -265,6 +265,87 @@ def test_auto_chooses_where_tiles_are_few(data: ZoomInDataModule, embedder: Embe
     assert found.net.config.prediction_sampling == "exact"
 
 
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of lines at random places; a gap of three pixels in one of them makes the class."""
+    folder = tmp_path_factory.mktemp("lines")
+    rng = np.random.default_rng(1)
+    for number in range(48):
+        pixels, x, starts = np.zeros((320, 320), dtype=np.uint8), int(rng.integers(4, 20)), []
+        while x < 305:
+            width = int(rng.integers(4, 9))
+            pixels[:, x : x + width] = 255
+            starts.append((x, width))
+            x += width + int(rng.integers(10, 30))
+        y = int(rng.integers(20, 300))
+        x, width = starts[int(rng.integers(len(starts)))]
+        if number % 2:
+            pixels[y : y + 3, x : x + width] = 0
+        kind = folder / ("whole", "broken")[number % 2]
+        kind.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(kind / f"{number}.png")
+    return folder
+
+
+def test_cells_see_what_last_features_do_not(lines: Path, cache: Path, tmp_path: Path) -> None:
+    model = replace(MODEL, tile_size=160, sub_tile_size=160, tile_attention="uniform", class_names=())
+    data = ZoomInDataModule(DataConfig(str(lines), val_fraction=0.0, threads=1), progress=False, model=model)
+    frozen = replace(FROZEN, few_tiles=16, folds=3, cache=str(cache), trunk_below=1.0, components=64)
+    rows = data.splits["train"]
+    embedder = make_embedder(model, frozen, data)
+    found = learn(model, frozen, data, rows, 0, embedder=embedder)
+    auroc = {head: scores["auroc"] for head, scores in found.report["held_out"].items()}
+    assert auroc["cells"] > 0.8 > max(auroc["gated"], auroc["linear"])
+    assert found.report["head"] == "cells"
+    assert found.net.config.features == f"cells:{TRUNK}"
+    found.net.save_pretrained(tmp_path)
+    saved = ZoomIn.from_pretrained(tmp_path)
+    keys = torch.zeros(4, dtype=torch.int64)
+    logits, drawn = classify(saved, embedder.seen_by(saved).of(rows[:4]), keys)
+    with torch.no_grad():
+        out = saved(data.store.select(rows[:4]))
+        torch.testing.assert_close(out.logits, found.net(data.store.select(rows[:4])).logits)
+    torch.testing.assert_close(logits, out.logits, atol=1e-2, rtol=1e-2)
+    assert drawn.tolist() == [4] * 4
+    [one] = explain(sorted((lines / "broken").glob("*.png"))[:1], load_model(tmp_path))
+    torch.testing.assert_close(one.bias + one.contribution.sum(0), one.logits, atol=1e-4, rtol=1e-4)
+    assert one.weight.sum().item() == pytest.approx(1, abs=1e-4)
+    alone = learn(model, replace(frozen, head="cells"), data, rows, 0)  # embeds the cells only
+    torch.testing.assert_close(alone.logits, found.logits, atol=1e-3, rtol=1e-3)
+
+
+def test_cells_of_many_tiles_are_read_in_part(data: ZoomInDataModule, cache: Path) -> None:
+    frozen = replace(FROZEN, head="cells", cache=str(cache))
+    embedder = make_embedder(MODEL, frozen, data)
+    rows = data.splits["train"]
+    found = learn(MODEL, frozen, data, rows, 0, embedder=embedder)
+    assert found.report["reads"] == {"sampling": "top", "n_samples": 3}
+    keys = torch.arange(len(rows))
+    logits, drawn = classify(found.net, embedder.of(rows), keys)
+    with torch.no_grad():
+        out = found.net(data.store.select(rows), keys=keys)
+    torch.testing.assert_close(logits, out.logits, atol=1e-2, rtol=1e-2)
+    assert drawn.tolist() == [3] * len(rows)
+
+
+def test_gates_weigh_the_cells_of_a_sub_tile() -> None:
+    features, head = GatedFeatures(torch.nn.Identity(), 6, 4, 5, copies=3, cells=2).eval(), GatedHead(3, 5, 2)
+    crops, alpha = torch.randn(7, 2, 6), torch.rand(7).softmax(0)
+    with torch.no_grad():
+        said = head((alpha[:, None] * features.behind(crops.flatten(1))).sum(0, keepdim=True))[0]
+        h, g = features.copies(features.project(crops.flatten(0, 1)).expand(3, 14, 4))
+        attention = (g + alpha.log().repeat_interleave(2)).softmax(1)
+        expected = head.weight @ torch.einsum("kn,knw->kw", attention, h).flatten() + head.bias
+    torch.testing.assert_close(said, expected)
+
+
+def test_transformers_have_no_cells() -> None:
+    assert has_cells(f"timm:{TRUNK}")
+    assert not has_cells("timm:vit_tiny_patch16_224")
+    with pytest.raises(ConfigError, match="stride 8"):
+        feature_network("cells:vit_tiny_patch16_224", side=224)
+
+
 def test_needs_a_pretrained_trunk(data: ZoomInDataModule) -> None:
     with pytest.raises(ConfigError, match="trunk"):
         make_embedder(replace(MODEL, features="lenet"), FROZEN, data)
@@ -279,7 +360,7 @@ def test_plan_follows_its_rules(root: Path) -> None:
     found = plan(DataConfig(str(root)))
     assert (found.model.tile_size, found.model.n_samples, found.model.context_side) == (64, 12, 448)
     assert found.model.tile_attention == "uniform"
-    assert found.seen.images == 12
+    assert found.summary.images == 12
     assert any("'empty'" in line for line in found.lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from .errors import WriteError
 
 __all__ = [
     "cell",
+    "json_digest",
     "parse_json",
     "plain",
     "telling",
@@ -127,6 +129,11 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 (JSON)
         raise ValueError("nested too deeply") from error
 
 
+def json_digest(value: object) -> str:
+    """Twelve digits that tell values apart, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def write_text(path: str | Path, text: str, *, sync: bool = True) -> None:
     """Write a text, whole or not at all.
 
@@ -147,11 +154,15 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2, sync:
 
 
 def user_cache(kind: str) -> Path:
-    """The folder of a kind of files in the user's cache: $XDG_CACHE_HOME/zoomin, or ~/.cache/zoomin.
+    """The folder of a kind of files in the cache; it need not exist yet.
+
+    The cache is $ZOOMIN_CACHE, else $XDG_CACHE_HOME/zoomin, else ~/.cache/zoomin.
 
     Args:
         kind: the name of the folder.
     """
+    if given := os.environ.get("ZOOMIN_CACHE"):
+        return Path(given) / kind
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoomin" / kind
 
 

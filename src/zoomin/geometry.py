@@ -6,11 +6,13 @@ unless its name says otherwise. Tensors of regions have the columns x, y, width,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from .errors import ConfigError
@@ -18,7 +20,9 @@ from .errors import ConfigError
 __all__ = [
     "Region",
     "TileGrid",
+    "count_boxes",
     "count_positions_inside",
+    "most_boxes",
     "positions_inside",
     "sub_tile_regions",
     "view_size",
@@ -47,6 +51,31 @@ def view_size(length: int, scale: float) -> int:
         (25, 1)
     """
     return max(1, int(length * scale + 0.5))
+
+
+def count_boxes(height: int, width: int, side: int) -> int:
+    """Boxes of `side` pixels that cover an image."""
+    return -(-height // side) * -(-width // side)
+
+
+def most_boxes(height: int, width: int, sides: Sequence[int], drawn: int) -> list[int]:
+    """Most boxes of each zoom stage that an image makes: all of the first, those in drawn ones of the next.
+
+    Args:
+        height: of the image, level-0 pixels.
+        width: of the image.
+        sides: of the boxes of each stage, the coarsest first.
+        drawn: most boxes drawn in a stage.
+
+    Example:
+        >>> most_boxes(1000, 1000, [500, 250], drawn=1), most_boxes(1000, 1000, [250], drawn=1)
+        ([4, 4], [16])
+    """
+    seen = [count_boxes(height, width, sides[0])]
+    for outer, inner in pairwise(sides):
+        some = min(seen[-1], drawn) * (outer // inner) ** 2
+        seen.append(min(count_boxes(height, width, inner), some))
+    return seen
 
 
 @dataclass(frozen=True)
@@ -106,6 +135,38 @@ class TileGrid:
         """Place of each image's first tile in the flat list."""
         return self.count.cumsum(0) - self.count
 
+    def inside(self, outer: TileGrid) -> tuple[Int[Tensor, " tiles"], Int[Tensor, " tiles"]]:
+        """Where each tile lies in a coarser grid of the same images, whose boxes are whole tiles wide.
+
+        Returns:
+            The place of its box in that grid's flat list, and its own place in that box, row-major.
+
+        Example:
+            >>> sizes = torch.tensor([[500, 750]])
+            >>> box, cell = TileGrid.of(sizes, 250).inside(TileGrid.of(sizes, 500))
+            >>> box.tolist(), cell.tolist()
+            ([0, 0, 1, 0, 0, 1], [0, 1, 0, 2, 3, 2])
+        """
+        many, columns = outer.tile_size // self.tile_size, self.columns[self.image]
+        row, column = self.index // columns, self.index % columns
+        across = row // many * outer.columns[self.image] + column // many
+        return outer.first[self.image] + across, row % many * many + column % many
+
+    def by_image(self, values: Float[Tensor, " n"], place: Int[Tensor, " n"]) -> Float[Tensor, "batch tiles"]:
+        """Values of some tiles, a row per image; -inf where there is none.
+
+        Args:
+            values: of the tiles.
+            place: of each in the flat list.
+        """
+        padded = values.new_full((len(self.rows), int(self.count.max())), -torch.inf)
+        return padded.index_put((self.image[place], self.index[place]), values)
+
+    def any_inside(self, outer: TileGrid, chosen: Bool[Tensor, " tiles"]) -> Bool[Tensor, " boxes"]:
+        """Which boxes of a coarser grid hold any of the chosen tiles."""
+        box, _ = self.inside(outer)
+        return torch.bincount(box[chosen], minlength=len(outer.image)) > 0
+
 
 def sub_tile_regions(
     tiles: Int[Tensor, "n 4"], position: Int[Tensor, " n"], map_size: tuple[int, int], sub_tile_size: int
@@ -136,7 +197,7 @@ def sub_tile_regions(
 
 
 def positions_inside(
-    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+    tiles: Real[Tensor, "n 4"], sizes: Real[Tensor, "n 2"], map_size: tuple[int, int]
 ) -> Bool[Tensor, "n positions"]:
     """Which positions of each tile's attention map have their centre inside the image.
 
@@ -144,7 +205,7 @@ def positions_inside(
     position of a tile always counts.
 
     Args:
-        tiles: level-0 pixels.
+        tiles: x, y, width and height, level-0 pixels.
         sizes: height and width of the image of each tile.
         map_size: rows and columns of the attention maps.
 
@@ -158,7 +219,7 @@ def positions_inside(
 
 
 def count_positions_inside(
-    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+    tiles: Real[Tensor, "n 4"], sizes: Real[Tensor, "n 2"], map_size: tuple[int, int]
 ) -> Int[Tensor, " n"]:
     """How many positions of each tile `positions_inside` finds, without listing them.
 
@@ -172,7 +233,7 @@ def count_positions_inside(
 
 
 def _lines_inside(
-    tiles: Int[Tensor, "n 4"], sizes: Int[Tensor, "n 2"], map_size: tuple[int, int]
+    tiles: Real[Tensor, "n 4"], sizes: Real[Tensor, "n 2"], map_size: tuple[int, int]
 ) -> tuple[Bool[Tensor, "n rows"], Bool[Tensor, "n columns"]]:
     """Which rows and which columns of each tile's attention map have their centre inside the image."""
     rows, columns = map_size

@@ -192,7 +192,7 @@ def _guessed(shells: Sequence[NDArray[np.float64]], path: Path, frame: Frame, de
         whole = [r for r in good if ((r.pixels > -1) & (r.pixels < np.add(size, 1))).all()]
         if len(whole) != 1:
             names = " and as ".join(reading.name for reading in good)
-            raise DataError(f"it meets the image as {names}", where=path, remedy=_REMEDY)
+            raise DataError(f"it overlaps the image when read as {names}", where=path, remedy=_REMEDY)
         good = whole
     return good[0].mapper
 

@@ -11,22 +11,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..data.check import Checked
-from ..model.targets import TARGETS
+from ..model.targets import score_names
 from .doctor import Check
 
 __all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 
 _ROWS = 60  # images shown in a terminal
-_SCORES = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
-_SHOWN = ("n_images", "n_groups", *_SCORES, "constant_mae", "events", "epochs", "epoch", "seconds")
 _PARTS = {"val": "validation images: ", "test": "test images: "}
 _WORDS = {
-    **_SCORES,
     "n_images": "number",
     "n_groups": "groups",
     "constant_mae": "MAE of one constant answer",
+    "events": "events",
     "epochs": "epochs trained",
     "epoch": "epoch kept",
+    "seconds": "seconds",
 }
 _MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]absent[/]", "broken": "[red]broken[/]"}
 
@@ -54,8 +53,8 @@ def protocols_table(result: Mapping[str, Any]) -> Table:
         result: of `crossval`.
     """
     protocols = result["protocols"].values()
-    scores = [name for name in _SCORES if all(name in protocol for protocol in protocols)]
-    table = Table("protocol", *scores, title="Mean over folds (and standard deviation over seeds)")
+    scores = score_names(set.intersection(*map(set, protocols)))
+    table = Table("protocol", *scores.values(), title="Mean over folds (and standard deviation over seeds)")
     for protocol in protocols:
         cells = []
         for name in scores:
@@ -118,15 +117,16 @@ def _text(value: float | int | None) -> str:
 def _numbers(metrics: Mapping[str, Any], part: str) -> list[tuple[str, str, str]]:
     """What was measured, in words; its value; its interval, or why there is none."""
     rows: list[tuple[str, str, str]] = []
+    words = {**score_names(metrics), **_WORDS}
     for name, value in metrics.items():
         if name == "learned":  # how the head was chosen is in metrics.json
             rows += _numbers(value["held_out"][value["head"]], "held out in inner folds: ")
         elif name in _PARTS:
             rows += _numbers(value, _PARTS[name])
-        elif name in _SHOWN and value is not None:
+        elif name in words and value is not None:
             value += name == "epoch"  # counted from 0 in files, from 1 on the screen
             ends = metrics.get(f"{name}_interval")
             reason = metrics.get("interval_reasons", {}).get(name, "")
             shown = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else reason
-            rows.append((f"{part}{_WORDS.get(name, name)}", f"{value:.4g}", shown))
+            rows.append((f"{part}{words[name]}", f"{value:.4g}", shown))
     return rows

@@ -14,7 +14,7 @@ colon cancer: s = 0.2, N = 10, sub-tiles of 27 pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,10 +25,12 @@ from torch.nn import functional
 from ..errors import require
 from ..geometry import sub_tile_regions, view_size
 from ..images.image import ImageBatch
+from ..model.estimates import plan_estimates
 from ..model.estimators import expected_feature
 from ..model.losses import entropy
-from ..model.networks import LinearHead, attention_network, feature_network
-from ..model.sampling import derive_keys, design
+from ..model.networks import LinearHead, attention_network
+from ..model.sampling import design
+from ..model.stages import draw_in_tiles, start_paths
 from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing
 
 __all__ = ["ATS", "ATSConfig"]
@@ -98,9 +100,7 @@ class ATS(Baseline[ATSConfig]):
         self.attention = attention_network(
             config.attention, pretrained=config.pretrained, channels=config.n_channels
         )
-        self.features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
+        self.features, dims = self.build_features(config.features)
         self.head = LinearHead(dims, config.n_classes)
         self.stride = self._measure_stride()
         self.to(memory_format=torch.channels_last)
@@ -112,21 +112,21 @@ class ATS(Baseline[ATSConfig]):
         n = how.n_samples or self.config.n_samples
         law = design(how.sampling or self.config.sampling)
         overviews = self.attend(batch)
-        image = torch.arange(len(batch), device=self.device).repeat(how.replicates)
-        replicate = torch.arange(how.replicates, device=self.device).repeat_interleave(len(batch))
+        estimates = plan_estimates(len(batch), self.device, None, how.keys, n, how.replicates, None)
+        image, log_alpha = estimates.image, overviews.log_alpha
+        paths = start_paths(estimates, n, len(batch), log_alpha)
+        count = log_alpha.isfinite().sum(1).clamp(max=n)[image]
 
-        log_p = overviews.log_alpha[image]  # one row per estimate
-        count = log_p.isfinite().sum(1).clamp(max=n)
-        draws = law.positions(log_p.detach(), count, derive_keys(how.keys.repeat(how.replicates), replicate))
-        estimate, i = draws.taken.nonzero(as_tuple=True)  # one row per drawn sub-tile
-        position, kappa = draws.index[estimate, i], draws.kappa[estimate, i]
-        own = image[estimate]
+        # The recursion of Zoom-In without tiles: each image is looked into as a tile is.
+        estimate, own, position, kappa, log_p = draw_in_tiles(
+            law, log_alpha, replace(paths, count=count[:, None])
+        )
         regions = overviews.sub_tiles(own, position, self.config.sub_tile_size)
         encoded = self.chunks.apply(self.features, batch, own, regions, self.config.sub_tile_size, 1.0)
         if self.config.normalize_features:
             encoded = functional.normalize(encoded, dim=1)
-        drawn = expected_feature(encoded, log_p[estimate, position], kappa, estimate, len(image))
-        replicated = drawn.unflatten(0, (how.replicates, len(batch)))
+        features = expected_feature(encoded, log_p, kappa, estimate, len(image))
+        replicated = features.unflatten(0, (how.replicates, len(batch)))
         feature = replicated.mean(0)
         taken = torch.bincount(own, minlength=len(batch))
         return BaselineOutput(

@@ -17,8 +17,7 @@ from ..images.image import ImageBatch
 from ..model.estimators import segment_sum
 from ..model.feature_files import stored_dims, stored_features
 from ..model.feature_stores import find_store, split_table
-from ..model.networks import feature_network
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows
 
 __all__ = ["MIL", "BagConfig", "Bags", "Pooled", "cut"]
 
@@ -138,11 +137,8 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
         super().__init__(config)
         self.features: nn.Module | None = None
         if self._folder is None:
-            self.features, self.dims = feature_network(
-                config.features, pretrained=config.pretrained, channels=config.n_channels
-            )
             side = view_size(config.crop_size, config.scale)
-            check_side(self.features, config.features, side, "crop_size", config.n_channels)
+            self.features, self.dims = self.build_features(config.features, side, "crop_size")
         else:
             self.dims = stored_dims(self._folder)
 

@@ -17,6 +17,7 @@ from ..images.foreground import Foreground
 from ..images.image import Image, ImageBatch
 from ..model.choices import TargetKind
 from ..model.network import Network, check_side, random_keys
+from ..model.networks import feature_network
 from ..model.settings import Settings
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "Encode",
     "Known",
     "Rows",
-    "check_side",
     "random_keys",
 ]
 
@@ -191,6 +191,23 @@ class Baseline(Network, ABC, Generic[Config]):
         """Keep the configuration; the child builds its networks."""
         super().__init__(config)
         self.config = config
+
+    def build_features(self, name: str, side: int | None = None, setting: str = "") -> tuple[nn.Module, int]:
+        """A feature network for images of these settings, and the length of its features.
+
+        Args:
+            name: of the network.
+            side: pixels of the views that it encodes; None: not checked.
+            setting: that `side` comes from.
+
+        Raises:
+            ConfigError: if the network is unknown, its weights cannot be loaded, or its views are too small.
+        """
+        config = self.config
+        network, dims = feature_network(name, pretrained=config.pretrained, channels=config.n_channels)
+        if side is not None:
+            check_side(network, name, side, setting, config.n_channels)
+        return network, dims
 
     def encoded(
         self, network: nn.Module, batch: ImageBatch, rows: Rows, encode: Encode

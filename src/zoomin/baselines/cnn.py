@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..errors import require
 from ..images.image import ImageBatch
-from ..model.networks import LinearHead, feature_network
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
+from ..model.networks import LinearHead
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows
 
 __all__ = ["CNN", "CNNConfig"]
 
@@ -62,11 +62,8 @@ class CNN(Baseline[CNNConfig]):
             ConfigError: if the network is unknown, its weights cannot be loaded, or `side` is too small.
         """
         super().__init__(config)
-        self.features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
+        self.features, dims = self.build_features(config.features, config.side, "side")
         self.head = LinearHead(dims, config.n_classes)
-        check_side(self.features, config.features, config.side, "side", config.n_channels)
         self.to(memory_format=torch.channels_last)
 
     def classify(

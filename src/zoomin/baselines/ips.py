@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from ..errors import require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
-from ..model.networks import LinearHead, feature_network
+from ..model.networks import LinearHead
 from ..model.sampling import uniforms
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows
 
 __all__ = ["IPS", "CrossAttention", "IPSConfig"]
 
@@ -134,16 +134,8 @@ class IPS(Baseline[IPSConfig]):
             ConfigError: if the network is unknown, cannot be loaded, or tiles are too small for it.
         """
         super().__init__(config)
-        self.features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
-        check_side(
-            self.features,
-            config.features,
-            view_size(config.tile_size, config.scale),
-            "tile_size",
-            config.n_channels,
-        )
+        side = view_size(config.tile_size, config.scale)
+        self.features, dims = self.build_features(config.features, side, "tile_size")
         self.attention = CrossAttention(dims, config.heads, config.head_width, config.dropout)
         self.head = LinearHead(dims, config.n_classes)
         self.to(memory_format=torch.channels_last)

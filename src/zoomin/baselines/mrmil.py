@@ -28,11 +28,11 @@ from torch.nn import functional
 from ..errors import require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
-from ..model.networks import LinearHead, feature_network
+from ..model.networks import LinearHead
 from ..model.sampling import uniforms
 from .abmil import BagAttention
 from .bags import Bags, cut
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing
 
 __all__ = ["MRMIL", "MRMILConfig"]
 
@@ -105,26 +105,10 @@ class MRMIL(Baseline[MRMILConfig]):
             ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
         """
         super().__init__(config)
-        self.low_features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
-        self.features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
-        check_side(
-            self.features,
-            config.features,
-            view_size(config.crop_size, config.high_scale),
-            "crop_size",
-            config.n_channels,
-        )
-        check_side(
-            self.features,
-            config.features,
-            view_size(config.tile_size, config.low_scale),
-            "low_scale",
-            config.n_channels,
-        )
+        low_side = view_size(config.tile_size, config.low_scale)
+        side = view_size(config.crop_size, config.high_scale)
+        self.low_features, dims = self.build_features(config.features, low_side, "low_scale")
+        self.features, dims = self.build_features(config.features, side, "crop_size")
         self.low_attention = BagAttention(dims, config.hidden, config.gated)
         self.attention = BagAttention(dims, config.hidden, config.gated)
         self.low_head = LinearHead(dims, config.n_classes)

@@ -36,11 +36,11 @@ from ..errors import require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.estimators import segment_sum
-from ..model.networks import LinearHead, feature_network
+from ..model.networks import LinearHead
 from ..model.sampling import derive_keys, uniforms
 from .abmil import BagAttention
 from .bags import cut
-from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, check_side
+from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing
 
 __all__ = ["Choice", "Mixtures", "ZoomMIL", "ZoomMILConfig", "perturbed_top", "top"]
 
@@ -117,10 +117,7 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
             ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
         """
         super().__init__(config)
-        self.features, dims = feature_network(
-            config.features, pretrained=config.pretrained, channels=config.n_channels
-        )
-        check_side(self.features, config.features, config.view_size, "view_size", config.n_channels)
+        self.features, dims = self.build_features(config.features, config.view_size, "view_size")
         width, levels = config.width, len(config.scales)
 
         def first() -> nn.Module:

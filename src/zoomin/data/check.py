@@ -17,7 +17,7 @@ from torch import Tensor
 from ..annotations.open_annotation import annotation_of
 from ..errors import DataError
 from ..files import write_csv
-from ..geometry import Region, TileGrid, view_size
+from ..geometry import Region, TileGrid, most_boxes, view_size
 from ..images.decode import format_of, image_head
 from ..images.describe import describe
 from ..images.foreground import Foreground
@@ -336,7 +336,7 @@ def _judged(
         grid = TileGrid.of(torch.tensor([[image.height, image.width]]), model.tile_size)
         kept = len(grid.image) if mask is None else int(mask.tiles(grid.regions).sum())
         tiles = kept or len(grid.image)
-        row = replace(row, **_cost(tiles, model))
+        row = replace(row, **_cost(image, tiles, model))
         if mask is not None and kept == 0:
             return _empty(row)
     elif row.tissue == 0:
@@ -360,8 +360,14 @@ def _empty(row: Checked) -> Checked:
     )
 
 
-def _cost(tiles: int, model: ZoomInConfig) -> dict[str, Any]:
+def _cost(image: Image, tiles: int, model: ZoomInConfig) -> dict[str, Any]:
+    sides = [*(block.size for block in model.blocks), model.tile_size]
+    scales = [*(block.scale for block in model.blocks), model.tile_scale]
+    seen = most_boxes(image.height, image.width, sides, model.n_samples)
+    seen[-1] = min(seen[-1], tiles)
     drawn = min(tiles, model.n_samples)
-    side_1, side_2 = (view_size(model.tile_size, s) for s in (model.tile_scale, model.sub_tile_scale))
-    pixels = tiles * side_1**2 + drawn * side_2**2 + model.n_samples * model.sub_tile_size**2
-    return {"tiles": tiles, "views": tiles + drawn + model.n_samples, "megabytes": 3 * pixels / 1e6}
+    pixels = drawn * view_size(model.tile_size, model.sub_tile_scale) ** 2
+    pixels += model.n_samples * model.sub_tile_size**2
+    for count, side, scale in zip(seen, sides, scales, strict=True):
+        pixels += count * view_size(side, scale) ** 2
+    return {"tiles": tiles, "views": sum(seen) + drawn + model.n_samples, "megabytes": 3 * pixels / 1e6}

@@ -21,49 +21,51 @@ class ManifestColumns:
     """Names of the columns of a manifest CSV."""
 
     image: str = "image"
-    """Path of the image, relative to the folder of the CSV or absolute; or a URL of a TIFF or OME-Zarr."""
+    """Column of paths of images, relative to the folder of the CSV or absolute; or URLs of TIFFs or
+    OME-Zarrs."""
 
     label: str = "label"
-    """Name of the class; for another `data.target`, what that kind's own column holds, where there is
+    """Column of class names; for another `data.target`, what that kind's own column holds, where there is
     none."""
 
     group: str = "group"
-    """Images of one group, usually a patient, are never on different sides of a split."""
+    """Column of groups, such as patients: images of one group are never on different sides of a split."""
 
     split: str = "split"
-    """train, val (or valid, validation) or test."""
+    """Column of splits: train, val (or valid, validation) or test."""
 
     mpp: str = "mpp"
-    """Microns per level-0 pixel."""
+    """Column of microns per level-0 pixel."""
 
     annotation: str = "annotation"
-    """Path of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image: the ROI."""
+    """Column of paths of polygons (GeoJSON, ASAP XML), nucleus centres (.mat) or a mask image: the ROI."""
 
     mask: str = "mask"
-    """Path of a mask image, nonzero inside the ROI."""
+    """Column of paths of mask images, nonzero inside the ROI."""
 
     foreground: str = "foreground"
-    """Path of a mask image, or of polygons, of what is worth reading (`model.foreground`)."""
+    """Column of paths of mask images, or of polygons, of what is worth reading (`model.foreground`)."""
 
     series: str = "series"
-    """Which image of a TIFF or OME-Zarr that holds several, by number or name; of an OME-Zarr the plane
-    too, as "z=4"."""
+    """Column that says which image of a TIFF or OME-Zarr that holds several, by number or name; of an
+    OME-Zarr the plane too, as "z=4"."""
 
     labels: str = "labels"
-    """Target labels: names separated by semicolons, "none" for none of them; without this column, a column
-    of 0 and 1 for each label."""
+    """Column of target labels: names separated by semicolons, "none" for none of them; without this column, a
+    column of 0 and 1 for each label."""
 
     value: str = "value"
-    """Target value: a number."""
+    """Column of target values: numbers."""
 
     grade: str = "grade"
-    """Target grade: numbers, or names in the order of `data.classes`."""
+    """Column of target grades: numbers, or names in the order of `data.classes`."""
 
     time: str = "time"
-    """Target survival: until the event, or until nothing more is known."""
+    """Column of times (target survival): until the event, or until nothing more is known."""
 
     event: str = "event"
-    """Target survival: 1 where the event happened at that time, 0 where it had not happened yet."""
+    """Column of events (target survival): 1 where the event happened at that time, 0 where it had not
+    happened yet."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,7 @@ class DataConfig:
     those that are not slides or pyramids while they fill less than a quarter of the free memory."""
 
     threads: int = 4
-    """Images decoded in parallel; does not change results. 4 threads hide the latency of most
-    disks."""
+    """Images decoded in parallel; does not change results. 4 threads hide the latency of most disks."""
 
     mpp: float | str | None = None
     """Microns per level-0 pixel of images whose manifest does not give it, instead of a missing or wrong
@@ -130,7 +131,7 @@ class DataConfig:
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
-    does not respond; none: never."""
+    does not respond; null: never."""
 
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of training images."""

@@ -45,14 +45,14 @@ class BatchKey(NamedTuple):
         rows: of the manifest.
         epoch: of training, -1 for batches that are not augmented.
         number: of the batch in its epoch.
-        mine: places in `rows` of the images that this process takes, of several that train together; None:
-            all.
+        own_places: places in `rows` of the images that this process takes, of several that train together;
+            None: all.
     """
 
     rows: tuple[int, ...]
     epoch: int
     number: int
-    mine: tuple[int, ...] | None = None
+    own_places: tuple[int, ...] | None = None
 
 
 class TrainingOrder(Sampler[BatchKey]):
@@ -341,9 +341,9 @@ class ZoomInDataModule(LightningDataModule):
             generator = _generator(self.config.seed, _AUGMENTATION, key.epoch, key.number)
             images = self.augment(images, generator)
         whole = Batch(images, self.labels[rows].to(store.device), rows.to(store.device))
-        if key.mine is None:
+        if key.own_places is None:
             return whole
-        return replace(whole, place=whole.places).select(torch.tensor(key.mine, dtype=torch.int64))
+        return replace(whole, place=whole.places).select(torch.tensor(key.own_places, dtype=torch.int64))
 
     def augment(self, images: ImageBatch, generator: torch.Generator) -> ImageBatch:
         """Training images, changed at random as configured."""
@@ -356,14 +356,14 @@ class ZoomInDataModule(LightningDataModule):
     def _ordered(self, rows: Int[Tensor, " n"]) -> DataLoader[BatchKey]:
         if self.part.of == 1:
             return self._loader(_keys(rows, self.config.batch_size, epoch=-1))
-        mine = rows[dealt(self._pixels(rows), self.part.of)[self.part.rank]]
+        own = rows[dealt(self._pixels(rows), self.part.of)[self.part.rank]]
         nothing = [BatchKey((), -1, 0)]  # who has no image takes part all the same
-        return self._loader(_keys(mine, self.config.batch_size, epoch=-1) or nothing)
+        return self._loader(_keys(own, self.config.batch_size, epoch=-1) or nothing)
 
     def _dealt(self, key: BatchKey) -> BatchKey:
         """A batch of all processes with the places that are those of this one."""
         parts = dealt(self._pixels(torch.tensor(key.rows)), self.part.of)
-        return key._replace(mine=tuple(parts[self.part.rank]))
+        return key._replace(own_places=tuple(parts[self.part.rank]))
 
     def _pixels(self, rows: Int[Tensor, " n"]) -> list[int]:
         """Of each image, as the model reads it: what it costs to look at it."""
@@ -377,7 +377,7 @@ class ZoomInDataModule(LightningDataModule):
     def _announce(self, batch: Batch) -> None:
         """Start to read the overviews of a batch, where the images are on disk and a network wants them."""
         if self.model is not None and len(batch):
-            read_ahead(batch.images, self.model.tile_size, self.model.tile_scale)
+            read_ahead(batch.images, self.model.tile_size, *self.model.first_stage)
 
 
 def _checked(splits: Mapping[str, Int[Tensor, " _"]], manifest: Manifest) -> dict[str, Int[Tensor, " _"]]:

@@ -61,7 +61,7 @@ class FeatureConfig:
     """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which a single read is given up; none: never."""
+    """Seconds after which a single read is given up; null: never."""
 
     seed: int = 0
     """Seed of the weights of networks without pretrained ones."""

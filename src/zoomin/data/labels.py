@@ -39,6 +39,9 @@ _NEGATIVE = frozenset(
     "0 -1 - no n false f neg negative normal healthy benign control controls absent none background clear "
     "clean empty wt wildtype wild-type other low mss unaffected uninvolved without not".split()
 )
+_NON = re.compile(
+    r"non($|[-_\s]|tumou?r|cancer|malignan|neoplas|lesion|metasta|diseas|defect|patholog|infect|viable)"
+)  # but no word that only begins so, as nonkeratinizing does
 
 
 class Written(NamedTuple):
@@ -212,7 +215,7 @@ def unusual_order(classes: Sequence[str]) -> str:
 def sounds_negative(name: str) -> bool:
     """Whether a class is called as the class without the object often is."""
     plain = name.casefold().translate(_MINUS)
-    return re.split(r"[\s_]", plain, maxsplit=1)[0] in _NEGATIVE or plain.startswith("non")
+    return re.split(r"[\s_]", plain, maxsplit=1)[0] in _NEGATIVE or _NON.match(plain) is not None
 
 
 def labels_table() -> str:

@@ -20,7 +20,7 @@ from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
 from .labels import class_order, known, plain_number
 from .slide_files import check_slides
-from .truth import Told, ordered_names, told, truth_cells
+from .truth import ManifestTarget, manifest_target, ordered_names, truth_cells
 
 __all__ = [
     "SPLITS",
@@ -138,16 +138,9 @@ class Manifest:
         """
         kind = self.kind()
         for record in self.records:
-            if record.label is None or not self._knows(record.label, kind):
+            if record.label is None or not kind.fits(record.label):
                 raise self._label_error(record)
         return kind.truth([record.label for record in self.records])
-
-    def _knows(self, label: str, kind: Target) -> bool:
-        try:
-            kind.truth([label])
-        except (KeyError, ValueError):
-            return False
-        return True
 
     def counts(self) -> dict[str, int]:
         """Number of images of each class, in the order of `classes`; of a number, of all that have it."""
@@ -186,7 +179,7 @@ class Manifest:
         )
         manifest = replace(self, records=records, classes=tuple(classes))
         for record in manifest.records:
-            if record.label is not None and not self._knows(record.label, kind):
+            if record.label is not None and not kind.fits(record.label):
                 raise manifest._label_error(record)
         return manifest
 
@@ -235,7 +228,7 @@ def read_manifest(
         path: the CSV file.
         columns: names of the columns; only the image column is always needed.
         classes: the classes in their order, the negative one first; by default those found, in natural order.
-        target: what is to be learned; "auto": what the columns say (`truth.told`).
+        target: what is to be learned; "auto": what the columns say (`truth.manifest_target`).
         labels_required: whether a missing label column is an error.
         files_required: whether a file that does not exist is an error.
         groups_checked: whether a group in two splits is an error.
@@ -249,7 +242,7 @@ def read_manifest(
     path = Path(path)
     columns = columns or ManifestColumns()
     table = read_table(path, columns.image, "columns.image")
-    truth = told(table, columns, target, classes or (), required=labels_required)
+    truth = manifest_target(table, columns, target, classes or (), required=labels_required)
     _check_header(table, columns, labels_required and truth.kind == "classes")
     records = tuple(_record(row, columns, path, truth) for row in table.rows)
     if not records:
@@ -318,7 +311,7 @@ def _check_header(table: Table, columns: ManifestColumns, is_needed: bool) -> No
             )
 
 
-def _record(row: Row, columns: ManifestColumns, path: Path, truth: Told) -> Record:
+def _record(row: Row, columns: ManifestColumns, path: Path, truth: ManifestTarget) -> Record:
     def cell(name: str) -> str | None:
         found = row.cells.get(getattr(columns, name))
         return found if name == "image" else known(found)

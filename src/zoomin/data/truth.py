@@ -17,7 +17,7 @@ from .config import ManifestColumns
 from .csv_table import Row, Table, listed
 from .labels import class_words, known, plain_number
 
-__all__ = ["Told", "event_of", "ordered_names", "told", "truth_cells"]
+__all__ = ["ManifestTarget", "event_of", "manifest_target", "ordered_names", "truth_cells"]
 
 NONE, _UNKNOWN, _CENSORED = "none", "?", "+"
 _MANY = 12  # different numbers, above which they are hardly names of classes
@@ -29,8 +29,8 @@ _OWN = {"labels": ("labels",), "value": ("value",), "grade": ("grade",), "surviv
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a manifest tells.
+class ManifestTarget:
+    """The target that the columns of a manifest describe.
 
     Attributes:
         kind: of target.
@@ -43,14 +43,14 @@ class Told:
     words: Callable[[Row], str | None]
 
 
-def told(
+def manifest_target(
     table: Table,
     columns: ManifestColumns,
     target: str,
     classes: Sequence[str],
     *,
     required: bool,
-) -> Told:
+) -> ManifestTarget:
     """Find out what is to be learned.
 
     Args:
@@ -69,7 +69,7 @@ def told(
         if required and target == "auto" and not classes:
             _ask(table, columns)
         words = class_words((row.cells.get(columns.label) for row in table.rows), classes)
-        return Told("classes", (), _class_words(columns.label, words))
+        return ManifestTarget("classes", (), _class_words(columns.label, words))
     if kind == "labels":
         return _labels(table, columns, classes, required=required)
     if kind == "survival":
@@ -79,9 +79,9 @@ def told(
     column = next((name for name in (own, named, columns.label) if name in table.header), own)
     _check(table, column, kind, required=required)
     if kind == "grade":
-        return Told("grade", (), _class_words(column, tuple(classes)))
+        return ManifestTarget("grade", (), _class_words(column, tuple(classes)))
     name = column if column != columns.label else "value"
-    return Told("value", tuple(classes) or (name,), _number(column, table))
+    return ManifestTarget("value", tuple(classes) or (name,), _number(column, table))
 
 
 def _kind(table: Table, columns: ManifestColumns, *, required: bool) -> str:
@@ -166,7 +166,7 @@ def _number(column: str, table: Table) -> Callable[[Row], str | None]:
     return read
 
 
-def _survival(table: Table, columns: ManifestColumns, *, required: bool) -> Told:
+def _survival(table: Table, columns: ManifestColumns, *, required: bool) -> ManifestTarget:
     for name in ("time", "event"):
         column = getattr(columns, name)
         if column not in table.header and required:
@@ -196,7 +196,7 @@ def _survival(table: Table, columns: ManifestColumns, *, required: bool) -> Told
             )
         return until if happened else until + _CENSORED
 
-    return Told("survival", ("log_hazard",), read)
+    return ManifestTarget("survival", ("log_hazard",), read)
 
 
 def event_of(cell: str) -> bool | None:
@@ -211,10 +211,12 @@ def event_of(cell: str) -> bool | None:
     return True if {word, first} & _YES else False if {word, first} & _NO else None
 
 
-def _labels(table: Table, columns: ManifestColumns, classes: Sequence[str], *, required: bool) -> Told:
+def _labels(
+    table: Table, columns: ManifestColumns, classes: Sequence[str], *, required: bool
+) -> ManifestTarget:
     column = next((name for name in (columns.labels, columns.label) if name in table.header), None)
     if column is not None:
-        return Told("labels", tuple(classes), _list_words(column, tuple(classes)))
+        return ManifestTarget("labels", tuple(classes), _list_words(column, tuple(classes)))
     names = tuple(classes) or _flags(table, columns)
     missing = [name for name in names if name not in table.header]
     if (missing or not names) and required:
@@ -229,20 +231,20 @@ def _labels(table: Table, columns: ManifestColumns, classes: Sequence[str], *, r
 
     def read(row: Row) -> str | None:
         found = {name: known(row.cells.get(name)) for name in names}
-        told = {name: None if cell is None else event_of(cell) for name, cell in found.items()}
-        wrong = [name for name, cell in found.items() if cell is not None and told[name] is None]
+        events = {name: None if cell is None else event_of(cell) for name, cell in found.items()}
+        wrong = [name for name, cell in found.items() if cell is not None and events[name] is None]
         if wrong:
             raise DataError(
                 f"row {row.number} has {found[wrong[0]]!r} in the column {wrong[0]!r}",
                 where=table.path,
                 remedy="Give 1 where the image has the label, 0 where not, nothing where that is unknown.",
             )
-        if all(value is None for value in told.values()):
+        if all(value is None for value in events.values()):
             return None
-        has = [name if value else name + _UNKNOWN for name, value in told.items() if value is not False]
+        has = [name if value else name + _UNKNOWN for name, value in events.items() if value is not False]
         return ";".join(has) or NONE
 
-    return Told("labels", names, read)
+    return ManifestTarget("labels", names, read)
 
 
 def _flags(table: Table, columns: ManifestColumns) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class Journal:
             raise DataError(
                 f"the folder was started with another {', '.join(changed)}",
                 where=folder,
-                remedy="Give the settings of then, or another --out, or delete the folder.",
+                remedy="Give the same settings as before, or another --out, or delete the folder.",
             )
         self._done = {found.pop("name"): self._record(found) for found in images if found is not None}
         if not text.endswith("\n"):

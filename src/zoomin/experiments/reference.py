@@ -82,8 +82,11 @@ def prepare(net: ZoomIn, image: Image) -> LoopImage:
     """Read the pixels of an image at the scales of a network.
 
     Raises:
+        ConfigError: if the network has more than the paper's two stages.
         ImageError: if they cannot be read.
     """
+    if net.config.blocks:
+        raise ConfigError("the loop has two stages", where="model.blocks", remedy="Leave blocks out.")
     config, height, width = net.config, image.height, image.width
     tiles = TileGrid.of(torch.tensor([[height, width]]), config.tile_size).regions
     boxes = [Region(*box) for box in tiles.tolist()]

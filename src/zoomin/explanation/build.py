@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from ..images.urls import exists
 from ..model.networks import LinearHead
 from ..model.output import ZoomInOutput
 from ..model.targets import Target
+from .blocks import BlockEvidence, block_attention
 from .evidence import Provenance, Source
 from .explanation import Explanation
 
@@ -107,12 +109,32 @@ def explain_output(
             crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             tile_crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             mean_logits=mean_logits,
+            blocks=_blocks(output, index),
             standard_error=standard_errors[index] if standard_errors else math.nan,
             source=_source(image.source if isinstance(image, Resampled) else image, name),
             provenance=provenances[index] if provenances else Provenance(),
         )
         explanations.append(_in_file(_with_pixels(bare, image), image))
     return explanations
+
+
+def _blocks(output: ZoomInOutput, image: int) -> tuple[BlockEvidence, ...]:
+    """The stages above the tiles, still without pixels."""
+    found = []
+    alpha = output.attention.map(image).detach().float()
+    for stage, inner in pairwise(output.stages):
+        side = stage.grid.tile_size
+        many = side // inner.grid.tile_size
+        own = inner.image == image
+        regions = stage.grid.regions[inner.inside[own]]
+        sums = block_attention(alpha, side // output.attention.grid.tile_size)
+        weight = sums[regions[:, 1] // side, regions[:, 0] // side]
+        order = weight.argsort(descending=True, stable=True)
+        maps = inner.log_p[own].detach().exp().float().reshape(-1, many, many)
+        empty = torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
+        boxes, maps = regions[order].double().cpu(), maps[order].cpu()
+        found.append(BlockEvidence(float(side), boxes, weight[order].cpu(), maps, empty))
+    return tuple(found)
 
 
 def _with_pixels(bare: Explanation, image: Image) -> Explanation:
@@ -122,6 +144,12 @@ def _with_pixels(bare: Explanation, image: Image) -> Explanation:
     heaviest = bare.places().regions[:CROPS].long()
     tiles = bare.tiles[bare.top_tiles()[:TILE_CROPS]].long()
     scale = min(1.0, TILE_CROP_SIDE / bare.tile_size)
+    blocks = tuple(
+        replace(
+            one, crops=_crops(image, one.regions[:TILE_CROPS].long(), min(1.0, TILE_CROP_SIDE / one.size))
+        )
+        for one in bare.blocks
+    )
     around = torch.cat([heaviest[:, :2] - heaviest[:, 2:] * (CONTEXT // 2), heaviest[:, 2:] * CONTEXT], 1)
     near = min(1.0, CONTEXT_SIDE / max(1, int(around[:1, 2:].sum()) // 2))
     return replace(
@@ -129,6 +157,7 @@ def _with_pixels(bare: Explanation, image: Image) -> Explanation:
         crops=_crops(image, heaviest, 1.0),
         context=_crops(image, around, near),
         tile_crops=_crops(image, tiles, scale),
+        blocks=blocks,
     )
 
 
@@ -136,13 +165,20 @@ def _in_file(one: Explanation, image: Image) -> Explanation:
     """The same, its boxes in level-0 pixels of the file."""
     if not isinstance(image, Resampled):
         return one
-    side = torch.tensor([[0.0, 0.0, one.tile_size, one.tile_size]], dtype=torch.float64)
+
+    def in_file(side: float) -> float:
+        box = torch.tensor([[0.0, 0.0, side, side]], dtype=torch.float64)
+        return float(image.to_source(box)[0, 2])
+
     return replace(
         one,
         size=(image.source.height, image.source.width),
-        tile_size=float(image.to_source(side)[0, 2]),
+        tile_size=in_file(one.tile_size),
         tiles=image.to_source(one.tiles),
         sub_tiles=image.to_source(one.sub_tiles),
+        blocks=tuple(
+            replace(own, size=in_file(own.size), regions=image.to_source(own.regions)) for own in one.blocks
+        ),
     )
 
 

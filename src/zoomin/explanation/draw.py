@@ -5,6 +5,7 @@ Axes count level-0 pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..geometry import Region
-from .palette import AGAINST, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
+from .palette import AGAINST, BLOCK, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
 from .scale_bar import draw_scale_bar
 
 if TYPE_CHECKING:
@@ -51,22 +52,22 @@ _NEUTRAL = "#6b7280"
 
 def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
-    spread = explanation.kind.spread(explanation.standard_error)
-    told = explanation.told()
+    spread = explanation.kind.error_text(explanation.standard_error)
+    answer = explanation.answer_text()
     if spread:
-        number, _, unit = told.partition(" ")
-        told = f"{number} ± {spread} {unit}".rstrip()
+        number, _, unit = answer.partition(" ")
+        answer = f"{number} ± {spread} {unit}".rstrip()
     also = "" if explanation.prediction == explanation.label else f"{explanation.prediction}; "
     also = also if explanation.kind.has_probabilities else ""
     truth = "" if explanation.truth is None else f" (true: {explanation.truth})"
     name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
-    return f"{name}: {also}{explanation.label} {told}{truth}"
+    return f"{name}: {also}{explanation.label} {answer}{truth}"
 
 
 def start(explanation: Evidence) -> str:
     """Where the answer starts, as text."""
     why = " (the bias alone)" if explanation.mean_logits is None else ""
-    return f"With nothing seen{why}: {explanation.label} {explanation.told(explanation.baseline)}"
+    return f"With nothing seen{why}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
 
 
 def counts(explanation: Evidence) -> str:
@@ -76,7 +77,11 @@ def counts(explanation: Evidence) -> str:
         len(explanation.tiles),
         explanation.attention.numel(),
     )
-    return f"{read} sub-tiles read in {drawn} of {tiles} tiles"
+    blocks = []
+    for stage in reversed(explanation.blocks):
+        every = math.prod(-(-side // stage.size) for side in explanation.size)
+        blocks.append(f", in {len(stage.regions)} of {every:.0f} blocks")
+    return f"{read} sub-tiles read in {drawn} of {tiles} tiles{''.join(blocks)}"
 
 
 def without_ticks(axes: Axes) -> None:
@@ -202,7 +207,10 @@ def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size
 
 
 def draw_tiles(axes: Axes, explanation: Evidence) -> None:
-    """Outlines of the tiles drawn."""
+    """Outlines of the tiles drawn, and of the blocks that hold them where there are such."""
+    for stage in explanation.blocks:
+        for box in stage.regions.tolist():
+            draw_box(axes, box, BLOCK, 1.4)
     for box in explanation.tiles.tolist():
         draw_box(axes, box, TILE, 0.9)
 
@@ -271,7 +279,7 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     shown = added[:NUMBERED].tolist()
     steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
     names = ["nothing\nseen", *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
-    ends = [explanation.told(logits) for logits in (explanation.baseline, explanation.logits)]
+    ends = [explanation.answer_text(logits) for logits in (explanation.baseline, explanation.logits)]
     level, levels = begin, [begin]
     axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)
     for place, step in enumerate(steps, 1):

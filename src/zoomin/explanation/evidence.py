@@ -22,6 +22,7 @@ from ..images.georeference import Georeference
 from ..images.stored import identity_of
 from ..model.estimators import segment_sum
 from ..model.targets import Target, target_named
+from .blocks import BlockEvidence
 from .density import attention_density
 from .places import Places, shown_order, speaks_for
 
@@ -114,6 +115,8 @@ class Evidence:
             for exact and top, NaN where a single replicate cannot tell.
         truth: the true class, None where unknown.
         target: what the logits mean; None: classes.
+        blocks: the zoom stages above the tiles, the coarsest first; none by default. The attention of blocks
+            that were not drawn is spread evenly over their tiles, in `attention`.
         source: where the pixels came from.
         provenance: which model looked, and how.
     """
@@ -144,6 +147,7 @@ class Evidence:
     standard_error: float = math.nan
     truth: str | None = None
     target: Target | None = None
+    blocks: tuple[BlockEvidence, ...] = ()
     source: Source = field(default_factory=Source)
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -165,12 +169,12 @@ class Evidence:
     @property
     def label(self) -> str:
         """What the evidence is for: the class predicted, the most probable label, the one number."""
-        return self.kind.shown(self.probabilities.tolist())
+        return self.kind.explained_name(self.probabilities.tolist())
 
-    def told(self, logits: Float[Tensor, " classes"] | None = None) -> str:
+    def answer_text(self, logits: Float[Tensor, " classes"] | None = None) -> str:
         """The answer for `label` that some logits give, by default the image's, as text: "88 %"."""
         answer = self.kind.answers(self.logits if logits is None else logits)
-        return self.kind.tell(answer.tolist(), self.label)
+        return self.kind.answer_text(answer.tolist(), self.label)
 
     @property
     def baseline(self) -> Float[Tensor, " classes"]:

@@ -25,6 +25,7 @@ from ..geometry import Region
 from ..images.decode import decode_image
 from ..images.georeference import Georeference
 from ..model.targets import Target, target_named
+from .blocks import BlockEvidence
 
 if TYPE_CHECKING:
     from .evidence import Evidence, Source
@@ -40,6 +41,7 @@ _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
 )
 _OPTIONAL = ("order", "tile_order", "mean_logits")
+_BLOCK_TENSORS = ("regions", "alpha", "inside")
 _DAMAGE = (
     *(
         ImageError,
@@ -67,10 +69,13 @@ def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     (folder / CROPS_FOLDER).mkdir(parents=True, exist_ok=True)
     done = folder / JSON
     done.unlink(missing_ok=True)
-    for old in (folder / CROPS_FOLDER).glob("*tile_*.png"):
-        old.unlink()
+    for pattern in ("*tile_*.png", "block_*.png"):
+        for old in (folder / CROPS_FOLDER).glob(pattern):
+            old.unlink()
     present = [name for name in (*_TENSORS, *_OPTIONAL) if getattr(explanation, name) is not None]
     arrays = {name: getattr(explanation, name).numpy() for name in present}
+    for stage, blocks in enumerate(explanation.blocks, 1):
+        arrays |= {_block_array(stage, name): getattr(blocks, name).numpy() for name in _BLOCK_TENSORS}
     np.savez_compressed(folder / ARRAYS, **arrays)
     _write_png(explanation.overview, folder / OVERVIEW)
     crops = _write_crops(explanation.crops, folder, "sub_tile")
@@ -78,7 +83,12 @@ def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     context = (
         [] if explanation.context is None else _write_crops(explanation.context, folder, "around_sub_tile")
     )
-    write_json(done, _document(explanation, crops, context, tile_crops), indent=1)
+    above = [
+        _blocks(one, _write_crops(one.crops, folder, f"block_{stage}"))
+        for stage, one in enumerate(explanation.blocks, 1)
+    ]
+    document = _document(explanation, crops, context, tile_crops)
+    write_json(done, {**document, "blocks": above} if above else document, indent=1)
     return done
 
 
@@ -94,8 +104,17 @@ def load_fields(path: str | Path) -> dict[str, Any]:
     try:
         arrays = _read_arrays(folder / ARRAYS)
         _check_orders(arrays)
+        blocks = tuple(
+            BlockEvidence(
+                size=one["size"],
+                crops=_read_crops(folder, one["crops"]),
+                **{name: arrays.pop(_block_array(stage, name)) for name in _BLOCK_TENSORS},
+            )
+            for stage, one in enumerate(document.get("blocks", ()), 1)
+        )
         return {
-            **arrays,
+            **{name: array for name, array in arrays.items() if name in (*_TENSORS, *_OPTIONAL)},
+            "blocks": blocks,
             "image": document["image"],
             "size": (document["height"], document["width"]),
             "classes": tuple(document["classes"]),
@@ -216,12 +235,26 @@ def _box(box: Sequence[float]) -> dict[str, int | float]:
     }
 
 
+def _block_array(stage: int, name: str) -> str:
+    return f"block_{stage}_{name}"
+
+
+def _blocks(one: BlockEvidence, crops: list[str]) -> dict[str, Any]:
+    drawn = [
+        {**_box(box), "alpha": alpha, "crop": crops[rank] if rank < len(crops) else None}
+        for rank, (box, alpha) in enumerate(zip(one.regions.tolist(), one.alpha.tolist(), strict=True))
+    ]
+    return {"size": one.size, "n_drawn": len(drawn), "crops": crops, "drawn": drawn[:LISTED]}
+
+
 def _tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
     rows = one.top_tiles()[:LISTED].tolist()
+    blocks = [(stage.holding(one.tiles) + 1).tolist() for stage in one.blocks]
     return [
         {
             **_box(one.tiles[row].tolist()),
             "alpha": float(one.alpha[row]),
+            **({"blocks": [ranks[row] for ranks in blocks]} if blocks else {}),
             "crop": crops[rank] if rank < len(crops) else None,
         }
         for rank, row in enumerate(rows)
@@ -269,7 +302,8 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
         for info in archive.infolist():
             _check_declared(archive, info)
     with np.load(path, allow_pickle=False) as arrays:
-        names = [*_TENSORS, *(name for name in _OPTIONAL if name in arrays)]
+        known = (*_OPTIONAL, *(name for name in arrays if name.startswith("block_")))
+        names = [*_TENSORS, *(name for name in known if name in arrays)]
         return {name: torch.from_numpy(arrays[name]) for name in names}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .palette import AGAINST, FOR, TILE, rgb
+from .palette import AGAINST, BLOCK, FOR, TILE, rgb
 
 if TYPE_CHECKING:
     from .evidence import Evidence, Source
@@ -32,7 +32,7 @@ def evidence_geojson(
         ConfigError: if the coordinates cannot be had.
     """
     place, crs = _placement(explanation.source, explanation.image, coordinates, bounds_offset)
-    parts = [_tiles(explanation), _sub_tiles(explanation, top)]
+    parts = [_blocks(explanation), _tiles(explanation), _sub_tiles(explanation, top)]
     if attention_cells:
         parts.append(_cells(explanation))
     features = [
@@ -54,6 +54,19 @@ def evidence_geojson(
         "evidence": end,
     }
     return {"type": "FeatureCollection", **crs, "zoomin": answer, "features": features}
+
+
+def _blocks(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
+    for stage, blocks in enumerate(one.blocks, 1):
+        for rank, (box, alpha) in enumerate(
+            zip(blocks.regions.tolist(), blocks.alpha.tolist(), strict=True), 1
+        ):
+            name = f"block {rank}" if len(one.blocks) == 1 else f"block {stage}.{rank}"
+            measured = {"attention": alpha}
+            yield (
+                _inside(box, one.size),
+                _properties("annotation", name, "block drawn", BLOCK, measured, isLocked=True),
+            )
 
 
 def _tiles(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:

@@ -8,11 +8,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AGAINST", "FOR", "HEAT_TOP", "ROI", "TILE", "heat_colours", "heat_rgba", "rgb"]
+__all__ = ["AGAINST", "BLOCK", "FOR", "HEAT_TOP", "ROI", "TILE", "heat_colours", "heat_rgba", "rgb"]
 
 FOR = "#d55e00"  # speaks for the class predicted
 AGAINST = "#0072b2"  # speaks against it
 TILE = "#f0e442"  # tiles drawn
+BLOCK = "#009e73"  # blocks of tiles drawn, where a stage above the tiles draws them
 ROI = "#12d8c4"  # annotated truth
 HEAT_TOP = 1000.0  # times uniform attention: the last colour, the same everywhere so that pictures compare
 _FIRST = 0.2  # where inferno begins: its black would darken the image

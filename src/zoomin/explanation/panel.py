@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..annotations.annotation import Annotation
+from .blocks import BlockEvidence, block_attention
+from .density import attention_density
 from .draw import (
     NUMBERED,
     counts,
     draw_account,
+    draw_box,
     draw_crop,
     draw_heat,
     draw_image,
@@ -22,7 +25,7 @@ from .draw import (
     start,
     title,
 )
-from .palette import TILE
+from .palette import BLOCK, TILE
 from .places import is_even
 
 if TYPE_CHECKING:
@@ -52,25 +55,32 @@ def panel_figure(explanation: Evidence, roi: Annotation | None = None, *, outlin
     views = _views(explanation, roi, outlined)
     height, width = explanation.size
     tall = min(max(_WIDTH / len(views) * 0.8 * height / width, 1.4), 7.5)
-    figure, parts = _rows([1.0 + tall, *_crop_heights(explanation)])
+    figure, (first, *parts) = _rows([1.0 + tall, *_crop_heights(explanation)])
     head = f"{title(explanation)}\n{start(explanation)}. {_how(explanation)}"
-    parts[0].suptitle(head, fontsize=10, x=0.008, ha="left")
-    whole = parts[0].subplots(1, len(views), squeeze=False)[0]
+    first.suptitle(head, fontsize=10, x=0.008, ha="left")
+    whole = first.subplots(1, len(views), squeeze=False)[0]
     for axes, (name, draw) in zip(whole, views, strict=True):
         draw(axes)
         axes.set_title(name, fontsize=9)
-    draw_legend(parts[0], whole[-2:])
-    _draw_tiles(parts[1], explanation)
-    _draw_sub_tiles(parts[2], explanation)
+    draw_legend(first, whole[-2:])
+    _draw_crops(parts, explanation)
     return figure
 
 
 def crops_figure(explanation: Evidence) -> Figure:
     """The top tiles and sub-tiles alone, with the account."""
     figure, parts = _rows(_crop_heights(explanation))
-    _draw_tiles(parts[0], explanation)
-    _draw_sub_tiles(parts[1], explanation)
+    _draw_crops(parts, explanation)
     return figure
+
+
+def _draw_crops(parts: Sequence[SubFigure], explanation: Evidence) -> None:
+    """The rows below the overview: blocks, where there are such, tiles, sub-tiles."""
+    *blocks, tiles, sub_tiles = parts
+    for stage, part in enumerate(blocks):
+        _draw_blocks(part, explanation, stage)
+    _draw_tiles(tiles, explanation)
+    _draw_sub_tiles(sub_tiles, explanation)
 
 
 def _rows(heights: list[float]) -> tuple[Figure, Any]:
@@ -81,12 +91,17 @@ def _rows(heights: list[float]) -> tuple[Figure, Any]:
 
 
 def _crop_heights(explanation: Evidence) -> list[float]:
-    """Inches of the row of tiles and of that of sub-tiles."""
-    return [_WIDTH / _tile_columns(explanation) + 0.7, _WIDTH / (NUMBERED + 3) + 0.8 + _ACCOUNT]
+    """Inches of the rows of blocks, of tiles and of sub-tiles."""
+    blocks = [_WIDTH / _columns(len(stage.crops)) + 0.7 for stage in explanation.blocks]
+    return [
+        *blocks,
+        _WIDTH / _columns(len(explanation.tile_crops)) + 0.7,
+        _WIDTH / (NUMBERED + 3) + 0.8 + _ACCOUNT,
+    ]
 
 
-def _tile_columns(explanation: Evidence) -> int:
-    return max(4, min(len(explanation.tile_crops), _TILES))
+def _columns(crops: int) -> int:
+    return max(4, min(crops, _TILES))
 
 
 def _how(explanation: Evidence) -> str:
@@ -125,9 +140,50 @@ def _views(
         (f"attention over {rows} x {columns} tiles", stage_1),
         ("attention over positions", both),
     ]
+    for stage in reversed(explanation.blocks):
+        views.insert(1, _view_of_blocks(explanation, stage))
     if roi is not None:
         views.insert(1, ("annotated truth (ROI)", truth))
     return views
+
+
+def _view_of_blocks(explanation: Evidence, stage: BlockEvidence) -> tuple[str, Callable[[Axes], object]]:
+    """The attention over the blocks of a stage, as a picture of the whole image."""
+    found = block_attention(explanation.attention, round(stage.size / explanation.tile_size))
+    (rows, columns), (height, width) = found.shape, explanation.overview.shape[1:]
+    step = explanation.size[0] / height, explanation.size[1] / width
+    nothing = explanation.tiles[:0], explanation.beta[:0]
+
+    def attention(axes: Axes) -> None:
+        relative = found * found.numel()
+        draw_heat(axes, explanation, attention_density(stage.size, relative, *nothing, (height, width), step))
+
+    return f"attention over {rows} x {columns} blocks", attention
+
+
+def _draw_blocks(part: SubFigure, explanation: Evidence, stage: int) -> None:
+    """The blocks of highest attention, the next stage's attention over them, and what that drew."""
+    own, inner = explanation.blocks[stage], explanation.blocks[stage + 1 :]
+    what, drawn, colour = ("blocks", inner[0].regions, BLOCK) if inner else ("tiles", explanation.tiles, TILE)
+    part.suptitle(
+        f"Blocks of highest attention, the attention over the {what} inside them, and the {what} drawn",
+        fontsize=9,
+        x=0.008,
+        ha="left",
+    )
+    holder = own.holding(drawn)
+    for rank, axes in enumerate(part.subplots(1, _columns(len(own.crops)), squeeze=False)[0]):
+        if rank >= len(own.crops):
+            axes.set_axis_off()
+            continue
+        box = own.regions[rank].tolist()
+        draw_crop(axes, own.crops[rank], box, explanation.source.mpp, BLOCK)
+        draw_map(axes, own.inside[rank], box)
+        for inside in drawn[holder == rank].tolist():
+            draw_box(axes, inside, colour, 1.1)
+        axes.set_xlim(box[0], box[0] + box[2])
+        axes.set_ylim(box[1] + box[3], box[1])
+        axes.set_title(f"{float(own.alpha[rank]):.1%} of the attention", fontsize=8, pad=3)
 
 
 def _draw_tiles(part: SubFigure, explanation: Evidence) -> None:
@@ -142,7 +198,7 @@ def _draw_tiles(part: SubFigure, explanation: Evidence) -> None:
         ha="left",
     )
     rows = explanation.top_tiles()[: min(len(explanation.tile_crops), _TILES)].tolist()
-    for rank, axes in enumerate(part.subplots(1, _tile_columns(explanation), squeeze=False)[0]):
+    for rank, axes in enumerate(part.subplots(1, _columns(len(explanation.tile_crops)), squeeze=False)[0]):
         if rank >= len(rows):
             axes.set_axis_off()
             continue

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from ..errors import ImageError
 from .cache import HANDLES
-from .physical import PLAUSIBLE, check_mpp, square_mpp
+from .physical import check_mpp, plausible_mpp
+from .pixels import over_background
 from .stored import Level, StoredImage, undecoded
 from .windows import Window
 
@@ -142,9 +143,7 @@ class AdaptedSlide(StoredImage):
         part = pixels[:height, :width]
         colours = part[..., :3] if part.shape[2] >= 3 else np.repeat(part[..., :1], 3, axis=2)
         if part.shape[2] in (2, 4):
-            alpha = part[..., -1:].astype(np.uint32)
-            under = np.array(self.background, dtype=np.uint32) * (255 - alpha)
-            colours = ((2 * (colours * alpha + under) + 255) // 510).astype(np.uint8)
+            colours = over_background(colours, part[..., -1], self.background)
         view[: part.shape[0], : part.shape[1]] = colours
         return view
 
@@ -206,5 +205,4 @@ def _mpp_of(slide: Any, path: Path) -> float | None:  # noqa: ANN401
         x, y = (float(value) for value in (sides if len(sides) == 2 else sides * 2))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    low, high = PLAUSIBLE
-    return square_mpp(x, y, path) if low <= x <= high and low <= y <= high else None
+    return plausible_mpp(x, y, path)

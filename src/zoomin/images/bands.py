@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import ChannelsError, ImageError
 from .colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
-from .pixels import Bytes, Pixels, to_bytes
+from .pixels import Bytes, Pixels, over_background, to_bytes
 from .tiff_segments import luma_shares, stored_ycbcr
 
 Background = tuple[int, int, int]
@@ -167,13 +167,12 @@ class Bands:
             colour = self._colours(samples, path, opacity if self._divided else None)
         if self.opaque:
             return np.ascontiguousarray(colour)
-        opacity = np.where(present, np.uint32(255) if opacity is None else opacity, np.uint32(0))[..., None]
-        behind = np.array(background, dtype=np.uint32) * (255 - opacity)
+        opacity = np.where(present, np.uint32(255) if opacity is None else opacity, np.uint32(0))
         if self.premultiplied and not self._divided:
+            behind = np.array(background, dtype=np.uint32) * (255 - opacity[..., None])
             colour = np.where(present[..., None], colour, np.uint8(0))
             return np.minimum(colour + (behind * 2 + 255) // 510, 255).astype(np.uint8)
-        flat: Bytes = (((colour * opacity + behind) * 2 + 255) // 510).astype(np.uint8)
-        return flat
+        return over_background(colour, opacity, background)
 
     def _missing(self, samples: Pixels) -> npt.NDArray[np.bool_]:
         """Where every band that has a value for what is missing has it: (height, width)."""

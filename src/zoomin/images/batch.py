@@ -20,15 +20,24 @@ from .tissue import ForegroundMask, attended_tiles, overview_mask
 __all__ = ["ResidentImages", "StreamedImages", "as_batch", "batch_of", "read_ahead"]
 
 
-def read_ahead(images: ImageBatch, tile_size: int, scale: float) -> None:
+def read_ahead(images: ImageBatch, tile_size: int, scale: float, block_size: int | None = None) -> None:
     """Start to read the tiles of images that are on disk at a scale, background left out. Returns at once.
 
     Errors are raised when the tiles are read.
+
+    Args:
+        images: on disk or not.
+        tile_size: side of the tiles, level-0 pixels.
+        scale: to read them at.
+        block_size: side of blocks of tiles to read instead, those with any that is not background.
     """
 
     def read() -> None:
         grid = TileGrid.of(images.sizes, tile_size)
         kept = attended_tiles(images, grid).tiles
+        if block_size not in (None, tile_size):
+            blocks = TileGrid.of(images.sizes, block_size)
+            grid, kept = blocks, grid.any_inside(blocks, kept)
         images.prefetch(grid.image[kept], grid.regions[kept], scale)
 
     Reading([Task(0, read)], 1).start()

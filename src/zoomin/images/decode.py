@@ -26,7 +26,7 @@ from .array import ArrayImage
 from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
 from .mask_values import drawn, parted
 from .physical import check_mpp
-from .pixels import Bytes, Pixels, check_size, over_white, to_bytes, upright
+from .pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
 from .remote import remote_range
 from .tiff import decode_tiff, stored_values
 from .timeouts import file_timeout, within
@@ -113,7 +113,7 @@ def decode_image(
         raise ImageError(
             f"{kind or 'a file'} at a URL, which is not read range by range",
             where=url_of(path),
-            remedy="Download it; TIFF (best COG) and OME-Zarr are read where they are.",
+            remedy="Download it; TIFF (preferably COG) and OME-Zarr are read where they are.",
         )
     if kind is None:
         raise unknown_format(head, path)
@@ -341,7 +341,7 @@ def rgb(image: PillowImage.Image, path: Path) -> Bytes:
         return np.repeat(grey[..., None], 3, axis=2)
     if image.has_transparency_data:
         pixels = np.asarray(image.convert("RGBA"))
-        return over_white(pixels[..., :3], pixels[..., 3])
+        return over_background(pixels[..., :3], pixels[..., 3])
     return np.asarray(image.convert("RGB"))
 
 

@@ -34,7 +34,7 @@ class Foreground:
     on a slide."""
 
     threshold: float | None = None
-    """Threshold of the saturation (dark background: brightness), 0 to 1, instead of Otsu's; none: Otsu's,
+    """Threshold of the saturation (dark background: brightness), 0 to 1, instead of Otsu's; null: Otsu's,
     which adapts to each image."""
 
     pens: bool = True

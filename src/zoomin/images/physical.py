@@ -7,7 +7,15 @@ from pathlib import Path
 
 from ..errors import ConfigError, ImageError
 
-__all__ = ["FINEST_PRINT", "PLAUSIBLE", "check_mpp", "microns", "square_mpp", "unit_in_microns"]
+__all__ = [
+    "FINEST_PRINT",
+    "PLAUSIBLE",
+    "check_mpp",
+    "microns",
+    "plausible_mpp",
+    "square_mpp",
+    "unit_in_microns",
+]
 
 PLAUSIBLE = (0.05, 20.0)  # of a microscope's pixels, microns; 72 dots an inch would be 353
 _UNEQUAL = 0.01
@@ -92,6 +100,16 @@ def check_mpp(mpp: float | None, path: Path) -> None:
     """
     if mpp is not None and not (0 < mpp < math.inf):
         raise ConfigError(f"{mpp} microns per pixel", where=path, remedy="Give a positive number, or none.")
+
+
+def plausible_mpp(x: float, y: float, path: Path) -> float | None:
+    """`square_mpp` of a microscope's pixels, None where a side is beyond belief (0.05 to 20 microns).
+
+    Raises:
+        ImageError: if the pixels are not square.
+    """
+    low, high = PLAUSIBLE
+    return square_mpp(x, y, path) if low <= x <= high and low <= y <= high else None
 
 
 def square_mpp(x: float, y: float, path: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import ConfigError, ImageError
 
-__all__ = ["Bytes", "Pixels", "check_in_order", "check_size", "over_white", "to_bytes", "upright"]
+__all__ = ["Bytes", "Pixels", "check_in_order", "check_size", "over_background", "to_bytes", "upright"]
 
 Pixels = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -113,11 +114,17 @@ def _from_float(pixels: Pixels, path: Path) -> Bytes:
     return values
 
 
-def over_white(colour: Bytes, alpha: Bytes) -> Bytes:
-    """Lay (height, width, channels) over white by its opacity (height, width), rounded half up."""
-    opacity = alpha[..., None].astype(np.uint16)
-    over = colour * opacity + 255 * (255 - opacity)  # at most 255 * 255
-    result: Bytes = ((over.astype(np.uint32) * 2 + 255) // 510).astype(np.uint8)
+def over_background(colour: Bytes, alpha: Pixels, background: Sequence[int] = (255, 255, 255)) -> Bytes:
+    """Lay (height, width, 3) over a background by its opacity from 0 to 255, rounded half up.
+
+    Args:
+        colour: red, green and blue, not multiplied by the opacity.
+        alpha: (height, width).
+        background: white by default.
+    """
+    opacity = alpha[..., None].astype(np.uint32)
+    over = colour * opacity + np.array(background, dtype=np.uint32) * (255 - opacity)
+    result: Bytes = ((over * 2 + 255) // 510).astype(np.uint8)
     return result
 
 

@@ -54,10 +54,10 @@ def remote_identity(path: Path) -> tuple[str, int, int]:
     """
     url = _url(path)
     info = _asked(lambda: _files(path).info(url), path)
-    told = [
+    parts = [
         str(info[key]) for key in ("ETag", "etag", "LastModified", "last_modified", "mtime") if key in info
     ]
-    return url, int(info.get("size") or 0), zlib.crc32("|".join(told).encode())
+    return url, int(info.get("size") or 0), zlib.crc32("|".join(parts).encode())
 
 
 def remote_range(path: Path, start: int, stop: int) -> bytes:

@@ -22,7 +22,8 @@ from .adapted import AdaptedSlide, open_adapted
 from .cache import HANDLES
 from .dicom_header import DicomHeader, read_dicom_header
 from .other_slides import other_reader
-from .physical import PLAUSIBLE, check_mpp, square_mpp
+from .physical import check_mpp, plausible_mpp
+from .pixels import over_background
 from .stored import Level, StoredImage, undecoded
 from .windows import Window
 
@@ -145,10 +146,7 @@ class SlideImage(StoredImage):
         if pixels.getchannel("A").getextrema() == (255, 255):
             return np.asarray(pixels.convert("RGB"))
         samples = np.asarray(pixels)
-        alpha = samples[..., 3:].astype(np.uint32)
-        over = samples[..., :3] * alpha + np.array(self.background, dtype=np.uint32) * (255 - alpha)
-        flat: Bytes = ((over * 2 + 255) // 510).astype(np.uint8)
-        return flat
+        return over_background(samples[..., :3], samples[..., 3], self.background)
 
 
 def slide_vendor(path: Path) -> str | None:
@@ -271,8 +269,7 @@ def mpp_of(properties: Mapping[str, str], path: Path) -> float | None:
         x, y = (float(properties[f"openslide.mpp-{axis}"]) for axis in "xy")
     except (KeyError, ValueError):
         return None
-    low, high = PLAUSIBLE
-    return square_mpp(x, y, path) if low <= x <= high and low <= y <= high else None
+    return plausible_mpp(x, y, path)
 
 
 def background_of(properties: Mapping[str, str]) -> tuple[int, int, int]:

@@ -137,7 +137,7 @@ def check_known(page: Any, path: Path) -> None:  # noqa: ANN401 (tifffile is not
         raise ImageError(
             "a TIFF that does not say what its samples are (no PhotometricInterpretation)",
             where=path,
-            remedy="Say it: tiffset -s 262 2 FILE for red, green and blue, 1 for grey, 0 for black on white.",
+            remedy="Set it: tiffset -s 262 2 FILE for red, green and blue, 1 for grey, 0 for black on white.",
         )
     for tag, value in (("PhotometricInterpretation", page.photometric), ("Compression", page.compression)):
         if not hasattr(value, "name"):  # tifffile has no word for it

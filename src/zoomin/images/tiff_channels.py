@@ -256,8 +256,8 @@ def _ome_names(text: str, number: int) -> dict[int, str]:
 
 
 def _qpi_name(page: Any) -> str:  # noqa: ANN401
-    said = {_tag(one): (one.text or "").strip() for one in _elements(str(page.description or ""))}
-    return said.get("Biomarker") or said.get("Name") or ""
+    texts = {_tag(one): (one.text or "").strip() for one in _elements(str(page.description or ""))}
+    return texts.get("Biomarker") or texts.get("Name") or ""
 
 
 def _gdal_names(text: str) -> dict[int, str]:

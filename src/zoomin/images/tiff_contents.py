@@ -20,6 +20,7 @@ import tifffile
 
 from ..errors import ChannelsError, ImageError
 from .bands import bands_of_page
+from .contents import CLEARLY, several_images
 from .pixels import Pixels
 from .tiff_segments import block_of, read_window
 from .windows import Window
@@ -27,13 +28,11 @@ from .windows import Window
 __all__ = ["Associated", "Contents", "contents_of", "shows"]
 
 _REDUCED, _MASK, _MACRO = 1, 4, 9  # bits, and Aperio's number, of the tag NewSubfileType
-_CLEARLY = 4  # times the pixels of any other picture: the image, without being named
 _NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
 _TRUSTED = (33550, 33922, 34264, 34735)  # on a map: overviews are GDAL's
 _SIDE = 16  # pixels of a level compared in one place
 _FEW_PIXELS = 1 << 20  # of a level that is searched for distinctive content
 _MOST_PIXELS = 1 << 27  # of the stored blocks that are compared
-_SHOWN = 8
 
 
 class Associated(NamedTuple):
@@ -192,9 +191,9 @@ def _main(pictures: Sequence[_Picture]) -> _Picture:
 
 def _check_rivals(pictures: Sequence[_Picture], main: _Picture, path: Path) -> None:
     """Refuse to guess between images of like size."""
-    rivals = [one for one in _candidates(pictures) if one is not main and one.area * _CLEARLY > main.area]
+    rivals = [one for one in _candidates(pictures) if one is not main and one.area * CLEARLY > main.area]
     if rivals:
-        raise _choose(f"the TIFF holds {len(rivals) + 1} images of like size", pictures, path)
+        raise several_images(f"the TIFF holds {len(rivals) + 1} images of like size", pictures, path)
 
 
 def _chosen(pictures: Sequence[_Picture], path: Path, series: int | str) -> _Picture:
@@ -202,16 +201,7 @@ def _chosen(pictures: Sequence[_Picture], path: Path, series: int | str) -> _Pic
     for one in pictures:
         if wanted in (str(one.number), one.name) or (one.name and wanted.lower() == one.name.lower()):
             return one
-    raise _choose(f"the TIFF holds no image {wanted!r}", pictures, path)
-
-
-def _choose(what: str, pictures: Sequence[_Picture], path: Path) -> ImageError:
-    shown = ", ".join(one.shown for one in pictures[:_SHOWN]) + (", ..." if len(pictures) > _SHOWN else "")
-    return ImageError(
-        f"{what}: {shown}",
-        where=path,
-        remedy="Choose one by its number: open_image(path, series=0), or the column series of the manifest.",
-    )
+    raise several_images(f"the TIFF holds no image {wanted!r}", pictures, path)
 
 
 def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> None:  # noqa: ANN401

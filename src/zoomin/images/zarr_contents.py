@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ImageError
+from .contents import CLEARLY, several_images
 from .ngff import Dataset, Multiscale, attributes_of_ome, multiscale_of, ngff_version
 from .physical import PLAUSIBLE, square_mpp
 from .stored import Level
@@ -17,9 +18,7 @@ __all__ = ["ZarrContents", "zarr_contents"]
 
 _PLANES = ("t", "z")
 _OBLONG = 0.02
-_CLEARLY = 4  # times the pixels of any other: the image, without being named
 _BESIDE = ("label", "macro", "thumbnail", "overview", "barcode")
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -240,22 +239,13 @@ def _chosen(pictures: Sequence[_Picture], wanted: _Wanted, path: Path) -> _Pictu
             names = (one.multiscale.name.lower(), one.place.lower())
             if wanted.image == str(one.number) or wanted.image.lower() in names:
                 return one
-        raise _choose(f"the OME-Zarr holds no image {wanted.image!r}", pictures, path)
+        raise several_images(f"the OME-Zarr holds no image {wanted.image!r}", pictures, path)
     named = [one for one in pictures if not any(word in one.multiscale.name.lower() for word in _BESIDE)]
     main = max(named or pictures, key=lambda one: (one.height * one.width, -one.number))
     for one in named:
-        if one is not main and one.height * one.width * _CLEARLY > main.height * main.width:
-            raise _choose(f"the OME-Zarr holds {len(named)} images of like size", pictures, path)
+        if one is not main and one.height * one.width * CLEARLY > main.height * main.width:
+            raise several_images(f"the OME-Zarr holds {len(named)} images of like size", pictures, path)
     return main
-
-
-def _choose(what: str, pictures: Sequence[_Picture], path: Path) -> ImageError:
-    shown = ", ".join(one.shown for one in pictures[:_SHOWN]) + (", ..." if len(pictures) > _SHOWN else "")
-    return ImageError(
-        f"{what}: {shown}",
-        where=path,
-        remedy="Choose one by its number: open_image(path, series=0), or the column series of the manifest.",
-    )
 
 
 def _plane(

@@ -12,11 +12,12 @@ from ..runtime.lazy import lazily
 if TYPE_CHECKING:
     from ..classifiers import load_model
     from .config import InferenceConfig
-    from .evaluation import evaluate, evaluation_manifest
+    from .evaluation import evaluate
     from .explanations import explain, iter_explanations
     from .prediction import answer_standard_error, iter_predictions, predict
     from .prediction_table import merge_predictions, predict_into, shard_of
     from .predictions import Prediction, Summary, write_predictions
+    from .run_images import evaluation_manifest
     from .sources import Unreadable, find_images
 
 __all__ = [
@@ -45,7 +46,7 @@ _HOMES = {
     "Summary": ".predictions",
     "Unreadable": ".sources",
     "evaluate": ".evaluation",
-    "evaluation_manifest": ".evaluation",
+    "evaluation_manifest": ".run_images",
     "explain": ".explanations",
     "find_images": ".sources",
     "iter_explanations": ".explanations",

@@ -22,7 +22,7 @@ from ..annotations.rescaled import BoxAnnotation, RescaledAnnotation
 from ..data.manifest import Record
 from ..data.opening import open_record
 from ..explanation import Explanation
-from ..geometry import TileGrid
+from ..geometry import count_positions_inside, positions_inside
 from ..images.batch import as_batch
 from ..images.image import Image
 from ..images.resampled import at_mpp
@@ -166,8 +166,8 @@ def attention_on_roi(model: ZoomIn, image: Image, roi: BoxAnnotation) -> Attenti
         ImageError: if pixels cannot be read.
     """
     batch = as_batch([image], model.device, model.config.resolution, model.config.foreground)
-    grid = TileGrid.of(batch.sizes, model.config.tile_size)
-    alpha = model.tile_logits(batch, grid)[0].softmax(0).cpu()
+    attention = model.attend_tiles(batch)
+    grid, alpha = attention.grid, attention.alpha[0].cpu()
     inside = torch.arange(len(alpha) if len(alpha) <= MOST else 0)
     beta = torch.zeros(0, *model.map_size)
     if len(inside):
@@ -222,19 +222,13 @@ def _measure(name: str, attended: _Attended, roi: BoxAnnotation) -> AttentionOnR
         shares = roi.read_boxes(attended.boxes.numpy(), u, v)
         attention = attended.alpha[attended.inside][:, None, None] * attended.beta
         in_roi[attended.inside] = (attention * shares).sum((1, 2))
-        count = _positions(attended.grid, attended.size, (u, v)).sum()
-        there = _positions(attended.boxes, attended.size, (u, v))
+        sizes = torch.tensor([attended.size])
+        count = count_positions_inside(attended.grid, sizes.expand(n, 2), (u, v)).sum()
+        there = positions_inside(attended.boxes, sizes.expand(len(attended.inside), 2), (u, v))
+        there = there.unflatten(1, (u, v))
         positions = torch.stack([attention[there] * count, shares[there]], 1).float()
     tiles = torch.stack([attended.alpha * n, share], 1).float()
     return AttentionOnRoi(name, float(in_roi.sum()), area, tiles, positions)
-
-
-def _positions(boxes: Float64[Tensor, "n 4"], size: tuple[int, int], maps: tuple[int, int]) -> Tensor:
-    """Which positions of some tiles have their centre inside the image: (n, u, v)."""
-    y, x = ((2 * torch.arange(count).double() + 1) / (2 * count) for count in maps)
-    rows = boxes[:, 1, None] + boxes[:, 3, None] * y < size[0]
-    columns = boxes[:, 0, None] + boxes[:, 2, None] * x < size[1]
-    return rows[:, :, None] & columns[:, None, :]
 
 
 def image_and_roi(record: Record, model: ZoomInConfig | None) -> tuple[Image, BoxAnnotation | None]:

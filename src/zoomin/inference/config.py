@@ -61,7 +61,7 @@ class InferenceConfig:
     """Batches whose overviews are read from disk while the network works on another; 0: none."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which opening an image, or a single read, is given up; none: never."""
+    """Seconds after which opening an image, or a single read, is given up; null: never."""
 
     mpp: float | str | None = None
     """Microns per level-0 pixel of files whose manifest does not give it, instead of a missing or wrong
@@ -112,6 +112,6 @@ class InferenceConfig:
         if unknown := sorted(set(changes) - set(known)):
             raise ConfigError(
                 f"unknown settings of inference: {', '.join(unknown)}",
-                remedy=f"There are {', '.join(known)}.",
+                remedy=f"Known are {', '.join(known)}.",
             )
         return replace(config or cls(), **changes)

@@ -19,7 +19,7 @@ from ..classifiers import Classifier
 from ..data.manifest import Record
 from ..errors import UnexpectedError
 from ..progress import progress_bar
-from ..runtime.crew import Crew, Lost
+from ..runtime.executor import Executor, Lost
 from ..runtime.faults import Faults
 from .config import InferenceConfig
 from .pipeline import Answered, run_batches
@@ -30,7 +30,7 @@ from .sources import Unreadable, name_of
 __all__ = ["iter_found", "iter_numbered"]
 
 T = TypeVar("T")
-Source = str | Path | Record
+ImageOrPath = str | Path | Record  # a record tells of an image more than where it is
 Answers = Callable[[Answered], Sequence[T]]
 
 
@@ -40,12 +40,12 @@ class _Answer(NamedTuple):
     Attributes:
         found: what `answers` made of one image, or an `Unreadable`.
         trace: the traceback of an unexpected error.
-        said: lines of the library's log, which nobody would see there.
+        log_lines: lines of the library's log, which nobody would see there.
     """
 
     found: Any
     trace: str
-    said: tuple[str, ...]
+    log_lines: tuple[str, ...]
 
 
 class _Traced(Exception):
@@ -53,10 +53,10 @@ class _Traced(Exception):
 
 
 def iter_numbered(
-    images: Sequence[Source],
+    images: Sequence[ImageOrPath],
     model: Classifier,
     config: InferenceConfig,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
     *,
     device: str | torch.device | None = None,
     progress: bool = False,
@@ -67,7 +67,7 @@ def iter_numbered(
         images: paths, or records of a manifest.
         model: what `load_model` gave.
         config: how to sample and run.
-        crew: who computes; by default this process.
+        executor: who computes; by default this process.
         device: where; by default where the model is.
         progress: show a progress bar on stderr.
 
@@ -75,11 +75,11 @@ def iter_numbered(
         ConfigError: if workers cannot start, or there is no such cluster.
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
-    if crew is None or crew.alone:
+    if executor is None or executor.alone:
         yield from enumerate(iter_predictions(images, model, config, device=device, progress=progress))
         return
     found = iter_found(
-        images, model, config, crew, partial(predictions_of, model=model, config=config), device
+        images, model, config, executor, partial(predictions_of, model=model, config=config), device
     )
     with progress_bar("Predicting", len(images), shown=progress) as bar:
         for place, one in found:
@@ -88,10 +88,10 @@ def iter_numbered(
 
 
 def iter_found(
-    images: Sequence[Source],
+    images: Sequence[ImageOrPath],
     model: Classifier,
     config: InferenceConfig,
-    crew: Crew,
+    executor: Executor,
     answers: Answers[T],
     device: str | torch.device | None = None,
 ) -> Iterator[tuple[int, T | Unreadable]]:
@@ -101,7 +101,7 @@ def iter_found(
         images: paths, or records of a manifest.
         model: what `load_model` gave.
         config: how to sample and run; each image is a batch of its own.
-        crew: who computes.
+        executor: who computes.
         answers: can be pickled.
         device: where; by default where the model is.
 
@@ -111,23 +111,23 @@ def iter_found(
     """
     place = torch.device(model.device if device is None else device)
     config = replace(config, batch_size=1, prefetch=0)
-    threads = max(1, (os.cpu_count() or 1) // (crew.jobs or 1)) if crew.cluster is None else None
+    threads = max(1, (os.cpu_count() or 1) // (executor.jobs or 1)) if executor.cluster is None else None
     start = partial(_Worker, model, config, answers, place, threads)
-    faults, heard = Faults(), set[str]()
-    for number, told in crew.work(start, images, gpus=place.type == "cuda"):
-        if isinstance(told, Lost):
-            lost = Unreadable(name_of(images[number]), told.error(name_of(images[number])))
+    faults, logged = Faults(), set[str]()
+    for number, answer in executor.work(start, images, gpus=place.type == "cuda"):
+        if isinstance(answer, Lost):
+            lost = Unreadable(name_of(images[number]), answer.error(name_of(images[number])))
             faults.note(lost.error)
             yield number, lost
             continue
-        for line in set(told.said) - heard:
+        for line in set(answer.log_lines) - logged:
             logging.getLogger("zoomin").warning("%s", line)
-        heard.update(told.said)
-        error = told.found.error if isinstance(told.found, Unreadable) else None
-        if isinstance(error, UnexpectedError) and told.trace:
-            error.__cause__ = _Traced(told.trace)
+        logged.update(answer.log_lines)
+        error = answer.found.error if isinstance(answer.found, Unreadable) else None
+        if isinstance(error, UnexpectedError) and answer.trace:
+            error.__cause__ = _Traced(answer.trace)
         faults.note(error)
-        yield number, told.found
+        yield number, answer.found
 
 
 class _Worker:
@@ -160,16 +160,16 @@ class _Worker:
         self.model, self.config, self.answers = model, config, answers
         self.warned: set[str] = set()
 
-    def __call__(self, image: Source) -> _Answer:
+    def __call__(self, image: ImageOrPath) -> _Answer:
         """What becomes of an image."""
-        with _heard() as said:
+        with _kept_log() as log_lines:
             (found,) = run_batches([image], self.model, self.config, None, self.answers, self.warned)
         cause = found.error.__cause__ if isinstance(found, Unreadable) else None
         trace = "" if cause is None else "".join(traceback.format_exception(cause))
-        return _Answer(found, trace, tuple(said))
+        return _Answer(found, trace, tuple(log_lines))
 
 
-class _Ear(logging.Handler):
+class _Collector(logging.Handler):
     """Keeps the lines of a log."""
 
     def __init__(self) -> None:
@@ -181,9 +181,9 @@ class _Ear(logging.Handler):
 
 
 @contextmanager
-def _heard() -> Iterator[list[str]]:
+def _kept_log() -> Iterator[list[str]]:
     """What the library says in the block."""
-    ear, log = _Ear(), logging.getLogger("zoomin")
+    ear, log = _Collector(), logging.getLogger("zoomin")
     before, log.propagate = log.propagate, False
     log.addHandler(ear)
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,22 +10,20 @@ from typing import Any
 
 import torch
 
-from ..classifiers import Classifier, ClassifierConfig
-from ..data.config import ManifestColumns
-from ..data.find import open_dataset
-from ..data.manifest import SPLITS, Manifest
+from ..classifiers import Classifier
+from ..data.manifest import Manifest
 from ..errors import DataError
 from ..files import write_json
 from ..model.targets import target_of
 from ..model.targets.pooling import check_pooling, group_metrics
-from ..runtime.crew import Crew
+from ..runtime.executor import Executor
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
 from .distributed import iter_numbered
 from .groups import write_groups
 from .predictions import NO_FOREGROUND, write_predictions
 
-__all__ = ["asked_of", "evaluate", "evaluation_manifest"]
+__all__ = ["evaluate"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +35,7 @@ def evaluate(
     *,
     pool: str | None = None,
     out: str | Path | None = None,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -52,7 +48,7 @@ def evaluate(
         pool: how the answers of a group's images are joined (`targets.pooling`); by default by their mean,
             where images of a group do not differ.
         out: folder for `predictions.csv` and `metrics.json`; by default nothing is written.
-        crew: who computes; by default this process.
+        executor: who computes; by default this process.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
@@ -67,7 +63,7 @@ def evaluate(
         ConfigError: if workers cannot start, or there is no such cluster.
     """
     with nullcontext() if out is None else lock_folder(out):
-        return _evaluate(manifest, model, config or InferenceConfig(), pool, out, crew, device, progress)
+        return _evaluate(manifest, model, config or InferenceConfig(), pool, out, executor, device, progress)
 
 
 def _evaluate(
@@ -76,14 +72,14 @@ def _evaluate(
     config: InferenceConfig,
     pool: str | None,
     out: str | Path | None,
-    crew: Crew | None,
+    executor: Executor | None,
     device: str | torch.device | None,
     progress: bool,
 ) -> dict[str, Any]:
     target = target_of(model.config)
     check_pooling(pool or "mean", target)
     targets = manifest.with_classes(model.config.classes).targets()
-    found = dict(iter_numbered(manifest.records, model, config, crew, device=device, progress=progress))
+    found = dict(iter_numbered(manifest.records, model, config, executor, device=device, progress=progress))
     rows = [found[number] for number in range(len(manifest))]
     if out is not None:
         labels = [record.label or "" for record in manifest]
@@ -114,64 +110,3 @@ def _evaluate(
     if out is not None:
         write_json(Path(out) / "metrics.json", result)
     return result
-
-
-def asked_of(config: ClassifierConfig | None) -> dict[str, Any]:
-    """How to read labels for a model: the arguments `target` and `classes` of `open_dataset`."""
-    if config is None or config.target == "classes":
-        return {"target": "auto" if config is None else "classes"}
-    named = config.target in ("value", "labels")  # which may be names of columns
-    return {"target": config.target, "classes": config.classes if named else None}
-
-
-def evaluation_manifest(
-    run: str | Path,
-    root: str | Path | None = None,
-    split: str | None = None,
-    config: ClassifierConfig | None = None,
-    group: str | None = None,
-) -> Manifest:
-    """The labelled images to evaluate a run on.
-
-    Args:
-        run: folder of the run.
-        root: images in any layout that training accepts; by default those that the run was trained with.
-        config: of the model, whose target the images must tell of; by default what their columns say.
-        group: the column of a CSV that holds the groups.
-        split: "train", "val", "test" or "all"; by default "test" where there is one, else all.
-
-    Raises:
-        DataError: if there are no such images.
-    """
-    if split not in (None, "all", *SPLITS):
-        raise DataError(f"unknown split {split!r}", where="split", remedy="Choose train, val, test or all.")
-    folder = Path(run)
-    table = folder / "manifest.csv"
-    if root is None and not table.is_file():
-        raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
-    manifest = open_dataset(
-        table if root is None else root,
-        columns=None if group is None else ManifestColumns(group=group),
-        **asked_of(config),
-    )
-    parts = [record.split for record in manifest]
-    if root is None and (folder / "splits.json").is_file():
-        names = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-        place = {os.path.abspath(name): part for part, listed in names.items() for name in listed}  # noqa: PTH100
-        parts = [place.get(os.path.abspath(record.image)) for record in manifest]  # noqa: PTH100
-    wanted = ("test" if "test" in parts else "all") if split is None else split
-    chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
-    if not len(chosen):
-        raise DataError(
-            f"no image in the split {wanted!r}",
-            where=manifest.source,
-            remedy="Choose another --split, or all.",
-        )
-    if seen := 0 if root is not None or wanted not in ("all", "train") else parts.count("train"):
-        logger.warning(
-            "%d of these %d images were trained on: the figures say nothing about new images. "
-            "Name others with --data.root, or run zoomin crossval.",
-            seen,
-            len(chosen),
-        )
-    return chosen

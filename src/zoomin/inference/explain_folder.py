@@ -24,8 +24,8 @@ from ..model.zoom_in import ZoomIn
 from ..progress import track
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
-from .evaluation import evaluation_manifest
 from .explanations import iter_explanations
+from .run_images import evaluation_manifest
 from .sources import Unreadable, find_images, name_of
 
 __all__ = ["ExplainSummary", "explain_into", "images_to_explain"]

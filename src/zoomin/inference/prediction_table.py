@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -19,13 +17,13 @@ import torch
 from ..classifiers import Classifier
 from ..data.manifest import Record
 from ..errors import DataError, ImageError
-from ..files import telling, unquoted, write_csv
+from ..files import json_digest, telling, unquoted, write_csv
 from ..images.stored import identity_of
 from ..model.storage import model_fingerprint
 from ..model.targets import Target, target_of
 from ..model.targets.pooling import check_pooling
 from ..progress import progress_bar
-from ..runtime.crew import Crew
+from ..runtime.executor import Executor
 from ..runtime.locks import lock_file
 from .config import InferenceConfig
 from .distributed import iter_numbered
@@ -51,7 +49,7 @@ def predict_into(
     resume: bool = False,
     retry_failed: bool = False,
     pool: str | None = None,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Summary:
@@ -70,7 +68,7 @@ def predict_into(
         retry_failed: of these, do not keep the rows of images that failed.
         pool: how the answers of a group's images are joined (`targets.pooling`), by default by their mean, in
             the table of groups beside `out`, where images have groups.
-        crew: who computes; by default this process. Whoever does, this process alone writes.
+        executor: who computes; by default this process. Whoever does, this process alone writes.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
@@ -100,7 +98,7 @@ def predict_into(
         failed = sum(_failed(line, columns) for line in lines.values())
         bar = progress_bar("Predicting", len(keys), done=kept, shown=progress)
         with telling(Path(out), part), part.open("a", encoding="utf-8", newline="") as file, bar as shown:
-            for _, row in iter_numbered(left, model, config, crew, device=device):
+            for _, row in iter_numbered(left, model, config, executor, device=device):
                 lines[row.image] = [_text(value) for value in [*cells_of(row, target), keys[row.image]]]
                 csv.writer(file, lineterminator="\n").writerow(lines[row.image])
                 file.flush()
@@ -153,7 +151,7 @@ def _shard(shard: str) -> tuple[int, int]:
         remedy = "Give PART/PARTS, such as 1/8, 2/8 to 8/8."
         if parts:
             remedy = f"Of {parts} parts, give " + ("1/1." if parts == 1 else f"1/{parts} to {parts}/{parts}.")
-        raise DataError(f"{shard!r} is no part of a list", where="shard", remedy=remedy)
+        raise DataError(f"{shard!r} is not a part of a list", where="shard", remedy=remedy)
     return int(number), int(count)
 
 
@@ -232,14 +230,14 @@ def _read_part(path: Path) -> list[Line]:
 def _made_by(model: Classifier, config: InferenceConfig) -> str:
     """The same for the same model and settings."""
     settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
-    return _digits([model_fingerprint(model, model.config), settings])
+    return json_digest([model_fingerprint(model, model.config), settings])
 
 
 def _file_key(image: str | Path | Record) -> str:
     """The same for the same file, unchanged, looked at in the same way."""
     record = image if isinstance(image, Record) else Record(Path(image), label=None)
     foreground = record.foreground and _stamp(record.foreground)
-    return _digits([_stamp(record.image), record.mpp, record.series, foreground])
+    return json_digest([_stamp(record.image), record.mpp, record.series, foreground])
 
 
 def _stamp(path: Path) -> list[int]:
@@ -248,10 +246,6 @@ def _stamp(path: Path) -> list[int]:
     except ImageError:
         return []
     return [size, changed]
-
-
-def _digits(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _part(path: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
-    from .scores import ClassificationScores, Scores, classification_metrics, point_scores
+    from .scores import Scores, classification_metrics, point_scores
 
-__all__ = ["ClassificationScores", "Scores", "classification_metrics", "point_scores"]
+__all__ = ["Scores", "classification_metrics", "point_scores"]
 
 __getattr__ = lazily(__name__, dict.fromkeys(__all__, ".scores"))

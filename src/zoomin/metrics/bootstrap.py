@@ -73,7 +73,11 @@ def _interval(values: Sequence[float], share: float, times: int) -> Interval:
 
 
 def with_intervals(
-    scores: Callable[[Rows], Scores], n: int, groups: Sequence[object | None] | None
+    scores: Callable[[Rows], Scores],
+    n: int,
+    groups: Sequence[object | None] | None,
+    *,
+    unless: str = "",
 ) -> dict[str, Any]:
     """The metrics of all images with their intervals, ready for JSON.
 
@@ -81,18 +85,20 @@ def with_intervals(
         scores: the metrics of some images, given by their places.
         n: number of images.
         groups: what each image belongs to, None where it stands alone; None: all are separate.
+        unless: why nothing is drawn, and no metric has an interval; "": it has.
 
     Returns:
         n_images; n_groups (None without groups); each metric NAME and `NAME_interval`, [low, high] or None,
         with the reason in `interval_reasons`.
     """
     numbers = None if groups is None else group_numbers(groups)
-    found = bootstrap(scores, n, numbers)
+    whole = scores(np.arange(n))
+    found = dict.fromkeys(whole, Interval(None, unless)) if unless else bootstrap(scores, n, numbers)
     result: dict[str, Any] = {
         "n_images": n,
         "n_groups": None if numbers is None else int(numbers.max()) + 1,
     }
-    for name, value in scores(np.arange(n)).items():
+    for name, value in whole.items():
         ends = None if value is None else found[name].ends
         result |= {name: value, f"{name}_interval": None if ends is None else list(ends)}
     result["interval_reasons"] = {name: one.reason for name, one in found.items() if one.reason}

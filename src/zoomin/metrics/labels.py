@@ -126,9 +126,9 @@ def _scores(p: Numbers, t: Numbers, rows: Int64[np.ndarray, " m"]) -> dict[str, 
         if positive.any() and not positive.all():
             areas.append(auroc_influence(own, positive)[0])
             precisions.append(_precision(own, positive) or 0.0)
-    said, right = p >= 0.5, ((p >= 0.5) == has) | ~known
-    hits = float((said & has).sum())
-    found = float((said & known).sum() + has.sum())
+    predicted, right = p >= 0.5, ((p >= 0.5) == has) | ~known
+    hits = float((predicted & has).sum())
+    found = float((predicted & known).sum() + has.sum())
     return {
         "auroc": float(np.mean(areas)) if areas else None,
         "average_precision": float(np.mean(precisions)) if precisions else None,

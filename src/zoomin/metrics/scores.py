@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import (
     binary_auroc,
     multiclass_auroc,
@@ -29,7 +27,7 @@ from .intervals import (
     share_interval,
 )
 
-__all__ = ["ClassificationScores", "Scores", "classification_metrics", "confusion_matrix", "point_scores"]
+__all__ = ["Scores", "classification_metrics", "confusion_matrix", "point_scores"]
 
 
 class Scores(NamedTuple):
@@ -58,6 +56,7 @@ def point_scores(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, 
         DataError: if there is no image, a probability is not a number, or a label has no column.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
         >>> s = point_scores(p, torch.tensor([0, 1, 0]))
         >>> round(s.accuracy, 3), s.balanced_accuracy, s.auroc
@@ -93,6 +92,7 @@ def classification_metrics(
         DataError: if there is no image, a probability is not a number, or a label has no column.
 
     Example:
+        >>> import torch
         >>> p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
         >>> m = classification_metrics(p, torch.tensor([0, 1, 0, 1]))
         >>> m["accuracy"], m["auroc"], m["confusion_matrix"]
@@ -138,48 +138,6 @@ def _intervals(
         each = [auroc_influence(probabilities[:, c], labels == c)[1] for c in columns]
         found["auroc"] = auroc_interval(scores.auroc, np.mean(each, axis=0), labels, groups)
     return found
-
-
-class ClassificationScores(Metric):
-    """`point_scores` of all batches since the last reset, as a torchmetrics object.
-
-    Example:
-        >>> metric = ClassificationScores()
-        >>> metric.update(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), torch.tensor([0, 1]))
-        >>> metric.compute().accuracy
-        0.5
-    """
-
-    full_state_update = False
-    higher_is_better = True
-    probabilities: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self) -> None:
-        """Start empty."""
-        super().__init__()
-        self.add_state("probabilities", default=[], dist_reduce_fx="cat")
-        self.add_state("labels", default=[], dist_reduce_fx="cat")
-
-    def update(self, probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> None:
-        """Add a batch."""
-        self.probabilities.append(probabilities.detach())
-        self.labels.append(labels)
-
-    def compute(self) -> Scores:
-        """The scores of everything added.
-
-        Raises:
-            DataError: if nothing was added, or a probability is not a number.
-        """
-        if not len(self.labels):
-            raise DataError("no image to evaluate", remedy="Give at least one image.")
-        return point_scores(_joined(self.probabilities).cpu(), _joined(self.labels).cpu())
-
-
-def _joined(parts: list[Tensor] | Tensor) -> Tensor:
-    """A list state is one tensor after torchmetrics has gathered it from several processes."""
-    return parts if isinstance(parts, Tensor) else torch.cat(parts)
 
 
 def _check(probabilities: Tensor, labels: Tensor) -> None:

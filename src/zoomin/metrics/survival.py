@@ -61,17 +61,18 @@ def survival_metrics(
     """
     check_answers(risk)
     own, time, event = _arrays(risk, truth)
-    n, whole = len(own), concordance(own, time, event)
-    matrices = None if n > _MOST else _pairs(own, time, event, np.arange(n))
+    n, too_many = len(own), len(own) > _MOST
+    matrices = None if too_many else _pairs(own, time, event, np.arange(n))
 
     def scores(rows: Int64[np.ndarray, " m"]) -> dict[str, float | None]:
         if matrices is None:
-            return {"concordance": whole if len(rows) == n and (rows == np.arange(n)).all() else None}
+            return {"concordance": concordance(own[rows], time[rows], event[rows])}
         weight = np.bincount(rows, minlength=n).astype(np.float32)
         right, total = (float(weight @ (part @ weight)) for part in matrices)
         return {"concordance": right / total if total else None}
 
-    found = with_intervals(scores, n, groups)
+    unless = f"too many images: there are {n}, at most {_MOST} are drawn from" if too_many else ""
+    found = with_intervals(scores, n, groups, unless=unless)
     return {**found, "events": int(event.sum())}
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
-    from .config import ZoomInConfig
+    from .config import BlockStage, ZoomInConfig
     from .zoom_in import ZoomIn
 
-__all__ = ["ZoomIn", "ZoomInConfig"]
+__all__ = ["BlockStage", "ZoomIn", "ZoomInConfig"]
 
-_HOMES = {"ZoomIn": ".zoom_in", "ZoomInConfig": ".config"}
+_HOMES = {"BlockStage": ".config", "ZoomIn": ".zoom_in", "ZoomInConfig": ".config"}
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
-from ..errors import require
+from ..errors import ConfigError, require
 from ..images.foreground import Foreground, foreground_from_dict
 from ..images.physical import microns
 from .choices import TargetKind, check_sampling
 from .settings import Settings
 
-__all__ = ["ZoomInConfig"]
+__all__ = ["BlockStage", "ZoomInConfig"]
+
+
+@dataclass(frozen=True)
+class BlockStage:
+    """A zoom stage above the tiles: attention over blocks of tiles, of which some are drawn.
+
+    Raises:
+        ConfigError: naming the value that cannot work and a remedy.
+    """
+
+    size: int
+    """Side of a block, level-0 pixels: a whole multiple of that of the next stage, at last of `tile_size`."""
+
+    scale: float
+    """Scale in (0, 1] at which the attention network sees the blocks. Below `tile_scale`: that is what the
+    stage saves."""
+
+    attention: str = "lenet"
+    """Its attention network, with weights of its own; the same choices as for `tile_attention`."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        require(self.size >= 1, "blocks.size", self.size, "Give a whole number of at least 1.")
+        require(0 < self.scale <= 1, "blocks.scale", self.scale, "Give a scale above 0 and at most 1.")
 
 
 @dataclass(frozen=True)
@@ -62,12 +87,17 @@ class ZoomInConfig(Settings):
     features: str = "lenet"
     """Network f, which encodes sub-tiles: "lenet" (the paper's for colon cancer), "lenet_authors" (of the
     authors' code), "lenet_released" (the same without padding, and faster), "resnet16", "small_resnet"
-    (small enough to learn from pixels on a CPU), "timm:MODEL", "timm:MODEL@FILE" (weights from a file), or
-    the name of a plug-in."""
+    (small enough to learn from pixels on a CPU), "timm:MODEL", "timm:MODEL@FILE" (weights from a file),
+    "cells:MODEL" (mean and maximum of the maps of strides 8 and 16 in cells of about 80 pixels, of the
+    sub-tile enlarged by two; gates weigh the cells), or the name of a plug-in."""
 
     pretrained: bool = False
     """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of
     timm:tf_efficientnet_lite0 come with a Python package."""
+
+    blocks: tuple[BlockStage, ...] = ()
+    """Zoom stages above the tiles, the coarsest first, for the largest images: tiles are then read at
+    `tile_scale` in the drawn blocks alone. Empty: the paper's two stages."""
 
     normalize_features: bool = True
     """Scale every feature vector to unit length, as the paper does."""
@@ -163,6 +193,7 @@ class ZoomInConfig(Settings):
             f"{self.sub_tile_size}, larger than the tile ({self.tile_size})",
             "Sub-tiles lie inside tiles: give a smaller sub_tile_size or a larger tile_size.",
         )
+        self._check_blocks()
         for name in ("gate_copies", "context_side"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "Give 0 or more.")
         require(
@@ -180,6 +211,22 @@ class ZoomInConfig(Settings):
         if self.prediction_sampling is not None:
             check_sampling(self.prediction_sampling)
         self.check_common()
+
+    def _check_blocks(self) -> None:
+        sides = [*(block.size for block in self.blocks), self.tile_size]
+        for outer, inner in pairwise(sides):
+            require(
+                outer > inner and outer % inner == 0,
+                "blocks",
+                f"a block of {outer} pixels above boxes of {inner}",
+                f"Give a whole multiple, such as {4 * inner}; the coarsest stage comes first.",
+            )
+        require(
+            not (self.blocks and self.gate_overview),
+            "gate_overview",
+            f"on with {len(self.blocks)} stages of blocks, which read a part of the tiles",
+            "Set it to false, or leave blocks out.",
+        )
 
     def _take_scale(self, name: str, scale: str) -> None:
         """Set a scale from its microns per pixel."""
@@ -206,6 +253,11 @@ class ZoomInConfig(Settings):
         object.__setattr__(self, scale, found)
 
     @property
+    def first_stage(self) -> tuple[float, int]:
+        """The scale that whole images are read at, and the side of the boxes of that stage."""
+        return next(((b.scale, b.size) for b in self.blocks), (self.tile_scale, self.tile_size))
+
+    @property
     def resolution(self) -> float | None:
         """Microns per pixel of the working frame, None where each image keeps its own pixels."""
         return None if self.mpp is None else float(self.mpp)
@@ -219,4 +271,16 @@ class ZoomInConfig(Settings):
         """
         if isinstance(found := values.get("foreground"), dict):
             values = {**values, "foreground": foreground_from_dict(found, where)}
+        if blocks := values.get("blocks"):
+            values = {**values, "blocks": tuple(_block_from(block, where) for block in blocks)}
         return super().from_dict(values, where)
+
+
+def _block_from(values: BlockStage | dict[str, Any], where: str | None) -> BlockStage:
+    if isinstance(values, BlockStage):
+        return values
+    try:
+        return BlockStage(**values)
+    except TypeError as error:
+        remedy = "Each takes size, scale and attention; a model of a newer zoomin needs an upgrade."
+        raise ConfigError(f"blocks: {values!r} is not a stage", where=where, remedy=remedy) from error

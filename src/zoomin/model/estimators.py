@@ -15,15 +15,15 @@ a score-function term and without a custom backward. Nothing is divided by a sma
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 __all__ = ["expected_feature", "sample_weights", "segment_sum"]
 
 
 def segment_sum(
-    values: Float[Tensor, "n ..."], segment: Int[Tensor, " n"], n_segments: int
-) -> Float[Tensor, "segments ..."]:
+    values: Num[Tensor, "n ..."], segment: Int[Tensor, " n"], n_segments: int
+) -> Num[Tensor, "segments ..."]:
     """Sum the rows that share a segment; a segment without rows sums to 0.
 
     Example:

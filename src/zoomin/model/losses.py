@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -57,17 +59,23 @@ def entropy_loss(
     log_beta: Float[Tensor, "drawn positions"],
     image: Int[Tensor, " drawn"],
     strength: float,
+    between: Sequence[tuple[Float[Tensor, "rows cells"], Int[Tensor, " rows"]]] = (),
 ) -> Float[Tensor, ""]:
     """-lambda times the entropies of the tile attention and of the drawn tiles' maps, a mean over images.
 
     Args:
-        log_alpha: log attention over the tiles of each image, -inf where an image has no such tile.
+        log_alpha: log attention over the tiles of each image, or over what its first stage attends to; -inf
+            where an image has no such tile.
         log_beta: log attention over the positions of each drawn tile.
         image: the image of each drawn tile.
         strength: lambda (paper: 1e-5).
+        between: log attention of each stage between these two, where there are more than two stages: a row
+            per drawn box, and the image of each.
     """
     batch = log_alpha.shape[0]
     per_image = entropy(log_alpha) + segment_sum(entropy(log_beta), image, batch)
+    for log_p, own in between:
+        per_image = per_image + segment_sum(entropy(log_p), own, batch)
     return -strength * per_image.mean()
 
 

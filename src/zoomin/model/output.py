@@ -10,12 +10,40 @@ from torch import Tensor
 
 from ..geometry import TileGrid
 
-__all__ = ["Attention", "SubTiles", "Tiles", "ZoomInOutput"]
+__all__ = ["Attention", "StageAttention", "SubTiles", "Tiles", "ZoomInOutput"]
+
+
+@dataclass(frozen=True)
+class StageAttention:
+    """Attention of one stage to boxes, blocks or tiles: a row per box drawn by the stage above, or per image.
+
+    Attributes:
+        grid: the boxes of the stage, of all images.
+        image: image of each row.
+        inside: the box of each row, by place in the grid of the stage above; in the first stage its image.
+        place: place of each cell's box in the flat list of the grid.
+        log_p: log attention over the cells of each row; -inf where there is none, and where it is background.
+        room: positions that can be drawn in each cell.
+    """
+
+    grid: TileGrid
+    image: Int[Tensor, " rows"]
+    inside: Int[Tensor, " rows"]
+    place: Int[Tensor, "rows cells"]
+    log_p: Float[Tensor, "rows cells"]
+    room: Int[Tensor, "rows cells"]
+
+    def boxes(self) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """The boxes attended to: row, cell, and place in the grid of each."""
+        row, cell = self.log_p.isfinite().nonzero(as_tuple=True)
+        return row, cell, self.place[row, cell]
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Stage-1 attention over the tiles of each image.
+    """Attention over the tiles of each image: of stage 1, or of all stages down to the tiles together.
+
+    With stages above the tiles, what a block has that was not drawn is spread evenly over its tiles.
 
     Attributes:
         grid: the tiles themselves.
@@ -32,6 +60,12 @@ class Attention:
     def alpha(self) -> Float[Tensor, "batch tiles"]:
         """Attention over the tiles of each image; each row sums to 1."""
         return self.log_alpha.exp()
+
+    def of_attended(self, values: Float[Tensor, "tiles n"]) -> list[Float[Tensor, "attended n"]]:
+        """Of values of all tiles, those of the tiles that are not background, image by image."""
+        grid, kept = self.grid, self.log_alpha[self.grid.image, self.grid.index].isfinite()
+        parts = zip(*(x.split(grid.count.tolist()) for x in (values, kept)), strict=True)
+        return [own[there] for own, there in parts]
 
     def map(self, image: int) -> Float[Tensor, "rows columns"]:
         """The attention map of one image of the batch, one cell per tile."""
@@ -99,11 +133,13 @@ class ZoomInOutput:
         tiles: tiles drawn.
         sub_tiles: sub-tiles drawn for the feature; those of the contrastive pass are not among them.
         attention: attention over all tiles of each image.
+        stages: attention of each stage to boxes, the coarsest first; the last one is that to the tiles.
         replicates: the feature estimate of each replicate.
         contrast_image: images for which a contrastive feature was drawn.
         contrast_features: expected feature under the complement laws, one for each of those.
         contrast_logits: its logits.
-        view_pixels: pixels of a view of a tile at s1, of one at s2, and of a sub-tile.
+        view_pixels: pixels of a view of a box of each stage (of a tile at s1 alone, by default), of a tile at
+            s2, and of a sub-tile.
         context: features of a view of each whole image, the last ones in `features`; none by default.
         context_pixels: of that view, at most.
     """
@@ -117,7 +153,8 @@ class ZoomInOutput:
     contrast_image: Int[Tensor, " positives"]
     contrast_features: Float[Tensor, "positives dims"]
     contrast_logits: Float[Tensor, "positives classes"]
-    view_pixels: tuple[int, int, int]
+    view_pixels: tuple[int, ...]
+    stages: tuple[StageAttention, ...]
     context: Float[Tensor, "batch context"] | None = None
     context_pixels: int = 0
 
@@ -133,8 +170,12 @@ class ZoomInOutput:
 
     @property
     def pixels_read(self) -> Int[Tensor, " batch"]:
-        """Pixels of the tiles attended to, of drawn tiles, of sub-tiles and of the view of each image."""
-        attended = self.attention.log_alpha.isfinite().sum(1)
-        drawn = torch.bincount(self.tiles.image, minlength=len(attended))
-        overview, tile, sub_tile = self.view_pixels
-        return attended * overview + drawn * tile + self.views_read * sub_tile + self.context_pixels
+        """Pixels of the boxes attended to, of drawn tiles, of sub-tiles and of the view of each image."""
+        batch = len(self.logits)
+        *boxes, tile, sub_tile = self.view_pixels
+        drawn = torch.bincount(self.tiles.image, minlength=batch)
+        read = drawn * tile + self.views_read * sub_tile + self.context_pixels
+        for stage, pixels in zip(self.stages, boxes, strict=True):
+            row, _, _ = stage.boxes()
+            read = read + torch.bincount(stage.image[row], minlength=batch) * pixels
+        return read

@@ -22,6 +22,7 @@ from .choices import check_sampling
 
 __all__ = [
     "DESIGNS",
+    "Count",
     "Design",
     "PositionDraw",
     "TileDraw",
@@ -85,6 +86,8 @@ def uniforms(keys: Int[Tensor, " rows"], n: int, stream: int = 0) -> Float[Tenso
 
 # --------------------------------------------------------------------------- what a draw returns
 
+Count = int | Int[Tensor, "s 1"]  # sub-tiles to draw: of every row, or of each
+
 
 @dataclass(frozen=True)
 class TileDraw:
@@ -119,13 +122,14 @@ class Design:
     """One way to draw: `tiles(log_p, n, capacity, keys)` and `positions(log_p, n, keys)`.
 
     Attributes:
-        tiles: stage 1, `n` sub-tiles over the tiles of each row, of which tile c has `capacity[c]` positions.
-        positions: stage 2, `n[r]` of the positions of each row.
+        tiles: all stages but the last, `n` sub-tiles over the tiles (or blocks) of each row, of which tile c
+            has `capacity[c]` positions.
+        positions: the last stage, `n[r]` of the positions of each row.
         random: False where the draw is the same whatever the keys.
     """
 
     tiles: Callable[
-        [Float[Tensor, "s t"], int, Int[Tensor, "s t"], Int[Tensor, " s"]],
+        [Float[Tensor, "s t"], Count, Int[Tensor, "s t"], Int[Tensor, " s"]],
         TileDraw,
     ]
     positions: Callable[[Float[Tensor, "r p"], Int[Tensor, " r"], Int[Tensor, " r"]], PositionDraw]
@@ -136,19 +140,21 @@ class Design:
 
 
 def multinomial_tiles(
-    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: Count, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Counts (n_c) ~ Multinomial(n, p), kappa = n_c / n (paper, section 2.2)."""
     cumulative = _double(log_p).exp().cumsum(1)
-    place = uniforms(keys, n, stream=1) * cumulative[:, -1:]
+    place = uniforms(keys, _widest(n), stream=1) * cumulative[:, -1:]
     drawn = torch.searchsorted(cumulative, place.to(cumulative.dtype), right=True)
     drawn = drawn.minimum(_last_possible(log_p))
-    count = torch.zeros_like(capacity).scatter_add_(1, drawn, torch.ones_like(drawn))
-    return _capped(count, n, capacity, log_p)
+    one = torch.ones_like(drawn) * (torch.arange(_widest(n), device=drawn.device) < n)
+    count = torch.zeros_like(capacity).scatter_add_(1, drawn, one)
+    # No more draws in a tile than it has positions: its feature is then exact.
+    return TileDraw(count.minimum(capacity), count.to(log_p.dtype) / n)
 
 
 def systematic_tiles(
-    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: Count, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Systematic allocation in random order: E[n_c] = q_c and |n_c - q_c| < 1; kappa = p_c n_c / q_c.
 
@@ -159,7 +165,7 @@ def systematic_tiles(
     quota = _quota(p, n, capacity)
     order = uniforms(keys, p.shape[1], stream=2).argsort(1)
     cumulative = quota.gather(1, order).cumsum(1)
-    cumulative[:, -1] = n
+    cumulative[:, -1:] = n
     filled = (cumulative + uniforms(keys, 1, stream=3).to(p.dtype)).floor().long().clamp(max=n)
     count = torch.zeros_like(capacity).scatter_(
         1, order, filled.diff(dim=1, prepend=torch.zeros_like(filled[:, :1]))
@@ -170,7 +176,7 @@ def systematic_tiles(
 
 
 def top_tiles(
-    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: Count, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Largest-remainder allocation of n, deterministic; kappa = p over the sum of the drawn tiles' p.
 
@@ -189,13 +195,13 @@ def top_tiles(
 
 
 def every_tile(
-    log_p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
+    log_p: Float[Tensor, "s t"], n: Count, capacity: Int[Tensor, "s t"], keys: Int[Tensor, " s"]
 ) -> TileDraw:
     """Every tile with every position; kappa = p."""
     return TileDraw(capacity, log_p.exp())
 
 
-def _quota(p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"]) -> Float[Tensor, "s t"]:
+def _quota(p: Float[Tensor, "s t"], n: Count, capacity: Int[Tensor, "s t"]) -> Float[Tensor, "s t"]:
     """min(capacity, t p) with t such that each row sums to n, or to all its capacity where that is less."""
     full = torch.where(p > 0, capacity / p, torch.inf)  # the t at which a tile has all its positions
     order = full.argsort(1)
@@ -209,12 +215,7 @@ def _quota(p: Float[Tensor, "s t"], n: int, capacity: Int[Tensor, "s t"]) -> Flo
     return torch.where(p > 0, torch.minimum(capacity.to(p.dtype), most * p), 0.0)
 
 
-def _capped(count: Tensor, n: int, capacity: Tensor, log_p: Tensor) -> TileDraw:
-    """Weights n_c / n, and no more draws in a tile than it has positions (its feature is then exact)."""
-    return TileDraw(count.minimum(capacity), count.to(log_p.dtype) / n)
-
-
-def _enumerate_where_covered(draw: TileDraw, n: int, capacity: Tensor, log_p: Tensor) -> TileDraw:
+def _enumerate_where_covered(draw: TileDraw, n: Count, capacity: Tensor, log_p: Tensor) -> TileDraw:
     """Take everything where `n` is at least the number of positions of the whole image."""
     covered = capacity.sum(1, keepdim=True) <= n
     return TileDraw(torch.where(covered, capacity, draw.count), torch.where(covered, log_p.exp(), draw.kappa))
@@ -356,8 +357,8 @@ def _complete(log_p: Float[Tensor, "r p"], n: Int[Tensor, " r"]) -> Bool[Tensor,
     return ((log_p > -torch.inf).sum(1) <= n)[:, None]
 
 
-def _widest(n: Int[Tensor, " r"]) -> int:
-    return int(n.max()) if n.numel() else 0
+def _widest(n: int | Int[Tensor, "..."]) -> int:
+    return n if isinstance(n, int) else int(n.max()) if n.numel() else 0
 
 
 def _last_possible(log_p: Float[Tensor, "s t"]) -> Int[Tensor, "s 1"]:

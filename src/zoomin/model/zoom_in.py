@@ -5,8 +5,8 @@
     F      = sum_c alpha_c  sum_c' beta^c_c'  f(sub-tile(c, c'))
     logits = g(F)
 
-F is estimated from N drawn sub-tiles. A forward pass makes three batched reads and three network calls for
-all images of the batch together. Letters of shapes: B images, S estimates, T tiles, P positions, D features.
+F is estimated from N drawn sub-tiles. A forward pass makes a batched read and a network call per step for all
+images together: three, and one per stage of blocks above the tiles. Letters: B images, T tiles, D features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..geometry import TileGrid, count_positions_inside, positions_inside, sub_tile_regions, view_size
+from ..geometry import (
+    TileGrid,
+    count_boxes,
+    count_positions_inside,
+    most_boxes,
+    positions_inside,
+    sub_tile_regions,
+    view_size,
+)
 from ..images.batch import as_batch, read_ahead
 from ..images.image import Image, ImageBatch
 from ..images.tissue import attended_tiles
@@ -33,14 +41,16 @@ from .networks import (
     PyramidAttention,
     TimmAttention,
     UniformAttention,
+    block_networks,
     build_networks,
     classifier,
     pool_overview,
     trunk_of,
     with_own_names,
 )
-from .output import Attention, SubTiles, Tiles, ZoomInOutput
-from .sampling import complement_at, derive_keys, design, draw_positions, law_of
+from .output import Attention, StageAttention, SubTiles, Tiles, ZoomInOutput
+from .sampling import design
+from .stages import Boxes, boxes_of, draw_boxes, draw_in_tiles, start_paths, tile_attention
 from .storage import load_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
@@ -99,6 +109,7 @@ class ZoomIn(Network):
             built, config.n_classes, gates, config.context_side > 0, config.gate_overview
         )
         self.map_size = built.map_size
+        self.block_attention = block_networks(config.blocks, config.pretrained, config.n_channels)
         # Always the same one, so that an engine compiles it once; in a tuple, so that weights are saved once.
         self._embedding = (Embedding(self._tile_trunk),) if config.gate_overview else ()
         self.to(memory_format=torch.channels_last)
@@ -139,34 +150,23 @@ class ZoomIn(Network):
         n = self.config.n_samples if n_samples is None else n_samples
         estimates = plan_estimates(len(batch), self.device, generator, keys, n, replicates, contrast)
 
-        # Stage 1: attend to the tiles of every overview, draw tiles.
+        # Stages of boxes, at last tiles: attend inside what is drawn, first whole images, and draw there.
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
+        boxes, no_foreground = self._boxes(batch, grid)
         if self.config.gate_overview and tile_embeddings is None:
             tile_embeddings = self.embed_tiles(batch)  # which the head sees too
-        attention = self._attend_tiles(batch, grid, tile_embeddings)
-        log_alpha = attention.log_alpha  # (B, T)
-        log_p = law_of(estimates.contrast, log_alpha[estimates.image])  # (S, T)
-        capacity = self._capacity(batch, grid, log_alpha)[estimates.image]
-        draw = law.tiles(log_p.detach(), n, capacity, estimates.keys)
-        estimate, tile = draw.count.nonzero(as_tuple=True)  # one row per drawn tile of an estimate
-        count, kappa_tile, log_p_tile = (
-            draw.count[estimate, tile],
-            draw.kappa[estimate, tile],
-            log_p[estimate, tile],
-        )
+        paths, stages = start_paths(estimates, n, len(batch), self.mean), list[StageAttention]()
+        for _ in boxes:
+            stages.append(self._attend_boxes(batch, boxes, len(stages), paths.drawn, tile_embeddings))
+            paths = draw_boxes(law, stages[-1], paths)
+        attention = Attention(grid, tile_attention(boxes, stages), no_foreground)
 
-        # Stage 2: attend to the positions inside the drawn tiles, each tile once, draw positions.
-        drawn, row = torch.unique(grid.first[estimates.image[estimate]] + tile, return_inverse=True)
-        tiles = self._attend_positions(batch, grid, drawn, log_alpha)
-        contrast_row, keys_row = estimates.contrast[estimate], derive_keys(estimates.keys[estimate], tile)
-        draws = draw_positions(law, tiles.log_beta.detach(), row, contrast_row, count, keys_row)
-        r, i = draws.taken.nonzero(as_tuple=True)  # one row per drawn sub-tile
-        position, kappa = draws.index[r, i], kappa_tile[r] * draws.kappa[r, i]
-        log_attention = log_p_tile[r] + _log_of(contrast_row[r], tiles.log_beta, row[r], position)
+        # Last stage: attend to the positions inside the drawn tiles, each tile once, draw positions.
+        tiles = self._attend_positions(batch, grid, paths.drawn, attention.log_alpha)
+        e, row, position, kappa, log_attention = draw_in_tiles(law, tiles.log_beta, paths)
 
         # Zoom: read and encode the sub-tiles, estimate the expected feature, classify it.
-        regions = sub_tile_regions(tiles.regions[row[r]], position, self.map_size, self.config.sub_tile_size)
-        e = estimate[r]
+        regions = sub_tile_regions(tiles.regions[row], position, self.map_size, self.config.sub_tile_size)
         encoded = self._encode(batch, estimates.image[e], regions)
         features = expected_feature(encoded, log_attention, kappa, e, len(estimates.image))
         context = self._beside(batch, attention, tile_embeddings)
@@ -177,7 +177,7 @@ class ZoomIn(Network):
         weight = sample_weights(log_attention, kappa).detach() / replicates
         sub_tiles = SubTiles(
             image=estimates.image[e][kept],
-            tile=row[r][kept],
+            tile=row[kept],
             position=position[kept],
             regions=regions[kept],
             weight=weight[kept],
@@ -195,6 +195,7 @@ class ZoomIn(Network):
             contrast_features=contrastive,
             contrast_logits=self.head(contrastive),
             view_pixels=self._view_pixels,
+            stages=tuple(stages),
             context=context.detach(),
             context_pixels=self.config.context_side**2,
         )
@@ -211,7 +212,35 @@ class ZoomIn(Network):
             grid: their tiles.
             embeddings: what `embed_tiles` gave for them; by default the tiles are read.
         """
-        return self._tile_logits(batch, grid, attended_tiles(batch, grid).tiles, embeddings)
+        found = attended_tiles(batch, grid).tiles.nonzero()[:, 0]
+        return grid.by_image(self.box_logits(batch, -1, grid, found, embeddings), found)
+
+    def box_logits(
+        self,
+        batch: ImageBatch,
+        stage: int,
+        grid: TileGrid,
+        found: Int[Tensor, " found"],
+        embeddings: Tensor | None = None,
+    ) -> Float[Tensor, " found"]:
+        """Logits of some boxes of a stage before the softmax: the mean of its network's map of each.
+
+        Args:
+            batch: images.
+            stage: of blocks, from 0, or of tiles, the last one (-1).
+            grid: the boxes of the stage.
+            found: places of the boxes in its flat list.
+            embeddings: what `embed_tiles` gave for the tiles.
+        """
+        network, side, scale = self.box_stages[stage]
+        if isinstance(network, UniformAttention):
+            return self.mean.new_zeros(len(found))
+        if embeddings is not None and network is self.tile_attention:
+            return self._tile_trunk.mean_logits(embeddings[found])
+        image, regions = grid.image[found], grid.regions[found]
+        if network is self.box_stages[0][0]:
+            batch.prefetch(image, regions, scale)
+        return self.chunks.apply(network, batch, image, regions, side, scale).mean((1, 2))
 
     def embed_tiles(self, batch: ImageBatch) -> Float[Tensor, "tiles channels"]:
         """What the trunk of a `timm` tile attention makes of every tile, image by image.
@@ -225,7 +254,10 @@ class ZoomIn(Network):
         kept = attended_tiles(batch, grid).tiles
         [network] = self._embedding or (Embedding(self._tile_trunk),)
         network.training = self.training
-        embeddings = self._apply_to_tiles(network, batch, grid, kept)
+        side, scale = self.config.tile_size, self.config.tile_scale
+        image, regions = grid.image[kept], grid.regions[kept]
+        batch.prefetch(image, regions, scale)
+        embeddings = self.chunks.apply(network, batch, image, regions, side, scale)
         return embeddings.new_zeros(len(kept), embeddings.shape[1]).index_put((kept,), embeddings)
 
     def position_logits(
@@ -285,22 +317,28 @@ class ZoomIn(Network):
         """What the head sees of whole images beside sub-tiles: a view of each, its overview, or nothing."""
         if not self.config.gate_overview or embeddings is None:
             return self.read_context(batch)
-        grid = attention.grid
-        kept = attention.log_alpha[grid.image, grid.index].isfinite()
-        parts = zip(embeddings.split(grid.count.tolist()), kept.split(grid.count.tolist()), strict=True)
-        return torch.stack([pool_overview(own[there]) for own, there in parts])
+        return torch.stack([pool_overview(own) for own in attention.of_attended(embeddings)])
 
     def attend(self, images: Sequence[Image] | Tensor | ImageBatch) -> tuple[Attention, Tiles]:
-        """Both attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
+        """All attention stages over every tile, nothing drawn and no sub-tile read: for images that fit.
 
         Returns:
             The attention over tiles, and all tiles of all images with the maps inside them, image by image.
         """
         batch = as_batch(images, self.device, self.config.resolution, self.config.foreground)
+        attention = self.attend_tiles(batch)
+        every = torch.arange(len(attention.grid.image), device=self.device)
+        return attention, self._attend_positions(batch, attention.grid, every, attention.log_alpha)
+
+    def attend_tiles(self, batch: ImageBatch) -> Attention:
+        """All stages down to the tiles, in every block, nothing drawn."""
         grid = TileGrid.of(batch.sizes, self.config.tile_size)
-        attention = self._attend_tiles(batch, grid)
-        every = torch.arange(len(grid.image), device=self.device)
-        return attention, self._attend_positions(batch, grid, every, attention.log_alpha)
+        boxes, no_foreground = self._boxes(batch, grid)
+        drawn, stages = torch.arange(len(batch), device=self.device), list[StageAttention]()
+        for own in boxes:
+            stages.append(self._attend_boxes(batch, boxes, len(stages), drawn))
+            drawn = own.kept.nonzero()[:, 0]
+        return Attention(grid, tile_attention(boxes, stages), no_foreground)
 
     @property
     def n_samples(self) -> int:
@@ -331,24 +369,33 @@ class ZoomIn(Network):
             return sampling
         if self.config.prediction_sampling is not None:
             return self.config.prediction_sampling
-        return "exact" if self._tiles(height, width) * prod(self.map_size) <= exact_budget else "systematic"
+        tiles = count_boxes(height, width, self.config.tile_size)
+        return "exact" if tiles * prod(self.map_size) <= exact_budget else "systematic"
 
     def pixels_of(self, height: int, width: int, drawn: int | None = None) -> int:
-        """The tiles at s1, those drawn at s2, and sub-tiles: as many as drawn, or all."""
-        tiles = self._tiles(height, width)
-        every = tiles * prod(self.map_size)
+        """The tiles at s1, those drawn at s2, and sub-tiles: as many as drawn, or all.
+
+        With stages above the tiles, at most so many.
+        """
+        sides = [side for _, side, _ in self.box_stages]
+        every = count_boxes(height, width, sides[-1]) * prod(self.map_size)
         count = every if drawn is None else min(every, drawn)
-        overview, tile, sub_tile = self._view_pixels
-        return tiles * overview + min(tiles, count) * tile + count * sub_tile + self.config.context_side**2
+        seen = most_boxes(height, width, sides, count)
+        views = *seen, min(seen[-1], count), count
+        pixels = sum(n * pixels for n, pixels in zip(views, self._view_pixels, strict=True))
+        return pixels + self.config.context_side**2
 
     def read_ahead(self, images: ImageBatch) -> None:
-        """Start to read the tiles of images on disk at s1. Returns at once."""
-        if self.config.tile_attention == "uniform":
-            return
-        read_ahead(images, self.config.tile_size, self.config.tile_scale)
+        """Start to read what the first stage sees of images on disk. Returns at once."""
+        if not isinstance(self.box_stages[0][0], UniformAttention):
+            read_ahead(images, self.config.tile_size, *self.config.first_stage)
 
-    def _tiles(self, height: int, width: int) -> int:
-        return int(TileGrid.of(torch.tensor([[height, width]]), self.config.tile_size).count[0])
+    @property
+    def box_stages(self) -> tuple[tuple[nn.Module, int, float], ...]:
+        """The stages above the positions, tiles last: attention network, side of a box, scale of its view."""
+        c = self.config
+        above = ((a, b.size, b.scale) for a, b in zip(self.block_attention, c.blocks, strict=True))
+        return *above, (self.tile_attention, c.tile_size, c.tile_scale)
 
     @property
     def _tile_trunk(self) -> TimmAttention | PyramidAttention:
@@ -357,43 +404,35 @@ class ZoomIn(Network):
         return a if isinstance(a, PyramidAttention) else trunk_of(a)
 
     @property
-    def _view_pixels(self) -> tuple[int, int, int]:
-        """Pixels of a tile's view at s1, of one at s2, and of a sub-tile; uniform attention reads none."""
+    def _view_pixels(self) -> tuple[int, ...]:
+        """Pixels of a view of a box of each stage, of a tile at s2, of a sub-tile; none for uniform ones."""
         config = self.config
-        scales = {"tile_attention": config.tile_scale, "position_attention": config.sub_tile_scale}
+        attended = *self.box_stages, (self.position_attention, config.tile_size, config.sub_tile_scale)
         sides = [
-            0 if getattr(config, name) == "uniform" else view_size(config.tile_size, scale)
-            for name, scale in scales.items()
+            0 if isinstance(a, UniformAttention) else view_size(side, scale) for a, side, scale in attended
         ]
-        return sides[0] ** 2, sides[1] ** 2, config.sub_tile_size**2
+        return *(side**2 for side in sides), config.sub_tile_size**2
 
-    def _attend_tiles(self, batch: ImageBatch, grid: TileGrid, embeddings: Tensor | None = None) -> Attention:
-        """Attention to every image: a on the tiles of the overviews, one softmax per image."""
+    def _boxes(self, batch: ImageBatch, grid: TileGrid) -> tuple[list[Boxes], tuple[int, ...]]:
+        """The boxes of every stage above the positions, and the images that are all background."""
         attended = attended_tiles(batch, grid)
-        logits = self._tile_logits(batch, grid, attended.tiles, embeddings)
-        return Attention(grid, logits.log_softmax(1), attended.no_foreground)
+        room = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
+        sides = [block.size for block in self.config.blocks]
+        return boxes_of(grid, attended.tiles, room, batch.sizes, sides), attended.no_foreground
 
-    def _tile_logits(
-        self, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " listed"], embeddings: Tensor | None
-    ) -> Float[Tensor, "batch tiles"]:
-        """Logits of the tiles that are kept, -inf elsewhere."""
-        if isinstance(self.tile_attention, UniformAttention):
-            logits = self.mean.new_zeros(int(kept.sum()))
-        elif embeddings is None:
-            logits = self._apply_to_tiles(self.tile_attention, batch, grid, kept).mean((1, 2))
-        else:
-            logits = self._tile_trunk.mean_logits(embeddings[kept])
-        padded = logits.new_full((len(batch), int(grid.count.max())), -torch.inf)
-        return padded.index_put((grid.image[kept], grid.index[kept]), logits)
-
-    def _apply_to_tiles(
-        self, network: nn.Module, batch: ImageBatch, grid: TileGrid, kept: Bool[Tensor, " tiles"]
-    ) -> Float[Tensor, "kept ..."]:
-        """What a network makes of some tiles at s1."""
-        side, scale = self.config.tile_size, self.config.tile_scale
-        image, regions = grid.image[kept], grid.regions[kept]
-        batch.prefetch(image, regions, scale)
-        return self.chunks.apply(network, batch, image, regions, side, scale)
+    def _attend_boxes(
+        self,
+        batch: ImageBatch,
+        boxes: Sequence[Boxes],
+        stage: int,
+        drawn: Int[Tensor, " drawn"],
+        embeddings: Tensor | None = None,
+    ) -> StageAttention:
+        """Attention of one stage to boxes, inside what the one above has drawn: one softmax in each."""
+        own = boxes[stage]
+        found, row = own.within(drawn)
+        logits = self.box_logits(batch, stage, own.grid, found, embeddings)
+        return own.attention(found, row, logits, drawn)
 
     def _attend_positions(
         self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
@@ -409,23 +448,3 @@ class ZoomIn(Network):
         """Features of the sub-tiles, of unit length where the configuration says so."""
         features = self.chunks.apply(self.features, batch, image, regions, self.config.sub_tile_size, 1.0)
         return nn.functional.normalize(features, dim=1) if self.config.normalize_features else features
-
-    def _capacity(self, batch: ImageBatch, grid: TileGrid, log_alpha: Tensor) -> Int[Tensor, "batch tiles"]:
-        """Number of positions inside the image of every tile that can be drawn."""
-        inside = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
-        capacity = torch.zeros_like(log_alpha, dtype=torch.int64)
-        return capacity.index_put((grid.image, grid.index), inside) * log_alpha.isfinite()
-
-
-def _log_of(
-    contrast: Bool[Tensor, " n"],
-    log_beta: Float[Tensor, "drawn positions"],
-    row: Int[Tensor, " n"],
-    position: Int[Tensor, " n"],
-) -> Float[Tensor, " n"]:
-    """Log probability of drawn positions under the law of each: attention, or its complement."""
-    log_q = log_beta[row, position]
-    if not contrast.any():
-        return log_q
-    cells = log_beta.isfinite().sum(1)[row]
-    return torch.where(contrast, complement_at(log_q, cells), log_q)

@@ -16,7 +16,7 @@ def image_error(error: Exception, name: object) -> ZoomInError:
 
     Example:
         >>> print(image_error(KeyError("tag"), "a.ndpi"))
-        a.ndpi: cannot be read (KeyError: 'tag'). Check the file; where others fail alike, please report it.
+        a.ndpi: cannot be read (KeyError: 'tag'). Check the file; if similar files fail too, please report it.
     """
     if isinstance(error, ZoomInError):
         if error.where is not None:
@@ -28,7 +28,7 @@ def image_error(error: Exception, name: object) -> ZoomInError:
     found = UnexpectedError(
         f"cannot be read ({type(error).__name__}: {error})",
         where=name,
-        remedy="Check the file; where others fail alike, please report it.",
+        remedy="Check the file; if similar files fail too, please report it.",
     )
     found.__cause__ = error
     return found

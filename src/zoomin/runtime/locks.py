@@ -94,7 +94,7 @@ def _acquire(what: Path, path: Path, holder: Path) -> FileLock:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise WriteError(
-                f"another job writes here{_told(holder)}",
+                f"another job writes here{_holder_text(holder)}",
                 where=what,
                 remedy="Wait for it or stop it, or give another --out.",
             ) from error
@@ -112,7 +112,7 @@ def _self() -> dict[str, object]:
     }
 
 
-def _told(holder: Path) -> str:
+def _holder_text(holder: Path) -> str:
     try:
         found = json.loads(holder.read_text(encoding="utf-8"))
         return f": process {found['process']} on {found['host']} since {found['since']} ({found['command']})"

@@ -79,14 +79,14 @@ class Ranks(NamedTuple):
             found = call()
         except ZoomInError as error:
             failed = error
-        told: list[Any] = [None] * self.world
-        dist.all_gather_object(told, (found, "" if failed is None else str(failed)))
+        gathered: list[Any] = [None] * self.world
+        dist.all_gather_object(gathered, (found, "" if failed is None else str(failed)))
         if failed is not None:
             raise failed
-        for rank, (_, why) in enumerate(told):
+        for rank, (_, why) in enumerate(gathered):
             if why:
                 raise PeerError(f"process {rank} of {self.world} has failed ({why.removesuffix('.')})")
-        return [value for value, _ in told]
+        return [value for value, _ in gathered]
 
 
 def started_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
@@ -191,8 +191,8 @@ def launch(words: Sequence[str], count: int) -> int:
             print(
                 f"zoomin: process {rank} of {count} was ended by {name}; so are the others.", file=sys.stderr
             )
-    told = [code for _, code in codes if code != PEER_LOST] or [code for _, code in codes]
-    return 0 if not told else 128 - told[0] if told[0] < 0 else told[0]
+    known = [code for _, code in codes if code != PEER_LOST] or [code for _, code in codes]
+    return 0 if not known else 128 - known[0] if known[0] < 0 else known[0]
 
 
 def _first_failures(children: Sequence[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:

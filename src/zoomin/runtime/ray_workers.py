@@ -123,14 +123,14 @@ class RayWorkers:
 
     def events(self, seconds: float) -> list[Event]:
         """What has happened; waits for it at most so long."""
-        told, _ = self._ray.wait(list(self._asked), timeout=seconds)
-        return [self._event(one, self._asked.pop(one)) for one in told]
+        done, _ = self._ray.wait(list(self._asked), timeout=seconds)
+        return [self._event(one, self._asked.pop(one)) for one in done]
 
-    def _event(self, told: Any, worker: int) -> Event:  # noqa: ANN401 (of Ray, which is not typed)
+    def _event(self, done: Any, worker: int) -> Event:  # noqa: ANN401 (of Ray, which is not typed)
         from ray.exceptions import RayActorError, RayError, RayTaskError
 
         try:
-            kind, value = self._ray.get(told)
+            kind, value = self._ray.get(done)
             return Event(worker, kind, value)
         except RayTaskError as error:
             return Event(worker, FAILED, error.cause if isinstance(error.cause, ZoomInError) else str(error))
@@ -196,8 +196,8 @@ def _version_error(why: str) -> ConfigError:
 def _reason(error: Exception) -> str:
     """The sentence of a message of Ray that tells what has happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith("The actor is dead because")), lines[0])
-    return told.split(". ")[0].removeprefix("The actor is dead because ").rstrip(".")
+    reason = next((line for line in lines if line.startswith("The actor is dead because")), lines[0])
+    return reason.split(". ")[0].removeprefix("The actor is dead because ").rstrip(".")
 
 
 @contextmanager

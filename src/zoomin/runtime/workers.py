@@ -89,8 +89,8 @@ class ProcessWorkers:
     def events(self, seconds: float) -> list[Event]:
         """What has happened; waits for it at most so long."""
         found: list[Event] = []
-        looked = [thing for process, pipe in self._alive.values() for thing in (process.sentinel, pipe)]
-        moved = set(wait(looked, seconds))
+        watched = [thing for process, pipe in self._alive.values() for thing in (process.sentinel, pipe)]
+        moved = set(wait(watched, seconds))
         for number, (process, pipe) in list(self._alive.items()):
             if pipe in moved or process.sentinel in moved:
                 found.append(self._event(number, process, pipe))

@@ -45,10 +45,10 @@ class WarmUp:
     learns."""
 
     weight_decay: float = 1e-3
-    """L2 penalty in Adam."""
+    """L2 penalty in Adam; 1e-3 keeps detectors of few images from knowing them by heart."""
 
     batch_size: int = 16
-    """Images per step, half of them negative."""
+    """Images per step, half of them negative; 16 are eight pairs."""
 
     top_tiles: int = 2
     """Tiles per image whose positions stage 2 learns from, the heaviest of stage 1."""
@@ -122,17 +122,17 @@ class TrainConfig:
     """L2 penalty in Adam (paper: none; the authors' code: 1e-5)."""
 
     lr_step: int | None = None
-    """Epochs after which the learning rate is multiplied by `lr_gamma`, repeatedly; none: constant (the
+    """Epochs after which the learning rate is multiplied by `lr_gamma`, repeatedly; null: constant (the
     authors' code: 30)."""
 
     lr_gamma: float = 0.9
     """Factor of the learning rate at every `lr_step` (the authors' code: 0.9)."""
 
     gradient_clip: float | None = None
-    """Largest norm of the gradient; none: no limit (the authors' code: 5)."""
+    """Largest norm of the gradient; null: no limit (the authors' code: 5)."""
 
     contrastive_from_epoch: int | None = 10
-    """Epochs before the contrastive loss joins, because attention is meaningless at first; none: never. 10 is
+    """Epochs before the contrastive loss joins, because attention is meaningless at first; null: never. 10 is
     the paper's."""
 
     negative_class: bool | Literal["auto"] = "auto"
@@ -156,7 +156,7 @@ class TrainConfig:
 
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
     """Weight of each class in the cross-entropy; "balanced": inverse to its share of the training images, 1
-    on average; none: equal weights."""
+    on average; null: equal weights."""
 
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Choose "32-true"; or "bf16-mixed", networks in bfloat16: faster on GPUs and on CPUs with AMX, rounded
@@ -183,10 +183,10 @@ class TrainConfig:
     "val_kappa"; of survival "val_concordance". The first of equally good epochs counts."""
 
     early_stopping_patience: int | None = None
-    """Epochs without a better `monitor` after which training stops; none: never."""
+    """Epochs without a better `monitor` after which training stops; null: never."""
 
     validation_sampling: str | None = None
-    """Sampling of the validation after each epoch; none: the model's own."""
+    """Sampling of the validation after each epoch; null: the model's own."""
 
     validation_replicates: int = 1
     """Estimates averaged in the validation after each epoch; 1 is cheap, and as noisy as training."""
@@ -297,10 +297,10 @@ class PretrainConfig:
     """Optimisation steps per network; 0: no pre-training."""
 
     batch_size: int = 64
-    """Crops per step."""
+    """Crops per step; 64 small crops fit any memory."""
 
     learning_rate: float = 1e-3
-    """Learning rate of Adam."""
+    """Learning rate of Adam; 1e-3 is that of the training."""
 
     parts: tuple[str, ...] = PARTS
     """Which networks: "tile_attention", "position_attention", "features"; by default all."""
@@ -344,7 +344,7 @@ class RunConfig:
     """Pre-training of the three networks on crops, if there are pixel annotations."""
 
     frozen: FrozenConfig = field(default_factory=FrozenConfig)
-    """Learning on what a frozen trunk sees, instead of both."""
+    """Learning on the embeddings of a frozen trunk, instead of from pixels."""
 
     out: str = "runs/zoomin"
     """Folder for the results, new or empty."""

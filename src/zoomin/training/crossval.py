@@ -30,7 +30,7 @@ from .crossval_report import summarise, write_report
 from .fit import tiles_of
 from .folds import FoldJob, deal_folds, embed_folds, run_fold
 from .loggers import Logs, check_loggers, share_experiment
-from .matching import check_target, match_data, tell_classes, told_data
+from .matching import check_target, log_classes, match_data, resolved_data
 from .run_folder import (
     check_settings,
     data_fingerprint,
@@ -97,11 +97,11 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
         )
     data = ZoomInDataModule(run.data, progress=progress)
     if not run.frozen.enabled and data.target.kind == "classes":
-        tell_classes(data.classes)
+        log_classes(data.classes)
     model = match_data(run.model, data, torch.arange(len(data.manifest)))
     check_target(run, data.target)
     run = replace(run, model=with_channels(model, run.data, data.manifest.records, progress=progress))
-    run = replace(run, data=told_data(run.data, data))
+    run = replace(run, data=resolved_data(run.data, data))
     folds = deal_folds(data.manifest, run.data, cv.folds, repeats=cv.repeats, folds_dir=cv.folds_dir)
     jobs = [FoldJob(seed, n, *fold) for seed in cv.seeds for n, fold in enumerate(folds, start=1)]
     new_folder(folder, resume=run.resume)

@@ -123,7 +123,8 @@ def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
     ]
     for protocol, what in PROTOCOLS.items():
         scores = summary["protocols"][protocol]
-        lines.append(f"| {what} | {' | '.join(_spread(scores[score], target) for score in target.scores)} |")
+        cells = [target.spread_text(scores[score]["mean"], scores[score]["sd"]) for score in target.scores]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
     lines += [
         "",
         f"All out-of-fold predictions of a seed together (95 % interval over images, or groups){unit}:",
@@ -133,7 +134,7 @@ def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
     ]
     for protocol in _HONEST:
         for one in summary["pooled"][protocol]["seeds"]:
-            cells = [_bounded(one[score], one[f"{score}_interval"], target) for score in target.scores]
+            cells = [target.interval_text(one[score], one[f"{score}_interval"]) for score in target.scores]
             lines.append(f"| {PROTOCOLS[protocol]} | {one['seed']} | {' | '.join(cells)} |")
     by_group = [one for one in summary["pooled"]["last_epoch"]["seeds"] if "groups" in one]
     if by_group:
@@ -146,7 +147,7 @@ def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
         ]
     for one in by_group:
         own = one["groups"]
-        cells = [_bounded(own[score], own[f"{score}_interval"], target) for score in target.scores]
+        cells = [target.interval_text(own[score], own[f"{score}_interval"]) for score in target.scores]
         lines.append(f"| {one['seed']} | {own['n_groups']} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -156,20 +157,10 @@ def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in results:
-        cells = [target.written(r[protocol][target.score]) for protocol in PROTOCOLS]
+        cells = [target.score_text(r[protocol][target.score]) for protocol in PROTOCOLS]
         cells = [str(r["seed"]), str(r["fold"]), str(r["n_held"]), *cells, str(r["best_epoch"]["epoch"] + 1)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _spread(score: dict[str, Any], target: Target) -> str:
-    spread = "" if score["sd"] is None else f" ± {target.written(score['sd'])}"
-    return target.written(score["mean"]) + spread
-
-
-def _bounded(value: float | None, interval: list[float] | None, target: Target) -> str:
-    bounds = f" ({target.written(interval[0])} to {target.written(interval[1])})" if interval else ""
-    return target.written(value) + bounds
 
 
 def _plot(path: Path, summary: dict[str, Any], results: Results, target: Target) -> None:
@@ -201,7 +192,7 @@ def _plot(path: Path, summary: dict[str, Any], results: Results, target: Target)
             color=_COLOURS[protocol],
             lw=1,
             ls="--",
-            label=f"{name}: {_spread(mean, target)}{sign}",
+            label=f"{name}: {target.spread_text(mean['mean'], mean['sd'])}{sign}",
         )
     left.set(
         xlabel="fold",

@@ -60,7 +60,7 @@ def has_trunk(network: nn.Module) -> bool:
 
 def trunks(net: ZoomIn, *, features: bool = True) -> list[nn.Module]:
     """The `timm` parts of a network: the trunks of its attention and, if asked for, its feature network."""
-    attention = (net.tile_attention, net.position_attention)
+    attention = (*net.block_attention, net.tile_attention, net.position_attention)
     found: list[nn.Module] = [a.trunk for a in attention if isinstance(a, TimmAttention)]
     if features and net.config.features.startswith("timm:"):
         found.append(net.features)

@@ -48,7 +48,7 @@ from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .loggers import Logs, check_loggers, log_scores
-from .matching import check_target, match_data, tell_classes, told_data
+from .matching import check_target, log_classes, match_data, resolved_data
 from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
@@ -128,13 +128,13 @@ def _fit(
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
     if not config.frozen.enabled and data.target.kind == "classes":
-        tell_classes(data.classes)
+        log_classes(data.classes)
     model = match_data(config.model, data, data.splits["train"])
     check_target(config, data.target)
     learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]
     model = with_channels(model, config.data, learned, progress=progress)
     data.model = tiles_of(model)
-    config = replace(config, model=model, data=told_data(config.data, data))
+    config = replace(config, model=model, data=resolved_data(config.data, data))
     if config.frozen.enabled:
         return _fit_frozen(config, data, progress, logs)
     _check_validation(config.train, data)

@@ -282,7 +282,8 @@ def _frozen_fold(
         found = evaluate(learned.net, data.val_dataloader(), seed=run.seed)
         share = 1.0
     else:
-        embedded = embedder.of(job.held)
+        seen = embedder.seen_by(learned.net)
+        embedded = seen.of(job.held)
         logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
         answers = target_of(learned.net.config).answers(logits)
         found = Evaluated(answers, data.labels[job.held], job.held, {})

@@ -20,7 +20,7 @@ from ..model.targets import Target
 from ..model.zoom_in import ZoomInConfig
 from .config import RunConfig
 
-__all__ = ["check_target", "match_classes", "match_data", "tell_classes", "told_data"]
+__all__ = ["check_target", "log_classes", "match_classes", "match_data", "resolved_data"]
 
 logger = logging.getLogger(__name__)
 AnyConfig = TypeVar("AnyConfig", bound=ClassifierConfig)
@@ -47,8 +47,8 @@ def match_data(config: AnyConfig, data: ZoomInDataModule, rows: Int[Tensor, " ro
     return replace(config, value_mean=mean, value_std=spread or 1.0)
 
 
-def told_data(config: DataConfig, data: ZoomInDataModule) -> DataConfig:
-    """The settings of the data with what its columns told, so that another run reads them alike."""
+def resolved_data(config: DataConfig, data: ZoomInDataModule) -> DataConfig:
+    """The settings of the data with the target found in its columns, so that another run reads them alike."""
     kind = config.target if data.target.kind == "classes" else cast("TargetKind", data.manifest.target)
     return replace(config, classes=list(data.classes), target=kind)
 
@@ -118,7 +118,7 @@ def match_classes(config: AnyConfig, classes: tuple[str, ...], target: str = "cl
     return replace(config, target=target, n_classes=max(2, len(classes)), class_names=names)
 
 
-def tell_classes(classes: Sequence[str]) -> None:
+def log_classes(classes: Sequence[str]) -> None:
     """Say which class is the negative one, before anything depends on it."""
     logger.info("%s", describe_classes(classes))
     if doubt := unusual_order(classes):

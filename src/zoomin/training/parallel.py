@@ -167,8 +167,8 @@ def share_embeddings(task: ZoomInTask, data: ZoomInDataModule, ranks: Ranks) -> 
     if not task.embeds_once or ranks.world == 1 or data.config.augmentation.active:
         return
     used = data.with_splits({name: data.splits[name] for name in ("train", "val")})
-    mine = used.with_part(Share(ranks.rank, ranks.world))
-    for batch in mine.predict_dataloader():
+    own = used.with_part(Share(ranks.rank, ranks.world))
+    for batch in own.predict_dataloader():
         with_readable(batch, lambda part, kept: task.cached_embeddings(part), lambda name, error: None)
     for known in ranks.each(cache.on_cpu):
         cache.take(known, task.net.device)

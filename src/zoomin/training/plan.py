@@ -26,7 +26,7 @@ from ..model.config import ZoomInConfig
 from ..model.engine import has_openvino
 from .frozen_config import FrozenConfig
 
-__all__ = ["Plan", "Seen", "negative_class", "plan", "plan_recipe"]
+__all__ = ["ImageSummary", "Plan", "negative_class", "plan", "plan_recipe"]
 
 TRUNK = "tf_efficientnet_lite0"
 _SIDES = (224, 112, 56)  # of sub-tiles: the largest of which an image has `_LEAST` along its shorter side
@@ -35,10 +35,11 @@ _DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read 
 _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
-_LOOKED = 24  # images whose size is looked at
+_SAMPLED = 24  # images whose size is looked at
 _FROM_DATA = {("model", "n_classes"), ("model", "target")}  # a run takes these from the data
 _SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
 _SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
+_CELL_SECONDS = (0.25, 0.038)  # to embed its cells
 _TARGETS = {
     "labels": "several labels per image: {}",
     "value": "a value per image: {}",
@@ -49,7 +50,7 @@ _LEARN_SECONDS = 0.0065  # to learn from one of 224 once, from pixels
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageSummary:
     """What the images look like.
 
     Attributes:
@@ -81,14 +82,14 @@ class Plan:
     """A training that fits the images.
 
     Attributes:
-        seen: what the images look like.
+        summary: what the images look like.
         data: settings of the data.
         model: settings of the network.
         frozen: settings of the steps.
         lines: what is planned and why, to be printed.
     """
 
-    seen: Seen
+    summary: ImageSummary
     data: DataConfig
     model: ZoomInConfig
     frozen: FrozenConfig
@@ -133,11 +134,11 @@ def plan(data: DataConfig) -> Plan:
         DataError: if they cannot be learned from, or none of those looked at can be read.
     """
     manifest = open_dataset(data.root, classes=data.classes, columns=data.columns, target=data.target)
-    seen = _look(manifest, data)
-    side = _sub_tile(seen)
-    tiles = -(-seen.height // side) * -(-seen.width // side)
+    summary = _summarise(manifest, data)
+    side = _sub_tile(summary)
+    tiles = -(-summary.height // side) * -(-summary.width // side)
     few = tiles < FrozenConfig.few_tiles
-    reads = tiles if few else _samples(seen, side)
+    reads = tiles if few else _samples(summary, side)
     is_slide = tiles >= _SLIDE
     model = ZoomInConfig(
         n_classes=max(1 if manifest.target != "classes" else 2, len(manifest.classes)),
@@ -160,7 +161,7 @@ def plan(data: DataConfig) -> Plan:
     )
     frozen = FrozenConfig(enabled=True)
     data = replace(data, val_fraction=0.0)
-    return Plan(seen, data, model, frozen, tuple(_lines(seen, manifest, side, tiles, reads)))
+    return Plan(summary, data, model, frozen, tuple(_lines(summary, manifest, side, tiles, reads)))
 
 
 def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
@@ -192,11 +193,11 @@ def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
     return named[0] if named else 0 if len(classes) == 2 else None
 
 
-def _look(manifest: Manifest, data: DataConfig) -> Seen:
+def _summarise(manifest: Manifest, data: DataConfig) -> ImageSummary:
     """Count the images, and open some of them."""
     learned = [record for record in manifest if record.split in (None, "train")]
     sizes, error = [], None
-    for record in learned[:: max(1, len(learned) // _LOOKED)][:_LOOKED]:
+    for record in learned[:: max(1, len(learned) // _SAMPLED)][:_SAMPLED]:
         try:
             image = open_record(record, channels=data.channels or ())
         except (ZoomInError, OSError) as failure:
@@ -210,7 +211,7 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
             remedy="Run `zoomin data check` on them.",
         )
     heights, widths = zip(*sizes, strict=True)
-    return Seen(
+    return ImageSummary(
         count=replace(manifest, records=tuple(learned)).counts(),
         labelled=sum(record.label is not None for record in learned),
         test=len(manifest) - len(learned),
@@ -221,35 +222,37 @@ def _look(manifest: Manifest, data: DataConfig) -> Seen:
     )
 
 
-def _sub_tile(seen: Seen) -> int:
+def _sub_tile(summary: ImageSummary) -> int:
     """The side near that of the trunk's pretraining whose grid reaches least beyond the border."""
-    short = min(seen.height, seen.width)
+    short = min(summary.height, summary.width)
     base = next((side for side in _SIDES if short >= _LEAST * side), _SIDES[-1])
 
     def cost(side: int) -> float:
-        covered = -(-seen.height // side) * -(-seen.width // side) * side**2
-        return covered / (seen.height * seen.width) + _DEPARTURE * abs(math.log(side / base))
+        covered = -(-summary.height // side) * -(-summary.width // side) * side**2
+        return covered / (summary.height * summary.width) + _DEPARTURE * abs(math.log(side / base))
 
     return min(range(round(0.75 * base), round(1.15 * base) + 1), key=cost)
 
 
-def _samples(seen: Seen, side: int) -> int:
+def _samples(summary: ImageSummary, side: int) -> int:
     """N, so that prediction reads the configured share of an image, the overview counted in."""
-    return max(4, min(256, int((_SHARE - _OVERVIEW**2) * seen.height * seen.width / side**2)))
+    return max(4, min(256, int((_SHARE - _OVERVIEW**2) * summary.height * summary.width / side**2)))
 
 
-def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) -> list[str]:
+def _lines(summary: ImageSummary, manifest: Manifest, side: int, tiles: int, reads: int) -> list[str]:
     """The plan in words."""
     classes, is_classes = manifest.classes, manifest.target == "classes"
-    balance = ", ".join(f"{name} {count}" for name, count in seen.count.items())
-    kinds = ", ".join(f"{count} {suffix}" for suffix, count in seen.formats.items())
+    balance = ", ".join(f"{name} {count}" for name, count in summary.count.items())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in summary.formats.items())
     lines = [
-        f"images     {seen.images} to learn from ({balance}); {seen.width} x {seen.height} pixels; {kinds}"
+        f"images     {summary.images} to learn from ({balance}); "
+        f"{summary.width} x {summary.height} pixels; {kinds}"
     ]
-    if seen.groups:
-        lines.append(f"groups     {seen.groups}, kept whole in every fold")
+    if summary.groups:
+        lines.append(f"groups     {summary.groups}, kept whole in every fold")
     if not is_classes:
         lines.append(f"target     {_TARGETS[manifest.target].format(', '.join(classes))}")
+    total = summary.images + summary.test
     negative = negative_class(classes, "auto") if is_classes else None
     if negative is not None:
         lines.append(f"negative   {classes[negative]!r} is taken as the class without an object")
@@ -258,20 +261,26 @@ def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) ->
         lines.append(
             "reading    all of them and a view of the whole image; gated attention or a linear head,"
         )
-        lines.append("           whichever is better on images held out")
+        more = len(classes) > 1 and is_classes
+        lines.append("           whichever is better on images held out" + (";" if more else ""))
+        if more:
+            cells = total * tiles * _CELL_SECONDS[has_openvino()] * (side / 224) ** 2
+            lines.append(
+                f"cells      if AUROC there is below {FrozenConfig.trunk_below}, finer maps of the trunk join"
+            )
+            lines.append(f"           the choice (about {_minutes(cells)} more)")
     else:
-        area = seen.height * seen.width
+        area = summary.height * summary.width
         share = _OVERVIEW**2 + reads * side**2 / area
         lines.append(
             f"reading    the image at 1/{round(1 / _OVERVIEW)}, then {reads} sub-tiles: {share:.0%} of it"
         )
         lines.append("attention  gated, over all sub-tiles; the tile attention is taught where it looks")
-    total = seen.images + seen.test
     seconds = (
         total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
     )
     engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
-    pixels = _pixel_seconds(seen, side, tiles) if is_classes else None
+    pixels = _pixel_seconds(summary, side, tiles) if is_classes else None
     if pixels is not None:
         limit = FrozenConfig.trunk_below
         lines.append(
@@ -279,19 +288,19 @@ def _lines(seen: Seen, manifest: Manifest, side: int, tiles: int, reads: int) ->
         )
         lines.append(f"           trunk is learned from pixels too (about {_minutes(pixels)} more)")
     lines.append(f"time       about {_minutes(seconds)} on one core ({engine})")
-    few = min(seen.count.values())
+    few = min(summary.count.values())
     if few < 20:
         what = {"classes": " of one class", "labels": " with one label", "grade": " of one grade"}
         lines.append(f"warning    only {few} images{what.get(manifest.target, '')}: expect wide intervals")
     return lines
 
 
-def _pixel_seconds(seen: Seen, side: int, tiles: int) -> float | None:
+def _pixel_seconds(summary: ImageSummary, side: int, tiles: int) -> float | None:
     """How long a trunk is learned from pixels on one core; None where there are too few images."""
-    if seen.images < FrozenConfig.trunk_images:
+    if summary.images < FrozenConfig.trunk_images:
         return None
-    passes, views = FrozenConfig().passes(seen.images) * 4 / 3, min(tiles, FrozenConfig.trunk_tiles)
-    return seen.images * passes * views * _LEARN_SECONDS * (side / 224) ** 2
+    passes, views = FrozenConfig().passes(summary.images) * 4 / 3, min(tiles, FrozenConfig.trunk_tiles)
+    return summary.images * passes * views * _LEARN_SECONDS * (side / 224) ** 2
 
 
 def _minutes(seconds: float) -> str:

@@ -16,13 +16,12 @@ from ..errors import ConfigError
 from ..files import write_json, write_text
 from ..model.hub import CARD, TRAINING, hub_model, push
 from ..model.storage import model_fingerprint
-from ..model.targets import TARGETS
+from ..model.targets import score_names
 
 __all__ = ["share"]
 
 _SECTIONS = ("train", "frozen")  # of a run's settings; those of its data may name people and places
 _NAMING = ("skipped", "failed", "no_foreground")  # of its metrics: these list images
-_SCORES = {name: words for kind in TARGETS.values() for name, words in kind.scores.items()}
 
 
 def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
@@ -50,7 +49,7 @@ def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
     if target is None:
         folder = Path(to)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError("there is something already", where=folder, remedy="Give a new folder.")
+            raise ConfigError("the folder is not empty", where=folder, remedy="Give a new folder.")
         _write(net, Path(model), folder, str(to))
         return str(to)
     with tempfile.TemporaryDirectory() as name:
@@ -115,7 +114,7 @@ def _card(net: Classifier, summary: Mapping[str, Any], address: str) -> str:
     lines += ["```sh", "pip install zoomin-net", f"zoomin predict IMAGES --run {address}", "```", ""]
     lines += ["```python", "import zoomin", "", f"model = zoomin.load_model({address!r})"]
     lines += ['rows = zoomin.predict(["image.tif"], model)', "```", "", *_training(summary)]
-    lines += ["", "Research software: its answers are no diagnosis."]
+    lines += ["", "Research software: its answers are not a diagnosis."]
     return "\n".join(lines) + "\n"
 
 
@@ -127,13 +126,14 @@ def _about(net: Classifier, summary: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"- {config.target}: {', '.join(config.classes)}"
     mpp = config.resolution
-    yield "- resolution: " + (f"{mpp:g} microns per pixel" if mpp else "that of the images")
+    yield "- resolution: " + (f"{mpp:g} microns per pixel" if mpp else "full resolution of the images")
     for setting, text in {"tile_size": "tiles", "sub_tile_size": "sub-tiles"}.items():
         if side := getattr(config, setting, None):
             yield f"- {text}: {side} pixels at full resolution"
     yield f"- fingerprint: `{model_fingerprint(net, config)}`"
     if readers := getattr(net, "readers", ()):
-        yield f"- training images were decoded by: {', '.join(readers)}"
+        shown = ("Pillow or imagecodecs, as a whole" if name == "whole" else name for name in readers)
+        yield f"- training images were decoded by: {', '.join(shown)}"
 
 
 def _training(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -143,9 +143,9 @@ def _training(summary: Mapping[str, Any]) -> Iterator[str]:
         yield "Images: " + ", ".join(f"{count} {name}" for name, count in images.items()) + "."
     scores = {name: values for name, values in summary["metrics"].items() if _scored(values)}
     if scores:
-        found = [name for name in _SCORES if any(name in values for values in scores.values())]
+        found = score_names(set().union(*scores.values()))
         yield ""
-        yield f"| images | {' | '.join(_SCORES[name] for name in found)} |"
+        yield f"| images | {' | '.join(found.values())} |"
         yield "| --- |" + " ---: |" * len(found)
         for part, values in scores.items():
             cells = (_score(values, name) for name in found)
@@ -170,7 +170,7 @@ def _score(values: Mapping[str, Any], name: str) -> str:
 
 
 def _scored(values: object) -> bool:
-    return isinstance(values, dict) and any(_number(values.get(name)) for name in _SCORES)
+    return isinstance(values, dict) and any(_number(values.get(name)) for name in score_names(values))
 
 
 def _number(value: object) -> bool:

@@ -20,6 +20,8 @@ def roi_terms(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """L_alpha over all tiles and L_beta over the maps of the drawn tiles, each times its strength.
 
+    With stages above the tiles, L_alpha is the sum of those of all stages down to the tiles.
+
     Args:
         reader: of the annotations of the manifest that the batch is from.
         batch: the images that the model saw.
@@ -29,13 +31,14 @@ def roi_terms(
     Raises:
         DataError: if an annotation cannot be read.
     """
-    log_alpha, grid, tiles = out.attention.log_alpha, out.attention.grid, out.tiles
-    alpha = beta = log_alpha.new_zeros(())
-    if config.tile_roi_strength:
-        share = reader.read(batch.images, batch.index, grid.image, grid.regions)[:, 0, 0]
-        roi = torch.zeros_like(log_alpha).index_put((grid.image, grid.index), share.to(log_alpha.dtype))
-        image = torch.arange(len(batch), device=log_alpha.device)
-        alpha = config.tile_roi_strength * roi_loss(log_alpha, roi, image, len(batch), config.roi_target)
+    tiles = out.tiles
+    alpha = beta = tiles.log_beta.new_zeros(())
+    for stage in out.stages if config.tile_roi_strength else ():
+        row, cell, box = stage.boxes()
+        share = reader.read(batch.images, batch.index, stage.image[row], stage.grid.regions[box])[:, 0, 0]
+        roi = torch.zeros_like(stage.log_p).index_put((row, cell), share.to(stage.log_p.dtype))
+        loss = roi_loss(stage.log_p, roi, stage.image, len(batch), config.roi_target)
+        alpha = alpha + config.tile_roi_strength * loss
     if config.position_roi_strength:
         roi = reader.read(batch.images, batch.index, tiles.image, tiles.regions, tiles.map_size).flatten(1)
         beta = config.position_roi_strength * roi_loss(

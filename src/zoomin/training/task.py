@@ -142,7 +142,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.failures = failures or Failures(0)
         self.roi = roi
         self.ranks = Ranks()
-        self._failures_told = 0
+        self._failures_shared = 0
         self.class_weights: Tensor | None
         self.first_bad_step: Tensor
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
@@ -334,14 +334,14 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         if self.ranks.world == 1:
             self._raise_where_bad()
             return
-        new = self.failures.rows[self._failures_told :]
-        told = self.ranks.each(lambda: (int(self.first_bad_step), new))
-        for rank, (step, rows) in enumerate(told):
+        new = self.failures.rows[self._failures_shared :]
+        gathered = self.ranks.each(lambda: (int(self.first_bad_step), new))
+        for rank, (step, rows) in enumerate(gathered):
             if step >= 0:
                 raise self._divergence(step)
             if rank != self.ranks.rank:
                 self.failures.take(rows)
-        self._failures_told = len(self.failures.rows)
+        self._failures_shared = len(self.failures.rows)
 
     def _raise_where_nothing(self, means: Mapping[str, float], what: str) -> None:
         if math.isnan(means["loss"]):  # no image

@@ -7,15 +7,16 @@ cells (Pinheiro & Collobert, CVPR 2015), which is near their mean at first and n
 stand out, and is classified as negative (class 0) or not. Not in the paper, which starts uniform.
 
 Stage 1 pools over all tiles of an image; stage 2 over the positions of the tiles that a ranks highest, in
-negative images the ones most like the object. Both keep the weights that they end with; where the trunks are
-frozen, the best of several starts (`detectors.py`). Then the head may be initialised from what is drawn
-(`head_start.py`).
+negative images the ones most like the object. Stages above the tiles come first, each pooled over all of its
+blocks. All keep the weights that they end with; where the trunks are frozen, the best of several starts
+(`detectors.py`). Then the head may be initialised from what is drawn (`head_start.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ class WarmUpStep(NamedTuple):
     """What is recorded of a step.
 
     Attributes:
-        stage: 1: tiles, 2: positions, 3: the head.
+        stage: 1: tiles, 2: positions, 3: the head; from 4: the stages of blocks, the coarsest first.
         step: number of the step in its stage.
         loss: cross-entropy of the pooled logits of the batch; of the head, of all sub-tiles, and its penalty.
     """
@@ -142,7 +143,10 @@ class _Work:
             rows = found.new_full((len(batch), width, found.shape[1]), -torch.inf)
             return rows.index_put((image, rank), found).flatten(1)
 
-        steps = self._train(net.tile_attention, tiles, 1, config.steps)
+        steps: list[WarmUpStep] = []
+        for number, network in enumerate(net.block_attention):
+            steps += self._train(network, partial(self._block_logits, number), 4 + number, config.steps)
+        steps += self._train(net.tile_attention, tiles, 1, config.steps)
         return steps + self._train(net.position_attention, positions, 2, config.position_steps)
 
     def best_of_several(self) -> list[WarmUpStep]:
@@ -176,6 +180,13 @@ class _Work:
             layer = trunk_of(net.position_attention).logit
             steps += self._detect(layer, positions, 2, config.position_steps)
         return steps
+
+    def _block_logits(self, number: int, batch: Batch) -> Tensor:
+        """Logits of all blocks of a stage."""
+        grid, images = self._grid(batch), batch.images
+        blocks = TileGrid.of(images.sizes, self.net.config.blocks[number].size)
+        found = grid.any_inside(blocks, attended_tiles(images, grid).tiles).nonzero()[:, 0]
+        return blocks.by_image(self.net.box_logits(images, number, blocks, found), found)
 
     def _grid(self, batch: Batch) -> TileGrid:
         return TileGrid.of(batch.images.sizes, self.net.config.tile_size)

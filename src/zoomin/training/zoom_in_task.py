@@ -45,6 +45,12 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
                 "the loss needs annotations", where="train.tile_roi_strength", remedy="Set it to 0."
             )
         several = self.config.warm_up.starts > 1
+        if several and self.net.config.blocks:
+            raise ConfigError(
+                "several starts are for models of two stages, and this one has blocks",
+                where="train.warm_up.starts",
+                remedy="Take one start.",
+            )
         if several and not (self.embeds_once and has_trunk(self.net.position_attention)):
             raise ConfigError(
                 "several starts need attention networks whose trunks are frozen",
@@ -111,7 +117,9 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
         contrastive = contrastive_loss(out.contrast_logits.float(), len(labels))
         sharpness = log_alpha.new_zeros(())
         if self.config.entropy_strength:
-            sharpness = entropy_loss(log_alpha, tiles.log_beta, tiles.image, self.config.entropy_strength)
+            first, *between = [(stage.log_p, stage.image) for stage in out.stages]
+            strength = self.config.entropy_strength
+            sharpness = entropy_loss(first[0], tiles.log_beta, tiles.image, strength, between)
         tile_roi = position_roi = log_alpha.new_zeros(())
         if self.roi is not None and self.config.uses_roi:
             tile_roi, position_roi = roi_terms(self.roi, batch, out, self.config)

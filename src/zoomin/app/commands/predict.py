@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from ...classifiers import Classifier
     from ...data.manifest import Manifest
     from ...inference.predictions import Summary
-    from ...runtime.crew import Crew
+    from ...runtime.executor import Executor
 
-__all__ = ["EVALUATE", "MERGE", "PREDICT", "build_crew", "build_inference", "crew_of", "inference_config"]
+__all__ = [
+    "EVALUATE",
+    "MERGE",
+    "PREDICT",
+    "build_executor",
+    "build_inference",
+    "executor_of",
+    "inference_config",
+]
 
 
 def build_inference(parser: ArgumentParser) -> None:
@@ -26,7 +34,7 @@ def build_inference(parser: ArgumentParser) -> None:
     parser.add_class_arguments(InferenceConfig)
 
 
-def build_crew(parser: ArgumentParser) -> None:
+def build_executor(parser: ArgumentParser) -> None:
     """Add the options that tell who computes."""
     parser.add_argument(
         "--jobs",
@@ -44,15 +52,15 @@ def build_crew(parser: ArgumentParser) -> None:
     )
 
 
-def crew_of(options: Namespace) -> Crew:
+def executor_of(options: Namespace) -> Executor:
     """Who computes, as these options say.
 
     Raises:
         ConfigError: if there is no worker, or no such cluster.
     """
-    from ...runtime.crew import Crew
+    from ...runtime.executor import Executor
 
-    return Crew(options.jobs, options.cluster)
+    return Executor(options.jobs, options.cluster)
 
 
 def inference_config(options: Namespace) -> Any:  # noqa: ANN401 (imported late)
@@ -86,7 +94,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         "also compare attention with the annotated ROI, and write attention_on_roi.json into --out",
     )
     _build_groups(parser)
-    build_crew(parser)
+    build_executor(parser)
     build_inference(parser)
 
 
@@ -107,10 +115,11 @@ def _build_groups(parser: ArgumentParser) -> None:
 
 def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
-    from ...inference.evaluation import evaluate, evaluation_manifest
+    from ...inference.evaluation import evaluate
+    from ...inference.run_images import evaluation_manifest
 
-    crew = crew_of(options)
-    model = load_model(options.run, options.device if crew.alone else "cpu")
+    executor = executor_of(options)
+    model = load_model(options.run, options.device if executor.alone else "cpu")
     manifest = evaluation_manifest(
         options.run, options.data.root, options.split, model.config, options.group_by
     )
@@ -120,7 +129,7 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
         inference_config(options),
         pool=options.pool,
         out=options.out,
-        crew=crew,
+        executor=executor,
         device=options.device,
         progress=True,
     )
@@ -191,7 +200,7 @@ def _build_predict(parser: ArgumentParser) -> None:
     )
     option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     _build_groups(parser)
-    build_crew(parser)
+    build_executor(parser)
     build_inference(parser)
 
 
@@ -201,14 +210,14 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference.prediction_table import predict_into, shard_name, shard_of
     from ...inference.sources import find_images
 
-    config, crew = inference_config(options), crew_of(options)
+    config, executor = inference_config(options), executor_of(options)
     images = find_images(options.images, options.manifest, options.group_by)
     out = options.out
     if options.shard is not None:
         images = shard_of(images, options.shard)
         out = out or shard_name("predictions.csv", options.shard)
     out = out or "predictions.csv"
-    model = load_model(options.run, options.device if crew.alone else "cpu")
+    model = load_model(options.run, options.device if executor.alone else "cpu")
     summary = predict_into(
         images,
         model,
@@ -217,18 +226,18 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         resume=options.resume,
         retry_failed=options.retry_failed,
         pool=options.pool,
-        crew=crew,
+        executor=executor,
         device=options.device,
         progress=True,
     )
-    _tell(summary, out)
+    _print_summary(summary, out)
     if has_groups(images):
         say(f"One row per group: {groups_path(out)}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
-def _tell(summary: Summary, out: str) -> None:
+def _print_summary(summary: Summary, out: str) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
@@ -245,7 +254,7 @@ def _build_merge(parser: ArgumentParser) -> None:
 def _merge(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference.prediction_table import merge_predictions
 
-    _tell(merge_predictions(options.parts, options.out), options.out)
+    _print_summary(merge_predictions(options.parts, options.out), options.out)
     return 0
 
 

@@ -47,7 +47,7 @@ def _init(parser: ArgumentParser, options: Namespace) -> int:
     source = find_recipe(options.recipe)
     out = Path(options.out or f"{source.stem}.yaml")
     if out.exists():
-        raise ConfigError("this file exists already", where=out, remedy="Give another --out.")
+        raise ConfigError("the file exists already", where=out, remedy="Give another --out.")
     write_text(out, source.read_text(encoding="utf-8"))
     say(f"{out}: edit it, then: zoomin train --config {out} --data.root IMAGES --out runs/first")
     return 0

@@ -69,12 +69,12 @@ def _advice(metrics: Mapping[str, Any]) -> list[str]:
     learned = metrics.get("learned")
     if learned is None:
         return []
-    from ...model.targets import TARGETS
+    from ...model.targets import score_names
 
     scores = learned["held_out"][learned["head"]]
     if "balanced_accuracy" not in scores:  # not of classes
-        kind = next(kind for kind in TARGETS.values() if set(kind.scores) <= set(scores))
-        known = {words: scores[name] for name, words in kind.scores.items() if scores[name] is not None}
+        named = score_names(scores)
+        known = {words: scores[name] for name, words in named.items() if scores[name] is not None}
         shown = ", ".join(f"{words} {value:.3g}" for words, value in known.items())
         return [f"Held out in inner folds: {shown} ({learned['head']} head)."]
     score = scores["auroc"]

@@ -5,26 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...classifiers import ClassifierConfig
 from ...data.csv_table import Row, read_table
 from ...data.find import open_dataset
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest
 from ...errors import CheckpointError, DataError
-from ...inference.evaluation import asked_of
 from ...inference.predictions import Prediction, counts_of, target_in
+from ...inference.run_images import label_options, splits_of_run
 from ...model.targets import Target, target_named
 from .findings import Answer, Findings, Origin
 
 __all__ = [
     "answers_of",
+    "caution",
     "crossval_findings",
-    "evaluated_images",
     "is_crossval",
     "origin_of_run",
     "read_predictions",
@@ -53,49 +51,8 @@ def is_crossval(folder: Path) -> bool:
 # --------------------------------------------------------------------------- a training run
 
 
-def evaluated_images(
-    run: Path, root: str | None, split: str | None, config: ClassifierConfig | None = None
-) -> tuple[Manifest, str, str | None]:
-    """The images to evaluate a run on; those that are no longer there are among them.
-
-    By default its test images; where there are none, its validation images; else all.
-
-    Args:
-        run: folder of the run.
-        root: other images, in any layout that training accepts.
-        split: "train", "val", "test" or "all".
-        config: of the model, whose target the images must tell of.
-
-    Returns:
-        The images, their split ("all" for every one), and what the reader must know of this choice, or None.
-
-    Raises:
-        DataError: if there are no such images.
-    """
-    if split not in (None, "all", *SPLITS):
-        raise DataError(f"unknown split {split!r}", where="split", remedy="Choose train, val, test or all.")
-    table = run / "manifest.csv"
-    if root is None and not table.is_file():
-        raise DataError("no manifest.csv in this run", where=run, remedy="Name the images with --data.root.")
-    manifest = (
-        read_manifest(table, files_required=False, **asked_of(config))
-        if root is None
-        else open_dataset(root, **asked_of(config))
-    )
-    parts = [record.split for record in manifest] if root is not None else _splits(run, manifest)
-    wanted = split or next((name for name in ("test", "val") if name in parts), "all")
-    chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
-    if not len(chosen):
-        known = ", ".join(sorted({part for part in parts if part})) or "none"
-        raise DataError(
-            f"no image in the split {wanted!r}; there are: {known}",
-            where=manifest.source,
-            remedy="Choose another --split, or all.",
-        )
-    return chosen, wanted, _caution(wanted) if root is None else None
-
-
-def _caution(split: str) -> str | None:
+def caution(split: str) -> str | None:
+    """What the reader must know of a run evaluated on images of this split, if anything."""
     return {
         "val": "There are no test images. The validation images, by which the epoch was chosen, are used "
         "instead: read the numbers as an upper bound.",
@@ -106,26 +63,18 @@ def _caution(split: str) -> str | None:
     }.get(split)
 
 
-def _splits(run: Path, manifest: Manifest) -> list[str | None]:
-    """The split of each image, also where run and images have moved since: the ends of paths are compared."""
-    path = run / "splits.json"
-    if not path.is_file():
-        return [record.split for record in manifest]
-    names = json.loads(path.read_text(encoding="utf-8"))
-    place = {Path(os.path.normpath(name)).parts: part for part, listed in names.items() for name in listed}
-
-    def find(record: Record) -> str | None:
-        parts = Path(os.path.abspath(record.image)).parts  # noqa: PTH100 (resolve() would follow links)
-        ends = (place.get(parts[start:]) for start in range(len(parts)))
-        return next((part for part in ends if part), None)
-
-    absolute = {Path(os.path.abspath(Path(*parts))).parts: part for parts, part in place.items()}  # noqa: PTH100
-    place = {**place, **absolute}
-    return [find(record) for record in manifest]
+def _own_manifest(run: Path, target: Target) -> Manifest:
+    """The images that a run was trained with, some of which may be gone by now."""
+    return read_manifest(run / "manifest.csv", files_required=False, **label_options(target))
 
 
-def origin_of_run(run: Path) -> Origin:
-    """What the files of a run say of how its model was made; each of them may be missing."""
+def origin_of_run(run: Path, target: Target) -> Origin:
+    """What the files of a run say of how its model was made; each of them may be missing.
+
+    Args:
+        run: its folder.
+        target: of its model.
+    """
     metrics = _json(run / "metrics.json")
     history = []
     if (run / "metrics.csv").is_file():
@@ -133,8 +82,10 @@ def origin_of_run(run: Path) -> Origin:
             history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     counts: dict[str, dict[str, int]] = {}
     if (run / "manifest.csv").is_file():
-        manifest = read_manifest(run / "manifest.csv", files_required=False)
-        parts = _splits(run, manifest)
+        manifest = read_manifest(
+            run / "manifest.csv", target="classes", labels_required=False, files_required=False
+        )
+        parts = splits_of_run(run, manifest)
         for part in (*SPLITS, None):
             rows = [index for index, found in enumerate(parts) if found == part]
             if rows:
@@ -212,7 +163,7 @@ def read_predictions(
     for row in table.rows:
         record = _match(known, row.cells.get("image", ""))
         label = record.label if record and record.label else row.cells.get("label")
-        if label is not None and not _fits(target, label):
+        if label is not None and not target.fits(label):
             raise DataError(
                 f"row {row.number} has the label {label!r}; the classes are {', '.join(classes)}",
                 where=path if record is None else record.place,
@@ -220,15 +171,6 @@ def read_predictions(
             )
         answers.append(_answer(row, columns, label, record, path))
     return target, tuple(answers)
-
-
-def _fits(target: Target, label: str) -> bool:
-    """Whether words are a truth of this target."""
-    try:
-        target.truth([label])
-    except (KeyError, ValueError):
-        return False
-    return True
 
 
 def read_truth(path: str, target: Target) -> dict[str, Record]:
@@ -321,7 +263,7 @@ def crossval_findings(folder: Path) -> Findings:
 def _held_out(folder: Path, target: Target) -> list[Answer]:
     known: dict[str, Record] = {}
     if (folder / "manifest.csv").is_file():
-        manifest = read_manifest(folder / "manifest.csv", files_required=False)
+        manifest = _own_manifest(folder, target)
         known = {record.image.name: record for record in manifest}
     table = read_table(folder / "out_of_fold.csv", "image", "the first line")
     answers = []

@@ -15,6 +15,7 @@ from ...files import write_text
 from ...inference.attention_on_roi import gather
 from ...inference.config import InferenceConfig
 from ...inference.explanations import explain
+from ...inference.run_images import run_images
 from ...model.storage import model_fingerprint
 from ...model.targets import target_of
 from ...progress import progress_bar
@@ -22,8 +23,8 @@ from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
 from .collect import (
     answers_of,
+    caution,
     crossval_findings,
-    evaluated_images,
     is_crossval,
     origin_of_run,
     read_predictions,
@@ -42,7 +43,7 @@ class ReportConfig:
     """What a report is made of."""
 
     run: str | None = None
-    """Folder of a finished run or cross-validation; none where predictions are given."""
+    """Folder of a finished run or cross-validation; null where predictions are given."""
 
     predictions: str | None = None
     """A CSV that predict or evaluate wrote, reported as it is."""
@@ -209,9 +210,12 @@ def _of_run(
 ) -> tuple[Findings, Explain | None]:
     model, lost = _model_of(run, device)
     asked = None if model is None else model.config
-    manifest, split, caution = evaluated_images(run, config.root, config.split, asked)
+    manifest, split, _ = run_images(
+        run, config.root, config.split, asked, preferred=("test", "val"), files_required=False
+    )
     name = split if config.root is None else None
-    notes = [caution] if caution else []
+    known = caution(split) if config.root is None else None
+    notes = [known] if known else []
     if model is None:
         kept = None
         if name is not None and (len(manifest.classes) > 1 or manifest.target != "classes"):
@@ -234,7 +238,7 @@ def _of_run(
         target=target,
         answers=answers_of(predictions, manifest),
         evaluated=evaluated if config.root is None else f"{evaluated} of {config.root}",
-        origin=origin_of_run(run),
+        origin=origin_of_run(run, target),
         notes=tuple(notes),
     )
     return findings, explainer
@@ -271,7 +275,7 @@ def _of_predictions(
         evaluated=f"{len(answers)} images of {path.name}",
     )
     if run is not None:
-        findings = replace(findings, origin=origin_of_run(run))
+        findings = replace(findings, origin=origin_of_run(run, target))
     return findings, None if run is None or model is None else _explainer(run, model, inference)
 
 

@@ -99,8 +99,8 @@ def _members(findings: Findings) -> tuple[Tensor, Tensor]:
     answers, truth = findings.tensors()
     if not findings.target.picks_one:
         return truth, answers >= 0.5
-    said = findings.target.truth([findings.target.decide(row) for row in answers.tolist()])
-    members, predicted = (one_hot(each, len(findings.classes)) for each in (truth, said))
+    decided = findings.target.truth([findings.target.decide(row) for row in answers.tolist()])
+    members, predicted = (one_hot(each, len(findings.classes)) for each in (truth, decided))
     return members.double(), predicted > 0
 
 
@@ -304,30 +304,28 @@ def folds_section(findings: Findings) -> dict[str, Any] | None:
         + (", in %" if target.in_percent else ""),
         "scores": list(target.scores.values()),
         "protocols": [
-            {"name": protocol["what"], "cells": [_spread(protocol[score], target) for score in target.scores]}
+            {
+                "name": protocol["what"],
+                "cells": [
+                    target.spread_text(protocol[score]["mean"], protocol[score]["sd"])
+                    for score in target.scores
+                ],
+            }
             for protocol in protocols.values()
         ],
         "pooled": [
             {
                 "name": _PROTOCOLS[name],
                 "seed": one["seed"],
-                "cells": [_bounded(one[score], one[f"{score}_interval"], target) for score in target.scores],
+                "cells": [
+                    target.interval_text(one[score], one[f"{score}_interval"]) for score in target.scores
+                ],
             }
             for name, pooled in findings.folds["pooled"].items()
             for one in pooled["seeds"]
         ],
         "charts": charts,
     }
-
-
-def _spread(score: Mapping[str, Any], target: Target) -> str:
-    spread = "" if score["sd"] is None else f" ± {target.written(score['sd'])}"
-    return _bounded(score["mean"], None, target) + spread
-
-
-def _bounded(value: float | None, interval: Sequence[float] | None, target: Target) -> str:
-    span = f" ({target.written(interval[0])} to {target.written(interval[1])})" if interval else ""
-    return _UNDEFINED if value is None else f"{target.written(value)}{span}"
 
 
 def roi_section(found: RoiFindings) -> dict[str, Any] | None:

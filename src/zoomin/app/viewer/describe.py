@@ -86,7 +86,7 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
             {
                 "name": name,
                 "probability": _number(p) if has_shares else None,
-                "text": None if has_shares else one.kind.tell(answer, name),
+                "text": None if has_shares else one.kind.answer_text(answer, name),
                 "standard_error": _standard_error(one, k),
             }
             for k, (name, p) in enumerate(zip(one.classes, answer, strict=True))
@@ -113,11 +113,11 @@ def _account(one: Explanation) -> dict[str, Any]:
     """How the evidence for the predicted class adds up, from nothing seen to the answer."""
     start, added, end = one.account()
     return {
-        "start": {"evidence": start, "told": one.told(one.baseline), **_share(one, one.baseline)},
+        "start": {"evidence": start, "answer": one.answer_text(one.baseline), **_share(one, one.baseline)},
         "from_mean": one.mean_logits is not None,
         "numbered": {"count": len(added[:NUMBERED]), "evidence": float(added[:NUMBERED].sum())},
         "others": {"count": len(added[NUMBERED:]), "evidence": float(added[NUMBERED:].sum())},
-        "end": {"evidence": end, "told": one.told(), **_share(one, one.logits)},
+        "end": {"evidence": end, "answer": one.answer_text(), **_share(one, one.logits)},
     }
 
 

@@ -1,7 +1,8 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
 from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
-from .build import build_networks, classifier
+from .build import block_networks, build_networks, classifier
+from .cells import CELLS_PREFIX, CellMaps, cells_of, has_cells
 from .features import FEATURE_NETWORKS, feature_network
 from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
@@ -11,7 +12,9 @@ from .small import SmallResNet
 
 __all__ = [
     "ATTENTION_NETWORKS",
+    "CELLS_PREFIX",
     "FEATURE_NETWORKS",
+    "CellMaps",
     "Embedding",
     "GatedCopies",
     "GatedFeatures",
@@ -23,9 +26,12 @@ __all__ = [
     "TimmAttention",
     "UniformAttention",
     "attention_network",
+    "block_networks",
     "build_networks",
+    "cells_of",
     "classifier",
     "feature_network",
+    "has_cells",
     "pool_overview",
     "trunk_of",
     "with_own_names",

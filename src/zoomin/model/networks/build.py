@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import nn
 
+from ...geometry import view_size
 from .attention import ATTENTION_NETWORKS, attention_network
+from .cells import CellMaps
 from .features import feature_network
 from .gated import GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import feature_dims, map_size
 from .pyramid import PyramidAttention
 
-__all__ = ["Networks", "build_networks", "classifier"]
+__all__ = ["Networks", "block_networks", "build_networks", "classifier"]
 
 
 class Networks(NamedTuple):
@@ -74,6 +76,39 @@ def build_networks(
     return Networks(first, second, f, feature_dims(f, name, side, channels), shape)
 
 
+@runtime_checkable
+class BlockSettings(Protocol):
+    """What is asked of the settings of a stage above the tiles."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def attention(self) -> str: ...
+
+
+def block_networks(stages: Sequence[BlockSettings], pretrained: bool, channels: int = 3) -> nn.ModuleList:
+    """The attention networks of the stages above the tiles, each with its own weights; tried on black views.
+
+    Args:
+        stages: side of the blocks of each, the scale they are seen at, and the name of the network.
+        pretrained: load the pretrained weights of `timm` networks.
+        channels: of the views.
+
+    Raises:
+        ConfigError: if a network is unknown, its weights cannot be loaded, or it gives another shape.
+    """
+    built, setting = nn.ModuleList(), "blocks.attention"
+    for stage in stages:
+        name = stage.attention
+        network = attention_network(name, pretrained=pretrained, setting=setting, channels=channels)
+        if name not in ATTENTION_NETWORKS.built_in:
+            map_size(network, name, view_size(stage.size, stage.scale), setting, channels)
+        built.append(network)
+    return built
+
+
 def classifier(
     built: Networks, n_classes: int, gates: tuple[int, int, int], context: bool, overview: bool = False
 ) -> tuple[nn.Module, LinearHead]:
@@ -89,7 +124,8 @@ def classifier(
     copies, components, width = gates
     if not copies:
         return built.features, LinearHead(built.dims * (2 if context else 1), n_classes)
-    gated = GatedFeatures(built.features, built.dims, components, width, copies)
+    cells = built.features.cells if isinstance(built.features, CellMaps) else 1
+    gated = GatedFeatures(built.features, built.dims // cells, components, width, copies, cells)
     a = built.tile_attention
     seen = 2 * a.logit.in_features if overview and isinstance(a, PyramidAttention) else 0
     return gated, GatedHead(copies, width, n_classes, seen)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...runtime.plugins import Registry
+from .cells import CELLS_PREFIX, CellMaps
 from .first_layer import adapt_first_layer
 from .own import feature_dims, refuse_own
 from .small import SmallResNet
@@ -137,7 +138,7 @@ FEATURE_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
 def feature_network(
     name: str, *, pretrained: bool = False, side: int = 64, channels: int = 3
 ) -> tuple[nn.Module, int]:
-    """A feature network by name, and its number of features: one of `FEATURE_NETWORKS`, or `timm:MODEL`.
+    """A feature network by name, and its number of features: of `FEATURE_NETWORKS`, or timm:, cells:MODEL.
 
     Args:
         name: of the network.
@@ -159,10 +160,13 @@ def _of_colours(name: str, pretrained: bool, side: int) -> tuple[nn.Module, int]
     refuse_own(name, "features")
     if name.startswith(TIMM_PREFIX):
         return timm_encoder(name.removeprefix(TIMM_PREFIX), pretrained)
+    if name.startswith(CELLS_PREFIX):
+        cells = CellMaps(name.removeprefix(CELLS_PREFIX), pretrained, side)
+        return cells, cells.dims
     if name not in FEATURE_NETWORKS:
         raise ConfigError(
             f"unknown feature network {name!r}",
-            remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, or timm:MODEL.",
+            remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, timm:MODEL or cells:MODEL.",
         )
     network = FEATURE_NETWORKS[name]()
     if isinstance(network, _Pooled | SmallResNet):

@@ -58,15 +58,20 @@ class GatedCopies(nn.Module):
 class GatedFeatures(nn.Module):
     """f: a trunk, a linear projection, and [exp(g) h, exp(g)] of each copy.
 
+    Where the trunk tells of several cells of a sub-tile, the gates weigh cells: f is the mean over them.
+
     Input: sub-tiles (n, 3, h, w), float. Output: (n, copies * (width + 1)).
     """
 
-    def __init__(self, trunk: nn.Module, dims: int, components: int, width: int, copies: int) -> None:
-        """Put the layers behind a trunk of `dims` features."""
+    def __init__(
+        self, trunk: nn.Module, dims: int, components: int, width: int, copies: int, cells: int = 1
+    ) -> None:
+        """Put the layers behind a trunk of `dims` features, of each of `cells` of a sub-tile."""
         super().__init__()
         self.trunk = trunk
         self.project = nn.Linear(dims, components)
         self.copies = GatedCopies(components, width, copies)
+        self.cells = cells
         self.dims = copies * (width + 1)
 
     def forward(self, sub_tiles: Float[Tensor, "n c h w"]) -> Float[Tensor, "n dims"]:
@@ -75,10 +80,11 @@ class GatedFeatures(nn.Module):
 
     def behind(self, embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, "n dims"]:
         """The same from what the trunk made of the sub-tiles."""
-        x = self.project(embeddings.float())
+        x = self.project(embeddings.float().view(len(embeddings) * self.cells, -1))
         h, g = self.copies(x.expand(len(self.copies.gate), *x.shape))
         e = g.exp().unsqueeze(2)
-        return torch.cat([e * h, e], 2).transpose(0, 1).flatten(1)
+        f = torch.cat([e * h, e], 2).view(len(e), len(embeddings), self.cells, -1).mean(2)
+        return f.transpose(0, 1).flatten(1)
 
 
 class GatedHead(LinearHead):

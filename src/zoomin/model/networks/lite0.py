@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad, relu6
 
-__all__ = ["FEATURES", "NAME", "Lite0Encoder", "Lite0Maps", "Lite0Trunk", "load_bundled_weights"]
+__all__ = ["FEATURES", "MAPS", "NAME", "Lite0Encoder", "Lite0Maps", "Lite0Trunk", "load_bundled_weights"]
 
 NAME = "tf_efficientnet_lite0"
 FEATURES = 1280
@@ -30,7 +30,7 @@ _STAGES = (  # blocks, kernel, stride of the first block, channels
 )
 _STEM, _EXPANSION = 32, 6
 _TO_STRIDE_8 = 3  # stages
-_OF_STRIDE = {8: 2, 16: 4, 32: 6}  # the last stage of each stride
+MAPS = {8: 2, 16: 4, 32: 6}  # the last stage of each stride
 
 
 class _Conv(nn.Conv2d):
@@ -132,17 +132,21 @@ class Lite0Trunk(_Stages):
 
 
 class Lite0Maps(_Stages):
-    """The maps of strides 8, 16 and 32: views (n, 3, h, w) to three maps."""
+    """The maps of some of the strides 8, 16 and 32: views (n, 3, h, w) to a map for each stride."""
 
-    channels = tuple(_STAGES[stage][3] for stage in _OF_STRIDE.values())
-    strides = tuple(_OF_STRIDE)
+    def __init__(self, strides: tuple[int, ...] = (8, 16, 32)) -> None:
+        """Build the stages up to the largest stride."""
+        super().__init__()
+        self._last = tuple(MAPS[stride] for stride in strides)
+        self.blocks = self.blocks[: self._last[-1] + 1]
+        self.channels = tuple(_STAGES[stage][3] for stage in self._last)
 
     def forward(self, views: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n _ _ _"]]:
         """The maps, the finest first."""
         maps, found = self._stem(views), []
         for place, stage in enumerate(self.blocks):
             maps = stage(maps)
-            if place in _OF_STRIDE.values():
+            if place in self._last:
                 found.append(maps)
         return found
 

@@ -48,8 +48,9 @@ def timm_maps(name: str, pretrained: bool, strides: tuple[int, ...]) -> tuple[nn
         ConfigError: if `timm` has no such model, it lacks a stride, or its weights cannot be loaded.
     """
     model, _, file = name.partition(AT)
-    if _is_lite0(model) and strides == lite0.Lite0Maps.strides and not file:
-        return _bundled(lite0.Lite0Maps(), pretrained), list(lite0.Lite0Maps.channels)
+    if _is_lite0(model) and set(strides) <= set(lite0.MAPS) and not file:
+        maps = lite0.Lite0Maps(strides)
+        return _bundled(maps, pretrained), list(maps.channels)
     reductions = _strides(model)
     if missing := [stride for stride in strides if stride not in reductions]:
         raise ConfigError(

@@ -35,7 +35,7 @@ def without_file(name: str) -> str:
         >>> without_file("timm:resnet18@weights/resnet18.safetensors"), without_file("lenet")
         ('timm:resnet18', 'lenet')
     """
-    return name.split(AT)[0] if name.startswith(("timm:", "pyramid:")) else name
+    return name.split(AT)[0] if name.startswith(("timm:", "pyramid:", "cells:")) else name
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ConfigError(
             "the file holds more than weights, and reading it would run code in it, or it is damaged",
             where=path,
-            remedy="Save its state dict alone, best as safetensors; or download it again.",
+            remedy="Save its state dict alone, preferably as safetensors; or download it again.",
         ) from error
     except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__

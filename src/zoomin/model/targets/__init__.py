@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kinds import TARGETS, target_named, target_of
+from .kinds import TARGETS, score_names, target_named, target_of
 from .target import NONE, Target
 
-__all__ = ["NONE", "TARGETS", "Target", "target_named", "target_of"]
+__all__ = ["NONE", "TARGETS", "Target", "score_names", "target_named", "target_of"]

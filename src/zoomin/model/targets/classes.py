@@ -21,8 +21,10 @@ class Classes(Target):
 
     Example:
         >>> target = Classes(("cat", "dog"))
-        >>> target.truth(["dog", None]).tolist(), target.decide([0.2, 0.8]), target.tell([0.2, 0.8], "dog")
-        ([1, -1], 'dog', '80 %')
+        >>> target.truth(["dog", None]).tolist(), target.decide([0.2, 0.8])
+        ([1, -1], 'dog')
+        >>> target.answer_text([0.2, 0.8], "dog")
+        '80 %'
     """
 
     kind = "classes"
@@ -66,7 +68,7 @@ class Classes(Target):
         """The class of highest probability."""
         return self.names[max(range(len(answer)), key=answer.__getitem__)]
 
-    def shown(self, answer: Sequence[float]) -> str:
+    def explained_name(self, answer: Sequence[float]) -> str:
         """The class that is answered."""
         return self.decide(answer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..choices import check_target
@@ -11,7 +11,7 @@ from .labels import Labels
 from .numbers import Survival, Value
 from .target import Target
 
-__all__ = ["TARGETS", "target_named", "target_of"]
+__all__ = ["TARGETS", "score_names", "target_named", "target_of"]
 
 TARGETS: dict[str, type[Target]] = {kind.kind: kind for kind in (Classes, Labels, Value, Grades, Survival)}
 
@@ -55,3 +55,17 @@ def target_named(kind: str, names: Sequence[str], mean: float = 0.0, std: float 
 def target_of(config: Targeted) -> Target:
     """What a network of these settings answers."""
     return target_named(config.target, config.classes, config.value_mean, config.value_std)
+
+
+def score_names(found: Collection[str]) -> Mapping[str, str]:
+    """The scores of the kind of target whose metrics these are, with what they are called.
+
+    Args:
+        found: names of metrics, among them all scores of a kind; else they are taken for those of classes.
+
+    Example:
+        >>> score_names({"n_images", "concordance", "concordance_interval"})
+        {'concordance': 'concordance'}
+    """
+    kinds = (kind for kind in TARGETS.values() if set(kind.scores) <= set(found))
+    return next(kinds, Classes).scores

@@ -27,7 +27,7 @@ class Labels(Target):
         >>> target = Labels(("open", "short"))
         >>> target.truth(["short", "none", "open;short?"]).tolist()
         [[0.0, 1.0], [0.0, 0.0], [1.0, nan]]
-        >>> target.decide([0.9, 0.7]), target.decide([0.2, 0.1]), target.shown([0.2, 0.1])
+        >>> target.decide([0.9, 0.7]), target.decide([0.2, 0.1]), target.explained_name([0.2, 0.1])
         ('open;short', 'none', 'open')
     """
 
@@ -75,7 +75,7 @@ class Labels(Target):
         has = [name for name, share in zip(self.names, answer, strict=True) if share >= 0.5]
         return ";".join(has) or NONE
 
-    def shown(self, answer: Sequence[float]) -> str:
+    def explained_name(self, answer: Sequence[float]) -> str:
         """The most probable label."""
         return self.names[max(range(len(answer)), key=answer.__getitem__)]
 

@@ -74,15 +74,15 @@ class Value(Target):
         """The value to six digits."""
         return f"{answer[0]:.6g}"
 
-    def shown(self, answer: Sequence[float]) -> str:
+    def explained_name(self, answer: Sequence[float]) -> str:
         """The one name."""
         return self.names[0]
 
-    def tell(self, answer: Sequence[float], name: str) -> str:
+    def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The value to four digits."""
         return f"{answer[0]:.4g}"
 
-    def spread(self, standard_error: float) -> str:
+    def error_text(self, standard_error: float) -> str:
         """To two digits."""
         return f"{standard_error:.2g}" if standard_error == standard_error and standard_error > 0 else ""
 
@@ -178,15 +178,15 @@ class Survival(Target):
         """The log hazard to six digits."""
         return f"{answer[0]:.6g}"
 
-    def shown(self, answer: Sequence[float]) -> str:
+    def explained_name(self, answer: Sequence[float]) -> str:
         """The one name."""
         return self.names[0]
 
-    def tell(self, answer: Sequence[float], name: str) -> str:
+    def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The log hazard with its sign."""
         return f"{answer[0]:+.2f}"
 
-    def spread(self, standard_error: float) -> str:
+    def error_text(self, standard_error: float) -> str:
         """To two digits."""
         return f"{standard_error:.2g}" if standard_error == standard_error and standard_error > 0 else ""
 

@@ -76,26 +76,44 @@ class Target(ABC):
     def answers(self, logits: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
         """What the logits mean: probabilities, or numbers in their own unit."""
 
+    def fits(self, label: str) -> bool:
+        """Whether words are a truth of this target."""
+        try:
+            self.truth([label])
+        except (KeyError, ValueError):
+            return False
+        return True
+
     @abstractmethod
     def decide(self, answer: Sequence[float]) -> str:
         """The answer for one image in a word."""
 
     @abstractmethod
-    def shown(self, answer: Sequence[float]) -> str:
+    def explained_name(self, answer: Sequence[float]) -> str:
         """The name whose answer pictures explain."""
 
-    def tell(self, answer: Sequence[float], name: str) -> str:
+    def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The answer for a name, as text."""
         return f"{100 * answer[self.names.index(name)]:.0f} %"
 
-    def spread(self, standard_error: float) -> str:
+    def error_text(self, standard_error: float) -> str:
         """A standard error as text, "" where it is unknown or hardly shows."""
         known = standard_error == standard_error and standard_error >= 0.005
         return f"{100 * standard_error:.0f}" if known else ""
 
-    def written(self, value: float | None) -> str:
+    def score_text(self, value: float | None) -> str:
         """A metric as tables show it."""
         return "-" if value is None else f"{100 * value:.1f}" if self.in_percent else f"{value:.3g}"
+
+    def interval_text(self, value: float | None, interval: Sequence[float] | None) -> str:
+        """A metric with its interval, where it has one."""
+        if value is None or not interval:
+            return self.score_text(value)
+        return f"{self.score_text(value)} ({self.score_text(interval[0])} to {self.score_text(interval[1])})"
+
+    def spread_text(self, mean: float | None, sd: float | None) -> str:
+        """A metric over several trainings."""
+        return self.score_text(mean) + ("" if mean is None or sd is None else f" ± {self.score_text(sd)}")
 
     @abstractmethod
     def evidence(self, parts: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:

@@ -6,11 +6,10 @@ A file of features per image and kind, in the HDF5 layout of `model.feature_file
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from ...baselines.baseline import BaselineConfig
 from ...data.datamodule import ZoomInDataModule
 from ...errors import ImageError
-from ...files import user_cache
+from ...files import json_digest, user_cache
 from ...geometry import TileGrid, sub_tile_regions
 from ...images.image import ImageBatch
 from ...images.stored import identity_of
@@ -31,7 +30,7 @@ from ...model.chunks import Chunks
 from ...model.config import ZoomInConfig
 from ...model.engine import Engine
 from ...model.feature_files import FeatureFile, read_features, settings_of, write_features
-from ...model.networks import Embedding, PyramidAttention
+from ...model.networks import CELLS_PREFIX, CellMaps, Embedding, PyramidAttention, cells_of
 from ...model.storage import model_fingerprint
 from ...model.zoom_in import ZoomIn
 
@@ -64,9 +63,6 @@ class Embedder:
         data: the images.
         cache: folder of the files; None: `user_cache("features")`.
         on_image: called after each image that was not known.
-
-    Attributes:
-        made_seconds: of the processor, spent on making embeddings.
     """
 
     def __init__(
@@ -82,7 +78,7 @@ class Embedder:
         self._on_image = on_image or (lambda: None)
         self._known: dict[int, Embedded] = {}
         self._seconds: dict[int, float] = {}
-        self.made_seconds = 0.0
+        self._made_seconds = 0.0
         self._networks: dict[str, nn.Module] = {}
         self._engine = Engine("auto")
         self._folders = {kind: folder_of(self._cache, kind, how) for kind, how in self._kinds().items()}
@@ -97,6 +93,33 @@ class Embedder:
             if row not in self._known:
                 self._known[row] = self._one(row)
         return [self._known[row] for row in rows.tolist()]
+
+    @cached_property
+    def finer(self) -> Embedder:
+        """What embeds the cells of the sub-tiles by the same trunk; itself, where it does so.
+
+        Raises:
+            ConfigError: if the trunk has no maps of the strides that cells see.
+        """
+        config = self._net.config
+        if isinstance(self._net.features, CellMaps):
+            return self
+        bare = replace(config, features=cells_of(config.features), context_side=0, tile_attention="uniform")
+        return Embedder(ZoomIn(bare), self._data, self._cache, self._on_image)
+
+    def cells_of(self, rows: Int[Tensor, " rows"]) -> list[Float[Tensor, "tiles cells channels"]]:
+        """What the cells of the sub-tiles of some rows show, where the model has cells.
+
+        Raises:
+            ImageError: if pixels, or a file of the cache, cannot be read.
+        """
+        network = self._net.features
+        assert isinstance(network, CellMaps)
+        return [one.sub_tiles.unflatten(1, (network.cells, -1)) for one in self.of(rows)]
+
+    def seen_by(self, net: ZoomIn) -> Embedder:
+        """What embeds images as a model sees them that was learned on this trunk."""
+        return self.finer if net.config.features.startswith(CELLS_PREFIX) else self
 
     def readable(
         self, rows: Int[Tensor, " rows"], note: Callable[[int, ImageError], None]
@@ -119,7 +142,19 @@ class Embedder:
 
     def seconds_of(self, rows: Int[Tensor, " rows"]) -> float:
         """What it took to make the embeddings of some rows, now or in an earlier run, CPU seconds."""
-        return sum(self._seconds.get(row, 0.0) for row in rows.tolist())
+        own = sum(self._seconds.get(row, 0.0) for row in rows.tolist())
+        return own + sum(other.seconds_of(rows) for other in self._others)
+
+    @property
+    def made_seconds(self) -> float:
+        """CPU seconds spent on making embeddings."""
+        return self._made_seconds + sum(other.made_seconds for other in self._others)
+
+    @property
+    def _others(self) -> list[Embedder]:
+        """What embeds cells, once it is wanted."""
+        finer = vars(self).get("finer", self)
+        return [] if finer is self else [finer]
 
     def _kinds(self) -> dict[str, dict[str, Any]]:
         """What each kind of embedding that the model needs depends on."""
@@ -147,7 +182,7 @@ class Embedder:
 
             found[kind], seconds, is_new = kept(folder / name, make, self._kinds()[kind])
             self._seconds[row] = self._seconds.get(row, 0.0) + seconds
-            self.made_seconds += seconds if is_new else 0.0
+            self._made_seconds += seconds if is_new else 0.0
             made = made or is_new
         if made:
             self._on_image()
@@ -191,10 +226,6 @@ class Embedder:
         return self._networks[kind]
 
 
-def _hash(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def image_key(path: Path, series: str | None = None) -> str:
     """Tells an image file from all others, and from what it was before it was changed.
 
@@ -207,7 +238,7 @@ def image_key(path: Path, series: str | None = None) -> str:
     """
     stem = path.stem if url_of(path) is not None else path.resolve().stem
     part = [] if series is None else [series]
-    return f"{stem}-{_hash([*identity_of(path), *part])}"
+    return f"{stem}-{json_digest([*identity_of(path), *part])}"
 
 
 def crop_settings(
@@ -231,7 +262,7 @@ def crop_settings(
 
 def folder_of(cache: Path, kind: str, how: dict[str, Any]) -> Path:
     """The folder of one kind of embedding."""
-    return cache / f"{kind}-{_hash(how)}"
+    return cache / f"{kind}-{json_digest(how)}"
 
 
 def kept(

@@ -1,6 +1,6 @@
 """From images and labels to a Zoom-In model: gated attention, taught tile attention, calibration.
 
-    embeddings of all sub-tiles          a frozen trunk, once, on disk
+    embeddings of all sub-tiles          a frozen trunk, once, on disk; of their cells where they fall short
     copies of gated attention            each inner fold out: attention x evidence of images not learned from
     tile attention a                     a ridge on the small view of the tile, taught by them
     copies of gated attention again      with log alpha of tile attention that has not seen the image
@@ -21,20 +21,28 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ...data.datamodule import ZoomInDataModule
-from ...data.splits import kfold
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError
 from ...model.config import ZoomInConfig
-from ...model.networks import GatedFeatures, GatedHead, LinearHead, PyramidAttention, pool_overview
+from ...model.networks import (
+    GatedFeatures,
+    GatedHead,
+    LinearHead,
+    PyramidAttention,
+    cells_of,
+    has_cells,
+    pool_overview,
+)
 from ...model.sampling import derive_keys, design
 from ...model.targets import Target, target_of
 from ...model.zoom_in import ZoomIn
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
+from .inner_folds import Folds, inner_folds
 from .linear import Affine, Calibration, calibrated, held_out_scores, linear_model, principal
 from .teach import teach
 
-__all__ = ["Folds", "Learned", "inner_folds", "learn", "make_embedder"]
+__all__ = ["Learned", "learn", "make_embedder"]
 
 
 @dataclass(frozen=True)
@@ -50,19 +58,6 @@ class Learned:
     net: ZoomIn
     report: dict[str, Any]
     logits: Float[Tensor, "images classes"]
-
-
-@dataclass(frozen=True)
-class Folds:
-    """The inner cross-validation.
-
-    Attributes:
-        train: places among the images, a tensor a fold.
-        held: likewise.
-    """
-
-    train: list[Int[Tensor, " _"]]
-    held: list[Int[Tensor, " _"]]
 
 
 @dataclass(frozen=True)
@@ -110,8 +105,11 @@ def learn(
     """
     embedder = embedder or make_embedder(config, frozen, data, on_image)
     embedded, labels = embedder.of(rows), data.labels[rows]
-    job = _Job(config, frozen, embedded, labels, inner_folds(data, rows, frozen.folds, seed), seed, negative)
+    folds = inner_folds(data, rows, frozen.folds, seed)
+    job = _Job(config, frozen, embedded, labels, folds, seed, negative, lambda: embedder.finer.cells_of(rows))
     heads = {kind: getattr(job, kind)() for kind in job.candidates()}
+    if job.falls_short(heads):
+        heads["cells"] = job.cells()
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
@@ -132,13 +130,19 @@ def make_embedder(
     """What embeds the images for `learn`.
 
     Raises:
-        ConfigError: if the model has no pretrained trunk, or tiles of several sub-tiles.
+        ConfigError: if the model has no pretrained trunk, tiles of several sub-tiles, or stages of blocks.
     """
     if not config.features.startswith("timm:"):
         raise ConfigError(
             f"{config.features!r} has no pretrained trunk to learn on",
             where="model.features",
             remedy="Give timm:MODEL, such as timm:tf_efficientnet_lite0, or set frozen.enabled to false.",
+        )
+    if config.blocks:
+        raise ConfigError(
+            "stages above the tiles are not taught: learning on frozen features embeds every tile",
+            where="model.blocks",
+            remedy="Leave blocks out, or set frozen.enabled to false.",
         )
     if config.position_attention != "uniform":
         raise ConfigError(
@@ -147,6 +151,8 @@ def make_embedder(
             remedy="Give uniform, with sub_tile_size near tile_size, or set frozen.enabled to false.",
         )
     bare = replace(config, gate_copies=0, gate_overview=False, normalize_features=False)
+    if frozen.head == "cells":
+        bare = replace(bare, features=cells_of(config.features), context_side=0)
     return Embedder(ZoomIn(bare), data, frozen.cache, on_image)
 
 
@@ -161,6 +167,7 @@ class _Job:
     folds: Folds
     seed: int
     negative: int | None
+    finer: Callable[[], list[Tensor]]  # what the cells of the sub-tiles of each image show
 
     @cached_property
     def target(self) -> Target:
@@ -187,30 +194,56 @@ class _Job:
             return [self.frozen.head]
         return ["gated", "linear"] if self.is_few and self.config.context_side else ["gated"]
 
+    def falls_short(self, heads: dict[str, _Head]) -> bool:
+        """Whether the last features of the trunk fall short, so that its finer maps are worth their time."""
+        maps = self.config.pretrained and has_cells(self.config.features)
+        if self.frozen.head != "auto" or not (self.is_few and maps and self.target.kind == "classes"):
+            return False
+        best = min(heads.values(), key=lambda head: head.calibration.loss)
+        auroc = self.target.point_scores(self.target.answers(best.logits), self.labels)["auroc"]
+        return auroc is not None and auroc < self.frozen.trunk_below
+
     def reads(self, head: str) -> dict[str, Any]:
         """How an image is read at prediction."""
-        if head == "gated" and self.is_taught:
+        if head != "linear" and self.is_taught:
             return {"sampling": self.config.sampling, "n_samples": self.config.n_samples}
         return {"sampling": "exact", "n_samples": self.tiles}
 
     def gated(self) -> _Head:
-        """Gated attention, with tile attention that is taught where there are many tiles."""
-        project = principal(torch.cat([one.sub_tiles for one in self.embedded]), self.frozen.components)
-        bags = bags_of([project(one.sub_tiles) for one in self.embedded])
+        """Gated attention over sub-tiles."""
+        return self._attention([one.sub_tiles[:, None] for one in self.embedded], self.config.features)
+
+    def cells(self) -> _Head:
+        """Gated attention over the small cells of sub-tiles."""
+        return self._attention(self.finer(), cells_of(self.config.features))
+
+    def _attention(self, seen: list[Tensor], features: str) -> _Head:
+        """Gated attention, with tile attention that is taught where there are many tiles.
+
+        Args:
+            seen: of each image, what the cells of each sub-tile show.
+            features: the network that sees it.
+        """
+        cells = seen[0].shape[1]
+        project = principal(torch.cat([one.flatten(0, 1) for one in seen]), self.frozen.components)
+        bags = bags_of([project(one.flatten(0, 1)) for one in seen])
         score = None
         if self.is_taught:
-            score, log_attention = self._taught(bags)
-            bags = bags_of([project(one.sub_tiles) for one in self.embedded], log_attention)
+            score, log_attention = self._taught(bags, cells)
+            of_cells = [log_alpha.repeat_interleave(cells) for log_alpha in log_attention]
+            bags = bags_of([project(one.flatten(0, 1)) for one in seen], of_cells)
         everything = torch.arange(len(self.labels))
         last = [everything] * self.frozen.copies
         fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)
-        logits = self._held(fitted.logits(self._read(bags)))
+        logits = self._held(fitted.logits(self._read(bags, cells)))
         overview, beside = self._overview() if score is not None and self.frozen.overview else (None, None)
         calibration = self._calibrate(logits, beside)
         if beside is not None:
             logits = logits + calibration.beside * beside
         return _Head(
-            logits, calibration, lambda: self._gated_net(project, score, fitted, calibration, overview)
+            logits,
+            calibration,
+            lambda: self._gated_net(features, project, score, fitted, calibration, overview),
         )
 
     def _overview(self) -> tuple[Affine, Tensor]:
@@ -252,13 +285,14 @@ class _Job:
 
         return _Head(logits, calibration, net)
 
-    def _taught(self, bags: Bags) -> tuple[Affine, list[Tensor]]:
+    def _taught(self, bags: Bags, cells: int) -> tuple[Affine, list[Tensor]]:
         """The score of tiles, and that of each image's tiles by a score which has not learned from it.
 
         The number of witnesses and the penalty are those by which, out of fold, most evidence is read.
         """
         fitted = self._fit(bags, self._fold_rows(), self.seed)
-        evidence = self.target.witnesses(self._held(fitted.evidence(bags, self.target)), self.labels)
+        of_tiles = fitted.evidence(bags, self.target).unflatten(2, (-1, cells)).sum(3)
+        evidence = self.target.witnesses(self._held(of_tiles), self.labels)
         scores = [row[: len(one.sub_tiles)] for row, one in zip(evidence, self.embedded, strict=True)]
         everything, best = torch.arange(len(self.labels)), (-1.0, 0, 0.0)
         chosen: list[Tensor] = []
@@ -320,15 +354,16 @@ class _Job:
             out[held] = of_copies[first : first + self.frozen.fold_copies, held].mean(0)
         return out
 
-    def _read(self, bags: Bags) -> Bags:
+    def _read(self, bags: Bags, cells: int) -> Bags:
         """The sub-tiles that prediction would read, with their weights in the expected feature."""
         if not self.is_taught:
             return bags
-        law = design(self.config.sampling)
-        log_alpha = bags.log_attention.masked_fill(~bags.mask, -torch.inf).log_softmax(1)
+        law, there = design(self.config.sampling), bags.mask[:, ::cells]
+        log_alpha = bags.log_attention[:, ::cells].masked_fill(~there, -torch.inf).log_softmax(1)
         keys = derive_keys(torch.full((len(log_alpha),), self.seed), torch.arange(len(log_alpha)))
-        draw = law.tiles(log_alpha, self.config.n_samples, bags.mask.long(), keys)
-        return Bags(bags.x, draw.kappa > 0, draw.kappa.clamp(min=1e-30).log())
+        kappa = law.tiles(log_alpha, self.config.n_samples, there.long(), keys).kappa
+        kappa = kappa.repeat_interleave(cells, 1)
+        return Bags(bags.x, kappa > 0, kappa.clamp(min=1e-30).log())
 
     def _calibrate(self, logits: Tensor, beside: Tensor | None = None) -> Calibration:
         found = calibrated(logits, self.labels, self.target, beside)
@@ -338,6 +373,7 @@ class _Job:
 
     def _gated_net(
         self,
+        features: str,
         project: Affine,
         score: Affine | None,
         fitted: FittedCopies,
@@ -348,6 +384,7 @@ class _Job:
         copies = self.frozen.copies
         config = replace(
             self.config,
+            features=features,
             gate_copies=copies,
             gate_components=project.weight.shape[1],
             gate_width=WIDTH,
@@ -360,12 +397,12 @@ class _Job:
         else:
             config = replace(config, prediction_sampling=config.sampling)
         net = ZoomIn(config)
-        features, head, attention = net.features, net.head, net.tile_attention
-        assert isinstance(features, GatedFeatures) and isinstance(head, GatedHead)
+        f, head, attention = net.features, net.head, net.tile_attention
+        assert isinstance(f, GatedFeatures) and isinstance(head, GatedHead)
         with torch.no_grad():
-            features.project.weight.copy_(project.weight.T)
-            features.project.bias.copy_(project.bias)
-            for own, trained in zip(features.copies.parameters(), fitted.network.parameters(), strict=True):
+            f.project.weight.copy_(project.weight.T)
+            f.project.bias.copy_(project.bias)
+            for own, trained in zip(f.copies.parameters(), fitted.network.parameters(), strict=True):
                 own.copy_(trained[-copies:])
             weight = fitted.weight[-copies:].permute(2, 0, 1).flatten(1) / copies
             bias = fitted.bias[-copies:].mean((0, 1))
@@ -382,21 +419,3 @@ class _Job:
 
 
 _EXACT: dict[str, Any] = {"sampling": "exact", "prediction_sampling": "exact", "normalize_features": False}
-
-
-def inner_folds(data: ZoomInDataModule, rows: Tensor, folds: int, seed: int) -> Folds:
-    """Folds of the images to learn from, groups kept whole; fewer where a class has few images or groups."""
-    part = data.manifest.subset(rows)
-    most = max(2, min(folds, len(rows)))
-    if data.target.kind == "classes":
-        counts = torch.bincount(data.labels[rows])
-        most = max(2, min(folds, int(counts[counts > 0].min())))
-    for n in range(most, 1, -1):
-        try:
-            dealt = kfold(part, n, seed)
-        except DataError:
-            if n == 2:
-                raise
-        else:
-            return Folds([train for train, _ in dealt], [held for _, held in dealt])
-    raise AssertionError  # the loop returns, or raises

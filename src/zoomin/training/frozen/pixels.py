@@ -41,7 +41,8 @@ from ..run_folder import data_fingerprint
 from ..trainer import train
 from .averaged import AveragedTask
 from .embeddings import Embedder
-from .learn import Learned, inner_folds, learn
+from .inner_folds import inner_folds
+from .learn import Learned, learn
 from .linear import Calibration, calibrated, held_out_scores
 from .pairs import PairedData
 
@@ -54,7 +55,7 @@ _WEIGHT_DECAY = 0.05
 _CLIP = 5.0  # largest norm of the gradient
 _SHIFT = 8  # pixels, the stride at which the trunk first sees a map
 _JITTER = 0.1  # of brightness and contrast, where there is colour
-_LOOKED = 8  # images looked at for colour
+_SAMPLED = 8  # images looked at for colour
 _MORE = 3  # a third of the epochs again, when all images join
 _WORSE = 0.02  # loss that reading N sub-tiles, and not all, may cost
 
@@ -315,7 +316,7 @@ def _class_weights(settings: TrainConfig, data: ZoomInDataModule) -> list[float]
 
 def _augmentation(batch: ImageBatch) -> Augmentation:
     """Changes that leave what decides an image as it is; of colours only where there are some."""
-    batch = batch.select(torch.arange(min(_LOOKED, len(batch))))
+    batch = batch.select(torch.arange(min(_SAMPLED, len(batch))))
     side = int(batch.sizes.min())
     index = torch.arange(len(batch), device=batch.device)
     regions = torch.tensor([[0, 0, side, side]], device=batch.device).expand(len(batch), 4)

@@ -191,9 +191,9 @@ function isRight(label, { prediction, target }) {
 
 // From nothing seen to the answer: what the sub-tiles add to the evidence for the predicted class.
 function accountTable({ label, target, account }) {
-  const row = (name, { evidence, probability, told }) => element("tr", {}, element("th", { scope: "row" }, name),
-    element("td", { class: told == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
-    element("td", {}, probability == null ? (told ?? "") : percent(probability)));
+  const row = (name, { evidence, probability, answer }) => element("tr", {}, element("th", { scope: "row" }, name),
+    element("td", { class: answer == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
+    element("td", {}, probability == null ? (answer ?? "") : percent(probability)));
   const rows = [row(account.from_mean ? "With nothing seen" : "With nothing seen (bias)", account.start)];
   if (account.numbered.count) rows.push(row(`${many(account.numbered.count, "heaviest sub-tile")}`, account.numbered));
   if (account.others.count) rows.push(row(many(account.others.count, "other"), account.others));

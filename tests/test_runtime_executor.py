@@ -12,7 +12,7 @@ import pytest
 
 from zoomin.errors import ConfigError, ImageError
 from zoomin.runtime import ray_workers
-from zoomin.runtime.crew import Crew, Lost
+from zoomin.runtime.executor import Executor, Lost
 
 
 def squares(number: int) -> Callable[[int | Path], int]:
@@ -41,15 +41,17 @@ def stillborn(number: int) -> Callable[[int], int]:
     os._exit(7)
 
 
-@pytest.mark.parametrize("crew", [Crew(jobs=2), Crew(jobs=2, cluster="local")], ids=["processes", "ray"])
+@pytest.mark.parametrize(
+    "executor", [Executor(jobs=2), Executor(jobs=2, cluster="local")], ids=["processes", "ray"]
+)
 def test_a_worker_that_dies_costs_its_task_at_most(
-    crew: Crew, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    executor: Executor, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))  # actors import `squares`
     before = signal.getsignal(signal.SIGTERM)
     tasks = [1, 2, tmp_path / "a.once", 3, tmp_path / "b.always", 4, 5]
-    found = list(crew.work(squares, tasks))
+    found = list(executor.work(squares, tasks))
     answers = dict(found)
     assert len(found) == len(answers) == 7
     lost = answers.pop(4)
@@ -62,7 +64,7 @@ def test_a_worker_that_dies_costs_its_task_at_most(
 
 
 def test_whoever_is_not_interested_any_more_ends_the_workers() -> None:
-    found = Crew(jobs=2).work(os_pid, range(100))
+    found = Executor(jobs=2).work(os_pid, range(100))
     place, worker = next(found)
     assert place in (0, 1)
     found.close()
@@ -76,21 +78,21 @@ def os_pid(number: int) -> Callable[[int], int]:
 
 def test_errors_of_the_program_are_not_those_of_a_task() -> None:
     with pytest.raises(RuntimeError, match=r"a worker process failed:\nTraceback (.|\n)*ZeroDivisionError"):
-        list(Crew(jobs=2).work(fails_at_two, [1, 2, 3]))
+        list(Executor(jobs=2).work(fails_at_two, [1, 2, 3]))
     with pytest.raises(ImageError, match=r"worker \d: no weights"):
-        list(Crew(jobs=2).work(unwilling, [1, 2, 3]))
+        list(Executor(jobs=2).work(unwilling, [1, 2, 3]))
     with pytest.raises(ConfigError, match=r"die before they are ready \(with exit code 7\)\. Use fewer"):
-        list(Crew(jobs=2).work(stillborn, [1, 2, 3]))
-    assert list(Crew(jobs=2).work(stillborn, [])) == []
+        list(Executor(jobs=2).work(stillborn, [1, 2, 3]))
+    assert list(Executor(jobs=2).work(stillborn, [])) == []
 
 
 def test_what_cannot_be_a_crew(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="jobs is 0"):
-        Crew(jobs=0)
+        Executor(jobs=0)
     with pytest.raises(ConfigError, match="'there' is no address of a Ray cluster"):
-        Crew(cluster="there")
+        Executor(cluster="there")
     with pytest.raises(ConfigError, match=r"zoomin cannot be used on the node .*it has .*, and the job 0\.0"):
         ray_workers._Actor(pickle.dumps(squares)).check("0.0")
     monkeypatch.setattr(ray_workers, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"Ray is not installed\. pip install 'zoomin-net\[distributed\]'"):
-        list(Crew(cluster="auto").work(squares, [1]))
+        list(Executor(cluster="auto").work(squares, [1]))

@@ -17,14 +17,14 @@ from ..errors import ConfigError, UnexpectedError, ZoomInError
 from .ray_workers import RayWorkers
 from .workers import DIED, FAILED, READY, Event, ProcessWorkers, Workers
 
-__all__ = ["Crew", "Lost"]
+__all__ = ["Executor", "Lost"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _ATTEMPTS = 2  # workers that a task may cost
 _STARTS = 3  # workers in a row that may die before they are ready
-_LOOK = 1.0  # seconds of waiting for workers before signals are heard
+_POLL = 1.0  # seconds of waiting for workers before signals are heard
 
 
 class Lost(NamedTuple):
@@ -46,7 +46,7 @@ class Lost(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Crew:
+class Executor:
     """Who computes.
 
     Attributes:
@@ -78,7 +78,7 @@ class Crew:
         """Whether this process does the work.
 
         Example:
-            >>> Crew().alone, Crew(jobs=2).alone, Crew(cluster="local").alone
+            >>> Executor().alone, Executor(jobs=2).alone, Executor(cluster="local").alone
             (True, False, False)
         """
         return self.cluster is None and self.jobs in (None, 1)
@@ -126,7 +126,7 @@ class _Work:
         """Hand out all tasks, and what comes of them."""
         while self.waiting or self.busy:
             self._hand_out()
-            for event in self.workers.events(_LOOK):
+            for event in self.workers.events(_POLL):
                 yield from self._take(event)
 
     def _hand_out(self) -> None:
