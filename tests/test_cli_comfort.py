@@ -152,10 +152,10 @@ def test_a_recipe_by_name_from_anywhere(tmp_path, monkeypatch, capsys) -> None:
     assert shown["model"]["name"] == "clam" and shown["data"]["root"] == "images"
     file = str(find_recipe("needles"))
     assert _with_recipes(["--config=needles", "--out", "needles"]) == [f"--config={file}", "--out", "needles"]
-    assert _with_recipes(["--config", "no/needles", "--config", "needles.yml"])[1::2] == [
-        "no/needles",
-        "needles.yml",
-    ]
+    for absent in ("no/needles", "needles.yml"):
+        with pytest.raises(ConfigError, match=r"no such recipe\. Did you mean needles"):
+            _with_recipes(["--config", absent])
+    assert _with_recipes(["--config", file])[1] == file
     Path("needles").write_text("model: {}")
     assert _with_recipes(["--config", "needles"]) == ["--config", "needles"]  # a file here comes first
     with pytest.raises(ConfigError, match="Did you mean needles"):
@@ -175,3 +175,13 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 141
+
+
+def test_recipes_that_cannot_be_read_are_named(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config", "needls.yaml", "--data.root", "x"]) == 2
+    assert "needls.yaml: no such recipe. Did you mean needles" in capsys.readouterr().err
+    Path("broken.yaml").write_text("model: [1\n")
+    assert main(["train", "--config=broken.yaml", "--data.root", "x"]) == 2
+    error = capsys.readouterr().err
+    assert "broken.yaml: not a readable YAML file" in error and "Fix the recipe." in error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from zoomin.errors import ImageError
 from zoomin.testing import ReaderCase, check_reader
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -59,3 +60,7 @@ def test_the_example_package_reader_keeps_the_contract(tmp_path, monkeypatch):
     path = write_dots(tmp_path / "a.dots", pixels)
     assert READER.reads(path, path.read_bytes()[:64])
     check_reader(ReaderCase(lambda: READER.open(path, mpp=0.5), pixels, shrunk=1))
+    for length in (13, 11, 4):
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(ImageError, match="cut off"):
+            READER.open(path)

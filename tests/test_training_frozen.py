@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from training_examples import run_config
 from zoomin import explain, load_model, predict
 from zoomin.app.cli import main
 from zoomin.data.config import DataConfig
@@ -22,6 +23,7 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
+from zoomin.training.fit import fit
 from zoomin.training.frozen.classify import classify
 from zoomin.training.frozen.copies import bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
@@ -483,3 +485,16 @@ def test_an_image_that_vanishes_is_left_out(root: Path, tmp_path: Path) -> None:
     data.manifest.records[5].image.unlink()
     with pytest.raises(DataError, match=r"data\.max_failures"):
         Embedder(ZoomIn(MODEL), data, tmp_path / "other").readable(rows, data.note_unreadable)
+
+
+def test_a_missing_label_is_found_before_images_are_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number}.png,{'ab'[number % 2] if number else ''}" for number in range(8)]
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_text("no image")
+    (tmp_path / "list.csv").write_text("\n".join(["image,label", *rows]))
+    config = run_config(tmp_path / "list.csv", tmp_path / "run", run_frozen=FrozenConfig(enabled=True))
+    with pytest.raises(DataError, match=r"0\.png \(row 2\) has no label"):
+        fit(config)
+    assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ from .._version import __version__
 from ..errors import PeerError, WriteError, ZoomInError
 from ..runtime.processes import stoppable
 from ..runtime.ranks import PEER_LOST, launched, started_ranks
-from ..training.recipe_files import check_recipe, find_recipe
+from ..training.recipe_files import find_recipe, load_recipe
 from .commands.command import Command, Group
 from .commands.data import DATA
 from .commands.demo import DEMO
@@ -215,15 +215,17 @@ def _with_recipes(words: Sequence[str]) -> list[str]:
 
 
 def _recipe_file(given: str) -> str:
-    """A path as it is; the file of a name, which has no folder and no suffix.
+    """A path as it is; the file of a recipe that is given by name.
 
     Raises:
-        ConfigError: if there is no such recipe, or it is no sane one.
+        ConfigError: if there is no such recipe, or it cannot be read.
     """
-    if Path(given).is_file():
-        check_recipe(Path(given))
-    is_path = Path(given).exists() or Path(given).suffix != "" or Path(given).name != given
-    return given if is_path else str(find_recipe(given))
+    path = Path(given)
+    if path.is_file():
+        load_recipe(path)  # whose errors name the file
+        return given
+    is_recipe = path.suffix in ("", ".yaml", ".yml") and not path.exists()
+    return str(find_recipe(given)) if is_recipe else given
 
 
 def _parser(name: str, command: Command, words: Sequence[str] = ()) -> ArgumentParser:

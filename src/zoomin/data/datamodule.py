@@ -302,6 +302,19 @@ class ZoomInDataModule(LightningDataModule):
             DataError: if there are fewer than two classes or two images of a class to train on, a label is
                 missing, or images cannot be read.
         """
+        self.check_labels(stage)
+        self.prepare(None if self.trainer is None else self.trainer.strategy.root_device)
+
+    def check_labels(self, stage: str | None) -> None:
+        """Check what can be checked without opening an image.
+
+        Args:
+            stage: "fit", "validate", "test", or None for all.
+
+        Raises:
+            DataError: if there are fewer than two classes or two images of a class to train on, or a label is
+                missing.
+        """
         if stage in (None, "fit"):
             check_trainable(self.manifest.subset(self.splits["train"]))
         labelled = {
@@ -312,7 +325,6 @@ class ZoomInDataModule(LightningDataModule):
         }
         for name in labelled.get(stage, ()):
             self.manifest.subset(self.splits[name]).targets()
-        self.prepare(None if self.trainer is None else self.trainer.strategy.root_device)
 
     def train_dataloader(self) -> DataLoader[BatchKey]:
         """Shuffled, augmented batches; call `loader.sampler.set_epoch` before each pass, as trainers do."""

@@ -129,6 +129,7 @@ def _fit(
     data = data.with_seed(config.seed)
     if not config.frozen.enabled and data.target.kind == "classes":
         log_classes(data.classes)
+    data.check_labels("fit")
     model = match_data(config.model, data, data.splits["train"])
     check_target(config, data.target)
     learned = [data.manifest.records[row] for row in data.splits["train"].tolist()]

@@ -291,7 +291,8 @@ def _lines(summary: ImageSummary, manifest: Manifest, side: int, tiles: int, rea
     few = min(summary.count.values())
     if few < 20:
         what = {"classes": " of one class", "labels": " with one label", "grade": " of one grade"}
-        lines.append(f"warning    only {few} images{what.get(manifest.target, '')}: expect wide intervals")
+        images = f"{few} image{'' if few == 1 else 's'}{what.get(manifest.target, '')}"
+        lines.append(f"warning    only {images}: expect wide intervals")
     return lines
 
 

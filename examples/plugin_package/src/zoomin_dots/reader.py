@@ -50,7 +50,10 @@ def open_dots(path: Path, *, mpp: float | None = None) -> DotsImage:
         ImageError: if it is cut off.
     """
     with path.open("rb") as file:
-        _, height, width = _HEADER.unpack(file.read(_HEADER.size))
+        head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size:
+        raise ImageError("the file is cut off", where=path, remedy="Copy it again.")
+    _, height, width = _HEADER.unpack(head)
     if path.stat().st_size < _HEADER.size + 3 * height * width:
         raise ImageError("the file is cut off", where=path, remedy="Copy it again.")
     return DotsImage(path, [Level.of((height, width), (height, width), (1, width))], mpp=mpp)
