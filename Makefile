@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --retries 10 --t
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test browser lint format docs bench constraints clean
+.PHONY: help install demo test browser lint format docs bench matrix constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ docs: $(STAMP) ## The documentation site, into site/ (make test builds and reads
 
 bench: $(STAMP) ## Speed against the per-image loop, both sides in one run
 	@$(BIN)/zoomin bench
+
+matrix: $(STAMP) ## The lowest and newest versions on each Python: make matrix CELLS="lowest/3.11 newest/3.13"
+	@echo "== matrix"
+	@$(BIN)/python .ci/matrix.py $(CELLS)
 
 constraints: $(BIN)/pip ## Write the installed versions to constraints.txt
 	@$(BIN)/python .ci/constraints.py > constraints.new

@@ -45,7 +45,9 @@ def test_notebook_runs_and_stores_no_output(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for number, cell in enumerate(code):
         exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
-    assert len(names["rows"]) == 4 and names["explanation"] is not None
+    assert len(names["rows"]) == 4
+    for name in ("result", "rows", "explanation"):
+        assert names[name]._repr_html_().startswith("<p><b>"), name
 
 
 def test_the_example_package_reader_keeps_the_contract(tmp_path, monkeypatch):

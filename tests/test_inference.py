@@ -225,10 +225,8 @@ class Streamed:
     """An image that is not in memory: any object that keeps the protocol."""
 
     def __init__(self, image: ArrayImage) -> None:
-        self.image = image
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.image, name)
+        self.height, self.width, self.mpp = image.height, image.width, image.mpp
+        self.background, self.name, self.read = image.background, image.name, image.read
 
 
 def test_an_image_that_fails_while_it_is_read_costs_only_itself(net: ZoomIn) -> None:

@@ -149,10 +149,13 @@ class Classifier(Protocol):
 
     @property
     def config(self) -> ClassifierConfig: ...  # noqa: D102
-    @property
-    def head(self) -> LinearHead:
-        """From features to logits: linear, so that replicates tell the standard error."""
-        ...
+
+    if TYPE_CHECKING:  # Python 3.12 does not find the parts of an nn.Module when it checks a protocol
+
+        @property
+        def head(self) -> LinearHead:
+            """From features to logits: linear, so that replicates tell the standard error."""
+            ...
 
     @property
     def device(self) -> torch.device: ...  # noqa: D102

@@ -154,11 +154,15 @@ def write_json(path: str | Path, value: object, *, indent: int | None = 2, sync:
 
 
 def user_cache(kind: str) -> Path:
-    """The folder of a kind of files in the user's cache: $XDG_CACHE_HOME/zoomin, or ~/.cache/zoomin.
+    """The folder of a kind of files in the cache; it need not exist yet.
+
+    The cache is $ZOOMIN_CACHE, else $XDG_CACHE_HOME/zoomin, else ~/.cache/zoomin.
 
     Args:
         kind: the name of the folder.
     """
+    if given := os.environ.get("ZOOMIN_CACHE"):
+        return Path(given) / kind
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoomin" / kind
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .evidence import Evidence, Provenance, Source
 from .files import load_fields, save_evidence
 from .geojson import evidence_geojson
+from .glance import explanation_html, explanation_png
 from .panel import panel_figure
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ class Explanation(Evidence):
             roi: the annotated truth of this image, if there is one.
         """
         return panel_figure(self, roi)
+
+    def _repr_html_(self) -> str | None:
+        return explanation_html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        return explanation_png(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write explanation.json, arrays.npz and pictures into a folder (docs/explain.md has the format).

@@ -16,6 +16,7 @@ from ..errors import ConfigError, ImageError
 from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
+from .pictured import image_png
 
 __all__ = ["ArrayImage", "images_of"]
 
@@ -70,6 +71,9 @@ class ArrayImage:
     def width(self) -> int:
         """Level-0 pixels."""
         return int(self.pixels.shape[2])
+
+    def _repr_png_(self) -> bytes | None:
+        return image_png(self, self.height * self.width)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
         """Read regions of one size at a scale, exactly area-averaged (see `images.base.Image`).

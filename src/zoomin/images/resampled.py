@@ -116,6 +116,11 @@ class ResampledImage:
         """
         return boxes.double() * self.factor
 
+    def _repr_png_(self) -> bytes | None:
+        show = getattr(self.source, "_repr_png_", None)
+        found: bytes | None = None if show is None else show()
+        return found
+
     def close(self) -> None:
         """Close the source, where it can be closed."""
         close = getattr(self.source, "close", None)

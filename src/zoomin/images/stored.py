@@ -30,6 +30,7 @@ from .averaging import common_size
 from .foreign import metadata_identity
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
+from .pictured import image_png, preview_scale
 from .remote import remote_identity
 from .timeouts import touch, unreachable
 from .urls import path_text, url_of
@@ -260,6 +261,11 @@ class StoredImage(ABC):
         return (
             f"{type(self).__name__}({self.name!r}, {self.width} x {self.height}, {len(self.levels)} levels)"
         )
+
+    def _repr_png_(self) -> bytes | None:
+        pixel = 1 / preview_scale(self)
+        level = self.levels[self._level_for(pixel, pixel)]
+        return image_png(self, level.height * level.width)
 
     def _views(self, boxes: npt.NDArray[np.float64], rows: int, columns: int) -> Tensor:
         views = np.empty((len(boxes), rows, columns, self.depth), dtype=self.dtype)

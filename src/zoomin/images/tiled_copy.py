@@ -3,8 +3,8 @@
 PNG and JPEG have no random access: each region would decode all rows above it. Such an image, if it is too
 large for the memory, is decoded once, row by row, into a lossless TIFF in a cache folder, and read there.
 
-The folder is `tiled` in $ZOOMIN_CACHE, else in `~/.cache/zoomin`. Copies are named by the file's path, size
-and time, written aside and moved into place, so that processes may share the folder. When it holds more than
+The folder is `tiled` in the user's cache (`files.user_cache`). Copies are named by the file's path, size and
+time, written aside and moved into place, so that processes may share the folder. When it holds more than
 $ZOOMIN_CACHE_GB (100), the copies used longest ago are removed, except those of the last day. It may be
 deleted at any time.
 """
@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from ..errors import ConfigError, ImageError, WriteError
-from ..files import whole_file
+from ..files import user_cache, whole_file
 from ..progress import track
 from .bands import Bands, bands_of
 from .gdal import SETTINGS, cause, complaints, opened
@@ -39,8 +39,7 @@ _WHITE = (255, 255, 255)
 
 def cache_folder() -> Path:
     """Where copies are kept; it need not exist yet."""
-    given = os.environ.get("ZOOMIN_CACHE")
-    return (Path(given) if given else Path.home() / ".cache" / "zoomin") / "tiled"
+    return user_cache("tiled")
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:

@@ -30,7 +30,7 @@ from .sources import Unreadable, name_of
 __all__ = ["iter_found", "iter_numbered"]
 
 T = TypeVar("T")
-Source = str | Path | Record
+ImageOrPath = str | Path | Record  # a record tells of an image more than where it is
 Answers = Callable[[Answered], Sequence[T]]
 
 
@@ -53,7 +53,7 @@ class _Traced(Exception):
 
 
 def iter_numbered(
-    images: Sequence[Source],
+    images: Sequence[ImageOrPath],
     model: Classifier,
     config: InferenceConfig,
     executor: Executor | None = None,
@@ -88,7 +88,7 @@ def iter_numbered(
 
 
 def iter_found(
-    images: Sequence[Source],
+    images: Sequence[ImageOrPath],
     model: Classifier,
     config: InferenceConfig,
     executor: Executor,
@@ -160,7 +160,7 @@ class _Worker:
         self.model, self.config, self.answers = model, config, answers
         self.warned: set[str] = set()
 
-    def __call__(self, image: Source) -> _Answer:
+    def __call__(self, image: ImageOrPath) -> _Answer:
         """What becomes of an image."""
         with _kept_log() as log_lines:
             (found,) = run_batches([image], self.model, self.config, None, self.answers, self.warned)

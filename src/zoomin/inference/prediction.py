@@ -22,7 +22,7 @@ from ..model.targets import target_of
 from ..progress import progress_bar
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
-from .predictions import NO_FOREGROUND, Prediction
+from .predictions import NO_FOREGROUND, Prediction, Predictions
 from .sources import ImagesLike, Unreadable
 
 __all__ = [
@@ -42,7 +42,7 @@ def predict(
     device: str | torch.device | None = None,
     progress: bool = False,
     **changes: Unpack[InferenceSettings],
-) -> list[Prediction]:
+) -> Predictions:
     """Classify images; one that cannot be read becomes a row with status "error", the others continue.
 
     The features of the replicates are averaged before the head; the standard error is that of
@@ -58,7 +58,7 @@ def predict(
         changes: settings of `InferenceConfig` instead of those in `config`.
 
     Returns:
-        A prediction per image, in their order.
+        A prediction per image, in their order; a list that a notebook shows as a table.
 
     Raises:
         ConfigError: if a setting does not exist, or a value is out of range.
@@ -71,7 +71,7 @@ def predict(
         (True, 'exact', 0.0)
     """
     config = InferenceConfig.of(config, changes)
-    return list(iter_predictions(images, model, config, device=device, progress=progress))
+    return Predictions(iter_predictions(images, model, config, device=device, progress=progress))
 
 
 def iter_predictions(

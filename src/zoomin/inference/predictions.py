@@ -10,11 +10,13 @@ from pathlib import Path
 
 from ..files import cell, whole_text
 from ..model.targets import NONE, Target, target_named
+from ..notebook import or_nothing, table
 from ..runtime.locks import lock_file
 
 __all__ = [
     "NO_FOREGROUND",
     "Prediction",
+    "Predictions",
     "Summary",
     "cells_of",
     "columns_of",
@@ -23,6 +25,7 @@ __all__ = [
     "write_predictions",
 ]
 
+_SHOWN = 30  # rows of a notebook's table
 NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
 
 
@@ -63,6 +66,31 @@ class Prediction:
     status: str = "ok"
     error: str = ""
     decoded_pixels: int = 0
+
+    @or_nothing
+    def _repr_html_(self) -> str | None:
+        return table("1 image", [self._shown()])
+
+    def _shown(self) -> dict[str, object]:
+        """The row of a notebook's table."""
+        known = not math.isnan(self.standard_error)
+        return {
+            "image": Path(self.image).name,
+            "answer": self.label,
+            "probabilities": ", ".join(f"{each:.3f}" for each in self.probabilities),
+            "standard error": self.standard_error if known else None,
+            "pixels read": self.pixels_read,
+            "status": self.error or self.status,
+        }
+
+
+class Predictions(list[Prediction]):
+    """What `predict` gives: a list that a notebook shows as a table."""
+
+    @or_nothing
+    def _repr_html_(self) -> str | None:
+        title = f"{len(self)} images" + (f", the first {_SHOWN}" if len(self) > _SHOWN else "")
+        return table(title, [one._shown() for one in self[:_SHOWN]])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
 from .pretrain import pretrain
-from .records import EpochTable, ProgressBar, Row
+from .records import EpochTable, ProgressBar
+from .results import FitResult
 from .run_folder import data_fingerprint, new_folder, record_readers, write_inputs
 from .task import ClassifierTask
 from .trainer import train, training_device
@@ -68,23 +69,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What `fit` made.
-
-    Attributes:
-        folder: of the run.
-        model: folder of the saved network.
-        metrics: what metrics.json holds.
-        history: one row per epoch, what metrics.csv holds.
-    """
-
-    folder: Path
-    model: Path
-    metrics: dict[str, Any]
-    history: list[Row]
 
 
 def fit(

@@ -114,7 +114,7 @@ def _card(net: Classifier, summary: Mapping[str, Any], address: str) -> str:
     lines += ["```sh", "pip install zoomin-net", f"zoomin predict IMAGES --run {address}", "```", ""]
     lines += ["```python", "import zoomin", "", f"model = zoomin.load_model({address!r})"]
     lines += ['rows = zoomin.predict(["image.tif"], model)', "```", "", *_training(summary)]
-    lines += ["", "Research software: its answers are no diagnosis."]
+    lines += ["", "Research software: its answers are not a diagnosis."]
     return "\n".join(lines) + "\n"
 
 
@@ -126,13 +126,14 @@ def _about(net: Classifier, summary: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"- {config.target}: {', '.join(config.classes)}"
     mpp = config.resolution
-    yield "- resolution: " + (f"{mpp:g} microns per pixel" if mpp else "that of the images")
+    yield "- resolution: " + (f"{mpp:g} microns per pixel" if mpp else "full resolution of the images")
     for setting, text in {"tile_size": "tiles", "sub_tile_size": "sub-tiles"}.items():
         if side := getattr(config, setting, None):
             yield f"- {text}: {side} pixels at full resolution"
     yield f"- fingerprint: `{model_fingerprint(net, config)}`"
     if readers := getattr(net, "readers", ()):
-        yield f"- training images were decoded by: {', '.join(readers)}"
+        shown = ("Pillow or imagecodecs, as a whole" if name == "whole" else name for name in readers)
+        yield f"- training images were decoded by: {', '.join(shown)}"
 
 
 def _training(summary: Mapping[str, Any]) -> Iterator[str]:
