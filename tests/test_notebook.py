@@ -18,7 +18,7 @@ from zoomin.images.array import ArrayImage
 from zoomin.images.raster import open_raster
 from zoomin.images.resampled import at_mpp
 from zoomin.inference.predictions import Prediction, Predictions
-from zoomin.notebook import table
+from zoomin.runtime.notebook import table
 from zoomin.training.results import FitResult
 
 

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from ..notebook import or_nothing, picture, png
+from ..runtime.notebook import or_nothing, picture, png
 from .draw import counts, start, title
 from .evidence import Evidence
 from .palette import heat_rgba

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..geometry import Region
-from ..notebook import SIDE, or_nothing, png
+from ..runtime.notebook import SIDE, or_nothing, png
 from .image import Image, layout_of
 
 __all__ = ["image_png", "preview_scale"]

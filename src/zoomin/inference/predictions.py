@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..files import cell, whole_text
 from ..model.targets import NONE, Target, target_named
-from ..notebook import or_nothing, table
 from ..runtime.locks import lock_file
+from ..runtime.notebook import or_nothing, table
 
 __all__ = [
     "NO_FOREGROUND",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..notebook import or_nothing, table
+from ..runtime.notebook import or_nothing, table
 from .records import Row
 
 __all__ = ["FitResult"]
