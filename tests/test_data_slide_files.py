@@ -13,10 +13,11 @@ from PIL import Image
 
 from zoomin.data.check import images_to_check, manifest_problems
 from zoomin.data.find import open_dataset
-from zoomin.data.folders import list_images
+from zoomin.data.folders import list_images, read_folders
 from zoomin.data.manifest import read_manifest
 from zoomin.data.slide_files import one_per_slide
 from zoomin.errors import DataError, ImageError
+from zoomin.geometry import Region
 from zoomin.images.dicom_header import read_dicom_header
 from zoomin.images.open_image import open_image
 from zoomin.inference import find_images
@@ -278,3 +279,33 @@ def test_a_virtual_raster_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.vrt").write_text('<VRTDataset rasterXSize="4" rasterYSize="4"></VRTDataset>')
     with pytest.raises(ImageError, match=r"a virtual raster of GDAL.*gdal_translate -of COG"):
         open_image(list_images(tmp_path)[0])
+
+
+@pytest.mark.parametrize("name", ["1.2.3.{}", "IM_{}", "scan{}.ima"])
+def test_dicom_slides_without_its_suffix_are_found_in_folders(tmp_path: Path, name: str) -> None:
+    """Archives name files by their identifiers."""
+    for number, label in enumerate(("neg", "pos")):
+        (tmp_path / label).mkdir()
+        for part in range(2):
+            dicom(tmp_path / label / name.format(part), f"1.2.{number}", f"1.2.{number}.{part}")
+        (tmp_path / label / "README").write_text("no image")
+        (tmp_path / label / "notes.2").write_text("no image either")
+    records = read_folders(tmp_path).records
+    assert [record.label for record in records] == ["neg", "pos"]
+
+
+def test_a_plane_of_an_image_of_several_files_is_refused_with_its_companion(tmp_path: Path) -> None:
+    names = ["a.ome.tif", "b.ome.tif", "c.ome.tif"]
+    for number, name in enumerate(names):
+        ome(tmp_path / name, names, companion="set.companion.ome")
+        with tifffile.TiffFile(tmp_path / name) as file:
+            text = file.pages.first.description
+        tifffile.imwrite(
+            tmp_path / name, np.full((30, 40), number, np.uint8), description=text, metadata=None
+        )
+    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, as set\.companion\.ome tells"):
+        open_image(tmp_path / names[0])
+    planes = np.stack([tifffile.imread(tmp_path / name) for name in names], -1)
+    tifffile.imwrite(tmp_path / "whole.tif", planes, photometric="rgb")  # as the remedy says
+    view = open_image(tmp_path / "whole.tif").read([Region(0, 0, 40, 30)], 1.0)
+    assert view[0].float().mean((1, 2)).tolist() == [0, 1, 2]

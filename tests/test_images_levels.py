@@ -223,3 +223,34 @@ def test_series_of_what_is_no_tiff(tmp_path):
     PillowImage.new("RGB", (9, 9)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="neither TIFF nor OME-Zarr"):
         open_image(tmp_path / "a.png", series=1)
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+@pytest.mark.parametrize("text", [20, 200])
+@pytest.mark.parametrize("factor", [4, 2])
+def test_a_white_label_is_no_level_of_white_glass(tmp_path, flag, text, factor):
+    """Glass with little tissue is as white as paper: what stands out in one must stand out in the other."""
+    glass = flat(1200, 1600, (245, 245, 245))
+    glass[40:120, 60:160], glass[700:760, 1000:1060] = (150, 40, 120), (120, 30, 140)
+    paper = flat(1200 // factor, 1600 // factor, (250, 250, 250))
+    paper[20:40, 30:90] = text
+    for name, last in (("label.tif", paper), ("blank.tif", flat(300, 400, (247, 247, 247)))):
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            file.write(glass, **TILES, **RGB)
+            file.write(last, subfiletype=flag, **RGB)
+        image = open_image(tmp_path / name)
+        assert mean(image) == pytest.approx(glass.mean((0, 1)).tolist(), abs=0.6), name
+    with tifffile.TiffWriter(tmp_path / "level.tif") as file:
+        file.write(glass, **TILES, **RGB)
+        file.write(halved(halved(glass)) if factor == 4 else halved(glass), subfiletype=flag, **RGB)
+    assert len(sizes(open_image(tmp_path / "level.tif"))) == 2
+
+
+def test_a_level_of_other_photometric_is_left_out(tmp_path):
+    """Levels are read alike: one that is white where the image is black would be shown inverted."""
+    grey = scan()[..., 2]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(grey, **TILES, photometric="minisblack", metadata=None)
+        file.write(255 - grey[::4, ::4], subfiletype=1, photometric="miniswhite", metadata=None)
+    image = open_image(tmp_path / "a.tif")
+    assert mean(image) == pytest.approx([float(grey.mean())] * 3, abs=1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from ..images.dicom_header import is_dicom, named_as_dicom
 from ..images.foreign import ZARR_SUFFIXES, zarr_folder
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
@@ -27,7 +28,9 @@ LAYOUTS = (
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images in a folder and below it, known by suffix, in natural order, without hidden ones.
+    """The images in a folder and below it, known by suffix (DICOM also by content), without hidden ones.
+
+    In natural order.
 
     A slide of several files is one image: see `slide_files`. So is a folder that is a Zarr, this one too.
     """
@@ -136,10 +139,11 @@ def _folders(folder: Path) -> list[Path]:
 
 def _direct_images(folder: Path) -> list[Path]:
     suffixes = tuple(IMAGE_SUFFIXES | plug_in_suffixes() | set(ZARR_SUFFIXES))
-    images = (
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".")
-        and ((path.name.lower().endswith(suffixes) and path.is_file()) or zarr_folder(path))
-    )
+
+    def is_image(path: Path) -> bool:
+        if not path.is_file():
+            return zarr_folder(path)
+        return path.name.lower().endswith(suffixes) or (named_as_dicom(path) and is_dicom(path))
+
+    images = (path for path in folder.iterdir() if not path.name.startswith(".") and is_image(path))
     return one_per_slide(sorted_paths(images, folder))

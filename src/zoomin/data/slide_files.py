@@ -21,15 +21,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import tifffile
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from ..errors import DataError
-from ..images.dicom_header import DicomHeader, read_dicom_header
+from ..images.dicom_header import DicomHeader, named_as_dicom, read_dicom_header
 from ..images.foreign import zarr_folder
+from ..images.ome_files import companion_of, files_of_images, named_elements, parsed_xml, text_of
 
 __all__ = [
     "belongs_to_a_slide",
@@ -63,7 +62,6 @@ _CZI = b"ZISRAWFILE".ljust(
 )  # a segment of 32 bytes; 16 bytes on, the identifiers of the slide and the part
 _INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
 _OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
-_INDEX_BYTES = 1 << 24
 
 
 def one_per_slide(paths: Sequence[Path]) -> list[Path]:
@@ -200,7 +198,7 @@ def _slides(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
 
 
 def _dicom(path: Path) -> DicomHeader | None:
-    if path.suffix.lower() not in (".dcm", ".dicom", "") or path.is_dir():
+    if not named_as_dicom(path) or path.is_dir():
         return None
     header = read_dicom_header(path)
     return header if header is not None and header.is_slide and header.series else None
@@ -246,28 +244,14 @@ def _ome(own: Sequence[Path]) -> Iterator[list[str]]:
         root = _ome_xml(path)
         if root is None:
             continue
-        binary = next(iter(_named(root, "BinaryOnly")), None)
-        if binary is not None and (companion := binary.get("MetadataFile")):
-            beside = _parsed(_text(path.parent / Path(companion).name))
+        if companion := companion_of(root):
+            beside = parsed_xml(text_of(path.parent / companion))
             if beside is None:
                 companions[companion].append(path.name)
                 continue
             root = beside
-        yield from _ome_images(root)
+        yield from files_of_images(root)
     yield from companions.values()
-
-
-def _ome_images(root: Element) -> Iterator[list[str]]:
-    """The files of each Image, in the order that it names them."""
-    for image in _named(root, "Image"):
-        names = [Path(uuid.get("FileName", "").replace("\\", "/")).name for uuid in _named(image, "UUID")]
-        if len(set(names)) > 1:
-            yield names
-
-
-def _named(element: Element, name: str) -> Iterator[Element]:
-    """The elements below of this name, whatever their namespace."""
-    return (inner for inner in element.iter() if str(inner.tag).rpartition("}")[2] == name)
 
 
 def _ome_xml(path: Path) -> Element | None:
@@ -276,15 +260,7 @@ def _ome_xml(path: Path) -> Element | None:
             text = file.pages.first.description
     except (ValueError, OSError, KeyError, IndexError, AttributeError, TypeError):
         return None  # whoever opens the image says what is wrong with it
-    return _parsed(text) if "<OME" in text[:2000] or ":OME" in text[:2000] else None
-
-
-def _parsed(text: str) -> Element | None:
-    try:
-        root: Element = fromstring(text.encode())
-    except (ParseError, DefusedXmlException, ValueError):
-        return None
-    return root
+    return parsed_xml(text) if "<OME" in text[:2000] or ":OME" in text[:2000] else None
 
 
 # --------------------------------------------------------------------------- indices
@@ -292,26 +268,17 @@ def _parsed(text: str) -> Element | None:
 
 def _parts(index: Path) -> list[str]:
     """Names, in its own folder, of the files that an index names."""
-    text, suffix = _text(index), index.suffix.lower()
+    text, suffix = text_of(index), index.suffix.lower()
     if suffix == ".vrt":
-        root = _parsed(text)
+        root = parsed_xml(text)
         kinds = ("SourceFilename", "SourceDataset")
-        sources = [] if root is None else [s.text or "" for kind in kinds for s in _named(root, kind)]
+        sources = [] if root is None else [s.text or "" for kind in kinds for s in named_elements(root, kind)]
         names = [name.removeprefix("./") for name in sources]
         return [name for name in names if "/" not in name and "\\" not in name] + [
             Path(name).name for name in names if Path(name).parent == index.parent
         ]
     if suffix == ".afi":
-        root = _parsed(text)
-        return [] if root is None else [Path(path.text or "").name for path in _named(root, "Path")]
+        root = parsed_xml(text)
+        return [] if root is None else [Path(path.text or "").name for path in named_elements(root, "Path")]
     values = [line.partition("=")[2].strip() for line in text.splitlines() if "=" in line]
     return [Path(value.replace("\\", "/")).name for value in values if "." in value]
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _INDEX_BYTES:
-            return ""
-        return path.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff")
-    except OSError:
-        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DicomHeader", "read_dicom_header"]
+__all__ = ["DicomHeader", "is_dicom", "named_as_dicom", "read_dicom_header"]
 
 _START = 132  # preamble and DICM
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
@@ -21,6 +21,26 @@ _WANTED = [
     "TotalPixelMatrixFocalPlanes",
     "NumberOfOpticalPaths",
 ]
+
+
+def named_as_dicom(path: Path) -> bool:
+    """Whether a name is one that DICOM files have: `.dcm`, `.ima`, or an identifier, whose end is a number.
+
+    Example:
+        >>> [named_as_dicom(Path(name)) for name in ("a.dcm", "1.2.840.10008", "IM_0001", "a.png")]
+        [True, True, True, False]
+    """
+    suffix = path.suffix.lower()
+    return suffix in (".dcm", ".dicom", ".ima", "") or suffix[1:].isdecimal()
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_START)[-4:] == b"DICM"
+    except OSError:
+        return False
 
 
 class DicomHeader(NamedTuple):

@@ -21,6 +21,7 @@ import tifffile
 from ..errors import ChannelsError, ImageError
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
+from .ome_files import companion_of, files_of_images, parsed_xml, text_of
 from .pixels import Pixels
 from .tiff_segments import block_of, read_window
 from .windows import Window
@@ -31,7 +32,10 @@ _REDUCED, _MASK, _MACRO = 1, 4, 9  # bits, and Aperio's number, of the tag NewSu
 _NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
 _TRUSTED = (33550, 33922, 34264, 34735)  # on a map: overviews are GDAL's
 _SIDE = 16  # pixels of a level compared in one place
-_FEW_PIXELS = 1 << 20  # of a level that is searched for distinctive content
+_FEW_PIXELS = 1 << 21  # of a level that is searched for distinctive content
+_MARK = 24.0  # of 255, by which the mean of a square stands out, also over the noise of a sensor
+_FAINT = 6.0  # of 255: differences of means that compression and other filters make
+_ALIKE = ("samplesperpixel", "dtype", "photometric")  # of a level and the image: they are read alike
 _MOST_PIXELS = 1 << 27  # of the stored blocks that are compared
 
 
@@ -143,6 +147,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
             below = tuple(level.keyframe for level in one.levels[1:])
             found.append(_Picture(page, str(one.name or ""), index, _reduced(page), below))
         return found, False
+    _check_companion(file, path)
     pages = [file.pages[index] for index in range(len(file.pages))]
     pages = [page if hasattr(page, "subfiletype") else page.aspage() for page in pages]
     masked = any(page.subfiletype & _MASK for page in pages)
@@ -153,6 +158,23 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
         _Picture(page, _name_of(page), index, _reduced(page), tuple(page.pages or ()) if page.subifds else ())
         for index, page in enumerate(pages)
     ], masked
+
+
+def _check_companion(file: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse a plane of an image of several files, of which a companion beside them tells."""
+    text = str(file.pages.first.description or "") if file.is_ome else ""
+    root = parsed_xml(text) if "BinaryOnly" in text else None
+    companion = companion_of(root) if root is not None else ""
+    whole = parsed_xml(text_of(path.parent / companion)) if companion else None
+    for names in files_of_images(whole) if whole is not None else ():
+        if path.name in names:
+            raise ImageError(
+                f"one of {len(names)} files of an image ({', '.join(names[:4])}), as {companion} tells",
+                where=path,
+                remedy="If they are red, green and blue, put them together: "
+                "tifffile.imwrite(OUT, numpy.stack([tifffile.imread(name) for name in NAMES], -1), "
+                'photometric="rgb").',
+            )
 
 
 def _with_words(page: Any) -> None:  # noqa: ANN401
@@ -289,7 +311,7 @@ def shows(
         marked: whether the file says that it is a level: the answer where no pixel can be compared.
         raw: whether the first samples are compared, relative to the largest, and not colours.
     """
-    same = page.samplesperpixel == main.samplesperpixel and page.dtype == main.dtype
+    same = all(getattr(page, name) == getattr(main, name) for name in _ALIKE)
     if not same or not any(page.databytecounts):
         return False
     try:
@@ -298,30 +320,52 @@ def shows(
         return False
     fy, fx = finer.imagelength / page.imagelength, finer.imagewidth / page.imagewidth
     side = max(1, min(_SIDE, min(page.imagelength, page.imagewidth) // 3))
-    pairs = []
-    for y, x in _places(own, side):
+    pairs, marks = [], []
+    for (y, x), is_mark in _places(own, side):
         box = Window(x, y, x + side, y + side)
         wide = Window(int(x * fx), int(y * fy), round((x + side) * fx), round((y + side) * fy))
         try:
             pairs.append((own.mean(box), other.mean(wide)))
         except (ImageError, *_UNREADABLE):
             continue  # a damaged block tells nothing
+        marks.append(is_mark)
     if not pairs:
         return marked  # damaged all over: reading it will say so
     means = np.array(pairs)
     means = means * (255 / max(float(np.abs(means).max()), 1e-12)) if raw else means
     differences = np.abs(means[:, 0] - means[:, 1]).max(axis=1)
-    return bool(differences.max() <= 32 + 256 / side and differences.mean() <= 16 + 64 / side)
+    close = differences.max() <= 32 + 256 / side and differences.mean() <= 16 + 64 / side
+    return bool(close and _has_marks(means, np.array(marks)))
+
+
+def _has_marks(means: npt.NDArray[np.float64], marks: npt.NDArray[np.bool_]) -> bool:
+    """Whether what stands out in the candidate stands out in the finer level: labels are as white as glass.
+
+    Args:
+        means: (places, two, channels): of the candidate and of the finer level.
+        marks: which places stand out.
+    """
+    if marks.all() or not marks.any():
+        return True
+    off = means[marks] - np.median(means[~marks], axis=0)
+    strongest = np.abs(off[:, 0]).argmax(axis=1)
+    own, other = np.take_along_axis(off, strongest[:, None, None], axis=2)[..., 0].T
+    return bool((np.abs(own - other) <= np.abs(own) / 2 + _FAINT).all())
 
 
 _UNREADABLE = (ValueError, OSError, RuntimeError, IndexError, KeyError, TypeError, AttributeError)
 
 
-def _places(own: _Reader, side: int) -> list[tuple[int, int]]:
-    """Upper left corners (y, x) of squares to compare: a grid, and what stands out most."""
+def _spread(length: int, side: int, count: int) -> list[int]:
+    """Where squares begin that are spread over a length, the first and the last at its ends."""
+    return [int(place) for place in np.linspace(0, length - side, count)]
+
+
+def _places(own: _Reader, side: int) -> list[tuple[tuple[int, int], bool]]:
+    """Upper left corners (y, x) of squares to compare: a grid, and what stands out most, which is told."""
     height, width = own.page.imagelength, own.page.imagewidth
-    ys, xs = (np.linspace(0, length - side, 5)[1:-1].astype(int) for length in (height, width))
-    places = [(int(y), int(x)) for y in ys for x in xs]
+    ys, xs = (_spread(length, side, 5)[1:-1] for length in (height, width))
+    places = [((y, x), False) for y in ys for x in xs]
     if height * width > _FEW_PIXELS:
         return places
     rows, columns = height // side, width // side
@@ -331,9 +375,12 @@ def _places(own: _Reader, side: int) -> list[tuple[int, int]]:
         return places
     means = pixels.reshape(rows, side, columns, side, -1).mean(axis=(1, 3))
     off = np.abs(means - np.median(means, axis=(0, 1))).max(axis=2)
+    if off.max() < _MARK:  # nothing is in it: is there nothing in the image?
+        ys, xs = (_spread(length, side, 16) for length in (height, width))
+        return [((y, x), False) for y in ys for x in xs]
     for place in np.argsort(off, axis=None)[-3:]:
         row, column = divmod(int(place), columns)
-        places.append((row * side, column * side))
+        places.append(((row * side, column * side), bool(off[row, column] >= _MARK)))
     return places
 
 
