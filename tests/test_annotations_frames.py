@@ -223,6 +223,22 @@ def test_a_map_on_an_image_without_one(tmp_path: Path, caplog: pytest.LogCapture
     assert "names longitude and latitude" in caplog.text
 
 
+@pytest.mark.parametrize("where", ["no map", "latitude first", "elsewhere"])
+def test_degrees_are_no_pixels(tmp_path: Path, where: str) -> None:
+    """An outline of a ten-thousandth of a degree would cover nothing as pixels, without a word."""
+    ring = degrees(RING)
+    if where == "latitude first":
+        ring = [[north, east] for east, north in ring]
+    elif where == "elsewhere":
+        ring = [[east + 2, north] for east, north in ring]
+    image = ArrayImage(torch.zeros(3, *SIZE, dtype=torch.uint8)) if where == "no map" else None
+    record = annotated(tmp_path, collection(ring))
+    with pytest.raises(
+        DataError, match=r"smaller than a pixel, as those in degrees are; .* Write level-0 pixels"
+    ):
+        annotation_of(record, image or open_image(record.image))
+
+
 def test_numbers_that_meet_the_image_in_two_ways(tmp_path: Path) -> None:
     """An image whose map starts at its own corner and runs down: pixels and map units both fit."""
     path = tmp_path / "a.tif"

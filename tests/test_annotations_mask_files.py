@@ -171,6 +171,7 @@ def on_map(path, mask, crs="EPSG:32633", left=5e5, top=5e6, side=0.5):
         {"left": 5e5 + 0.25, "top": 5e6 - 0.25},  # of the centre of a pixel
         {"crs": "EPSG:25833"},  # the same to a micron
         {"crs": None},
+        {"crs": None, "left": 0, "top": 0},  # no map: how large pixels are
     ],
 )
 @pytest.mark.parametrize("step", [1, 4])
@@ -186,6 +187,7 @@ def test_a_mask_on_the_map_of_its_image(where, step, tmp_path):
         ({"left": 5e5 + 25}, "x 50 to 450, y 0 to 300"),  # half of it lies beside the image
         ({"side": 1.0}, "x 0 to 800, y 0 to 600"),
         ({"crs": "EPSG:32632"}, "it spans x -9"),
+        ({"crs": None, "left": 5e5 + 25}, "x 50 to 450, y 0 to 300"),  # a map that it does not name
     ],
 )
 def test_a_mask_that_lies_elsewhere_on_the_map(where, words, tmp_path):

@@ -185,9 +185,15 @@ def _guessed(shells: Sequence[NDArray[np.float64]], path: Path, frame: Frame, de
     good = [reading for reading in readings if meets(reading.pixels, frame)]
     if not good:
         raise apart(path, frame, {reading.name: reading.pixels for reading in readings})
-    size = frame.width, frame.height
-    if len(good) > 1 and good[0].mapper is _same and max(np.ptp(s, axis=0).max() for s in shells) < 1:
-        good = good[1:]  # nobody outlines less than a pixel: these are degrees
+    size, largest = (frame.width, frame.height), max(np.ptp(shell, axis=0).max() for shell in shells)
+    if good[0].mapper is _same and largest < 1:  # nobody outlines less than a pixel: these are degrees
+        if len(good) == 1 and degrees and largest > 0:
+            raise DataError(
+                f"its outlines are smaller than a pixel, as those in degrees are; {_box(corners)}",
+                where=path,
+                remedy="Write level-0 pixels; or longitude before latitude, for an image that is on a map.",
+            )
+        good = good[1:] or good
     if len(good) > 1:
         whole = [r for r in good if ((r.pixels > -1) & (r.pixels < np.add(size, 1))).all()]
         if len(whole) != 1:

@@ -152,8 +152,12 @@ def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
             own = georeference_of(dataset)
     except ImageError:
         return  # a TIFF that tifffile reads and GDAL does not is no map
-    if own is None or frame.georeference is None or (own.crs is None) != (frame.georeference.crs is None):
+    if own is None or frame.georeference is None:
         return
+    if (own.crs is None) != (frame.georeference.crs is None):  # one says where it is on some map
+        unnamed = own if own.crs is None else frame.georeference
+        if unnamed.to_map(0.0, 0.0) == (0, 0):
+            return  # and only how large its pixels are
     ends = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float64)
     corners = np.array([own.to_map(*end) for end in ends * (shape[1], shape[0])])
     found = place_in(frame, corners, own.crs, path)

@@ -24,7 +24,7 @@ __all__ = [
 _MISSING = frozenset(
     [
         "",
-        *"na n/a #n/a #na <na> nan -nan none null nat ? . - --".split(),
+        *"na n/a n.a. n.a n/d #n/a #na <na> nan -nan none null (null) \\n nat ? . - --".split(),
         *"1.#ind -1.#ind 1.#qnan -1.#qnan #value! #div/0! #ref! #name? #num! #null!".split(),
         "#n/a n/a",
     ]
@@ -81,7 +81,11 @@ WRITTEN = (
     ),
     Written(("class10", "class2"), ("class2", "class10"), "numbers inside names by value"),
     Written(("", " ", "\u00a0"), (), "empty and blank cells: no label"),
-    Written(("NA", "N/A", "#N/A", "<NA>"), (), "no label"),
+    Written(("NA", "N/A", "n.a.", "N/D", "#N/A", "<NA>"), (), "no label"),
+    Written(("(null)", "\\N"), (), "what databases write for a missing value: no label"),
+    Written(
+        ("cafe\u0301", "caf\u00e9"), ("caf\u00e9",), "one name, however its accents are encoded (Unicode NFC)"
+    ),
     Written(("NaN", "nan", "-nan"), (), "no label"),
     Written(("None", "none", "NULL", "null"), (), "no label, unless `data.classes` names such a class"),
     Written(
@@ -108,8 +112,12 @@ def known(cell: str | None, classes: Collection[str] = ()) -> str | None:
     """
     if cell is None:
         return None
-    plain = cell.strip(_BLANK)
+    plain = _plain(cell)
     return plain if plain in classes or plain.translate(_MINUS).casefold() not in _MISSING else None
+
+
+def _plain(cell: str) -> str:
+    return unicodedata.normalize("NFC", cell.strip(_BLANK))
 
 
 def class_words(cells: Iterable[str | None], classes: Collection[str] = ()) -> tuple[str, ...]:
@@ -127,7 +135,7 @@ def class_words(cells: Iterable[str | None], classes: Collection[str] = ()) -> t
     """
     if classes:
         return tuple(classes)
-    written = {cell.strip(_BLANK) for cell in cells if cell is not None}
+    written = {_plain(cell) for cell in cells if cell is not None}
     others = {name for name in written if known(name) is not None}
     words = sorted(name for name in written if name == "none" or name.translate(_MINUS) == "-")
     return tuple(words) if len(words) == 1 and len(others) == 1 else ()
