@@ -135,7 +135,15 @@ def ring(x, y, side, shuffle=False):
 
 @pytest.mark.parametrize(
     ("roi", "out"),
-    [("_0", "_2"), ("_1", "_2"), ("Tumor", "Exclusion"), ("metastases", "Normal"), ("Tumor", "None")],
+    [
+        ("_0", "_2"),
+        ("_1", "_2"),
+        ("Tumor", "Exclusion"),
+        ("metastases", "Normal"),
+        ("Tumor", "None"),
+        ("None", "Exclusion"),
+        ("None", "_2"),
+    ],
 )
 def test_groups_of_camelyon(tmp_path, roi, out):
     text = asap((roi, "Polygon", ring(2, 2, 8, shuffle=True)), (out, "Polygon", ring(4, 4, 2)))

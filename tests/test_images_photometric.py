@@ -226,6 +226,21 @@ def test_nodata_of_each_band(tmp_path):
     assert (found[0, 0] == 90).all()
 
 
+def test_a_band_without_nodata_is_never_missing(tmp_path):
+    """As GDAL's mask of the data set: a pixel is missing where all of its bands are."""
+    pixels = np.full((3, 20, 20), 90, dtype=np.uint8)
+    pixels[2, 3, 4] = 0
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", width=20, height=20, count=3, dtype="uint8"
+    ) as file:
+        file.write(pixels)
+    bands = '<PAMRasterBand band="3"><NoDataValue>0</NoDataValue></PAMRasterBand>'
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.nodatavals == (None, None, 0) and file.dataset_mask().all()
+    assert seen(tmp_path / "a.tif")[3, 4].tolist() == [90, 90, 0]
+
+
 def both_ways(path, monkeypatch):
     """The pixels (h, w, 3) read from memory, and from disk."""
     found = []

@@ -25,9 +25,9 @@ def read_asap(path: Path | str) -> list[Outline]:
     """The polygons, rectangles and splines of an ASAP file, level-0 pixels, named by their group.
 
     Groups _2, Exclusion and Normal are cut out of the ROI (Camelyon16), and so are all groups below them; so
-    is what stands in no group (None) where other polygons stand in one. All other groups are ROI. Dots and
-    measures have no area: they do not count. Corners are taken in the order of their numbers; outlines are
-    closed.
+    is what stands in no group (None) where other polygons stand in one that is ROI. All other groups are ROI.
+    Dots and measures have no area: they do not count. Corners are taken in the order of their numbers;
+    outlines are closed.
 
     Raises:
         DataError: naming the file, the annotation and the remedy.
@@ -48,11 +48,11 @@ def read_asap(path: Path | str) -> list[Outline]:
         )
     found = [a for a in root.iter("Annotation") if a.get("Type", "polygon").lower() in _AREAS]
     groups = [(a.get("PartOfGroup") or "None").strip() for a in found]
-    grouped = any(group.casefold() != "none" for group in groups)
     above = {
         (group.get("Name") or "").strip(): (group.get("PartOfGroup") or "None").strip()
         for group in root.iter("Group")
     }
+    grouped = any(group.casefold() != "none" and not _excluded(group, above) for group in groups)
     drawn = [_corners(annotation, path) for annotation in found]
     check_vertices(sum(map(len, drawn)), path)
     outlines = []

@@ -54,8 +54,8 @@ class Bands:
         alpha: the band of the opacity.
         palette: 256 or more colours, (colours, 4) with their opacity.
         bits: stored bits per sample, None for those of the type.
-        nodata: of each colour band, the value of samples that are missing; a pixel is missing where all bands
-            that have such a value have it.
+        nodata: of each colour band, the value of samples that are missing; a pixel is missing where all
+            bands have theirs, and none is where a band has no such value.
         masked: whether a mask of valid pixels is stored beside the bands.
         inverted: whether 0 is white.
         premultiplied: whether colours are stored already multiplied by their opacity.
@@ -92,7 +92,7 @@ class Bands:
 
     @property
     def _has_nodata(self) -> bool:
-        return any(value is not None for value in self.nodata)
+        return bool(self.nodata) and all(value is not None for value in self.nodata)
 
     @property
     def _painted_clear(self) -> bool:
@@ -175,12 +175,11 @@ class Bands:
         return over_background(colour, opacity, background)
 
     def _missing(self, samples: Pixels) -> npt.NDArray[np.bool_]:
-        """Where every band that has a value for what is missing has it: (height, width)."""
+        """Where every band has its value for what is missing: (height, width)."""
         gone = np.ones(samples.shape[:2], dtype=bool)
         for band, value in enumerate(self.nodata):
-            if value is not None:
-                own = samples[..., band]
-                gone &= np.isnan(own) if np.isnan(value) else own == value
+            own = samples[..., band]
+            gone &= np.isnan(own) if value is None or np.isnan(value) else own == value
         return gone
 
     def _colours(self, samples: Pixels, path: Path, opacity: Pixels | None) -> Bytes:
