@@ -251,6 +251,13 @@ def test_the_unit_of_the_coordinates_is_read(tmp_path, unit):
     assert read_features(path).coords.tolist() == wanted.tolist()
 
 
+@pytest.mark.parametrize("name", ["Unit", "UNITS", "coordinate_units", "coords_unit", "spatial_unit"])
+def test_the_unit_is_read_by_any_of_its_names(tmp_path, name):
+    wanted = np.array([[0, 0], [128, 64], [4096, 8192]])
+    path = stored(tmp_path / "a.h5", np.ones((3, 4), np.float32), wanted * 0.25, **{name: "um"})
+    assert read_features(path, mpp=0.25).coords.tolist() == wanted.tolist()
+
+
 def test_units_of_the_file_and_units_that_cannot_be_used(tmp_path):
     path = stored(tmp_path / "a.h5", unit="um")
     with pytest.raises(ImageError, match="coordinates are in um, and the size of the image's pixels is"):

@@ -11,6 +11,7 @@ that are not HDF5 are read by `feature_stores`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _SETTINGS = "zoomin"  # attribute: how the file was made
-_UNIT_NAMES = ("unit", "units", "coords_unit", "coords_units", "coord_unit", "coordinate_unit")
+_UNIT_NAMES = re.compile(r"((coords?|coordinates?|positions?|spatial|xy)_?)?units?", re.IGNORECASE)
 _MPP_NAMES = ("mpp", "level0_mpp", "slide_mpp", "base_mpp")
 _PIXELS = frozenset({"", "px", "pixel", "pixels", "level0", "level-0 pixels", "level0 pixels"})
 _LARGE, _MOST = 1 << 28, 1 << 36  # bytes that an array may declare: without a look at the file, and at all
@@ -237,9 +238,10 @@ def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
     """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
     attributes = {**file.attrs, **file["coords"].attrs}
-    unit = next((_word(attributes[name]) for name in _UNIT_NAMES if name in attributes), "px")
-    if unit in _PIXELS and "feats" in file and not any(name in attributes for name in _UNIT_NAMES):
+    stated = [value for name, value in attributes.items() if _UNIT_NAMES.fullmatch(name)]
+    if not stated and "feats" in file:
         return _historic_step(file, path, mpp)
+    unit = _word(stated[0]) if stated else "px"
     if unit in _PIXELS:
         return 1.0
     length = unit_in_microns(unit)
