@@ -244,7 +244,6 @@ def test_wrong_input_is_told_in_a_line_or_two(
     [
         (["--data.root=x", "--model.n_smples=3"], "model.n_smples"),
         (["--data.root=x", "--train.epochs=many"], "train.epochs"),
-        (["--config=missing.yaml"], "missing.yaml"),
         ([], "data.root"),
     ],
 )

@@ -309,3 +309,10 @@ def test_a_plane_of_an_image_of_several_files_is_refused_with_its_companion(tmp_
     tifffile.imwrite(tmp_path / "whole.tif", planes, photometric="rgb")  # as the remedy says
     view = open_image(tmp_path / "whole.tif").read([Region(0, 0, 40, 30)], 1.0)
     assert view[0].float().mean((1, 2)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("length", [0, 4, 7, 9])
+def test_a_tiff_that_is_cut_off_is_listed_for_whoever_opens_it(tmp_path: Path, length: int) -> None:
+    whole = picture(tmp_path / "b.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(whole[:length])
+    assert [path.name for path in list_images(tmp_path)] == ["a.tif", "b.tif"]

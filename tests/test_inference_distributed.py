@@ -116,6 +116,6 @@ def test_a_worker_keeps_what_the_library_says(net: ZoomIn, images: Path) -> None
         first, second = (worker(images / "cat" / f"{number}.png") for number in (0, 2))
     finally:
         net.readers = ()
-    assert len(first.said) == 1 and "the training images by openslide" in first.said[0]
-    assert second.said == () and second.found.status == "ok"
+    assert len(first.log_lines) == 1 and "the training images by openslide" in first.log_lines[0]
+    assert second.log_lines == () and second.found.status == "ok"
     assert isinstance(worker(images / "dog" / "3.png").found, Unreadable)

@@ -149,7 +149,7 @@ def test_parts_of_a_list_are_the_whole(net: ZoomIn, images: list[Path | Record],
     remedies = {"0/4": "1/4 to 4/4", "3/2": "Of 2 parts, give 1/2 to 2/2", "2/1": "1/1"}
     remedies |= {wrong: such for wrong in ("1/0", "a/b", "3")}
     for wrong, remedy in remedies.items():
-        with pytest.raises(DataError, match=f"no part of a list.*{remedy}"):
+        with pytest.raises(DataError, match=f"not a part of a list.*{remedy}"):
             shard_of(images, wrong)
 
 

@@ -302,21 +302,20 @@ class ZoomInDataModule(LightningDataModule):
             DataError: if there are fewer than two classes or two images of a class to train on, a label is
                 missing, or images cannot be read.
         """
+        if stage in (None, "fit"):
+            check_trainable(self.manifest.subset(self.splits["train"]))
         self.check_labels(stage)
         self.prepare(None if self.trainer is None else self.trainer.strategy.root_device)
 
     def check_labels(self, stage: str | None) -> None:
-        """Check what can be checked without opening an image.
+        """Check that no label is missing; no image is opened.
 
         Args:
             stage: "fit", "validate", "test", or None for all.
 
         Raises:
-            DataError: if there are fewer than two classes or two images of a class to train on, or a label is
-                missing.
+            DataError: naming the first image without one.
         """
-        if stage in (None, "fit"):
-            check_trainable(self.manifest.subset(self.splits["train"]))
         labelled = {
             "fit": ("train", "val"),
             "validate": ("val",),

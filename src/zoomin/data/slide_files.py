@@ -29,6 +29,7 @@ from ..errors import DataError
 from ..images.dicom_header import DicomHeader, named_as_dicom, read_dicom_header
 from ..images.foreign import zarr_folder
 from ..images.ome_files import companion_of, files_of_images, named_elements, parsed_xml, text_of
+from ..images.tiff import DAMAGE
 
 __all__ = [
     "belongs_to_a_slide",
@@ -258,7 +259,7 @@ def _ome_xml(path: Path) -> Element | None:
     try:
         with tifffile.TiffFile(path) as file:
             text = file.pages.first.description
-    except (ValueError, OSError, KeyError, IndexError, AttributeError, TypeError):
+    except DAMAGE:
         return None  # whoever opens the image says what is wrong with it
     return parsed_xml(text) if "<OME" in text[:2000] or ":OME" in text[:2000] else None
 

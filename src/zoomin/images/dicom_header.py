@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DicomHeader", "is_dicom", "named_as_dicom", "read_dicom_header"]
+__all__ = ["DicomHeader", "is_dicom", "named_as_dicom", "places_frames", "read_dicom_header"]
 
 _START = 132  # preamble and DICM
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
@@ -20,7 +21,11 @@ _WANTED = [
     "PhotometricInterpretation",
     "TotalPixelMatrixFocalPlanes",
     "NumberOfOpticalPaths",
+    "PlanarConfiguration",
+    "DimensionOrganizationType",
 ]
+_POSITIONS = b"\x48\x00\x1a\x02SQ"  # how a PlanePositionSlideSequence begins, little-endian, explicit
+_MOST_HEADER = 1 << 28  # bytes that are searched for it
 
 
 def named_as_dicom(path: Path) -> bool:
@@ -58,6 +63,8 @@ class DicomHeader(NamedTuple):
         planes: focal planes of the slide.
         paths: optical paths, such as fluorescence channels.
         container: identifier of the glass slide.
+        planar: 1 where samples are stored plane by plane.
+        tiling: TILED_FULL, or TILED_SPARSE, where each frame says where it lies.
     """
 
     series: str
@@ -71,6 +78,8 @@ class DicomHeader(NamedTuple):
     planes: int = 1
     paths: int = 1
     container: str = ""
+    planar: int = 0
+    tiling: str = ""
 
     @property
     def is_slide(self) -> bool:
@@ -107,6 +116,14 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
             planes=int(found.get("TotalPixelMatrixFocalPlanes", 1)),
             paths=int(found.get("NumberOfOpticalPaths", 1)),
             container=str(found.get("ContainerIdentifier", "")),
+            planar=int(found.get("PlanarConfiguration") or 0),
+            tiling=str(found.get("DimensionOrganizationType", "")),
         )
     except Exception:
         return None
+
+
+def places_frames(path: Path) -> bool:
+    """Whether the header of a sparsely tiled slide says anywhere where a frame lies."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(_POSITIONS, 0, _MOST_HEADER) >= 0

@@ -20,7 +20,7 @@ from ..errors import ImageError
 from ..geometry import Region
 from .adapted import AdaptedSlide, open_adapted
 from .cache import HANDLES
-from .dicom_header import DicomHeader, read_dicom_header
+from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
 from .other_slides import other_reader
 from .physical import check_mpp, plausible_mpp
 from .pixels import over_background
@@ -41,13 +41,13 @@ _NO_SLIDE = (
     "Export it as PNG or TIFF with the windowing that you want to classify on.",
 )
 _SYNTAXES_READ = (
-    "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",
     "1.2.840.10008.1.2.4.50",  # JPEG baseline
     "1.2.840.10008.1.2.4.90",  # JPEG 2000
     "1.2.840.10008.1.2.4.91",
 )
 _ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
+_GREY = "Re-encode its frames in colours, red, green and blue the same, with the program that made it."
 _DECOMPRESS = (
     "Let wsidicom read it (pip install 'zoomin-net[dicom]'), or re-encode its pixels "
     "(pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
@@ -58,6 +58,7 @@ _REWRITE = (
     "ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian; ds.save_as(OUT)."
 )
 _SYNTAXES = {
+    "1.2.840.10008.1.2": ("elements without types (implicit VR)", _REWRITE),
     "1.2.840.10008.1.2.1.99": ("deflated elements", _REWRITE),
     "1.2.840.10008.1.2.2": ("big-endian elements", _ANEW),
     "1.2.840.10008.1.2.4.51": ("12-bit JPEG", _ANEW),
@@ -318,10 +319,33 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
             where=path,
             remedy="pip install --force-reinstall openslide-python openslide-bin; then `zoomin doctor`.",
         ) from error
+    _check_frames(path)
     try:
         return openslide.OpenSlide(str(path))
     except (openslide.OpenSlideError, OSError) as error:
         raise _not_opened(path, error) from error
+
+
+def _check_frames(path: Path) -> None:
+    """Refuse sparse DICOM frames without places: OpenSlide 4.0.1 ends the process that opens them.
+
+    The file and those of its series in its folder, which are opened with it.
+
+    Raises:
+        ImageError: naming the file.
+    """
+    header = read_dicom_header(path)
+    if header is None or not header.is_slide:
+        return
+    for beside in sorted(path.parent.iterdir()):
+        own = read_dicom_header(beside) if named_as_dicom(beside) and beside.is_file() else None
+        sparse = own is not None and own.series == header.series and own.tiling == "TILED_SPARSE"
+        if sparse and not places_frames(beside):
+            raise ImageError(
+                f"a DICOM slide whose tiles are sparse and have no places ({beside.name})",
+                where=path,
+                remedy="Export it again with the program that made it.",
+            )
 
 
 def _not_opened(path: Path, error: Exception) -> ImageError:
@@ -367,6 +391,12 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
         return (
             f"a DICOM slide of {header.bits} bits per sample ({header.colours})",
             "Export it with 8 bits, scaled the same way for all slides.",
+        )
+    if header.colours.startswith("MONOCHROME"):
+        return f"a DICOM slide of grey samples ({header.colours}), which OpenSlide does not read", _GREY
+    if header.planar:
+        return "a DICOM slide stored plane by plane (PlanarConfiguration 1), which OpenSlide does not read", (
+            _ANEW
         )
     if header.syntax not in _SYNTAXES_READ:
         name, remedy = _SYNTAXES.get(header.syntax, (f"transfer syntax {header.syntax}", _ANEW))

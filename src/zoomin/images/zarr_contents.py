@@ -128,7 +128,7 @@ def zarr_contents(path: Path, series: int | str | None = None, *, mpp_needed: bo
         channels=count,
         names=tuple(label or str(number + 1) for number, label in enumerate(labels)),
         primaries=tuple(primaries),
-        dtype=str(full[2].dtype),
+        dtype=str(full[2].dtype.newbyteorder("=")),
         missing=float(full[2].fill_value or 0),
         mpp=mpp,
         mpp_source=source,

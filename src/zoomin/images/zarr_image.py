@@ -57,7 +57,8 @@ class ZarrSamples:
         """
         arrays = HANDLES.get_or_make(self._key, self._open)
         try:
-            return _read(arrays[level], self.contents, window, channels)
+            found = _read(arrays[level], self.contents, window, channels)
+            return found.astype(self.dtype, copy=False)  # whatever the order of the bytes
         except ZARR_DAMAGE as error:
             HANDLES.drop(self._key, arrays)
             remedy = "A chunk is damaged or cannot be reached: copy or download it again."
