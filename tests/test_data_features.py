@@ -177,6 +177,9 @@ def test_contract_and_missing_files(tmp_path):
     assert list(caught.value.failures) == [1]
     rows = predict([ArrayImage(pixels, name="z.png"), images[0]], net)
     assert [row.status for row in rows] == ["error", "ok"] and "z.h5" in rows[0].error
+    net.check_stored(["neg/a.png", "pos/b.png", "neg/a.png", "pos/z.png"])
+    with pytest.raises(DataError, match=r"a\.h5: the images neg/a\.png and pos/a\.png share this file"):
+        net.check_stored(["neg/a.png", "pos/a.png"])
 
 
 def test_from_the_command_line(images, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -227,13 +228,22 @@ class MIL(Baseline[BagSettings], Generic[BagSettings]):
             names: of the images; files that are missing are left to the reading, which may do without some.
 
         Raises:
-            DataError: naming the first file that cannot be used.
+            DataError: naming the first file that cannot be used, or that two images share.
         """
         failures: list[ImageError] = []
+        owner: dict[Path, str] = {}
         for name in names if self._folder is not None else ():
             try:
-                if find_store(split_table(self._folder or "")[0], name) is not None:
-                    self._read(name)
+                store = find_store(split_table(self._folder or "")[0], name)
+                if store is None:
+                    continue
+                if owner.setdefault(store, name) != name:
+                    raise DataError(
+                        f"the images {owner[store]} and {name} share this file of features",
+                        where=store,
+                        remedy="Give images names that differ in more than folder and suffix, or drop one.",
+                    )
+                self._read(name)
             except ImageError as error:
                 failures.append(error)
         if failures:
