@@ -226,6 +226,22 @@ def test_nodata_of_each_band(tmp_path):
     assert (found[0, 0] == 90).all()
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_mask_of_valid_pixels_counts_wherever_it_is(tmp_path, inside):
+    """Also beside a small TIFF that is on no map (NAME.tif.msk)."""
+    pixels = np.random.default_rng(0).integers(1, 200, (3, 40, 40), dtype=np.uint8)
+    valid = np.zeros((40, 40), np.uint8)
+    valid[:, :25] = 255
+    size = {"width": 40, "height": 40, "count": 3, "dtype": "uint8", "photometric": "rgb"}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside):
+        with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **size) as file:
+            file.write(pixels)
+            file.write_mask(valid)
+    assert (tmp_path / "a.tif.msk").is_file() is not inside
+    expected = np.where(valid[..., None] == 0, 255, pixels.transpose(1, 2, 0))
+    assert np.array_equal(seen(tmp_path / "a.tif"), expected)
+
+
 def test_a_band_without_nodata_is_never_missing(tmp_path):
     """As GDAL's mask of the data set: a pixel is missing where all of its bands are."""
     pixels = np.full((3, 20, 20), 90, dtype=np.uint8)

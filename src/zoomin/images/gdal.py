@@ -74,7 +74,8 @@ def side_car(path: Path) -> bool:
     """Whether a file beside an image tells GDAL where it lies, or which samples are missing."""
     if url_of(path) is not None:
         return False
-    if any(path.with_suffix(suffix).is_file() for suffix in _WORLD):
+    beside = [*map(path.with_suffix, _WORLD), path.with_name(f"{path.name}.msk")]
+    if any(file.is_file() for file in beside):
         return True
     try:
         text = path.with_name(f"{path.name}.aux.xml").read_bytes()
