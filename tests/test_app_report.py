@@ -484,3 +484,5 @@ def test_a_run_says_itself_that_its_many_numbers_are_classes(tmp_path: Path) -> 
         read_manifest(tmp_path / "manifest.csv", files_required=False)
     origin = origin_of_run(tmp_path, target_named("classes", [str(number) for number in range(40)]))
     assert origin.counts["train"] == {str(number): 3 for number in range(40)}
+    origin = origin_of_run(tmp_path, target_named("value", ["label"]))
+    assert origin.counts["train"] == {"label": 120}

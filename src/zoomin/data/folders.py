@@ -28,11 +28,10 @@ LAYOUTS = (
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images in a folder and below it, known by suffix (DICOM also by content), without hidden ones.
+    """The images in a folder and below it, in natural order, without hidden ones.
 
-    In natural order.
-
-    A slide of several files is one image: see `slide_files`. So is a folder that is a Zarr, this one too.
+    They are known by suffix, DICOM without one by its content. A slide of several files is one image: see
+    `slide_files`. So is a folder that is a Zarr, this one too.
     """
     if zarr_folder(folder):
         return [folder]

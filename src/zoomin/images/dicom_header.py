@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,12 +95,18 @@ class DicomHeader(NamedTuple):
 
 def read_dicom_header(path: Path) -> DicomHeader | None:
     """The header of a DICOM file; None for any other file, or where it cannot be read."""
+    if not is_dicom(path):
+        return None
     try:
-        with path.open("rb") as file:
-            if file.read(_START)[-4:] != b"DICM":
-                return None
+        status = path.stat()
     except OSError:
         return None
+    return _header(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 14)
+def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
+    """The same; kept, because the files of a folder are compared with each other for every slide in it."""
     import pydicom  # only DICOM needs it
 
     try:

@@ -175,6 +175,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedS
         ImageError: if OpenSlide cannot open it, or its pixels are not square and `mpp` is not given.
     """
     check_mpp(mpp, path)
+    _check_frames(path)
     try:
         slide = _opened(path)
     except ImageError as error:
@@ -243,6 +244,7 @@ def slide_facts(path: Path) -> SlideFacts:
     """
     from openslide import OpenSlideError
 
+    _check_frames(path)
     slide = _opened(path)
     own = slide.properties
     try:
@@ -319,7 +321,6 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
             where=path,
             remedy="pip install --force-reinstall openslide-python openslide-bin; then `zoomin doctor`.",
         ) from error
-    _check_frames(path)
     try:
         return openslide.OpenSlide(str(path))
     except (openslide.OpenSlideError, OSError) as error:

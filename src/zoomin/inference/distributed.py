@@ -183,13 +183,13 @@ class _Collector(logging.Handler):
 @contextmanager
 def _kept_log() -> Iterator[list[str]]:
     """What the library says in the block."""
-    ear, log = _Collector(), logging.getLogger("zoomin")
+    collector, log = _Collector(), logging.getLogger("zoomin")
     before, log.propagate = log.propagate, False
-    log.addHandler(ear)
+    log.addHandler(collector)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield ear.lines
+            yield collector.lines
     finally:
-        log.removeHandler(ear)
+        log.removeHandler(collector)
         log.propagate = before

@@ -58,8 +58,8 @@ class FrozenConfig:
     train on four fifths of the images each."""
 
     copies: int = 5
-    """Copies of gated attention in the model, whose logits are averaged. More copies vary
-    less with the seed; each takes about two CPU seconds for 250 images."""
+    """Copies of gated attention in the model, whose logits are averaged. More copies vary less with the
+    seed."""
 
     fold_copies: int = 2
     """Copies of gated attention in each inner fold; fewer than `copies`, because there are `folds` times as

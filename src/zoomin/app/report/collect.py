@@ -82,9 +82,7 @@ def origin_of_run(run: Path, target: Target) -> Origin:
             history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     counts: dict[str, dict[str, int]] = {}
     if (run / "manifest.csv").is_file():
-        manifest = read_manifest(
-            run / "manifest.csv", target="classes", labels_required=False, files_required=False
-        )
+        manifest = _own_manifest(run, target)
         parts = splits_of_run(run, manifest)
         for part in (*SPLITS, None):
             rows = [index for index, found in enumerate(parts) if found == part]
