@@ -98,7 +98,7 @@ def decode_image(
     Args:
         path: the file.
         mpp: microns per pixel, instead of what the file says. Only TIFFs are believed, and only if their
-            resolution is one that a microscope can have, equal along both sides.
+            resolution is one that a microscope can have.
         series: which image of a TIFF, by number or name; None for the main one.
 
     Raises:
@@ -118,10 +118,12 @@ def decode_image(
     if kind is None:
         raise unknown_format(head, path)
     if kind == "TIFF":
-        pixels, found = decode_tiff(path, series)
+        pixels, scale = decode_tiff(path, series)
+        if mpp is None and scale is not None:
+            mpp = scale.mpp(path)
     else:
-        pixels, found = _decode_pillow(path, kind, head), None
-    return ArrayImage(pixels, mpp=mpp if mpp is not None else found, name=str(path))
+        pixels = _decode_pillow(path, kind, head)
+    return ArrayImage(pixels, mpp=mpp, name=str(path))
 
 
 def decode_values(path: Path) -> Pixels:

@@ -22,6 +22,7 @@ from .physical import check_mpp
 from .pixels import Bytes, check_in_order
 from .stored import Level, StoredImage, undecoded
 from .tiff_contents import Contents
+from .tiff_scale import Scale
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
 from .urls import url_of
@@ -161,7 +162,7 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
 
 
 def open_gdal_tiff(
-    path: Path, contents: Contents, *, first: bool, mpp: float | None, stated: bool
+    path: Path, contents: Contents, *, first: bool, mpp: float | None, scale: Scale | None
 ) -> RasterImage:
     """A TIFF whose samples GDAL reads.
 
@@ -169,8 +170,8 @@ def open_gdal_tiff(
         path: a local file.
         contents: which of its directories are the levels; its pages are open.
         first: whether the image is the first directory.
-        mpp: microns per pixel, of the user or of the file's tags.
-        stated: whether it is the user's; a map tells it better than tags.
+        mpp: microns per pixel, if the user states them.
+        scale: what the file's tags tell of them; a map tells it better.
 
     Raises:
         ImageError: as `open_raster`.
@@ -182,9 +183,10 @@ def open_gdal_tiff(
         bands = bands_of(dataset, path, page)
         georeference = georeference_of(dataset)
         mpp_source = ""
-        if not stated:
-            found, mpp_source = mpp_of_map(dataset, georeference, path)
-            mpp = mpp if found is None else found
+        if mpp is None:
+            mpp, mpp_source = mpp_of_map(dataset, georeference, path)
+            if mpp is None and scale is not None:
+                mpp = scale.mpp(path)
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
     levels = [Level.of(full, full, block)]

@@ -16,7 +16,7 @@ from .mask_values import drawn, measured, parted
 from .pixels import Bytes, Pixels, check_size, upright
 from .remote import tiff_file
 from .tiff_contents import contents_of
-from .tiff_scale import scale_of
+from .tiff_scale import Scale, scale_of
 from .tiff_segments import block_of, codec_ycbcr, read_window, stored_ycbcr
 from .windows import Window
 
@@ -64,8 +64,8 @@ DAMAGE = (
 )
 
 
-def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, float | None]:
-    """The pixels (height, width, 3), and microns per pixel where the file can be believed.
+def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, Scale | None]:
+    """The pixels (height, width, 3), and the size of a pixel where the file can be believed.
 
     Args:
         path: the file.
@@ -88,7 +88,7 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, flo
             scale = scale_of(file, page, contents.series)
     except DAMAGE as error:
         raise undecodable(error, path) from error
-    return np.ascontiguousarray(pixels), None if scale is None else scale.mpp
+    return np.ascontiguousarray(pixels), scale
 
 
 def stored_values(path: Path) -> Pixels:

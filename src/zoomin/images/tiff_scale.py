@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .physical import FINEST_PRINT, PLAUSIBLE, unit_in_microns
+from .physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
 
 __all__ = ["Scale", "scale_of"]
 
 _INCH, _CENTIMETRE = 2, 3  # values of the tag ResolutionUnit; TIFF's own default is the inch
-_UNEQUAL = 0.01
 
 
 class Scale(NamedTuple):
     """The size of a pixel and where the file tells it.
 
     Attributes:
-        mpp: microns.
+        x: width in microns.
+        y: height in microns.
         source: for people: which metadata and which unit.
     """
 
-    mpp: float
+    x: float
+    y: float
     source: str
+
+    def mpp(self, path: Path) -> float:
+        """The side of the pixel in microns.
+
+        Args:
+            path: named in the error.
+
+        Raises:
+            ImageError: if the sides differ.
+        """
+        return square_mpp(self.x, self.y, path)
 
 
 def scale_of(file: Any, page: Any, series: int = 0) -> Scale | None:  # noqa: ANN401 (tifffile is not typed)
@@ -42,8 +55,7 @@ def scale_of(file: Any, page: Any, series: int = 0) -> Scale | None:  # noqa: AN
         return None
     (x, y), source = found
     low, high = PLAUSIBLE
-    alike = abs(x - y) <= _UNEQUAL * max(x, y)
-    return Scale((x + y) / 2, source) if alike and low <= x <= high else None
+    return Scale(x, y, source) if low <= min(x, y) and max(x, y) <= high else None
 
 
 _Sides = tuple[tuple[float, float], str]
@@ -69,17 +81,25 @@ def _imagej(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
     text = str(page.description or "")
     if not file.is_imagej and not text.startswith("ImageJ="):
         return None
-    named = re.search(r"^unit=(.+)$", text, re.MULTILINE)
-    if named is None:
+    named = dict(re.findall(r"^(unit|yunit)=(.+)$", text, re.MULTILINE))
+    if "unit" not in named:
         return None
-    unit = named.group(1).strip()
-    if "\\u" in unit:  # Java's way to write letters beyond ASCII
-        unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match.group(1), 16)), unit)
-    factor = unit_in_microns(unit)
-    (x, per_x), (y, per_y) = (page.tags.valueof(f"{axis}Resolution", (0, 0)) for axis in "XY")
-    if factor is None or not (x and per_x and y and per_y):
-        return None
-    return (factor * per_x / x, factor * per_y / y), f"ImageJ metadata in {unit}"
+    units = [
+        _of_java(named.get(name, named["unit"])) for name in ("unit", "yunit")
+    ]  # yunit: where it differs
+    sides = []
+    for axis, unit in zip("XY", units, strict=True):
+        factor = unit_in_microns(unit)
+        count, per = page.tags.valueof(f"{axis}Resolution", (0, 0))
+        if factor is None or not (count and per):
+            return None
+        sides.append(factor * per / count)
+    return (sides[0], sides[1]), f"ImageJ metadata in {' and '.join(dict.fromkeys(units))}"
+
+
+def _of_java(text: str) -> str:
+    r"""A word whose letters beyond ASCII Java wrote as \u00B5."""
+    return re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match.group(1), 16)), text.strip())
 
 
 def _ome(file: Any, series: int) -> _Sides | None:  # noqa: ANN401
