@@ -120,18 +120,20 @@ def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Gr
     if any(name in crs.to_wkt() for name in _WEB_MERCATOR):
         place = _latitude(dataset, georeference)
         if place is None:
-            return _unknown(path)
+            _warn_unknown(path)
+            return None
         shrunk = side * math.cos(place)  # its sphere has WGS 84's latitudes
         return Ground.square(shrunk, f"Web Mercator at {math.degrees(place):.2f} degrees north")
     found = _on_ellipsoid(dataset, georeference)
     if found is None:
-        return _unknown(path)
+        _warn_unknown(path)
+        return None
     if max(abs(found[0] / x - 1), abs(found[1] / y - 1), abs(found[2] / (x * y) - 1) / 2) <= _KEPT:
         return Ground.square(side, f"map in {unit}")
     return Ground(*found, f"map in {unit}, corrected at the image's centre")
 
 
-def _unknown(path: Path) -> None:
+def _warn_unknown(path: Path) -> None:
     _LOG.warning(
         "%s: its centre lies outside of its map; the size of its pixels on the ground is not known", path
     )

@@ -81,12 +81,10 @@ def _imagej(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
     text = str(page.description or "")
     if not file.is_imagej and not text.startswith("ImageJ="):
         return None
-    named = dict(re.findall(r"^(unit|yunit)=(.+)$", text, re.MULTILINE))
+    named: dict[str, str] = dict(re.findall(r"^(unit|yunit)=(.+)$", text, re.MULTILINE))
     if "unit" not in named:
         return None
-    units = [
-        _of_java(named.get(name, named["unit"])) for name in ("unit", "yunit")
-    ]  # yunit: where it differs
+    units = [_of_java(named["unit"]), _of_java(named.get("yunit", named["unit"]))]  # yunit: where it differs
     sides = []
     for axis, unit in zip("XY", units, strict=True):
         factor = unit_in_microns(unit)
