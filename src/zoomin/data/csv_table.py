@@ -1,4 +1,4 @@
-"""CSV files as people write them: any common separator, with or without a first line sep=; and byte order marks."""
+"""CSV files as people write them: any common separator, stated or not, with or without byte order mark."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Table:
 
 
 def read_table(path: Path, column: str, option: str) -> Table:
-    """Read a CSV: UTF-8, separated by comma, semicolon or tab, whichever yields `column` in the header.
+    """Read a CSV: UTF-8, separated by comma, semicolon, tab or bar, whichever yields `column` in the header.
 
     Args:
         path: the file.

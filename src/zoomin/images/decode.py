@@ -21,10 +21,10 @@ from PIL import (
 )
 from PIL import Image as PillowImage
 
-from ..errors import ImageError
+from ..errors import ImageError, PlanesError
 from .array import ArrayImage
 from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
-from .mask_values import drawn, parted
+from .mask_values import check_indices, drawn, parted
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
 from .remote import remote_range
@@ -133,7 +133,7 @@ def decode_values(path: Path) -> Pixels:
     nothing else differs between the pixels. What was compressed with loss is 0 and 1.
 
     Raises:
-        ImageError: as `decode_image`; if a loss has changed the values too much.
+        ImageError: as `decode_image`; if a loss has changed the values too much, or it is an animation.
     """
     head = read_head(path)
     kind = format_of(head)
@@ -142,7 +142,12 @@ def decode_values(path: Path) -> Pixels:
     if kind == "TIFF":
         return stored_values(path)
     with _decoded(path, kind, head) as image:
+        if kind != "JPEG" and (count := getattr(image, "n_frames", 1)) > 1:
+            raise PlanesError(f"the {kind} holds {count} pictures", where=path, remedy="Save one of them.")
         values = np.asarray(image)
+        if image.mode == "P":
+            colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+            check_indices(values, (colours == 0).all(axis=1), path, by_colour=kind == "GIF")
         if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa"):
             colours = values[..., :-1]
             values = colours if image.mode == "RGBX" else drawn(colours, values[..., -1])

@@ -12,7 +12,7 @@ import tifffile
 
 from ..errors import ImageError
 from .bands import bands_of_page
-from .mask_values import drawn, measured, parted
+from .mask_values import check_indices, drawn, measured, parted
 from .pixels import Bytes, Pixels, check_size, upright
 from .remote import tiff_file
 from .tiff_contents import contents_of
@@ -109,6 +109,8 @@ def stored_values(path: Path) -> Pixels:
             samples = upright(_samples(page), orientation_of_page(page))
             extra = [int(value) for value in page.extrasamples]
             nodata, lossy = nodata_of_page(page), page.compression.name in _LOSSY
+            if page.colormap is not None:
+                check_indices(samples[..., 0], (np.asarray(page.colormap) == 0).all(axis=0), path)
     except DAMAGE as error:
         raise undecodable(error, path) from error
     first = samples.shape[2] - len(extra)
