@@ -18,9 +18,11 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from ..geometry import Region
-from .adapted import AdaptedSlide, open_adapted
+from .adapted import open_adapted
 from .cache import HANDLES
 from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
+from .image import Image
+from .open_tiff import open_tiff
 from .other_slides import other_reader
 from .physical import check_mpp, plausible_mpp
 from .pixels import over_background
@@ -162,8 +164,8 @@ def slide_vendor(path: Path) -> str | None:
         return None
 
 
-def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedSlide:
-    """Open a whole-slide image: by OpenSlide, or what it refuses by fastslide or wsidicom.
+def open_slide(path: Path, *, mpp: float | None = None) -> Image:
+    """Open a whole-slide image: by OpenSlide, or what it refuses by fastslide, wsidicom, or as a TIFF.
 
     Args:
         path: the file; of formats of several files, the one that OpenSlide wants (`.mrxs`, `.vms`, any
@@ -178,14 +180,16 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedS
     _check_frames(path)
     try:
         slide = _opened(path)
-    except ImageError as error:
+    except ImageError:
         by = other_reader(path)
-        if by is None:
-            raise
         try:
-            return open_adapted(path, by, mpp=mpp)
+            if by is not None:
+                return open_adapted(path, by, mpp=mpp)
+            if slide_vendor(path) == "aperio":  # of a compression that OpenSlide does not know
+                return open_tiff(path, mpp=mpp)
         except ImageError:
-            raise error from None  # the cause that the file's header tells
+            pass
+        raise  # the cause that the file's header tells
     properties = dict(slide.properties)
     full = slide.dimensions[::-1]
     every = [

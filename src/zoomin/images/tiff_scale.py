@@ -1,4 +1,4 @@
-"""Microns per pixel that a TIFF tells: OME metadata, ImageJ's, or a resolution that a microscope can have."""
+"""Microns per pixel that a TIFF tells: OME metadata, Aperio's, ImageJ's, or a microscope's resolution."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
 
 __all__ = ["Scale", "scale_of"]
 
+_ROUNDED = 0.01
 _INCH, _CENTIMETRE = 2, 3  # values of the tag ResolutionUnit; TIFF's own default is the inch
 
 
@@ -50,7 +51,7 @@ def scale_of(file: Any, page: Any, series: int = 0) -> Scale | None:  # noqa: AN
         page: the image at full resolution.
         series: number of the image in OME metadata.
     """
-    found = _ome(file, series) or _imagej(file, page) or _resolution(page)
+    found = _ome(file, series) or _aperio(file, page) or _imagej(file, page) or _resolution(page)
     if found is None:
         return None
     (x, y), source = found
@@ -74,6 +75,22 @@ def _resolution(page: Any) -> _Sides | None:  # noqa: ANN401
     if unit == _INCH and max(sides) > FINEST_PRINT:
         return None
     return sides, f"resolution per {'inch' if unit == _INCH else 'centimetre'}"
+
+
+def _aperio(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
+    """By Aperio's description; OpenSlide reads those of slides in tiles, others are read as TIFF.
+
+    Levels and thumbnails repeat the number of the full resolution.
+    """
+    text = str(page.description or "")
+    found = re.search(r"\|\s*MPP\s*=\s*([0-9]*[.,]?[0-9]+)\s*(?:\||$)", text, re.IGNORECASE)
+    if found is None or not text.startswith("Aperio"):
+        return None
+    side, full = float(found[1].replace(",", ".")), file.pages.first
+    sides = side * full.imagewidth / page.imagewidth, side * full.imagelength / page.imagelength
+    if abs(sides[0] - sides[1]) > max(sides) * (_ROUNDED + 2 / min(page.imagewidth, page.imagelength)):
+        return None  # another picture, or cut off
+    return (sides[0], sides[0]), "Aperio's description in microns"
 
 
 def _imagej(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
