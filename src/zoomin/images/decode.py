@@ -33,6 +33,7 @@ from .timeouts import file_timeout, within
 from .urls import url_of
 
 __all__ = [
+    "check_stored",
     "declared_size",
     "decode_image",
     "decode_values",
@@ -57,6 +58,7 @@ _SIGNATURES = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
+_SUSPICIOUS = 1 << 20  # pixels, from which on what is declared is compared with what is stored
 _NETPBM = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
 _DAMAGE = (
@@ -238,6 +240,35 @@ def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
         return None
 
 
+def check_stored(path: Path, head: bytes) -> None:
+    """Refuse a BMP, JPEG or PNG that declares more pixels than its bytes can hold.
+
+    Raises:
+        ImageError: naming both.
+    """
+    kind, size = format_of(head), declared_size(path, head)
+    if size is None or size[0] * size[1] < _SUSPICIOUS or len(head) < 34:
+        return
+    (width, height), least = size, 0
+    if kind == "BMP" and int.from_bytes(head[30:34], "little") in (0, 3, 6):  # not by runs
+        bits = int.from_bytes(head[28:30], "little")
+        least = int.from_bytes(head[10:14], "little") + (width * bits + 31) // 32 * 4 * height
+    elif kind == "PNG":  # deflate packs up to 1032 bytes into one
+        samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(head[25], 0)
+        least = (width * samples * head[24] + 7) // 8 * height // 1032
+    elif kind == "JPEG" and (found := jpeg_kind(path)) is not None:
+        if found.name == "JPEG" and not found.arithmetic:
+            least = width * height // (64 * 8)  # a block of 8 x 8 has at least one bit
+    stored = path.stat().st_size
+    if stored < least:
+        raise ImageError(
+            f"the {kind} is cut short or its header damaged: {stored:,} bytes, of at least {least:,} for the "
+            f"{width} x {height} pixels that it declares",
+            where=path,
+            remedy="Copy or download it again, or export it again.",
+        )
+
+
 def orientation_of(path: Path) -> int:
     """The EXIF orientation of a PNG or JPEG by its header; 1 where it does not tell."""
     kind = format_of(read_head(path))
@@ -255,6 +286,7 @@ def orientation_of(path: Path) -> int:
 
 def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     """Decode anything but TIFF: (height, width, 3)."""
+    check_stored(path, head)
     special = jpeg_kind(path) if kind == "JPEG" else None
     if special is not None and (special.bits != 8 or special.name != "JPEG"):
         return _decode_jpeg(path, special)

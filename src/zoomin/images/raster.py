@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ImageError
 from .bands import Bands, bands_of
 from .cache import HANDLES
-from .decode import declared_size, orientation_of, read_head
+from .decode import check_stored, declared_size, orientation_of, read_head
 from .gdal import DRIVERS, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
@@ -145,7 +145,8 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
             are not square and `mpp` is not given.
     """
     check_mpp(mpp, path)
-    driver = driver_of(read_head(path)) or DRIVERS[0]
+    check_stored(path, head := read_head(path))
+    driver = driver_of(head) or DRIVERS[0]
     if driver in _IN_ORDER:
         return _open_converted(path, driver, mpp)
     with opened(path, driver) as dataset:
