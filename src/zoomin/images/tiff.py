@@ -44,6 +44,7 @@ _LOSSY = (
     "JPEGXR",
     "JPEGXR_NDPI",
 )
+_LAB = ("CIELAB", "ICCLAB", "ITULAB")
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
 _SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
 DAMAGE = (
@@ -104,6 +105,12 @@ def stored_values(path: Path) -> Pixels:
         with tiff_file(path) as file:
             page = contents_of(file, path).levels[0]
             check_known(page, path)
+            if page.photometric.name in _LAB:
+                raise ImageError(
+                    f"colours of {page.photometric.name}, whose values do not tell what was drawn",
+                    where=path,
+                    remedy="Save it as grey or as red, green and blue.",
+                )
             check_size(page.imagewidth, page.imagelength, path)
             check_whole(page, file.filehandle.size, path)
             samples = upright(_samples(page), orientation_of_page(page))
