@@ -27,6 +27,7 @@ from .other_slides import other_reader
 from .physical import check_mpp, plausible_mpp
 from .pixels import over_background
 from .stored import Level, StoredImage, undecoded
+from .tiff import check_slide_whole
 from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
@@ -192,6 +193,8 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
             pass
         raise  # the cause that the file's header tells
     properties = dict(slide.properties)
+    if properties.get("openslide.vendor") == "aperio":  # others leave out tiles of bare glass
+        check_slide_whole(path)
     full = slide.dimensions[::-1]
     every = [
         Level.of(size[::-1], full, _block_of(properties, index))
