@@ -16,7 +16,17 @@ from .array import ArrayImage
 from .bands import Bands, bands_of
 from .cache import HANDLES
 from .decode import check_stored, declared_size, decode_image, orientation_of, read_head
-from .gdal import DRIVERS, WORLD, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
+from .gdal import (
+    DRIVERS,
+    Subdataset,
+    cause,
+    complaints,
+    driver_of,
+    has_world_file,
+    opened,
+    settings_of,
+    side_car,
+)
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .physical import check_mpp
@@ -286,7 +296,7 @@ def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
     """
     image = decode_image(path, mpp=mpp)
     driver = driver_of(read_head(path))
-    if driver is None or not any(path.with_suffix(end).is_file() for end in WORLD):
+    if driver is None or not has_world_file(path):
         return image
     if driver == "GTiff" or orientation_of(path) not in (0, 1):
         return image
