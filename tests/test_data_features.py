@@ -26,6 +26,7 @@ from zoomin.images.open_image import open_image
 from zoomin.inference import predict
 from zoomin.model.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
 from zoomin.model.networks import feature_network
+from zoomin.runtime import image_work
 from zoomin.runtime.faults import Faults
 from zoomin.runtime.locks import lock_folder
 
@@ -54,14 +55,14 @@ def images(tmp_path):
 
 
 def encoded(paths, out, config=CONFIG):
-    return list(encode_images([Record(path, None) for path in paths], out, config))
+    return encode_images([Record(path, None) for path in paths], out, config)
 
 
 def test_every_crop_is_encoded_and_a_bad_image_is_told_of(images, tmp_path):
     rows = encoded(images, tmp_path / "out")
     assert [(row.status, row.crops) for row in rows] == [("ok", 9), ("ok", 4), ("error", None)]
     assert "broken.png" in rows[2].error
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.h5", "b.h5"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.h5", "b.h5", "features.csv"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network, _ = feature_network("lenet_released")
@@ -82,7 +83,7 @@ def test_whatever_one_image_fails_with_the_others_go_on(images, tmp_path, monkey
     rows = encoded(images[:2], tmp_path / "out")
     assert [row.status for row in rows] == ["error", "ok"]
     assert "a.png: cannot be read (SyntaxError: not a TIFF file)" in rows[0].error
-    monkeypatch.setattr(feature_extraction, "Faults", lambda: Faults(1))
+    monkeypatch.setattr(image_work, "Faults", lambda: Faults(1))
     with pytest.raises(SyntaxError):
         encoded(images[:2], tmp_path / "other")
 

@@ -21,6 +21,7 @@ __all__ = [
     "PREDICT",
     "build_executor",
     "build_inference",
+    "build_shard",
     "executor_of",
     "inference_config",
 ]
@@ -49,6 +50,16 @@ def build_executor(parser: ArgumentParser) -> None:
         None,
         "distribute the images with Ray: local (this machine), auto (the cluster that it is part of), "
         "HOST:PORT or ray://HOST:PORT",
+    )
+
+
+def build_shard(parser: ArgumentParser, does: str) -> None:
+    """Add the option that takes a part of the images."""
+    option(
+        parser,
+        "--shard",
+        None,
+        f"2/8 {does} the second of eight parts of the images; zoomin merge joins the parts",
     )
 
 
@@ -192,12 +203,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         "keep the rows that this model wrote with these settings for images that have not changed",
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
-    option(
-        parser,
-        "--shard",
-        None,
-        "2/8 predicts the second of eight parts of the images; zoomin merge joins the parts",
-    )
+    build_shard(parser, "predicts")
     option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     _build_groups(parser)
     build_executor(parser)
@@ -207,8 +213,9 @@ def _build_predict(parser: ArgumentParser) -> None:
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...inference.groups import groups_path, has_groups
-    from ...inference.prediction_table import predict_into, shard_name, shard_of
+    from ...inference.prediction_table import predict_into
     from ...inference.sources import find_images
+    from ...runtime.ledger import shard_name, shard_of
 
     config, executor = inference_config(options), executor_of(options)
     images = find_images(options.images, options.manifest, options.group_by)
