@@ -29,7 +29,7 @@ from ..runtime.locks import lock_folder
 from .manifest import Record
 from .opening import foreground_mask, open_record, record_key
 
-__all__ = ["TABLE", "EncodedImage", "FeatureConfig", "encode_images", "write_encoded"]
+__all__ = ["TABLE", "EncodedImage", "FeatureConfig", "encode_images", "row_of", "write_encoded"]
 
 TABLE = "features.csv"  # what became of the images, beside their files
 
@@ -159,7 +159,7 @@ def encode_images(
                 add(one.image, _cells(one))
         ledger.finish()
     now = {_name(record) for record in left}
-    return [_row(ledger.lines[_name(record)], is_new=_name(record) in now) for record in records]
+    return [row_of(ledger.lines[_name(record)], is_new=_name(record) in now) for record in records]
 
 
 def _is_kept(record: Record, path: Path, config: FeatureConfig, ledger: Ledger) -> bool:
@@ -244,7 +244,7 @@ def _cells(one: EncodedImage) -> list[object]:
     return [cell(value) for value in astuple(one)]
 
 
-def _row(line: Sequence[str], *, is_new: bool) -> EncodedImage:
+def row_of(line: Sequence[str], *, is_new: bool = True) -> EncodedImage:
     """What a row of the table says."""
     image, file, crops, status, error, _ = line
     return EncodedImage(

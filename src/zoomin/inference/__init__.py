@@ -11,7 +11,7 @@ from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from ..classifiers import load_model
-    from ..runtime.ledger import shard_of
+    from ..runtime.parts import shard_of
     from .config import InferenceConfig
     from .evaluation import evaluate
     from .explanations import explain, iter_explanations
@@ -54,7 +54,7 @@ _HOMES = {
     "load_model": "..classifiers",
     "merge_predictions": ".prediction_table",
     "predict_into": ".prediction_table",
-    "shard_of": "..runtime.ledger",
+    "shard_of": "..runtime.parts",
     "write_predictions": ".predictions",
 }  # all others: .prediction
 

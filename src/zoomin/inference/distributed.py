@@ -15,7 +15,8 @@ from ..data.manifest import Record
 from ..errors import ZoomInError
 from ..progress import progress_bar
 from ..runtime.executor import Executor
-from ..runtime.image_work import Worker, iter_answers, take_place
+from ..runtime.faults import Faults
+from ..runtime.image_work import Worker, guarded, iter_answers, take_place
 from .config import InferenceConfig
 from .pipeline import Answered, run_batches
 from .prediction import failed_prediction, iter_predictions, predictions_of
@@ -79,15 +80,15 @@ def iter_found(
     finish: Callable[[ImageOrPath, T], R],
     device: str | torch.device | None = None,
 ) -> Iterator[tuple[int, R | ZoomInError]]:
-    """What comes of each image in a worker, or its error, with its place; in the order in which they come.
+    """What comes of each image, or its error, with its place; in the order in which they come.
 
     Args:
         images: paths, or records of a manifest.
         model: what `load_model` gave.
-        config: how to sample and run; each image is a batch of its own.
+        config: how to sample and run; each image is a batch of its own in other processes.
         executor: who computes.
         answers: what to make of an output of the network; can be pickled.
-        finish: what to do with that in the worker; can be pickled.
+        finish: what to do with that, where it was computed; can be pickled.
         device: where; by default where the model is.
 
     Raises:
@@ -95,10 +96,21 @@ def iter_found(
         WriteError: if `finish` cannot write.
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
+    if executor.alone:
+        faults = Faults()
+        for number, one in enumerate(run_batches(images, model, config, device, answers)):
+            done = one.error if isinstance(one, Unreadable) else _finished(finish, images[number], one)
+            faults.note(done if isinstance(done, ZoomInError) else None)
+            yield number, done
+        return
     place = Worker.of(model.device if device is None else device, executor)
     config = replace(config, batch_size=1, prefetch=0)
     start = partial(_Inference, model, config, answers, finish, place)
     yield from iter_answers(images, name_of, start, executor, gpus=place.device.type == "cuda")
+
+
+def _finished(finish: Callable[[ImageOrPath, T], R], image: ImageOrPath, found: T) -> R | ZoomInError:
+    return guarded(partial(finish, image, found), name_of(image))
 
 
 class _Inference:

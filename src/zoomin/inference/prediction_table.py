@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -14,22 +12,21 @@ from ..classifiers import Classifier
 from ..data.manifest import Record
 from ..data.opening import record_key
 from ..errors import DataError
-from ..files import json_digest, unquoted, write_csv
-from ..model.storage import model_fingerprint
-from ..model.targets import Target, target_of
+from ..files import unquoted, write_csv
+from ..model.targets import Target, target_named, target_of
 from ..model.targets.pooling import check_pooling
 from ..runtime.executor import Executor
-from ..runtime.ledger import KEY, Ledger, Line, check_all_there, part_of, read_lines
+from ..runtime.ledger import Ledger, Line
 from ..runtime.locks import lock_file
+from ..runtime.parts import check_all_there, join_tables
 from .config import InferenceConfig
 from .distributed import iter_numbered
 from .groups import write_groups
+from .pipeline import made_by
 from .predictions import Prediction, Summary, cells_of, columns_of, counts_of, target_in
 from .sources import name_of
 
-__all__ = ["made_by", "merge_predictions", "predict_into"]
-
-_FREE = ("batch_size", "threads", "prefetch", "read_timeout")  # settings that change no answer
+__all__ = ["merge_predictions", "predict_into"]
 
 
 def predict_into(
@@ -97,56 +94,22 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
             settings.
         WriteError: if the CSV cannot be written.
     """
-    check_all_there([Path(path) for path in parts], "zoomin predict")
-    tables = [_read_part(Path(path)) for path in parts]
-    header, makers = tables[0][0], {line[-1].split("-")[0] for table in tables for line in table[1:]}
-    for path, table in zip(parts, tables, strict=True):
-        if table[0] != header:
-            raise DataError("its columns are not those of the first part", where=path, remedy=_SAME)
-    if len(makers) > 1:
-        raise DataError("the parts were made by different models or settings", where=out, remedy=_SAME)
-    lines = [
-        line for row in zip_longest(*(table[1:] for table in tables)) for line in row if line is not None
-    ]
-    seen: set[str] = set()
-    for line in lines:
-        if line[0] in seen:
-            raise DataError("the image is in two parts", where=line[0], remedy="Name each part once.")
-        seen.add(line[0])
+    paths = [Path(path) for path in parts]
+    check_all_there(paths, "zoomin predict")
+    header, *lines = join_tables(
+        paths, "zoomin predict", columns_of(target_named("classes", [])), _check_rows
+    )
     with lock_file(out):
         write_csv(out, header, lines, exact=True)
     return _summary(lines, header, _target_in(header, lines), 0)
 
 
-_SAME = "Make all parts with the same --run and the same options."
-
-
-def _read_part(path: Path) -> list[Line]:
-    if not path.is_file():
-        begun = part_of(path).is_file()
-        what = "it is not complete" if begun else "there is no such file"
-        remedy = (
-            "Let its job end, or resume it with --resume true."
-            if begun
-            else "Check the name, or run zoomin predict with its --shard."
-        )
-        raise DataError(what, where=path, remedy=remedy)
-    lines = read_lines(path)
-    names = lines[0] if lines else []
-    if not {"image", "prediction", "status", "error", KEY} <= set(names) or names[-1] != KEY:
-        raise DataError("no table of zoomin predict", where=path, remedy="Name what --shard wrote.")
-    target, place = _target_in(names, lines[1:]), names.index("prediction")
-    for number, line in enumerate(lines[1:], 2):
-        fits = len(line) == len(names)
-        if not fits or not (_failed(line, names) or _answers(target, unquoted(line[place]))):
+def _check_rows(path: Path, table: Sequence[Line]) -> None:
+    names = table[0]
+    target, place = _target_in(names, table[1:]), names.index("prediction")
+    for number, line in enumerate(table[1:], 2):
+        if not (_failed(line, names) or _answers(target, unquoted(line[place]))):
             raise DataError(f"line {number} is damaged", where=path, remedy="Make this part again.")
-    return lines
-
-
-def made_by(model: Classifier, config: InferenceConfig) -> str:
-    """The same for the same model and settings."""
-    settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
-    return json_digest([model_fingerprint(model, model.config), settings])
 
 
 def _row(line: Line, columns: Line, target: Target) -> Prediction:

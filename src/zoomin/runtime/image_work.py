@@ -19,7 +19,7 @@ from ..errors import ConfigError, UnexpectedError, WriteError, ZoomInError
 from .executor import Executor, Lost
 from .faults import Faults, image_error
 
-__all__ = ["Worker", "check_shared", "iter_answers", "take_place"]
+__all__ = ["Worker", "check_shared", "guarded", "iter_answers", "take_place"]
 
 _PATIENCE = 60  # seconds after which a file of another machine must be seen: network file systems cache names
 
@@ -150,7 +150,7 @@ def _answers(
     elif tasks:
         answer = start(0)
         for place, task in enumerate(tasks):
-            yield place, Answer(_guarded(answer, task, name), "", ())
+            yield place, Answer(guarded(partial(answer, task), name(task)), "", ())
 
 
 class Guarded:
@@ -182,19 +182,28 @@ class Guarded:
             WriteError: if the results cannot be written: that is no fault of the image.
         """
         with _kept_log() as log_lines:
-            found = _guarded(self.answer, task, self.name)
+            found = guarded(partial(self.answer, task), self.name(task))
         cause = found.__cause__ if isinstance(found, ZoomInError) else None
         trace = "" if cause is None else "".join(traceback.format_exception(cause))
         return Answer(found, trace, tuple(log_lines))
 
 
-def _guarded(answer: Callable[[T], R], task: T, name: Callable[[T], str]) -> R | ZoomInError:
+def guarded(answer: Callable[[], R], name: str) -> R | ZoomInError:
+    """What comes of an image, or its error.
+
+    Args:
+        answer: gives it, or raises the error.
+        name: of the image.
+
+    Raises:
+        WriteError: if the results cannot be written: that is no fault of the image.
+    """
     try:
-        return answer(task)
+        return answer()
     except WriteError:
         raise
     except Exception as error:
-        return image_error(error, name(task))
+        return image_error(error, name)
 
 
 class _Collector(logging.Handler):

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-from ..errors import DataError
 from ..files import telling, unquoted, write_csv
 from ..progress import progress_bar
 
-__all__ = ["KEY", "Ledger", "Line", "check_all_there", "part_of", "read_lines", "shard_name", "shard_of"]
+__all__ = ["KEY", "Ledger", "Line", "part_of", "read_lines"]
 
 KEY = "made_from"
 
-T = TypeVar("T")
 Line = list[str]  # a row of the CSV as it is written
 Add = Callable[[str, Iterable[object]], None]
 
@@ -140,69 +136,3 @@ def read_lines(path: Path) -> list[Line]:
         return list(csv.reader(io.StringIO(whole, newline="")))
     except csv.Error:  # no table that the program wrote
         return []
-
-
-def shard_of(images: Sequence[T], shard: str) -> list[T]:
-    """A part of a list of images, dealt like cards so that all parts are alike.
-
-    Args:
-        images: the whole list.
-        shard: "2/8" is the second of eight parts.
-
-    Raises:
-        DataError: if that is no part.
-
-    Example:
-        >>> shard_of(["a", "b", "c", "d", "e"], "2/3")
-        ['b', 'e']
-    """
-    number, count = _shard(shard)
-    return list(images[number - 1 :: count])
-
-
-def shard_name(name: str, shard: str) -> str:
-    """The name of the table or the folder of a part; names sort as the parts do.
-
-    Raises:
-        DataError: if that is no part.
-
-    Example:
-        >>> shard_name("predictions.csv", "2/16"), shard_name("features", "2/8")
-        ('predictions.02-of-16.csv', 'features.2-of-8')
-    """
-    number, count = _shard(shard)
-    path = Path(name)
-    return str(path.with_name(f"{path.stem}.{number:0{len(str(count))}}-of-{count}{path.suffix}"))
-
-
-def check_all_there(parts: Sequence[Path], command: str) -> None:
-    """Refuse parts whose names, those of `shard_name`, say that others belong to them.
-
-    Args:
-        parts: that will be joined.
-        command: what makes them.
-
-    Raises:
-        DataError: if one is missing.
-    """
-    found = [re.search(r"\.(\d+)-of-(\d+)(\.[^.]+)?$", path.name) for path in parts]
-    named = [(int(match[1]), int(match[2])) for match in found if match is not None]
-    for count in {count for _, count in named}:
-        missing = sorted(set(range(1, count + 1)) - {number for number, of in named if of == count})
-        if missing and len(named) == len(parts):
-            raise DataError(
-                f"part {missing[0]} of {count} is missing",
-                where=parts[0],
-                remedy=f"Name it too; {command} --shard {missing[0]}/{count} makes it.",
-            )
-
-
-def _shard(shard: str) -> tuple[int, int]:
-    number, _, count = shard.partition("/")
-    parts = int(count) if number.isdecimal() and count.isdecimal() else 0
-    if not (parts and 1 <= int(number) <= parts):
-        remedy = "Give PART/PARTS, such as 1/8, 2/8 to 8/8."
-        if parts:
-            remedy = f"Of {parts} parts, give " + ("1/1." if parts == 1 else f"1/{parts} to {parts}/{parts}.")
-        raise DataError(f"{shard!r} is not a part of a list", where="shard", remedy=remedy)
-    return int(number), int(count)

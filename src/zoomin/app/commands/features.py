@@ -17,7 +17,7 @@ from .predict import build_executor, build_shard, executor_of
 if TYPE_CHECKING:
     from ...data.feature_extraction import EncodedImage
 
-__all__ = ["CONVERT", "FEATURES"]
+__all__ = ["CONVERT", "FEATURES", "say_encoded"]
 
 
 def _build_features(parser: ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def _build_features(parser: ArgumentParser) -> None:
 def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
     from ...data.feature_extraction import TABLE, FeatureConfig, encode_images
-    from ...runtime.ledger import shard_name, shard_of
+    from ...runtime.parts import shard_name, shard_of
 
     values, out = instantiated(parser, options), options.out
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
@@ -58,10 +58,13 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
         executor=executor_of(options),
         progress=True,
     )
-    return _summary(rows, Path(out) / TABLE, "encoded")
+    code = say_encoded(rows, Path(out) / TABLE, "encoded")
+    if code and not options.retry_failed:
+        say("Images that failed are not tried again until their files change: --retry_failed true does.")
+    return code
 
 
-def _summary(rows: Sequence[EncodedImage], table: Path, done: str) -> int:
+def say_encoded(rows: Sequence[EncodedImage], table: Path, done: str) -> int:
     """Print what became of the images; the exit code."""
     warn_failed((row.image, row.error) for row in rows if row.status == "error")
     counts = {status: sum(row.status == status for row in rows) for status in ("ok", "kept", "error")}
@@ -103,7 +106,7 @@ def _convert(parser: ArgumentParser, options: Namespace) -> int:
     finally:
         if rows:
             write_encoded(rows, table)
-    return _summary(rows, table, "converted")
+    return say_encoded(rows, table, "converted")
 
 
 CONVERT = Command(

@@ -1,4 +1,4 @@
-"""`zoomin evaluate`, `zoomin predict` and `zoomin merge`."""
+"""`zoomin evaluate` and `zoomin predict`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVALUATE",
-    "MERGE",
     "PREDICT",
     "build_executor",
     "build_inference",
     "build_shard",
     "executor_of",
     "inference_config",
+    "say_predicted",
 ]
 
 
@@ -215,7 +215,7 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...inference.groups import groups_path, has_groups
     from ...inference.prediction_table import predict_into
     from ...inference.sources import find_images
-    from ...runtime.ledger import shard_name, shard_of
+    from ...runtime.parts import shard_name, shard_of
 
     config, executor = inference_config(options), executor_of(options)
     images = find_images(options.images, options.manifest, options.group_by)
@@ -237,32 +237,19 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         device=options.device,
         progress=True,
     )
-    _print_summary(summary, out)
+    say_predicted(summary, out)
     if has_groups(images):
         say(f"One row per group: {groups_path(out)}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
-def _print_summary(summary: Summary, out: str) -> None:
+def say_predicted(summary: Summary, out: str) -> None:
+    """Print what became of the images."""
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted{counts}{kept}: {out}")
-
-
-def _build_merge(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "parts", nargs="+", type=str, help="the CSVs of zoomin predict --shard, the first part first"
-    )
-    option(parser, "--out", "predictions.csv", "the CSV to write")
-
-
-def _merge(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference.prediction_table import merge_predictions
-
-    _print_summary(merge_predictions(options.parts, options.out), options.out)
-    return 0
 
 
 EVALUATE = Command(
@@ -287,12 +274,4 @@ PREDICT = Command(
     _build_predict,
     _predict,
     "The rows so far are in the file --out with .part added: give the same command again with --resume true.",
-)
-
-MERGE = Command(
-    "join the tables of zoomin predict --shard",
-    "PARTS ... [--out CSV]",
-    "  zoomin merge predictions.*-of-8.csv --out predictions.csv",
-    _build_merge,
-    _merge,
 )
