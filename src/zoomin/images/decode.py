@@ -72,6 +72,7 @@ _DAMAGE = (
     OverflowError,
     struct.error,
     zlib.error,
+    AssertionError,  # a PNG of a palette that is not there
     PillowImage.DecompressionBombError,  # a damaged GIF whose frames reach beyond its screen
 )
 

@@ -198,6 +198,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
     ]
     slide.close()
     _check_blocks(properties, len(every), path)
+    _check_count(every[0], path)
     kept = tuple(i for i, level in enumerate(every) if _alike(level))
     levels = tuple(every[i] for i in kept)
     return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
@@ -217,6 +218,27 @@ def _check_blocks(properties: Mapping[str, str], levels: int, path: Path) -> Non
                 where=path,
                 remedy="Its tags are damaged; or export it in small tiles.",
             )
+
+
+def _check_count(level: Level, path: Path) -> None:
+    """Refuse a TIFF of more blocks than bytes: OpenSlide shows those that are not there as transparent.
+
+    Raises:
+        ImageError: naming both.
+    """
+    blocks = -(-level.height // level.block[0]) * -(-level.width // level.block[1])
+    if blocks > path.stat().st_size and _is_tiff(path):
+        raise ImageError(
+            f"it declares {level.width} x {level.height} pixels, {blocks:,} blocks, in a file of "
+            f"{path.stat().st_size:,} bytes",
+            where=path,
+            remedy="Its tags are damaged, or it was made to use up time: export it again.",
+        )
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (b"II", b"MM")
 
 
 def _alike(level: Level) -> bool:
