@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from .decode import check_stored, declared_size, orientation_of, read_head
 from .gdal import DRIVERS, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
+from .jpeg_tiles import JpegTiled, jpeg_directory
 from .physical import check_mpp
 from .pixels import Bytes, check_in_order
-from .stored import Level, StoredImage, undecoded
+from .stored import Level, undecoded
 from .tiff_contents import Contents
 from .tiff_scale import Scale
 from .tiff_segments import block_of
@@ -45,7 +47,7 @@ _TILES = "Store it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE IN OUT.
 _IN_ORDER = ("PNG", "JPEG")  # no random access
 
 
-class RasterImage(StoredImage):
+class RasterImage(JpegTiled):
     """An image that GDAL reads (see `stored.StoredImage`).
 
     Attributes:
@@ -79,8 +81,8 @@ class RasterImage(StoredImage):
         self.bands = bands
         self.driver = driver
 
-    def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
+    def decode_by_reader(self, level: int, window: Window) -> Bytes:
+        """The pixels of a window of a level, by GDAL.
 
         Raises:
             ImageError: if GDAL cannot decode them.
@@ -102,8 +104,14 @@ class RasterImage(StoredImage):
             raise undecoded(self.path, level, window, found[0])
         return pixels
 
+    def like(self, path: Path, levels: tuple[Level, ...], directories: tuple[int, ...]) -> RasterImage:
+        """Another TIFF of three bands, by GDAL."""
+        sources, bands = tuple(f"off:{one}" for one in directories), Bands(colour=(1, 2, 3))
+        return RasterImage(path, levels, bands, driver="GTiff", mpp=None, georeference=None, sources=sources)
+
     def close(self) -> None:
         """Let go of the handles of all threads; the next read opens them again."""
+        super().close()
         HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
 
     @property
@@ -198,9 +206,13 @@ def open_gdal_tiff(
         for number, level in _of_gdal(path, contents, levels, count):
             sources.append(number)
             levels.append(level)
-    return _raster(
+    image = _raster(
         path, levels, sources, bands, driver="GTiff", mpp=mpp, source=mpp_source, georeference=georeference
     )
+    if bands.colour in ((1,), (1, 2, 3)) and replace(bands, colour=(1, 2, 3)).plain:
+        direct = dict(zip(sources, map(jpeg_directory, contents.levels), strict=False))
+        image.directories = tuple(direct.get(source) for source in image.sources)
+    return image
 
 
 def _of_gdal(path: Path, contents: Contents, levels: list[Level], count: int) -> Iterator[tuple[int, Level]]:

@@ -8,7 +8,7 @@ show the part alone, such as QuPath on request, write coordinates less `bounds.x
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +22,14 @@ from .adapted import open_adapted
 from .cache import HANDLES
 from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
 from .image import Image
+from .jpeg_tiles import JpegTiled, jpeg_directory
 from .open_tiff import open_tiff
 from .other_slides import other_reader
 from .physical import check_mpp, plausible_mpp
 from .pixels import over_background
-from .stored import Level, StoredImage, undecoded
+from .remote import tiff_file
+from .stored import Level, undecoded
+from .tiff import DAMAGE
 from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
@@ -79,7 +82,7 @@ _SYNTAXES = {
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
-class SlideImage(StoredImage):
+class SlideImage(JpegTiled):
     """A whole-slide image that OpenSlide reads (see `stored.StoredImage`).
 
     Attributes:
@@ -104,8 +107,8 @@ class SlideImage(StoredImage):
         self.stored = stored or tuple(range(len(levels)))
         self.bounds = bounds_of(properties)
 
-    def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
+    def decode_by_reader(self, level: int, window: Window) -> Bytes:
+        """The pixels of a window of a level, by OpenSlide.
 
         Raises:
             ImageError: if OpenSlide cannot decode them. Its handle is then useless; the next call
@@ -123,8 +126,13 @@ class SlideImage(StoredImage):
         except (OpenSlideError, OSError, MemoryError) as error:
             raise undecoded(self.path, level, window, error) from error
 
+    def like(self, path: Path, levels: tuple[Level, ...], directories: tuple[int, ...]) -> SlideImage:
+        """Another slide in a TIFF, by OpenSlide."""
+        return SlideImage(path, levels, {}, None)
+
     def close(self) -> None:
         """Let go of the slide's handle; the next read opens it again."""
+        super().close()
         HANDLES.drop(self._key)
 
     @property
@@ -190,7 +198,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
         except ImageError:
             pass
         raise  # the cause that the file's header tells
-    properties = dict(slide.properties)
+    properties, steps = dict(slide.properties), slide.level_downsamples
     full = slide.dimensions[::-1]
     every = [
         Level.of(size[::-1], full, _block_of(properties, index))
@@ -201,7 +209,27 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
     _check_count(every[0], path)
     kept = tuple(i for i, level in enumerate(every) if _alike(level))
     levels = tuple(every[i] for i in kept)
-    return SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
+    image = SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
+    if image.vendor == "aperio":
+        image.directories = _directories(path, levels, [steps[i] for i in kept])
+    return image
+
+
+def _directories(path: Path, levels: tuple[Level, ...], steps: Sequence[float]) -> tuple[int | None, ...]:
+    """Where the tiles of JPEG of an Aperio slide are found, by level; None where OpenSlide has to read.
+
+    Where the step from level 0 is no whole number, OpenSlide moves what is stored by parts of a pixel.
+    """
+    try:
+        with tiff_file(path) as file:
+            pages = [page for page in file.pages if page.is_tiled]
+            found = {(page.imagelength, page.imagewidth): jpeg_directory(page) for page in reversed(pages)}
+    except DAMAGE:
+        return ()
+    return tuple(
+        found.get((level.height, level.width)) if step == round(step) else None
+        for level, step in zip(levels, steps, strict=True)
+    )
 
 
 def _check_blocks(properties: Mapping[str, str], levels: int, path: Path) -> None:
