@@ -132,7 +132,7 @@ def read_index(folder: str | Path) -> Index:
         rows = [dict(row) for row in document["images"]]
         entries = [Entry(**{k: v for k, v in row.items() if k in known}) for row in rows]
         if not all(entry.fits() for entry in entries):
-            raise ValueError("an entry of the list has values of other kinds")
+            raise ValueError("an entry of the list has values of the wrong types")
         return Index(document["model"], tuple(document["classes"]), tuple(entries))
     except FileNotFoundError as error:
         raise DataError(

@@ -218,7 +218,7 @@ def _read_part(path: Path) -> list[Line]:
     lines = _lines(path)
     names = lines[0] if lines else []
     if not {"image", "prediction", "status", "error", _KEY} <= set(names) or names[-1] != _KEY:
-        raise DataError("no table of zoomin predict", where=path, remedy="Name what --shard wrote.")
+        raise DataError("not a table of zoomin predict", where=path, remedy="Name what --shard wrote.")
     target, place = _target_in(names, lines[1:]), names.index("prediction")
     for number, line in enumerate(lines[1:], 2):
         fits = len(line) == len(names)
