@@ -76,7 +76,7 @@ class ArrayImage:
         return image_png(self, self.height * self.width)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale, exactly area-averaged (see `images.base.Image`).
+        """Read regions of one size at a scale, exactly area-averaged (see `images.image.Image`).
 
         Raises:
             ConfigError: if the scale is not in (0, 1].

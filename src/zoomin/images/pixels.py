@@ -55,7 +55,7 @@ def check_in_order(width: int, height: int, path: Path) -> None:
         raise ConfigError(f"{given!r} is not a number", where=_VARIABLE, remedy="Give a number.") from error
     if width * height > most:
         raise ImageError(
-            f"{width} x {height} pixels are too many to decode from first to last (at most {most:,.0f})",
+            f"{width} x {height} pixels are too many to decode row by row (at most {most:,.0f})",
             where=path,
             remedy=f"Store it in tiles (gdal_translate -of COG IN OUT), or raise the limit, {_VARIABLE}.",
         )

@@ -272,7 +272,7 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
         raise ImageError(
             "an image that is stored rotated or mirrored, too large to turn in memory",
             where=path,
-            remedy="Turn it upright and save it again, best as a tiled TIFF.",
+            remedy="Turn it upright and save it again, preferably as a tiled TIFF.",
         )
     with opened(path, driver) as dataset:
         bands_of(dataset, path)
