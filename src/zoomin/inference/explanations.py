@@ -78,6 +78,7 @@ def iter_explanations(
                 Provenance(fingerprint, found.sampling, r.n_samples, r.replicates, r.seed) for r in rows
             ],
             standard_errors=[row.standard_error for row in rows],
+            abstained=[row.abstained for row in rows],
         )
 
     yield from run_batches(images, net, config, device, answers)
