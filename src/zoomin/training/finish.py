@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..classifiers import Classifier
 from ..data.datamodule import ZoomInDataModule
@@ -46,10 +45,7 @@ def finish(
     held = _evaluated(net, data, "val", how)
     if calibrate:
         found["calibration"] = _calibrated(net, held, config)._asdict()
-    features = training_features(net, data, **how)
-    if calibrate and net.explains and len(features):
-        net.head.mean_feature = features.mean(0).to(net.device)
-    found["unlike_training"] = _compared(net, features, held)
+    found["unlike_training"] = _compared(net, data, held, how, starts=calibrate and net.explains)
     for name, evaluated in (("val", held), ("test", _evaluated(net, data, "test", how))):
         if evaluated is not None:
             found[name] = _metrics(net, data, evaluated)
@@ -78,16 +74,21 @@ def _calibrated(net: Classifier, held: Evaluated | None, config: RunConfig) -> T
 
 
 @torch.no_grad()
-def _compared(net: Classifier, features: Tensor, held: Evaluated | None) -> dict[str, Any]:
-    """Give the head the reference that new images are compared with, where enough images are held out."""
+def _compared(
+    net: Classifier, data: ZoomInDataModule, held: Evaluated | None, how: dict[str, Any], *, starts: bool
+) -> dict[str, Any]:
+    """Keep the mean feature where accounts start from it, and what new images are compared with."""
     images = 0 if held is None else len(held.features)
-    if held is not None and len(features):
-        own = (net.head.seen(some.to(net.device)).float() for some in (features, held.features))
-        net.head.reference = Reference.of(*own)
-    if net.head.reference is None:
-        why_not = f"{images} validation images can be compared, and it takes {FEWEST}"
-        return {"images": images, "why_not": why_not}
-    return {"images": images, "training_images": len(features), "why_not": ""}
+    if starts or images >= FEWEST:  # else, on a frozen trunk, encoding the images again would double the time
+        features = training_features(net, data, **how)
+        if starts and len(features):
+            net.head.mean_feature = features.mean(0).to(net.device)
+        if held is not None and len(features):
+            own = (net.head.seen(some.to(net.device)).float() for some in (features, held.features))
+            net.head.reference = Reference.of(*own)
+    known = net.head.reference is not None
+    why_not = "" if known else f"{images} validation images can be compared, and it takes {FEWEST}"
+    return {"images": images, "why_not": why_not}
 
 
 @torch.no_grad()
