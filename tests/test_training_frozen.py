@@ -24,12 +24,13 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
+from zoomin.training.calibration import calibrated
 from zoomin.training.fit import fit
 from zoomin.training.frozen.classify import classify
 from zoomin.training.frozen.copies import bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
-from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, principal
+from zoomin.training.frozen.linear import balanced_ridge, logistic, principal
 from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.plan import negative_class, plan
 from zoomin.training.recipe import add_model_arguments, add_run_arguments, plan_defaults

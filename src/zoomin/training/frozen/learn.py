@@ -35,11 +35,12 @@ from ...model.networks import (
 from ...model.sampling import derive_keys, design
 from ...model.targets import Target, target_of
 from ...model.zoom_in import ZoomIn
+from ..calibration import Calibration, calibrated, held_out_scores
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
 from .inner_folds import Folds, inner_folds
-from .linear import Affine, Calibration, calibrated, held_out_scores, linear_model, principal
+from .linear import Affine, linear_model, principal
 from .teach import teach
 
 __all__ = ["Learned", "learn", "make_embedder"]
