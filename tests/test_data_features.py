@@ -373,3 +373,38 @@ def test_terabytes_that_are_not_there_are_refused(tmp_path, name):
         ImageError, match=rf"the array '{name}' declares 4.1e\+03 GiB and stores next to nothing"
     ):
         read_features(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (np.ones((3, 4), np.complex64), r"the features are complex numbers \(complex64\).*real part"),
+        (np.array([[b"0.1", b"2"]] * 3), r"the features are text, not numbers"),
+        (np.array([["0.1", "2"]] * 3, dtype=h5py.string_dtype()), r"the features are text, not numbers"),
+        (np.zeros(3, [("a", "f4"), ("b", "f4")]), r"the features are records of several fields \(a, b\)"),
+        (h5py.Empty("f4"), r"the array 'features' is empty"),
+    ],
+)
+def test_features_of_another_type_are_not_called_damaged(tmp_path, features, words):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["features"], file["coords"] = features, np.zeros((3, 2), np.int64)
+    with pytest.raises(ImageError, match=words) as caught:
+        read_features(tmp_path / "a.h5")
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.npz"])
+def test_complex_features_of_other_toolkits_lose_no_part_in_silence(tmp_path, name):
+    if name.endswith(".pt"):
+        torch.save(torch.ones(3, 4, dtype=torch.complex64), tmp_path / name)
+    else:
+        np.savez(tmp_path / name, features=np.ones((3, 4), np.complex128))
+    with pytest.raises(ImageError, match=r"complex numbers \(complex.*The file is whole"):
+        read_features(tmp_path / name, places=False)
+
+
+def test_places_that_are_text(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["features"], file["coords"] = np.ones((3, 4), np.float32), np.array([[b"0", b"1"]] * 3)
+    with pytest.raises(ImageError, match="the coords are text, not numbers"):
+        read_features(tmp_path / "a.h5")

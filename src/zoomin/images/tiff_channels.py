@@ -146,7 +146,7 @@ def open_tiff_channels(
             of_map, source = mpp_of_map(dataset, georeference, path)
             missing = dataset.nodatavals if dataset.count == count else missing
     if of_map is None and scale is not None:
-        of_map, source = scale.mpp, scale.source
+        of_map, source = scale.mpp(path), scale.source
     samples = TiffSamples(
         path,
         levels,

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ChannelsError, ImageError
+from ..errors import ChannelsError, ImageError, PlanesError
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
 from .ome_files import companion_of, files_of_images, parsed_xml, text_of
@@ -275,7 +275,7 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
                 "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
                 'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
             )
-        error = ChannelsError if set(planes) == {"C"} else ImageError
+        error = ChannelsError if set(planes) == {"C"} else PlanesError
         raise error(
             f"the TIFF holds {count} {kind} of one size (axes {level.axes})", where=path, remedy=remedy
         )

@@ -119,9 +119,10 @@ def read_pt(path: Path) -> Stored:
             where=path,
             remedy="Save the features of the crops as one tensor: torch.save(features, FILE).",
         )
+    features = found.numpy() if found.is_complex() else found.float().numpy()
     if isinstance(coords, Tensor):
-        return Stored(found.float().numpy(), coords.numpy())
-    return _with_coordinates(path, found.float().numpy())
+        return Stored(features, coords.numpy())
+    return _with_coordinates(path, features)
 
 
 def read_npz(path: Path) -> Stored:

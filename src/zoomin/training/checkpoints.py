@@ -17,7 +17,7 @@ from ..classifiers import Classifier
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
-from .records import EpochTable, Row
+from .records import EpochTable, Row, read_rows
 from .run_folder import check_settings
 
 __all__ = [
@@ -191,7 +191,8 @@ def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> Done:
             where=path,
             remedy=f"Set train.epochs to at least {done}.",
         )
-    return Done(done, tuple(checkpoint["zoomin"]["rows"]))
+    rows = checkpoint["zoomin"].get("rows")  # earlier versions kept them in the table alone
+    return Done(done, tuple(read_rows(folder / "metrics.csv")[:done] if rows is None else rows))
 
 
 def _latest(folder: Path) -> dict[str, Any] | None:
