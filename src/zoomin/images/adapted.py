@@ -100,11 +100,7 @@ class AdaptedSlide(StoredImage):
         self._by, self._downsamples = by, downsamples
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if the package cannot decode them.
-        """
+        """The pixels of a window of a level."""
         slide, lock = HANDLES.get_or_make(self._key, self._open)
         step = self._downsamples[level] if self._by.frame == "level-0" else 1.0
         corner = round(window.x0 * step), round(window.y0 * step)

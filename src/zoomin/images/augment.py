@@ -176,7 +176,7 @@ class AugmentedBatch:
         return self._batch.foreground(replace(grid, regions=self.source_regions(grid.image, grid.regions)))
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
-        """Say what will be read soon (see `images.base.ImageBatch`)."""
+        """Say what will be read soon (see `images.image.ImageBatch`)."""
         self._batch.prefetch(image_index, self.source_regions(image_index, regions), scale)
 
     def source_regions(
@@ -209,20 +209,11 @@ class AugmentedBatch:
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
     ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.base.ImageBatch`).
-
-        Raises:
-            ConfigError: if some image is turned by a quarter and the regions are not square.
-            ImageError: if the regions are not of one size.
-        """
+        """Read one region of each indexed image (see `images.image.ImageBatch`)."""
         return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
-        """Begin to read (see `images.base.ImageBatch`).
-
-        Raises:
-            ConfigError: if some image is turned by a quarter and the regions are not square.
-        """
+        """Begin to read (see `images.image.ImageBatch`)."""
         if self._transposed and not bool((regions[:, 2] == regions[:, 3]).all()):
             raise ConfigError(
                 "regions that are not square cannot be read from images rotated by a quarter turn",

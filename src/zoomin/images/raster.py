@@ -79,11 +79,7 @@ class RasterImage(StoredImage):
         self.driver = driver
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if GDAL cannot decode them.
-        """
+        """The pixels of a window of a level."""
         import rasterio
         from rasterio.windows import Window as GdalWindow
 

@@ -331,9 +331,6 @@ def _check_frames(path: Path) -> None:
     """Refuse sparse DICOM frames without places: OpenSlide 4.0.1 ends the process that opens them.
 
     The file and those of its series in its folder, which are opened with it.
-
-    Raises:
-        ImageError: naming the file.
     """
     header = read_dicom_header(path)
     if header is None or not header.is_slide:

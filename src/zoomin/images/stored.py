@@ -200,12 +200,7 @@ class StoredImage(ABC):
         return sum(count for (owner, _), count in list(self._decoded.items()) if owner == process)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale, area-averaged (see `images.base.Image`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size, or pixels cannot be decoded.
-        """
+        """Read regions of one size at a scale, area-averaged (see `images.image.Image`)."""
         return self._read(regions, scale)
 
     def _read(self, regions: Sequence[Region], scale: float) -> Tensor:

@@ -73,11 +73,7 @@ class TiffSamples:
     offsets: tuple[tuple[int, ...], ...]
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
-        """The samples of some channels, as they are stored; of bands stored together, all are decoded.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The samples of some channels, as they are stored; of bands stored together, all are decoded."""
         file = HANDLES.get_or_make(self._key, self._open)
         offsets = self.offsets[level]
         try:

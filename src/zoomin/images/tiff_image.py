@@ -49,11 +49,7 @@ class TiffImage(StoredImage):
         self.offsets = offsets
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The pixels of a window of a level."""
         file = HANDLES.get_or_make(self._key, self._open)
         try:
             samples = read_window(file.page(self.offsets[level]), window, file.fetch)

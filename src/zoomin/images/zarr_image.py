@@ -50,11 +50,7 @@ class ZarrSamples:
         self.identity = self.current_identity()
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
-        """The samples of some channels, as they are stored; chunks that are not stored have the fill value.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The samples of some channels, as they are stored; the fill value where chunks are not."""
         arrays = HANDLES.get_or_make(self._key, self._open)
         try:
             found = _read(arrays[level], self.contents, window, channels)
@@ -114,11 +110,7 @@ class ZarrImage(StoredImage):
         return self.samples.contents
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level; where a sample is not a number, the background.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The pixels of a window of a level; where a sample is not a number, the background."""
         samples = self.samples.read(level, window, self.colour)
         if np.issubdtype(samples.dtype, np.floating) and not np.isfinite(samples).all():
             missing = ~np.isfinite(samples).all(axis=2)

@@ -76,11 +76,7 @@ class InferenceConfig:
     as fast with large trunks, equal but for rounding; "auto", OpenVINO for large networks where installed."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the values."""
         check_sampling(self.sampling, "auto")
         check_engine(self.engine)
         if self.mpp is not None:

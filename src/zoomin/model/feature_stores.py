@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ImageError
+from ..files import read_json
 
 __all__ = [
     "SUFFIXES",
@@ -147,7 +147,7 @@ def read_npz(path: Path) -> Stored:
 
 def _with_coordinates(path: Path, features: npt.NDArray[Any]) -> Stored:
     """Where slide2vec's crops lie: in a file in tiles/, or one that the meta.json beside them names."""
-    meta = _json(path.with_suffix(".meta.json"))
+    meta = read_json(path.with_suffix(".meta.json"), strict=False)
     named = meta.get("coordinates_npz_path") or ""
     beside = path.parents[1] / "tiles" / f"{path.stem}.coordinates.npz" if len(path.parents) > 1 else path
     place = next((one for one in (beside, Path(named)) if one.suffix == ".npz" and one.is_file()), None)
@@ -155,16 +155,8 @@ def _with_coordinates(path: Path, features: npt.NDArray[Any]) -> Stored:
         return Stored(features, None, meta.get("tile_size_lv0"))
     with np.load(place, allow_pickle=False) as file:
         coords = np.stack([file["x"], file["y"]], axis=1)
-    tiling = _json(place.with_suffix(".meta.json")).get("tiling", {})
+    tiling = read_json(place.with_suffix(".meta.json"), strict=False).get("tiling", {})
     return Stored(features, coords, meta.get("tile_size_lv0") or tiling.get("tile_size_lv0"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 # --------------------------------------------------------------------------- wsidata

@@ -133,11 +133,7 @@ class FrozenConfig:
     the taught tile attention draws."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot work.
-        """
+        """Check the values."""
         least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
         least |= {"components": 1, "map_components": 1}
         least |= {"trunk_images": 2, "trunk_tiles": 1}
