@@ -116,10 +116,6 @@ class AdaptedSlide(StoredImage):
             HANDLES.drop(self._key)
             raise undecoded(self.path, level, window, f"{self.reader}: {_first(error)}") from error
 
-    def close(self) -> None:
-        """Let go of the slide's handle; the next read opens it again."""
-        HANDLES.drop(self._key)
-
     @property
     def _key(self) -> tuple[object, ...]:
         return "adapted", self._by, self.identity

@@ -116,7 +116,7 @@ def augment_batch(images: ImageBatch, config: Augmentation, generator: torch.Gen
     return AugmentedBatch(images, AugmentationDraw.sample(config, len(images), generator))
 
 
-class AugmentedBatch:
+class AugmentedBatch(ImageBatch):
     """An `ImageBatch` of changed images, in their own coordinates.
 
     Views are those of the changed images wherever the wrapped batch's views are exact.
@@ -205,12 +205,6 @@ class AugmentedBatch:
         straight, transposed = torch.stack([x, y, w, h], 1), torch.stack([y, x, h, w], 1)
         source = torch.where((orientation >= 4)[:, None], transposed, straight)
         return torch.cat([source[:, :2] - self.draw.shift[image_index], source[:, 2:]], 1)
-
-    def read(
-        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.image.ImageBatch`)."""
-        return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
         """Begin to read (see `images.image.ImageBatch`)."""

@@ -113,7 +113,7 @@ class ImageBatch(Protocol):
             ImageError: if the regions are not of one size; a BatchReadError, if some images cannot be
                 decoded, or not in time: the others have been read.
         """
-        ...
+        return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
         """Begin to `read`, where reading takes time; the answer gives the views, and raises what `read` does.

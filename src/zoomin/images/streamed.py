@@ -25,7 +25,7 @@ from ..geometry import Region, TileGrid
 from ..runtime.faults import image_error
 from .averaging import common_size
 from .cache import Cache
-from .image import Image, Started, layout_of
+from .image import Image, ImageBatch, Started, layout_of
 from .pool import Reading, Task, default_threads
 from .timeouts import check_timeout
 from .tissue import ForegroundMask, foreground_of
@@ -70,7 +70,7 @@ class _Shared:
         return type(self), (self.threads, self.timeout, self.cache)
 
 
-class StreamedImages:
+class StreamedImages(ImageBatch):
     """An `ImageBatch` over any images, decoded region by region when they are read.
 
     Args:
@@ -205,12 +205,6 @@ class StreamedImages:
             started[part.image] = key, _Held(views, place, reading, part.image)
             self._shared.cache.put(*started[part.image], views.nbytes)
         reading.start()
-
-    def read(
-        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.image.ImageBatch`)."""
-        return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
         """Begin to read in threads (see `images.image.ImageBatch`)."""

@@ -27,9 +27,9 @@ from .physical import check_mpp
 from .pixels import Pixels
 from .raster import check_blocks, georeference_of
 from .remote import tiff_file
-from .stored import FileIdentity, Level, identity_of, undecoded
+from .stored import FileIdentity, Level, check_unchanged, identity_of, undecoded
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
-from .tiff_contents import contents_of, shows
+from .tiff_contents import check_sizes, contents_of, shows
 from .tiff_image import OpenTiff
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
@@ -93,10 +93,7 @@ class TiffSamples:
         return "tiff channels", self.identity
 
     def _open(self) -> OpenTiff:
-        if identity_of(self.path) != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it again."
-            )
+        check_unchanged(identity_of(self.path), self.identity, self.path)
         return OpenTiff(self.path)
 
 
@@ -142,7 +139,7 @@ def open_tiff_channels(
             of_map, source = mpp_of_map(dataset, georeference, path)
             missing = dataset.nodatavals if dataset.count == count else missing
     if of_map is None and scale is not None:
-        of_map, source = scale.mpp, scale.source
+        of_map, source = scale.mpp(path), scale.source
     samples = TiffSamples(
         path,
         levels,
@@ -192,6 +189,7 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
 
 def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:  # noqa: ANN401
     """The image that is asked for, or the largest that is no picture beside it."""
+    check_sizes(file, path)
     every = list(enumerate(file.series))
     if series is not None:
         wanted = str(series).strip().lower()

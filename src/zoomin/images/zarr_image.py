@@ -15,7 +15,7 @@ from .channels import NAME_THEM, check_numbers
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import FileIdentity, StoredImage, identity_of, undecoded
+from .stored import FileIdentity, StoredImage, check_unchanged, identity_of, undecoded
 from .urls import url_of
 from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
@@ -81,10 +81,7 @@ class ZarrSamples:
         return "zarr", self.identity
 
     def _open(self) -> list[Any]:
-        if self.current_identity() != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it again."
-            )
+        check_unchanged(self.current_identity(), self.identity, self.path)
         return [open_node(self.path, place) for place in self.contents.arrays]
 
 
