@@ -5,7 +5,7 @@ Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); a baseli
 2022) on Camelyon16 with 5x and then 20x (supplement L).
 
     low    : h = f_low(tile at low_scale), a = softmax over tiles, logits_low = g_low(sum a h)
-    choose : the `kept` tiles of highest a; which ones is no smooth choice, and has no gradient
+    choose : the `kept` tiles of highest a; which ones is not a smooth choice, and has no gradient
     high   : crops at high_scale that tile the chosen ones, h = f_high(crop), logits = g(sum a h)
     loss   = CE(logits, y) + CE(logits_low, y)
 
