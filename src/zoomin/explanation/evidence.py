@@ -113,6 +113,9 @@ class Evidence:
             `places()`.
         standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
             for exact and top, NaN with a single replicate.
+        ood_p_value: how like the training images it is: the share of images like them that lie as far from
+            them; None where the model does not know.
+        abstained: why no answer is given, "" where one is.
         truth: the true class, None where unknown.
         target: what the logits mean; None: classes.
         blocks: the zoom stages above the tiles, the coarsest first; none by default. The attention of blocks
@@ -145,6 +148,8 @@ class Evidence:
     mean_logits: Float[Tensor, " classes"] | None = None
     context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
+    ood_p_value: float | None = None
+    abstained: str = ""
     truth: str | None = None
     target: Target | None = None
     blocks: tuple[BlockEvidence, ...] = ()

@@ -18,6 +18,7 @@ from .urls import url_of
 __all__ = [
     "DRIVERS",
     "SETTINGS",
+    "WORLD",
     "Subdataset",
     "cause",
     "complaints",
@@ -42,7 +43,8 @@ SETTINGS = {
 }
 _NETWORK = {"http": "/vsicurl/", "https": "/vsicurl/", "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/",
             "gcs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "abfss": "/vsiadls/"}  # fmt: skip
-_WORLD = (".tfw", ".tifw", ".tiffw", ".wld")  # of TIFFs
+_WORLD = (".tfw", ".tifw", ".tiffw", ".wld")  # beside TIFFs: where they lie on a map
+WORLD = (*_WORLD, ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".bpw", ".bmpw")  # beside any image
 _DAMAGE = ("Corrupt JPEG", "Premature end of JPEG")
 
 

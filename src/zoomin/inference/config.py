@@ -28,6 +28,8 @@ class InferenceSettings(TypedDict, total=False):
     mpp: float | str | None
     precision: str
     engine: str
+    abstain_below: float | None
+    abstain_unlike: bool
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class InferenceConfig:
     """What computes the networks on a CPU: "torch"; "openvino" (`pip install zoomin-net[fast]`), three times
     as fast with large trunks, equal but for rounding; "auto", OpenVINO for large networks where installed."""
 
+    abstain_below: float | None = None
+    """Answer "abstained" where the probability of the class or grade is below this; null: always answer."""
+
+    abstain_unlike: bool = False
+    """Answer "abstained" where an image is unlike the training images (`ood_p_value` of at most 0.05)."""
+
     def __post_init__(self) -> None:
         """Check the values.
 
@@ -96,6 +104,10 @@ class InferenceConfig:
             "precision": (self.precision in ("32-true", "bf16-mixed"), "32-true or bf16-mixed"),
             "prefetch": (self.prefetch >= 0, "at least 0"),
             "seed": (0 <= self.seed < 2**63, "a number from 0 to 2^63 - 1"),
+            "abstain_below": (
+                self.abstain_below is None or 0 < self.abstain_below <= 1,
+                "a probability above 0 and at most 1, or null",
+            ),
         }
         require_all(self, needs)
         check_timeout(self.read_timeout)

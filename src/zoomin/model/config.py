@@ -77,7 +77,8 @@ class ZoomInConfig(Settings):
     less variance), "exact" (every sub-tile, for small images) or "top" (the heaviest, biased)."""
 
     tile_attention: str = "lenet"
-    """Network a, the tile attention: "lenet" (the paper's for colon cancer), "lenet_relu", "resnet16",
+    """Network a, the tile attention: "lenet" (the paper's for colon cancer), "lenet_relu", "resnet16", each
+    also with "_reflect" behind (a view is mirrored at its border, which the paper's zeros mark),
     "timm:MODEL", "pyramid:MODEL" (three strides of the view enlarged by two, one linear layer), "uniform"
     (every tile alike), or the name of a plug-in."""
 

@@ -198,6 +198,11 @@ class TrainConfig:
     evaluation_replicates: int = 16
     """Estimates averaged in the final evaluation; 16 reduce the sampling noise to a quarter."""
 
+    calibrate: bool = True
+    """Divide the logits of the chosen network by the temperature with the least loss on the validation
+    images, where there are at least 20 and the answers are probabilities. Changes no decision between
+    classes, only how sure they are."""
+
     logger: Literal["auto", "none"] | LoggerName | tuple[LoggerName, ...] = "auto"
     """Where training can be followed beside metrics.csv: "csv", "tensorboard", "wandb" (Weights & Biases),
     "mlflow", or several, as in [csv,wandb]; "none"; or "auto": TensorBoard, but nothing in a

@@ -288,7 +288,7 @@ def _frozen_fold(
         embedded = seen.of(job.held)
         logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
         answers = target_of(learned.net.config).answers(logits)
-        found = Evaluated(answers, data.labels[job.held], job.held, {})
+        found = Evaluated(answers, data.labels[job.held], answers[:, :0], job.held, {})
         share = float((drawn / torch.tensor([len(one.sub_tiles) for one in embedded])).mean())
     if after is not None:
         after(learned.net, data)

@@ -55,16 +55,24 @@ def check_recipe(path: Path) -> None:
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-        node = yaml.compose(text, Loader=yaml.SafeLoader) if "*" in text or text.count("[") > 100 else None
+        node = (
+            yaml.compose(text, Loader=yaml.SafeLoader)
+            if "*" in text or sum(map(text.count, "[{")) > 100
+            else None
+        )
         values = 0 if node is None else _values(node, {})
     except (OSError, yaml.YAMLError):
         return
     except RecursionError as error:
-        raise ConfigError("it is nested too deeply", where=path, remedy="Write a flat recipe.") from error
+        raise _deep(path) from error
     if values > _MOST_VALUES:
         raise ConfigError(
             f"its aliases stand for more than {_MOST_VALUES} values", where=path, remedy="Write them out."
         )
+
+
+def _deep(path: Path) -> ConfigError:
+    return ConfigError("it is nested too deeply", where=path, remedy="Write a flat recipe.")
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
@@ -76,6 +84,8 @@ def load_recipe(path: Path) -> dict[str, Any]:
     check_recipe(path)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise _deep(path) from error
     except (
         OSError,
         ValueError,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...model.choices import UNLIKE
 from .command import Command, of_options, option, print_metrics, say, warn_failed
 
 if TYPE_CHECKING:
@@ -252,6 +253,13 @@ def say_predicted(summary: Summary, out: str) -> None:
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted{counts}{kept}: {out}")
+    if summary.abstained:
+        say(f"{summary.abstained} images got no answer: column abstained says why.")
+    if summary.unlike is not None:
+        say(
+            f"{summary.unlike} images are unlike the training images (ood_p_value of at most {UNLIKE}); of "
+            f"images like these, about {UNLIKE * summary.done:.0f} would be."
+        )
 
 
 EVALUATE = Command(
