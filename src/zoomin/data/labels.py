@@ -93,10 +93,10 @@ WRITTEN = (
     Written(
         ("none", "sign"),
         ("none", "sign"),
-        "`none` is a class beside exactly one other: nothing was found. Beside more it is no label",
+        "`none` is a class beside exactly one other: nothing was found. Beside more it is not a label",
     ),
     Written(("?", "."), (), "no label"),
-    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is no label, unless it is one of two classes"),
+    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is not a label, unless it is one of two classes"),
     Written(("#VALUE!", "#DIV/0!", "#N/A N/A", "-1.#IND"), (), "errors of spreadsheets: no label"),
 )
 

@@ -35,7 +35,7 @@ __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendo
 
 Bytes = npt.NDArray[np.uint8]
 
-_BLOCK = 256  # where a format does not tell the size of its blocks
+_BLOCK = 256  # where a format does not give the size of its blocks
 _OBLONG = 0.05
 _LARGEST_BLOCK = 1 << 27  # pixels
 _BESIDE = "openslide.associated"
@@ -48,7 +48,7 @@ class SlideImage(JpegTiled):
 
     Attributes:
         vendor: the format, in OpenSlide's words.
-        bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+        bounds: the scanned part of the canvas where the file gives it, level-0 pixels.
         stored: OpenSlide's number of each level.
     """
 
@@ -116,7 +116,7 @@ def slide_vendor(path: Path) -> str | None:
     """The format in OpenSlide's words; None where OpenSlide does not know the file."""
     try:
         import openslide
-    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` tells
+    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` reports it
         return None
     try:
         return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
@@ -149,7 +149,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
                 return open_tiff(path, mpp=mpp)
         except ImageError:
             pass
-        raise  # the cause that the file's header tells
+        raise  # the cause according to the file's header
     properties, steps = dict(slide.properties), slide.level_downsamples
     full = slide.dimensions[::-1]
     every = [
@@ -170,7 +170,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
 def _directories(path: Path, levels: tuple[Level, ...], steps: Sequence[float]) -> tuple[int | None, ...]:
     """Where the tiles of JPEG of an Aperio slide are found, by level; None where OpenSlide has to read.
 
-    Where the step from level 0 is no whole number, OpenSlide moves what is stored by parts of a pixel.
+    Where the step from level 0 is not a whole number, OpenSlide moves what is stored by parts of a pixel.
     """
     try:
         with tiff_file(path) as file:
@@ -234,7 +234,7 @@ class SlideFacts(NamedTuple):
     Attributes:
         associated: names and sizes of the pictures beside the slide.
         icc: its colour profile, empty where it has none.
-        mpp_source: the property that tells the size of a pixel, or "".
+        mpp_source: the property that gives the size of a pixel, or "".
     """
 
     associated: tuple[str, ...]

@@ -73,7 +73,7 @@ def check_frames(path: Path) -> None:
 
 
 def not_opened(path: Path, error: Exception) -> ImageError:
-    """Why OpenSlide does not open a file, as its header tells it."""
+    """Why OpenSlide does not open a file, according to its header."""
     other = re.match(r"Reading (.+?): ", str(error))
     culprit = Path(other.group(1)) if other else path
     header = read_dicom_header(culprit)

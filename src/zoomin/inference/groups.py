@@ -50,7 +50,7 @@ def write_groups(
     """Write one row per group; nothing where no group has several images.
 
     Args:
-        images: that were predicted; records may tell a group.
+        images: that were predicted; records may name a group.
         rows: their predictions, in the same order.
         target: of the model.
         path: of the table of the images.
