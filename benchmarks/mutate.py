@@ -159,6 +159,8 @@ def _tiff(data: bytes, rng: random.Random) -> bytes:
 def _png(data: bytes, rng: random.Random) -> bytes:
     """Width, height, bits or colours, under a right checksum."""
     head = bytearray(data[12:29])
+    if len(head) < 17:  # an earlier damage has cut it off
+        return _bytes(data, rng)
     if rng.random() < 0.6:
         struct.pack_into(
             ">I", head, rng.choice((4, 8)), rng.choice((1, 97, 5000, 30_000, 65_535, 1 << 20, (1 << 31) - 1))

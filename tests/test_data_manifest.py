@@ -297,3 +297,34 @@ def test_what_is_no_data_set_is_told_with_the_accepted_layouts(tmp_path):
     touch(tmp_path, "texts/notes.txt")
     with pytest.raises(DataError, match=r"the folder holds notes\.txt.*Accepted are"):
         open_dataset(tmp_path / "texts")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-le"])
+@pytest.mark.parametrize("first", ["", "sep={}\r\n", '"sep={}"\r\n', "SEP={}\n", "\r\nsep={}\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_any_separator_stated_or_not(tmp_path, mark, encoding, first, separator):
+    """Excel writes and obeys a first line sep=; rows keep the numbers of their lines."""
+    if encoding != "utf-8" and not mark:
+        mark = "\ufeff"  # UTF-16 without it is refused
+    if first.startswith("\r\n"):
+        first = first.removeprefix("\r\n").replace("\n", f"{separator}{separator}\n")  # resaved as cells
+    (tmp_path / "a,b.png").touch()
+    text = f'image{separator}label\r\n"a,b.png"{separator}n\u00e9g\r\nc.png{separator}pos\r\n'
+    (tmp_path / "c.png").touch()
+    (tmp_path / "m.csv").write_bytes((mark + first.format(separator) + text).encode(encoding))
+    records = read_manifest(tmp_path / "m.csv").records
+    assert [(r.image.name, r.label) for r in records] == [("a,b.png", "n\u00e9g"), ("c.png", "pos")]
+    assert records[0].row == (3 if first else 2)
+
+
+def test_a_stated_separator_that_is_not_used(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "m.csv").write_text("sep=,\nimage;label\na.png;neg\n")
+    assert read_manifest(tmp_path / "m.csv").records[0].label == "neg"
+    (tmp_path / "m.csv").write_text("sep=;\n")
+    with pytest.raises(DataError, match="no column 'image'"):
+        read_manifest(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_bytes("image,label\na.png,neg\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"zero bytes.*Save the CSV as UTF-8"):
+        read_manifest(tmp_path / "m.csv")

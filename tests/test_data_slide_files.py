@@ -49,6 +49,7 @@ def dicom(
     syntax: str = "explicit",
     sop: str = WSI,
     container: str = "",
+    pixels: int = 0,
 ) -> Path:
     """A header as far as the series, with a nested sequence of undefined length before it."""
     order, explicit = ">" if syntax == "big" else "<", syntax != "implicit"
@@ -65,7 +66,11 @@ def dicom(
     body += sequence + item + own(0x0020, 0x000E, "UI", b"9.9") + ends
     body += own(0x0020, 0x000D, "UI", b"1.2") + own(0x0020, 0x000E, "UI", series.encode())
     body += own(0x0028, 0x0010, "US", b"\1\0")
-    body += own(0x0040, 0x0512, "LO", container.encode()) + b"\0" * (4000 if flavour == "VOLUME" else 10)
+    body += own(0x0040, 0x0512, "LO", container.encode())
+    if pixels:
+        side = struct.pack(f"{order}I", pixels)
+        body += own(0x0048, 0x0006, "UL", side) + own(0x0048, 0x0007, "UL", side)
+    body += b"\0" * (4000 if flavour == "VOLUME" else 10)
     if syntax == "deflated":
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         body = packer.compress(body) + packer.flush()
@@ -136,8 +141,47 @@ def test_copies_in_two_folders_are_two_but_parts_in_two_folders_an_error(tmp_pat
     assert open_dataset(tmp_path).counts() == {"neg": 1, "pos": 1}
     (tmp_path / "neg/s1/l0.dcm").unlink()
     (tmp_path / "pos/s2/l1.dcm").unlink()
-    with pytest.raises(DataError, match=r"l1\.dcm and .*l0\.dcm are files of one slide .* in two folders"):
+    with pytest.raises(
+        DataError, match=r"l1\.dcm and .*l0\.dcm are files of one slide .* in the folders of two"
+    ):
         open_dataset(tmp_path)
+
+
+def test_levels_in_folders_of_their_own_are_one_slide(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As some archives unpack: a folder for each instance. The largest level is opened, whatever its name."""
+    for label, series in (("neg", "1.1"), ("pos", "1.2")):
+        for level, folder in enumerate(("c", "b", "a")):
+            pixels = 64 >> level
+            dicom(
+                tmp_path / label / folder / "x.dcm",
+                series,
+                f"{series}.{level}",
+                container=series,
+                pixels=pixels,
+            )
+        dicom(tmp_path / label / "0" / "label.dcm", f"9.{series}", f"9.{series}.1", "LABEL", container=series)
+        dicom(tmp_path / label / "0" / "thumb.dcm", series, f"{series}.8", "OVERVIEW", container=series)
+    main = [tmp_path / label / "c/x.dcm" for label in ("neg", "pos")]
+    assert list_images(tmp_path / "neg")[0] == main[0]
+    assert [record.image for record in open_dataset(tmp_path)] == main
+    assert find_images([tmp_path]) == find_images([tmp_path / "neg", tmp_path / "pos"]) == main
+    assert find_images([tmp_path / "pos/a", tmp_path / "pos/c"]) == [main[1]]
+    assert find_images([str(tmp_path / "*/*/*.dcm")]) == main
+    assert [record.image for record in images_to_check([tmp_path])] == main
+    assert "levels of this slide stand in other folders" in caplog.text
+    rows = "image,label\nneg/c/x.dcm,neg\npos/c/x.dcm,pos\nneg/a/x.dcm,neg\n"
+    (tmp_path / "list.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"rows 2 and 4 name files of one slide.*one row per slide, such as"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_copies_of_a_slide_whose_levels_stand_apart(tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        for level in range(3):
+            dicom(tmp_path / copy / str(level) / "x.dcm", "1.1", f"1.1.{level}", pixels=64 >> level)
+    assert list_images(tmp_path) == [tmp_path / "one/0/x.dcm", tmp_path / "two/0/x.dcm"]
 
 
 def test_other_dicom_files_are_images_of_their_own(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 from training_examples import run_config
@@ -32,6 +33,7 @@ from zoomin.training.frozen.learn import Learned, learn, make_embedder
 from zoomin.training.frozen.linear import balanced_ridge, logistic, principal
 from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.plan import negative_class, plan
+from zoomin.training.recipe import add_model_arguments, add_run_arguments, plan_defaults
 
 TRUNK = "tf_efficientnet_lite0"
 FROZEN = FrozenConfig(
@@ -379,6 +381,30 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
     found = plan(DataConfig(str(tmp_path)))
     assert (found.model.tile_size, found.model.n_samples) == (side, reads)
     assert any(f"about {tiles} per image" in line for line in found.lines)
+
+
+def test_plan_follows_what_is_given(tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (1360, 800)).save(folder / f"{number}.png")
+    parser = run_parser()
+    words = ["--data.root", str(tmp_path), "--model.sub_tile_size=224", "--model.n_samples", "4"]
+    text = "\n".join(plan_defaults(parser, [*words, "--frozen.head", "cells"]))
+    assert "224 pixels, about 28 per image" in text
+    assert "then 4 sub-tiles: 25% of it" in text
+    assert "gated, over cells of about 80 pixels" in text
+    model = parser.parse_args(words).model
+    assert (model.tile_size, model.sub_tile_size, model.n_samples) == (224, 224, 4)
+    text = "\n".join(plan_defaults(run_parser(), [*words, "--frozen.teach", "false"]))
+    assert "reading    all of them" in text
+
+
+def run_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    add_run_arguments(parser)
+    add_model_arguments(parser, [])
+    return parser
 
 
 def test_negative_class_by_name() -> None:

@@ -24,8 +24,9 @@ from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
+from .commands.merge import MERGE
 from .commands.plan import PLAN
-from .commands.predict import EVALUATE, MERGE, PREDICT
+from .commands.predict import EVALUATE, PREDICT
 from .commands.recipes import INIT, RECIPES
 from .commands.report import REPORT
 from .commands.reproduce import REPRODUCE

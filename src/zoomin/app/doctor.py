@@ -28,6 +28,7 @@ _OPTIONAL = {  # what each package of an extra is for
     "fastslide": "opens Olympus VSI, Philips iSyntax, and Zeiss CZI that OpenSlide refuses",
     "wsidicom": "opens DICOM slides of JPEG-LS, High-Throughput JPEG 2000 and run lengths",
     "openvino": "runs large frozen networks on CPUs (--engine)",
+    "simplejpeg": "decodes JPEG tiles of SVS slides and TIFFs several times as fast",
     "ray": "distributes the images of predict and evaluate (--cluster)",
     "wandb": "follows a training at Weights & Biases (--train.logger wandb)",
     "mlflow": "follows a training in MLflow (--train.logger mlflow)",

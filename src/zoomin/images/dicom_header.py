@@ -24,6 +24,8 @@ _WANTED = [
     "NumberOfOpticalPaths",
     "PlanarConfiguration",
     "DimensionOrganizationType",
+    "TotalPixelMatrixColumns",
+    "TotalPixelMatrixRows",
 ]
 _POSITIONS = b"\x48\x00\x1a\x02SQ"  # how a PlanePositionSlideSequence begins, little-endian, explicit
 _MOST_HEADER = 1 << 28  # bytes that are searched for it
@@ -66,6 +68,7 @@ class DicomHeader(NamedTuple):
         container: identifier of the glass slide.
         planar: 1 where samples are stored plane by plane.
         tiling: TILED_FULL, or TILED_SPARSE, where each frame says where it lies.
+        pixels: of the whole level, 0 if unknown.
     """
 
     series: str
@@ -81,6 +84,7 @@ class DicomHeader(NamedTuple):
     container: str = ""
     planar: int = 0
     tiling: str = ""
+    pixels: int = 0
 
     @property
     def is_slide(self) -> bool:
@@ -125,6 +129,7 @@ def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
             container=str(found.get("ContainerIdentifier", "")),
             planar=int(found.get("PlanarConfiguration") or 0),
             tiling=str(found.get("DimensionOrganizationType", "")),
+            pixels=int(found.get("TotalPixelMatrixColumns", 0)) * int(found.get("TotalPixelMatrixRows", 0)),
         )
     except Exception:
         return None

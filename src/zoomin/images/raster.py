@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
 from .bands import Bands, bands_of
 from .cache import HANDLES
-from .decode import declared_size, orientation_of, read_head
+from .decode import check_stored, declared_size, orientation_of, read_head
 from .gdal import DRIVERS, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
+from .jpeg_tiles import JpegTiled, jpeg_directory
 from .physical import check_mpp
 from .pixels import Bytes, check_in_order
-from .stored import Level, StoredImage, undecoded
+from .stored import Level, undecoded
 from .tiff_contents import Contents
+from .tiff_scale import Scale
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
 from .urls import url_of
@@ -44,7 +47,7 @@ _TILES = "Store it in tiles: gdal_translate -of COG -co COMPRESS=DEFLATE IN OUT.
 _IN_ORDER = ("PNG", "JPEG")  # no random access
 
 
-class RasterImage(StoredImage):
+class RasterImage(JpegTiled):
     """An image that GDAL reads (see `stored.StoredImage`).
 
     Attributes:
@@ -78,8 +81,8 @@ class RasterImage(StoredImage):
         self.bands = bands
         self.driver = driver
 
-    def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
+    def decode_by_reader(self, level: int, window: Window) -> Bytes:
+        """The pixels of a window of a level, by GDAL.
 
         Raises:
             ImageError: if GDAL cannot decode them.
@@ -101,8 +104,14 @@ class RasterImage(StoredImage):
             raise undecoded(self.path, level, window, found[0])
         return pixels
 
+    def like(self, path: Path, levels: tuple[Level, ...], directories: tuple[int, ...]) -> RasterImage:
+        """Another TIFF of three bands, by GDAL."""
+        sources, bands = tuple(f"off:{one}" for one in directories), Bands(colour=(1, 2, 3))
+        return RasterImage(path, levels, bands, driver="GTiff", mpp=None, georeference=None, sources=sources)
+
     def close(self) -> None:
         """Let go of the handles of all threads; the next read opens them again."""
+        super().close()
         HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
 
     @property
@@ -144,7 +153,8 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
             are not square and `mpp` is not given.
     """
     check_mpp(mpp, path)
-    driver = driver_of(read_head(path)) or DRIVERS[0]
+    check_stored(path, head := read_head(path))
+    driver = driver_of(head) or DRIVERS[0]
     if driver in _IN_ORDER:
         return _open_converted(path, driver, mpp)
     with opened(path, driver) as dataset:
@@ -161,7 +171,7 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
 
 
 def open_gdal_tiff(
-    path: Path, contents: Contents, *, first: bool, mpp: float | None, stated: bool
+    path: Path, contents: Contents, *, first: bool, mpp: float | None, scale: Scale | None
 ) -> RasterImage:
     """A TIFF whose samples GDAL reads.
 
@@ -169,8 +179,8 @@ def open_gdal_tiff(
         path: a local file.
         contents: which of its directories are the levels; its pages are open.
         first: whether the image is the first directory.
-        mpp: microns per pixel, of the user or of the file's tags.
-        stated: whether it is the user's; a map tells it better than tags.
+        mpp: microns per pixel, if the user states them.
+        scale: what the file's tags tell of them; a map tells it better.
 
     Raises:
         ImageError: as `open_raster`.
@@ -182,9 +192,10 @@ def open_gdal_tiff(
         bands = bands_of(dataset, path, page)
         georeference = georeference_of(dataset)
         mpp_source = ""
-        if not stated:
-            found, mpp_source = mpp_of_map(dataset, georeference, path)
-            mpp = mpp if found is None else found
+        if mpp is None:
+            mpp, mpp_source = mpp_of_map(dataset, georeference, path)
+            if mpp is None and scale is not None:
+                mpp = scale.mpp(path)
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
     levels = [Level.of(full, full, block)]
@@ -195,9 +206,13 @@ def open_gdal_tiff(
         for number, level in _of_gdal(path, contents, levels, count):
             sources.append(number)
             levels.append(level)
-    return _raster(
+    image = _raster(
         path, levels, sources, bands, driver="GTiff", mpp=mpp, source=mpp_source, georeference=georeference
     )
+    if bands.colour in ((1,), (1, 2, 3)) and replace(bands, colour=(1, 2, 3)).plain:
+        direct = dict(zip(sources, map(jpeg_directory, contents.levels), strict=False))
+        image.directories = tuple(direct.get(source) for source in image.sources)
+    return image
 
 
 def _of_gdal(path: Path, contents: Contents, levels: list[Level], count: int) -> Iterator[tuple[int, Level]]:

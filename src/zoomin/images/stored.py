@@ -301,10 +301,11 @@ class StoredImage(ABC):
         together = max(1, _GATHERED // (height * width))
         for start in range(0, len(order), together):
             chunk = slice(start, start + together)
-            crops = self._gather(level, y.rows(chunk), x.rows(chunk), (height, width))
             if whole:
-                views[order[chunk]] = crops
+                self._gather(level, y.rows(chunk), x.rows(chunk), views, order[chunk])
                 continue
+            crops = np.empty((len(order[chunk]), height, width, self.depth), dtype=self.dtype)
+            self._gather(level, y.rows(chunk), x.rows(chunk), crops, np.arange(len(crops)))
             few = max(1, _AVERAGED // (height * width))
             for first in range(0, len(crops), few):
                 own = slice(start + first, min(start + first + few, start + len(crops)))
@@ -313,11 +314,9 @@ class StoredImage(ABC):
                 )
                 views[order[own]] = averaged
 
-    def _gather(self, level: int, y: Axis, x: Axis, size: tuple[int, int]) -> Samples:
-        """The source pixels of boxes of one size, background where there are none."""
+    def _gather(self, level: int, y: Axis, x: Axis, crops: Samples, own: npt.NDArray[np.int64]) -> None:
+        """Fill the own crops of boxes with their source pixels, background where there are none."""
         table = self.levels[level]
-        crops = np.empty((len(y.edges), *size, self.depth), dtype=self.dtype)
-        crops[:] = np.array(self.under, dtype=self.dtype)
         top, left = y.first, x.first
         inner_y, inner_x = y.inside[:, [0, -1]], x.inside[:, [0, -1]]
         windows = np.stack(
@@ -330,14 +329,16 @@ class StoredImage(ABC):
             1,
         ).astype(np.int64)
         windows[(inner_x[:, 1] <= inner_x[:, 0]) | (inner_y[:, 1] <= inner_y[:, 0])] = 0
+        covered = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
+        for index in own[covered < crops.shape[1] * crops.shape[2]].tolist():
+            crops[index] = np.tile(np.array(self.under, dtype=self.dtype), (crops.shape[2], 1))
         for piece in pieces(windows, table.block):
             pixels = self._decode_padded(level, piece.window)
             for index, part in piece.parts:
                 here = pixels[part.y0 - piece.window.y0 : part.y1 - piece.window.y0,
                               part.x0 - piece.window.x0 : part.x1 - piece.window.x0]  # fmt: skip
                 row, column = part.y0 - int(top[index]), part.x0 - int(left[index])
-                crops[index, row : row + here.shape[0], column : column + here.shape[1]] = here
-        return crops
+                crops[own[index], row : row + here.shape[0], column : column + here.shape[1]] = here
 
     def _read_in_bands(self, level: int, y: Axis, x: Axis, view: Samples) -> None:
         """One large box: bands of source rows, in pieces, each stored block once, in bounded memory.

@@ -12,11 +12,11 @@ import tifffile
 
 from ..errors import ImageError
 from .bands import bands_of_page
-from .mask_values import drawn, measured, parted
+from .mask_values import check_indices, drawn, measured, parted
 from .pixels import Bytes, Pixels, check_size, upright
 from .remote import tiff_file
 from .tiff_contents import contents_of
-from .tiff_scale import scale_of
+from .tiff_scale import Scale, scale_of
 from .tiff_segments import block_of, codec_ycbcr, read_window, stored_ycbcr
 from .windows import Window
 
@@ -64,8 +64,8 @@ DAMAGE = (
 )
 
 
-def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, float | None]:
-    """The pixels (height, width, 3), and microns per pixel where the file can be believed.
+def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, Scale | None]:
+    """The pixels (height, width, 3), and the size of a pixel where the file can be believed.
 
     Args:
         path: the file.
@@ -88,7 +88,7 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, flo
             scale = scale_of(file, page, contents.series)
     except DAMAGE as error:
         raise undecodable(error, path) from error
-    return np.ascontiguousarray(pixels), None if scale is None else scale.mpp
+    return np.ascontiguousarray(pixels), scale
 
 
 def stored_values(path: Path) -> Pixels:
@@ -109,6 +109,8 @@ def stored_values(path: Path) -> Pixels:
             samples = upright(_samples(page), orientation_of_page(page))
             extra = [int(value) for value in page.extrasamples]
             nodata, lossy = nodata_of_page(page), page.compression.name in _LOSSY
+            if page.colormap is not None:
+                check_indices(samples[..., 0], (np.asarray(page.colormap) == 0).all(axis=0), path)
     except DAMAGE as error:
         raise undecodable(error, path) from error
     first = samples.shape[2] - len(extra)

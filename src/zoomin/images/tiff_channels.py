@@ -29,7 +29,7 @@ from .raster import check_blocks, georeference_of
 from .remote import tiff_file
 from .stored import FileIdentity, Level, identity_of, undecoded
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
-from .tiff_contents import contents_of, shows
+from .tiff_contents import check_sizes, contents_of, shows
 from .tiff_image import OpenTiff
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
@@ -146,7 +146,7 @@ def open_tiff_channels(
             of_map, source = mpp_of_map(dataset, georeference, path)
             missing = dataset.nodatavals if dataset.count == count else missing
     if of_map is None and scale is not None:
-        of_map, source = scale.mpp, scale.source
+        of_map, source = scale.mpp(path), scale.source
     samples = TiffSamples(
         path,
         levels,
@@ -196,6 +196,7 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
 
 def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:  # noqa: ANN401
     """The image that is asked for, or the largest that is no picture beside it."""
+    check_sizes(file, path)
     every = list(enumerate(file.series))
     if series is not None:
         wanted = str(series).strip().lower()

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ChannelsError, ImageError
+from ..errors import ChannelsError, ImageError, PlanesError
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
 from .ome_files import companion_of, files_of_images, parsed_xml, text_of
@@ -27,7 +27,7 @@ from .tiff_segments import block_of, read_window
 from .urls import url_of
 from .windows import Window
 
-__all__ = ["Associated", "Contents", "contents_of", "shows"]
+__all__ = ["Associated", "Contents", "check_sizes", "contents_of", "shows"]
 
 _REDUCED, _MASK, _MACRO = 1, 4, 9  # bits, and Aperio's number, of the tag NewSubfileType
 _NAMES = ("label", "macro", "thumbnail", "overview", "barcode")
@@ -135,6 +135,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
     """All images of a file, masks aside, and whether there is a mask."""
     if not file.pages:
         raise ImageError("the TIFF holds no image", where=path, remedy="Export it again.")
+    check_sizes(file, path)
     if file.is_ome and file.series and file.series[0].kind == "ome":
         found = []
         for index, one in enumerate(file.series):
@@ -159,6 +160,22 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
         _Picture(page, _name_of(page), index, _reduced(page), tuple(page.pages or ()) if page.subifds else ())
         for index, page in enumerate(pages)
     ], masked
+
+
+def check_sizes(file: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse sides below one pixel, at which tifffile would count pages without end.
+
+    Raises:
+        ImageError: if there are such.
+    """
+    for index in range(len(file.pages)):
+        sides = file.pages[index].shape
+        if min(sides, default=1) < 1:
+            raise ImageError(
+                f"damaged: directory {index} declares an image of {' x '.join(map(str, sides))} pixels",
+                where=path,
+                remedy="Copy or export the file again.",
+            )
 
 
 def _check_companion(file: Any, path: Path) -> None:  # noqa: ANN401
@@ -258,7 +275,7 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
                 "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
                 'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
             )
-        error = ChannelsError if set(planes) == {"C"} else ImageError
+        error = ChannelsError if set(planes) == {"C"} else PlanesError
         raise error(
             f"the TIFF holds {count} {kind} of one size (axes {level.axes})", where=path, remedy=remedy
         )

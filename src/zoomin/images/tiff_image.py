@@ -6,6 +6,7 @@ codecs that GDAL's library was built without (JPEG XL, JPEG 2000, PNG, JPEG XR),
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class OpenTiff:
         self._file = tiff_file(path)
         self._lock = threading.Lock()
         self._pages: dict[int, Any] = {}
+        self._number = _number_of(self._file)
 
     def page(self, offset: int) -> Any:  # noqa: ANN401 (tifffile is not typed)
         """The page whose directory stands at an offset."""
@@ -96,6 +98,8 @@ class OpenTiff:
 
     def fetch(self, offset: int, count: int) -> bytes:
         """Bytes of the file."""
+        if self._number is not None:
+            return os.pread(self._number, count, offset)
         with self._lock:
             self._file.filehandle.seek(offset)
             data: bytes = self._file.filehandle.read(count)
@@ -105,3 +109,11 @@ class OpenTiff:
         """Close the file with the last who reads it."""
         if hasattr(self, "_file"):
             self._file.close()
+
+
+def _number_of(file: Any) -> int | None:  # noqa: ANN401
+    """The system's number of an open file, where threads can read it at once; else None."""
+    try:
+        return int(file.filehandle.fileno()) if hasattr(os, "pread") else None
+    except (OSError, AttributeError):  # on the network
+        return None

@@ -17,7 +17,7 @@ from .colour import ycbcr_to_rgb
 from .pixels import Bytes, Pixels
 from .windows import Window
 
-__all__ = ["block_of", "codec_ycbcr", "read_window", "stored_ycbcr"]
+__all__ = ["Fetch", "block_of", "blocks_of", "codec_ycbcr", "read_window", "stored_ycbcr"]
 
 _LARGE, _MOST, _RATIO = 1 << 26, 1 << 31, 20_000  # bytes of a decoded block, and for a stored byte
 Fetch = Callable[[int, int], bytes]
@@ -65,7 +65,7 @@ def read_window(page: Any, window: Window, fetch: Fetch) -> Pixels:  # noqa: ANN
     shape = window.y1 - window.y0, window.x1 - window.x0, page.samplesperpixel
     result: Pixels | None = None
     for plane in range(planes):
-        for index, y, x in _blocks(page, window, plane):
+        for index, y, x in blocks_of(page, window, plane):
             block = _decode(page, index, fetch)
             if result is None:
                 result = np.zeros(shape, dtype=page.dtype if block is None else block.dtype)
@@ -84,7 +84,7 @@ def read_window(page: Any, window: Window, fetch: Fetch) -> Pixels:  # noqa: ANN
     return result
 
 
-def _blocks(page: Any, window: Window, plane: int) -> Iterator[tuple[int, int, int]]:  # noqa: ANN401
+def blocks_of(page: Any, window: Window, plane: int = 0) -> Iterator[tuple[int, int, int]]:  # noqa: ANN401
     """Index, top and left of each block that a window touches."""
     height, width = block_of(page)
     across, down = math.ceil(page.imagewidth / width), math.ceil(page.imagelength / height)

@@ -11,11 +11,12 @@ from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from ..classifiers import load_model
+    from ..runtime.parts import shard_of
     from .config import InferenceConfig
     from .evaluation import evaluate
     from .explanations import explain, iter_explanations
     from .prediction import answer_standard_error, iter_predictions, predict
-    from .prediction_table import merge_predictions, predict_into, shard_of
+    from .prediction_table import merge_predictions, predict_into
     from .predictions import Prediction, Summary, write_predictions
     from .run_images import evaluation_manifest
     from .sources import Unreadable, find_images
@@ -53,7 +54,7 @@ _HOMES = {
     "load_model": "..classifiers",
     "merge_predictions": ".prediction_table",
     "predict_into": ".prediction_table",
-    "shard_of": ".prediction_table",
+    "shard_of": "..runtime.parts",
     "write_predictions": ".predictions",
 }  # all others: .prediction
 

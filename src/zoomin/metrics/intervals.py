@@ -147,7 +147,7 @@ def auroc_interval(
     members = [labels == c for c in np.unique(labels)]
     count = [int(own.sum()) if groups is None else len(np.unique(groups[own])) for own in members]
     if min(count) < FEWEST:
-        what = "images" if groups is None else "groups"
+        what = ("image" if groups is None else "group") + "s" * (min(count) != 1)
         return Interval(None, f"not enough images: a class has {min(count)} {what}, {FEWEST} are needed")
     sizes = np.array([own.sum() for own in members])
     part = np.array([(influence[own] ** 2).sum() for own in members]) * sizes / (sizes - 1)

@@ -156,10 +156,11 @@ def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
         linked = [one for one in missing if file.get(one, getlink=True) is not None]
         if missing and not linked:
             raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
-        features = np.asarray(_array(file, name, path), dtype=np.float32)
+        stored = _array(file, name, path)
+        _check_numbers(stored.dtype, "features", path)
+        features = np.asarray(stored, dtype=np.float32)
         coords = np.asarray(_array(file, "coords", path))
-        if coords.dtype.kind not in "iuf":
-            raise _unfit(path, f"coords of type {coords.dtype}")
+        _check_numbers(coords.dtype, "coords", path)
         step = _step(file, path, mpp) if places else 1.0
         side = _side(file, step) if places else None
     if step != 1 or coords.dtype.kind not in "iu":
@@ -173,6 +174,7 @@ def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
     Raises:
         ImageError: naming what is not.
     """
+    _check_numbers(stored.features.dtype, "features", path)
     features = np.asarray(stored.features, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
     coords = np.zeros((len(features), 2)) if stored.coords is None else stored.coords
@@ -202,6 +204,29 @@ def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
     return FeatureFile(torch.from_numpy(features), places, stored.side)
 
 
+def _check_numbers(dtype: np.dtype[Any], what: str, path: Path) -> None:
+    """Refuse what would have to be guessed into real numbers.
+
+    Raises:
+        ImageError: naming the type.
+    """
+    if dtype.kind in "biuf":
+        return
+    if dtype.kind == "c":
+        kind, remedy = f"complex numbers ({dtype})", "save their real part, or both parts as features: "
+    elif dtype.fields is not None:
+        kind, remedy = f"records of several fields ({', '.join(dtype.fields)})", "save one array of numbers: "
+    elif h5py.check_string_dtype(dtype) is not None or dtype.kind in "SUT":
+        kind, remedy = "text, not numbers", "convert them to numbers and save those: "
+    else:
+        kind, remedy = f"values of type {dtype}, not numbers", "convert them to numbers and save those: "
+    raise ImageError(
+        f"the {what} are {kind}",
+        where=path,
+        remedy=f"The file is whole; {remedy}one row per crop, of float16 or float32 (coords of int64).",
+    )
+
+
 def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
     """An array that lies in the file itself and is not larger than the file can hold."""
     link = file.get(name, getlink=True)
@@ -210,6 +235,8 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise _unfit(path, f"{name!r} is no array")
+    if found.shape is None:
+        raise _unfit(path, f"the array {name!r} is empty")
     outside = [source.file_name for source in found.virtual_sources()] if found.is_virtual else []
     if found.external or any(source != "." for source in outside):
         raise _unfit(path, f"the numbers of the array {name!r} lie in other files")

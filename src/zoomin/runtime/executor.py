@@ -41,7 +41,7 @@ class Lost(NamedTuple):
         return UnexpectedError(
             f"the worker process that read it died {self.why}, {_ATTEMPTS} times",
             where=where,
-            remedy="Predict it alone: it may need too much memory, or be damaged so that a reader crashes.",
+            remedy="Try it alone: it may need too much memory, or be damaged so that a reader crashes.",
         )
 
 

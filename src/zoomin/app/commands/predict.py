@@ -1,4 +1,4 @@
-"""`zoomin evaluate`, `zoomin predict` and `zoomin merge`."""
+"""`zoomin evaluate` and `zoomin predict`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVALUATE",
-    "MERGE",
     "PREDICT",
     "build_executor",
     "build_inference",
+    "build_shard",
     "executor_of",
     "inference_config",
+    "say_predicted",
 ]
 
 
@@ -50,6 +51,16 @@ def build_executor(parser: ArgumentParser) -> None:
         None,
         "distribute the images with Ray: local (this machine), auto (the cluster that it is part of), "
         "HOST:PORT or ray://HOST:PORT",
+    )
+
+
+def build_shard(parser: ArgumentParser, does: str) -> None:
+    """Add the option that takes a part of the images."""
+    option(
+        parser,
+        "--shard",
+        None,
+        f"2/8 {does} the second of eight parts of the images; zoomin merge joins the parts",
     )
 
 
@@ -193,12 +204,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         "keep the rows that this model wrote with these settings for images that have not changed",
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
-    option(
-        parser,
-        "--shard",
-        None,
-        "2/8 predicts the second of eight parts of the images; zoomin merge joins the parts",
-    )
+    build_shard(parser, "predicts")
     option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     _build_groups(parser)
     build_executor(parser)
@@ -208,8 +214,9 @@ def _build_predict(parser: ArgumentParser) -> None:
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...inference.groups import groups_path, has_groups
-    from ...inference.prediction_table import predict_into, shard_name, shard_of
+    from ...inference.prediction_table import predict_into
     from ...inference.sources import find_images
+    from ...runtime.parts import shard_name, shard_of
 
     config, executor = inference_config(options), executor_of(options)
     images = find_images(options.images, options.manifest, options.group_by)
@@ -231,14 +238,15 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         device=options.device,
         progress=True,
     )
-    _print_summary(summary, out)
+    say_predicted(summary, out)
     if has_groups(images):
         say(f"One row per group: {groups_path(out)}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
-def _print_summary(summary: Summary, out: str) -> None:
+def say_predicted(summary: Summary, out: str) -> None:
+    """Print what became of the images."""
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
@@ -250,20 +258,6 @@ def _print_summary(summary: Summary, out: str) -> None:
             f"{summary.unlike} images are unlike the training images (ood_p_value of at most {UNLIKE}); of "
             f"images like these, about {UNLIKE * summary.done:.0f} would be."
         )
-
-
-def _build_merge(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "parts", nargs="+", type=str, help="the CSVs of zoomin predict --shard, the first part first"
-    )
-    option(parser, "--out", "predictions.csv", "the CSV to write")
-
-
-def _merge(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference.prediction_table import merge_predictions
-
-    _print_summary(merge_predictions(options.parts, options.out), options.out)
-    return 0
 
 
 EVALUATE = Command(
@@ -288,12 +282,4 @@ PREDICT = Command(
     _build_predict,
     _predict,
     "The rows so far are in the file --out with .part added: give the same command again with --resume true.",
-)
-
-MERGE = Command(
-    "join the tables of zoomin predict --shard",
-    "PARTS ... [--out CSV]",
-    "  zoomin merge predictions.*-of-8.csv --out predictions.csv",
-    _build_merge,
-    _merge,
 )

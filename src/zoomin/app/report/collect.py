@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import shlex
@@ -17,6 +16,7 @@ from ...errors import CheckpointError, DataError
 from ...inference.predictions import Prediction, counts_of, target_in
 from ...inference.run_images import label_options, splits_of_run
 from ...model.targets import Target, target_named
+from ...training.records import read_rows
 from .findings import Answer, Findings, Origin
 
 __all__ = [
@@ -76,10 +76,6 @@ def origin_of_run(run: Path, target: Target) -> Origin:
         target: of its model.
     """
     metrics = _json(run / "metrics.json")
-    history = []
-    if (run / "metrics.csv").is_file():
-        with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     counts: dict[str, dict[str, int]] = {}
     if (run / "manifest.csv").is_file():
         manifest = _own_manifest(run, target)
@@ -92,7 +88,7 @@ def origin_of_run(run: Path, target: Target) -> Origin:
         config=_text(run / "config.yaml"),
         versions=_json(run / "versions.json"),
         commands=_commands("train", run),
-        history=tuple(history),
+        history=tuple(read_rows(run / "metrics.csv")),
         chosen_epoch=metrics.get("epoch"),
         chosen_by=metrics.get("chosen_by"),
         counts=counts,
