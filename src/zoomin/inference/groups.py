@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,11 +70,12 @@ def write_groups(
     pooled = pool(answers, [groups[place] for place in read], target, how or "mean")
     found = dict(zip(pooled.groups, zip(pooled.answers.tolist(), pooled.images, strict=True), strict=True))
     digits = ".6f" if target.has_probabilities else ".8g"
+    sizes = Counter(groups)
     lines = []
     for name in names:
         answer, used = found.get(name, ([], ()))
         numbers = [f"{value:{digits}}" for value in answer] or [""] * len(target.columns)
-        failed = groups.count(name) - len(used)
+        failed = sizes[name] - len(used)
         lines.append([cell(name), len(used), failed, cell(target.decide(answer)) if answer else "", *numbers])
     write_csv(
         groups_path(path), ["group", "images", "failed", "prediction", *target.columns], lines, exact=True
