@@ -28,7 +28,7 @@ from .pixels import over_background
 from .remote import tiff_file
 from .slide_refusals import check_frames, not_opened
 from .stored import Level, undecoded
-from .tiff import DAMAGE
+from .tiff import DAMAGE, check_slide_whole
 from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
@@ -151,6 +151,8 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
             pass
         raise  # the cause according to the file's header
     properties, steps = dict(slide.properties), slide.level_downsamples
+    if properties.get("openslide.vendor") == "aperio":  # others leave out tiles of bare glass
+        check_slide_whole(path)
     full = slide.dimensions[::-1]
     every = [
         Level.of(size[::-1], full, _block_of(properties, index))

@@ -272,7 +272,8 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
         if set(planes) == {"C"} and count in (3, 4):
             remedy = (
-                "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
+                "Name those to use: data.channels, or open_image(path, channels=[1, 2]). If they are red, "
+                "green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
                 'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
             )
         error = ChannelsError if set(planes) == {"C"} else PlanesError

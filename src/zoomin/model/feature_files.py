@@ -151,7 +151,11 @@ def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
         missing = [one for one in (name, "coords") if one not in file]
         linked = [one for one in missing if file.get(one, getlink=True) is not None]
         if missing and not linked:
-            raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
+            raise ImageError(
+                f"no array {missing[0]!r}, but {', '.join(file) or 'none'}",
+                where=path,
+                remedy="Name them as CLAM and TRIDENT do: features (n, dims) and coords (n, 2).",
+            )
         stored = _array(file, name, path)
         _check_numbers(stored.dtype, "features", path)
         features = np.asarray(stored, dtype=np.float32)
