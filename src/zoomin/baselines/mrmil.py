@@ -18,7 +18,7 @@ that the number of crops is bounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -75,18 +75,15 @@ class MRMILConfig(BaselineConfig):
     gated: bool = False
     """Gated attention."""
 
+    _counts: ClassVar[tuple[str, ...]] = ("tile_size", "crop_size", "kept", "hidden")
+    _scales: ClassVar[tuple[str, ...]] = ("low_scale", "high_scale")
+    _shares: ClassVar[tuple[str, ...]] = ("instance_dropout",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        for name in ("tile_size", "crop_size", "kept", "hidden"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
-        for name in ("low_scale", "high_scale"):
-            value = getattr(self, name)
-            require(0 < value <= 1, name, value, "Give a scale above 0 and at most 1.")
         fits = self.tile_size % self.crop_size == 0
         require(fits, "tile_size", self.tile_size, f"Give a multiple of crop_size, {self.crop_size}.")
-        drop = self.instance_dropout
-        require(0 <= drop < 1, "instance_dropout", drop, "Give a number from 0 to below 1.")
 
 
 class MRMIL(Baseline[MRMILConfig]):
@@ -102,11 +99,7 @@ class MRMIL(Baseline[MRMILConfig]):
     any_target = False
 
     def __init__(self, config: MRMILConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
-        """
+        """Build the networks."""
         super().__init__(config)
         low_side = view_size(config.tile_size, config.low_scale)
         side = view_size(config.crop_size, config.high_scale)

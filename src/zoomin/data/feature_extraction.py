@@ -72,11 +72,7 @@ class FeatureConfig:
     """Seed of the weights of networks without pretrained ones."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the value that cannot work and a remedy.
-        """
+        """Check the values."""
         needs = {
             "crop_size": (self.crop_size >= 1, "at least 1"),
             "chunk_size": (self.chunk_size >= 1, "at least 1"),

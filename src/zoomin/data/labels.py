@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from ..files import markdown_table
+
 __all__ = [
     "WRITTEN",
     "Written",
@@ -234,9 +236,8 @@ def labels_table() -> str:
             {"": "(empty)", " ": "(blank)", "\u00a0": "(no-break space)"}.get(t, f"`{t}`") for t in texts
         )
 
-    lines = ["| written | classes, the negative one first | why |", "| --- | --- | --- |"]
-    lines += [f"| {cells(w.cells)} | {cells(w.classes) or 'no label'} | {w.why} |" for w in WRITTEN]
-    return "\n".join(lines) + "\n"
+    rows = ([cells(w.cells), cells(w.classes) or "no label", w.why] for w in WRITTEN)
+    return "\n".join(markdown_table(["written", "classes, the negative one first", "why"], rows)) + "\n"
 
 
 if __name__ == "__main__":

@@ -100,11 +100,7 @@ class AdaptedSlide(StoredImage):
         self._by, self._downsamples = by, downsamples
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if the package cannot decode them.
-        """
+        """The pixels of a window of a level."""
         slide, lock = HANDLES.get_or_make(self._key, self._open)
         step = self._downsamples[level] if self._by.frame == "level-0" else 1.0
         corner = round(window.x0 * step), round(window.y0 * step)
@@ -119,10 +115,6 @@ class AdaptedSlide(StoredImage):
         except Exception as error:  # a stranger's code may raise anything
             HANDLES.drop(self._key)
             raise undecoded(self.path, level, window, f"{self.reader}: {_first(error)}") from error
-
-    def close(self) -> None:
-        """Let go of the slide's handle; the next read opens it again."""
-        HANDLES.drop(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -215,7 +215,7 @@ def open_channels(
     return ChannelImage(samples, channels, mpp=known, statistics=statistics)
 
 
-def open_shown(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
+def open_shown(path: Path | str, *, mpp: float | None = None) -> Image:
     """Open an image for display: one whose channels would have to be named, in false colour.
 
     Its first three channels are red, green and blue (see `channels.ChannelImage.shown`).
@@ -227,9 +227,9 @@ def open_shown(path: Path | str, *, mpp: float | None = None, series: int | str 
     from .channels import ChannelImage
 
     try:
-        return open_image(path, mpp=mpp, series=series)
+        return open_image(path, mpp=mpp)
     except ChannelsError:
-        samples, known = _samples_of(Path(path), mpp, series)
+        samples, known = _samples_of(Path(path), mpp, None)
         first = range(1, min(3, len(samples.names)) + 1)
         return ChannelImage(samples, first, mpp=known).shown
 

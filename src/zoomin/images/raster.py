@@ -83,11 +83,7 @@ class RasterImage(JpegTiled):
         self.driver = driver
 
     def decode_by_reader(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level, by GDAL.
-
-        Raises:
-            ImageError: if GDAL cannot decode them.
-        """
+        """The pixels of a window of a level, by GDAL."""
         import rasterio
         from rasterio.windows import Window as GdalWindow
 
@@ -114,10 +110,6 @@ class RasterImage(JpegTiled):
         """Let go of the handles of all threads; the next read opens them again."""
         super().close()
         HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "gdal", self.identity
 
     def _open(self, level: int) -> Any:  # noqa: ANN401 (rasterio is not typed)
         self.check_identity()

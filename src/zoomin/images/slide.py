@@ -91,15 +91,6 @@ class SlideImage(JpegTiled):
         """Another slide in a TIFF, by OpenSlide."""
         return SlideImage(path, levels, {}, None)
 
-    def close(self) -> None:
-        """Let go of the slide's handle; the next read opens it again."""
-        super().close()
-        HANDLES.drop(self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "openslide", self.identity
-
     def _open(self) -> Any:  # noqa: ANN401 (openslide is not typed)
         self.check_identity()
         slide = _opened(self.path)

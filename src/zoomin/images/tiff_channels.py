@@ -27,7 +27,7 @@ from .physical import check_mpp
 from .pixels import Pixels
 from .raster import check_blocks, georeference_of
 from .remote import tiff_file
-from .stored import FileIdentity, Level, identity_of, undecoded
+from .stored import FileIdentity, Level, check_unchanged, identity_of, undecoded
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
 from .tiff_contents import check_sizes, contents_of, shows
 from .tiff_image import OpenTiff
@@ -73,11 +73,7 @@ class TiffSamples:
     offsets: tuple[tuple[int, ...], ...]
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
-        """The samples of some channels, as they are stored; of bands stored together, all are decoded.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The samples of some channels, as they are stored; of bands stored together, all are decoded."""
         file = HANDLES.get_or_make(self._key, self._open)
         offsets = self.offsets[level]
         try:
@@ -97,10 +93,7 @@ class TiffSamples:
         return "tiff channels", self.identity
 
     def _open(self) -> OpenTiff:
-        if identity_of(self.path) != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it again."
-            )
+        check_unchanged(identity_of(self.path), self.identity, self.path)
         return OpenTiff(self.path)
 
 

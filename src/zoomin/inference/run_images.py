@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from ..data.config import ManifestColumns
 from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest, Record, read_manifest
 from ..errors import DataError
+from ..files import read_json
 from ..model.targets import Target, target_of
 
 __all__ = ["RunImages", "evaluation_manifest", "label_options", "run_images", "splits_of_run"]
@@ -135,10 +135,9 @@ def splits_of_run(run: Path, manifest: Manifest) -> list[str | None]:
         run: its folder.
         manifest: its images.
     """
-    path = run / "splits.json"
-    if not path.is_file():
+    if not (run / "splits.json").is_file():
         return [record.split for record in manifest]
-    names = json.loads(path.read_text(encoding="utf-8"))
+    names = read_json(run / "splits.json")
     place = {Path(os.path.normpath(name)).parts: part for part, listed in names.items() for name in listed}
 
     def find(record: Record) -> str | None:

@@ -145,11 +145,7 @@ def read_features(
 
 
 def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
-    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's.
-
-    Raises:
-        ImageError: as `read_features`.
-    """
+    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's."""
     with _opened(path) as file:
         name = "feats" if "features" not in file and "feats" in file else "features"
         missing = [one for one in (name, "coords") if one not in file]
@@ -169,11 +165,7 @@ def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
 
 
 def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
-    """Features whose shape and numbers are right.
-
-    Raises:
-        ImageError: naming what is not.
-    """
+    """Features whose shape and numbers are right."""
     _check_numbers(stored.features.dtype, "features", path)
     features = np.asarray(stored.features, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features

@@ -336,11 +336,7 @@ def tiles_of(config: ClassifierConfig) -> ZoomInConfig | None:
 
 
 def _check_baseline(config: RunConfig) -> None:
-    """Refuse what only Zoom-In learns from.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse what only Zoom-In learns from."""
     asked = {
         "train.tile_roi_strength": config.train.uses_roi,
         "pretrain.steps": config.pretrain.steps > 0,

@@ -317,11 +317,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         return {"optimizer": adam, "lr_scheduler": {"scheduler": steps, "interval": "epoch"}}
 
     def _note(self, name: str, error: ImageError) -> None:
-        """Record an image that cannot be read.
-
-        Raises:
-            DataError: if too many cannot.
-        """
+        """Record an image that cannot be read."""
         self.failures.note(self.current_epoch, "train" if self.training else "val", name, error)
 
     def _end_together(self) -> None:

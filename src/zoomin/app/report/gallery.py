@@ -147,11 +147,7 @@ def _drawn(figure: Figure) -> str:
 
 
 def _plain(answer: Answer) -> str:
-    """The image alone.
-
-    Raises:
-        ImageError: if it cannot be read.
-    """
+    """The image alone."""
     from PIL import Image
 
     record = answer.record

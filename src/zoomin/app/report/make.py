@@ -67,11 +67,7 @@ class ReportConfig:
     """Maximum number of annotated images whose attention is compared with their ROI; each is read again."""
 
     def __post_init__(self) -> None:
-        """Check what goes together.
-
-        Raises:
-            ConfigError: naming what is missing or too much.
-        """
+        """Check what goes together."""
         if self.run is None and self.predictions is None:
             raise ConfigError(
                 "nothing to report on", where="--run", remedy="Give the folder of a run, or --predictions."
