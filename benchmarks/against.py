@@ -22,14 +22,17 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import tifffile
 from PIL import Image
 from rich.progress import Progress
 
+APERIO = "Aperio Image Library v11.2.1\r\n20000x20000 (256x256) JPEG/RGB Q=80|AppMag = 20|MPP = 0.5"
 LOAD = "import zoomin; zoomin.load_model('{work}/{model}')"
 READS = """
 import random, time, zoomin
 from zoomin.geometry import Region
-image, draw = zoomin.open_image("{work}/slides/{slide}"), random.Random(0)
+image, draw = zoomin.open_image("{work}/{file}"), random.Random(0)
 corners = [(draw.randrange(19000), draw.randrange(19000)) for _ in range(400)]
 image.read([Region(0, 0, 256, 256)], 1.0)
 start = time.process_time()
@@ -64,18 +67,25 @@ JOBS: dict[str, tuple[str, ...]] = {  # arguments of python
     "predict, slide, LeNet": (*PREDICT, "--run", "{work}/lenet", "--sampling", "systematic"),
     "predict, slide, EfficientNet-Lite0": (*PREDICT, "--run", "{work}/lite0", "--sampling", "systematic"),
     "train, colon recipe, 2 epochs": (*TRAIN, "--train.epochs", "2", "--out", "{out}/run"),
-    "read 256, one by one": (
-        "-c",
-        READS.replace("{batch}", "1").replace("{side}", "256").replace("{scale}", "1.0"),
-    ),
-    "read 256, 32 at once": (
-        "-c",
-        READS.replace("{batch}", "32").replace("{side}", "256").replace("{scale}", "1.0"),
-    ),
-    "read 800 at 1/8, 32 at once": (
-        "-c",
-        READS.replace("{batch}", "32").replace("{side}", "800").replace("{scale}", "0.125"),
-    ),
+    **{
+        f"read {side} {how} of a {kind}": (
+            "-c",
+            READS.replace("{file}", file)
+            .replace("{batch}", batch)
+            .replace("{side}", side)
+            .replace("{scale}", scale),
+        )
+        for kind, file in (
+            ("YCbCr pyramid", "slides/{slide}"),
+            ("RGB pyramid", "rgb.tif"),
+            ("SVS", "rgb.svs"),
+        )
+        for side, scale, batch, how in (
+            ("256", "1.0", "1", "one by one"),
+            ("256", "1.0", "32", "32 at once"),
+            ("800", "0.125", "32", "at 1/8, 32 at once"),
+        )
+    },
 }
 
 
@@ -146,7 +156,34 @@ def prepare(old: Path, work: Path) -> str:
     if not (work / "slides").is_dir():
         count = ("--n_train", "0", "--n_val", "0", "--n_test", "1")
         cost(old, [*CLI, "data", "make", "slides", "--out", str(work / "slides"), *count])
-    return next((work / "slides").rglob("*.tif")).relative_to(work / "slides").as_posix()
+    slide = next((work / "slides").rglob("*.tif"))
+    for name in ("rgb.svs", "rgb.tif"):
+        if not (work / name).is_file():
+            convert(slide, work / name)
+    return slide.relative_to(work / "slides").as_posix()
+
+
+def convert(slide: Path, path: Path) -> None:
+    """The same slide in JPEG of red, green and blue: as Aperio's scanners write it, or a plain pyramid."""
+    half = path.with_suffix(".part")
+    with tifffile.TiffFile(slide) as source, tifffile.TiffWriter(half, bigtiff=True) as file:
+        pages = [
+            page for page in source.pages if path.suffix == ".tif" or page.imagewidth in (20000, 5000, 1250)
+        ]
+        for page in pages:
+            file.write(
+                (np.asarray(tile)[0] for tile, _, _ in page.segments()),
+                shape=page.shape,
+                dtype=page.dtype,
+                tile=(page.tilelength, page.tilewidth),
+                photometric="rgb",
+                compression="jpeg",
+                compressionargs={"level": 80, "outcolorspace": "rgb"},
+                description=APERIO if path.suffix == ".svs" else None,
+                metadata=None,
+                subfiletype=0 if path.suffix == ".svs" or page is pages[0] else 1,
+            )
+    half.rename(path)
 
 
 def compare(old: Path, new: Path, work: Path, jobs: Sequence[str], runs: int) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from zoomin.data.manifest import read_manifest
 from zoomin.data.slide_files import one_per_slide
 from zoomin.errors import DataError, ImageError
 from zoomin.geometry import Region
-from zoomin.images.dicom_header import read_dicom_header
+from zoomin.images.formats.dicom_header import read_dicom_header
 from zoomin.images.open_image import open_image
 from zoomin.inference import find_images
 
@@ -347,7 +347,7 @@ def test_a_plane_of_an_image_of_several_files_is_refused_with_its_companion(tmp_
         tifffile.imwrite(
             tmp_path / name, np.full((30, 40), number, np.uint8), description=text, metadata=None
         )
-    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, as set\.companion\.ome tells"):
+    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, according to set\.companion\.ome"):
         open_image(tmp_path / names[0])
     planes = np.stack([tifffile.imread(tmp_path / name) for name in names], -1)
     tifffile.imwrite(tmp_path / "whole.tif", planes, photometric="rgb")  # as the remedy says

@@ -19,9 +19,9 @@ from slides import by_gdal, geotiff, picture, pyramid
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images import stored
+from zoomin.images.formats.raster import RasterImage
+from zoomin.images.formats.slide import SlideImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
-from zoomin.images.slide import SlideImage
 from zoomin.images.timeouts import file_timeout, touch, within
 
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) JPEG|AppMag = 40|MPP = 0.2500"
@@ -227,3 +227,36 @@ def test_more_pixels_than_the_bytes_can_hold(kind, width, height, tmp_path):
 def test_images_of_one_colour_take_few_bytes_and_are_whole(options, mode, tmp_path):
     PillowImage.new(mode, (2048, 2048)).save(tmp_path / "a", **options, optimize=True)
     assert open_image(tmp_path / "a").height == 2048
+
+
+def test_a_png_of_a_palette_that_is_not_there_is_an_error(tmp_path):
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(np.zeros((9, 9), np.uint8)).convert("P").save(path)
+    data = path.read_bytes()
+    at = data.index(b"PLTE")
+    path.write_bytes(data[: at - 4] + data[at + 8 + int.from_bytes(data[at - 4 : at], "big") :])
+    fails(lambda: open_image(path), path)
+
+
+def test_a_tiff_of_sides_below_one_pixel_ends(tmp_path):
+    """Tifffile would count its pages backwards, without end."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((192, 192), np.float32))
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages.first.tags["ImageLength"]
+        at = tag.offset
+    data = bytearray(path.read_bytes())
+    data[at + 2 : at + 4], data[at + 8 : at + 12] = b"\x09\x00", b"\xff" * 4  # a signed number, -1
+    path.write_bytes(data)
+    fails(lambda: open_image(path), path, "-1 x 192 pixels")
+
+
+def test_a_slide_of_more_blocks_than_bytes_is_refused(tmp_path):
+    """OpenSlide would show a gigapixel of nothing, at the pace of pixels."""
+    path = pyramid(tmp_path / "a.svs", picture(192, 192), compression="jpeg", description=APERIO)
+    with tifffile.TiffFile(path) as file:
+        at = file.pages.first.tags["ImageLength"].offset
+    data = bytearray(path.read_bytes())
+    data[at + 2 : at + 4], data[at + 8 : at + 12] = b"\x04\x00", (1 << 24).to_bytes(4, "little")
+    path.write_bytes(data)
+    fails(lambda: open_image(path), path, "x 16777216 pixels")

@@ -22,8 +22,8 @@ from zoomin.errors import DataError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.cache import HANDLES
 from zoomin.images.describe import describe
+from zoomin.images.formats.zarr_image import ZarrImage
 from zoomin.images.open_image import open_image
-from zoomin.images.zarr_image import ZarrImage
 from zoomin.inference import InferenceConfig, predict
 from zoomin.inference.explain_folder import explain_into
 from zoomin.inference.sources import find_images
@@ -169,7 +169,7 @@ REFUSED = {
     "levels": ({"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": []}]}, "no datasets"),
     "axes": ({"multiscales": [{"axes": ["q", "x"], "datasets": [{"path": "0"}]}]}, "axes q, x"),
     "absent": ({"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, "no Zarr array.*'0'"),
-    "senseless": ({"multiscales": {"a": 1}}, "make no sense"),
+    "senseless": ({"multiscales": {"a": 1}}, "are not valid"),
 }
 
 

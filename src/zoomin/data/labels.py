@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from ..files import markdown_table
+
 __all__ = [
     "WRITTEN",
     "Written",
@@ -93,12 +95,12 @@ WRITTEN = (
     Written(
         ("none", "sign"),
         ("none", "sign"),
-        "`none` is a class beside exactly one other: nothing was found. Beside more it is no label",
+        "`none` is a class beside exactly one other: nothing was found. Beside more it is not a label",
     ),
     Written(("?", "."), (), "no label"),
     Written(("'--", "Not Reported", "[Not Available]", "[Unknown]"), (), "tables of GDC and TCGA: no label"),
     Written(("not available", "no data", "missing"), (), "no label; `unknown` is a class"),
-    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is no label, unless it is one of two classes"),
+    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is not a label, unless it is one of two classes"),
     Written(("#VALUE!", "#DIV/0!", "#N/A N/A", "-1.#IND"), (), "errors of spreadsheets: no label"),
 )
 
@@ -238,9 +240,8 @@ def labels_table() -> str:
             {"": "(empty)", " ": "(blank)", "\u00a0": "(no-break space)"}.get(t, f"`{t}`") for t in texts
         )
 
-    lines = ["| written | classes, the negative one first | why |", "| --- | --- | --- |"]
-    lines += [f"| {cells(w.cells)} | {cells(w.classes) or 'no label'} | {w.why} |" for w in WRITTEN]
-    return "\n".join(lines) + "\n"
+    rows = ([cells(w.cells), cells(w.classes) or "no label", w.why] for w in WRITTEN)
+    return "\n".join(markdown_table(["written", "classes, the negative one first", "why"], rows)) + "\n"
 
 
 if __name__ == "__main__":

@@ -77,6 +77,11 @@ def pieces(windows: Windows, block: tuple[int, int]) -> Iterator[Piece]:
     origin = spans[filled, :2].min(0)
     columns, rows = spans[filled, 2:].max(0) - origin
     spans = spans - np.tile(origin, 2)
+    size = block[0] * block[1]
+    if len(filled) == 1 and columns <= _widest(block) and rows * columns * size <= _PIECE:
+        only = Window(*windows[filled[0]].tolist())
+        yield Piece(only, [(int(filled[0]), only)])
+        return
     touched = np.zeros((rows, columns), dtype=bool)
     for x0, y0, x1, y1 in spans[filled].tolist():
         touched[y0:y1, x0:x1] = True
@@ -100,7 +105,7 @@ def pieces(windows: Windows, block: tuple[int, int]) -> Iterator[Piece]:
 def _rectangles(touched: npt.NDArray[np.bool_], block: tuple[int, int]) -> tuple[npt.NDArray[np.int64], int]:
     """Number the touched blocks by rectangle, -1 elsewhere: runs in a row, stacked where they are equal."""
     height, width = block
-    widest = max(1, int((_PIECE**0.5) // width))
+    widest = _widest(block)
     owner = np.full(touched.shape, -1, dtype=np.int64)
     count = 0
     open_runs: dict[tuple[int, int], tuple[int, int]] = {}  # columns -> rectangle, its rows
@@ -115,6 +120,11 @@ def _rectangles(touched: npt.NDArray[np.bool_], block: tuple[int, int]) -> tuple
             still[run] = (one, rows + 1)
         open_runs = still
     return owner, count
+
+
+def _widest(block: tuple[int, int]) -> int:
+    """Columns of blocks that are read together at most."""
+    return max(1, int((_PIECE**0.5) // block[1]))
 
 
 def _runs(row: npt.NDArray[np.bool_], widest: int) -> list[tuple[int, int]]:
