@@ -100,7 +100,7 @@ def values(one: Explanation, stage: str, region: Region, pixels: int) -> np.ndar
 
 
 def test_layers_are_the_heat_map_of_the_explanation(one: Explanation) -> None:
-    """At two pixels a cell, over whole tiles: what `Explanation.heat_map` says."""
+    """At two pixels per cell, over whole tiles: what `Explanation.heat_map` says."""
     side, cells = 256, 16
     region = Region(1024, 768, 512, 512)
     rows, columns = one.attention.shape
@@ -508,7 +508,7 @@ def test_an_image_that_breaks_while_shown_tells_so(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(
         "zoomin.images.open_image.open_image",
-        lambda path, mpp, series: Breaking(np.zeros((9, 9), np.uint8)),
+        lambda path, mpp: Breaking(np.zeros((9, 9), np.uint8)),
     )
     with running(Collection(tmp_path, [ShownImage(tmp_path / "a.png")])) as site:
         status, headers, body = ask(site + "image/0/pixels/0/0/0")

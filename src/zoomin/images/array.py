@@ -16,6 +16,7 @@ from ..errors import ConfigError, ImageError
 from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
+from .georeference import Georeference
 from .pictured import image_png
 from .pixels import over_background, to_bytes
 
@@ -46,7 +47,8 @@ class ArrayImage:
     """
 
     reader = "whole"
-    georeference = None
+    georeference: Georeference | None = None
+    mpp_source = ""  # where a map tells it
 
     def __init__(
         self,

@@ -187,7 +187,7 @@ class StoredImage(ABC):
         self._part = part
         self.identity = self._identity()
         self._last_access = time.monotonic()
-        self._decoded: dict[tuple[int, int], int] = {}  # a number a thread: none waits for another
+        self._decoded: dict[tuple[int, int], int] = {}  # one count per thread: none waits for another
 
     @property
     def name(self) -> str:

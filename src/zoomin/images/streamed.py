@@ -107,7 +107,7 @@ class StreamedImages(ImageBatch):
         layouts = {layout_of(image) for image in images}
         if len(layouts) > 1:
             raise ConfigError(
-                "images of several numbers of channels in one batch",
+                "images with different numbers of channels in one batch",
                 remedy="Open all of them for the same channels.",
             )
         [(self._channels, self._dtype)] = layouts

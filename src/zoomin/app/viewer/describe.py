@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
-from ...explanation.draw import NUMBERED
+from ...explanation.draw import NUMBERED, doubt
 from ...explanation.palette import HEAT_TOP
 from ...files import short_names
 from ...images.image import Image
@@ -25,11 +25,12 @@ __all__ = ["LISTED", "describe", "overview"]
 LISTED = 40  # sub-tiles in the list beside the map
 
 
-def overview(collection: Collection, token: str) -> dict[str, Any]:
-    """The list of images, without opening any."""
+def overview(collection: Collection, token: str, other: Collection | None = None) -> dict[str, Any]:
+    """The list of images, without opening any; the name of the run that they are compared with, if any."""
     names = short_names([entry.path for entry in collection.shown])
     return {
         "run": collection.run.resolve().name,
+        "other": None if other is None else other.run.resolve().name,
         "token": token,
         "images": [
             {
@@ -92,10 +93,12 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
             }
             for k, (name, p) in enumerate(zip(one.classes, answer, strict=True))
         ],
+        "doubt": doubt(one),
         "heat_top": HEAT_TOP,
         "account": _account(one),
         "tiles": len(one.tiles),
         "all_tiles": one.attention.numel(),
+        "blocks": [{"drawn": len(stage.regions), "all": stage.count(one.size)} for stage in one.blocks],
         "sub_tiles": len(places.regions),
         "outlined": len(drawn.sub_tiles),
         "list": [
