@@ -341,3 +341,22 @@ def test_a_mask_in_the_column_of_annotations_is_known_by_its_content(suffix, tmp
     found = open_annotation(record, H, W)
     assert found is not None
     assert np.array_equal(found.read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5, TRUE)
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "icclab"])
+def test_lab_is_no_mask(photometric, tmp_path):
+    """Neutral is 128 in one of its encodings: all of the image was ROI."""
+    values = np.dstack([TRUE * np.uint8(255), *[np.full_like(TRUE, 128, dtype=np.uint8)] * 2])
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric)
+    with pytest.raises(DataError, match=r"values do not tell what was drawn.*Save it as grey"):
+        stored(tmp_path / "a.tif")
+
+
+def test_a_palette_that_shows_the_other_way_round_is_told(tmp_path, caplog):
+    """As programs that reduce colours write it; the index counts all the same."""
+    grey = PillowImage.fromarray(TRUE.astype(np.uint8) * 255).convert("RGB")
+    reduced = grey.quantize(2)
+    reduced.save(tmp_path / "a.png")
+    assert np.array_equal(stored(tmp_path / "a.png"), np.asarray(reduced) != 0)
+    told = "shows another index black" in caplog.text
+    assert told == (not np.array_equal(np.asarray(reduced) != 0, TRUE))

@@ -39,7 +39,7 @@ class MaskAnnotation:
 
     What is stored counts, not what is seen: palette images by their index, "white is zero" like "black is
     zero", colour images by any nonzero channel (transparency aside, unless nothing else was drawn). What a
-    GeoTIFF declares as missing is no ROI. A mask on a map has to cover its image.
+    GeoTIFF declares as missing is not ROI. A mask on a map has to cover its image.
 
     Args:
         mask: (h, w) array of bool or integers, or the path of a mask image, read when first needed.
@@ -156,7 +156,7 @@ def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
         with opened(path, "GTiff") as dataset:
             own = georeference_of(dataset)
     except ImageError:
-        return  # a TIFF that tifffile reads and GDAL does not is no map
+        return  # a TIFF that tifffile reads and GDAL does not is not a map
     if own is None or frame.georeference is None:
         return
     if (own.crs is None) != (frame.georeference.crs is None):  # one says where it is on some map

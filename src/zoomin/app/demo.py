@@ -97,7 +97,7 @@ def run_demo(
         work: folder of images and run.
         quick: fewer and smaller images, fewer epochs.
         seed: of images, weights and draws.
-        say: where to tell what is going on.
+        say: prints what is going on.
         progress: show progress bars.
     """
     out, work = Path(out), Path(work)

@@ -11,7 +11,7 @@ Self-Supervised Contrastive Learning, CVPR 2021 (arXiv 2011.08939), section 3.2.
     loss   = CE(logits, y) / 2 + CE(max_k c_k, y) / 2
 
 q has two layers, as in the authors' code, or one, as in the paper's text (`nonlinear`). The prediction is the
-second stream's, as in their code by default. The self-supervised features of the publication are no part of
+second stream's, as in their code by default. The self-supervised features of the publication are not part of
 this. The harness adds the penalty to the cross-entropy, so that the whole loss is twice the publication's.
 """
 

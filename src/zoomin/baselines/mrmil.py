@@ -5,7 +5,7 @@ Instance Learning, Computers in Biology and Medicine 2021 (PMC7984430); a baseli
 2022) on Camelyon16 with 5x and then 20x (supplement L).
 
     low    : h = f_low(tile at low_scale), a = softmax over tiles, logits_low = g_low(sum a h)
-    choose : the `kept` tiles of highest a; which ones is no smooth choice, and has no gradient
+    choose : the `kept` tiles of highest a; which ones is not a smooth choice, and has no gradient
     high   : crops at high_scale that tile the chosen ones, h = f_high(crop), logits = g(sum a h)
     loss   = CE(logits, y) + CE(logits_low, y)
 
@@ -45,10 +45,11 @@ class MRMILConfig(BaselineConfig):
     """The baseline: mrmil."""
 
     tile_size: int = 108
-    """Side of the tiles that are chosen from, in level-0 pixels; a multiple of `crop_size`."""
+    """Side of the tiles that are chosen from, in level-0 pixels; a multiple of `crop_size`. 108 are, at
+    `low_scale`, a view of 27 pixels, like the crops'."""
 
     low_scale: float = 0.25
-    """Scale in (0, 1] at which all tiles are read."""
+    """Scale in (0, 1] at which all tiles are read; 0.25 is 5x of 20x, as Kong & Henao compare with."""
 
     crop_size: int = 27
     """Side of the crops that cover the chosen tiles, in level-0 pixels; 27 as Zoom-In's sub-tiles."""

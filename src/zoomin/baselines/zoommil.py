@@ -57,7 +57,8 @@ class ZoomMILConfig(BaselineConfig):
     sub-tiles."""
 
     scales: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Scales of the levels, from low to high; each cell must divide into whole cells of the next level."""
+    """Scales of the levels, from low to high; each cell must divide into whole cells of the next
+    level. By default each doubles the one before: four cells below each."""
 
     kept: int = 12
     """k, cells that are read again at the next level; more cost proportionally more."""
@@ -74,7 +75,7 @@ class ZoomMILConfig(BaselineConfig):
     publication."""
 
     hidden: int = 256
-    """Width of the gated attention."""
+    """Width of the gated attention; 256 is half of `width`."""
 
     dropout: float = 0.25
     """Share of values dropped after the first layers and in the attention, while training."""

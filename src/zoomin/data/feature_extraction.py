@@ -66,7 +66,7 @@ class FeatureConfig:
     """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which a single read is given up; null: never."""
+    """Seconds after which a single read is given up; null: never. 120 outlast a slow network drive."""
 
     seed: int = 0
     """Seed of the weights of networks without pretrained ones."""

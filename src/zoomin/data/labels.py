@@ -29,8 +29,10 @@ _MISSING = frozenset(
         *"na n/a n.a. n.a n/d #n/a #na <na> nan -nan none null (null) \\n nat ? . - --".split(),
         *"1.#ind -1.#ind 1.#qnan -1.#qnan #value! #div/0! #ref! #name? #num! #null!".split(),
         "#n/a n/a",
+        *("'--", "not available", "not applicable", "not reported", "no data", "nodata", "missing"),
+        *("[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"),
     ]
-)  # of pandas, R, Excel and people; compared without case
+)  # of pandas, R, Excel, GDC, TCGA and people; compared without case
 _MINUS = dict.fromkeys(map(ord, "\u2212\u2013\u2014\ufe63\uff0d\u2010\u2011"), "-")  # of word processors
 _BLANK = " \t\r\n\v\f\u00a0\u200b\u2007\u202f\ufeff"
 _AFTER_MINUS = "."  # the next character after it
@@ -93,10 +95,12 @@ WRITTEN = (
     Written(
         ("none", "sign"),
         ("none", "sign"),
-        "`none` is a class beside exactly one other: nothing was found. Beside more it is no label",
+        "`none` is a class beside exactly one other: nothing was found. Beside more it is not a label",
     ),
     Written(("?", "."), (), "no label"),
-    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is no label, unless it is one of two classes"),
+    Written(("'--", "Not Reported", "[Not Available]", "[Unknown]"), (), "tables of GDC and TCGA: no label"),
+    Written(("not available", "no data", "missing"), (), "no label; `unknown` is a class"),
+    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is not a label, unless it is one of two classes"),
     Written(("#VALUE!", "#DIV/0!", "#N/A N/A", "-1.#IND"), (), "errors of spreadsheets: no label"),
 )
 

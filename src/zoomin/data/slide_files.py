@@ -10,7 +10,7 @@
 | MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
 | OME-Zarr | the folder that holds the metadata, which is the image and not entered |
 
-All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are no images.
+All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are not images.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from .windows import Window
 __all__ = ["AdaptedSlide", "SlideReader", "open_adapted"]
 
 Bytes = npt.NDArray[np.uint8]
-_BLOCK = 256  # where the object does not tell the size of its blocks
+_BLOCK = 256  # where the object does not give the size of its blocks
 _WHITE = (255, 255, 255)
 
 
@@ -82,7 +82,7 @@ class AdaptedSlide(StoredImage):
 
     Attributes:
         reader: name of the package.
-        vendor: the format in its words, "" where it does not tell.
+        vendor: the format in its words, "" where it does not say.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ def open_adapted(path: Path, by: SlideReader, *, mpp: float | None = None) -> Ad
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
-        ImageError: if the package is missing, cannot open the file, or tells no sizes; or the pixels are not
+        ImageError: if the package is missing, cannot open the file, or gives no size; or the pixels are not
             square and `mpp` is not given.
     """
     check_mpp(mpp, path)

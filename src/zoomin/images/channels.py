@@ -233,7 +233,7 @@ def places_of(channels: Sequence[str | int], names: Sequence[str], path: Path) -
 
 
 def check_numbers(dtype: str, path: Path) -> None:
-    """Refuse samples that are no numbers.
+    """Refuse samples that are not numbers.
 
     Raises:
         ImageError: naming the type.

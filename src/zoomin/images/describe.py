@@ -47,7 +47,7 @@ class Description:
         associated: pictures beside the image, each as "NAME WIDTH x HEIGHT (series N)".
         icc: name of the colour profile, or "".
         mpp: microns per level-0 pixel, None where unknown.
-        mpp_source: what tells it and in which unit, or "".
+        mpp_source: what gives it and in which unit, or "".
         companions: other files that belong to it.
     """
 

@@ -73,7 +73,7 @@ def settings_of(path: Path) -> dict[str, Any]:
 
 
 def side_car(path: Path) -> bool:
-    """Whether a file beside an image tells GDAL where it lies, or which samples are missing."""
+    """Whether a file beside an image informs GDAL where it lies, or which samples are missing."""
     if url_of(path) is not None:
         return False
     beside = [*map(path.with_suffix, _WORLD), path.with_name(f"{path.name}.msk")]

@@ -1,4 +1,4 @@
-"""What every image can do, whatever its format: tell its size and read regions at a scale."""
+"""What every image can do, whatever its format: give its size and read regions at a scale."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Reader(NamedTuple):
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of an image; none of a Zarr, which is no single file."""
+    """The first bytes of an image; none of a Zarr, which is not a single file."""
     return b"" if _takes_zarr(path, b"") else image_head(path)
 
 
@@ -216,7 +216,7 @@ def open_channels(
 
 
 def open_shown(path: Path | str, *, mpp: float | None = None) -> Image:
-    """Open an image to be looked at: one whose channels would have to be named, in false colour.
+    """Open an image for display: one whose channels would have to be named, in false colour.
 
     Its first three channels are red, green and blue (see `channels.ChannelImage.shown`).
 

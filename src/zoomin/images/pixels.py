@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,6 +110,8 @@ def _from_float(pixels: Pixels, path: Path | None) -> Bytes:
         raise ImageError(
             "floating-point pixels that are not a number"
             if gaps
+            else "pixels that are not finite"
+            if not math.isfinite(low + high)
             else f"floating-point pixels from {low:g} to {high:g}, outside [0, 1]",
             where=path,
             remedy="Save finite values from 0 to 1."

@@ -55,9 +55,9 @@ class RasterImage(JpegTiled):
         bands: how its bands become red, green and blue.
         driver: the GDAL driver.
         georeference: the coordinate reference system and the way from level-0 pixels to the map, None where
-            the file tells neither.
+            the file gives neither.
         sources: where GDAL finds each level (see `gdal.opened`).
-        mpp_source: what on the map tells the size of a pixel, or "".
+        mpp_source: what on the map gives the size of a pixel, or "".
     """
 
     reader = "GDAL"
@@ -75,7 +75,7 @@ class RasterImage(JpegTiled):
         georeference: Georeference | None,
         sources: tuple[Subdataset, ...] = (),
     ) -> None:
-        """Describe a raster; `open_raster` looks into the file."""
+        """Describe a raster; `open_raster` inspects the file."""
         part = f"#{sources[0]}" if sources and sources[0] else ""
         super().__init__(path, levels, mpp=mpp, georeference=georeference, part=part)
         self.sources = sources or tuple(range(len(levels)))
@@ -250,7 +250,7 @@ def _raster(
     source: str,
     **facts: Any,  # noqa: ANN401
 ) -> RasterImage:
-    """The image, its levels finest first; `source` is what tells its scale."""
+    """The image, its levels finest first; `source` is what gives its scale."""
     order = sorted(range(len(levels)), key=lambda i: -levels[i].width)
     levels, sources = [levels[i] for i in order], [sources[i] for i in order]
     check_blocks(levels[0], path)

@@ -28,14 +28,14 @@ from .pixels import over_background
 from .remote import tiff_file
 from .slide_refusals import check_frames, not_opened
 from .stored import Level, undecoded
-from .tiff import DAMAGE
+from .tiff import DAMAGE, check_slide_whole
 from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
 
 Bytes = npt.NDArray[np.uint8]
 
-_BLOCK = 256  # where a format does not tell the size of its blocks
+_BLOCK = 256  # where a format does not give the size of its blocks
 _OBLONG = 0.05
 _LARGEST_BLOCK = 1 << 27  # pixels
 _BESIDE = "openslide.associated"
@@ -48,7 +48,7 @@ class SlideImage(JpegTiled):
 
     Attributes:
         vendor: the format, in OpenSlide's words.
-        bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+        bounds: the scanned part of the canvas where the file gives it, level-0 pixels.
         stored: OpenSlide's number of each level.
     """
 
@@ -116,7 +116,7 @@ def slide_vendor(path: Path) -> str | None:
     """The format in OpenSlide's words; None where OpenSlide does not know the file."""
     try:
         import openslide
-    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` tells
+    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` reports it
         return None
     try:
         return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
@@ -149,8 +149,10 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
                 return open_tiff(path, mpp=mpp)
         except ImageError:
             pass
-        raise  # the cause that the file's header tells
+        raise  # the cause according to the file's header
     properties, steps = dict(slide.properties), slide.level_downsamples
+    if properties.get("openslide.vendor") == "aperio":  # others leave out tiles of bare glass
+        check_slide_whole(path)
     full = slide.dimensions[::-1]
     every = [
         Level.of(size[::-1], full, _block_of(properties, index))
@@ -170,7 +172,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
 def _directories(path: Path, levels: tuple[Level, ...], steps: Sequence[float]) -> tuple[int | None, ...]:
     """Where the tiles of JPEG of an Aperio slide are found, by level; None where OpenSlide has to read.
 
-    Where the step from level 0 is no whole number, OpenSlide moves what is stored by parts of a pixel.
+    Where the step from level 0 is not a whole number, OpenSlide moves what is stored by parts of a pixel.
     """
     try:
         with tiff_file(path) as file:
@@ -234,7 +236,7 @@ class SlideFacts(NamedTuple):
     Attributes:
         associated: names and sizes of the pictures beside the slide.
         icc: its colour profile, empty where it has none.
-        mpp_source: the property that tells the size of a pixel, or "".
+        mpp_source: the property that gives the size of a pixel, or "".
     """
 
     associated: tuple[str, ...]

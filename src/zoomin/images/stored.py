@@ -1,6 +1,6 @@
 """Images stored on disk at one or more levels: what their readers share.
 
-A reader tells the table of levels and decodes a window of one of them. Here the level is chosen (the coarsest
+A reader gives the table of levels and decodes a window of one of them. Here the level is chosen (the coarsest
 that is at least as fine as the view, so that nothing aliases), stored blocks that several boxes share are
 decoded once, in pieces of bounded size, and the view is their area average; beyond the border lies the
 background.
@@ -93,7 +93,7 @@ class Level:
 def identity_of(path: Path) -> FileIdentity:
     """Resolved path, size and time of the last change: the key of whatever is cached of a file.
 
-    Of a Zarr folder, size and time are those of its metadata; of a URL, what the server tells.
+    Of a Zarr folder, size and time are those of its metadata; of a URL, what the server reports.
 
     Raises:
         ImageError: if the file is not there, or cannot be accessed.

@@ -253,9 +253,9 @@ class StreamedImages(ImageBatch):
         return other
 
     def _key(self, part: _Rows, scale: float) -> Hashable:
-        """What tells a set of views from others: the pixels, the scale, and the grid that the regions are of.
+        """What distinguishes a set of views from others: the pixels, the scale, and the grid of the regions.
 
-        The corner of the grid tells mirrored grids from straight ones.
+        The corner of the grid distinguishes mirrored grids from straight ones.
         """
         identity = getattr(self._images[part.image], "identity", None)
         if identity is None:

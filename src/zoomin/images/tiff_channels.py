@@ -56,7 +56,7 @@ class TiffSamples:
         missing: of each channel, the value of samples that are missing; empty where none has one.
         georeference: where it lies on a map.
         identity: path, size and time of the last change.
-        mpp_source: what tells the size of a pixel, or "".
+        mpp_source: what gives the size of a pixel, or "".
         offsets: of each level, where the directories of its channels stand; one for all bands together.
     """
 
@@ -105,7 +105,7 @@ def open_tiff_channels(
     Args:
         path: a local file.
         mpp: microns per pixel, instead of what the file says.
-        series: which of its images, by number or name; None for the largest that is no label or macro.
+        series: which of its images, by number or name; None for the largest that is not a label or macro.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -188,7 +188,7 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
 
 
 def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:  # noqa: ANN401
-    """The image that is asked for, or the largest that is no picture beside it."""
+    """The image that is asked for, or the largest that is not a picture beside it."""
     check_sizes(file, path)
     every = list(enumerate(file.series))
     if series is not None:

@@ -44,7 +44,7 @@ class TiffImage(StoredImage):
         offsets: tuple[int, ...],
         mpp: float | None,
     ) -> None:
-        """Describe a TIFF; `open_tiff` looks into the file."""
+        """Describe a TIFF; `open_tiff` inspects the file."""
         super().__init__(path, levels, mpp=mpp, part=f"#off:{offsets[0]}")
         self.bands = bands
         self.offsets = offsets

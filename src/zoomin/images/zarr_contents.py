@@ -36,7 +36,7 @@ class ZarrContents:
         dtype: of the samples.
         missing: the value of chunks that are not stored.
         mpp: microns per level-0 pixel, or None.
-        mpp_source: what tells it, or "".
+        mpp_source: what gives it, or "".
         beside: the other images, as a person chooses them.
         words: version, type and compression.
     """
@@ -88,7 +88,7 @@ def zarr_contents(path: Path, series: int | str | None = None, *, mpp_needed: bo
         mpp_needed: whether pixels that are not square are an error.
 
     Raises:
-        ImageError: if it is no OME-Zarr image, a plate, a stack of several planes of which none is chosen,
+        ImageError: if not an OME-Zarr image, a plate, a stack of several planes of which none is chosen,
             or none of its pixels is stored.
     """
     wanted = _wanted(series, path)

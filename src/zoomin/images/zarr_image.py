@@ -96,7 +96,7 @@ class ZarrImage(StoredImage):
     reader = "zarr"
 
     def __init__(self, samples: ZarrSamples, colour: tuple[int, ...], *, mpp: float | None) -> None:
-        """Describe an image; `open_zarr` looks into the file."""
+        """Describe an image; `open_zarr` inspects the file."""
         self.samples = samples
         self.colour = colour
         super().__init__(samples.path, samples.levels, mpp=mpp)

@@ -81,20 +81,20 @@ def run_images(
     options = label_options(None if config is None else target_of(config))
     if root is None:
         manifest = read_manifest(table, columns, files_required=files_required, **options)
-        parts = splits_of_run(folder, manifest)
+        splits = splits_of_run(folder, manifest)
     else:
         manifest = open_dataset(root, columns=columns, **options)
-        parts = [record.split for record in manifest]
-    wanted = split or next((name for name in preferred if name in parts), "all")
-    chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
+        splits = [record.split for record in manifest]
+    wanted = split or next((name for name in preferred if name in splits), "all")
+    chosen = manifest if wanted == "all" else manifest.subset(i for i, s in enumerate(splits) if s == wanted)
     if not len(chosen):
-        known = ", ".join(sorted({part for part in parts if part})) or "none"
+        known = ", ".join(sorted({name for name in splits if name})) or "none"
         raise DataError(
             f"no image in the split {wanted!r}; there are: {known}",
             where=manifest.source,
             remedy="Choose another --split, or all.",
         )
-    trained_on = parts.count("train") if root is None and wanted in ("all", "train") else 0
+    trained_on = splits.count("train") if root is None and wanted in ("all", "train") else 0
     return RunImages(chosen, wanted, trained_on)
 
 

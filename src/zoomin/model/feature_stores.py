@@ -46,8 +46,8 @@ class Stored(NamedTuple):
 
     Attributes:
         features: of each crop.
-        coords: x and y of each, level-0 pixels; None where the file does not tell them.
-        side: of a crop, level-0 pixels; None where it is not told.
+        coords: x and y of each, level-0 pixels; None where the file does not give them.
+        side: of a crop, level-0 pixels; None where it is not given.
     """
 
     features: npt.NDArray[Any]

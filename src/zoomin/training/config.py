@@ -241,7 +241,7 @@ class TrainConfig:
 
     @property
     def uses_roi(self) -> bool:
-        """Whether the loss looks at pixel annotations."""
+        """Whether the loss uses pixel annotations."""
         return self.tile_roi_strength > 0 or self.position_roi_strength > 0
 
     def loggers(self, *, crossval: bool = False) -> tuple[LoggerName, ...]:

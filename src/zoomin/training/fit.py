@@ -311,7 +311,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
 
 
 def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
-    """The annotations of the images, where training looks at them.
+    """The annotations of the images, where training uses them.
 
     Raises:
         ConfigError: if it does, and no training image has one.

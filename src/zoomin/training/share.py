@@ -25,7 +25,7 @@ _NAMING = ("skipped", "failed", "no_foreground")  # of its metrics: these list i
 def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
     """Write a trained model with a card and a summary of its training into a folder or to the hub.
 
-    Weights (safetensors), settings and classes are those of the model. The summary tells scores, numbers of
+    Weights (safetensors), settings and classes are those of the model. The summary gives scores, numbers of
     images and settings of training, and no name of an image or a folder.
 
     Args:
@@ -66,7 +66,7 @@ def _write(net: Classifier, model: Path, folder: Path, address: str) -> None:
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    """What a run folder tells of the training; little of a folder that holds a model alone."""
+    """What a run folder says of the training; little of a folder that holds a model alone."""
     config = run / "config.yaml"
     settings = load_recipe(config) if config.is_file() else {}
     software = read_json(run / "versions.json")

@@ -321,7 +321,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         self.failures.note(self.current_epoch, "train" if self.training else "val", name, error)
 
     def _end_together(self) -> None:
-        """Raise where the loss was not finite; tell other processes what could not be read.
+        """Raise where the loss was not finite; report to other processes what could not be read.
 
         Raises:
             ConfigError: if the loss of any process was not finite.

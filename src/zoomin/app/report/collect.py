@@ -78,11 +78,11 @@ def origin_of_run(run: Path, target: Target) -> Origin:
     counts: dict[str, dict[str, int]] = {}
     if (run / "manifest.csv").is_file():
         manifest = _own_manifest(run, target)
-        parts = splits_of_run(run, manifest)
-        for part in (*SPLITS, None):
-            rows = [index for index, found in enumerate(parts) if found == part]
+        splits = splits_of_run(run, manifest)
+        for split in (*SPLITS, None):
+            rows = [index for index, found in enumerate(splits) if found == split]
             if rows:
-                counts[part or "unused"] = manifest.subset(rows).counts()
+                counts[split or "unused"] = manifest.subset(rows).counts()
     return Origin(
         config=_text(run / "config.yaml"),
         versions=read_json(run / "versions.json"),

@@ -123,7 +123,7 @@ def write_report(
     Args:
         config: what to report on.
         out: the file; by default `report.html` in the run's folder, or beside the predictions.
-        inference: how to look.
+        inference: the settings.
         device: where to compute.
         known: explanations already made of these images by this model; others are made as needed.
         title: of the report; by default the name of the folder or file.

@@ -27,7 +27,7 @@ def collect(
         run: folder of the run.
         images: files, folders or glob patterns; by default all that are explained.
         explanations: folder that `zoomin explain` wrote; by default that of the run.
-        manifest: a CSV that tells labels, annotations and MPP; by default that of the run.
+        manifest: a CSV with labels, annotations and MPP; by default that of the run.
 
     Raises:
         DataError: if there is no such run, nothing to show, or a list is damaged.
