@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..errors import ChannelsError, DataError, ImageError, PlanesError
 from ..geometry import Region
-from ..images.decode import decode_values, image_head
 from ..images.foreign import zarr_folder
-from ..images.gdal import driver_of, opened
+from ..images.formats.decode import decode_values, image_head
+from ..images.formats.gdal import driver_of, opened
+from ..images.formats.raster import georeference_of
 from ..images.georeference import Georeference
-from ..images.raster import georeference_of
 from ..images.summed_area import SummedArea
 from .annotation import views_of
 from .frames import Frame, apart, place_in

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..urls import url_of
 from .decode import format_of
-from .urls import url_of
 
 __all__ = [
     "DRIVERS",
