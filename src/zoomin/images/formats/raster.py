@@ -24,7 +24,17 @@ from ..urls import url_of
 from ..windows import Window
 from .bands import Bands, bands_of
 from .decode import check_stored, declared_size, decode_image, orientation_of, read_head
-from .gdal import DRIVERS, WORLD, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
+from .gdal import (
+    DRIVERS,
+    Subdataset,
+    cause,
+    complaints,
+    driver_of,
+    has_world_file,
+    opened,
+    settings_of,
+    side_car,
+)
 from .jpeg_tiles import JpegTiled, jpeg_directory
 from .tiff_contents import Contents
 from .tiff_scale import Scale
@@ -290,7 +300,7 @@ def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
     """
     image = decode_image(path, mpp=mpp)
     driver = driver_of(read_head(path))
-    if driver is None or not any(path.with_suffix(end).is_file() for end in WORLD):
+    if driver is None or not has_world_file(path):
         return image
     if driver == "GTiff" or orientation_of(path) not in (0, 1):
         return image
