@@ -52,7 +52,10 @@ def mutated(data: bytes, name: str, rng: random.Random) -> bytes:
     elif name.endswith((".h5", ".mat", ".jp2", ".dcm")):
         ways.append(_word)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        data = rng.choice(ways)(data, rng)
+        try:
+            data = rng.choice(ways)(data, rng)
+        except (struct.error, ValueError, IndexError, RecursionError):  # of what is damaged already
+            data = _bytes(data, rng)
     return data
 
 

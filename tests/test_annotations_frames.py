@@ -16,6 +16,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform as warp
 
 from zoomin.annotations.foreground import FileMask
+from zoomin.annotations.frames import Frame, map_to_pixels
 from zoomin.annotations.open_annotation import annotation_of
 from zoomin.annotations.polygons import PolygonAnnotation
 from zoomin.annotations.reader import RoiReader
@@ -25,6 +26,7 @@ from zoomin.errors import DataError, ImageError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.foreground import Foreground
+from zoomin.images.georeference import Georeference
 from zoomin.images.open_image import open_image
 from zoomin.images.resampled import at_mpp
 from zoomin.model.config import ZoomInConfig
@@ -297,3 +299,31 @@ def test_the_supervision_of_f01_has_its_exact_value(tmp_path: Path, side: int, c
         found.append(float(roi_loss(even[None], share[None], torch.tensor([0]), 1)))
         wanted.append(exact(side, x, 30, 200, 160))
     assert found == pytest.approx(wanted, rel=1e-3)
+
+
+MOON = 1_737_400.0 * np.pi / 180  # metres of a degree
+
+
+@pytest.mark.parametrize("named", [None, "IAU_2015:30100", "EPSG:4326", "urn:ogc:def:crs:OGC:1.3:CRS84"])
+def test_longitude_and_latitude_on_the_moon_are_its_own(named: str | None, tmp_path: Path) -> None:
+    """PROJ converts nothing between bodies, and writers name those of the Earth unasked."""
+    crs = CRS.from_user_input("IAU_2015:30110").to_wkt()
+    frame = Frame(1000, 1000, Georeference(crs, (100.0, 0.0, MOON * 10, 0.0, -100.0, MOON * 60)))
+    corners = np.array([(10.1, 59.9), (10.5, 59.9), (10.5, 59.5), (10.1, 59.5)])
+    wanted = np.stack([corners[:, 0] - 10, 60 - corners[:, 1]], axis=1) * MOON / 100
+    mapper = map_to_pixels({} if named is None else name(named), [corners], tmp_path / "a.json", frame)
+    assert np.allclose(mapper(corners), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("image", ["IAU_2015:49910", 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_systems_that_cannot_be_converted_are_named(image: str, tmp_path: Path) -> None:
+    frame = Frame(
+        100, 100, Georeference(CRS.from_user_input(image).to_wkt(), (1.0, 0.0, 0.0, 0.0, -1.0, 1000.0))
+    )
+    corners = np.array([(1.0, 950), (5, 950), (5, 990)])
+    with pytest.raises(DataError, match=r"'EPSG:32633' cannot be converted to that of the image"):
+        map_to_pixels(name(UTM), [corners], tmp_path / "a.json", frame)
+    assert np.allclose(map_to_pixels({}, [corners], tmp_path / "a.json", frame)(corners)[0], (1, 50))
+    few = np.array([(1.0, 50), (5, 50), (5, 90)])  # what could be degrees is pixels where there are none
+    if image.startswith("LOCAL"):
+        assert np.allclose(map_to_pixels({}, [few], tmp_path / "a.json", frame)(few), few)

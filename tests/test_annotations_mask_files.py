@@ -11,6 +11,8 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from zoomin.annotations.mask import MaskAnnotation
+from zoomin.annotations.open_annotation import open_annotation
+from zoomin.data.manifest import Record
 from zoomin.errors import DataError
 from zoomin.geometry import Region
 from zoomin.images.georeference import Georeference
@@ -227,3 +229,134 @@ def test_masks_come_through_the_door_of_images(name, content, tmp_path, monkeypa
     monkeypatch.setattr(PillowImage, "open", lambda *_: pytest.fail("any plug-in may answer"))
     with pytest.raises(DataError, match=r"mask cannot be decoded"):
         stored(tmp_path / name)
+
+
+STACK = np.stack([TRUE, TRUE[:, ::-1], np.zeros_like(TRUE)]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: tifffile.imwrite(path, STACK, photometric="minisblack"),
+        lambda path: tifffile.imwrite(path, STACK, imagej=True),
+        lambda path: tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "ZYX"}),
+        lambda path: tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "CYX"}),
+        lambda path: [tifffile.imwrite(path, p, append=n > 0, metadata=None) for n, p in enumerate(STACK)],
+        lambda path: PillowImage.fromarray(STACK[0]).save(
+            path, save_all=True, append_images=[PillowImage.fromarray(p) for p in STACK[1:]]
+        ),
+    ],
+)
+def test_a_mask_of_several_planes_names_the_remedy_that_masks_have(write, tmp_path):
+    """`series=` is of images. Both remedies are tried."""
+    path = tmp_path / "a.tif"
+    write(path)
+    with pytest.raises(
+        DataError, match=r"the mask is a stack.*A mask is one plane\. Save what any"
+    ) as caught:
+        stored(path)
+    assert "series" not in str(caught.value) and "channels=" not in str(caught.value)
+    tifffile.imwrite(tmp_path / "any.tif", (tifffile.imread(path) != 0).any(axis=0).astype("uint8"))
+    assert np.array_equal(stored(tmp_path / "any.tif"), TRUE | TRUE[:, ::-1])
+    tifffile.imwrite(tmp_path / "one.tif", tifffile.imread(path, key=0))
+    assert np.array_equal(stored(tmp_path / "one.tif"), TRUE)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_an_animation_is_no_mask(kind, tmp_path):
+    """Its first picture was taken for all of them."""
+    first, *others = [PillowImage.fromarray(p * 255).convert("RGB") for p in STACK]
+    first.save(
+        tmp_path / f"a.{kind}",
+        save_all=True,
+        append_images=others,
+        **{"lossless": True} if kind == "webp" else {},
+    )
+    with pytest.raises(DataError, match=r"the mask is a stack \(the \w+ holds 3 pictures\)"):
+        stored(tmp_path / f"a.{kind}")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float16", "float64"])
+def test_a_mask_that_numpy_saved(dtype, tmp_path):
+    values = TRUE.astype(dtype)
+    if dtype == "int8":
+        values = -values
+    if dtype.startswith("float"):
+        values[0] = np.nan  # not measured
+    np.save(tmp_path / "a.npy", values)
+    assert np.array_equal(stored(tmp_path / "a.npy"), TRUE)
+    np.save(tmp_path / "b.npy", values[::2, ::2, None])
+    assert np.array_equal(stored(tmp_path / "b.npy"), TRUE)
+    record = Record(tmp_path / "i.png", label=None, annotation=tmp_path / "a.npy")
+    found = open_annotation(record, H, W)
+    assert found is not None and not found.empty
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [(STACK, r"of uint8 and shape \(3, 300, 400\).*Save one plane"), (np.array([["a"]]), "of <U1 and shape"),
+     (np.array([[None]]), "cannot be read as a NumPy array")],
+)  # fmt: skip
+def test_arrays_that_are_no_masks(values, words, tmp_path):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(DataError, match=words):
+        stored(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("name", "palette", "clear"),
+    [
+        ("a.png", {0: (0, 0, 0), 1: (255, 255, 255)}, True),
+        ("a.png", {0: (255, 255, 255), 1: (0, 0, 0)}, True),  # a label's index counts
+        ("a.gif", {0: (0, 0, 0), 1: (9, 0, 0)}, True),
+        ("a.gif", {0: (255, 255, 255), 1: (0, 0, 0)}, False),  # colours were numbered in any order
+        ("a.png", {7: (0, 0, 0), 4: (255, 255, 255)}, False),  # by its indices, all of it is ROI
+        ("a.tif", {7: (0, 0, 0), 4: (255, 255, 255)}, False),
+        ("a.bmp", {7: (0, 0, 0), 4: (255, 255, 255)}, False),
+        ("a.png", {7: (9, 9, 9), 4: (255, 255, 255)}, None),
+    ],
+)
+def test_palettes_whose_indices_and_colours_disagree(name, palette, clear, tmp_path):
+    outside, inside = palette
+    image = PillowImage.fromarray(np.where(TRUE, inside, outside).astype(np.uint8), "P")
+    colours = np.full((256, 3), 40, np.uint8)
+    for index, colour in palette.items():
+        colours[index] = colour
+    image.putpalette(colours.ravel().tolist())
+    image.save(tmp_path / name, **({"optimize": False} if name.endswith("gif") else {}))
+    if clear is False:
+        with pytest.raises(DataError, match=r"black is not the index 0.*Save it as grey"):
+            stored(tmp_path / name)
+    else:
+        assert np.array_equal(stored(tmp_path / name), TRUE if clear else np.ones_like(TRUE))
+
+
+@pytest.mark.parametrize("suffix", ["webp", "ppm", "bmp", "png", "tif"])
+def test_a_mask_in_the_column_of_annotations_is_known_by_its_content(suffix, tmp_path):
+    options = {"lossless": True} if suffix == "webp" else {}
+    PillowImage.fromarray(TRUE.astype(np.uint8) * 255).convert("RGB").save(
+        tmp_path / f"a.{suffix}", **options
+    )
+    record = Record(tmp_path / "i.png", label=None, annotation=tmp_path / f"a.{suffix}")
+    found = open_annotation(record, H, W)
+    assert found is not None
+    assert np.array_equal(found.read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5, TRUE)
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "icclab"])
+def test_lab_is_no_mask(photometric, tmp_path):
+    """Neutral is 128 in one of its encodings: all of the image was ROI."""
+    values = np.dstack([TRUE * np.uint8(255), *[np.full_like(TRUE, 128, dtype=np.uint8)] * 2])
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric)
+    with pytest.raises(DataError, match=r"values do not tell what was drawn.*Save it as grey"):
+        stored(tmp_path / "a.tif")
+
+
+def test_a_palette_that_shows_the_other_way_round_is_told(tmp_path, caplog):
+    """As programs that reduce colours write it; the index counts all the same."""
+    grey = PillowImage.fromarray(TRUE.astype(np.uint8) * 255).convert("RGB")
+    reduced = grey.quantize(2)
+    reduced.save(tmp_path / "a.png")
+    assert np.array_equal(stored(tmp_path / "a.png"), np.asarray(reduced) != 0)
+    told = "shows another index black" in caplog.text
+    assert told == (not np.array_equal(np.asarray(reduced) != 0, TRUE))

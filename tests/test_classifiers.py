@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from training_examples import MODEL, make_images, one_thread, run_config
 from zoomin.app.cli import main
 from zoomin.baselines.cnn import CNN, CNNConfig
 from zoomin.classifiers import BASELINES, Classifier, ClassifierConfig, baseline, build, config_class, zoom_in
-from zoomin.errors import ConfigError
+from zoomin.errors import CheckpointError, ConfigError
 from zoomin.inference import explain, load_model
 from zoomin.model import ZoomIn
 from zoomin.model.config import ZoomInConfig
@@ -40,6 +42,27 @@ def test_every_name_has_a_configuration_and_a_network():
     assert isinstance(build(MODEL), ZoomIn) and isinstance(build(MODEL), Classifier)
     with pytest.raises(ConfigError, match=r"model\.name: unknown model 'vit'"):
         config_class("vit")
+
+
+def test_a_model_loads_without_the_compiler_of_torch(tmp_path):
+    """Which takes a second to import: timm's networks and initialisers on a meta device bring it along."""
+    trunk = "timm:tf_efficientnet_lite0"
+    build(replace(MODEL, sub_tile_size=24, features=trunk, pretrained=False)).save_pretrained(tmp_path)
+    code = f"""
+import sys, zoomin
+zoomin.load_model({str(tmp_path)!r})
+print([name for name in ("torch._dynamo", "sympy", "torch.onnx", "lightning") if name in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_configuration_that_asks_for_more_than_is_stored_is_refused(tmp_path):
+    build(MODEL).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "n_classes": 10**6}))
+    with pytest.raises(CheckpointError, match="far more than the"):
+        load_model(tmp_path)
 
 
 def test_trained_from_the_command_line_and_used(tmp_path):

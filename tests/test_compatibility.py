@@ -13,6 +13,7 @@ import base64
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,19 @@ import yaml
 from safetensors.torch import save_file
 
 from compatibility.make import ARRAYS, FOLDER, PICTURES, RUN, SIZES, pixels_of, weights_of
+from training_examples import make_images, run_config
 from zoomin.explanation import Explanation
 from zoomin.inference import evaluation_manifest, load_model, predict
 from zoomin.model.storage import model_fingerprint
+from zoomin.training.checkpoints import LAST
+from zoomin.training.fit import fit
 from zoomin.training.recipe import read_recipe
-from zoomin.training.run_folder import plain
+from zoomin.training.run_folder import differing_settings, plain
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir() if (path / RUN).is_file())
-MODELS = ("zoom_in", "ats", "abmil")
+MODELS = sorted(
+    path.stem for path in FOLDER.glob("90ae2b5/*.json") if path.stem not in ("explanation", Path(RUN).stem)
+)
 pytestmark = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -112,6 +118,30 @@ def test_explanations_load(version: str, tmp_path: Path) -> None:
     assert len(one.crops) + len(one.tile_crops) + 1 == len(saved[PICTURES])
     model = load_model(saved_model(version, "zoom_in", tmp_path))
     assert model_fingerprint(model, model.config) == one.provenance.model  # kept by explain --resume
+
+
+def test_settings_of_runs_are_those_of_today(version: str, tmp_path: Path) -> None:
+    """What an earlier version did not know stands at its default: its runs and cross-validations resume."""
+    recipe = tmp_path / "config.yaml"
+    recipe.write_text(read(version, RUN)["config.yaml"].replace("FOLDER", str(tmp_path)))
+    then, now = yaml.safe_load(recipe.read_text()), plain(read_recipe(recipe))
+    assert "frozen" not in then and "blocks" not in then["model"]
+    assert differing_settings(then, now) == []
+    now["model"]["gate_copies"] = 5
+    assert differing_settings(then, now) == ["model.gate_copies (0, now 5)"]
+
+
+def test_runs_of_which_checkpoints_keep_no_rows_resume(version: str, tmp_path: Path) -> None:
+    """As those of the earlier version: their rows are in the table of epochs alone."""
+    config = run_config(make_images(tmp_path / "data"), tmp_path / "run", epochs=1, contrastive_from_epoch=0)
+    rows = fit(config, progress=False).history
+    last = tmp_path / "run" / LAST
+    checkpoint = torch.load(last, weights_only=True)
+    del checkpoint["zoomin"]["rows"], checkpoint["zoomin"]["config"]["frozen"]
+    torch.save(checkpoint, last)
+    again = fit(replace(config, resume=True, train=replace(config.train, epochs=2)), progress=False).history
+    assert [row["epoch"] for row in again] == [0, 1]
+    assert list(again[:1]) == list(rows)
 
 
 def test_run_folders_are_read(version: str, tmp_path: Path) -> None:

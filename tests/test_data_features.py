@@ -26,6 +26,8 @@ from zoomin.images.open_image import open_image
 from zoomin.inference import predict
 from zoomin.model.feature_files import FeatureFile, feature_path, read_features, stored_dims, write_features
 from zoomin.model.networks import feature_network
+from zoomin.runtime import image_work
+from zoomin.runtime.executor import Executor, Lost
 from zoomin.runtime.faults import Faults
 from zoomin.runtime.locks import lock_folder
 
@@ -54,14 +56,14 @@ def images(tmp_path):
 
 
 def encoded(paths, out, config=CONFIG):
-    return list(encode_images([Record(path, None) for path in paths], out, config))
+    return encode_images([Record(path, None) for path in paths], out, config)
 
 
 def test_every_crop_is_encoded_and_a_bad_image_is_told_of(images, tmp_path):
     rows = encoded(images, tmp_path / "out")
     assert [(row.status, row.crops) for row in rows] == [("ok", 9), ("ok", 4), ("error", None)]
     assert "broken.png" in rows[2].error
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.h5", "b.h5"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.h5", "b.h5", "features.csv"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network, _ = feature_network("lenet_released")
@@ -82,7 +84,7 @@ def test_whatever_one_image_fails_with_the_others_go_on(images, tmp_path, monkey
     rows = encoded(images[:2], tmp_path / "out")
     assert [row.status for row in rows] == ["error", "ok"]
     assert "a.png: cannot be read (SyntaxError: not a TIFF file)" in rows[0].error
-    monkeypatch.setattr(feature_extraction, "Faults", lambda: Faults(1))
+    monkeypatch.setattr(image_work, "Faults", lambda: Faults(1))
     with pytest.raises(SyntaxError):
         encoded(images[:2], tmp_path / "other")
 
@@ -107,6 +109,77 @@ def test_what_is_there_is_kept_but_not_mixed(images, tmp_path):
     assert (tmp_path / "a.h5").stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match="made with other settings"):
         encoded(images[:2], tmp_path, replace(CONFIG, crop_size=10))
+
+
+def test_failures_are_remembered_and_changed_images_encoded_again(images, tmp_path):
+    out = tmp_path / "out"
+    encoded(images, out)
+    table = (out / "features.csv").read_text()
+    (out / "features.csv").rename(out / "features.csv.part")  # as of a job that was killed after its last row
+    assert [row.status for row in encoded(images, out)] == ["kept", "kept", "error"]
+    assert (out / "features.csv").read_text() == table
+    Image.new("RGB", (20, 20)).save(images[0])
+    assert [(row.status, row.crops) for row in encoded(images, out)] == [
+        ("ok", 1),
+        ("kept", 4),
+        ("error", None),
+    ]
+    images[0].write_bytes(b"damaged")
+    assert [row.status for row in encoded(images, out)] == ["error", "kept", "error"]
+    assert not (out / "a.h5").exists(), "features of what the image was before"
+    (out / "b.h5").unlink()
+    assert [row.status for row in encoded(images, out)] == ["error", "ok", "error"]
+
+
+def test_only_retries_read_an_image_again_that_failed(images, tmp_path, monkeypatch):
+    asked = []
+
+    def reader(record, *args):
+        asked.append(record.image.name)
+        return open_record(record, *args)
+
+    monkeypatch.setattr(feature_extraction, "open_record", reader)
+    records = [Record(path, None) for path in images]
+    encode_images(records, tmp_path / "out", CONFIG)
+    encode_images(records, tmp_path / "out", CONFIG)
+    assert asked == ["a.png", "b.png", "broken.png"]
+    encode_images(records, tmp_path / "out", CONFIG, retry_failed=True)
+    assert asked[3:] == ["broken.png"]
+
+
+def test_workers_and_parts_make_the_same_files(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["data", "features", "images", "--features", "lenet_released", "--crop_size", "20"]
+    assert main([*words, "--out", "whole"]) == 1
+    assert main([*words, "--jobs", "2", "--out", "workers"]) == 1
+    for shard in ("1/2", "2/2"):
+        main([*words, "--shard", shard])
+    capsys.readouterr()
+    assert main(["merge", "features.1-of-2"]) == 2
+    assert "part 2 of 2 is missing" in capsys.readouterr().err
+    assert main(["merge", "features.1-of-2", "features.2-of-2", "--out", "merged"]) == 0
+    assert "2 images encoded, 0 kept, 1 failed" in capsys.readouterr().out
+    whole = (tmp_path / "whole" / "features.csv").read_text()
+    for other in ("workers", "merged"):
+        assert (tmp_path / other / "features.csv").read_text() == whole.replace("/whole/", f"/{other}/")
+        for name in ("a.h5", "b.h5"):
+            here, there = (read_features(tmp_path / folder / name) for folder in ("whole", other))
+            assert torch.equal(here.features, there.features) and torch.equal(here.coords, there.coords)
+    (tmp_path / "features.2-of-2" / "features.csv.part").touch()
+    assert main(["merge", "features.1-of-2", "features.2-of-2", "--out", "merged"]) == 2
+    assert "it is not complete" in capsys.readouterr().err
+
+
+def test_an_image_that_kills_its_workers_is_an_error_row(images, tmp_path):
+    class Deadly(Executor):
+        def work(self, start, tasks, *, gpus=False):
+            yield 1, Lost("by SIGKILL")
+            yield 0, start(0)(tasks[0])
+
+    records = [Record(path, None) for path in images[:2]]
+    rows = encode_images(records, tmp_path / "out", CONFIG, executor=Deadly(jobs=2))
+    assert [row.status for row in rows] == ["ok", "error"]
+    assert "b.png" in rows[1].error and "died by SIGKILL, 2 times" in rows[1].error
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -299,4 +372,39 @@ def test_terabytes_that_are_not_there_are_refused(tmp_path, name):
     with pytest.raises(
         ImageError, match=rf"the array '{name}' declares 4.1e\+03 GiB and stores next to nothing"
     ):
+        read_features(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (np.ones((3, 4), np.complex64), r"the features are complex numbers \(complex64\).*real part"),
+        (np.array([[b"0.1", b"2"]] * 3), r"the features are text, not numbers"),
+        (np.array([["0.1", "2"]] * 3, dtype=h5py.string_dtype()), r"the features are text, not numbers"),
+        (np.zeros(3, [("a", "f4"), ("b", "f4")]), r"the features are records of several fields \(a, b\)"),
+        (h5py.Empty("f4"), r"the array 'features' is empty"),
+    ],
+)
+def test_features_of_another_type_are_not_called_damaged(tmp_path, features, words):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["features"], file["coords"] = features, np.zeros((3, 2), np.int64)
+    with pytest.raises(ImageError, match=words) as caught:
+        read_features(tmp_path / "a.h5")
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.npz"])
+def test_complex_features_of_other_toolkits_lose_no_part_in_silence(tmp_path, name):
+    if name.endswith(".pt"):
+        torch.save(torch.ones(3, 4, dtype=torch.complex64), tmp_path / name)
+    else:
+        np.savez(tmp_path / name, features=np.ones((3, 4), np.complex128))
+    with pytest.raises(ImageError, match=r"complex numbers \(complex.*The file is whole"):
+        read_features(tmp_path / name, places=False)
+
+
+def test_places_that_are_text(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["features"], file["coords"] = np.ones((3, 4), np.float32), np.array([[b"0", b"1"]] * 3)
+    with pytest.raises(ImageError, match="the coords are text, not numbers"):
         read_features(tmp_path / "a.h5")

@@ -108,6 +108,7 @@ WRONG = {
     "no label column": ("image,class\na.png,x\n", ["no column 'label'", "'image', 'class'", "columns.label"]),
     "a column twice": ("image,label,label\na.png,x,y\n", ["'label' appears twice"]),
     "no rows": ("image,label\n\n", ["no image is listed"]),
+    "long path": (f"image,label\na.png,x\n{'a' * 300}.png,y\n", ["row 3 names a file in more than 255"]),
     "no path": ("image,label\na.png,x\n,y\n", ["row 3 names no image"]),
     "a cell too many": ("image,label\na,b.png,x\n", ["row 2 has 3 cells for 2 columns", "Quote"]),
     "an image twice": ("image,label\na.png,x\nb.png,y\n./a.png,x\n", ["a.png", "rows 2 and 4"]),
@@ -297,3 +298,45 @@ def test_what_is_no_data_set_is_told_with_the_accepted_layouts(tmp_path):
     touch(tmp_path, "texts/notes.txt")
     with pytest.raises(DataError, match=r"the folder holds notes\.txt.*Accepted are"):
         open_dataset(tmp_path / "texts")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-le"])
+@pytest.mark.parametrize("first", ["", "sep={}\r\n", '"sep={}"\r\n', "SEP={}\n", "\r\nsep={}\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_any_separator_stated_or_not(tmp_path, mark, encoding, first, separator):
+    """Excel writes and obeys a first line sep=; rows keep the numbers of their lines."""
+    if encoding != "utf-8" and not mark:
+        mark = "\ufeff"  # UTF-16 without it is refused
+    if first.startswith("\r\n"):
+        first = first.removeprefix("\r\n").replace("\n", f"{separator}{separator}\n")  # resaved as cells
+    (tmp_path / "a,b.png").touch()
+    text = f'image{separator}label\r\n"a,b.png"{separator}n\u00e9g\r\nc.png{separator}pos\r\n'
+    (tmp_path / "c.png").touch()
+    (tmp_path / "m.csv").write_bytes((mark + first.format(separator) + text).encode(encoding))
+    records = read_manifest(tmp_path / "m.csv").records
+    assert [(r.image.name, r.label) for r in records] == [("a,b.png", "n\u00e9g"), ("c.png", "pos")]
+    assert records[0].row == (3 if first else 2)
+
+
+def test_a_stated_separator_that_is_not_used(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "m.csv").write_text("sep=,\nimage;label\na.png;neg\n")
+    assert read_manifest(tmp_path / "m.csv").records[0].label == "neg"
+    (tmp_path / "m.csv").write_text("sep=;\n")
+    with pytest.raises(DataError, match="no column 'image'"):
+        read_manifest(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_bytes("image,label\na.png,neg\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"zero bytes.*Save the CSV as UTF-8"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_formulas_are_quoted_in_what_is_written_and_read_as_they_were(tmp_path):
+    (tmp_path / "list.csv").write_text("image,label\n=cmd.png,@a\nb.png,-1\n")
+    for name in ("=cmd.png", "b.png"):
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path / "list.csv")
+    write_manifest(manifest, tmp_path / "copy.csv")
+    assert (tmp_path / "copy.csv").read_text() == "image,label\n'=cmd.png,'@a\nb.png,-1\n"
+    again = read_manifest(tmp_path / "copy.csv")
+    assert [(r.image, r.label) for r in again] == [(r.image, r.label) for r in manifest]

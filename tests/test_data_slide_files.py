@@ -49,6 +49,7 @@ def dicom(
     syntax: str = "explicit",
     sop: str = WSI,
     container: str = "",
+    pixels: int = 0,
 ) -> Path:
     """A header as far as the series, with a nested sequence of undefined length before it."""
     order, explicit = ">" if syntax == "big" else "<", syntax != "implicit"
@@ -65,7 +66,11 @@ def dicom(
     body += sequence + item + own(0x0020, 0x000E, "UI", b"9.9") + ends
     body += own(0x0020, 0x000D, "UI", b"1.2") + own(0x0020, 0x000E, "UI", series.encode())
     body += own(0x0028, 0x0010, "US", b"\1\0")
-    body += own(0x0040, 0x0512, "LO", container.encode()) + b"\0" * (4000 if flavour == "VOLUME" else 10)
+    body += own(0x0040, 0x0512, "LO", container.encode())
+    if pixels:
+        side = struct.pack(f"{order}I", pixels)
+        body += own(0x0048, 0x0006, "UL", side) + own(0x0048, 0x0007, "UL", side)
+    body += b"\0" * (4000 if flavour == "VOLUME" else 10)
     if syntax == "deflated":
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         body = packer.compress(body) + packer.flush()
@@ -136,8 +141,47 @@ def test_copies_in_two_folders_are_two_but_parts_in_two_folders_an_error(tmp_pat
     assert open_dataset(tmp_path).counts() == {"neg": 1, "pos": 1}
     (tmp_path / "neg/s1/l0.dcm").unlink()
     (tmp_path / "pos/s2/l1.dcm").unlink()
-    with pytest.raises(DataError, match=r"l1\.dcm and .*l0\.dcm are files of one slide .* in two folders"):
+    with pytest.raises(
+        DataError, match=r"l1\.dcm and .*l0\.dcm are files of one slide .* in the folders of two"
+    ):
         open_dataset(tmp_path)
+
+
+def test_levels_in_folders_of_their_own_are_one_slide(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As some archives unpack: a folder for each instance. The largest level is opened, whatever its name."""
+    for label, series in (("neg", "1.1"), ("pos", "1.2")):
+        for level, folder in enumerate(("c", "b", "a")):
+            pixels = 64 >> level
+            dicom(
+                tmp_path / label / folder / "x.dcm",
+                series,
+                f"{series}.{level}",
+                container=series,
+                pixels=pixels,
+            )
+        dicom(tmp_path / label / "0" / "label.dcm", f"9.{series}", f"9.{series}.1", "LABEL", container=series)
+        dicom(tmp_path / label / "0" / "thumb.dcm", series, f"{series}.8", "OVERVIEW", container=series)
+    main = [tmp_path / label / "c/x.dcm" for label in ("neg", "pos")]
+    assert list_images(tmp_path / "neg")[0] == main[0]
+    assert [record.image for record in open_dataset(tmp_path)] == main
+    assert find_images([tmp_path]) == find_images([tmp_path / "neg", tmp_path / "pos"]) == main
+    assert find_images([tmp_path / "pos/a", tmp_path / "pos/c"]) == [main[1]]
+    assert find_images([str(tmp_path / "*/*/*.dcm")]) == main
+    assert [record.image for record in images_to_check([tmp_path])] == main
+    assert "levels of this slide stand in other folders" in caplog.text
+    rows = "image,label\nneg/c/x.dcm,neg\npos/c/x.dcm,pos\nneg/a/x.dcm,neg\n"
+    (tmp_path / "list.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"rows 2 and 4 name files of one slide.*one row per slide, such as"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_copies_of_a_slide_whose_levels_stand_apart(tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        for level in range(3):
+            dicom(tmp_path / copy / str(level) / "x.dcm", "1.1", f"1.1.{level}", pixels=64 >> level)
+    assert list_images(tmp_path) == [tmp_path / "one/0/x.dcm", tmp_path / "two/0/x.dcm"]
 
 
 def test_other_dicom_files_are_images_of_their_own(tmp_path: Path) -> None:
@@ -303,7 +347,7 @@ def test_a_plane_of_an_image_of_several_files_is_refused_with_its_companion(tmp_
         tifffile.imwrite(
             tmp_path / name, np.full((30, 40), number, np.uint8), description=text, metadata=None
         )
-    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, as set\.companion\.ome tells"):
+    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, according to set\.companion\.ome"):
         open_image(tmp_path / names[0])
     planes = np.stack([tifffile.imread(tmp_path / name) for name in names], -1)
     tifffile.imwrite(tmp_path / "whole.tif", planes, photometric="rgb")  # as the remedy says
@@ -316,3 +360,45 @@ def test_a_tiff_that_is_cut_off_is_listed_for_whoever_opens_it(tmp_path: Path, l
     whole = picture(tmp_path / "b.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(whole[:length])
     assert [path.name for path in list_images(tmp_path)] == ["a.tif", "b.tif"]
+
+
+def test_a_dicomdir_is_no_image(tmp_path: Path) -> None:
+    """It lists the files of a disc, and begins as they do."""
+    meta = element(0x0002, 0x0002, "UI", b"1.2.840.10008.1.3.10") + element(
+        0x0002, 0x0010, "UI", SYNTAX["explicit"].encode()
+    )
+    head = element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta))) + meta
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + head + element(0x0004, 0x1130, "CS", b"DISC"))
+    dicom(tmp_path / "IMAGES" / "IM0", "1.1", "1.1.0")
+    dicom(tmp_path / "IMAGES" / "IM1", "1.1", "1.1.1")
+    assert len(list_images(tmp_path)) == 1
+
+
+def test_indices_that_name_files_elsewhere_or_as_others_write_them(tmp_path: Path) -> None:
+    for name in ("tiles/a.png", "tiles/b.png", "x_1.png", "c0.tif", "c1.tif", "__MACOSX/x.png"):
+        picture(tmp_path / name)
+    source = '<SourceFilename relativeToVRT="1">tiles{}{}.png</SourceFilename>'
+    text = f"<VRTDataset>{source.format('/', 'a')}{source.format(chr(92), 'b')}</VRTDataset>"
+    (tmp_path / "m.vrt").write_text(text)
+    uuids = "".join(f'<TiffData FirstC="{c}"><UUID FileName="c{c}.tif">u</UUID></TiffData>' for c in range(2))
+    (tmp_path / "set.companion.ome").write_text(f"<OME><Image><Pixels>{uuids}</Pixels></Image></OME>")
+    for name in ("s_DAPI.svs", "s_FITC.svs"):
+        (tmp_path / name).write_bytes(b"II")
+    paths = r"<Image><Path>C:\scan\s_DAPI.svs</Path></Image><Image><Path>s_FITC.svs</Path></Image>"
+    (tmp_path / "s.AFI").write_text(f"<ImageList>{paths}</ImageList>")
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["c0.tif", "m.vrt", "s_DAPI.svs", "x_1.png"]
+
+
+def test_folders_of_slides_named_in_upper_case_or_by_xml(tmp_path: Path) -> None:
+    for name in ("S/Slidedat.ini", "S/x.jpg", "_V_/stack1/t.tif", "T_files/0/0_0.jpg", "U_files/0/0_0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / name) if name.endswith(("jpg", "tif")) else (tmp_path / name).write_bytes(b"")
+    for name in ("S.MRXS", "V.VSI"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "T.xml").write_text(
+        '<Image TileSize="254" xmlns="http://schemas.microsoft.com/deepzoom/2008"/>'
+    )
+    (tmp_path / "U.xml").write_text("<Notes/>")
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["S.MRXS", "U_files/0/0_0.jpg", "V.VSI"]

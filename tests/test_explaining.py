@@ -11,12 +11,12 @@ import torch
 from explanation_examples import bright_net, dark_image, save_image
 from zoomin.app.cli import main
 from zoomin.data.manifest import Record
-from zoomin.errors import ConfigError, DataError
-from zoomin.explanation import Explanation, Index, read_index
+from zoomin.errors import ConfigError, DataError, WriteError
+from zoomin.explanation import Entry, Explanation, Index, read_index
 from zoomin.explanation.export_config import ExportConfig
 from zoomin.explanation.exports import is_exported
-from zoomin.explanation.index import folder_name
-from zoomin.inference import InferenceConfig, explain, predict
+from zoomin.explanation.index import append_entry, folder_name, is_finished, write_index
+from zoomin.inference import InferenceConfig, explain, explain_folder, predict
 from zoomin.inference.explain_folder import explain_into, images_to_explain
 from zoomin.model import ZoomIn
 
@@ -204,6 +204,98 @@ def test_split_needs_labels_and_a_run(run: Path, images: list[Path], tmp_path: P
     assert len(images_to_explain([], run, table)) == 1
     with pytest.raises(DataError, match="no column 'label'"):
         images_to_explain([], run, table, "all")
+
+
+def test_failures_are_kept_until_they_are_retried(net: ZoomIn, images: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    explain_into(images, net, out, HOW, BARE)
+    assert explain_into(images, net, out, HOW, BARE, resume=True).kept_failures == 1
+    again = explain_into(images, net, out, HOW, BARE, resume=True, retry_failed=True)
+    assert (again.kept, again.kept_failures, len(again.failed)) == (2, 0, 1)
+    assert explain_into(images, net, out, replace(HOW, seed=4), BARE, resume=True).kept_failures == 0
+    save_image(dark_image(60, 80, (30.5, 20.5)), images[1])
+    assert explain_into(images, net, out, replace(HOW, seed=4), BARE, resume=True).explained == 1
+
+
+def test_what_a_killed_job_found_is_known(
+    net: ZoomIn, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, added = tmp_path / "out", tmp_path / "out" / "index.json.part"
+    killed: list[str] = []
+    lines: list[str] = []
+
+    def keep(index: Index, folder: Path, *, finished: bool) -> None:
+        write_index(index, folder, finished=finished)
+        if added.exists():
+            killed.append((out / "index.json").read_text())
+
+    def remember(entry: Entry, folder: Path) -> None:
+        append_entry(entry, folder)
+        lines.append(added.read_text())
+
+    monkeypatch.setattr(explain_folder, "write_index", keep)
+    monkeypatch.setattr(explain_folder, "append_entry", remember)
+    explain_into(images, net, out, HOW, BARE)
+    assert not added.exists()
+    (out / "index.json").write_text(killed[0])  # as at the beginning
+    added.write_text(lines[-1] + '{"image": "half')
+    assert not is_finished(out)
+    summary = explain_into(images, net, out, HOW, BARE, resume=True)
+    assert (summary.kept, summary.kept_failures, summary.explained) == (2, 1, 0)
+    assert [entry.image for entry in read_index(out).entries] == list(map(str, images)) and is_finished(out)
+
+
+def test_whatever_a_picture_fails_with_the_others_go_on(
+    net: ZoomIn, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pictures(one: Explanation, folder: Path, *_: object) -> None:
+        if "a" in Path(one.image).parent.name:
+            raise SyntaxError("broken font")
+
+    monkeypatch.setattr(explain_folder, "write_exports", pictures)
+    summary = explain_into(images, net, tmp_path / "out", HOW, BARE)
+    assert [Path(name).name for name, _ in summary.failed] == ["ä 1.png", "bad.png"]
+    assert "SyntaxError: broken font" in summary.failed[0][1]
+
+    def full(*_: object) -> None:
+        raise WriteError("the disk is full", where="panel.png")
+
+    monkeypatch.setattr(explain_folder, "write_exports", full)
+    with pytest.raises(WriteError, match="the disk is full"):
+        explain_into(images, net, tmp_path / "out", HOW, BARE)
+
+
+def test_workers_and_parts_make_the_same_explanations(
+    run: Path,
+    images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["explain", *map(str, images), "--run", str(run), "--pictures", "false", "--batch_size", "1"]
+    assert main([*words, "--out", "whole"]) == 0
+    assert main([*words, "--out", "workers", "--jobs", "2"]) == 0
+    for shard in ("1/2", "2/2"):
+        main([*words, "--out", f"part.{shard.replace('/', '-of-')}", "--shard", shard])
+    capsys.readouterr()
+    parts = ["part.1-of-2", "part.2-of-2"]
+    assert main(["merge", *parts, "--out", "merged"]) == 0
+    assert capsys.readouterr().out == "2 of 3 images explained: merged\n"
+    whole = read_index(tmp_path / "whole")
+    entries = {entry.image: entry for entry in whole.entries}
+    assert read_index(tmp_path / "merged") == whole
+    assert {entry.image: entry for entry in read_index(tmp_path / "workers").entries} == entries
+    for path in (tmp_path / "whole").rglob("*.*"):
+        if path.is_file() and path.suffix != ".json":
+            inside = path.relative_to(tmp_path / "whole")
+            assert (tmp_path / "merged" / inside).is_file() and (tmp_path / "workers" / inside).is_file()
+    assert main(["merge", *parts, "--out", "part.1-of-2"]) == 2
+    assert "this is one of the parts" in capsys.readouterr().err
+    assert main(["merge", parts[0], parts[0], "--out", "merged"]) == 2
+    (tmp_path / parts[1] / "index.json.part").touch()
+    assert main(["merge", *parts, "--out", "merged"]) == 2
+    assert "it is not complete" in capsys.readouterr().err
 
 
 def test_python_surface(net: ZoomIn, images: list[Path], tmp_path: Path) -> None:

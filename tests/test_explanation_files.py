@@ -257,6 +257,21 @@ def test_nothing_is_read_beyond_the_folder_and_the_bytes(explanation: Explanatio
         Explanation.load(path)
 
 
+def test_a_torn_header_and_missing_tiles_are_damage(explanation: Explanation, tmp_path: Path) -> None:
+    explanation.save(tmp_path)
+    path = tmp_path / "arrays.npz"
+    with np.load(path) as arrays:
+        whole = dict(arrays)
+    for name, value in (("tile", 99), ("tile", -1), ("position", 10**12)):
+        np.savez_compressed(path, **{**whole, name: np.full_like(whole[name], value)})
+        with pytest.raises(DataError, match=f"{name} numbers one"):
+            Explanation.load(tmp_path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("logits.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': ('<f4'\n")
+    with pytest.raises(DataError, match="Explain the image again"):
+        Explanation.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["arrays.npz", "overview.png", "explanation.json"])
 def test_a_damaged_file_is_told(explanation: Explanation, tmp_path: Path, name: str) -> None:
     explanation.save(tmp_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -189,3 +192,71 @@ def test_how_long_to_wait(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         within(5.0, lambda: 1 // 0, tmp_path)
     fails(lambda: touch(tmp_path / "a.svs"), tmp_path, "gone")
+
+
+def declaring(kind, width, height):
+    """A small file whose header declares another size."""
+    written = io.BytesIO()
+    PillowImage.fromarray(picture(60, 80)).save(written, kind)
+    data = bytearray(written.getvalue())
+    if kind == "BMP":
+        data[18:26] = struct.pack("<ii", width, height)
+    elif kind == "PNG":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+    else:
+        place = data.index(b"\xff\xc0")
+        data[place + 5 : place + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PNG", "JPEG"])
+@pytest.mark.parametrize(("width", "height"), [(8000, 8000), (80, 60_000), (60_000, 50_000)])
+def test_more_pixels_than_the_bytes_can_hold(kind, width, height, tmp_path):
+    """They were looked for in as much time as the header asked for; JPEGs were filled with grey."""
+    (tmp_path / "a").write_bytes(declaring(kind, width, height))
+    words = "is cut short or its header damaged" if width > 80 else "cut short|cannot be decoded"
+    with pytest.raises(ImageError, match=words):
+        open_image(tmp_path / "a").read([Region(0, 0, 80, 60)], 1.0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "JPEG"}, {"format": "JPEG", "progressive": True}, {"format": "PNG"}]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_images_of_one_colour_take_few_bytes_and_are_whole(options, mode, tmp_path):
+    PillowImage.new(mode, (2048, 2048)).save(tmp_path / "a", **options, optimize=True)
+    assert open_image(tmp_path / "a").height == 2048
+
+
+def test_a_png_of_a_palette_that_is_not_there_is_an_error(tmp_path):
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(np.zeros((9, 9), np.uint8)).convert("P").save(path)
+    data = path.read_bytes()
+    at = data.index(b"PLTE")
+    path.write_bytes(data[: at - 4] + data[at + 8 + int.from_bytes(data[at - 4 : at], "big") :])
+    fails(lambda: open_image(path), path)
+
+
+def test_a_tiff_of_sides_below_one_pixel_ends(tmp_path):
+    """Tifffile would count its pages backwards, without end."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((192, 192), np.float32))
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages.first.tags["ImageLength"]
+        at = tag.offset
+    data = bytearray(path.read_bytes())
+    data[at + 2 : at + 4], data[at + 8 : at + 12] = b"\x09\x00", b"\xff" * 4  # a signed number, -1
+    path.write_bytes(data)
+    fails(lambda: open_image(path), path, "-1 x 192 pixels")
+
+
+def test_a_slide_of_more_blocks_than_bytes_is_refused(tmp_path):
+    """OpenSlide would show a gigapixel of nothing, at the pace of pixels."""
+    path = pyramid(tmp_path / "a.svs", picture(192, 192), compression="jpeg", description=APERIO)
+    with tifffile.TiffFile(path) as file:
+        at = file.pages.first.tags["ImageLength"].offset
+    data = bytearray(path.read_bytes())
+    data[at + 2 : at + 4], data[at + 8 : at + 12] = b"\x04\x00", (1 << 24).to_bytes(4, "little")
+    path.write_bytes(data)
+    fails(lambda: open_image(path), path, "x 16777216 pixels")

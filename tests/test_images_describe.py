@@ -15,7 +15,9 @@ from slides import geotiff, picture, pyramid
 from zoomin.data.check import check_images, images_to_check, write_checks
 from zoomin.data.manifest import read_manifest
 from zoomin.data.opening import open_record
+from zoomin.errors import ImageError
 from zoomin.images.describe import companions_of, describe
+from zoomin.images.open_image import open_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) RAW|AppMag = 40|MPP = 0.2500"
@@ -186,3 +188,44 @@ def test_a_damaged_thumbnail_does_not_hide_the_slide(tmp_path):
     (tmp_path / "a.svs").write_bytes(data)
     found = describe(tmp_path / "a.svs")
     assert found.associated == ("thumbnail 128 x 96",) and found.mpp == 0.25
+
+
+@pytest.mark.parametrize(
+    ("unit", "yunit", "resolution"), [("micron", "mm", (4, 4000)), ("nm", "\\u00B5m", (4e-3, 4))]
+)
+def test_an_imagej_file_whose_sides_have_units_of_their_own(unit, yunit, resolution, tmp_path):
+    """ImageJ writes yunit only where it differs from unit."""
+    text = f"ImageJ=1.54f\nunit={unit}\nyunit={yunit}\n"
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        picture()[..., 0],
+        description=text,
+        metadata=None,
+        resolution=resolution,
+        resolutionunit="NONE",
+    )
+    found = describe(tmp_path / "a.tif")
+    assert found.mpp == pytest.approx(0.25, rel=1e-4)
+    assert found.mpp_source == f"ImageJ metadata in {unit} and {yunit.replace(chr(92) + 'u00B5', chr(181))}"
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"resolution": (40_000, 20_000), "resolutionunit": "CENTIMETER"},
+        {"imagej": True, "resolution": (4, 2), "metadata": {"unit": "um"}},
+        {"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}},
+    ],
+)
+def test_pixels_that_are_not_square_are_refused_unless_mpp_is_stated(options, tile, tmp_path):
+    """As those of slides and maps are: neither no size in silence, nor one that is wrong along a side."""
+    if "imagej" in options and tile:
+        options = {**options, "imagej": False, "metadata": None, "description": "ImageJ=1.54f\nunit=um\n"}
+        options["resolutionunit"] = "NONE"
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture()[..., 0], tile=tile, **options)
+    with pytest.raises(ImageError, match=r"not square: 0\.25 x 0\.5 microns.*state mpp"):
+        open_image(path)
+    assert open_image(path, mpp=0.25).mpp == 0.25
+    assert describe(path, mpp=0.25).mpp_source == "stated"

@@ -254,3 +254,56 @@ def test_a_level_of_other_photometric_is_left_out(tmp_path):
         file.write(255 - grey[::4, ::4], subfiletype=1, photometric="miniswhite", metadata=None)
     image = open_image(tmp_path / "a.tif")
     assert mean(image) == pytest.approx([float(grey.mean())] * 3, abs=1)
+
+
+APERIO = (
+    "Aperio Image Library v11.2.1\r\n{}x{} [0,0 {}x{}]{}|AppMag = 40|ScanScope ID = X|MPP = {}|Left = 25.6"
+)
+
+
+@pytest.mark.parametrize("words", ["", " (64x64) RAW", " (64x64) JPEG/RGB Q=70"])
+@pytest.mark.parametrize("mpp", ["0.2520", "0,2520"])
+@pytest.mark.parametrize("compression", [None, "lzw", "lzma", "jpegxl", "jpeg2000"])
+@pytest.mark.parametrize("tile", [(64, 64), None])
+def test_aperio_of_any_compression(words, mpp, compression, tile, tmp_path):
+    """OpenSlide reads some compressions, and slides in tiles only; the others are read as TIFF."""
+    big, path = picture(256, 384), tmp_path / "a.svs"
+    small = big.reshape(64, 4, 96, 4, 3).mean((1, 3)).astype(np.uint8)
+    options = {"photometric": "rgb", "metadata": None, "compression": compression, "software": None}
+    with tifffile.TiffWriter(path) as file:
+        for level, kind in ((big, tile), (small, None), (small, tile)):  # the second is the thumbnail
+            text = APERIO.format(384, 256, 384, 256, words, mpp)
+            file.write(level, tile=kind, rowsperstrip=None if kind else 16, description=text, **options)
+        for name, number in (("label", 1), ("macro", 9)):
+            text = f"Aperio Image Library v11.2.1\r\n{name} 80x60"
+            file.write(picture(60, 80, seed=number), subfiletype=number, description=text, **options)
+    image = open_image(path)
+    assert image.mpp == pytest.approx(0.252)
+    assert [(level.width, level.height) for level in image.levels] == [(384, 256), (96, 64)]
+    region = [Region(0, 0, 384, 256)]
+    assert np.array_equal(image.read(region, 1.0)[0].permute(1, 2, 0), big)
+    assert np.array_equal(image.read(region, 0.25)[0].permute(1, 2, 0), small)
+    assert open_image(path, series=1).mpp == pytest.approx(4 * 0.252)  # it repeats the number of the slide
+    assert open_image(path, series="label").mpp is None
+
+
+@pytest.mark.parametrize("tag", ["TileByteCounts", "TileOffsets"])
+def test_an_aperio_slide_without_any_tile_is_refused(tag, tmp_path):
+    """OpenSlide takes missing tiles for bare glass: the whole slide was white."""
+    path = tmp_path / "a.svs"
+    text = APERIO.format(384, 256, 384, 256, "", "0.25")
+    tifffile.imwrite(
+        path, picture(256, 384), photometric="rgb", tile=(64, 64), description=text, metadata=None
+    )
+    with tifffile.TiffFile(path) as file:
+        found = file.pages.first.tags[tag]
+        place, size = found.valueoffset, found.valuebytecount
+    with path.open("r+b") as file:
+        file.seek(place + size // 24)  # all but the first: a slide with holes is one
+        file.write(bytes(size - size // 24))
+    assert open_image(path).read([Region(0, 0, 64, 64)], 1.0).float().std() > 0
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(size))
+    with pytest.raises(ImageError, match="none of its 24 blocks of pixels is stored"):
+        open_image(path)

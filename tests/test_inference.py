@@ -178,7 +178,8 @@ def test_training_mode_is_given_back(folder: Path) -> None:
     ("tensor", "words"),
     [
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "shape"),
-        (torch.full((1, 3, 8, 8), 2.0), r"outside \[0, 1\]"),
+        (torch.full((1, 3, 8, 8), 2.0), r"from 2 to 2, outside \[0, 1\]"),
+        (torch.full((1, 3, 8, 8), torch.nan), "a tensor of pixels that are not finite"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), "int64"),
     ],
 )
@@ -480,8 +481,8 @@ def test_predictions_are_written(net: ZoomIn, mixed: list[Path], tmp_path: Path)
     assert (summary.done, len(summary.failed), sum(summary.counts.values())) == (4, 4, 4)
     written = read_rows(tmp_path / "deep" / "predictions.csv")
     columns = (
-        "image prediction prob_cat prob_dog standard_error sampling n_samples replicates seed pixels_read "
-        "decoded_pixels status error"
+        "image prediction prob_cat prob_dog standard_error ood_p_value abstained sampling n_samples "
+        "replicates seed pixels_read decoded_pixels status error"
     )
     assert list(written[0]) == columns.split()
     for row, line in zip(rows, written, strict=True):

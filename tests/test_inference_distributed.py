@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from zoomin.app.cli import main
 from zoomin.data.find import open_dataset
 from zoomin.errors import ImageError, UnexpectedError
 from zoomin.inference import InferenceConfig, evaluate, iter_predictions
-from zoomin.inference.distributed import _Answer, _Worker, iter_numbered
+from zoomin.inference.distributed import _alone, _Inference, iter_numbered
 from zoomin.inference.prediction import predictions_of
-from zoomin.inference.sources import Unreadable
+from zoomin.inference.sources import name_of
 from zoomin.model import ZoomIn, ZoomInConfig
 from zoomin.runtime.executor import Executor, Lost
+from zoomin.runtime.image_work import Answer, Guarded, Worker
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "dog"))
 
@@ -80,7 +82,7 @@ def test_evaluate_puts_answers_where_they_belong(
 ) -> None:
     manifest, config = open_dataset(images), InferenceConfig(batch_size=1)
     rows = list(iter_predictions(manifest, net, config))
-    monkeypatch.setattr(ScriptedExecutor, "answers", tuple(_Answer(row, "", ()) for row in rows))
+    monkeypatch.setattr(ScriptedExecutor, "answers", tuple(Answer(row, "", ()) for row in rows))
     assert evaluate(manifest, net, config, executor=ScriptedExecutor(jobs=2)) == evaluate(
         manifest, net, config
     )
@@ -89,11 +91,11 @@ def test_evaluate_puts_answers_where_they_belong(
 def test_errors_and_warnings_of_workers_arrive(
     net: ZoomIn, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = Unreadable("b.png", ImageError("damaged", where="b.png"))
+    known = ImageError("damaged", where="b.png")
     monkeypatch.setattr(
         ScriptedExecutor,
         "answers",
-        (Lost("by SIGKILL"), _Answer(known, "", ("slow disk",)), _Answer(known, "", ("slow disk",))),
+        (Lost("by SIGKILL"), Answer(known, "", ("slow disk",)), Answer(known, "", ("slow disk",))),
     )
     with caplog.at_level(logging.WARNING, "zoomin"):
         rows = dict(
@@ -102,8 +104,8 @@ def test_errors_and_warnings_of_workers_arrive(
     assert [rows[n].status for n in range(3)] == ["error"] * 3
     assert rows[0].image == "a.png" and "died by SIGKILL, 2 times" in rows[0].error
     assert caplog.messages == ["slow disk"]
-    unexpected = Unreadable("b.png", UnexpectedError("KeyError", where="b.png"))
-    monkeypatch.setattr(ScriptedExecutor, "answers", (_Answer(unexpected, "Traceback: in line 7", ()),) * 25)
+    unexpected = UnexpectedError("KeyError", where="b.png")
+    monkeypatch.setattr(ScriptedExecutor, "answers", (Answer(unexpected, "Traceback: in line 7", ()),) * 25)
     with pytest.raises(Exception, match="Traceback: in line 7"):
         list(iter_numbered(["b.png"] * 25, net, InferenceConfig(), ScriptedExecutor(jobs=2)))
 
@@ -111,11 +113,13 @@ def test_errors_and_warnings_of_workers_arrive(
 def test_a_worker_keeps_what_the_library_says(net: ZoomIn, images: Path) -> None:
     net.readers = ("openslide",)  # not that of PNG
     config = InferenceConfig(batch_size=1)
+    answers = partial(predictions_of, model=net, config=config)
     try:
-        worker = _Worker(net, config, lambda found: predictions_of(found, net, config), net.device, None, 0)
+        start = partial(_Inference, net, config, answers, _alone, Worker(net.device))
+        worker = Guarded(start, name_of, str(Path.cwd()), 0)
         first, second = (worker(images / "cat" / f"{number}.png") for number in (0, 2))
     finally:
         net.readers = ()
     assert len(first.log_lines) == 1 and "the training images by openslide" in first.log_lines[0]
     assert second.log_lines == () and second.found.status == "ok"
-    assert isinstance(worker(images / "dog" / "3.png").found, Unreadable)
+    assert isinstance(worker(images / "dog" / "3.png").found, ImageError)

@@ -271,7 +271,7 @@ def test_other_data_are_not_resumed(done, tmp_path):
         fit(moved, progress=False)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02)R."])  # the last: an empty stack
 def test_a_damaged_checkpoint_is_named(images, tmp_path, content):
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     path.parent.mkdir(parents=True)

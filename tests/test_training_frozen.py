@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 from training_examples import run_config
@@ -23,19 +24,22 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
+from zoomin.training.calibration import calibrated
 from zoomin.training.fit import fit
 from zoomin.training.frozen.classify import classify
 from zoomin.training.frozen.copies import bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
-from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, principal
+from zoomin.training.frozen.linear import balanced_ridge, logistic, principal
 from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.plan import negative_class, plan
+from zoomin.training.recipe import add_model_arguments, add_run_arguments, plan_defaults
 
 TRUNK = "tf_efficientnet_lite0"
 FROZEN = FrozenConfig(
     enabled=True,
     few_tiles=4,
+    cell_tiles=0,
     folds=2,
     copies=2,
     fold_copies=1,
@@ -293,6 +297,7 @@ def test_cells_see_what_last_features_do_not(lines: Path, cache: Path, tmp_path:
     model = replace(MODEL, tile_size=160, sub_tile_size=160, tile_attention="uniform", class_names=())
     data = ZoomInDataModule(DataConfig(str(lines), val_fraction=0.0, threads=1), progress=False, model=model)
     frozen = replace(FROZEN, few_tiles=16, folds=3, cache=str(cache), trunk_below=1.0, components=64)
+    frozen = replace(frozen, cell_tiles=4)
     rows = data.splits["train"]
     embedder = make_embedder(model, frozen, data)
     found = learn(model, frozen, data, rows, 0, embedder=embedder)
@@ -341,6 +346,17 @@ def test_gates_weigh_the_cells_of_a_sub_tile() -> None:
     torch.testing.assert_close(said, expected)
 
 
+def test_cells_are_tried_where_tiles_are_drawn(lines: Path, cache: Path) -> None:
+    model = replace(MODEL, tile_size=160, sub_tile_size=160, n_samples=3, class_names=())
+    data = ZoomInDataModule(DataConfig(str(lines), val_fraction=0.0, threads=1), progress=False, model=model)
+    frozen = replace(FROZEN, folds=3, cache=str(cache), trunk_below=1.0, components=64)
+    for cell_tiles, heads in ((3, {"gated"}), (4, {"gated", "cells"})):
+        changed = replace(frozen, cell_tiles=cell_tiles)
+        report = learn(model, changed, data, data.splits["train"], 0).report
+        assert set(report["held_out"]) == heads
+        assert report["reads"] == {"sampling": model.sampling, "n_samples": 3}
+
+
 def test_transformers_have_no_cells() -> None:
     assert has_cells(f"timm:{TRUNK}")
     assert not has_cells("timm:vit_tiny_patch16_224")
@@ -378,6 +394,30 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
     found = plan(DataConfig(str(tmp_path)))
     assert (found.model.tile_size, found.model.n_samples) == (side, reads)
     assert any(f"about {tiles} per image" in line for line in found.lines)
+
+
+def test_plan_follows_what_is_given(tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (1360, 800)).save(folder / f"{number}.png")
+    parser = run_parser()
+    words = ["--data.root", str(tmp_path), "--model.sub_tile_size=224", "--model.n_samples", "4"]
+    text = "\n".join(plan_defaults(parser, [*words, "--frozen.head", "cells"]))
+    assert "224 pixels, about 28 per image" in text
+    assert "then 4 sub-tiles: 25% of it" in text
+    assert "gated, over cells of about 80 pixels" in text
+    model = parser.parse_args(words).model
+    assert (model.tile_size, model.sub_tile_size, model.n_samples) == (224, 224, 4)
+    text = "\n".join(plan_defaults(run_parser(), [*words, "--frozen.teach", "false"]))
+    assert "reading    all of them" in text
+
+
+def run_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    add_run_arguments(parser)
+    add_model_arguments(parser, [])
+    return parser
 
 
 def test_negative_class_by_name() -> None:

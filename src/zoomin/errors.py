@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "ImageError",
     "PeerError",
+    "PlanesError",
     "UnexpectedError",
     "WriteError",
     "ZoomInError",
@@ -64,6 +65,10 @@ class ImageError(ZoomInError):
 
 class ChannelsError(ImageError):
     """An image whose channels are not red, green and blue, so that those to use have to be named."""
+
+
+class PlanesError(ImageError):
+    """A file of several images or planes, of which the one to use has to be named."""
 
 
 class UnexpectedError(ImageError):

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,24 @@ SIZES = ((40, 40), (90, 61))  # of the images, rows and columns: one tile, and s
 
 
 def weights_of(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """The same weights on every machine: whole numbers of a hash, divided by powers of two."""
-    state = {}
+    """The same weights on every machine: whole numbers of a hash, divided by powers of two.
+
+    In networks with batch normalization they keep the size of what passes, which deep ones need.
+    """
+    state, is_deep = {}, any(name.endswith("running_var") for name in shapes)
     for place, (name, shape) in enumerate(sorted(shapes.items())):
         index = torch.arange(max(1, math.prod(shape)), dtype=torch.int64)
         mixed = ((index + 977 * place) * 2654435761 % 2**32) >> 16
         scale = 2 if name.startswith("head") else 4 if "attention" in name else 1
         state[name] = (scale * (mixed.float() / 2**15 - 1) / 4).reshape(shape)
+        if is_deep and len(shape) > 1 and not name.startswith("head"):
+            state[name] *= 2.0 ** -round(math.log2(math.prod(shape[1:])) / 2 - 3.3)
+        elif (
+            is_deep
+            and len(shape) < 2
+            and name.endswith(("running_var", "running_mean", "num_batches_tracked", "weight"))
+        ):
+            state[name] = torch.full(shape, 0.0 if name.endswith("running_mean") else 1.0)
     return state
 
 
@@ -43,15 +55,25 @@ def pixels_of(height: int, width: int) -> Tensor:
 
 
 def models() -> dict[str, nn.Module]:
-    """The networks, small: Zoom-In and two baselines."""
-    from zoomin.baselines import ABMIL, ATS, ABMILConfig, ATSConfig
+    """The networks, small: Zoom-In, its trunks, and the baselines."""
+    from zoomin import baselines
     from zoomin.model import ZoomIn, ZoomInConfig
 
     names = {"n_classes": 2, "class_names": ("cat", "dog")}
+    small = {"tile_size": 40, "sub_tile_size": 9, "n_samples": 6, **names}
+    lite0 = "timm:tf_efficientnet_lite0"
+    networks = {"tile_attention": lite0, "position_attention": lite0, "features": lite0, "pretrained": False}
+    own = {"abmil": {"crop_size": 20}, "ats": {"n_samples": 4, "features": "lenet_released"}}
+    kinds = {"abmil": "ABMIL", "ats": "ATS", "clam": "CLAM", "cnn": "CNN", "dsmil": "DSMIL", "ips": "IPS"}
+    kinds |= {"mrmil": "MRMIL", "transmil": "TransMIL", "zoommil": "ZoomMIL"}
     return {
-        "zoom_in": ZoomIn(ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, **names)),
-        "ats": ATS(ATSConfig(n_samples=4, features="lenet_released", **names)),
-        "abmil": ABMIL(ABMILConfig(crop_size=20, **names)),
+        "zoom_in": ZoomIn(ZoomInConfig(**small)),
+        "zoom_in_resnet16": ZoomIn(ZoomInConfig(**{**small, "features": "resnet16", "sub_tile_size": 16})),
+        "zoom_in_lite0": ZoomIn(ZoomInConfig(**{**small, "sub_tile_size": 32, **networks})),
+        **{
+            name: getattr(baselines, kind)(getattr(baselines, f"{kind}Config")(**own.get(name, {}), **names))
+            for name, kind in kinds.items()
+        },
     }
 
 
@@ -130,18 +152,21 @@ def _run() -> dict[str, object]:
 
 
 def main(version: str) -> None:
-    """Write the files of a version."""
+    """Write the files of a version, but for those that are there."""
     out = FOLDER / version
     out.mkdir(exist_ok=True)
     torch.set_num_threads(1)
     found = models()
     for name, model in found.items():
-        _write(out / f"{name}.json", _model(model))
-    _write(out / "explanation.json", _explanation(found["zoom_in"]))
-    _write(out / RUN, _run())
+        _write(out / f"{name}.json", lambda model=model: _model(model))
+    _write(out / "explanation.json", lambda: _explanation(found["zoom_in"]))
+    _write(out / RUN, _run)
 
 
-def _write(path: Path, values: dict[str, object]) -> None:
+def _write(path: Path, make: Callable[[], dict[str, object]]) -> None:
+    if path.exists():
+        return
+    values = make()
     path.write_text(json.dumps(values, separators=(",", ":")).replace('},"', '},\n"') + "\n")
 
 

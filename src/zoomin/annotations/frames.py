@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..images.georeference import Georeference
+from ..images.ground import body_of
 
 __all__ = ["Frame", "Mapper", "apart", "map_to_pixels", "meets", "place_in"]
 
@@ -105,7 +106,7 @@ def map_to_pixels(content: Any, shells: Sequence[NDArray[np.float64]], path: Pat
     The coordinate reference system is that of the member `crs` (a name, a link that tells the number of
     EPSG or a file beside, or WKT) or `crs_wkt`. Where none is named, the numbers are what alone makes them
     meet the image: level-0 pixels (QuPath), longitude and latitude (RFC 7946), or coordinates of the image's
-    own map. Writers name CRS84 unasked: numbers that are no degrees are then taken as if nothing were named.
+    own map. Writers name CRS84 unasked: numbers that are not degrees are then taken as if nothing were named.
 
     Args:
         content: of the file.
@@ -141,6 +142,9 @@ def map_to_pixels(content: Any, shells: Sequence[NDArray[np.float64]], path: Pat
             "%s: names %s, but the image has no georeference: taken for pixels", path, _short(stated)
         )
         return _same
+    if _is_degrees(stated) and (own := _degrees_on(georeference)) not in (None, _DEGREES):
+        logger.warning("%s: names %s, on a map of another body: taken for its own", path, _short(stated))
+        stated = own
     mapper = _mapper(stated, georeference, path)
     pixels = mapper(corners)
     if not meets(pixels, frame):
@@ -177,8 +181,8 @@ def _guessed(shells: Sequence[NDArray[np.float64]], path: Path, frame: Frame, de
     if georeference is not None:
         own = _mapper(None, georeference, path)
         readings.append(_Reading("the image's map coordinates, in level-0 pixels", own, own(corners)))
-        if degrees and georeference.crs is not None:
-            warped = _mapper(_DEGREES, georeference, path)
+        if degrees and (named := _degrees_on(georeference)) is not None:
+            warped = _mapper(named, georeference, path)
             pixels = warped(corners)
             if not np.allclose(pixels, readings[-1].pixels, atol=1e-3):
                 readings.append(_Reading("longitude and latitude, in level-0 pixels", warped, pixels))
@@ -273,12 +277,27 @@ def _is_degrees(stated: str) -> bool:
     return plain.endswith("CRS84") or bool(re.fullmatch(r"(URN:OGC:DEF:CRS:)?EPSG:[0-9.]*:?4326", plain))
 
 
+def _degrees_on(georeference: Georeference) -> str | None:
+    """Longitude and latitude on the body that a map shows, in words of PROJ; None where it shows none."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        body = None if georeference.crs is None else body_of(CRS.from_user_input(georeference.crs))
+    except CRSError:
+        return None
+    if body is None:
+        return None
+    return _DEGREES if body.is_earth else str(body.crs.to_wkt())
+
+
 def _short(stated: str) -> str:
     return repr(stated if len(stated) <= 60 else f"{stated[:57]}...")
 
 
 def _mapper(stated: str | None, georeference: Georeference, path: Path) -> Mapper:
     """From a coordinate reference system (None: the image's own) to level-0 pixels; east before north."""
+    from rasterio._err import CPLE_BaseError  # which rasterio lets through, and names nowhere else
     from rasterio.crs import CRS  # imported late: most annotations need no map
     from rasterio.errors import CRSError, RasterioError
     from rasterio.transform import Affine
@@ -302,6 +321,13 @@ def _mapper(stated: str | None, georeference: Georeference, path: Path) -> Mappe
                 x, y = (np.asarray(side) for side in warp(source, target, x, y))
             except RasterioError:  # outside of what the projection knows
                 return np.full(points.shape, np.inf)
+            except CPLE_BaseError as error:
+                raise DataError(
+                    f"its coordinate reference system {_short(stated or '')} cannot be converted to that "
+                    "of the image",
+                    where=path,
+                    remedy="Save the file in the coordinate reference system of the image.",
+                ) from error
         return np.stack(to_pixels @ (x, y), axis=1)
 
     return mapper

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DataError, ImageError
+from ..errors import ChannelsError, DataError, ImageError, PlanesError
 from ..geometry import Region
 from ..images.decode import decode_values, image_head
 from ..images.foreign import zarr_folder
@@ -26,6 +26,11 @@ from .frames import Frame, apart, place_in
 
 __all__ = ["MaskAnnotation"]
 
+_NUMPY = b"\x93NUMPY"
+_ONE_PLANE = (
+    "A mask is one plane. Save what any of them marks as ROI: tifffile.imwrite(OUT, (tifffile.imread(IN) "
+    "!= 0).any(axis=0).astype('uint8')); or one alone: tifffile.imwrite(OUT, tifffile.imread(IN, key=0))."
+)
 _NOISE = 1e-6  # what is left of sums that cancel, in mask pixels
 
 
@@ -34,7 +39,7 @@ class MaskAnnotation:
 
     What is stored counts, not what is seen: palette images by their index, "white is zero" like "black is
     zero", colour images by any nonzero channel (transparency aside, unless nothing else was drawn). What a
-    GeoTIFF declares as missing is no ROI. A mask on a map has to cover its image.
+    GeoTIFF declares as missing is not ROI. A mask on a map has to cover its image.
 
     Args:
         mask: (h, w) array of bool or integers, or the path of a mask image, read when first needed.
@@ -105,7 +110,7 @@ class MaskAnnotation:
 
     @cached_property
     def _step(self) -> tuple[float, float]:
-        """Level-0 pixels a mask pixel, down and across."""
+        """Level-0 pixels per mask pixel, down and across."""
         return self._steps(self._pixels)
 
     @cached_property
@@ -151,7 +156,7 @@ def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
         with opened(path, "GTiff") as dataset:
             own = georeference_of(dataset)
     except ImageError:
-        return  # a TIFF that tifffile reads and GDAL does not is no map
+        return  # a TIFF that tifffile reads and GDAL does not is not a map
     if own is None or frame.georeference is None:
         return
     if (own.crs is None) != (frame.georeference.crs is None):  # one says where it is on some map
@@ -176,14 +181,45 @@ def _decode(path: Path) -> NDArray[np.generic]:
     if not path.exists():
         raise DataError("no such mask", where=path, remedy="Check the path.")
     try:
-        if driver_of(image_head(path)) == "JP2OpenJPEG" or zarr_folder(path):
+        head = image_head(path)
+        if head.startswith(_NUMPY):
+            return _of_numpy(path)
+        if driver_of(head) == "JP2OpenJPEG" or zarr_folder(path):
             kind = "a Zarr" if zarr_folder(path) else "JPEG 2000"
             raise ImageError(
                 f"{kind}, of which only images are read", where=path, remedy="Save it as a TIFF."
             )
         mask = decode_values(path)
+    except (PlanesError, ChannelsError) as error:
+        raise DataError(f"the mask is a stack ({error.what})", where=path, remedy=_ONE_PLANE) from error
     except ImageError as error:
         raise DataError(
             f"the mask cannot be decoded ({error.what})", where=path, remedy=error.remedy
         ) from error
     return mask if mask.ndim == 2 else np.asarray((mask != 0).any(axis=2))
+
+
+def _of_numpy(path: Path) -> NDArray[np.generic]:
+    """A mask that numpy.save wrote: numbers or booleans, one plane.
+
+    Raises:
+        DataError: if it is anything else.
+    """
+    try:
+        mask = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"the mask cannot be read as a NumPy array ({error})",
+            where=path,
+            remedy="Save it again: numpy.save(OUT, mask.astype(bool)).",
+        ) from error
+    mask = mask[:, :, 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
+    mask = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
+    if mask.ndim != 2 or mask.dtype.kind not in "biuf":
+        raise DataError(
+            f"the mask is a NumPy array of {mask.dtype} and shape {mask.shape}",
+            where=path,
+            remedy="Save one plane, true inside the ROI: numpy.save(OUT, mask.astype(bool)).",
+        )
+    values = np.nan_to_num(mask, nan=0) if mask.dtype.kind == "f" else mask
+    return np.asarray(values != 0)

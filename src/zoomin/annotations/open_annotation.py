@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..images.decode import format_of
 from ..images.georeference import Georeference
 from ..images.image import Image
 from .asap import read_asap
@@ -23,18 +24,8 @@ __all__ = ["Annotated", "annotation_of", "open_annotation"]
 
 _START = 512  # bytes that tell the kind
 _MATLAB = (b"MATLAB", b"\x89HDF")
-_PICTURES = (
-    b"\x89PNG",
-    b"II*\x00",
-    b"MM\x00*",
-    b"II+\x00",
-    b"MM\x00+",
-    b"BM",
-    b"GIF8",
-    b"\xff\xd8\xff",
-    b"P4",
-    b"P5",
-)
+_UTF16 = (b"\xff\xfe<\0", b"\xfe\xff\0<")  # XML whose mark tells its encoding
+_NUMPY = b"\x93NUMPY"
 
 
 @runtime_checkable
@@ -112,11 +103,11 @@ def _open(path: Path, frame: Frame) -> BoxAnnotation:
         centres = read_centres(path)
         _check_meets(centres, path, frame)
         return NucleiAnnotation(centres, height, width, name=str(path))
-    if start.startswith(_PICTURES):
+    if format_of(start) is not None or start.startswith(_NUMPY):
         return MaskAnnotation(path, height, width, place=frame.georeference)
     if text.startswith((b"{", b"[")):
         return PolygonAnnotation(read_geojson(path, frame=frame), height, width, name=str(path))
-    if text.startswith(b"<"):
+    if text.startswith((b"<", *_UTF16)):
         outlines = read_asap(path)
         bounds = np.array([o.polygons.bounds for o in outlines if not o.polygons.is_empty]).reshape(-1, 2)
         _check_meets(bounds, path, frame)
@@ -124,5 +115,5 @@ def _open(path: Path, frame: Frame) -> BoxAnnotation:
     raise DataError(
         f"neither nucleus centres, a mask, GeoJSON nor XML (the file starts with {start[:12]!r})",
         where=path,
-        remedy="Give nucleus centres (.mat), a mask image (PNG, TIFF), GeoJSON, or the XML of ASAP.",
+        remedy="Give nucleus centres (.mat), a mask (PNG, TIFF, .npy), GeoJSON, or the XML of ASAP.",
     )

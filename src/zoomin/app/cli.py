@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import select
 import sys
@@ -24,8 +23,9 @@ from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
 from .commands.machine import BENCH, DOCTOR
+from .commands.merge import MERGE
 from .commands.plan import PLAN
-from .commands.predict import EVALUATE, MERGE, PREDICT
+from .commands.predict import EVALUATE, PREDICT
 from .commands.recipes import INIT, RECIPES
 from .commands.report import REPORT
 from .commands.reproduce import REPRODUCE
@@ -118,8 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, chosen: Command, words: Sequence[str]) -> int:
-    if name == "bench":
-        return int(importlib.import_module("zoomin.experiments.bench").main(words))
     words = _with_recipes(words)
     parser = _parser(name, chosen, words)
     return chosen.run(parser, parser.parse_args(words))
@@ -197,11 +195,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:
-    """The words with the files of recipes instead of their names: `--config colon_cancer`.
-
-    Raises:
-        ConfigError: if there is no such recipe.
-    """
+    """The words with the files of recipes instead of their names: `--config colon_cancer`."""
     found, after = [], False
     for word in words:
         option, given, value = word.partition("=")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from ..data.check import Checked
+from ..files import short_names
 from ..model.targets import score_names
 from .doctor import Check
 
 __all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 
 _ROWS = 60  # images shown in a terminal
-_PARTS = {"val": "validation images: ", "test": "test images: "}
+_PARTS = {"val": "validation images: ", "test": "test images: ", "answered": "answered images: "}
 _WORDS = {
     "n_images": "number",
     "n_groups": "groups",
+    "coverage": "share answered",
     "constant_mae": "MAE of one constant answer",
     "events": "events",
     "epochs": "epochs trained",
@@ -84,7 +84,7 @@ def checked_table(rows: Sequence[Checked]) -> Table:
         table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if numbers else "left")
     table.add_column("problem", min_width=12)
     listed = sorted(rows, key=lambda row: not row.problem)[:_ROWS]
-    for row, short in zip(listed, _short_names([row.image for row in listed]), strict=True):
+    for row, short in zip(listed, short_names([row.image for row in listed]), strict=True):
         size = "" if row.width is None else f"{row.width} x {row.height}"
         kind = " ".join(f"{row.format} {row.compression}".split())
         facts = [kind, size, _text(row.mpp), "" if row.tissue is None else f"{row.tissue:.0%}"]
@@ -94,20 +94,6 @@ def checked_table(rows: Sequence[Checked]) -> Table:
     if len(rows) > _ROWS:
         table.caption = f"{len(rows) - _ROWS} more in check.csv"
     return table
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """The ends of paths, each as long as it must be to be like no other."""
-    parts = [Path(path).parts for path in paths]
-    lengths = [1] * len(paths)
-    while True:
-        names = [str(Path(*own[-length:])) for own, length in zip(parts, lengths, strict=True)]
-        seen = Counter(names)
-        short = [k for k, name in enumerate(names) if seen[name] > 1 and lengths[k] < len(parts[k])]
-        if not short:
-            return names
-        for k in short:
-            lengths[k] += 1
 
 
 def _text(value: float | int | None) -> str:
@@ -121,6 +107,8 @@ def _numbers(metrics: Mapping[str, Any], part: str) -> list[tuple[str, str, str]
     for name, value in metrics.items():
         if name == "learned":  # how the head was chosen is in metrics.json
             rows += _numbers(value["held_out"][value["head"]], "held out in inner folds: ")
+        elif name == "unlike_training" and isinstance(value, list):
+            rows.append((f"{part}unlike the training images", str(len(value)), ""))
         elif name in _PARTS:
             rows += _numbers(value, _PARTS[name])
         elif name in words and value is not None:

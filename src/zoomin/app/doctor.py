@@ -171,7 +171,7 @@ def _slides() -> str:
 
 
 def _rasters() -> str:
-    """Write a tiled TIFF, read it through GDAL, and look for the drivers."""
+    """Write a tiled TIFF, read it through GDAL, and check for the drivers."""
     import rasterio
     import tifffile
     from rasterio.env import Env

@@ -1,8 +1,11 @@
-"""CSV files as people write them: any common separator, with or without byte order mark."""
+"""CSV files as people write them: any common separator, stated or not, with or without byte order mark."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +17,13 @@ from ..files import unquoted
 __all__ = ["Row", "Table", "listed", "read_table"]
 
 
+_STATED = re.compile(r"""("?)sep=([^"\r\n\w])\1[,;\t|]*[\r\n]*""", re.IGNORECASE)  # Excel's first line
+_MARKS = (  # spreadsheet programs write "Unicode text" as UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _NO_TEXT = {
     b"PK\x03\x04": "an Excel or OpenDocument workbook (XLSX, ODS) or another ZIP archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook (XLS)",
@@ -53,7 +63,7 @@ class Table:
 
 
 def read_table(path: Path, column: str, option: str) -> Table:
-    """Read a CSV: UTF-8, separated by comma, semicolon or tab, whichever yields `column` in the header.
+    """Read a CSV: UTF-8, separated by comma, semicolon, tab or bar, whichever yields `column` in the header.
 
     Args:
         path: the file.
@@ -108,22 +118,32 @@ def _read_lines(path: Path) -> list[str]:
                 where=path,
                 remedy="Save the table as CSV (in a spreadsheet program: Save as, CSV UTF-8), and give that.",
             )
-    try:  # spreadsheet programs write "Unicode text" as UTF-16 with a byte order mark
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+    try:
+        text = content.decode(encoding).removeprefix("\ufeff")  # two marks, where two programs added one
     except UnicodeDecodeError as error:
         raise DataError("not a UTF-8 text", where=path, remedy="Save the CSV as UTF-8.") from error
+    if "\0" in text:
+        raise DataError(
+            "a text with zero bytes, such as UTF-16 without byte order mark",
+            where=path,
+            remedy="Save the CSV as UTF-8.",
+        )
     if not text.strip():
         raise DataError(
             "the file is empty", where=path, remedy="Write a header such as image,label and rows below."
         )
-    return text.splitlines(keepends=True)
+    return list(io.StringIO(text, newline=""))  # not splitlines, which knows line ends that CSV does not
 
 
 def _read_header(lines: list[str], column: str, option: str, path: Path) -> tuple[str, list[str]]:
-    """The delimiter under which the column is found, and the header."""
-    headers = []
-    for delimiter in (",", ";", "\t"):
-        header = next(_parse(lines, delimiter, path))[1]
+    """The delimiter under which the column is found, and the header; a line that states one becomes blank."""
+    headers, delimiters = [], [",", ";", "\t", "|"]
+    if stated := _STATED.fullmatch(lines[0]):
+        delimiters.insert(0, stated[2])
+        lines[0] = "\n"
+    for delimiter in dict.fromkeys(delimiters):
+        header = next(_parse(lines, delimiter, path), (0, []))[1]
         headers.append((delimiter, [name.strip() for name in header]))
     for delimiter, header in headers:
         if column in header:

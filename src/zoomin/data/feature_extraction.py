@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ..errors import ConfigError, DataError, WriteError, require_all
-from ..files import write_csv
+from ..errors import ConfigError, DataError, ZoomInError, require_all
+from ..files import cell, json_digest, unquoted, write_csv
 from ..geometry import TileGrid
 from ..images.batch import batch_of
 from ..images.foreground import Foreground
@@ -21,12 +22,16 @@ from ..model.chunks import Chunks
 from ..model.engine import Engine
 from ..model.feature_files import FeatureFile, feature_path, settings_of, write_features
 from ..model.networks import feature_network
-from ..runtime.faults import Faults, image_error
+from ..runtime.executor import Executor
+from ..runtime.image_work import Worker, check_shared, iter_answers, take_place
+from ..runtime.ledger import Ledger
 from ..runtime.locks import lock_folder
 from .manifest import Record
-from .opening import foreground_mask, open_record
+from .opening import foreground_mask, open_record, record_key
 
-__all__ = ["EncodedImage", "FeatureConfig", "encode_images", "write_encoded"]
+__all__ = ["TABLE", "EncodedImage", "FeatureConfig", "encode_images", "row_of", "write_encoded"]
+
+TABLE = "features.csv"  # what became of the images, beside their files
 
 _CROPS = 4096  # encoded before they are written
 
@@ -61,17 +66,13 @@ class FeatureConfig:
     """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which a single read is given up; null: never."""
+    """Seconds after which a single read is given up; null: never. 120 outlast a slow network drive."""
 
     seed: int = 0
     """Seed of the weights of networks without pretrained ones."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the value that cannot work and a remedy.
-        """
+        """Check the values."""
         needs = {
             "crop_size": (self.crop_size >= 1, "at least 1"),
             "chunk_size": (self.chunk_size >= 1, "at least 1"),
@@ -109,56 +110,151 @@ def encode_images(
     out: str | Path,
     config: FeatureConfig | None = None,
     device: torch.device | str = "cpu",
-) -> Iterator[EncodedImage]:
+    *,
+    retry_failed: bool = False,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> list[EncodedImage]:
     """Write a file of features for every image that has none yet; one that cannot be read is reported.
+
+    The table `TABLE` in the folder tells what became of the images (`runtime.ledger`).
 
     Args:
         records: the images; no two may have the same file name but for folder and suffix.
         out: folder of the files.
         config: how to encode.
         device: device of the network.
+        retry_failed: try images again that failed before and have not changed since.
+        executor: who computes; by default this process. Each worker writes the files of its images.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        What became of each image, in their order.
 
     Raises:
         DataError: if two images would share a file.
-        ConfigError: if the folder holds features that were made otherwise, or the network cannot be built.
+        ConfigError: if the folder holds features that were made otherwise, the network cannot be built,
+            workers cannot start, there is no such cluster, or its machines do not share the folder.
         WriteError: if the folder cannot be written to, or another job writes to it.
-        Exception: an unexpected error that many images fail with, one after another: see `Faults`.
+        Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
+    config, executor = config or FeatureConfig(), executor or Executor()
+    _check_names(records)
     with lock_folder(out):
-        yield from _encode(records, out, config or FeatureConfig(), device)
+        maker = json_digest(config.settings())
+        keys = {_name(record): f"{maker}-{record_key(record)}" for record in records}
+        columns = [f.name for f in fields(EncodedImage)]
+        ledger = Ledger(Path(out) / TABLE, columns, keys, resume=True, retry_failed=retry_failed)
+        left = [
+            record
+            for record in records
+            if not _is_kept(record, feature_path(out, record.image), config, ledger)
+        ]
+        with ledger.filling("Encoding", shown=progress) as add:
+            for one in _encode(left, Path(out).resolve(), config, device, executor):
+                add(one.image, _cells(one))
+        ledger.finish()
+    now = {_name(record) for record in left}
+    return [row_of(ledger.lines[_name(record)], is_new=_name(record) in now) for record in records]
+
+
+def _is_kept(record: Record, path: Path, config: FeatureConfig, ledger: Ledger) -> bool:
+    """Whether an image needs no new file; one of an image that has changed since is removed.
+
+    Raises:
+        ConfigError: if its file was made otherwise.
+    """
+    name = _name(record)
+    line, is_there = ledger.lines.get(name), path.is_file()
+    if line is not None:
+        if is_there or ledger.is_error(line):
+            return True
+        del ledger.lines[name]
+        return False
+    if is_there:
+        _check_settings(path, config)
+        if name not in ledger.before:  # made by an earlier version, or its row was not written any more
+            ledger.put(name, _cells(EncodedImage(name, str(path.resolve()), None, "kept")))
+            return True
+        path.unlink()
+    return False
 
 
 def _encode(
-    records: Sequence[Record], out: str | Path, config: FeatureConfig, device: torch.device | str
+    records: Sequence[Record],
+    out: Path,
+    config: FeatureConfig,
+    device: torch.device | str,
+    executor: Executor,
 ) -> Iterator[EncodedImage]:
-    _check_names(records)
-    paths = [feature_path(out, record.image) for record in records]
-    done = [path.is_file() for path in paths]
-    for path in (path for path, is_there in zip(paths, done, strict=True) if is_there):
-        _check_settings(path, config)
-    faults = Faults()
-    network = None if all(done) else _network(config, device)
-    engine = Engine("auto")
-    for record, path, is_there in zip(records, paths, done, strict=True):
-        if is_there or network is None:
-            yield EncodedImage(str(record.image), str(path), None, "kept")
-            continue
-        try:
-            crops = write_features(path, _parts(record, network, config, device, engine), config.settings())
-        except WriteError:
-            raise
-        except Exception as error:
-            found = image_error(error, record.image)
-            faults.note(found)
-            yield EncodedImage(str(record.image), status="error", error=str(found))
+    if not records:
+        return
+    place = Worker.of(device, executor)
+    start = partial(_Encoder, _network(config), config, out, place)
+    gpus = place.device.type == "cuda"
+    for number, found in iter_answers(records, _name, start, executor, gpus=gpus):
+        image = _name(records[number])
+        if isinstance(found, ZoomInError):
+            yield EncodedImage(image, status="error", error=str(found))
         else:
-            faults.note(None)
-            yield EncodedImage(str(record.image), str(path), crops)
+            path = feature_path(out, image)
+            check_shared(path, executor)
+            yield EncodedImage(image, str(path), found)
+
+
+class _Encoder:
+    """Writes the file of one image after another.
+
+    Args:
+        network: of the crops.
+        config: how to encode.
+        out: folder of the files.
+        worker: where to compute.
+        number: of this worker.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: FeatureConfig, out: Path, worker: Worker, number: int
+    ) -> None:
+        """Take the network to the device."""
+        self.device = take_place(worker, number)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        self.config, self.out, self.engine = config, out, Engine("auto")
+
+    def __call__(self, record: Record) -> int:
+        """The number of crops of an image.
+
+        Raises:
+            ZoomInError: if it cannot be read.
+            WriteError: if the file cannot be written.
+        """
+        parts = _parts(record, self.network, self.config, self.device, self.engine)
+        return write_features(feature_path(self.out, record.image), parts, self.config.settings())
+
+
+def _name(record: Record) -> str:
+    return str(record.image)
+
+
+def _cells(one: EncodedImage) -> list[object]:
+    return [cell(value) for value in astuple(one)]
+
+
+def row_of(line: Sequence[str], *, is_new: bool = True) -> EncodedImage:
+    """What a row of the table says."""
+    image, file, crops, status, error, _ = line
+    return EncodedImage(
+        image=unquoted(image),
+        file=unquoted(file),
+        crops=int(crops) if crops.isdecimal() else None,
+        status="error" if status == "error" else "ok" if is_new else "kept",
+        error=unquoted(error),
+    )
 
 
 def write_encoded(rows: Iterable[EncodedImage], path: Path) -> None:
     """Write the table of what became of the images."""
-    write_csv(path, [f.name for f in fields(EncodedImage)], (asdict(row).values() for row in rows))
+    write_csv(path, [f.name for f in fields(EncodedImage)], map(astuple, rows))
 
 
 def _parts(
@@ -178,11 +274,11 @@ def _parts(
         yield FeatureFile(features, regions[:, :2])
 
 
-def _network(config: FeatureConfig, device: torch.device | str) -> nn.Module:
+def _network(config: FeatureConfig) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network, _ = feature_network(config.features, pretrained=config.pretrained)
-    return network.to(device).to(memory_format=torch.channels_last).eval()
+    return network
 
 
 def _check_names(records: Sequence[Record]) -> None:

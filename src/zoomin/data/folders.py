@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..images.dicom_header import is_dicom, named_as_dicom
+from ..images.dicom_header import is_dicom, named_as_dicom, read_dicom_header
 from ..images.foreign import ZARR_SUFFIXES, zarr_folder
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name
-from .slide_files import belongs_to_a_slide, one_per_slide, slides_apart
+from .slide_files import belongs_to_a_slide, one_per_slide, slides_of
 
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
 
@@ -35,10 +35,10 @@ def list_images(folder: Path) -> list[Path]:
     """
     if zarr_folder(folder):
         return [folder]
-    return sorted_paths(_walk(folder), folder)
+    return sorted_paths(one_per_slide(sorted_paths(_walk(folder), folder)), folder)
 
 
-def sorted_paths(paths: Iterator[Path], folder: Path) -> list[Path]:
+def sorted_paths(paths: Iterable[Path], folder: Path) -> list[Path]:
     """The paths in the natural order of their names below `folder`."""
     by_name = {path.relative_to(folder).as_posix(): path for path in paths}
     return [by_name[name] for name in natural_order(by_name)]
@@ -62,7 +62,7 @@ def read_folders(
     if not root.is_dir():
         raise DataError("no such folder", where=root, remedy="Check the path.")
     records = list(_split_records(root))
-    loose = _direct_images(root)
+    loose = one_per_slide(_direct_images(root))
     if not records and not loose:
         raise DataError("no image found", where=root, remedy=LAYOUTS)
     if loose and labels_required:
@@ -77,13 +77,14 @@ def read_folders(
 
 
 def _check_apart(records: Sequence[Record], root: Path) -> None:
-    for one, other in slides_apart(record.image for record in records):
-        raise DataError(
-            f"{one.relative_to(root)} and {other.relative_to(root)} are files of one slide "
-            "(SeriesInstanceUID) in two folders",
-            where=root,
-            remedy="Put all files of a slide into one folder.",
-        )
+    for other, one in slides_of(record.image for record in records).items():
+        if one != other:
+            raise DataError(
+                f"{one.relative_to(root)} and {other.relative_to(root)} are files of one slide "
+                "(SeriesInstanceUID) in the folders of two classes or splits",
+                where=root,
+                remedy="Put all files of a slide into one folder.",
+            )
 
 
 def _split_records(root: Path) -> Iterator[Record]:
@@ -130,7 +131,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inner = (
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    )
     return sorted_paths(
         (path for path in inner if not belongs_to_a_slide(path) and not zarr_folder(path)), folder
     )
@@ -142,7 +145,9 @@ def _direct_images(folder: Path) -> list[Path]:
     def is_image(path: Path) -> bool:
         if not path.is_file():
             return zarr_folder(path)
+        if named_as_dicom(path) and (header := read_dicom_header(path)) is not None:
+            return not header.is_directory
         return path.name.lower().endswith(suffixes) or (named_as_dicom(path) and is_dicom(path))
 
     images = (path for path in folder.iterdir() if not path.name.startswith(".") and is_image(path))
-    return one_per_slide(sorted_paths(images, folder))
+    return sorted_paths(images, folder)

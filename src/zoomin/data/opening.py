@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..annotations.foreground import FileMask
 from ..annotations.frames import Frame
 from ..classifiers import ClassifierConfig
+from ..errors import ImageError
+from ..files import json_digest
 from ..images.foreground import Foreground
 from ..images.image import Image
 from ..images.open_image import open_channels, open_image
 from ..images.resampled import at_mpp
+from ..images.stored import identity_of
 from ..images.tissue import ForegroundMask, overview_mask
 from ..model.settings import Settings
 from .manifest import Record
 
-__all__ = ["foreground_mask", "open_record"]
+__all__ = ["foreground_mask", "open_record", "record_key"]
 
 
 def open_record(
@@ -67,3 +71,18 @@ def foreground_mask(
     if record is not None and record.foreground is not None:
         return FileMask(record.foreground, image, foreground, file)
     return overview_mask(image, foreground)
+
+
+def record_key(image: str | Path | Record) -> str:
+    """The same for the same file, unchanged, read in the same way; of a missing one too."""
+    record = image if isinstance(image, Record) else Record(Path(image), label=None)
+    foreground = record.foreground and _stamp(record.foreground)
+    return json_digest([_stamp(record.image), record.mpp, record.series, foreground])
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        _, size, changed = identity_of(path)
+    except ImageError:
+        return []
+    return [size, changed]

@@ -2,23 +2,25 @@
 
 | format | what says so |
 | --- | --- |
-| DICOM whole-slide images | SeriesInstanceUID in each header; of labels and overviews, the container too |
+| DICOM whole-slide images | SeriesInstanceUID in each header, in any folder; of labels, the container too |
 | Zeiss CZI of several files | the identifier of the first part in each header |
-| OME-TIFF of several files | the files that an Image of the OME-XML names, or its companion |
+| OME-TIFF of several files | the files that an Image of the OME-XML names, in them or in a companion |
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
-| GDAL virtual rasters (VRT) | the files that it is made of |
+| GDAL virtual rasters (VRT) | the files that it is made of, in any folder |
 | MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
 | OME-Zarr | the folder that holds the metadata, which is the image and not entered |
 
-All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are no images.
+All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are not images.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 from xml.etree.ElementTree import Element
@@ -38,7 +40,6 @@ __all__ = [
     "one_per_slide",
     "parts_of",
     "slide_doubles",
-    "slides_apart",
     "slides_of",
 ]
 
@@ -61,7 +62,7 @@ _TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 _CZI = b"ZISRAWFILE".ljust(
     16, b"\0"
 )  # a segment of 32 bytes; 16 bytes on, the identifiers of the slide and the part
-_INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
+_INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt", ".ome"})
 _OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
 
 
@@ -75,6 +76,13 @@ def one_per_slide(paths: Sequence[Path]) -> list[Path]:
     kept = list(dict.fromkeys(main[path] for path in paths))
     if len(kept) < len(paths):
         logger.info("%d files are %d slides", len(paths), len(kept))
+    apart = {one for path, one in main.items() if one.parent != path.parent and _is_level(path)}
+    for one in sorted(apart):
+        logger.warning(
+            "%s: levels of this slide stand in other folders, where OpenSlide does not find them; an "
+            "overview of this one may take long. Put all files of a slide into one folder.",
+            one,
+        )
     return kept
 
 
@@ -92,63 +100,32 @@ def images_among(paths: Iterable[Path]) -> list[Path]:
 
 def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
     """For each path the one, among them, that stands for its slide."""
-    main: dict[Path, Path] = {}
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
-        main[path] = path
-        by_folder[path.parent].append(path)
-    for folder, own in by_folder.items():
-        here = {path.name.casefold(): path for path in own}
-        for names in _slides(folder, own):
-            files = [here[name] for name in dict.fromkeys(n.casefold() for n in names) if name in here]
-            for path in files[1:]:
-                main[path] = main[files[0]]
+    paths = list(paths)
+    main = {path: path for path in paths}
+    for files in _slides(paths):
+        for path in files[1:]:
+            main[path] = main[files[0]]
     return main
 
 
 def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     """For each file the others of its slide, in its own folder, as the files themselves say."""
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
     found: dict[Path, tuple[Path, ...]] = {}
-    for path in paths:
-        found[path] = ()
-        by_folder[path.parent].append(path)
-    for folder, wanted in by_folder.items():
-        if not folder.is_dir():
-            continue
-        own = sorted(path for path in folder.iterdir() if path.is_file())
-        here = {path.name.casefold(): path for path in own}
-        belongs: dict[str, dict[str, Path]] = defaultdict(dict)
-        for names in _slides(folder, own):
-            slide = {name.casefold(): here[name.casefold()] for name in names if name.casefold() in here}
-            for name in slide:
-                belongs[name] |= slide
+    for folder, wanted in _by_folder(paths).items():
+        own = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        belongs: dict[Path, dict[Path, None]] = defaultdict(dict)
+        for files in _slides(own):
+            for path in files:
+                belongs[path] |= dict.fromkeys(files)
         for path in wanted:
-            others = belongs[path.name.casefold()]
-            found[path] = tuple(other for name, other in others.items() if name != path.name.casefold())
-    return found
-
-
-def slides_apart(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Pairs of files of one slide that stand in two folders; whole copies of a slide are no such pair."""
-    series: dict[str, dict[Path, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
-    for path in paths:
-        if (header := _dicom(path)) is not None:
-            series[header.series][path.parent][header.instance] = path
-    found = []
-    for folders in series.values():
-        first, *others = folders.values()
-        for other in others:
-            if not first.keys() & other.keys():
-                found.append((next(iter(first.values())), next(iter(other.values()))))
+            found[path] = tuple(other for other in belongs[path] if other != path)
     return found
 
 
 def slide_doubles(records: Sequence[R]) -> list[tuple[R, R]]:
     """Pairs of records that name two files of one slide, first the one that is opened."""
     by_path = {record.image: record for record in records if record.image.is_file()}
-    pairs = [(one, path) for path, one in slides_of(by_path).items() if one != path]
-    return [(by_path[one], by_path[other]) for one, other in pairs + slides_apart(by_path)]
+    return [(by_path[one], by_path[other]) for other, one in slides_of(by_path).items() if one != other]
 
 
 def check_slides(records: Sequence[Listed], source: Path) -> None:
@@ -173,29 +150,67 @@ def belongs_to_a_slide(folder: Path) -> bool:
     image (NAME_files beside NAME.dzi) or a Zoomify image (TileGroup0 beside ImageProperties.xml).
     """
     name, parent = folder.name, folder.parent
-    if (parent / f"{name}.mrxs").is_file() and any(folder.glob("[Ss]lidedat.ini")):
+    if _beside(parent, name, "mrxs") and any(folder.glob("[Ss]lidedat.ini")):
         return True
-    if name.startswith("_") and name.endswith("_") and (parent / f"{name[1:-1]}.vsi").is_file():
+    if name.startswith("_") and name.endswith("_") and _beside(parent, name[1:-1], "vsi"):
         return True
-    if name.endswith("_files") and any(parent.glob(f"{_escaped(name[:-6])}.[dD][zZ][iI]")):
+    if name.endswith("_files") and (_beside(parent, name[:-6], "dzi") or _deep_zoom(parent, name[:-6])):
         return True
     return bool(re.fullmatch(r"TileGroup[0-9]+", name)) and (parent / "ImageProperties.xml").is_file()
 
 
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+def _beside(folder: Path, name: str, suffix: str) -> bool:
+    """Whether a file of this name is in a folder, its suffix in upper or lower case."""
+    return any((folder / f"{name}.{case}").is_file() for case in (suffix, suffix.upper()))
 
 
-def _slides(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
-    """The names of the files of each slide of several files in a folder; first the one that is opened."""
+def _deep_zoom(folder: Path, name: str) -> bool:
+    """Whether an XML of this name describes a Deep Zoom image, as some writers name it."""
+    index = folder / f"{name}.xml"
+    return index.is_file() and "schemas.microsoft.com/deepzoom" in text_of(index)
+
+
+def _by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[path.parent].append(path)
+    return folders
+
+
+def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """The files of each slide of several, as far as they are listed; first the one that is opened."""
+    paths = list(paths)
+    yield from _dicom_slides(paths)
+    listed = {_place(path): path for path in paths}
+    for folder, own in _by_folder(paths).items():
+        for names in _named(folder, own):
+            places = dict.fromkeys(_place(folder / name) for name in names)
+            if files := [listed[place] for place in places if place in listed]:
+                yield files
+
+
+def _place(path: Path) -> tuple[str, str]:
+    """Folder and name, however they are written."""
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+    return folder, name.casefold()
+
+
+def _named(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
+    """The files of each slide whose files name each other, or are named by an index, from their folder."""
     if not folder.is_dir():
         return
-    yield from _dicom_series(own)
     yield from _ome(own)
     yield from _czi(own)
     for index in sorted(path for path in folder.iterdir() if path.suffix.lower() in _INDEX):
+        if index.suffix.lower() == ".ome":
+            companion = parsed_xml(text_of(index))
+            yield from files_of_images(companion) if companion is not None else ()
+            continue
         parts = _parts(index)
         yield [index.name, *parts] if index.suffix.lower() in _OPENED else parts
+
+
+# --------------------------------------------------------------------------- DICOM
 
 
 def _dicom(path: Path) -> DicomHeader | None:
@@ -205,16 +220,48 @@ def _dicom(path: Path) -> DicomHeader | None:
     return header if header is not None and header.is_slide and header.series else None
 
 
-def _dicom_series(own: Sequence[Path]) -> Iterator[list[str]]:
-    headers = {path: header for path in own if (header := _dicom(path)) is not None}
+def _is_level(path: Path) -> bool:
+    header = _dicom(path)
+    return header is not None and header.is_volume
+
+
+def _dicom_slides(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """The files of each series, wherever they stand; a whole copy in another folder is a slide of its own."""
+    headers = {path: header for path in paths if (header := _dicom(path)) is not None}
     volumes = {header.container: header.series for header in headers.values() if header.is_volume}
-    series: dict[str, list[tuple[bool, int, str]]] = defaultdict(list)
+    series: dict[str, list[Path]] = defaultdict(list)
     for path, header in headers.items():
         beside = "" if header.is_volume or not header.container else volumes.get(header.container, "")
-        key = beside or header.series
-        series[key].append((not header.is_volume, -path.stat().st_size, path.name))
-    for files in series.values():
-        yield [name for *_, name in sorted(files)]
+        series[beside or header.series].append(path)
+
+    def order(path: Path) -> tuple[bool, int, int, str]:
+        return not headers[path].is_volume, -headers[path].pixels, -path.stat().st_size, str(path)
+
+    for own in series.values():
+        for files in _copies(own, headers):
+            yield sorted(files, key=order)
+
+
+def _copies(files: Sequence[Path], headers: Mapping[Path, DicomHeader]) -> list[list[Path]]:
+    """The files of a series, each copy of it apart: no instance twice, unless in one folder."""
+    copies: list[tuple[set[str], list[Path]]] = []
+    for folder, own in _by_folder(files).items():
+        instances = {headers[path].instance or str(path) for path in own}
+        free = [copy for copy in copies if copy[0].isdisjoint(instances)]
+        if not free:
+            copies.append((instances, own))
+            continue
+        nearest = max(free, key=lambda copy: max(_shared(folder, path.parent) for path in copy[1]))
+        nearest[0].update(instances)
+        nearest[1].extend(own)
+    return [paths for _, paths in copies]
+
+
+def _shared(one: Path, other: Path) -> int:
+    """How many folders two paths have in common."""
+    return sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one.parts, other.parts, strict=False))
+    )
 
 
 def _czi(own: Sequence[Path]) -> Iterator[list[str]]:
@@ -268,18 +315,16 @@ def _ome_xml(path: Path) -> Element | None:
 
 
 def _parts(index: Path) -> list[str]:
-    """Names, in its own folder, of the files that an index names."""
+    """The files that an index names: those of a virtual raster by their path, others by their name."""
     text, suffix = text_of(index), index.suffix.lower()
     if suffix == ".vrt":
         root = parsed_xml(text)
         kinds = ("SourceFilename", "SourceDataset")
         sources = [] if root is None else [s.text or "" for kind in kinds for s in named_elements(root, kind)]
-        names = [name.removeprefix("./") for name in sources]
-        return [name for name in names if "/" not in name and "\\" not in name] + [
-            Path(name).name for name in names if Path(name).parent == index.parent
-        ]
+        return [name.replace("\\", "/") for name in sources]
     if suffix == ".afi":
         root = parsed_xml(text)
-        return [] if root is None else [Path(path.text or "").name for path in named_elements(root, "Path")]
-    values = [line.partition("=")[2].strip() for line in text.splitlines() if "=" in line]
+        values = [] if root is None else [path.text or "" for path in named_elements(root, "Path")]
+    else:
+        values = [line.partition("=")[2].strip() for line in text.splitlines() if "=" in line]
     return [Path(value.replace("\\", "/")).name for value in values if "." in value]

@@ -79,11 +79,7 @@ class PathImage:
         return str(self.path)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Decode the image, unless it is among those decoded last, and read; see `Image.read`.
-
-        Raises:
-            ImageError: if it cannot be decoded, or has another size than when it was opened.
-        """
+        """Decode the image, unless it is among those decoded last, and read; see `Image.read`."""
         return self._decoded().read(regions, scale)
 
     def read_boxes(

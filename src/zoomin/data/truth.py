@@ -92,7 +92,7 @@ def _kind(table: Table, columns: ManifestColumns, *, required: bool) -> str:
     ]
     if len(found) > 1 and required:
         raise ConfigError(
-            f"the columns say several things to learn: {', '.join(found)}",
+            f"the columns offer several targets: {', '.join(found)}",
             where=table.path,
             remedy=f"Choose one with --data.target, such as --data.target {found[0]}.",
         )
@@ -100,11 +100,7 @@ def _kind(table: Table, columns: ManifestColumns, *, required: bool) -> str:
 
 
 def _ask(table: Table, columns: ManifestColumns) -> None:
-    """Refuse labels that are hardly classes.
-
-    Raises:
-        ConfigError: naming the setting that says what they are.
-    """
+    """Refuse labels that are hardly classes."""
     cells = [cell for row in table.rows if (cell := known(row.cells.get(columns.label))) is not None]
     values = set(cells)
     if any(";" in cell for cell in values):

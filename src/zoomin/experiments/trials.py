@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,25 +85,13 @@ def read_trial(job: Job) -> dict[str, Any] | None:
     if not job.file.is_file():
         return None
     result: dict[str, Any] = json.loads(job.file.read_text(encoding="utf-8"))
-    known = result["settings"]
-    if differences := differing_settings(known, _among(job.identity, known)):
+    if differences := differing_settings(result["settings"], job.identity):
         raise CheckpointError(
             f"this training was done with other settings: {'; '.join(differences)}",
             where=job.file,
             remedy="Give the same settings, another --out, or delete the file.",
         )
     return result
-
-
-def _among(settings: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the settings that the version of the software which made the results did not have."""
-    return {
-        name: _among(value, known[name])
-        if isinstance(value, Mapping) and isinstance(known[name], Mapping)
-        else value
-        for name, value in settings.items()
-        if name in known
-    }
 
 
 def error_of(job: Job) -> str | None:

@@ -5,7 +5,6 @@ Axes count level-0 pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..geometry import Region
+from ..model.choices import UNLIKE_WORDS, is_unlike
 from .palette import AGAINST, BLOCK, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
 from .scale_bar import draw_scale_bar
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NUMBERED",
     "counts",
+    "doubt",
     "draw_account",
     "draw_box",
     "draw_crop",
@@ -64,6 +65,23 @@ def title(explanation: Evidence) -> str:
     return f"{name}: {also}{explanation.label} {answer}{truth}"
 
 
+def doubt(explanation: Evidence) -> str:
+    """What speaks against trusting the answer, as text; "" where nothing does.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> doubt(SimpleNamespace(ood_p_value=0.02, abstained="probability 0.700 is below 0.8"))
+        'Abstained: probability 0.700 is below 0.8; unlike the training images (p = 0.020)'
+    """
+    why = explanation.abstained
+    words = [f"abstained: {why}"] if why and why != UNLIKE_WORDS else []
+    if is_unlike(explanation.ood_p_value):
+        gives_none = "abstained: " if why == UNLIKE_WORDS else ""
+        words.append(f"{gives_none}{UNLIKE_WORDS} (p = {explanation.ood_p_value:.3f})")
+    joined = "; ".join(words)
+    return joined[:1].upper() + joined[1:]
+
+
 def start(explanation: Evidence) -> str:
     """Where the answer starts, as text."""
     why = " (the bias alone)" if explanation.mean_logits is None else ""
@@ -79,8 +97,7 @@ def counts(explanation: Evidence) -> str:
     )
     blocks = []
     for stage in reversed(explanation.blocks):
-        every = math.prod(-(-side // stage.size) for side in explanation.size)
-        blocks.append(f", in {len(stage.regions)} of {every:.0f} blocks")
+        blocks.append(f", in {len(stage.regions)} of {stage.count(explanation.size)} blocks")
     return f"{read} sub-tiles read in {drawn} of {tiles} tiles{''.join(blocks)}"
 
 
@@ -90,14 +107,13 @@ def without_ticks(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0, bar: bool = True) -> None:
+def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0) -> None:
     """The overview, as far as asked without its colours, with a scale bar below.
 
     Args:
         axes: where to draw.
         explanation: whose overview.
         grey: 0 for the colours as they are, 1 for none, and paler: attention shows the better.
-        bar: draw the scale bar.
     """
     height, width = explanation.size
     pixels = explanation.overview.float() / 255
@@ -108,8 +124,7 @@ def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0, bar: boo
     axes.set_ylim(height, 0)
     axes.set_aspect("equal")
     without_ticks(axes)
-    if bar:
-        draw_scale_bar(axes, explanation.source.mpp)
+    draw_scale_bar(axes, explanation.source.mpp)
 
 
 def draw_heat(axes: Axes, explanation: Evidence, shown: Float[Tensor, "h w"], *, grey: float = 1.0) -> None:
@@ -148,7 +163,7 @@ def draw_map(axes: Axes, values: Float[Tensor, "u v"], box: Sequence[float]) -> 
 
 
 def draw_sub_tiles(
-    axes: Axes, explanation: Evidence, count: int = NUMBERED, *, tile: int | None = None, size: float = 7.5
+    axes: Axes, explanation: Evidence, count: int = NUMBERED, *, tile: int | None = None
 ) -> None:
     """Outlines of the heaviest places, thin: orange speaks for the predicted class, blue against it.
 
@@ -159,7 +174,6 @@ def draw_sub_tiles(
         explanation: whose places.
         count: most places outlined.
         tile: draw the places of this tile alone, a row of `tiles`.
-        size: of the numbers, points.
     """
     places = explanation.places()
     regions = places.regions[:count]
@@ -169,7 +183,7 @@ def draw_sub_tiles(
         draw_box(axes, regions[k].tolist(), colours[k], 1.1)
     for first, text in number_labels(explanation):
         if first in chosen:
-            _write_beside(axes, regions[first].tolist(), text, colours[first], size)
+            _write_beside(axes, regions[first].tolist(), text, colours[first])
 
 
 def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
@@ -183,7 +197,7 @@ def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
     return [(first, " ".join(numbers)) for first, numbers in groups.items()]
 
 
-def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size: float) -> None:
+def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str) -> None:
     """Text at an upper corner of a box, the one with space for it in the picture."""
     from matplotlib.patheffects import withStroke
 
@@ -198,7 +212,7 @@ def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size
         ha="right" if is_left else "left",
         va="center",
         color=colour,
-        fontsize=size,
+        fontsize=7.5,
         weight="bold",
         path_effects=[withStroke(linewidth=1.8, foreground="white")],
         zorder=6,
@@ -253,7 +267,7 @@ def draw_crop(
 
 
 def surroundings(explanation: Evidence, k: int) -> UInt8[Tensor, "3 h w"] | None:
-    """The place of rank k in what surrounds it, thrice as wide, where that was kept."""
+    """The place of rank k with its surroundings, three times as wide, if they were kept."""
     if explanation.context is None or k >= len(explanation.context):
         return None
     return explanation.context[k]

@@ -40,7 +40,7 @@ class Source:
         identity: resolved path, size in bytes and time of the last change in nanoseconds of the file; None
             for images that are not files.
         mpp: microns per level-0 pixel, None where unknown.
-        bounds: the scanned part of a slide's canvas, level-0 pixels, where the file tells it.
+        bounds: the scanned part of a slide's canvas, level-0 pixels, where the file gives it.
         georeference: where the image lies on a map, if that is known.
     """
 
@@ -109,10 +109,13 @@ class Evidence:
             weight alone, as earlier versions had it.
         tile_order: of the rows of `tiles`: that of `top_tiles()`; None for by attention alone.
         mean_logits: logits of the mean feature of the training images; None where the model does not know it.
-        context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
+        context: pixels of the heaviest places with their surroundings, three times as wide, in the order of
             `places()`.
         standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
-            for exact and top, NaN where a single replicate cannot tell.
+            for exact and top, NaN with a single replicate.
+        ood_p_value: how like the training images it is: the share of images like them that lie as far from
+            them; None where the model does not know.
+        abstained: why no answer is given, "" where one is.
         truth: the true class, None where unknown.
         target: what the logits mean; None: classes.
         blocks: the zoom stages above the tiles, the coarsest first; none by default. The attention of blocks
@@ -145,6 +148,8 @@ class Evidence:
     mean_logits: Float[Tensor, " classes"] | None = None
     context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
+    ood_p_value: float | None = None
+    abstained: str = ""
     truth: str | None = None
     target: Target | None = None
     blocks: tuple[BlockEvidence, ...] = ()
@@ -209,7 +214,7 @@ class Evidence:
         return Places(*(column[order] for column in places))
 
     def shown_orders(self) -> tuple[Int[Tensor, " places"], Int[Tensor, " drawn"]]:
-        """The orders that tell most, of the distinct sub-tiles and the drawn tiles: see `shown_order`.
+        """The most informative orders of the distinct sub-tiles and the drawn tiles: see `shown_order`.
 
         The evidence of a tile is that of its sub-tiles together.
         """

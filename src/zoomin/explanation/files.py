@@ -1,14 +1,12 @@
 """An explanation as a folder of files: explanation.json, arrays.npz, overview and crops.
 
-The JSON tells what a reader wants to know: the answer, how it was found, the heaviest tiles and sub-tiles.
+The JSON says what a reader wants to know: the answer, how it was found, the heaviest tiles and sub-tiles.
 The arrays hold every number in full, however many sub-tiles there are. docs/explain.md documents both.
 """
 
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from ..files import parse_json, write_json
 from ..geometry import Region
 from ..images.decode import decode_image
 from ..images.georeference import Georeference
+from ..model.npz_files import read_npz_file
 from ..model.targets import Target, target_named
 from .blocks import BlockEvidence
 
@@ -35,7 +34,6 @@ __all__ = ["ARRAYS", "CROPS_FOLDER", "JSON", "LISTED", "OVERVIEW", "load_fields"
 JSON, ARRAYS, OVERVIEW, CROPS_FOLDER = "explanation.json", "arrays.npz", "overview.png", "crops"
 SCHEMA, VERSION = "zoomin-explanation", 2
 _READ = (1, 2)  # version 1 has no orders of its own: sub-tiles by weight, tiles by attention
-_DEFLATE = 1100  # times: no ZIP file stores numbers in less
 LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON lists; the arrays hold all
 _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
@@ -54,13 +52,13 @@ _DAMAGE = (
         EOFError,
         MemoryError,
     ),
-    *(NotImplementedError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error, SyntaxError),
+    *(NotImplementedError, RuntimeError, OverflowError, SyntaxError),
 )
 _PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
 
 
 def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
-    """Write an explanation into a folder; explanation.json comes last, so that it tells that all is there.
+    """Write an explanation into a folder; explanation.json comes last, so that it shows that all is there.
 
     Returns:
         The path of explanation.json.
@@ -104,6 +102,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
     try:
         arrays = _read_arrays(folder / ARRAYS)
         _check_orders(arrays)
+        _check_numbers(arrays)
         blocks = tuple(
             BlockEvidence(
                 size=one["size"],
@@ -130,6 +129,8 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             "context": _read_crops(folder, document["context"]) if document.get("context") else None,
             "tile_crops": _read_crops(folder, document["tile_crops"]),
             "standard_error": math.nan if document["standard_error"] is None else document["standard_error"],
+            "ood_p_value": None if (p := document.get("ood_p_value")) is None else float(p),
+            "abstained": str(document.get("abstained", "")),
             "truth": document["truth"],
             "source": _source(document),
             "provenance": {name: document[name] for name in _PROVENANCE},
@@ -182,6 +183,8 @@ def _document(
         "truth": one.truth,
         **{name: dict(zip(one.classes, row.tolist(), strict=True)) for name, row in by_class.items()},
         "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
+        "ood_p_value": one.ood_p_value,
+        "abstained": one.abstained,
         **{name: getattr(one.provenance, name) for name in _PROVENANCE},
         "tile_size": one.tile_size,
         "rows": one.attention.shape[0],
@@ -298,13 +301,10 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            _check_declared(archive, info)
-    with np.load(path, allow_pickle=False) as arrays:
-        known = (*_OPTIONAL, *(name for name in arrays if name.startswith("block_")))
-        names = [*_TENSORS, *(name for name in known if name in arrays)]
-        return {name: torch.from_numpy(arrays[name]) for name in names}
+    arrays = read_npz_file(path)
+    known = (*_OPTIONAL, *(name for name in arrays if name.startswith("block_")))
+    names = [*_TENSORS, *(name for name in known if name in arrays)]
+    return {name: torch.from_numpy(arrays[name]) for name in names}
 
 
 def _check_orders(arrays: dict[str, Tensor]) -> None:
@@ -315,15 +315,12 @@ def _check_orders(arrays: dict[str, Tensor]) -> None:
             raise ValueError(f"{name} does not name each of {count} once")
 
 
-def _check_declared(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-    """Refuse an array that declares more numbers than its bytes can hold."""
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        old = version == (1, 0)
-        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(member)
-    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > _DEFLATE * info.compress_size:
-        raise ValueError(f"an array declares the shape {shape} in {info.compress_size} bytes")
+def _check_numbers(arrays: dict[str, Tensor]) -> None:
+    """Refuse sub-tiles of tiles and positions that there are not."""
+    counts = {"tile": len(arrays["tiles"]), "position": arrays["beta"].flatten(1).shape[1]}
+    for name, count in counts.items():
+        if len(arrays[name]) and not 0 <= int(arrays[name].min()) <= int(arrays[name].max()) < count:
+            raise ValueError(f"{name} numbers one of {count} that is not there")
 
 
 def _write_crops(crops: UInt8[Tensor, "n 3 h w"], folder: Path, name: str) -> list[str]:

@@ -251,7 +251,7 @@ def bands_of(dataset: Any, path: Path, page: Any = None) -> Bands:  # noqa: ANN4
     Args:
         dataset: rasterio's.
         path: named in errors.
-        page: of a TIFF, tifffile's: its tags tell more than GDAL does.
+        page: of a TIFF, tifffile's: its tags say more than GDAL does.
 
     Raises:
         ImageError: if the bands have no colours, or samples of a type without a meaning.

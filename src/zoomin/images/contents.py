@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ..errors import ImageError
+from ..errors import PlanesError
 
 __all__ = ["CLEARLY", "several_images"]
 
@@ -20,7 +20,7 @@ class _Shown(Protocol):
     def shown(self) -> str: ...
 
 
-def several_images(what: str, images: Sequence[_Shown], path: Path) -> ImageError:
+def several_images(what: str, images: Sequence[_Shown], path: Path) -> PlanesError:
     """The error that asks for one of the images of a file.
 
     Args:
@@ -29,7 +29,7 @@ def several_images(what: str, images: Sequence[_Shown], path: Path) -> ImageErro
         path: of the file.
     """
     listed = ", ".join(one.shown for one in images[:_SHOWN]) + (", ..." if len(images) > _SHOWN else "")
-    return ImageError(
+    return PlanesError(
         f"{what}: {listed}",
         where=path,
         remedy="Choose one by its number: open_image(path, series=0), or the column series of the manifest.",

@@ -21,10 +21,10 @@ from PIL import (
 )
 from PIL import Image as PillowImage
 
-from ..errors import ImageError
+from ..errors import ImageError, PlanesError
 from .array import ArrayImage
 from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
-from .mask_values import drawn, parted
+from .mask_values import check_indices, drawn, parted
 from .physical import check_mpp
 from .pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
 from .remote import remote_range
@@ -33,6 +33,7 @@ from .timeouts import file_timeout, within
 from .urls import url_of
 
 __all__ = [
+    "check_stored",
     "declared_size",
     "decode_image",
     "decode_values",
@@ -57,6 +58,7 @@ _SIGNATURES = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
+_SUSPICIOUS = 1 << 20  # pixels, from which on what is declared is compared with what is stored
 _NETPBM = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _FORMATS = "PNG, JPEG, BMP, TIFF, WebP or GIF"
 _DAMAGE = (
@@ -70,6 +72,7 @@ _DAMAGE = (
     OverflowError,
     struct.error,
     zlib.error,
+    AssertionError,  # a PNG of a palette that is not there
     PillowImage.DecompressionBombError,  # a damaged GIF whose frames reach beyond its screen
 )
 
@@ -98,7 +101,7 @@ def decode_image(
     Args:
         path: the file.
         mpp: microns per pixel, instead of what the file says. Only TIFFs are believed, and only if their
-            resolution is one that a microscope can have, equal along both sides.
+            resolution is one that a microscope can have.
         series: which image of a TIFF, by number or name; None for the main one.
 
     Raises:
@@ -118,10 +121,12 @@ def decode_image(
     if kind is None:
         raise unknown_format(head, path)
     if kind == "TIFF":
-        pixels, found = decode_tiff(path, series)
+        pixels, scale = decode_tiff(path, series)
+        if mpp is None and scale is not None:
+            mpp = scale.mpp(path)
     else:
-        pixels, found = _decode_pillow(path, kind, head), None
-    return ArrayImage(pixels, mpp=mpp if mpp is not None else found, name=str(path))
+        pixels = _decode_pillow(path, kind, head)
+    return ArrayImage(pixels, mpp=mpp, name=str(path))
 
 
 def decode_values(path: Path) -> Pixels:
@@ -131,7 +136,7 @@ def decode_values(path: Path) -> Pixels:
     nothing else differs between the pixels. What was compressed with loss is 0 and 1.
 
     Raises:
-        ImageError: as `decode_image`; if a loss has changed the values too much.
+        ImageError: as `decode_image`; if a loss has changed the values too much, or it is an animation.
     """
     head = read_head(path)
     kind = format_of(head)
@@ -140,7 +145,12 @@ def decode_values(path: Path) -> Pixels:
     if kind == "TIFF":
         return stored_values(path)
     with _decoded(path, kind, head) as image:
+        if kind != "JPEG" and (count := getattr(image, "n_frames", 1)) > 1:
+            raise PlanesError(f"the {kind} holds {count} pictures", where=path, remedy="Save one of them.")
         values = np.asarray(image)
+        if image.mode == "P":
+            colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+            check_indices(values, (colours == 0).all(axis=1), path, by_colour=kind == "GIF")
         if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa"):
             colours = values[..., :-1]
             values = colours if image.mode == "RGBX" else drawn(colours, values[..., -1])
@@ -149,7 +159,7 @@ def decode_values(path: Path) -> Pixels:
 
 
 def _loses(kind: str, head: bytes) -> bool:
-    """Whether a file was compressed with loss, as far as its head tells."""
+    """Whether a file was compressed with loss, as far as its head shows."""
     return kind == "JPEG" or (kind == "WEBP" and b"VP8 " in head)
 
 
@@ -193,7 +203,7 @@ def read_head(path: Path) -> bytes:
 
 
 def format_of(head: bytes) -> str | None:
-    """The format that a file's first bytes tell, None if it is unknown.
+    """The format that a file's first bytes show, None if it is unknown.
 
     Example:
         >>> format_of(b"GIF89a...")
@@ -220,7 +230,7 @@ def unknown_format(head: bytes, path: Path) -> ImageError:
 
 
 def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG, BMP or GIF by its header; None where it does not tell."""
+    """Width and height of a PNG, JPEG, BMP or GIF by its header; None where it does not say."""
     kind = format_of(head)
     if kind != "JPEG":
         return _declared_size(kind or "", head)
@@ -231,8 +241,37 @@ def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
         return None
 
 
+def check_stored(path: Path, head: bytes) -> None:
+    """Refuse a BMP, JPEG or PNG that declares more pixels than its bytes can hold.
+
+    Raises:
+        ImageError: naming both.
+    """
+    kind, size = format_of(head), declared_size(path, head)
+    if size is None or size[0] * size[1] < _SUSPICIOUS or len(head) < 34:
+        return
+    (width, height), least = size, 0
+    if kind == "BMP" and int.from_bytes(head[30:34], "little") in (0, 3, 6):  # not by runs
+        bits = int.from_bytes(head[28:30], "little")
+        least = int.from_bytes(head[10:14], "little") + (width * bits + 31) // 32 * 4 * height
+    elif kind == "PNG":  # deflate packs up to 1032 bytes into one
+        samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(head[25], 0)
+        least = (width * samples * head[24] + 7) // 8 * height // 1032
+    elif kind == "JPEG" and (found := jpeg_kind(path)) is not None:
+        if found.name == "JPEG" and not found.arithmetic:
+            least = width * height // (64 * 8)  # a block of 8 x 8 has at least one bit
+    stored = path.stat().st_size
+    if stored < least:
+        raise ImageError(
+            f"the {kind} is cut short or its header damaged: {stored:,} bytes, of at least {least:,} for the "
+            f"{width} x {height} pixels that it declares",
+            where=path,
+            remedy="Copy or download it again, or export it again.",
+        )
+
+
 def orientation_of(path: Path) -> int:
-    """The EXIF orientation of a PNG or JPEG by its header; 1 where it does not tell."""
+    """The EXIF orientation of a PNG or JPEG by its header; 1 where it does not say."""
     kind = format_of(read_head(path))
     if kind not in _PLUGINS:
         return 1
@@ -248,6 +287,7 @@ def orientation_of(path: Path) -> int:
 
 def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     """Decode anything but TIFF: (height, width, 3)."""
+    check_stored(path, head)
     special = jpeg_kind(path) if kind == "JPEG" else None
     if special is not None and (special.bits != 8 or special.name != "JPEG"):
         return _decode_jpeg(path, special)
@@ -355,7 +395,7 @@ def _orientation(image: PillowImage.Image) -> int:
 
 
 def _declared_size(kind: str, head: bytes) -> tuple[int, int] | None:
-    """Width and height, where the head tells them simply; Pillow does not say what is wrong with 0."""
+    """Width and height, where the head gives them simply; Pillow does not say what is wrong with 0."""
     if kind == "PNG" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height

@@ -1,4 +1,4 @@
-"""The few elements of a DICOM file that tell what it is, and of which slide (DICOM PS3.5, 7 and 10)."""
+"""The few elements of a DICOM file that say what it is, and of which slide (DICOM PS3.5, 7 and 10)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 __all__ = ["DicomHeader", "is_dicom", "named_as_dicom", "places_frames", "read_dicom_header"]
 
 _START = 132  # preamble and DICM
+_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR, which lists other files
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _WANTED = [
     "ImageType",
@@ -24,6 +25,8 @@ _WANTED = [
     "NumberOfOpticalPaths",
     "PlanarConfiguration",
     "DimensionOrganizationType",
+    "TotalPixelMatrixColumns",
+    "TotalPixelMatrixRows",
 ]
 _POSITIONS = b"\x48\x00\x1a\x02SQ"  # how a PlanePositionSlideSequence begins, little-endian, explicit
 _MOST_HEADER = 1 << 28  # bytes that are searched for it
@@ -66,6 +69,7 @@ class DicomHeader(NamedTuple):
         container: identifier of the glass slide.
         planar: 1 where samples are stored plane by plane.
         tiling: TILED_FULL, or TILED_SPARSE, where each frame says where it lies.
+        pixels: of the whole level, 0 if unknown.
     """
 
     series: str
@@ -81,11 +85,17 @@ class DicomHeader(NamedTuple):
     container: str = ""
     planar: int = 0
     tiling: str = ""
+    pixels: int = 0
 
     @property
     def is_slide(self) -> bool:
         """Whether it is a file of a whole-slide image."""
         return self.storage == _SLIDE
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it lists other files, and is no image."""
+        return self.storage == _DIRECTORY
 
     @property
     def is_volume(self) -> bool:
@@ -114,7 +124,7 @@ def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
         return DicomHeader(
             series=str(found.get("SeriesInstanceUID", "")),
             instance=str(found.get("SOPInstanceUID", "")),
-            storage=str(found.get("SOPClassUID", "")),
+            storage=str(found.get("SOPClassUID") or found.file_meta.get("MediaStorageSOPClassUID") or ""),
             image_type=tuple(found.get("ImageType", ())),
             syntax=str(found.file_meta.get("TransferSyntaxUID", "")),
             modality=str(found.get("Modality", "")),
@@ -125,6 +135,7 @@ def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
             container=str(found.get("ContainerIdentifier", "")),
             planar=int(found.get("PlanarConfiguration") or 0),
             tiling=str(found.get("DimensionOrganizationType", "")),
+            pixels=int(found.get("TotalPixelMatrixColumns", 0)) * int(found.get("TotalPixelMatrixRows", 0)),
         )
     except Exception:
         return None

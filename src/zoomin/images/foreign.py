@@ -71,12 +71,14 @@ class JpegKind(NamedTuple):
         bits: a sample.
         width: pixels.
         height: pixels.
+        arithmetic: whether it is coded so, which needs less than one bit a block.
     """
 
     name: str
     bits: int
     width: int
     height: int
+    arithmetic: bool = False
 
 
 def foreign_format(head: bytes, path: Path) -> ImageError | None:
@@ -123,7 +125,7 @@ def jpeg_kind(path: Path) -> JpegKind | None:
                     return None
                 bits, height, width = struct.unpack(">BHH", frame)
                 name = "JPEG-LS" if code == _JPEG_LS else "lossless JPEG" if code in _LOSSLESS else "JPEG"
-                return JpegKind(name, bits, width, height)
+                return JpegKind(name, bits, width, height, arithmetic=0xC9 <= code <= 0xCF)
             if code == 0xDA:
                 return None
             file.seek(max(0, length - 2), 1)

@@ -1,11 +1,12 @@
 """The size of a pixel on the ground: a map's unit is a metre only where its projection keeps lengths.
 
 Web Mercator's metres are twice too long at 60 degrees, and a degree of longitude shrinks towards the poles.
-The scale of an image is that of its centre.
+The scale of an image is that of its centre, on the ellipsoid of the map itself: of the Moon or of Mars too.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from pathlib import Path
@@ -14,14 +15,35 @@ from typing import Any, NamedTuple
 from .georeference import Georeference
 from .physical import square_mpp
 
-__all__ = ["Ground", "ground_of", "mpp_of_map"]
+__all__ = ["Body", "Ground", "body_of", "ground_of", "mpp_of_map"]
 
 _LOG = logging.getLogger(__name__)
-_RADIUS, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS 84
-_ECCENTRIC = _FLATTENING * (2 - _FLATTENING)
+_EARTH = 6_371_000.0  # metres
 _KEPT = 0.01  # a projection that keeps lengths this well is taken at its word
 _UNEQUAL = 0.01
+_SCHEMA = "https://proj.org/schemas/v0.7/projjson.schema.json"
 _WEB_MERCATOR = ("Pseudo-Mercator", "Popular Visualisation", "Auxiliary Sphere", "Auxiliary_Sphere")
+
+
+class Body(NamedTuple):
+    """The ellipsoid that a map shows, and its longitudes and latitudes.
+
+    Attributes:
+        crs: geographic, rasterio's.
+        unit: of its angles, in radians.
+        radius: at the equator, metres.
+        flattening: 0 for a sphere.
+    """
+
+    crs: Any
+    unit: float
+    radius: float
+    flattening: float
+
+    @property
+    def is_earth(self) -> bool:
+        """Whether it is the Earth, by any ellipsoid or sphere."""
+        return abs(self.radius / _EARTH - 1) < 0.01
 
 
 class Ground(NamedTuple):
@@ -30,12 +52,19 @@ class Ground(NamedTuple):
     Attributes:
         x: metres along the image's rows.
         y: metres along its columns.
-        source: for people: what tells it.
+        area: square metres; less than x times y where the sides are not at right angles.
+        source: for people: what gives it.
     """
 
     x: float
     y: float
+    area: float
     source: str
+
+    @classmethod
+    def square(cls, side: float, source: str) -> Ground:
+        """A pixel that is as wide as high."""
+        return cls(side, side, side * side, source)
 
 
 def mpp_of_map(
@@ -43,7 +72,7 @@ def mpp_of_map(
     georeference: Georeference | None,
     path: Path,
 ) -> tuple[float | None, str]:
-    """Microns of ground that a pixel covers at the centre, and what tells it; None where the map does not.
+    """Microns of ground that a pixel covers at the centre, and what gives it; None where the map does not.
 
     Pixels whose sides differ on the ground, though not on the map, have the side of a square of their area,
     and a warning says so.
@@ -59,17 +88,17 @@ def mpp_of_map(
     found = ground_of(dataset, georeference, path)
     if found is None:
         return None, ""
-    if abs(found.x - found.y) > _UNEQUAL * max(found.x, found.y):
+    square = abs(found.x - found.y) <= _UNEQUAL * max(found.x, found.y)
+    if not square or found.area < (1 - _UNEQUAL) * found.x * found.y:
         _LOG.warning(
-            "%s: its pixels are %.4g m wide and %.4g m high on the ground; taken as squares of the same area",
-            path, found.x, found.y,
+            "%s: its pixels are %.4g m wide and %.4g m high on the ground%s; taken as squares of that area",
+            path, found.x, found.y, ", and no squares" if square else "",
         )  # fmt: skip
-    side = math.sqrt(found.x * found.y) if found.x != found.y else found.x
-    return side * 1e6, found.source
+    return math.sqrt(found.area) * 1e6, found.source
 
 
 def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Ground | None:  # noqa: ANN401
-    """Width and height on the ground of the pixel at the centre, None where the map does not tell.
+    """Width and height on the ground of the pixel at the centre, None where the map does not say.
 
     Raises:
         ImageError: if the pixels are not square on a map in units of length.
@@ -77,64 +106,125 @@ def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Gr
     if georeference is None or dataset.crs is None:
         return None
     crs = dataset.crs
-    if crs.is_projected:
-        unit, factor = crs.linear_units_factor
-        x, y = (side * factor for side in georeference.pixel_size)
-        side = square_mpp(x * 1e6, y * 1e6, path) / 1e6
-        if any(name in crs.to_wkt() for name in _WEB_MERCATOR):
-            place = _place(dataset, georeference)
-            if place is None:
-                return Ground(side, side, f"map in {unit}")
-            shrunk = side * math.cos(math.radians(place[1]))  # its sphere has WGS 84's latitudes
-            return Ground(shrunk, shrunk, f"Web Mercator at {place[1]:.2f} degrees north")
-        found = _on_ellipsoid(dataset, georeference)
-        if found is None or max(abs(found[0] / x - 1), abs(found[1] / y - 1)) <= _KEPT:
-            return Ground(side, side, f"map in {unit}")
-        return Ground(*found, f"map in {unit}, corrected at the image's centre")
-    if not crs.is_geographic or not _on_globe(dataset):
+    if crs.is_geographic:
+        found = _on_ellipsoid(dataset, georeference) if _on_globe(dataset) else None
+        return None if found is None else Ground(*found, "map in degrees, at the image's centre")
+    plan = crs.is_projected or _kind(crs) == "EngineeringCRS"  # a building site's own; no heights, no globe
+    if not plan:
         return None
+    unit, factor = crs.units_factor
+    x, y = (side * factor for side in georeference.pixel_size)
+    side = square_mpp(x * 1e6, y * 1e6, path) / 1e6
+    if not crs.is_projected:
+        return Ground.square(side, f"map in {unit}")
+    if any(name in crs.to_wkt() for name in _WEB_MERCATOR):
+        place = _latitude(dataset, georeference)
+        if place is None:
+            _warn_unknown(path)
+            return None
+        shrunk = side * math.cos(place)  # its sphere has WGS 84's latitudes
+        return Ground.square(shrunk, f"Web Mercator at {math.degrees(place):.2f} degrees north")
     found = _on_ellipsoid(dataset, georeference)
-    return None if found is None else Ground(*found, "map in degrees, at the image's centre")
+    if found is None:
+        _warn_unknown(path)
+        return None
+    if max(abs(found[0] / x - 1), abs(found[1] / y - 1), abs(found[2] / (x * y) - 1) / 2) <= _KEPT:
+        return Ground.square(side, f"map in {unit}")
+    return Ground(*found, f"map in {unit}, corrected at the image's centre")
 
 
-def _place(dataset: Any, georeference: Georeference) -> tuple[float, float] | None:  # noqa: ANN401
-    """Longitude and latitude of the centre."""
-    found = _lonlat(dataset.crs, [georeference.to_map(dataset.width / 2, dataset.height / 2)])
-    return None if found is None else found[0]
+def _warn_unknown(path: Path) -> None:
+    _LOG.warning(
+        "%s: its centre lies outside of its map; the size of its pixels on the ground is not known", path
+    )
 
 
-def _lonlat(crs: Any, points: list[tuple[float, float]]) -> list[tuple[float, float]] | None:  # noqa: ANN401
+def _kind(crs: Any) -> str:  # noqa: ANN401
+    """Of a coordinate reference system, as PROJ names it."""
+    return str(crs.to_dict(projjson=True).get("type", ""))
+
+
+def body_of(crs: Any) -> Body | None:  # noqa: ANN401
+    """What a map shows; None where PROJ does not tell."""
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    found = crs.to_dict(projjson=True)
+    for inner in ("components", "source_crs", "base_crs"):  # compound with heights, bound to another datum
+        while inner in found:
+            found = found[inner][0] if inner == "components" else found[inner]
+    datum = found.get("datum") or found.get("datum_ensemble") or {}
+    ellipsoid = datum.get("ellipsoid", {})
+    try:
+        geographic = CRS.from_user_input(json.dumps({**found, "$schema": _SCHEMA}))
+        unit = float(geographic.units_factor[1])
+        radius = _metres(ellipsoid.get("semi_major_axis", ellipsoid.get("radius")))
+        if "semi_minor_axis" in ellipsoid:
+            flattening = 1 - _metres(ellipsoid["semi_minor_axis"]) / radius
+        else:
+            inverse = float(ellipsoid.get("inverse_flattening", 0))
+            flattening = 1 / inverse if inverse else 0.0
+    except (CRSError, TypeError, ValueError, KeyError, ZeroDivisionError):
+        return None
+    return Body(geographic, unit, radius, flattening) if geographic.is_geographic else None
+
+
+def _metres(length: Any) -> float:  # noqa: ANN401 (a number, or one with its unit)
+    if isinstance(length, dict):
+        unit = length["unit"]
+        return float(length["value"]) * (float(unit["conversion_factor"]) if isinstance(unit, dict) else 1.0)
+    return float(length)
+
+
+def _latitude(dataset: Any, georeference: Georeference) -> float | None:  # noqa: ANN401
+    """Of the centre, in radians."""
+    body = body_of(dataset.crs)
+    centre = georeference.to_map(dataset.width / 2, dataset.height / 2)
+    found = None if body is None else _lonlat(dataset.crs, body, [centre])
+    return None if found is None else found[0][1]
+
+
+def _lonlat(crs: Any, body: Body, points: list[tuple[float, float]]) -> list[tuple[float, float]] | None:  # noqa: ANN401
+    """Longitudes and latitudes of places on the map, in radians."""
     from rasterio._err import CPLE_BaseError  # which rasterio lets through, and names nowhere else
     from rasterio.errors import RasterioError
     from rasterio.warp import transform
 
     try:
-        lon, lat = transform(crs, "EPSG:4326", [p[0] for p in points], [p[1] for p in points])[:2]
+        lon, lat = transform(crs, body.crs, [p[0] for p in points], [p[1] for p in points])[:2]
     except (RasterioError, CPLE_BaseError, ValueError, RuntimeError):
         return None
-    pairs = list(zip(lon, lat, strict=True))
-    return pairs if all(math.isfinite(a) and math.isfinite(b) and abs(b) < 89.999 for a, b in pairs) else None
+    pairs = [(a * body.unit, b * body.unit) for a, b in zip(lon, lat, strict=True)]
+    return pairs if all(math.isfinite(a) and abs(b) < 1.6 for a, b in pairs) else None
 
 
 def _on_globe(dataset: Any) -> bool:  # noqa: ANN401
     """Whether a map in degrees lies between the poles."""
     _, bottom, _, top = dataset.bounds
-    return bool(min(bottom, top) >= -90.001 and max(bottom, top) <= 90.001)
+    most = (math.pi / 2 + 1e-5) / dataset.crs.units_factor[1]
+    return bool(min(bottom, top) >= -most and max(bottom, top) <= most)
 
 
-def _on_ellipsoid(dataset: Any, georeference: Georeference) -> tuple[float, float] | None:  # noqa: ANN401
-    """Metres along a row and along a column at the centre, over a pixel each."""
-    x, y = dataset.width / 2, dataset.height / 2
-    ends = [(x - 0.5, y), (x + 0.5, y), (x, y - 0.5), (x, y + 0.5), (x, y)]
-    points = _lonlat(dataset.crs, [georeference.to_map(*end) for end in ends])
-    if points is None:
+def _on_ellipsoid(dataset: Any, georeference: Georeference) -> tuple[float, float, float] | None:  # noqa: ANN401
+    """Metres along a row and a column of the pixel at the centre, chords between its edges; its area."""
+    body = body_of(dataset.crs)
+    if body is None:
         return None
-    latitude = math.radians(points[4][1])
-    bend = 1 - _ECCENTRIC * math.sin(latitude) ** 2
-    north = _RADIUS * (1 - _ECCENTRIC) / bend**1.5
-    east = _RADIUS / math.sqrt(bend) * math.cos(latitude)
-    sides = []
-    for (lon, lat), (lon2, lat2) in (points[:2], points[2:4]):
-        turn = (lon2 - lon + 180) % 360 - 180
-        sides.append(math.hypot(math.radians(turn) * east, math.radians(lat2 - lat) * north))
-    return (sides[0], sides[1]) if min(sides) > 0 else None
+    x, y = dataset.width / 2, dataset.height / 2
+    ends = [(x - 0.5, y), (x + 0.5, y), (x, y - 0.5), (x, y + 0.5)]
+    found = _lonlat(dataset.crs, body, [georeference.to_map(*end) for end in ends])
+    if found is None:
+        return None
+    west, east, north, south = (_in_space(body, *place) for place in found)
+    x, y = math.dist(west, east), math.dist(north, south)
+    across = sum((b - a) * (d - c) for a, b, c, d in zip(west, east, north, south, strict=True))
+    area = math.sqrt(max((x * y) ** 2 - across**2, 0.0))
+    return (x, y, area) if area > 0 else None
+
+
+def _in_space(body: Body, lon: float, lat: float) -> tuple[float, float, float]:
+    """A place on the ellipsoid in metres from its centre; the poles and the date line are not exceptions."""
+    eccentric = body.flattening * (2 - body.flattening)
+    radius = body.radius / math.sqrt(1 - eccentric * math.sin(lat) ** 2)
+    out = radius * math.cos(lat)
+    return out * math.cos(lon), out * math.sin(lon), radius * (1 - eccentric) * math.sin(lat)

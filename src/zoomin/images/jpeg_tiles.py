@@ -60,11 +60,7 @@ class JpegTiled(StoredImage):
     directories: tuple[int | None, ...] = ()
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The pixels of a window of a level."""
         if not self._is_direct(level):
             return self.decode_by_reader(level, window)
         if level in self._agreed:
@@ -122,6 +118,7 @@ class JpegTiled(StoredImage):
 
     def close(self) -> None:
         """Let go of the open files of this process; the next read opens them again."""
+        super().close()
         HANDLES.drop(("tifffile", self.identity))
 
     def __getstate__(self) -> dict[str, object]:

@@ -6,15 +6,18 @@ turns 0 into its neighbours; and a drawing on a transparent ground may differ in
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ImageError
 from .pixels import Pixels
 
-__all__ = ["drawn", "measured", "parted"]
+__all__ = ["check_indices", "drawn", "measured", "parted"]
 
+_LOG = logging.getLogger(__name__)
 _HALF, _WHITE = 128, 255
 _RINGING, _ASTRAY = 64, 0.05  # how far a loss moves values, and the share of pixels that it may move further
 
@@ -29,6 +32,35 @@ def drawn(colours: Pixels, alpha: Pixels) -> Pixels:
     """
     flat = (colours == colours[:1, :1]).all()
     return alpha if flat and (alpha != alpha[:1, :1]).any() else colours
+
+
+def check_indices(indices: Pixels, black: NDArray[np.bool_], path: Path, *, by_colour: bool = False) -> None:
+    """Refuse a palette whose indices do not tell what was drawn.
+
+    An index of 0 is outside, as writers of labels mean it. Programs that reduce colours number them in any
+    order: then index 0 may not be used, and black, which is meant to be outside, be another one.
+
+    Args:
+        indices: of the pixels.
+        black: whether each colour of the palette is.
+        path: named in errors.
+        by_colour: whether the format has nothing but palettes, whose numbers then mean little.
+
+    Raises:
+        ImageError: if indices and colours disagree on what is outside, and nothing tells which is meant.
+    """
+    used = np.unique(indices)
+    used = used[used < len(black)]
+    if ((used == 0) == black[used]).all() or not black[used].any():
+        return
+    if not (by_colour or used.all()):
+        _LOG.warning("%s: its palette shows another index black; index 0 is outside all the same", path)
+        return
+    raise ImageError(
+        "a palette in which black is not the index 0: what is outside is not clear",
+        where=path,
+        remedy="Save it as grey: PIL.Image.open(IN).convert('L').save('OUT.png'), if black is outside.",
+    )
 
 
 def measured(values: Pixels, nodata: float | None, path: Path) -> Pixels:

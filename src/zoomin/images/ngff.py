@@ -44,7 +44,7 @@ class Dataset(NamedTuple):
 
     Attributes:
         path: of its array, below the group of the image.
-        scale: size of a pixel along each axis, in the axis' unit; None where it is not told.
+        scale: size of a pixel along each axis, in the axis' unit; None where it is not given.
         translation: where its first pixel lies, likewise.
     """
 
@@ -74,7 +74,7 @@ class Multiscale:
     version: str
 
     def microns(self, dataset: Dataset) -> tuple[float, float, str] | None:
-        """Width and height of a pixel, and the unit that told it; None where no unit of length does."""
+        """Width and height of a pixel, and the unit that gave it; None where no unit of length does."""
         if dataset.scale is None:
             return None
         x, y = self.axes.index("x"), self.axes.index("y")
@@ -159,7 +159,7 @@ def _transform(holder: Mapping[str, Any], kind: str, count: int) -> tuple[float,
 
 def _senseless(why: str, path: Path) -> ImageError:
     return ImageError(
-        f"the OME-Zarr metadata make no sense ({why})",
+        f"the OME-Zarr metadata are not valid ({why})",
         where=path,
         remedy="Write it again, with the axes and datasets of NGFF 0.4 or 0.5 (ome-zarr-py, bioformats2raw).",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import ChannelsError, ImageError, ZoomInError
 from ..runtime.plugins import Registry
-from .decode import decode_image, format_of, image_head
+from .decode import format_of, image_head
 from .foreign import ZARR_SUFFIXES
 from .image import Image
 from .urls import url_of
@@ -41,7 +41,7 @@ class Reader(NamedTuple):
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of an image; none of a Zarr, which is no single file."""
+    """The first bytes of an image; none of a Zarr, which is not a single file."""
     return b"" if _takes_zarr(path, b"") else image_head(path)
 
 
@@ -115,6 +115,12 @@ def _open_raster(path: Path, *, mpp: float | None) -> Image:
     return open_raster(path, mpp=mpp)
 
 
+def _open_whole(path: Path, *, mpp: float | None) -> Image:
+    from .raster import open_small
+
+    return open_small(path, mpp=mpp)
+
+
 _NEVER_SLIDES = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 
 # The first that takes a file opens it: plug-ins before ours, special formats before general ones.
@@ -126,7 +132,7 @@ READERS: Registry[Reader] = Registry(
         "fastslide": Reader("CZI, VSI and iSyntax slides", _takes_fastslide, _open_fastslide),
         "tiff": Reader("TIFF", _takes_tiff, _open_tiff),
         "rasters": Reader("rasters", _takes_raster, _open_raster),
-        "whole": Reader("whole images", lambda path, head: True, decode_image),
+        "whole": Reader("whole images", lambda path, head: True, _open_whole),
     },
     lambda thing: isinstance(thing, Reader),
     "a zoomin.images.open_image.Reader",
@@ -209,8 +215,8 @@ def open_channels(
     return ChannelImage(samples, channels, mpp=known, statistics=statistics)
 
 
-def open_shown(path: Path | str, *, mpp: float | None = None, series: int | str | None = None) -> Image:
-    """Open an image to be looked at: one whose channels would have to be named, in false colour.
+def open_shown(path: Path | str, *, mpp: float | None = None) -> Image:
+    """Open an image for display: one whose channels would have to be named, in false colour.
 
     Its first three channels are red, green and blue (see `channels.ChannelImage.shown`).
 
@@ -221,9 +227,9 @@ def open_shown(path: Path | str, *, mpp: float | None = None, series: int | str 
     from .channels import ChannelImage
 
     try:
-        return open_image(path, mpp=mpp, series=series)
+        return open_image(path, mpp=mpp)
     except ChannelsError:
-        samples, known = _samples_of(Path(path), mpp, series)
+        samples, known = _samples_of(Path(path), mpp, None)
         first = range(1, min(3, len(samples.names)) + 1)
         return ChannelImage(samples, first, mpp=known).shown
 

@@ -61,15 +61,11 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
             check_known(page, path)
             check_whole(page, file.filehandle.size, path)
             check_upright(page, path)
-            if mpp is None:
-                scale = scale_of(file, page, contents.series)
-                known = None if scale is None else scale.mpp
-            else:
-                known = mpp
+            scale = None if mpp is not None else scale_of(file, page, contents.series)
             if by_gdal(page):
                 first = page.offset == file.pages[0].offset
-                return raster.open_gdal_tiff(path, contents, first=first, mpp=known, stated=mpp is not None)
-            return _by_tifffile(path, contents, known)
+                return raster.open_gdal_tiff(path, contents, first=first, mpp=mpp, scale=scale)
+            return _by_tifffile(path, contents, mpp if scale is None else scale.mpp(path))
     except DAMAGE as error:
         raise undecodable(error, path) from error
 

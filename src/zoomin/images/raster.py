@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
+from .array import ArrayImage
 from .bands import Bands, bands_of
 from .cache import HANDLES
-from .decode import declared_size, orientation_of, read_head
-from .gdal import DRIVERS, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
+from .decode import check_stored, declared_size, decode_image, orientation_of, read_head
+from .gdal import DRIVERS, WORLD, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .jpeg_tiles import JpegTiled, jpeg_directory
@@ -24,6 +25,7 @@ from .physical import check_mpp
 from .pixels import Bytes, check_in_order
 from .stored import Level, undecoded
 from .tiff_contents import Contents
+from .tiff_scale import Scale
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
 from .urls import url_of
@@ -53,9 +55,9 @@ class RasterImage(JpegTiled):
         bands: how its bands become red, green and blue.
         driver: the GDAL driver.
         georeference: the coordinate reference system and the way from level-0 pixels to the map, None where
-            the file tells neither.
+            the file gives neither.
         sources: where GDAL finds each level (see `gdal.opened`).
-        mpp_source: what on the map tells the size of a pixel, or "".
+        mpp_source: what on the map gives the size of a pixel, or "".
     """
 
     reader = "GDAL"
@@ -73,7 +75,7 @@ class RasterImage(JpegTiled):
         georeference: Georeference | None,
         sources: tuple[Subdataset, ...] = (),
     ) -> None:
-        """Describe a raster; `open_raster` looks into the file."""
+        """Describe a raster; `open_raster` inspects the file."""
         part = f"#{sources[0]}" if sources and sources[0] else ""
         super().__init__(path, levels, mpp=mpp, georeference=georeference, part=part)
         self.sources = sources or tuple(range(len(levels)))
@@ -81,11 +83,7 @@ class RasterImage(JpegTiled):
         self.driver = driver
 
     def decode_by_reader(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level, by GDAL.
-
-        Raises:
-            ImageError: if GDAL cannot decode them.
-        """
+        """The pixels of a window of a level, by GDAL."""
         import rasterio
         from rasterio.windows import Window as GdalWindow
 
@@ -112,10 +110,6 @@ class RasterImage(JpegTiled):
         """Let go of the handles of all threads; the next read opens them again."""
         super().close()
         HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "gdal", self.identity
 
     def _open(self, level: int) -> Any:  # noqa: ANN401 (rasterio is not typed)
         self.check_identity()
@@ -152,7 +146,8 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
             are not square and `mpp` is not given.
     """
     check_mpp(mpp, path)
-    driver = driver_of(read_head(path)) or DRIVERS[0]
+    check_stored(path, head := read_head(path))
+    driver = driver_of(head) or DRIVERS[0]
     if driver in _IN_ORDER:
         return _open_converted(path, driver, mpp)
     with opened(path, driver) as dataset:
@@ -169,7 +164,7 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
 
 
 def open_gdal_tiff(
-    path: Path, contents: Contents, *, first: bool, mpp: float | None, stated: bool
+    path: Path, contents: Contents, *, first: bool, mpp: float | None, scale: Scale | None
 ) -> RasterImage:
     """A TIFF whose samples GDAL reads.
 
@@ -177,8 +172,8 @@ def open_gdal_tiff(
         path: a local file.
         contents: which of its directories are the levels; its pages are open.
         first: whether the image is the first directory.
-        mpp: microns per pixel, of the user or of the file's tags.
-        stated: whether it is the user's; a map tells it better than tags.
+        mpp: microns per pixel, if the user states them.
+        scale: what the file's tags tell of them; a map tells it better.
 
     Raises:
         ImageError: as `open_raster`.
@@ -190,9 +185,10 @@ def open_gdal_tiff(
         bands = bands_of(dataset, path, page)
         georeference = georeference_of(dataset)
         mpp_source = ""
-        if not stated:
-            found, mpp_source = mpp_of_map(dataset, georeference, path)
-            mpp = mpp if found is None else found
+        if mpp is None:
+            mpp, mpp_source = mpp_of_map(dataset, georeference, path)
+            if mpp is None and scale is not None:
+                mpp = scale.mpp(path)
         block = dataset.block_shapes[0]
         count = len(dataset.overviews(bands.colour[0]))
     levels = [Level.of(full, full, block)]
@@ -254,7 +250,7 @@ def _raster(
     source: str,
     **facts: Any,  # noqa: ANN401
 ) -> RasterImage:
-    """The image, its levels finest first; `source` is what tells its scale."""
+    """The image, its levels finest first; `source` is what gives its scale."""
     order = sorted(range(len(levels)), key=lambda i: -levels[i].width)
     levels, sources = [levels[i] for i in order], [sources[i] for i in order]
     check_blocks(levels[0], path)
@@ -269,14 +265,40 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
         raise ImageError(
             "an image that is stored rotated or mirrored, too large to turn in memory",
             where=path,
-            remedy="Turn it upright and save it again, best as a tiled TIFF.",
+            remedy="Turn it upright and save it again, preferably as a tiled TIFF.",
         )
     with opened(path, driver) as dataset:
         bands_of(dataset, path)
         check_in_order(dataset.width, dataset.height, path)
         sizes = level_sizes(*dataset.shape)
+        georeference = georeference_of(dataset)
+        known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
     levels = tuple(Level.of(size, sizes[0], (BLOCK, BLOCK)) for size in sizes)
-    return ConvertedImage(path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=mpp, georeference=None)
+    image = ConvertedImage(
+        path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=known, georeference=georeference
+    )
+    image.mpp_source = source
+    return image
+
+
+def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
+    """An image that is decoded whole, and its place on a map, if a file beside it tells that.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: as `decode_image`.
+    """
+    image = decode_image(path, mpp=mpp)
+    driver = driver_of(read_head(path))
+    if driver is None or not any(path.with_suffix(end).is_file() for end in WORLD):
+        return image
+    if driver == "GTiff" or orientation_of(path) not in (0, 1):
+        return image
+    with opened(path, driver) as dataset:
+        image.georeference = georeference_of(dataset)
+        if mpp is None:
+            image.mpp, image.mpp_source = mpp_of_map(dataset, image.georeference, path)
+    return image
 
 
 def georeference_of(dataset: Any) -> Georeference | None:  # noqa: ANN401

@@ -7,7 +7,6 @@ show the part alone, such as QuPath on request, write coordinates less `bounds.x
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,65 +17,29 @@ from PIL import Image as PillowImage
 
 from ..errors import ImageError
 from ..geometry import Region
-from .adapted import AdaptedSlide, open_adapted
+from .adapted import open_adapted
 from .cache import HANDLES
-from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
+from .image import Image
 from .jpeg_tiles import JpegTiled, jpeg_directory
+from .open_tiff import open_tiff
 from .other_slides import other_reader
 from .physical import check_mpp, plausible_mpp
 from .pixels import over_background
 from .remote import tiff_file
+from .slide_refusals import check_frames, not_opened
 from .stored import Level, undecoded
-from .tiff import DAMAGE
+from .tiff import DAMAGE, check_slide_whole
 from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
 
 Bytes = npt.NDArray[np.uint8]
 
-_BLOCK = 256  # where a format does not tell the size of its blocks
+_BLOCK = 256  # where a format does not give the size of its blocks
 _OBLONG = 0.05
 _LARGEST_BLOCK = 1 << 27  # pixels
 _BESIDE = "openslide.associated"
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
-_NO_SLIDE = (
-    "a DICOM file, but not a whole-slide image (radiology, a photograph, or a derived object)",
-    "Export it as PNG or TIFF with the windowing that you want to classify on.",
-)
-_SYNTAXES_READ = (
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.4.50",  # JPEG baseline
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000
-    "1.2.840.10008.1.2.4.91",
-)
-_ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
-_GREY = "Re-encode its frames in colours, red, green and blue the same, with the program that made it."
-_DECOMPRESS = (
-    "Let wsidicom read it (pip install 'zoomin-net[dicom]'), or re-encode its pixels "
-    "(pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
-    "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
-)
-_REWRITE = (
-    "Re-encode its elements (pip install pydicom): ds = pydicom.dcmread(IN); "
-    "ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian; ds.save_as(OUT)."
-)
-_SYNTAXES = {
-    "1.2.840.10008.1.2": ("elements without types (implicit VR)", _REWRITE),
-    "1.2.840.10008.1.2.1.99": ("deflated elements", _REWRITE),
-    "1.2.840.10008.1.2.2": ("big-endian elements", _ANEW),
-    "1.2.840.10008.1.2.4.51": ("12-bit JPEG", _ANEW),
-    "1.2.840.10008.1.2.4.57": ("lossless JPEG", _ANEW),
-    "1.2.840.10008.1.2.4.70": ("lossless JPEG", _ANEW),
-    "1.2.840.10008.1.2.4.80": ("JPEG-LS", _DECOMPRESS),
-    "1.2.840.10008.1.2.4.81": ("JPEG-LS", _DECOMPRESS),
-    "1.2.840.10008.1.2.4.110": ("JPEG XL", _ANEW),
-    "1.2.840.10008.1.2.4.111": ("JPEG XL", _ANEW),
-    "1.2.840.10008.1.2.4.112": ("JPEG XL", _ANEW),
-    "1.2.840.10008.1.2.4.201": ("High-Throughput JPEG 2000", _DECOMPRESS),
-    "1.2.840.10008.1.2.4.202": ("High-Throughput JPEG 2000", _DECOMPRESS),
-    "1.2.840.10008.1.2.4.203": ("High-Throughput JPEG 2000", _DECOMPRESS),
-    "1.2.840.10008.1.2.5": ("run lengths", _DECOMPRESS),
-}
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -85,7 +48,7 @@ class SlideImage(JpegTiled):
 
     Attributes:
         vendor: the format, in OpenSlide's words.
-        bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+        bounds: the scanned part of the canvas where the file gives it, level-0 pixels.
         stored: OpenSlide's number of each level.
     """
 
@@ -128,15 +91,6 @@ class SlideImage(JpegTiled):
         """Another slide in a TIFF, by OpenSlide."""
         return SlideImage(path, levels, {}, None)
 
-    def close(self) -> None:
-        """Let go of the slide's handle; the next read opens it again."""
-        super().close()
-        HANDLES.drop(self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "openslide", self.identity
-
     def _open(self) -> Any:  # noqa: ANN401 (openslide is not typed)
         self.check_identity()
         slide = _opened(self.path)
@@ -162,7 +116,7 @@ def slide_vendor(path: Path) -> str | None:
     """The format in OpenSlide's words; None where OpenSlide does not know the file."""
     try:
         import openslide
-    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` tells
+    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` reports it
         return None
     try:
         return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
@@ -170,8 +124,8 @@ def slide_vendor(path: Path) -> str | None:
         return None
 
 
-def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedSlide:
-    """Open a whole-slide image: by OpenSlide, or what it refuses by fastslide or wsidicom.
+def open_slide(path: Path, *, mpp: float | None = None) -> Image:
+    """Open a whole-slide image: by OpenSlide, or what it refuses by fastslide, wsidicom, or as a TIFF.
 
     Args:
         path: the file; of formats of several files, the one that OpenSlide wants (`.mrxs`, `.vms`, any
@@ -183,18 +137,22 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedS
         ImageError: if OpenSlide cannot open it, or its pixels are not square and `mpp` is not given.
     """
     check_mpp(mpp, path)
-    _check_frames(path)
+    check_frames(path)
     try:
         slide = _opened(path)
-    except ImageError as error:
+    except ImageError:
         by = other_reader(path)
-        if by is None:
-            raise
         try:
-            return open_adapted(path, by, mpp=mpp)
+            if by is not None:
+                return open_adapted(path, by, mpp=mpp)
+            if slide_vendor(path) == "aperio":  # of a compression that OpenSlide does not know
+                return open_tiff(path, mpp=mpp)
         except ImageError:
-            raise error from None  # the cause that the file's header tells
+            pass
+        raise  # the cause according to the file's header
     properties, steps = dict(slide.properties), slide.level_downsamples
+    if properties.get("openslide.vendor") == "aperio":  # others leave out tiles of bare glass
+        check_slide_whole(path)
     full = slide.dimensions[::-1]
     every = [
         Level.of(size[::-1], full, _block_of(properties, index))
@@ -202,6 +160,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedS
     ]
     slide.close()
     _check_blocks(properties, len(every), path)
+    _check_count(every[0], path)
     kept = tuple(i for i, level in enumerate(every) if _alike(level))
     levels = tuple(every[i] for i in kept)
     image = SlideImage(path, levels, properties, mpp if mpp is not None else mpp_of(properties, path), kept)
@@ -213,7 +172,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideImage | AdaptedS
 def _directories(path: Path, levels: tuple[Level, ...], steps: Sequence[float]) -> tuple[int | None, ...]:
     """Where the tiles of JPEG of an Aperio slide are found, by level; None where OpenSlide has to read.
 
-    Where the step from level 0 is no whole number, OpenSlide moves what is stored by parts of a pixel.
+    Where the step from level 0 is not a whole number, OpenSlide moves what is stored by parts of a pixel.
     """
     try:
         with tiff_file(path) as file:
@@ -243,6 +202,27 @@ def _check_blocks(properties: Mapping[str, str], levels: int, path: Path) -> Non
             )
 
 
+def _check_count(level: Level, path: Path) -> None:
+    """Refuse a TIFF of more blocks than bytes: OpenSlide shows those that are not there as transparent.
+
+    Raises:
+        ImageError: naming both.
+    """
+    blocks = -(-level.height // level.block[0]) * -(-level.width // level.block[1])
+    if blocks > path.stat().st_size and _is_tiff(path):
+        raise ImageError(
+            f"it declares {level.width} x {level.height} pixels, {blocks:,} blocks, in a file of "
+            f"{path.stat().st_size:,} bytes",
+            where=path,
+            remedy="Its tags are damaged, or it was made to use up time: export it again.",
+        )
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (b"II", b"MM")
+
+
 def _alike(level: Level) -> bool:
     """Whether a level has the aspect of the slide: a label stored in tiles passes for a level elsewhere."""
     tall, wide = level.pixel
@@ -256,7 +236,7 @@ class SlideFacts(NamedTuple):
     Attributes:
         associated: names and sizes of the pictures beside the slide.
         icc: its colour profile, empty where it has none.
-        mpp_source: the property that tells the size of a pixel, or "".
+        mpp_source: the property that gives the size of a pixel, or "".
     """
 
     associated: tuple[str, ...]
@@ -272,7 +252,7 @@ def slide_facts(path: Path) -> SlideFacts:
     """
     from openslide import OpenSlideError
 
-    _check_frames(path)
+    check_frames(path)
     slide = _opened(path)
     own = slide.properties
     try:
@@ -284,7 +264,7 @@ def slide_facts(path: Path) -> SlideFacts:
         icc = b"" if profile is None else profile.tobytes()
         has_mpp = "openslide.mpp-x" in own
     except OpenSlideError as error:
-        raise _not_opened(path, error) from error
+        raise not_opened(path, error) from error
     finally:
         slide.close()
     return SlideFacts(beside, icc, "slide property openslide.mpp-x in microns" if has_mpp else "")
@@ -352,88 +332,7 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
     try:
         return openslide.OpenSlide(str(path))
     except (openslide.OpenSlideError, OSError) as error:
-        raise _not_opened(path, error) from error
-
-
-def _check_frames(path: Path) -> None:
-    """Refuse sparse DICOM frames without places: OpenSlide 4.0.1 ends the process that opens them.
-
-    The file and those of its series in its folder, which are opened with it.
-
-    Raises:
-        ImageError: naming the file.
-    """
-    header = read_dicom_header(path)
-    if header is None or not header.is_slide:
-        return
-    for beside in sorted(path.parent.iterdir()):
-        own = read_dicom_header(beside) if named_as_dicom(beside) and beside.is_file() else None
-        sparse = own is not None and own.series == header.series and own.tiling == "TILED_SPARSE"
-        if sparse and not places_frames(beside):
-            raise ImageError(
-                f"a DICOM slide whose tiles are sparse and have no places ({beside.name})",
-                where=path,
-                remedy="Export it again with the program that made it.",
-            )
-
-
-def _not_opened(path: Path, error: Exception) -> ImageError:
-    """Why OpenSlide does not open a file, as its header tells it."""
-    other = re.match(r"Reading (.+?): ", str(error))
-    culprit = Path(other.group(1)) if other else path
-    header = read_dicom_header(culprit)
-    if header is not None and not (header.is_slide and "image flavor" in str(error)):
-        what, remedy = _dicom_cause(header, error)
-        if culprit.absolute() != path.absolute():
-            what = f"{culprit.name}, a file of the same series, is {what}"
-    elif "image flavor" in str(error) or "VL Whole Slide" in str(error):
-        what, remedy = _NO_SLIDE
-    elif path.suffix.lower() == ".mrxs":
-        what = "a MIRAX slide without its other files" if not path.with_suffix("").is_dir() else f"{error}"
-        remedy = "Keep the folder of its name, with Slidedat.ini and the .dat files, beside it."
-    else:
-        what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
-        remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
-        if path.suffix.lower() == ".czi":
-            remedy += " fastslide may read it: pip install 'zoomin-net[fastslide]'."
-    return ImageError(what, where=path, remedy=remedy)
-
-
-def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
-    """What of a DICOM file OpenSlide does not read, and what to do."""
-    if not header.is_slide:
-        kind = f" of modality {header.modality}" if header.modality else ""
-        return f"{_NO_SLIDE[0]}{kind}", _NO_SLIDE[1]
-    if not header.series:
-        return (
-            "a DICOM slide that does not say of which series it is (no SeriesInstanceUID)",
-            "Export it again with the program that made it.",
-        )
-    if header.planes > 1:
-        return (
-            f"a DICOM slide of {header.planes} focal planes",
-            "Export the plane to use as a separate slide.",
-        )
-    if header.paths > 1:
-        return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
-    if header.bits not in (None, 8):
-        return (
-            f"a DICOM slide of {header.bits} bits per sample ({header.colours})",
-            "Export it with 8 bits, scaled the same way for all slides.",
-        )
-    if header.colours.startswith("MONOCHROME"):
-        return f"a DICOM slide of grey samples ({header.colours}), which OpenSlide does not read", _GREY
-    if header.planar:
-        return "a DICOM slide stored plane by plane (PlanarConfiguration 1), which OpenSlide does not read", (
-            _ANEW
-        )
-    if header.syntax not in _SYNTAXES_READ:
-        name, remedy = _SYNTAXES.get(header.syntax, (f"transfer syntax {header.syntax}", _ANEW))
-        return f"a DICOM slide encoded as {name}, which OpenSlide does not read", remedy
-    return (
-        f"the DICOM slide is damaged, cut short, or lacks a part of its series ({error})",
-        "Copy or download it again, with all files of its series in one folder.",
-    )
+        raise not_opened(path, error) from error
 
 
 def _block_of(properties: Mapping[str, str], level: int) -> tuple[int, int]:

@@ -1,49 +1,62 @@
-"""Microns per pixel that a TIFF tells: OME metadata, ImageJ's, or a resolution that a microscope can have."""
+"""Microns per pixel that a TIFF gives: OME metadata, Aperio's, ImageJ's, or a microscope's resolution."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .physical import FINEST_PRINT, PLAUSIBLE, unit_in_microns
+from .physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
 
 __all__ = ["Scale", "scale_of"]
 
+_ROUNDED = 0.01
 _INCH, _CENTIMETRE = 2, 3  # values of the tag ResolutionUnit; TIFF's own default is the inch
-_UNEQUAL = 0.01
 
 
 class Scale(NamedTuple):
-    """The size of a pixel and where the file tells it.
+    """The size of a pixel and where the file gives it.
 
     Attributes:
-        mpp: microns.
+        x: width in microns.
+        y: height in microns.
         source: for people: which metadata and which unit.
     """
 
-    mpp: float
+    x: float
+    y: float
     source: str
+
+    def mpp(self, path: Path) -> float:
+        """The side of the pixel in microns.
+
+        Args:
+            path: named in the error.
+
+        Raises:
+            ImageError: if the sides differ.
+        """
+        return square_mpp(self.x, self.y, path)
 
 
 def scale_of(file: Any, page: Any, series: int = 0) -> Scale | None:  # noqa: ANN401 (tifffile is not typed)
-    """Microns per pixel of an image of a TIFF, None where nothing tells them that can be believed.
+    """Microns per pixel of an image of a TIFF, None where nothing credible gives them.
 
     Args:
         file: tifffile's.
         page: the image at full resolution.
         series: number of the image in OME metadata.
     """
-    found = _ome(file, series) or _imagej(file, page) or _resolution(page)
+    found = _ome(file, series) or _aperio(file, page) or _imagej(file, page) or _resolution(page)
     if found is None:
         return None
     (x, y), source = found
     low, high = PLAUSIBLE
-    alike = abs(x - y) <= _UNEQUAL * max(x, y)
-    return Scale((x + y) / 2, source) if alike and low <= x <= high else None
+    return Scale(x, y, source) if low <= min(x, y) and max(x, y) <= high else None
 
 
 _Sides = tuple[tuple[float, float], str]
@@ -64,22 +77,44 @@ def _resolution(page: Any) -> _Sides | None:  # noqa: ANN401
     return sides, f"resolution per {'inch' if unit == _INCH else 'centimetre'}"
 
 
+def _aperio(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
+    """By Aperio's description; OpenSlide reads those of slides in tiles, others are read as TIFF.
+
+    Levels and thumbnails repeat the number of the full resolution.
+    """
+    text = str(page.description or "")
+    found = re.search(r"\|\s*MPP\s*=\s*([0-9]*[.,]?[0-9]+)\s*(?:\||$)", text, re.IGNORECASE)
+    if found is None or not text.startswith("Aperio"):
+        return None
+    side, full = float(found[1].replace(",", ".")), file.pages.first
+    sides = side * full.imagewidth / page.imagewidth, side * full.imagelength / page.imagelength
+    if abs(sides[0] - sides[1]) > max(sides) * (_ROUNDED + 2 / min(page.imagewidth, page.imagelength)):
+        return None  # another picture, or cut off
+    return (sides[0], sides[0]), "Aperio's description in microns"
+
+
 def _imagej(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
     """By ImageJ, which names a unit in its description and writes pixels of that unit as resolution."""
     text = str(page.description or "")
     if not file.is_imagej and not text.startswith("ImageJ="):
         return None
-    named = re.search(r"^unit=(.+)$", text, re.MULTILINE)
-    if named is None:
+    named: dict[str, str] = dict(re.findall(r"^(unit|yunit)=(.+)$", text, re.MULTILINE))
+    if "unit" not in named:
         return None
-    unit = named.group(1).strip()
-    if "\\u" in unit:  # Java's way to write letters beyond ASCII
-        unit = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match.group(1), 16)), unit)
-    factor = unit_in_microns(unit)
-    (x, per_x), (y, per_y) = (page.tags.valueof(f"{axis}Resolution", (0, 0)) for axis in "XY")
-    if factor is None or not (x and per_x and y and per_y):
-        return None
-    return (factor * per_x / x, factor * per_y / y), f"ImageJ metadata in {unit}"
+    units = [_of_java(named["unit"]), _of_java(named.get("yunit", named["unit"]))]  # yunit: where it differs
+    sides = []
+    for axis, unit in zip("XY", units, strict=True):
+        factor = unit_in_microns(unit)
+        count, per = page.tags.valueof(f"{axis}Resolution", (0, 0))
+        if factor is None or not (count and per):
+            return None
+        sides.append(factor * per / count)
+    return (sides[0], sides[1]), f"ImageJ metadata in {' and '.join(dict.fromkeys(units))}"
+
+
+def _of_java(text: str) -> str:
+    r"""A word whose letters beyond ASCII Java wrote as \u00B5."""
+    return re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match.group(1), 16)), text.strip())
 
 
 def _ome(file: Any, series: int) -> _Sides | None:  # noqa: ANN401
@@ -88,7 +123,7 @@ def _ome(file: Any, series: int) -> _Sides | None:  # noqa: ANN401
         return None
     try:
         root: Element = fromstring(file.ome_metadata)
-    except (ParseError, DefusedXmlException, TypeError, ValueError):
+    except (ParseError, DefusedXmlException, TypeError, ValueError, LookupError):
         return None
     every = root.findall(".//{*}Pixels")
     if not every:

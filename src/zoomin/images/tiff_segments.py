@@ -42,7 +42,7 @@ def codec_ycbcr(page: Any, block: bytes | None = None) -> bool:  # noqa: ANN401
 
     Args:
         page: of an open TIFF.
-        block: one stored block, which tells whether the codec takes luma and chroma apart itself; None: any.
+        block: one stored block, which shows whether the codec takes luma and chroma apart itself; None: any.
     """
     codec = page.compression.name
     if codec == "JPEG2000" and page.photometric.name == "YCBCR":
@@ -98,6 +98,9 @@ def _decode(page: Any, index: int, fetch: Fetch) -> Pixels | None:  # noqa: ANN4
     offset, count = page.dataoffsets[index], page.databytecounts[index]
     if count == 0:
         return None
+    missing = offset + count - page.parent.filehandle.size
+    if missing > 0:  # asked for, it might be gigabytes of memory
+        raise ValueError(f"block {index} ends {missing} bytes early")
     data = fetch(offset, count)
     if len(data) < count:
         raise ValueError(f"block {index} ends {count - len(data)} bytes early")

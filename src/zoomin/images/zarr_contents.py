@@ -36,7 +36,7 @@ class ZarrContents:
         dtype: of the samples.
         missing: the value of chunks that are not stored.
         mpp: microns per level-0 pixel, or None.
-        mpp_source: what tells it, or "".
+        mpp_source: what gives it, or "".
         beside: the other images, as a person chooses them.
         words: version, type and compression.
     """
@@ -88,7 +88,7 @@ def zarr_contents(path: Path, series: int | str | None = None, *, mpp_needed: bo
         mpp_needed: whether pixels that are not square are an error.
 
     Raises:
-        ImageError: if it is no OME-Zarr image, a plate, a stack of several planes of which none is chosen,
+        ImageError: if not an OME-Zarr image, a plate, a stack of several planes of which none is chosen,
             or none of its pixels is stored.
     """
     wanted = _wanted(series, path)
@@ -100,7 +100,7 @@ def zarr_contents(path: Path, series: int | str | None = None, *, mpp_needed: bo
         array = open_node(path, place)
         if not hasattr(array, "shape") or len(array.shape) != len(scale.axes):
             raise ImageError(
-                f"the level {one.path!r} is no array of the axes {', '.join(scale.axes)}",
+                f"the level {one.path!r} is not an array of the axes {', '.join(scale.axes)}",
                 where=path,
                 remedy="Write it again: its metadata contradict each other.",
             )
@@ -226,7 +226,7 @@ def _no_image(root: Any, ome: Mapping[str, Any], path: Path) -> ImageError:  # n
             remedy="Write it as OME-Zarr (ome_zarr.writer.write_image), or open the group above it.",
         )
     return ImageError(
-        "a Zarr group that is no OME-Zarr image (no multiscales)",
+        "a Zarr group that is not an OME-Zarr image (no multiscales)",
         where=path,
         remedy="Name the group of the image inside it, or write it as OME-Zarr "
         "(ome_zarr.writer.write_image).",

@@ -11,11 +11,12 @@ from ..runtime.lazy import lazily
 
 if TYPE_CHECKING:
     from ..classifiers import load_model
+    from ..runtime.parts import shard_of
     from .config import InferenceConfig
     from .evaluation import evaluate
     from .explanations import explain, iter_explanations
     from .prediction import answer_standard_error, iter_predictions, predict
-    from .prediction_table import merge_predictions, predict_into, shard_of
+    from .prediction_table import merge_predictions, predict_into
     from .predictions import Prediction, Summary, write_predictions
     from .run_images import evaluation_manifest
     from .sources import Unreadable, find_images
@@ -40,21 +41,18 @@ __all__ = [
     "write_predictions",
 ]
 
-_HOMES = {
-    "InferenceConfig": ".config",
-    "Prediction": ".predictions",
-    "Summary": ".predictions",
-    "Unreadable": ".sources",
-    "evaluate": ".evaluation",
-    "evaluation_manifest": ".run_images",
-    "explain": ".explanations",
-    "find_images": ".sources",
-    "iter_explanations": ".explanations",
-    "load_model": "..classifiers",
-    "merge_predictions": ".prediction_table",
-    "predict_into": ".prediction_table",
-    "shard_of": ".prediction_table",
-    "write_predictions": ".predictions",
-}  # all others: .prediction
-
-__getattr__ = lazily(__name__, {name: _HOMES.get(name, ".prediction") for name in __all__})
+__getattr__ = lazily(
+    __name__,
+    {
+        "..classifiers": "load_model",
+        ".config": "InferenceConfig",
+        ".evaluation": "evaluate",
+        ".explanations": "explain iter_explanations",
+        ".prediction": "answer_standard_error iter_predictions predict",
+        ".prediction_table": "merge_predictions predict_into",
+        ".predictions": "Prediction Summary write_predictions",
+        ".run_images": "evaluation_manifest",
+        ".sources": "Unreadable find_images",
+        "..runtime.parts": "shard_of",
+    },
+)

@@ -6,31 +6,40 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
 from ..data.manifest import Record
-from ..errors import DataError, ZoomInError
+from ..data.opening import record_key
+from ..errors import DataError, WriteError, ZoomInError
 from ..explanation import Entry, Explanation, Index, read_index
 from ..explanation.export_config import ExportConfig
 from ..explanation.exports import is_exported, remove_exports, write_exports
-from ..explanation.index import INDEX, folder_name, write_index
+from ..explanation.files import JSON
+from ..explanation.index import INDEX, append_entry, folder_name, read_added, write_index
+from ..files import telling
 from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
 from ..progress import track
+from ..runtime.executor import Executor
+from ..runtime.image_work import check_shared
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
-from .explanations import iter_explanations
+from .distributed import iter_found
+from .explanations import explainer
+from .pipeline import made_by
 from .run_images import evaluation_manifest
-from .sources import Unreadable, find_images, name_of
+from .sources import find_images, name_of
 
 __all__ = ["ExplainSummary", "explain_into", "images_to_explain"]
 
 _PAUSE = 5.0  # seconds between two writings of the index
+_SHARE = 20.0  # times as long as it takes: an index of 100,000 images takes seconds
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class ExplainSummary:
         explained: images explained now.
         kept: images whose explanations were there already.
         failed: images that could not be read, each with its error.
+        kept_failures: those of them that failed before, and were not tried again.
         warnings: what could not be done for images that were explained, each with its image.
         with_bounds: images of which only a part was scanned, whose GeoJSON counts from the whole canvas.
     """
@@ -52,6 +62,7 @@ class ExplainSummary:
     failed: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
     with_bounds: int
+    kept_failures: int = 0
 
 
 def explain_into(
@@ -62,6 +73,8 @@ def explain_into(
     exports: ExportConfig | None = None,
     *,
     resume: bool = False,
+    retry_failed: bool = False,
+    executor: Executor | None = None,
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> ExplainSummary:
@@ -75,41 +88,39 @@ def explain_into(
         out: the folder of the explanations.
         config: how to sample and run.
         exports: what to write beside the numbers.
-        resume: keep explanations of unchanged images that were made by this model in this way.
+        resume: keep explanations of unchanged images that were made by this model in this way, and what is
+            known of those that failed.
+        retry_failed: of these, try images again that failed.
+        executor: who computes; by default this process. Each worker writes the folders of its images, this
+            process the index.
         device: move the model there first.
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: if the folder holds explanations of another model.
+        ConfigError: if the folder holds explanations of another model, workers cannot start, there is no such
+            cluster, or its machines do not share the folder.
         DataError: if its index is damaged.
         WriteError: if it cannot be written to, or another job writes to it.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
+    executor = executor or Executor()
     with lock_folder(out):
-        return _explain_into(images, model, Path(out), config, exports, resume, device, progress)
-
-
-def _explain_into(
-    images: Sequence[str | Path | Record],
-    model: ZoomIn,
-    out: Path,
-    config: InferenceConfig | None,
-    exports: ExportConfig | None,
-    resume: bool,
-    device: str | torch.device | None,
-    progress: bool,
-) -> ExplainSummary:
-    job = _Job(out, model, config or InferenceConfig(), exports or ExportConfig())
-    kept = [image for image in images if resume and job.keeps(image)]
-    left = [image for image in images if not any(image is other for other in kept)]
-    try:
-        found = iter_explanations(left, model, job.config, device=device)
-        for image, one in track(zip(left, found, strict=True), "Explaining", total=len(left), shown=progress):
-            job.take(image, one)
-    finally:
-        job.write()
-    names = [name_of(image) for image in images]
-    entries = [job.entries[name] for name in names]
+        job = _Job(Path(out), model, config or InferenceConfig(), exports or ExportConfig())
+        kept = {name_of(image) for image in images if resume and job.keeps(image)}
+        failed = {name_of(image) for image in images if resume and job.failed(image)} - kept
+        known = kept | (set() if retry_failed else failed)
+        left = [image for image in images if name_of(image) not in known]
+        finished = False
+        try:
+            found = iter_found(
+                left, model, job.config, executor, explainer(model, job.config), job.writer, device
+            )
+            for number, one in track(found, "Explaining", total=len(left), shown=progress):
+                job.take(left[number], one, executor)
+            finished = True
+        finally:
+            job.write(finished=finished)
+    entries = [job.entries[name] for name in dict.fromkeys(map(name_of, images))]
     return ExplainSummary(
         folder=job.out,
         explained=sum(entry.status == "ok" for entry in entries) - len(kept),
@@ -117,6 +128,7 @@ def _explain_into(
         failed=tuple((entry.image, entry.error) for entry in entries if entry.status != "ok"),
         warnings=tuple((entry.image, entry.warning) for entry in entries if entry.warning),
         with_bounds=job.with_bounds,
+        kept_failures=0 if retry_failed else len(failed),
     )
 
 
@@ -143,12 +155,68 @@ def images_to_explain(
     return [*find_images(patterns), *chosen] if patterns else chosen
 
 
+class Written(NamedTuple):
+    """What was written of an image.
+
+    Attributes:
+        entry: in the index.
+        is_shifted: whether its GeoJSON counts from the whole canvas, and only a part was scanned.
+    """
+
+    entry: Entry
+    is_shifted: bool
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the folders of images, in whichever process.
+
+    Attributes:
+        out: the folder of all.
+        exports: what to write beside the numbers.
+    """
+
+    out: Path
+    exports: ExportConfig
+
+    def __call__(self, image: str | Path | Record, found: Explanation) -> Written:
+        """Save what was found."""
+        one, folder = replace(found, truth=_truth(image)), self.out / folder_name(name_of(image))
+        with telling(folder, folder):
+            remove_exports(folder)
+            one.save(folder)
+        return self.export(image, one)
+
+    def export(self, image: str | Path | Record, one: Explanation) -> Written:
+        """Write what stands beside the numbers.
+
+        Raises:
+            WriteError: if the disk is full or the folder cannot be written to.
+        """
+        warnings: list[str] = []
+        try:
+            roi = _roi(image, one)
+        except ZoomInError as error:
+            roi, warnings = None, [f"{error} The pictures show no ROI."]
+        folder = folder_name(name_of(image))
+        try:
+            write_exports(one, self.out / folder, self.exports, roi)
+        except WriteError:
+            raise
+        except ZoomInError as error:
+            warnings.append(str(error))
+        shifted = one.source.bounds is not None and self.exports.geojson and not self.exports.bounds_offset
+        return Written(Entry.of(one, folder, " ".join(warnings)), shifted)
+
+
 class _Job:
     """The folder while it fills."""
 
     def __init__(self, out: Path, model: ZoomIn, config: InferenceConfig, exports: ExportConfig) -> None:
-        self.out, self.config, self.exports = out, config, exports
+        self.out, self.config = out, config
+        self.writer = _Writer(out.resolve(), exports)
         self.model, self.classes = model_fingerprint(model, model.config), model.config.classes
+        self.maker = made_by(model, config)
         self.n_samples = config.n_samples or model.config.n_samples
         self.auto = model.config.prediction_sampling
         self.entries: dict[str, Entry] = {}
@@ -156,55 +224,56 @@ class _Job:
         if (out / INDEX).is_file():
             there = read_index(out)
             there.check_model(self.model, out)
-            self.entries = {entry.image: entry for entry in there.entries}
-        out.mkdir(parents=True, exist_ok=True)
-        self.written = time.monotonic()
+            self.entries = {entry.image: entry for entry in (*there.entries, *read_added(out))}
+        self.write()
 
     def keeps(self, image: str | Path | Record) -> bool:
         """Whether an image needs no new explanation; what is missing beside the old one is written."""
-        folder = folder_name(name_of(image))
+        folder = self.out / folder_name(name_of(image))
         try:
-            one = Explanation.load(self.out / folder)
+            one = Explanation.load(folder)
         except DataError:
             return False
         if not self._made_alike(one) or one.source.changed() is not None or one.image != name_of(image):
             return False
         known = self.entries.get(one.image)
-        if known is None or known.status != "ok" or not is_exported(self.out / folder, self.exports):
-            self._export(image, replace(one, truth=_truth(image)), folder)
+        if known is None or known.status != "ok" or not is_exported(folder, self.writer.exports):
+            self._note(image, self.writer.export(image, replace(one, truth=_truth(image))))
         return True
 
-    def take(self, image: str | Path | Record, found: Explanation | Unreadable) -> None:
-        """Save what was found."""
-        if isinstance(found, Unreadable):
+    def failed(self, image: str | Path | Record) -> bool:
+        """Whether this has been tried with an image, and failed, and nothing has changed since."""
+        known = self.entries.get(name_of(image))
+        return known is not None and known.status == "error" and known.made_from == self._key(image)
+
+    def take(self, image: str | Path | Record, found: Written | ZoomInError, executor: Executor) -> None:
+        """Remember what came of an image."""
+        if isinstance(found, ZoomInError):
             name = name_of(image)
-            self.entries[name] = Entry(name, _truth(image), None, {}, None, None, "error", str(found.error))
+            found = Written(Entry(name, _truth(image), None, {}, None, None, "error", str(found)), False)
         else:
-            one, folder = replace(found, truth=_truth(image)), folder_name(name_of(image))
-            remove_exports(self.out / folder)
-            one.save(self.out / folder)
-            self._export(image, one, folder)
-        if time.monotonic() - self.written > _PAUSE:
+            check_shared(self.out / str(found.entry.folder) / JSON, executor)
+        self._note(image, found)
+
+    def write(self, *, finished: bool = False) -> None:
+        """Write the index."""
+        begin = time.monotonic()
+        write_index(
+            Index(self.model, self.classes, tuple(self.entries.values())), self.out, finished=finished
+        )
+        now = time.monotonic()
+        self.due = now + max(_PAUSE, _SHARE * (now - begin))
+
+    def _note(self, image: str | Path | Record, found: Written) -> None:
+        entry = replace(found.entry, made_from=self._key(image))
+        self.entries[entry.image] = entry
+        self.with_bounds += found.is_shifted
+        append_entry(entry, self.out)
+        if time.monotonic() > self.due:
             self.write()
 
-    def write(self) -> None:
-        """Write the index."""
-        write_index(Index(self.model, self.classes, tuple(self.entries.values())), self.out)
-        self.written = time.monotonic()
-
-    def _export(self, image: str | Path | Record, one: Explanation, folder: str) -> None:
-        warnings: list[str] = []
-        try:
-            roi = _roi(image, one)
-        except ZoomInError as error:
-            roi, warnings = None, [f"{error} The pictures show no ROI."]
-        try:
-            write_exports(one, self.out / folder, self.exports, roi)
-        except ZoomInError as error:
-            warnings.append(str(error))
-        shifted = one.source.bounds is not None and self.exports.geojson and not self.exports.bounds_offset
-        self.with_bounds += shifted
-        self.entries[one.image] = Entry.of(one, folder, " ".join(warnings))
+    def _key(self, image: str | Path | Record) -> str:
+        return f"{self.maker}-{record_key(image)}"
 
     def _made_alike(self, one: Explanation) -> bool:
         how, config = one.provenance, self.config

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Unpack, cast
 
 import torch
@@ -12,12 +13,13 @@ from ..explanation import Explanation, Provenance, explain_output
 from ..model.output import ZoomInOutput
 from ..model.storage import model_fingerprint
 from ..model.targets import target_of
+from ..model.zoom_in import ZoomIn
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
 from .prediction import predictions_of
 from .sources import ImagesLike, Unreadable
 
-__all__ = ["explain", "iter_explanations"]
+__all__ = ["explain", "explainer", "iter_explanations"]
 
 
 def explain(
@@ -65,19 +67,31 @@ def iter_explanations(
         device: move the model there first.
     """
     net, config = zoom_in(model), config or InferenceConfig()
-    fingerprint = model_fingerprint(net, net.config)
+    yield from run_batches(images, net, config, device, explainer(net, config))
 
-    def answers(found: Answered) -> list[Explanation]:
-        rows = predictions_of(found, net, config)
-        return explain_output(
-            cast("ZoomInOutput", found.output),
-            [(one.name, one.image) for one in found.opened],
-            net.head,
-            target_of(net.config),
-            provenances=[
-                Provenance(fingerprint, found.sampling, r.n_samples, r.replicates, r.seed) for r in rows
-            ],
-            standard_errors=[row.standard_error for row in rows],
-        )
 
-    yield from run_batches(images, net, config, device, answers)
+def explainer(net: ZoomIn, config: InferenceConfig) -> Callable[[Answered], list[Explanation]]:
+    """What makes explanations of the network's output; can be pickled.
+
+    Args:
+        net: the network.
+        config: how it is run.
+    """
+    return partial(_explained, net=net, config=config, fingerprint=model_fingerprint(net, net.config))
+
+
+def _explained(
+    found: Answered, *, net: ZoomIn, config: InferenceConfig, fingerprint: str
+) -> list[Explanation]:
+    rows = predictions_of(found, net, config)
+    return explain_output(
+        cast("ZoomInOutput", found.output),
+        [(one.name, one.image) for one in found.opened],
+        net.head,
+        target_of(net.config),
+        provenances=[
+            Provenance(fingerprint, found.sampling, r.n_samples, r.replicates, r.seed) for r in rows
+        ],
+        standard_errors=[row.standard_error for row in rows],
+        abstained=[row.abstained for row in rows],
+    )

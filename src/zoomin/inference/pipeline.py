@@ -5,26 +5,32 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import NamedTuple, TypeVar
 
 import torch
 
 from ..classifiers import Classifier, Output
 from ..errors import BatchReadError, ImageError
+from ..files import json_digest
 from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
 from ..images.image import Image, ImageBatch, reader_of
 from ..model.sampling import design
+from ..model.storage import model_fingerprint
 from ..runtime.faults import Faults, image_error
+from .abstain import check_abstaining
 from .config import InferenceConfig
 from .sources import ImagesLike, Opened, Unreadable, open_images
 
-__all__ = ["Answered", "run_batches"]
+__all__ = ["Answered", "made_by", "run_batches"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_PIXELS = 2**26  # of views, and of images in memory, that one batch may hold together
+
+_FREE = ("batch_size", "threads", "prefetch", "read_timeout")  # settings that change no answer
 
 T = TypeVar("T")
 
@@ -112,6 +118,12 @@ class _Job(NamedTuple):
         return held + self.model.pixels_of(*size, self.draws(self.sampling_of(image)))
 
 
+def made_by(model: Classifier, config: InferenceConfig) -> str:
+    """The same for the same model and settings."""
+    settings = {name: value for name, value in asdict(config).items() if name not in _FREE}
+    return json_digest([model_fingerprint(model, model.config), settings])
+
+
 def run_batches(
     images: ImagesLike,
     model: Classifier,
@@ -134,8 +146,10 @@ def run_batches(
         warned: readers that were warned of; by default none was, before these images.
 
     Raises:
+        ConfigError: if the model cannot tell what the settings abstain for.
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
+    check_abstaining(model, config)
     if device is not None:
         model.to(device)
     job = _Job(model, config, set() if warned is None else warned)

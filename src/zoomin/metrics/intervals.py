@@ -8,7 +8,7 @@ The percentile bootstrap has no width where every answer is right, and is too na
 - an AUROC has Wilson's interval too, for as many images as would give a share its variance (DeLong 1988),
   with Student's t for the few images behind that variance.
 
-Images that come in groups, such as the slides of a patient, tell less than as many separate ones. The
+Images that come in groups, such as the slides of a patient, carry less information than separate ones. The
 variance over groups (for AUROC that of Obuchowski, Biometrics 53:567, 1997) over that of separate images is
 the design effect: so many images count as one. How often each interval holds the truth:
 `benchmarks/interval_coverage.py`.
@@ -147,7 +147,7 @@ def auroc_interval(
     members = [labels == c for c in np.unique(labels)]
     count = [int(own.sum()) if groups is None else len(np.unique(groups[own])) for own in members]
     if min(count) < FEWEST:
-        what = "images" if groups is None else "groups"
+        what = ("image" if groups is None else "group") + "s" * (min(count) != 1)
         return Interval(None, f"not enough images: a class has {min(count)} {what}, {FEWEST} are needed")
     sizes = np.array([own.sum() for own in members])
     part = np.array([(influence[own] ** 2).sum() for own in members]) * sizes / (sizes - 1)

@@ -3,7 +3,7 @@
     features   floating point (n, dims); files with (1, n, dims) are read too; STAMP's name is `feats`
     coords     integer (n, 2): x and y of the upper left corner of each crop, level-0 pixels
 
-Attributes of `coords` tell the size of the crops (`patch_size_level0`, `patch_size`: the names that TRIDENT
+Attributes of `coords` give the size of the crops (`patch_size_level0`, `patch_size`: the names that TRIDENT
 gives them), and `unit` or `units` that coordinates are in microns ("um"), as STAMP writes them. Files
 that are not HDF5 are read by `feature_stores`.
 """
@@ -52,7 +52,7 @@ class FeatureFile(NamedTuple):
     Attributes:
         features: of each crop.
         coords: x and y of each crop, level-0 pixels; zeros where they are not known or not asked for.
-        side: of a crop, level-0 pixels; None where the file does not tell it.
+        side: of a crop, level-0 pixels; None where the file does not give it.
     """
 
     features: Float[Tensor, "n dims"]
@@ -117,7 +117,7 @@ def read_features(
 
     Args:
         path: of the file; the folder of a Zarr store.
-        dims: numbers a crop that are expected; None: any.
+        dims: how many numbers per crop are expected; None: any.
         mpp: microns per level-0 pixel of the image, for coordinates that are written in microns; None: what
             the file itself says.
         places: whether the coordinates are wanted; where not, those given back are not to be trusted.
@@ -145,21 +145,22 @@ def read_features(
 
 
 def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
-    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's.
-
-    Raises:
-        ImageError: as `read_features`.
-    """
+    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's."""
     with _opened(path) as file:
         name = "feats" if "features" not in file and "feats" in file else "features"
         missing = [one for one in (name, "coords") if one not in file]
         linked = [one for one in missing if file.get(one, getlink=True) is not None]
         if missing and not linked:
-            raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
-        features = np.asarray(_array(file, name, path), dtype=np.float32)
+            raise ImageError(
+                f"no array {missing[0]!r}, but {', '.join(file) or 'none'}",
+                where=path,
+                remedy="Name them as CLAM and TRIDENT do: features (n, dims) and coords (n, 2).",
+            )
+        stored = _array(file, name, path)
+        _check_numbers(stored.dtype, "features", path)
+        features = np.asarray(stored, dtype=np.float32)
         coords = np.asarray(_array(file, "coords", path))
-        if coords.dtype.kind not in "iuf":
-            raise _unfit(path, f"coords of type {coords.dtype}")
+        _check_numbers(coords.dtype, "coords", path)
         step = _step(file, path, mpp) if places else 1.0
         side = _side(file, step) if places else None
     if step != 1 or coords.dtype.kind not in "iu":
@@ -168,18 +169,15 @@ def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
 
 
 def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
-    """Features whose shape and numbers are right.
-
-    Raises:
-        ImageError: naming what is not.
-    """
+    """Features whose shape and numbers are right."""
+    _check_numbers(stored.features.dtype, "features", path)
     features = np.asarray(stored.features, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
     coords = np.zeros((len(features), 2)) if stored.coords is None else stored.coords
     coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
     if features.size == 0:
         raise ImageError(
-            "the features of no crop: the toolkit found no tissue",
+            "it holds no crops: the toolkit found no tissue",
             where=path,
             remedy="Leave the image out, or segment and encode it again.",
         )
@@ -202,6 +200,29 @@ def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
     return FeatureFile(torch.from_numpy(features), places, stored.side)
 
 
+def _check_numbers(dtype: np.dtype[Any], what: str, path: Path) -> None:
+    """Refuse what would have to be guessed into real numbers.
+
+    Raises:
+        ImageError: naming the type.
+    """
+    if dtype.kind in "biuf":
+        return
+    if dtype.kind == "c":
+        kind, remedy = f"complex numbers ({dtype})", "save their real part, or both parts as features: "
+    elif dtype.fields is not None:
+        kind, remedy = f"records of several fields ({', '.join(dtype.fields)})", "save one array of numbers: "
+    elif h5py.check_string_dtype(dtype) is not None or dtype.kind in "SUT":
+        kind, remedy = "text, not numbers", "convert them to numbers and save those: "
+    else:
+        kind, remedy = f"values of type {dtype}, not numbers", "convert them to numbers and save those: "
+    raise ImageError(
+        f"the {what} are {kind}",
+        where=path,
+        remedy=f"The file is whole; {remedy}one row per crop, of float16 or float32 (coords of int64).",
+    )
+
+
 def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is not typed)
     """An array that lies in the file itself and is not larger than the file can hold."""
     link = file.get(name, getlink=True)
@@ -209,7 +230,9 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
         raise _unfit(path, f"the array {name!r} is a link to another file, {link.filename!r}")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        raise _unfit(path, f"{name!r} is no array")
+        raise _unfit(path, f"{name!r} is not an array")
+    if found.shape is None:
+        raise _unfit(path, f"the array {name!r} is empty")
     outside = [source.file_name for source in found.virtual_sources()] if found.is_virtual else []
     if found.external or any(source != "." for source in outside):
         raise _unfit(path, f"the numbers of the array {name!r} lie in other files")
@@ -236,7 +259,7 @@ def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not 
 
 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
-    """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
+    """Units of the coordinates per level-0 pixel, as given by attributes of the array or the file."""
     attributes = {**file.attrs, **file["coords"].attrs}
     stated = [value for name, value in attributes.items() if _UNIT_NAMES.fullmatch(name)]
     if not stated and "feats" in file:
@@ -263,14 +286,16 @@ def _historic_step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: 
     """Units per level-0 pixel in STAMP's files without a unit: microns, or 224 units for 256 (STAMP 1).
 
     Raises:
-        ImageError: if nothing tells the unit, or the size of the image's pixels is not known.
+        ImageError: if nothing gives the unit, or the size of the image's pixels is not known.
     """
     microns = 1.0
     if "tile_size_um" not in file.attrs:
         gaps = np.diff(np.unique(np.asarray(file["coords"]).reshape(-1, 2)[:, 0]))
         stride = float(file.attrs.get("tile_size", gaps.min() if len(gaps) else 0.0))
         if round(stride) != 224:
-            raise _unfit(path, "coordinates in a unit that neither the file nor its stride tells")
+            raise _unfit(
+                path, "coordinates in an unknown unit, which neither the file nor their stride shows"
+            )
         microns = 256 / 224
     if mpp is None or not mpp > 0:
         raise ImageError(
@@ -287,7 +312,7 @@ def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
 
 
 def stored_dims(folder: str | Path) -> int:
-    """Numbers a crop in the files of a folder, by the first of them.
+    """Numbers per crop in the files of a folder, by the first of them.
 
     Args:
         folder: of the files, or "FOLDER@TABLE".
@@ -313,7 +338,7 @@ def stored_features(folder: str | Path, image: str | Path, dims: int | None = No
     Args:
         folder: of the files, or "FOLDER@TABLE".
         image: whose features are wanted.
-        dims: numbers a crop that are expected; None: any.
+        dims: how many numbers per crop are expected; None: any.
 
     Raises:
         DataError: if a package that reads such files is not installed.

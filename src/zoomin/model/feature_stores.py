@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,8 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ImageError
+from ..files import read_json
+from .npz_files import read_npz_file
 
 __all__ = [
     "SUFFIXES",
@@ -37,6 +37,7 @@ __all__ = [
 
 SUFFIXES = (".h5", ".pt", ".npz", ".zarr")
 _FOLDERS = ("", "h5_files", "tile_embeddings", "pt_files")  # CLAM and slide2vec keep files in folders
+_AGAIN = "Write the features again: remove the file first."
 _EXTRA = "Install the extra: pip install 'zoomin-net[stores]'."
 
 
@@ -45,8 +46,8 @@ class Stored(NamedTuple):
 
     Attributes:
         features: of each crop.
-        coords: x and y of each, level-0 pixels; None where the file does not tell them.
-        side: of a crop, level-0 pixels; None where it is not told.
+        coords: x and y of each, level-0 pixels; None where the file does not give them.
+        side: of a crop, level-0 pixels; None where it is not given.
     """
 
     features: npt.NDArray[Any]
@@ -114,13 +115,14 @@ def read_pt(path: Path) -> Stored:
         coords, found = found.get("coords"), found.get("features", found.get("feats"))
     if not isinstance(found, Tensor):
         raise ImageError(
-            "no tensor of features",
+            "not a tensor of features",
             where=path,
             remedy="Save the features of the crops as one tensor: torch.save(features, FILE).",
         )
+    features = found.numpy() if found.is_complex() else found.float().numpy()
     if isinstance(coords, Tensor):
-        return Stored(found.float().numpy(), coords.numpy())
-    return _with_coordinates(path, found.float().numpy())
+        return Stored(features, coords.numpy())
+    return _with_coordinates(path, features)
 
 
 def read_npz(path: Path) -> Stored:
@@ -130,41 +132,40 @@ def read_npz(path: Path) -> Stored:
         ImageError: if it holds no array `features`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            features = file["features"]
-            index = file["tile_index"] if "tile_index" in file.files else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz_file(path)
+        features, index = arrays["features"], arrays.get("tile_index")
+    except (OSError, ValueError, KeyError) as error:
         raise ImageError(
-            f"no archive with an array 'features' ({error})",
+            f"not an archive with an array 'features' ({error})",
             where=path,
-            remedy="Write the features again: remove the file first.",
+            remedy=_AGAIN,
         ) from error
     found = _with_coordinates(path, features)
     if index is not None and found.coords is not None and len(index) == len(features):
-        found = found._replace(coords=found.coords[index])
+        try:
+            found = found._replace(coords=found.coords[index])
+        except IndexError as error:
+            raise ImageError(
+                f"its tile_index names crops that there are not ({error})", where=path, remedy=_AGAIN
+            ) from error
     return found
 
 
 def _with_coordinates(path: Path, features: npt.NDArray[Any]) -> Stored:
     """Where slide2vec's crops lie: in a file in tiles/, or one that the meta.json beside them names."""
-    meta = _json(path.with_suffix(".meta.json"))
+    meta = read_json(path.with_suffix(".meta.json"), strict=False)
     named = meta.get("coordinates_npz_path") or ""
     beside = path.parents[1] / "tiles" / f"{path.stem}.coordinates.npz" if len(path.parents) > 1 else path
     place = next((one for one in (beside, Path(named)) if one.suffix == ".npz" and one.is_file()), None)
     if place is None:
         return Stored(features, None, meta.get("tile_size_lv0"))
-    with np.load(place, allow_pickle=False) as file:
-        coords = np.stack([file["x"], file["y"]], axis=1)
-    tiling = _json(place.with_suffix(".meta.json")).get("tiling", {})
-    return Stored(features, coords, meta.get("tile_size_lv0") or tiling.get("tile_size_lv0"))
-
-
-def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        arrays = read_npz_file(place)
+        coords = np.stack([arrays["x"], arrays["y"]], axis=1)
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"no coordinates x and y of crops ({error})", where=place, remedy=_AGAIN) from error
+    tiling = read_json(place.with_suffix(".meta.json"), strict=False).get("tiling", {})
+    return Stored(features, coords, meta.get("tile_size_lv0") or tiling.get("tile_size_lv0"))
 
 
 # --------------------------------------------------------------------------- wsidata
@@ -192,7 +193,7 @@ def read_zarr(path: Path, table: str | None = None, *, places: bool = True) -> S
         names = sorted(name for name in tables if "X" in tables[name])
     except (OSError, ValueError, KeyError) as error:
         raise ImageError(
-            f"no store of wsidata ({error})", where=path, remedy="Give the folder NAME.zarr that it wrote."
+            f"not a store of wsidata ({error})", where=path, remedy="Give the folder NAME.zarr that it wrote."
         ) from error
     wanted = [name for name in names if table is None or name in (table, f"{table}_tiles")]
     if len(wanted) != 1:

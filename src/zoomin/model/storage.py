@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -12,10 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import CheckpointError
 from ..files import parse_json, whole_file, write_json
-from .networks.weights import without_file
+from .networks.weights import weight_bytes, without_file
 
 __all__ = ["CONFIG", "READERS", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
@@ -32,6 +33,7 @@ _DAMAGE = (
     OSError,
 )
 _FEW = 1 << 24  # weights
+_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 READERS = "readers.json"  # what decoded the training images
 
@@ -93,11 +95,8 @@ def load_pretrained(
         readers = tuple(map(str, parse_json(known.read_text(encoding="utf-8")))) if known.is_file() else ()
         state = load_file(folder / WEIGHTS, device=str(device))
         config = parse(values, str(folder / CONFIG))
-        with torch.device("meta"):  # takes no memory, whatever sizes a damaged configuration asks for
-            asked = sum(tensor.numel() for tensor in build(config).state_dict().values())
-        if asked > 2 * (stored := sum(tensor.numel() for tensor in state.values())) + _FEW:
-            raise ValueError(f"its configuration asks for {asked:,} weights, and {stored:,} are stored")
-        model = build(config)
+        with _Bounded(sum(tensor.numel() for tensor in state.values())):
+            model = build(config)
     except _DAMAGE as error:
         remedy = "Copy or train the model again."
         raise CheckpointError(f"damaged ({error})", where=folder, remedy=remedy) from error
@@ -105,6 +104,34 @@ def load_pretrained(
     if readers:
         model.readers = readers  # type: ignore[assignment]  # of a Network
     return model.to(device).eval()
+
+
+class _Bounded(TorchFunctionMode):
+    """Stops the construction of a network that asks for far more weights than its file holds.
+
+    Building it on `torch.device("meta")` first would tell as much, but imports torch's compiler, which takes
+    more than a second.
+    """
+
+    def __init__(self, stored: int) -> None:
+        super().__init__()
+        self.stored, self.left = stored, 2 * stored + _FEW
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the function returns
+        made = func(*args, **(kwargs or {}))
+        if func in _FACTORIES:
+            self.left -= made.numel()
+            if self.left < 0:
+                raise ValueError(
+                    f"its configuration asks for far more than the {self.stored:,} weights stored"
+                )
+        return made
 
 
 def _load_state(model: nn.Module, state: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -143,9 +170,7 @@ def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
         if value != default[name] and name not in ("chunk_size", "pretrained")
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if name == "head.mean_feature":
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    weights = {name: value for name, value in model.state_dict().items() if name != "head.mean_feature"}
+    for part in weight_bytes(weights):
+        digest.update(part)
     return digest.hexdigest()[:16]

@@ -37,7 +37,6 @@ from .estimators import expected_feature, sample_weights
 from .network import Network
 from .networks import (
     Embedding,
-    Maps,
     PyramidAttention,
     TimmAttention,
     UniformAttention,
@@ -296,7 +295,7 @@ class ZoomIn(Network):
         """
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
-        network = Maps(trunk_of(self.position_attention))
+        network = Embedding(trunk_of(self.position_attention), maps=True)
         maps = self.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]
@@ -416,9 +415,9 @@ class ZoomIn(Network):
     def _boxes(self, batch: ImageBatch, grid: TileGrid) -> tuple[list[Boxes], tuple[int, ...]]:
         """The boxes of every stage above the positions, and the images that are all background."""
         attended = attended_tiles(batch, grid)
-        room = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
+        capacity = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
         sides = [block.size for block in self.config.blocks]
-        return boxes_of(grid, attended.tiles, room, batch.sizes, sides), attended.no_foreground
+        return boxes_of(grid, attended.tiles, capacity, batch.sizes, sides), attended.no_foreground
 
     def _attend_boxes(
         self,

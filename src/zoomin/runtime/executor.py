@@ -41,7 +41,7 @@ class Lost(NamedTuple):
         return UnexpectedError(
             f"the worker process that read it died {self.why}, {_ATTEMPTS} times",
             where=where,
-            remedy="Predict it alone: it may need too much memory, or be damaged so that a reader crashes.",
+            remedy="Try it alone: it may need too much memory, or be damaged so that a reader crashes.",
         )
 
 
@@ -59,16 +59,12 @@ class Executor:
     cluster: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: if there is no worker, or no such cluster.
-        """
+        """Check the values."""
         if self.jobs is not None and self.jobs < 1:
             raise ConfigError(f"jobs is {self.jobs}", where="jobs", remedy="It must be at least 1.")
         if self.cluster is not None and not (self.cluster in ("local", "auto") or ":" in self.cluster):
             raise ConfigError(
-                f"{self.cluster!r} is no address of a Ray cluster",
+                f"{self.cluster!r} is not the address of a Ray cluster",
                 where="cluster",
                 remedy="Give local, auto, HOST:PORT or ray://HOST:PORT.",
             )

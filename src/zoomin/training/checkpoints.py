@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from ..classifiers import Classifier
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
-from .records import EpochTable, Row
+from .records import EpochTable, Row, read_rows
 from .run_folder import check_settings
 
 __all__ = [
@@ -192,7 +191,8 @@ def epochs_done(folder: Path, identity: Mapping[str, Any], epochs: int) -> Done:
             where=path,
             remedy=f"Set train.epochs to at least {done}.",
         )
-    return Done(done, tuple(checkpoint["zoomin"]["rows"]))
+    rows = checkpoint["zoomin"].get("rows")  # earlier versions kept them in the table alone
+    return Done(done, tuple(read_rows(folder / "metrics.csv")[:done] if rows is None else rows))
 
 
 def _latest(folder: Path) -> dict[str, Any] | None:
@@ -262,7 +262,7 @@ def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping
 def _load(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(
             f"damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
             where=path,

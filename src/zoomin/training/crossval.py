@@ -179,7 +179,7 @@ class _Runner:
 
 
 class _Worker:
-    """The images of a cross-validation, opened once a process, and what is done with them."""
+    """The images of a cross-validation, opened once per process, and what is done with them."""
 
     def __init__(self, run: RunConfig, manifest: Manifest, folder: Path, jobs: Sequence[FoldJob]) -> None:
         rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))
@@ -267,9 +267,9 @@ def _identity(
     for section, names in _FREE.items():
         for name in names:
             del (settings[section] if section else settings)[name]
-    parts = {
+    rows_of = {
         f"{n} {side}": rows
         for n, fold in enumerate(folds, 1)
         for side, rows in zip(_SIDES, fold, strict=True)
     }
-    return {"settings": settings, "folds": data_fingerprint(manifest, parts)}
+    return {"settings": settings, "folds": data_fingerprint(manifest, rows_of)}

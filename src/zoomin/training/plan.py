@@ -6,7 +6,7 @@ import math
 import statistics
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ _DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read 
 _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
-_SAMPLED = 24  # images whose size is looked at
+_SAMPLED = 24  # images whose size is read
 _FROM_DATA = {("model", "n_classes"), ("model", "target")}  # a run takes these from the data
 _SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
 _SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
@@ -58,7 +58,7 @@ class ImageSummary:
         labelled: images to learn from.
         test: images held out for testing or validation by the data itself.
         groups: number of groups, 0 where the images have none.
-        height: median, of the images looked at.
+        height: median, of the images inspected.
         width: likewise.
         formats: how many files of each suffix.
     """
@@ -124,23 +124,29 @@ def plan_recipe(found: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plan(data: DataConfig) -> Plan:
+def plan(
+    data: DataConfig, frozen: FrozenConfig | None = None, model: Mapping[str, Any] | None = None
+) -> Plan:
     """Plan a training on some images.
 
     Args:
         data: where they are.
+        frozen: settings of the steps; by default, theirs.
+        model: settings of the network that are given, such as {"sub_tile_size": 224}: the plan follows them.
 
     Raises:
-        DataError: if they cannot be learned from, or none of those looked at can be read.
+        ConfigError: if the network cannot have those settings.
+        DataError: if the images cannot be learned from, or none of those inspected can be read.
     """
     manifest = open_dataset(data.root, classes=data.classes, columns=data.columns, target=data.target)
     summary = _summarise(manifest, data)
-    side = _sub_tile(summary)
+    frozen, given = replace(frozen or FrozenConfig(), enabled=True), dict(model or {})
+    side = given.get("sub_tile_size") or given.get("tile_size") or _sub_tile(summary)
     tiles = -(-summary.height // side) * -(-summary.width // side)
-    few = tiles < FrozenConfig.few_tiles
+    few = tiles < frozen.few_tiles
     reads = tiles if few else _samples(summary, side)
     is_slide = tiles >= _SLIDE
-    model = ZoomInConfig(
+    planned = ZoomInConfig(
         n_classes=max(1 if manifest.target != "classes" else 2, len(manifest.classes)),
         target=cast("TargetKind", manifest.target),
         tile_size=side,
@@ -159,9 +165,9 @@ def plan(data: DataConfig) -> Plan:
         foreground=Foreground("otsu") if is_slide else Foreground(),
         chunk_size=32,
     )
-    frozen = FrozenConfig(enabled=True)
+    network = replace(planned, **given)
     data = replace(data, val_fraction=0.0)
-    return Plan(summary, data, model, frozen, tuple(_lines(summary, manifest, side, tiles, reads)))
+    return Plan(summary, data, network, frozen, tuple(_lines(summary, manifest, network, frozen, tiles)))
 
 
 def negative_class(classes: Sequence[str], wanted: str | None) -> int | None:
@@ -206,7 +212,7 @@ def _summarise(manifest: Manifest, data: DataConfig) -> ImageSummary:
             sizes.append((image.height, image.width))
     if not sizes:
         raise DataError(
-            f"none of the images looked at can be read; the last: {error}",
+            f"none of the inspected images can be read; the last: {error}",
             where=data.root,
             remedy="Run `zoomin data check` on them.",
         )
@@ -239,9 +245,11 @@ def _samples(summary: ImageSummary, side: int) -> int:
     return max(4, min(256, int((_SHARE - _OVERVIEW**2) * summary.height * summary.width / side**2)))
 
 
-def _lines(summary: ImageSummary, manifest: Manifest, side: int, tiles: int, reads: int) -> list[str]:
+def _lines(
+    summary: ImageSummary, manifest: Manifest, model: ZoomInConfig, frozen: FrozenConfig, tiles: int
+) -> list[str]:
     """The plan in words."""
-    classes, is_classes = manifest.classes, manifest.target == "classes"
+    classes, is_classes, side = manifest.classes, manifest.target == "classes", model.sub_tile_size
     balance = ", ".join(f"{name} {count}" for name, count in summary.count.items())
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in summary.formats.items())
     lines = [
@@ -252,48 +260,58 @@ def _lines(summary: ImageSummary, manifest: Manifest, side: int, tiles: int, rea
         lines.append(f"groups     {summary.groups}, kept whole in every fold")
     if not is_classes:
         lines.append(f"target     {_TARGETS[manifest.target].format(', '.join(classes))}")
-    total = summary.images + summary.test
-    negative = negative_class(classes, "auto") if is_classes else None
+    negative = negative_class(classes, frozen.negative_class) if is_classes else None
     if negative is not None:
         lines.append(f"negative   {classes[negative]!r} is taken as the class without an object")
-    lines.append(f"sub-tiles  {side} pixels, about {tiles} per image, encoded by a frozen {TRUNK}")
-    if tiles < FrozenConfig.few_tiles:
-        lines.append(
-            "reading    all of them and a view of the whole image; gated attention or a linear head,"
-        )
-        more = len(classes) > 1 and is_classes
-        lines.append("           whichever is better on images held out" + (";" if more else ""))
-        if more:
-            cells = total * tiles * _CELL_SECONDS[has_openvino()] * (side / 224) ** 2
-            lines.append(
-                f"cells      if AUROC there is below {FrozenConfig.trunk_below}, finer maps of the trunk join"
-            )
-            lines.append(f"           the choice (about {_minutes(cells)} more)")
-    else:
-        area = summary.height * summary.width
-        share = _OVERVIEW**2 + reads * side**2 / area
-        lines.append(
-            f"reading    the image at 1/{round(1 / _OVERVIEW)}, then {reads} sub-tiles: {share:.0%} of it"
-        )
-        lines.append("attention  gated, over all sub-tiles; the tile attention is taught where it looks")
-    seconds = (
-        total * tiles * _SECONDS[has_openvino()] * (side / 224) ** 2 * (1.0 if tiles < 16 else 1.25) + 60
-    )
+    trunk = model.features.removeprefix("timm:")
+    lines.append(f"sub-tiles  {side} pixels, about {tiles} per image, encoded by a frozen {trunk}")
+    sub_tiles = (summary.images + summary.test) * tiles * (side / 224) ** 2
+    cells, is_few = sub_tiles * _CELL_SECONDS[has_openvino()], tiles < frozen.few_tiles
+    lines += _reading(summary, model, frozen, tiles)
+    if is_few and frozen.head == "auto" and len(classes) > 1 and is_classes:
+        lines.append(f"cells      if AUROC there is below {frozen.trunk_below}, finer maps of the trunk join")
+        lines.append(f"           the choice (about {_minutes(cells)} more)")
+    seconds = sub_tiles * _SECONDS[has_openvino()] * (1.0 if is_few else 1.25) + 60
     engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
     pixels = _pixel_seconds(summary, side, tiles) if is_classes else None
-    if pixels is not None:
-        limit = FrozenConfig.trunk_below
+    if pixels is not None and frozen.trunk == "pretrained":
         lines.append(
-            f"pixels     if AUROC of the images held out is below {limit}, try --frozen.trunk auto: a small"
+            f"pixels     if AUROC of the images held out is below {frozen.trunk_below}, try "
+            "--frozen.trunk auto: a small"
         )
         lines.append(f"           trunk is learned from pixels too (about {_minutes(pixels)} more)")
-    lines.append(f"time       about {_minutes(seconds)} on one core ({engine})")
+    lines.append(
+        f"time       about {_minutes(seconds + cells * (frozen.head == 'cells'))} on one core ({engine})"
+    )
     few = min(summary.count.values())
     if few < 20:
         what = {"classes": " of one class", "labels": " with one label", "grade": " of one grade"}
         images = f"{few} image{'' if few == 1 else 's'}{what.get(manifest.target, '')}"
         lines.append(f"warning    only {images}: expect wide intervals")
     return lines
+
+
+def _reading(summary: ImageSummary, model: ZoomInConfig, frozen: FrozenConfig, tiles: int) -> list[str]:
+    """How prediction reads an image, and what decides."""
+    attention = "gated, over all sub-tiles"
+    if frozen.head == "cells":
+        attention = "gated, over cells of about 80 pixels in finer maps of the trunk"
+    if tiles < frozen.few_tiles and frozen.head == "auto" and model.context_side:
+        return [
+            "reading    all of them and a view of the whole image; gated attention or a linear head,",
+            "           whichever is better on images held out",
+        ]
+    if frozen.head == "linear":
+        return ["reading    all of them and a view of the whole image; a linear head"]
+    if tiles < frozen.few_tiles or not frozen.teach or model.tile_attention == "uniform":
+        return ["reading    all of them", f"attention  {attention}"]
+    area, side = summary.height * summary.width, model.sub_tile_size
+    share = model.tile_scale**2 + min(model.n_samples, tiles) * side**2 / area
+    return [
+        f"reading    the image at 1/{round(1 / model.tile_scale)}, then {model.n_samples} sub-tiles: "
+        f"{share:.0%} of it",
+        f"attention  {attention}; the tile attention is taught where it looks",
+    ]
 
 
 def _pixel_seconds(summary: ImageSummary, side: int, tiles: int) -> float | None:

@@ -86,7 +86,9 @@ def plan_defaults(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, ..
     from .plan import plan
 
     given = instantiated(parser, parser.parse_args(list(words)))
-    found = plan(given.data)
+    names = {word.removeprefix("--model.").replace("=", ".").partition(".")[0] for word in words}
+    model = {name: value for name, value in vars(given.model).items() if name in names}
+    found = plan(given.data, given.frozen, model)
     parser.set_defaults({name: value for name, value in found.changes().items() if name != "data.root"})
     return found.lines
 
@@ -168,7 +170,7 @@ def _model_name(words: Sequence[str]) -> str | None:
         return named
     try:
         return _name_in(load_recipe(Path(known["config"])))
-    except ConfigError:  # the parser will tell of it
+    except ConfigError:  # the parser will report it
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import sys
 import warnings
@@ -24,6 +25,7 @@ __all__ = [
     "ProgressBar",
     "Row",
     "quiet_lightning",
+    "read_rows",
 ]
 
 Row = dict[str, int | float]  # one epoch: its number, and what was measured
@@ -38,7 +40,7 @@ class EpochTable(Logger):
 
     Args:
         path: CSV file to keep up to date, or None to keep the rows in memory alone.
-        rows: of the epochs done, as the checkpoint tells them: the file may lack the last.
+        rows: of the epochs done, according to the checkpoint: the file may lack the last.
     """
 
     def __init__(self, path: Path | None = None, rows: Sequence[Row] = ()) -> None:
@@ -83,6 +85,15 @@ class EpochTable(Logger):
         )
         if "lr" in metrics and self._path is not None:
             write_rows(self._path, self.rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table of epochs, in order; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        read = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in read]
 
 
 def _rounded(value: float) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -18,14 +16,16 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._version import __version__
-from ..classifiers import Classifier
+from ..classifiers import Classifier, config_class
+from ..data.config import DataConfig
 from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest, write_manifest
 from ..errors import CheckpointError, ConfigError
-from ..files import plain, write_csv, write_json, write_text
+from ..files import json_digest, plain, write_csv, write_json, write_text
 from ..images.urls import path_text
 from ..model.network import Network
 from ..runtime.locks import LOCKS
+from .config import CrossvalConfig, RunConfig
 
 __all__ = [
     "check_settings",
@@ -120,8 +120,7 @@ def data_fingerprint(manifest: Manifest, splits: Mapping[str, Int[Tensor, " n"]]
         name: [(manifest.records[row].image.name, manifest.records[row].label) for row in place.tolist()]
         for name, place in splits.items()
     }
-    text = json.dumps([list(manifest.classes), plain(rows)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_digest([list(manifest.classes), plain(rows)], 16)
 
 
 def check_settings(
@@ -147,18 +146,29 @@ def check_settings(
         )
 
 
-def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
-    """The settings in which two configurations differ, as `a.b (1, now 2)`.
+def differing_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The settings in which two runs differ, as `a.b (1, now 2)`.
+
+    What the old run does not know, since its version of the software did not, stands at its default.
 
     Example:
-        >>> differing_settings({"a": {"b": 1, "c": 3}}, {"a": {"b": 2, "c": 3}})
-        ['a.b (1, now 2)']
+        >>> differing_settings({"train": {"epochs": 1}}, {"train": {"epochs": 2}, "seed": 0})
+        ['train.epochs (1, now 2)']
     """
+    kind = config_class(new.get("model", {}).get("name"))
+    defaults = {**plain(RunConfig(DataConfig(""), kind())), "cv": plain(CrossvalConfig())}
+    return _differing(old, new, defaults, "")
+
+
+def _differing(
+    old: Mapping[str, Any], new: Mapping[str, Any], default: Mapping[str, Any], path: str
+) -> list[str]:
     found = []
     for name in dict.fromkeys([*old, *new]):
-        here, before, now = path + name, old.get(name), new.get(name)
+        here, usual, now = path + name, default.get(name), new.get(name)
+        before = old.get(name, usual)
         if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += differing_settings(before, now, here + ".")
+            found += _differing(before, now, usual if isinstance(usual, Mapping) else {}, here + ".")
         elif before != now:
             found.append(f"{here} ({before}, now {now})")
     return found

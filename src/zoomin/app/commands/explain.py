@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from .command import Command, of_options, option, say, warn_failed
-from .predict import build_inference, inference_config
+from .predict import build_executor, build_inference, build_shard, executor_of, inference_config
 
 __all__ = ["EXPLAIN"]
 
@@ -28,15 +28,23 @@ def _build_explain(parser: ArgumentParser) -> None:
         None,
         "train, val, test or all: of the labelled images in --manifest, otherwise of the run's own",
     )
-    option(parser, "--out", None, "a folder; by default explanations, in that of the run")
+    option(
+        parser,
+        "--out",
+        None,
+        "a folder; by default explanations, in that of the run, or explanations.2-of-8 for --shard 2/8",
+    )
     option(
         parser,
         "--resume",
         False,
         "skip images that are unchanged since this model explained them with these settings",
     )
+    option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
+    build_shard(parser, "explains")
     option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     parser.add_class_arguments(ExportConfig)
+    build_executor(parser)
     build_inference(parser)
 
 
@@ -45,25 +53,42 @@ def _explain(parser: ArgumentParser, options: Namespace) -> int:
     from ...explanation.export_config import ExportConfig
     from ...inference.explain_folder import explain_into, images_to_explain
     from ...model.hub import hub_model
+    from ...runtime.parts import shard_name, shard_of
 
-    config = inference_config(options)
+    config, executor = inference_config(options), executor_of(options)
     exports = of_options(ExportConfig, options)
-    model = zoom_in(load_model(options.run, options.device))
+    model = zoom_in(load_model(options.run, options.device if executor.alone else "cpu"))
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
     folder = Path() if hub_model(options.run) else Path(options.run)
-    out = folder / "explanations" if options.out is None else Path(options.out)
-    summary = explain_into(images, model, out, config, exports, resume=options.resume, progress=True)
+    default = folder / "explanations"
+    if options.shard is not None:
+        images = shard_of(images, options.shard)
+        default = Path(shard_name(str(default), options.shard))
+    summary = explain_into(
+        images,
+        model,
+        default if options.out is None else options.out,
+        config,
+        exports,
+        resume=options.resume,
+        retry_failed=options.retry_failed,
+        executor=executor,
+        device=options.device,
+        progress=True,
+    )
     done = summary.explained + summary.kept
     kept = f", {summary.kept} of them before" if summary.kept else ""
     say(f"{done} of {done + len(summary.failed)} images explained{kept}: {summary.folder}")
     warn_failed(summary.failed)
+    if summary.kept_failures:
+        say(f"{summary.kept_failures} images failed before: --retry_failed true tries them again.")
     warn_failed(summary.warnings)
     if summary.with_bounds:
         say(
             f"{summary.with_bounds} slides have a scanned part with an offset. Where outlines are shifted in "
             "QuPath, explain again with --bounds_offset true."
         )
-    return int(not done or (options.strict and bool(summary.failed)))
+    return int((not done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
 EXPLAIN = Command(
@@ -71,6 +96,8 @@ EXPLAIN = Command(
     "IMAGES ... --run FOLDER [--out FOLDER] [--manifest CSV] [--split SPLIT] [options]",
     "  zoomin explain slides/a.svs --run runs/first\n"
     "  zoomin explain --run runs/first --split test --resume true\n"
+    "  zoomin explain slides/ --run runs/first --jobs 4\n"
+    "  zoomin explain slides/ --run runs/first --shard 2/8\n"
     "  zoomin explain 'more/*.tif' --run runs/first --out explained --pictures false --coordinates wgs84",
     _build_explain,
     _explain,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,45 +12,60 @@ from jsonargparse import ArgumentParser, Namespace
 from ...progress import track
 from ...training.recipe_files import instantiated
 from .command import Command, option, say, warn_failed
+from .predict import build_executor, build_shard, executor_of
 
 if TYPE_CHECKING:
     from ...data.feature_extraction import EncodedImage
 
-__all__ = ["CONVERT", "FEATURES"]
+__all__ = ["CONVERT", "FEATURES", "say_encoded"]
 
 
 def _build_features(parser: ArgumentParser) -> None:
     from ...data.feature_extraction import FeatureConfig
 
     parser.add_argument("images", nargs="+", type=str, help="a manifest CSV, folders, image files")
-    option(parser, "--out", "features", "folder of the .h5 files")
-    option(parser, "--device", "cpu", "device of the network")
+    option(
+        parser,
+        "--out",
+        None,
+        "folder of the .h5 files; by default features, or features.2-of-8 for --shard 2/8",
+    )
+    option(parser, "--retry_failed", False, "retry images that failed before and have not changed since")
+    build_shard(parser, "encodes")
+    build_executor(parser)
+    option(parser, "--device", "cpu", "cpu, cuda, cuda:1 or mps")
     parser.add_class_arguments(FeatureConfig)
 
 
 def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
-    from ...data.feature_extraction import FeatureConfig, encode_images
+    from ...data.feature_extraction import TABLE, FeatureConfig, encode_images
+    from ...runtime.parts import shard_name, shard_of
 
-    values = instantiated(parser, options)
+    values, out = instantiated(parser, options), options.out
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
     records = images_to_check(values.images)
-    found = encode_images(records, values.out, config, values.device)
-    return _written(track(found, "Encoding", total=len(records)), values.out, "encoded")
+    if options.shard is not None:
+        records = shard_of(records, options.shard)
+        out = out or shard_name("features", options.shard)
+    out = out or "features"
+    rows = encode_images(
+        records,
+        out,
+        config,
+        options.device,
+        retry_failed=options.retry_failed,
+        executor=executor_of(options),
+        progress=True,
+    )
+    code = say_encoded(rows, Path(out) / TABLE, "encoded")
+    if code and not options.retry_failed:
+        say("Images that failed are not tried again until their files change: --retry_failed true does.")
+    return code
 
 
-def _written(found: Iterable[EncodedImage], out: str, done: str) -> int:
-    """Write the table of what became of the images, and print its summary."""
-    from ...data.feature_extraction import write_encoded
-
-    rows: list[EncodedImage] = []
-    table = Path(out) / "features.csv"
-    try:
-        for row in found:
-            rows.append(row)
-    finally:
-        if rows:
-            write_encoded(rows, table)
+def say_encoded(rows: Sequence[EncodedImage], table: Path, done: str) -> int:
+    """Print what became of the images; the exit code."""
     warn_failed((row.image, row.error) for row in rows if row.status == "error")
     counts = {status: sum(row.status == status for row in rows) for status in ("ok", "kept", "error")}
     say(f"{counts['ok']} images {done}, {counts['kept']} kept, {counts['error']} failed: {table}")
@@ -73,6 +88,7 @@ def _build_convert(parser: ArgumentParser) -> None:
 def _convert(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
     from ...data.feature_conversion import convert_features
+    from ...data.feature_extraction import TABLE, write_encoded
 
     records = images_to_check(options.images)
     found = convert_features(
@@ -83,7 +99,14 @@ def _convert(parser: ArgumentParser, options: Namespace) -> int:
         crop_size=options.crop_size,
         network=options.network,
     )
-    return _written(track(found, "Converting", total=len(records)), options.out, "converted")
+    rows: list[EncodedImage] = []
+    table = Path(options.out) / TABLE
+    try:
+        rows.extend(track(found, "Converting", total=len(records)))
+    finally:
+        if rows:
+            write_encoded(rows, table)
+    return say_encoded(rows, table, "converted")
 
 
 CONVERT = Command(
@@ -101,6 +124,8 @@ FEATURES = Command(
     "MANIFEST | FOLDER | IMAGES ... [--out FOLDER] [options]",
     "  zoomin data features manifest.csv --out features --crop_size 256\n"
     "  zoomin data features slides/*.svs --out features --foreground.method otsu\n"
+    "  zoomin data features slides/ --out features --jobs 4\n"
+    "  zoomin data features slides/ --shard 2/8\n"
     "  zoomin train --model.name clam --model.features stored:features --data.root manifest.csv",
     _build_features,
     _features,

@@ -1,4 +1,4 @@
-"""`zoomin evaluate`, `zoomin predict` and `zoomin merge`."""
+"""`zoomin evaluate` and `zoomin predict`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...model.choices import UNLIKE
 from .command import Command, of_options, option, print_metrics, say, warn_failed
 
 if TYPE_CHECKING:
@@ -17,17 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVALUATE",
-    "MERGE",
     "PREDICT",
     "build_executor",
     "build_inference",
+    "build_shard",
     "executor_of",
     "inference_config",
+    "say_predicted",
 ]
 
 
 def build_inference(parser: ArgumentParser) -> None:
-    """Add the options that tell how to look."""
+    """Add the options of inference."""
     from ...inference.config import InferenceConfig
 
     option(parser, "--device", "cpu", "cpu, cuda, cuda:1 or mps")
@@ -35,7 +37,7 @@ def build_inference(parser: ArgumentParser) -> None:
 
 
 def build_executor(parser: ArgumentParser) -> None:
-    """Add the options that tell who computes."""
+    """Add the options of worker processes and clusters."""
     parser.add_argument(
         "--jobs",
         type=int | None,
@@ -49,6 +51,16 @@ def build_executor(parser: ArgumentParser) -> None:
         None,
         "distribute the images with Ray: local (this machine), auto (the cluster that it is part of), "
         "HOST:PORT or ray://HOST:PORT",
+    )
+
+
+def build_shard(parser: ArgumentParser, does: str) -> None:
+    """Add the option that takes a part of the images."""
+    option(
+        parser,
+        "--shard",
+        None,
+        f"2/8 {does} the second of eight parts of the images; zoomin merge joins the parts",
     )
 
 
@@ -143,12 +155,7 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace) -> None:
-    """Print how attention lies on the ROI, and write it where there is a folder.
-
-    Raises:
-        ConfigError: if the model has no attention of two stages.
-        DataError: if no image has a ROI.
-    """
+    """Print how attention lies on the ROI, and write it where there is a folder."""
     from ...classifiers import zoom_in
     from ...errors import DataError
     from ...files import write_json
@@ -157,7 +164,9 @@ def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace)
     found = measure_records(zoom_in(model), manifest.records, progress=True)
     if not (n := len(found.images)):
         raise DataError(
-            "no image has ROI", where=manifest.source, remedy="Fill the column annotation or mask."
+            "no image has an annotated ROI",
+            where=manifest.source,
+            remedy="Fill the column annotation or mask.",
         )
     say(
         f"Attention inside the ROI is {found.median_ratio:.2f} times that of uniform attention (median of "
@@ -192,12 +201,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         "keep the rows that this model wrote with these settings for images that have not changed",
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
-    option(
-        parser,
-        "--shard",
-        None,
-        "2/8 predicts the second of eight parts of the images; zoomin merge joins the parts",
-    )
+    build_shard(parser, "predicts")
     option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
     _build_groups(parser)
     build_executor(parser)
@@ -207,8 +211,9 @@ def _build_predict(parser: ArgumentParser) -> None:
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...inference.groups import groups_path, has_groups
-    from ...inference.prediction_table import predict_into, shard_name, shard_of
+    from ...inference.prediction_table import predict_into
     from ...inference.sources import find_images
+    from ...runtime.parts import shard_name, shard_of
 
     config, executor = inference_config(options), executor_of(options)
     images = find_images(options.images, options.manifest, options.group_by)
@@ -230,32 +235,26 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         device=options.device,
         progress=True,
     )
-    _print_summary(summary, out)
+    say_predicted(summary, out)
     if has_groups(images):
         say(f"One row per group: {groups_path(out)}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
 
-def _print_summary(summary: Summary, out: str) -> None:
+def say_predicted(summary: Summary, out: str) -> None:
+    """Print what became of the images."""
     counts = ", ".join(f"{count} {name}" for name, count in summary.counts.items())
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted{counts}{kept}: {out}")
-
-
-def _build_merge(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "parts", nargs="+", type=str, help="the CSVs of zoomin predict --shard, the first part first"
-    )
-    option(parser, "--out", "predictions.csv", "the CSV to write")
-
-
-def _merge(parser: ArgumentParser, options: Namespace) -> int:
-    from ...inference.prediction_table import merge_predictions
-
-    _print_summary(merge_predictions(options.parts, options.out), options.out)
-    return 0
+    if summary.abstained:
+        say(f"{summary.abstained} images got no answer: column abstained says why.")
+    if summary.unlike is not None:
+        say(
+            f"{summary.unlike} images are unlike the training images (ood_p_value of at most {UNLIKE}); of "
+            f"images like these, about {UNLIKE * summary.done:.0f} would be."
+        )
 
 
 EVALUATE = Command(
@@ -280,12 +279,4 @@ PREDICT = Command(
     _build_predict,
     _predict,
     "The rows so far are in the file --out with .part added: give the same command again with --resume true.",
-)
-
-MERGE = Command(
-    "join the tables of zoomin predict --shard",
-    "PARTS ... [--out CSV]",
-    "  zoomin merge predictions.*-of-8.csv --out predictions.csv",
-    _build_merge,
-    _merge,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
-from ...explanation.draw import NUMBERED
+from ...explanation.draw import NUMBERED, doubt
 from ...explanation.palette import HEAT_TOP
+from ...files import short_names
 from ...images.image import Image
 from .collection import Collection, ShownImage
 from .figure import map_item
@@ -25,10 +25,12 @@ __all__ = ["LISTED", "describe", "overview"]
 LISTED = 40  # sub-tiles in the list beside the map
 
 
-def overview(collection: Collection, token: str) -> dict[str, Any]:
-    """The list of images, without opening any."""
+def overview(collection: Collection, token: str, other: Collection | None = None) -> dict[str, Any]:
+    """The list of images, without opening any; the name of the run that they are compared with, if any."""
+    names = short_names([entry.path for entry in collection.shown])
     return {
         "run": collection.run.resolve().name,
+        "other": None if other is None else other.run.resolve().name,
         "token": token,
         "images": [
             {
@@ -40,7 +42,7 @@ def overview(collection: Collection, token: str) -> dict[str, Any]:
                 "right": entry.right,
                 "explained": entry.explanation is not None,
             }
-            for name, entry in zip(_short_names(collection.shown), collection.shown, strict=True)
+            for name, entry in zip(names, collection.shown, strict=True)
         ],
     }
 
@@ -91,10 +93,12 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
             }
             for k, (name, p) in enumerate(zip(one.classes, answer, strict=True))
         ],
+        "doubt": doubt(one),
         "heat_top": HEAT_TOP,
         "account": _account(one),
         "tiles": len(one.tiles),
         "all_tiles": one.attention.numel(),
+        "blocks": [{"drawn": len(stage.regions), "all": stage.count(one.size)} for stage in one.blocks],
         "sub_tiles": len(places.regions),
         "outlined": len(drawn.sub_tiles),
         "list": [
@@ -184,12 +188,3 @@ def _without_folders(
     if problem is None:
         return None
     return {name: text and collection.without_folders(text) for name, text in problem.items()}
-
-
-def _short_names(entries: Iterable[ShownImage]) -> list[str]:
-    """File names, with the folder where two are alike."""
-    names = [entry.path.name for entry in entries]
-    return [
-        f"{entry.path.parent.name}/{name}" if names.count(name) > 1 else name
-        for name, entry in zip(names, entries, strict=True)
-    ]

@@ -1,6 +1,6 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
-from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
+from .attention import ATTENTION_NETWORKS, Embedding, TimmAttention, attention_network, trunk_of
 from .build import block_networks, build_networks, classifier
 from .cells import CELLS_PREFIX, CellMaps, cells_of, has_cells
 from .features import FEATURE_NETWORKS, feature_network
@@ -8,6 +8,7 @@ from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import with_own_names
 from .pyramid import PyramidAttention, UniformAttention, pool_overview
+from .reference import Reference
 from .small import SmallResNet
 
 __all__ = [
@@ -20,8 +21,8 @@ __all__ = [
     "GatedFeatures",
     "GatedHead",
     "LinearHead",
-    "Maps",
     "PyramidAttention",
+    "Reference",
     "SmallResNet",
     "TimmAttention",
     "UniformAttention",

@@ -1,6 +1,6 @@
 """What the small cells of a sub-tile show: the finer maps of a trunk, of the view enlarged by two.
 
-The last features of a trunk tell what a sub-tile shows; a break of a few pixels in a line is in its finer
+The last features of a trunk say what a sub-tile shows; a break of a few pixels in a line is in its finer
 maps alone, and the mean over a sub-tile hides it.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["CELLS_PREFIX", "CellMaps", "cells_of", "has_cells"]
 CELLS_PREFIX = "cells:"
 _STRIDES = (8, 16)
 _CELL = 80  # pixels, about, of a cell
-_ENLARGED = 2  # what is small leaves more in the maps of an enlarged view: no pixel more is read
+_ENLARGED = 2  # a small thing leaves more in the maps of an enlarged view; this reads no additional pixels
 
 
 class CellMaps(nn.Module):

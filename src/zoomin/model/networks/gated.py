@@ -58,7 +58,7 @@ class GatedCopies(nn.Module):
 class GatedFeatures(nn.Module):
     """f: a trunk, a linear projection, and [exp(g) h, exp(g)] of each copy.
 
-    Where the trunk tells of several cells of a sub-tile, the gates weigh cells: f is the mean over them.
+    Where the trunk gives several cells of a sub-tile, the gates weigh cells: f is the mean over them.
 
     Input: sub-tiles (n, 3, h, w), float. Output: (n, copies * (width + 1)).
     """
@@ -102,9 +102,12 @@ class GatedHead(LinearHead):
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
-            h, weight = self._parts(features)
-            overview = features[..., self._gates :].float()
-            return super().forward(torch.cat([(h / weight).flatten(-2), overview], -1))
+            return nn.functional.linear(self.seen(features), self.weight, self.bias)
+
+    def seen(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n inputs"]:
+        """The mean feature of each copy, and the overview."""
+        h, weight = self._parts(features)
+        return torch.cat([(h / weight).flatten(-2), features[..., self._gates :].float()], -1)
 
     def contributions(
         self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]

@@ -42,11 +42,7 @@ class Labels(Target):
     }
 
     def truth(self, labels: Sequence[str | None]) -> Float[Tensor, "n c"]:
-        """1 for each label that an image has, 0 for others, NaN where that is unknown.
-
-        Raises:
-            KeyError: of a label that is not among `names`.
-        """
+        """1 for each label that an image has, 0 for others, NaN where that is unknown."""
         place = {name: index for index, name in enumerate(self.names)}
         rows = torch.zeros(len(labels), len(self.names))
         for row, label in zip(rows, labels, strict=True):
@@ -113,7 +109,7 @@ class Labels(Target):
         return (truth == 0).all(1)
 
     def witnesses(self, evidence: Float[Tensor, "n tiles c"], truth: Tensor) -> Float[Tensor, "n tiles"]:
-        """The most that each tile said for a label of its image."""
+        """The most that each tile contributed to a label of its image."""
         has = (truth > 0)[:, None, :]
         most = evidence.masked_fill(~has, -torch.inf).amax(2)
         return most.where(has.any(2), 0.0)

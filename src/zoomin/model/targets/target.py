@@ -26,7 +26,7 @@ class Target(ABC):
         kind: its name in settings.
         has_probabilities: whether answers are probabilities, one for each name.
         picks_one: whether exactly one of the names is true.
-        least_batch: images in a step below which the loss tells little.
+        least_batch: images in a step below which the loss means little.
         curvature: of the loss by a logit, about; that of a logistic loss is 1/4. Penalties count beside it.
         score: the metric by which folds and epochs are compared; higher is better.
         scores: the metrics shown, with what they are called, the most telling first.
@@ -50,7 +50,7 @@ class Target(ABC):
 
     @abstractmethod
     def truth(self, labels: Sequence[str | None]) -> Truth:
-        """What images are, from the words of the manifest: a row each; -1 or NaN where unknown.
+        """What images are, from the words of the manifest, one row per image; -1 or NaN where unknown.
 
         Raises:
             KeyError: of a name that is not among `names`.
@@ -158,5 +158,5 @@ class Target(ABC):
         return torch.zeros(len(truth), dtype=torch.bool)
 
     def witnesses(self, evidence: Float[Tensor, "n tiles c"], truth: Truth) -> Float[Tensor, "n tiles"]:
-        """How much each tile said for what its image is; of a number, how far it moved it either way."""
+        """How much each tile contributed to its image's answer; to a number, in either direction."""
         return evidence.sum(2).abs()
