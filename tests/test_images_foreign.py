@@ -88,7 +88,7 @@ def test_planes_of_red_green_and_blue_say_how_to_store_them(tmp_path):
 def test_a_zarr_folder(tmp_path):
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / "zarr.json").write_text("{}")
-    with pytest.raises(ImageError, match="no OME-Zarr image"):
+    with pytest.raises(ImageError, match="not an OME-Zarr image"):
         open_image(tmp_path / "a.zarr")
 
 
