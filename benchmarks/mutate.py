@@ -52,7 +52,10 @@ def mutated(data: bytes, name: str, rng: random.Random) -> bytes:
     elif name.endswith((".h5", ".mat", ".jp2", ".dcm")):
         ways.append(_word)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        data = rng.choice(ways)(data, rng)
+        try:
+            data = rng.choice(ways)(data, rng)
+        except (struct.error, ValueError, IndexError, RecursionError):  # of what is damaged already
+            data = _bytes(data, rng)
     return data
 
 
@@ -159,8 +162,6 @@ def _tiff(data: bytes, rng: random.Random) -> bytes:
 def _png(data: bytes, rng: random.Random) -> bytes:
     """Width, height, bits or colours, under a right checksum."""
     head = bytearray(data[12:29])
-    if len(head) < 17:  # an earlier damage has cut it off
-        return _bytes(data, rng)
     if rng.random() < 0.6:
         struct.pack_into(
             ">I", head, rng.choice((4, 8)), rng.choice((1, 97, 5000, 30_000, 65_535, 1 << 20, (1 << 31) - 1))

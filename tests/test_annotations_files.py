@@ -173,6 +173,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><ASAP_Annotations>&
     [
         ("<ASAP_Annotations>", "not a readable XML file"),
         (BOMB, "not a readable XML file"),
+        ('<?xml version="1.0" encoding="ttf-8"?><ASAP_Annotations/>', "not a readable XML file"),
         ("<Annotations/>", "an XML file of <Annotations>"),
         (asap(("_0", "Polygon", [(0, 1, 1), (0, 2, 2), (1, 3, 1)])), "'A0': two corners have the Order 0"),
         (asap(("_0", "Polygon", [(0, 1, "south"), (1, 2, 2), (2, 3, 1)])), "'A0': corner 0 lacks"),

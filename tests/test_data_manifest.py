@@ -108,6 +108,7 @@ WRONG = {
     "no label column": ("image,class\na.png,x\n", ["no column 'label'", "'image', 'class'", "columns.label"]),
     "a column twice": ("image,label,label\na.png,x,y\n", ["'label' appears twice"]),
     "no rows": ("image,label\n\n", ["no image is listed"]),
+    "long path": (f"image,label\na.png,x\n{'a' * 300}.png,y\n", ["row 3 names a file in more than 255"]),
     "no path": ("image,label\na.png,x\n,y\n", ["row 3 names no image"]),
     "a cell too many": ("image,label\na,b.png,x\n", ["row 2 has 3 cells for 2 columns", "Quote"]),
     "an image twice": ("image,label\na.png,x\nb.png,y\n./a.png,x\n", ["a.png", "rows 2 and 4"]),

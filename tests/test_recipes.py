@@ -39,7 +39,7 @@ MULTIPLY = "a: &a [x, x]\n" + "\n".join(
     ("text", "words"),
     [
         ("data: {root: a}\ntrain: {epochs: }", r"train\.epochs: no value"),
-        ("- data", "no settings by name"),
+        ("- data", "not a mapping from names to settings"),
         ("data: [", "not a readable YAML file"),
         ("model: 5", "required: data.root"),
     ],
@@ -56,8 +56,9 @@ def test_recipes_that_are_none_say_why(text: str, words: str, tmp_path: Path) ->
         (MULTIPLY, "its aliases stand for more than 100000 values"),
         ("a: &a [*a]", "its aliases stand for more than"),
         ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("{" * 3000, "nested too deeply"),
     ],
-    ids=["multiply", "itself", "deep"],
+    ids=["multiply", "itself", "deep", "deep_map"],
 )
 def test_recipes_that_explode_are_refused(text: str, words: str, tmp_path: Path, capsys) -> None:
     path = tmp_path / "bomb.yaml"

@@ -38,7 +38,7 @@ def read_asap(path: Path | str) -> list[Outline]:
     try:
         check_file(path)
         root = parse(path).getroot()
-    except (ParseError, DefusedXmlException, OSError, UnicodeDecodeError, ValueError) as error:
+    except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:
         raise DataError(f"not a readable XML file ({error})", where=path, remedy=_SAVE) from error
     if root.tag != "ASAP_Annotations":
         raise DataError(

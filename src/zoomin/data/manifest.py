@@ -37,6 +37,7 @@ SPLITS = ("train", "val", "test")
 _SPLIT_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
 _WHAT = {"labels": "label among", "grade": "grade"}  # a name is called, in messages
 _SHOWN = 5  # examples given in a message about many rows
+_LONGEST_NAME = 255  # bytes
 
 
 @dataclass(frozen=True)
@@ -320,7 +321,15 @@ def _record(row: Row, columns: ManifestColumns, path: Path, truth: ManifestTarge
         found = cell(name)
         if found is None:
             return None
-        return Path(found) if url_of(found) is not None else path.parent / found
+        if url_of(found) is not None:
+            return Path(found)
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(found).parts):
+            raise DataError(
+                f"row {row.number} names a file in more than {_LONGEST_NAME} characters ({found[:40]}...)",
+                where=path,
+                remedy="Check the column: no file system has such names.",
+            )
+        return path.parent / found
 
     image, split, mpp = file("image"), cell("split"), cell("mpp")
     if image is None:

@@ -270,7 +270,7 @@ def draw_crop(
 
 
 def surroundings(explanation: Evidence, k: int) -> UInt8[Tensor, "3 h w"] | None:
-    """The place of rank k in what surrounds it, thrice as wide, where that was kept."""
+    """The place of rank k with its surroundings, three times as wide, if they were kept."""
     if explanation.context is None or k >= len(explanation.context):
         return None
     return explanation.context[k]

@@ -109,7 +109,7 @@ class Evidence:
             weight alone, as earlier versions had it.
         tile_order: of the rows of `tiles`: that of `top_tiles()`; None for by attention alone.
         mean_logits: logits of the mean feature of the training images; None where the model does not know it.
-        context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
+        context: pixels of the heaviest places with their surroundings, three times as wide, in the order of
             `places()`.
         standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
             for exact and top, NaN where a single replicate cannot tell.

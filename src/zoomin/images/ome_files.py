@@ -28,7 +28,7 @@ def parsed_xml(text: str) -> Element | None:
     """The root of an XML text; None if it is none, or asks for more than it says."""
     try:
         root: Element = fromstring(text.encode())
-    except (ParseError, DefusedXmlException, ValueError):
+    except (ParseError, DefusedXmlException, ValueError, LookupError):  # the last: an unknown encoding
         return None
     return root
 

@@ -272,7 +272,7 @@ def _gdal_names(text: str) -> dict[int, str]:
 def _elements(text: str) -> list[Element]:
     try:
         root: Element = fromstring(text.strip("\0 \n").encode())
-    except (ParseError, DefusedXmlException, ValueError):
+    except (ParseError, DefusedXmlException, ValueError, LookupError):  # the last: an unknown encoding
         return []
     return list(root.iter())
 

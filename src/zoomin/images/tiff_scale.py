@@ -123,7 +123,7 @@ def _ome(file: Any, series: int) -> _Sides | None:  # noqa: ANN401
         return None
     try:
         root: Element = fromstring(file.ome_metadata)
-    except (ParseError, DefusedXmlException, TypeError, ValueError):
+    except (ParseError, DefusedXmlException, TypeError, ValueError, LookupError):
         return None
     every = root.findall(".//{*}Pixels")
     if not every:

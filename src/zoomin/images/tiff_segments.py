@@ -98,6 +98,9 @@ def _decode(page: Any, index: int, fetch: Fetch) -> Pixels | None:  # noqa: ANN4
     offset, count = page.dataoffsets[index], page.databytecounts[index]
     if count == 0:
         return None
+    missing = offset + count - page.parent.filehandle.size
+    if missing > 0:  # asked for, it might be gigabytes of memory
+        raise ValueError(f"block {index} ends {missing} bytes early")
     data = fetch(offset, count)
     if len(data) < count:
         raise ValueError(f"block {index} ends {count - len(data)} bytes early")

@@ -41,7 +41,7 @@ class InferenceConfig:
     most `exact_budget` sub-tiles and draws ("systematic") in the others."""
 
     n_samples: int | None = None
-    """N, sub-tiles per image and replicate; by default the model's."""
+    """N, sub-tiles per image and replicate; null: the model's."""
 
     replicates: int = 8
     """Independent estimates whose features are averaged; 8 give a standard error too. Exact and top use
@@ -54,16 +54,19 @@ class InferenceConfig:
     """Sub-tiles (tiles times positions) up to which "auto" enumerates; beyond that, drawing is faster."""
 
     batch_size: int = 8
-    """Maximum number of images per network call."""
+    """Maximum number of images per network call. Memory grows with it: 8 suit images of all sizes."""
 
     threads: int = 4
-    """Images opened in parallel, ahead of the network."""
+    """Images opened in parallel, ahead of the network. 4 hide the latency of most disks; network storage
+    gains from more."""
 
     prefetch: int = 1
-    """Batches whose overviews are read from disk while the network works on another; 0: none."""
+    """Batches whose overviews are read from disk while the network works on another; 0: none. 1 is enough
+    where reading is faster than computing."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which opening an image, or a single read, is given up; null: never."""
+    """Seconds after which opening an image, or a single read, is given up; null: never. 120 outlast a slow
+    network drive, and are soon enough for a dead one."""
 
     mpp: float | str | None = None
     """Microns per level-0 pixel of files whose manifest does not give it, instead of a missing or wrong

@@ -205,7 +205,9 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool, logs:
     folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
     if model is None:
         raise ConfigError(
-            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+            "only Zoom-In has this training on a frozen trunk, and the model is a baseline",
+            where="frozen.enabled",
+            remedy="Set it to false; train.freeze_trunks freezes the trunk of a baseline.",
         )
     new_folder(folder, resume=config.resume)
     data.failures.path = folder / "skipped.csv"

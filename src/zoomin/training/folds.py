@@ -253,7 +253,9 @@ def _learns_frozen(run: RunConfig) -> ZoomInConfig:
     model = tiles_of(run.model)
     if model is None:
         raise ConfigError(
-            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+            "only Zoom-In has this training on a frozen trunk, and the model is a baseline",
+            where="frozen.enabled",
+            remedy="Set it to false; train.freeze_trunks freezes the trunk of a baseline.",
         )
     return model
 

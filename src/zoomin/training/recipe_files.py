@@ -55,39 +55,53 @@ def check_recipe(path: Path) -> None:
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-        node = yaml.compose(text, Loader=yaml.SafeLoader) if "*" in text or text.count("[") > 100 else None
+        node = (
+            yaml.compose(text, Loader=yaml.SafeLoader)
+            if "*" in text or sum(map(text.count, "[{")) > 100
+            else None
+        )
         values = 0 if node is None else _values(node, {})
     except (OSError, yaml.YAMLError):
         return
     except RecursionError as error:
-        raise ConfigError("it is nested too deeply", where=path, remedy="Write a flat recipe.") from error
+        raise _deep(path) from error
     if values > _MOST_VALUES:
         raise ConfigError(
             f"its aliases stand for more than {_MOST_VALUES} values", where=path, remedy="Write them out."
         )
 
 
+def _deep(path: Path) -> ConfigError:
+    return ConfigError("it is nested too deeply", where=path, remedy="Write a flat recipe.")
+
+
 def load_recipe(path: Path) -> dict[str, Any]:
     """What a recipe says.
 
     Raises:
-        ConfigError: if it cannot be read, is no YAML, or is no list of settings.
+        ConfigError: if it cannot be read, is not YAML, or does not map names to settings.
     """
     check_recipe(path)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise _deep(path) from error
     except (
         OSError,
         ValueError,
         TypeError,
         yaml.YAMLError,
-    ) as error:  # ValueError: no text, a date that is none
+    ) as error:  # ValueError: not text, or an impossible date
         why = " ".join(str(error).split())
         raise ConfigError(
             f"not a readable YAML file ({why})", where=path, remedy="Fix the recipe."
         ) from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise ConfigError("no settings by name", where=path, remedy="Begin lines with names such as data:.")
+        raise ConfigError(
+            "not a mapping from names to settings",
+            where=path,
+            remedy="Write sections such as data: and model:.",
+        )
     return found
 
 

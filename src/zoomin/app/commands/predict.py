@@ -29,7 +29,7 @@ __all__ = [
 
 
 def build_inference(parser: ArgumentParser) -> None:
-    """Add the options that tell how to look."""
+    """Add the options of inference."""
     from ...inference.config import InferenceConfig
 
     option(parser, "--device", "cpu", "cpu, cuda, cuda:1 or mps")
@@ -37,7 +37,7 @@ def build_inference(parser: ArgumentParser) -> None:
 
 
 def build_executor(parser: ArgumentParser) -> None:
-    """Add the options that tell who computes."""
+    """Add the options of worker processes and clusters."""
     parser.add_argument(
         "--jobs",
         type=int | None,
@@ -169,7 +169,9 @@ def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace)
     found = measure_records(zoom_in(model), manifest.records, progress=True)
     if not (n := len(found.images)):
         raise DataError(
-            "no image has ROI", where=manifest.source, remedy="Fill the column annotation or mask."
+            "no image has an annotated ROI",
+            where=manifest.source,
+            remedy="Fill the column annotation or mask.",
         )
     say(
         f"Attention inside the ROI is {found.median_ratio:.2f} times that of uniform attention (median of "

@@ -1,4 +1,4 @@
-"""Curves and numbers beyond `metrics.py`: ROC, precision and recall, calibration, scores of each class."""
+"""Curves and numbers beyond `metrics`: ROC, precision and recall, calibration, scores of each class."""
 
 from __future__ import annotations
 

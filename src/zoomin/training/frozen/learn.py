@@ -198,7 +198,8 @@ class _Job:
     def falls_short(self, heads: dict[str, _Head]) -> bool:
         """Whether the last features of the trunk fall short, so that its finer maps are worth their time."""
         maps = self.config.pretrained and has_cells(self.config.features)
-        if self.frozen.head != "auto" or not (self.is_few and maps and self.target.kind == "classes"):
+        can = maps and self.tiles <= self.frozen.cell_tiles and self.target.kind == "classes"
+        if self.frozen.head != "auto" or not can:
             return False
         best = min(heads.values(), key=lambda head: head.calibration.loss)
         auroc = self.target.point_scores(self.target.answers(best.logits), self.labels)["auroc"]
