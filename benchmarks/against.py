@@ -50,6 +50,17 @@ ZoomIn(ZoomInConfig(**sizes)).save_pretrained("{work}/lenet")
 names = dict(tile_attention=trunk, position_attention=trunk, features=trunk, pretrained=True)
 ZoomIn(ZoomInConfig(**sizes, **names)).save_pretrained("{work}/lite0")
 """
+STEPS = """
+import time
+from zoomin.app.cli import main
+spent = []
+for run, epochs in enumerate((1, 1, 9)):
+    start = time.process_time()
+    main(["train", "--config", "{checkout}/recipes/colon_cancer.yaml", "--data.root", "{work}/small",
+          "--train.contrastive_from_epoch", "0", "--train.epochs", str(epochs), "--out", "{out}/" + str(run)])
+    spent.append(time.process_time() - start)
+print("CPU", spent[2] - spent[1])
+"""
 CLI = ("-m", "zoomin.app.cli")
 PREDICT = (*CLI, "predict", "{work}/slides/{slide}", "--out", "{out}/predictions.csv")
 TRAIN = (*CLI, "train", "--config", "{checkout}/recipes/colon_cancer.yaml", "--data.root", "{work}/small")
@@ -67,6 +78,7 @@ JOBS: dict[str, tuple[str, ...]] = {  # arguments of python
     "predict, slide, LeNet": (*PREDICT, "--run", "{work}/lenet", "--sampling", "systematic"),
     "predict, slide, EfficientNet-Lite0": (*PREDICT, "--run", "{work}/lite0", "--sampling", "systematic"),
     "train, colon recipe, 2 epochs": (*TRAIN, "--train.epochs", "2", "--out", "{out}/run"),
+    "train, 8 more epochs of 4 steps": ("-c", STEPS),
     **{
         f"read {side} {how} of a {kind}": (
             "-c",

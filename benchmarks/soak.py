@@ -50,11 +50,25 @@ def main() -> int:
             "requests": requests(folder, options.requests),
         }
     text = json.dumps(parts, indent=2)
-    print(text)
+    print(table(parts))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text + "\n", encoding="utf-8")
     return int(not all(part["flat"] for part in parts.values()))
+
+
+def table(parts: dict[str, Seen]) -> str:
+    """The figures in Markdown."""
+    lines = [
+        "| part | count | memory, MiB | open files | threads | flat |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, part in parts.items():
+        early, late = part["after a tenth"], part["at the end"]
+        cells = [f"{early[what]} to {late[what]}" for what in ("mebibytes", "files", "threads")]
+        flat = "yes" if part["flat"] else "no"
+        lines.append(f"| {name} | {part['count']} | {' | '.join(cells)} | {flat} |")
+    return "\n".join(lines)
 
 
 def looked(process: psutil.Process) -> Seen:

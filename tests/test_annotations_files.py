@@ -298,3 +298,21 @@ def test_what_lies_inside_is_told_by_the_winding_number():
             turns -= (y1 <= points[:, 1]) & (points[:, 1] < y0) & (left < 0)
         inside = shapely.contains_xy(polygon_of(ring_), points[:, 0], points[:, 1])
         assert (inside == (turns != 0)).mean() > 0.99
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_xml_of_any_encoding(encoding, tmp_path):
+    corners = "".join(
+        f'<Coordinate Order="{n}" X="{x}" Y="{y}"/>' for n, (x, y) in enumerate([(1, 1), (9, 1), (9, 9)])
+    )
+    annotation = (
+        f'<Annotation Type="Polygon" PartOfGroup="None"><Coordinates>{corners}</Coordinates></Annotation>'
+    )
+    text = f"<ASAP_Annotations><Annotations>{annotation}</Annotations></ASAP_Annotations>"
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    (tmp_path / "a.xml").write_bytes(
+        (mark + f'<?xml version="1.0" encoding="UTF-16"?>{text}').encode(encoding)
+    )
+    found = open_annotation(Record(tmp_path / "a.png", None, annotation=tmp_path / "a.xml"), 20, 20)
+    assert found is not None
+    assert float(found.read([Region(0, 0, 20, 20)], 1.0).sum()) == pytest.approx(32)

@@ -341,3 +341,35 @@ def test_a_mask_in_the_column_of_annotations_is_known_by_its_content(suffix, tmp
     found = open_annotation(record, H, W)
     assert found is not None
     assert np.array_equal(found.read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5, TRUE)
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "icclab"])
+def test_lab_is_no_mask(photometric, tmp_path):
+    """Neutral is 128 in one of its encodings: all of the image was ROI."""
+    values = np.dstack([TRUE * np.uint8(255), *[np.full_like(TRUE, 128, dtype=np.uint8)] * 2])
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric)
+    with pytest.raises(DataError, match=r"values do not tell what was drawn.*Save it as grey"):
+        stored(tmp_path / "a.tif")
+
+
+def test_a_palette_that_shows_the_other_way_round_is_told(tmp_path, caplog):
+    """As programs that reduce colours write it; the index counts all the same."""
+    grey = PillowImage.fromarray(TRUE.astype(np.uint8) * 255).convert("RGB")
+    reduced = grey.quantize(2)
+    reduced.save(tmp_path / "a.png")
+    assert np.array_equal(stored(tmp_path / "a.png"), np.asarray(reduced) != 0)
+    told = "shows another index black" in caplog.text
+    assert told == (not np.array_equal(np.asarray(reduced) != 0, TRUE))
+
+
+@pytest.mark.parametrize(("east", "fits"), [(5e5, True), (5e5 + 50, False)])
+def test_a_png_mask_on_a_map_by_its_world_file(east, fits, tmp_path):
+    PillowImage.fromarray(TRUE.astype(np.uint8) * 255).save(tmp_path / "m.png")
+    (tmp_path / "m.pgw").write_text(f"0.5\n0\n0\n-0.5\n{east + 0.25}\n4999999.75\n")
+    place = Georeference(CRS.from_epsg(32633).to_wkt(), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
+    mask = MaskAnnotation(tmp_path / "m.png", H, W, place=place)
+    if fits:
+        assert np.array_equal(mask.read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5, TRUE)
+    else:
+        with pytest.raises(DataError, match="the mask does not meet its image"):
+            mask.read([Region(0, 0, W, H)], 1.0)

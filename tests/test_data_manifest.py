@@ -329,3 +329,14 @@ def test_a_stated_separator_that_is_not_used(tmp_path):
     (tmp_path / "m.csv").write_bytes("image,label\na.png,neg\n".encode("utf-16-le"))
     with pytest.raises(DataError, match=r"zero bytes.*Save the CSV as UTF-8"):
         read_manifest(tmp_path / "m.csv")
+
+
+def test_formulas_are_quoted_in_what_is_written_and_read_as_they_were(tmp_path):
+    (tmp_path / "list.csv").write_text("image,label\n=cmd.png,@a\nb.png,-1\n")
+    for name in ("=cmd.png", "b.png"):
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path / "list.csv")
+    write_manifest(manifest, tmp_path / "copy.csv")
+    assert (tmp_path / "copy.csv").read_text() == "image,label\n'=cmd.png,'@a\nb.png,-1\n"
+    again = read_manifest(tmp_path / "copy.csv")
+    assert [(r.image, r.label) for r in again] == [(r.image, r.label) for r in manifest]

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from zoomin.errors import WriteError
-from zoomin.files import whole_file, whole_text, write_csv, write_json, write_rows, write_text
+from zoomin.errors import DataError, WriteError
+from zoomin.files import read_json, whole_file, whole_text, write_csv, write_json, write_rows, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -162,3 +162,15 @@ def test_json_and_tables(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.csv", [{"a": 1}, {"b": 2, "a": 3}])
     assert (tmp_path / "a.csv").read_text() == "a,b\n1,\n3,2\n"
     assert names(tmp_path) == ["a.csv", "a.json"]
+
+
+def test_a_json_object_is_read_or_its_absence_or_damage_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    assert read_json(path) == {}
+    for text, found in (('{"a": 1}', {"a": 1}), ("[1]", {})):
+        path.write_text(text)
+        assert read_json(path) == found
+    path.write_text("[1")
+    with pytest.raises(DataError, match=r"a\.json: damaged .*Delete it"):
+        read_json(path)
+    assert read_json(path, strict=False) == {}

@@ -11,9 +11,10 @@ import torch
 
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region, view_size
-from zoomin.images.array import ArrayImage
+from zoomin.images.array import ArrayImage, images_of
 from zoomin.images.averaging import average_boxes, exact_scale, whole_view
 from zoomin.images.image import Image
+from zoomin.images.pixels import over_background, to_bytes
 
 BACKGROUND = (200, 10, 77)
 
@@ -166,3 +167,19 @@ def test_regions_that_cannot_be_read():
         with pytest.raises(ConfigError, match="outside"):
             image.read([Region(0, 0, 2, 2)], scale)
     assert image.read([], 0.5).shape[0] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_tensor_and_a_file_become_bytes_alike(dtype):
+    pixels = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)).to(dtype)
+    [image] = images_of(pixels)
+    expected = to_bytes(pixels[0].double().numpy())
+    assert np.array_equal(image.read([Region(0, 0, 50, 40)], 1.0)[0].numpy(), expected)
+
+
+def test_opacity_is_the_same_for_tensors_arrays_and_files():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    shown = over_background(pixels[..., :3], pixels[..., 3], (10, 200, 30))
+    for given in (pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
+        image = ArrayImage(given, background=(10, 200, 30))
+        assert np.array_equal(image.pixels.permute(1, 2, 0).numpy(), shown)

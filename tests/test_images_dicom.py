@@ -9,7 +9,8 @@ import pytest
 
 from zoomin.data.slide_files import one_per_slide
 from zoomin.errors import ImageError
-from zoomin.images.dicom_header import read_dicom_header
+from zoomin.images.formats.dicom_header import read_dicom_header
+from zoomin.images.formats.slide import open_slide
 from zoomin.images.open_image import open_image
 
 SLIDE, CT = "1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.5.1.4.1.1.2"
@@ -22,9 +23,19 @@ def element(tag, vr, value):
     return head + (struct.pack("<HI", 0, len(value)) if vr == "OB" else struct.pack("<H", len(value))) + value
 
 
-def dicom(path, syntax=EXPLICIT, storage=SLIDE, modality="SM", bits=8, planes=1, paths=1, series=b"1.2.4"):
+def dicom(
+    path,
+    syntax=EXPLICIT,
+    storage=SLIDE,
+    modality="SM",
+    bits=8,
+    planes=1,
+    paths=1,
+    series=b"1.2.4",
+    flavour=b"VOLUME",
+):
     """A slide's header and a few bytes for pixels."""
-    body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\VOLUME\NONE")
+    body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\%b\NONE" % flavour)
     body += element((8, 0x16), "UI", storage.encode()) if storage else b""
     body += element((8, 0x18), "UI", b"1.2.3") + element((8, 0x60), "CS", modality.encode())
     body += element((0x20, 0xD), "UI", b"1.2")
@@ -97,3 +108,20 @@ def test_a_file_without_preamble_is_named(start, tmp_path):
 def test_slides_without_a_series_are_not_one_slide(tmp_path):
     files = [dicom(tmp_path / f"{name}.dcm", series=None) for name in "ab"]
     assert one_per_slide(files) == files
+
+
+@pytest.mark.parametrize("flavour", [b"LABEL", b"OVERVIEW", b"THUMBNAIL"])
+def test_a_picture_beside_a_slide_is_not_called_damaged(flavour, tmp_path, monkeypatch):
+    import openslide
+
+    class Refusing:
+        def __init__(self, path):
+            raise openslide.OpenSlideError("No pyramid levels found")
+
+        @staticmethod
+        def detect_format(path):
+            return "dicom"
+
+    monkeypatch.setattr(openslide, "OpenSlide", Refusing)
+    with pytest.raises(ImageError, match=rf"the {flavour.decode().lower()} of a DICOM slide.*says VOLUME"):
+        open_slide(dicom(tmp_path / "a.dcm", flavour=flavour))

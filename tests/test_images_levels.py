@@ -285,3 +285,25 @@ def test_aperio_of_any_compression(words, mpp, compression, tile, tmp_path):
     assert np.array_equal(image.read(region, 0.25)[0].permute(1, 2, 0), small)
     assert open_image(path, series=1).mpp == pytest.approx(4 * 0.252)  # it repeats the number of the slide
     assert open_image(path, series="label").mpp is None
+
+
+@pytest.mark.parametrize("tag", ["TileByteCounts", "TileOffsets"])
+def test_an_aperio_slide_without_any_tile_is_refused(tag, tmp_path):
+    """OpenSlide takes missing tiles for bare glass: the whole slide was white."""
+    path = tmp_path / "a.svs"
+    text = APERIO.format(384, 256, 384, 256, "", "0.25")
+    tifffile.imwrite(
+        path, picture(256, 384), photometric="rgb", tile=(64, 64), description=text, metadata=None
+    )
+    with tifffile.TiffFile(path) as file:
+        found = file.pages.first.tags[tag]
+        place, size = found.valueoffset, found.valuebytecount
+    with path.open("r+b") as file:
+        file.seek(place + size // 24)  # all but the first: a slide with holes is one
+        file.write(bytes(size - size // 24))
+    assert open_image(path).read([Region(0, 0, 64, 64)], 1.0).float().std() > 0
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(size))
+    with pytest.raises(ImageError, match="none of its 24 blocks of pixels is stored"):
+        open_image(path)

@@ -69,8 +69,25 @@ def test_released_features(name: str, padding: int) -> None:
     """The authors' code pads by 2; models that were saved as lenet_released were trained without."""
     network, dims = feature_network(name)
     assert convolutions(network) == [(3, 36, 5, 1, padding, 2736), (36, 48, 5, 1, padding, 43_248)]
-    assert kinds(network) == ["Conv2d", "ReLU", "MaxPool2d"] * 2
+    assert kinds(network) == ["Conv2d", "MaxPool2d", "ReLU"] * 2
     assert (dims, parameters(network)) == (48, 45_984)
+
+
+@pytest.mark.parametrize("name", ["lenet_authors", "lenet_released"])
+@pytest.mark.parametrize("side", [16, 23, 26, 27, 28, 33])
+def test_released_features_are_those_of_the_authors_order(name: str, side: int) -> None:
+    """They rectify before they pool, and convolve rows and columns that pooling drops: the same answer."""
+    network, _ = feature_network(name)
+    first, pool, relu, second, *_ = network
+    views = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(side))
+    answers, gradients = [], []
+    for call in (network, lambda x: pool(relu(second(pool(relu(first(x)))))).mean((2, 3))):
+        out = call(views)
+        answers.append(out)
+        gradients.append(torch.autograd.grad(out.square().sum(), list(network.parameters())))
+    torch.testing.assert_close(answers[0], answers[1], rtol=1e-6, atol=1e-6)
+    for own, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_table_6_attention() -> None:

@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ZoomIn", "ZoomInConfig", "explain", "load_model", "open_image", "predict"]
 
-_HOMES = {
-    "ZoomIn": ".model",
-    "ZoomInConfig": ".model",
-    "explain": ".inference",
-    "load_model": ".classifiers",
-    "open_image": ".images.open_image",
-    "predict": ".inference",
-}
-
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazily(
+    __name__,
+    {
+        ".classifiers": "load_model",
+        ".images.open_image": "open_image",
+        ".inference": "explain predict",
+        ".model": "ZoomIn ZoomInConfig",
+    },
+)
 
 
 def __dir__() -> list[str]:

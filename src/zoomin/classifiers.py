@@ -154,7 +154,7 @@ class Classifier(Protocol):
 
         @property
         def head(self) -> LinearHead:
-            """From features to logits: linear, so that replicates tell the standard error."""
+            """From features to logits: linear, so that replicates give the standard error."""
             ...
 
     @property
@@ -194,7 +194,7 @@ class Classifier(Protocol):
         ...
 
     def read_ahead(self, images: ImageBatch) -> None:
-        """Start to read what the network will look at first. Returns at once."""
+        """Start to read what the network will use first. Returns at once."""
         ...
 
     def save_pretrained(self, folder: str | Path) -> Path: ...  # noqa: D102

@@ -9,18 +9,22 @@ import hashlib
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from .errors import WriteError
+from .errors import DataError, WriteError
 
 __all__ = [
     "cell",
     "json_digest",
+    "markdown_table",
     "parse_json",
     "plain",
+    "read_json",
+    "short_names",
     "telling",
     "unquoted",
     "user_cache",
@@ -129,9 +133,48 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 (JSON)
         raise ValueError("nested too deeply") from error
 
 
-def json_digest(value: object) -> str:
-    """Twelve digits that tell values apart, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+def read_json(path: Path, *, strict: bool = True) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where there is no such file, or it holds something else.
+
+    Args:
+        path: of the file.
+        strict: whether a file that cannot be read is an error; it counts as missing otherwise.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        if strict and path.is_file():
+            raise DataError(
+                f"damaged ({error})", where=path, remedy="Delete it, or repeat the run."
+            ) from error
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def json_digest(value: object, digits: int = 12) -> str:
+    """Digits that tell values apart, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
+
+
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Iterable[object]], *, numbers: bool = False
+) -> list[str]:
+    """The lines of a table.
+
+    Args:
+        head: titles of the columns.
+        rows: of cells.
+        numbers: align all columns but the first to the right.
+
+    Example:
+        >>> markdown_table(["image", "accuracy"], [["test", 0.9]], numbers=True)
+        ['| image | accuracy |', '| --- | ---: |', '| test | 0.9 |']
+    """
+    rule = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
+    return [f"| {' | '.join(map(str, cells))} |" for cells in (head, rule, *rows)]
 
 
 def write_text(path: str | Path, text: str, *, sync: bool = True) -> None:
@@ -219,6 +262,25 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     write_csv(path, columns, ([row.get(name) for name in columns] for row in rows))
+
+
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """The ends of paths, each as long as it must be to be like no other.
+
+    Example:
+        >>> short_names(["a/1/x.png", "a/2/x.png", "a/y.png"])
+        ['1/x.png', '2/x.png', 'y.png']
+    """
+    parts = [Path(path).parts for path in paths]
+    lengths = [1] * len(paths)
+    while True:
+        names = [str(Path(*own[-length:])) for own, length in zip(parts, lengths, strict=True)]
+        seen = Counter(names)
+        short = [k for k, name in enumerate(names) if seen[name] > 1 and lengths[k] < len(parts[k])]
+        if not short:
+            return names
+        for k in short:
+            lengths[k] += 1
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 (whatever JSON and YAML can hold)

@@ -106,7 +106,7 @@ def map_to_pixels(content: Any, shells: Sequence[NDArray[np.float64]], path: Pat
     The coordinate reference system is that of the member `crs` (a name, a link that tells the number of
     EPSG or a file beside, or WKT) or `crs_wkt`. Where none is named, the numbers are what alone makes them
     meet the image: level-0 pixels (QuPath), longitude and latitude (RFC 7946), or coordinates of the image's
-    own map. Writers name CRS84 unasked: numbers that are no degrees are then taken as if nothing were named.
+    own map. Writers name CRS84 unasked: numbers that are not degrees are then taken as if nothing were named.
 
     Args:
         content: of the file.

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..errors import ChannelsError, DataError, ImageError, PlanesError
 from ..geometry import Region
-from ..images.decode import decode_values, image_head
 from ..images.foreign import zarr_folder
-from ..images.gdal import driver_of, opened
+from ..images.formats.decode import decode_values, image_head
+from ..images.formats.gdal import driver_of, has_world_file, opened
+from ..images.formats.raster import georeference_of
 from ..images.georeference import Georeference
-from ..images.raster import georeference_of
 from ..images.summed_area import SummedArea
 from .annotation import views_of
 from .frames import Frame, apart, place_in
@@ -39,7 +39,7 @@ class MaskAnnotation:
 
     What is stored counts, not what is seen: palette images by their index, "white is zero" like "black is
     zero", colour images by any nonzero channel (transparency aside, unless nothing else was drawn). What a
-    GeoTIFF declares as missing is no ROI. A mask on a map has to cover its image.
+    GeoTIFF declares as missing is not ROI. A mask on a map has to cover its image.
 
     Args:
         mask: (h, w) array of bool or integers, or the path of a mask image, read when first needed.
@@ -150,13 +150,14 @@ def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
     Raises:
         DataError: with both boxes.
     """
-    if driver_of(image_head(path)) != "GTiff":
+    driver = driver_of(image_head(path))
+    if driver is None or (driver != "GTiff" and not has_world_file(path)):
         return
     try:
-        with opened(path, "GTiff") as dataset:
+        with opened(path, driver) as dataset:
             own = georeference_of(dataset)
     except ImageError:
-        return  # a TIFF that tifffile reads and GDAL does not is no map
+        return  # a TIFF that tifffile reads and GDAL does not is not a map
     if own is None or frame.georeference is None:
         return
     if (own.crs is None) != (frame.georeference.crs is None):  # one says where it is on some map

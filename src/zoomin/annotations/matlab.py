@@ -26,10 +26,10 @@ Arrays = dict[str, NDArray[np.generic] | None]
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The variables of a file by name; None for those that are no full arrays of real numbers.
+    """The variables of a file by name; None for those that are not full arrays of real numbers.
 
     Raises:
-        ValueError: if it is no such file, or damaged.
+        ValueError: if it is not such a file, or damaged.
         OSError: if it cannot be read.
     """
     data = path.read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..images.decode import format_of
+from ..images.formats.decode import format_of
 from ..images.georeference import Georeference
 from ..images.image import Image
 from .asap import read_asap
@@ -24,6 +24,7 @@ __all__ = ["Annotated", "annotation_of", "open_annotation"]
 
 _START = 512  # bytes that tell the kind
 _MATLAB = (b"MATLAB", b"\x89HDF")
+_UTF16 = (b"\xff\xfe<\0", b"\xfe\xff\0<")  # XML whose mark tells its encoding
 _NUMPY = b"\x93NUMPY"
 
 
@@ -106,7 +107,7 @@ def _open(path: Path, frame: Frame) -> BoxAnnotation:
         return MaskAnnotation(path, height, width, place=frame.georeference)
     if text.startswith((b"{", b"[")):
         return PolygonAnnotation(read_geojson(path, frame=frame), height, width, name=str(path))
-    if text.startswith(b"<"):
+    if text.startswith((b"<", *_UTF16)):
         outlines = read_asap(path)
         bounds = np.array([o.polygons.bounds for o in outlines if not o.polygons.is_empty]).reshape(-1, 2)
         _check_meets(bounds, path, frame)

@@ -98,11 +98,7 @@ class PolygonAnnotation:
         return float(self.roi.area)
 
     def read(self, regions: Sequence[Region], scale: float) -> Float[Tensor, "n h w"]:
-        """The exact share of ROI in each view pixel; see `Annotation.read`.
-
-        Raises:
-            DataError: if the regions are not of one size.
-        """
+        """The exact share of ROI in each view pixel; see `Annotation.read`."""
         return self.read_boxes(*views_of(regions, scale, self.name))
 
     def read_boxes(

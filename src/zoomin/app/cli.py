@@ -195,11 +195,7 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:
-    """The words with the files of recipes instead of their names: `--config colon_cancer`.
-
-    Raises:
-        ConfigError: if there is no such recipe.
-    """
+    """The words with the files of recipes instead of their names: `--config colon_cancer`."""
     found, after = [], False
     for word in words:
         option, given, value = word.partition("=")

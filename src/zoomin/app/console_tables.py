@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from ..data.check import Checked
+from ..files import short_names
 from ..model.targets import score_names
 from .doctor import Check
 
@@ -85,7 +84,7 @@ def checked_table(rows: Sequence[Checked]) -> Table:
         table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if numbers else "left")
     table.add_column("problem", min_width=12)
     listed = sorted(rows, key=lambda row: not row.problem)[:_ROWS]
-    for row, short in zip(listed, _short_names([row.image for row in listed]), strict=True):
+    for row, short in zip(listed, short_names([row.image for row in listed]), strict=True):
         size = "" if row.width is None else f"{row.width} x {row.height}"
         kind = " ".join(f"{row.format} {row.compression}".split())
         facts = [kind, size, _text(row.mpp), "" if row.tissue is None else f"{row.tissue:.0%}"]
@@ -95,20 +94,6 @@ def checked_table(rows: Sequence[Checked]) -> Table:
     if len(rows) > _ROWS:
         table.caption = f"{len(rows) - _ROWS} more in check.csv"
     return table
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """The ends of paths, each as long as it must be to be like no other."""
-    parts = [Path(path).parts for path in paths]
-    lengths = [1] * len(paths)
-    while True:
-        names = [str(Path(*own[-length:])) for own, length in zip(parts, lengths, strict=True)]
-        seen = Counter(names)
-        short = [k for k, name in enumerate(names) if seen[name] > 1 and lengths[k] < len(parts[k])]
-        if not short:
-            return names
-        for k in short:
-            lengths[k] += 1
 
 
 def _text(value: float | int | None) -> str:

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
-from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
+from ..annotations.rescaled import BoxAnnotation
 from ..classifiers import load_model
 from ..data.config import DataConfig
 from ..data.manifest import Manifest
 from ..datasets.synthetic.needles import NeedleConfig, make_needles
 from ..explanation import Explanation, overlay_figures
 from ..geometry import Region
+from ..inference.attention_on_roi import touches
 from ..inference.config import InferenceConfig
 from ..inference.evaluation import evaluate
 from ..inference.explanations import explain
@@ -96,7 +97,7 @@ def run_demo(
         work: folder of images and run.
         quick: fewer and smaller images, fewer epochs.
         seed: of images, weights and draws.
-        say: where to tell what is going on.
+        say: prints what is going on.
         progress: show progress bars.
     """
     out, work = Path(out), Path(work)
@@ -125,7 +126,7 @@ def _digest(settings: object) -> str:
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
 
 
-def _rois(manifest: Manifest, explanations: Sequence[Explanation]) -> list[Annotation]:
+def _rois(manifest: Manifest, explanations: Sequence[Explanation]) -> list[BoxAnnotation]:
     found = [
         open_annotation(r, *e.size, place=e.source.georeference)
         for r, e in zip(manifest, explanations, strict=True)
@@ -133,13 +134,12 @@ def _rois(manifest: Manifest, explanations: Sequence[Explanation]) -> list[Annot
     return [roi for roi in found if roi is not None]
 
 
-def _hits(explanations: Sequence[Explanation], rois: Sequence[Annotation]) -> tuple[float, float]:
+def _hits(explanations: Sequence[Explanation], rois: Sequence[BoxAnnotation]) -> tuple[float, float]:
     """Share of the heaviest sub-tiles that touch a needle, and of all sub-tiles that there could be."""
     touched, could = [], []
     for explanation, roi in zip(explanations, rois, strict=True):
-        regions = explanation.places().regions[:HEAVIEST].long()
-        share = roi.read([Region(*region) for region in regions.tolist()], 1.0)
-        touched += (share.flatten(1).amax(1) > 0).tolist()
+        regions = explanation.places().regions[:HEAVIEST]
+        touched += touches(roi, regions.double()).tolist()
         height, width = explanation.size
         whole = (roi.read([Region(0, 0, width, height)], 1.0) > 0).float()
         side = int(regions[0, 2]) // 2 * 2 + 1
@@ -151,7 +151,7 @@ def _write_report(
     result: DemoResult,
     root: Path,
     explanations: Sequence[Explanation],
-    rois: Sequence[Annotation],
+    rois: Sequence[BoxAnnotation],
     progress: bool,
 ) -> None:
     """The report of the run, as `zoomin report` writes it, and a picture of two positive images."""

@@ -48,10 +48,10 @@ __all__ = [
     "ZoomMILConfig",
 ]
 
+_METHODS = [name.removesuffix("Config") for name in __all__ if not name.startswith("Baseline")]
+
 __getattr__ = lazily(
     __name__,
-    {
-        name: ".baseline" if name.startswith("Baseline") else f".{name.removesuffix('Config').lower()}"
-        for name in __all__
-    },
+    {f".{name.lower()}": f"{name} {name}Config" for name in _METHODS}
+    | {".baseline": "Baseline BaselineConfig BaselineOutput"},
 )

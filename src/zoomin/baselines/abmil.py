@@ -17,7 +17,7 @@ so that no annotation is needed. V and U have 128 rows, as there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -52,12 +52,13 @@ class ABMILConfig(BagConfig):
     standardize: bool = False
     """Standardise each feature of the crops, by mean and deviation over the training crops."""
 
+    _counts: ClassVar[tuple[str, ...]] = (*BagConfig._counts, "hidden")
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        require(self.hidden >= 1, "hidden", self.hidden, "Give a whole number of at least 1.")
         require(self.width >= 0, "width", self.width, "Give 0 or more.")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
 
 
 class BagAttention(nn.Module):
@@ -92,11 +93,7 @@ class ABMIL(MIL[ABMILConfig]):
     config_class = ABMILConfig
 
     def __init__(self, config: ABMILConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
-        """
+        """Build the networks."""
         super().__init__(config)
         self.first, dims = _first(self.dims, config)
         self.attention = BagAttention(dims, config.hidden, config.gated)

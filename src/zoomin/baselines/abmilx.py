@@ -20,7 +20,7 @@ as in the authors' two-stage configurations. The head keeps its bias, which thei
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -74,13 +74,13 @@ class ABMILXConfig(BagConfig):
     coarse_part: float = 0.25
     """Part of the drawn crops that are coarse; 0.25 is the authors'."""
 
+    _counts: ClassVar[tuple[str, ...]] = (*BagConfig._counts, "width", "heads", "coarse")
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        for name in ("width", "heads", "coarse"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         require(self.width % self.heads == 0, "width", self.width, f"Give a multiple of heads, {self.heads}.")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
         require(self.drawn >= 0, "drawn", self.drawn, "Give 0 or more.")
         require(0 <= self.coarse_part <= 1, "coarse_part", self.coarse_part, "Give a number from 0 to 1.")
         require(
@@ -148,11 +148,7 @@ class ABMILX(MIL[ABMILXConfig]):
     config_class = ABMILXConfig
 
     def __init__(self, config: ABMILXConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
-        """
+        """Build the networks."""
         super().__init__(config)
         width, dims = config.width, config.width // config.heads
         self.first = nn.Sequential(

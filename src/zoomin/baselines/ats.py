@@ -15,7 +15,7 @@ colon cancer: s = 0.2, N = 10, sub-tiles of 27 pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -69,13 +69,13 @@ class ATSConfig(BaselineConfig):
     entropy_strength: float = 1e-5
     """Reward of the entropy of the attention, a mean over images; 1e-5 as Zoom-In's."""
 
+    _counts: ClassVar[tuple[str, ...]] = ("sub_tile_size", "n_samples")
+    _scales: ClassVar[tuple[str, ...]] = ("scale",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
         design(self.sampling)
-        for name in ("sub_tile_size", "n_samples"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
-        require(0 < self.scale <= 1, "scale", self.scale, "Give a scale above 0 and at most 1.")
         require(self.entropy_strength >= 0, "entropy_strength", self.entropy_strength, "Give 0 or more.")
 
 
@@ -91,11 +91,7 @@ class ATS(Baseline[ATSConfig]):
     config_class = ATSConfig
 
     def __init__(self, config: ATSConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if a network is unknown or its weights cannot be loaded.
-        """
+        """Build the networks."""
         super().__init__(config)
         self.attention = attention_network(
             config.attention, pretrained=config.pretrained, channels=config.n_channels

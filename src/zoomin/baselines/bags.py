@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import BatchReadError, DataError, ImageError, require
+from ..errors import BatchReadError, DataError, ImageError
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.estimators import segment_sum
@@ -42,11 +42,8 @@ class BagConfig(BaselineConfig):
     features of the crops of each image are in files by `zoomin data features`, CLAM, TRIDENT, STAMP,
     slide2vec or LazySlide ("stored:FOLDER@TABLE" where its stores hold those of several networks)."""
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        require(self.crop_size >= 1, "crop_size", self.crop_size, "Give a whole number of at least 1.")
-        require(0 < self.scale <= 1, "scale", self.scale, "Give a scale above 0 and at most 1.")
+    _counts: ClassVar[tuple[str, ...]] = ("crop_size",)
+    _scales: ClassVar[tuple[str, ...]] = ("scale",)
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,21 @@ class BaselineConfig(Settings):
     about a third of its time: "always", "never", or "auto", where the views of a stage have more than four
     million pixels."""
 
+    _counts: ClassVar[tuple[str, ...]] = ()  # settings that are at least 1
+    _scales: ClassVar[tuple[str, ...]] = ()  # above 0, at most 1
+    _shares: ClassVar[tuple[str, ...]] = ()  # from 0 to below 1
+
     def __post_init__(self) -> None:
         """Check the values."""
         self.check_common()
+        for name in self._counts:
+            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
+        for name in self._scales:
+            scale = getattr(self, name)
+            require(0 < scale <= 1, name, scale, "Give a scale above 0 and at most 1.")
+        for name in self._shares:
+            share = getattr(self, name)
+            require(0 <= share < 1, name, share, "Give a number from 0 to below 1.")
 
     @property
     def resolution(self) -> float | None:
@@ -188,7 +200,11 @@ class Baseline(Network, ABC, Generic[Config]):
     known: Known | None = None  # set where `features` is frozen
 
     def __init__(self, config: Config) -> None:
-        """Keep the configuration; the child builds its networks."""
+        """Keep the configuration; the child builds its networks.
+
+        Raises:
+            ConfigError: if a network is unknown, its weights cannot be loaded, or views are too small for it.
+        """
         super().__init__(config)
         self.config = config
 
@@ -230,10 +246,6 @@ class Baseline(Network, ABC, Generic[Config]):
 
         The arguments are those of `ZoomIn.forward`, of which methods that draw nothing need the images alone;
         and `labels`, the classes of the images, for methods whose penalty depends on them.
-
-        Raises:
-            ConfigError: if the sampling is unknown, N or `replicates` is not positive.
-            ImageError: if pixels cannot be read.
         """
         for name, value in (("n_samples", n_samples), ("replicates", replicates)):
             require(value is None or value >= 1, name, value, "Give at least 1.")

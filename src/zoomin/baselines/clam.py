@@ -22,7 +22,7 @@ The widths of the publication are for features of 1024 numbers from a frozen Res
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -69,17 +69,17 @@ class CLAMConfig(BagConfig):
     exclusive: bool = False
     """Whether an image of one class holds nothing of the other classes; off, as in the publication."""
 
+    _counts: ClassVar[tuple[str, ...]] = (*BagConfig._counts, "width", "hidden", "instances")
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        for name in ("width", "hidden", "instances"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         require(self.branches in ("single", "multi"), "branches", self.branches, "Choose single or multi.")
         known = ("svm", "cross_entropy", "none")
         require(
             self.instance_loss in known, "instance_loss", self.instance_loss, f"Choose {', '.join(known)}."
         )
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
         require(
             0 < self.bag_weight <= 1, "bag_weight", self.bag_weight, "Give a number above 0 and at most 1."
         )
@@ -98,11 +98,7 @@ class CLAM(MIL[CLAMConfig]):
     any_target = False
 
     def __init__(self, config: CLAMConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
-        """
+        """Build the networks."""
         super().__init__(config)
         self.first = nn.Sequential(nn.Linear(self.dims, config.width), nn.ReLU(), nn.Dropout(config.dropout))
         maps = config.n_classes if config.branches == "multi" else 1
@@ -186,14 +182,14 @@ class BranchHead(LinearHead):
 
 
 def smooth_svm(
-    scores: Float[Tensor, "n classes"], target: Int[Tensor, " n"], tau: float = 1.0, margin: float = 1.0
+    scores: Float[Tensor, "n classes"], target: Int[Tensor, " n"], tau: float = 1.0
 ) -> Float[Tensor, " n"]:
-    """The smooth top-1 SVM loss: tau log sum_j exp((s_j + margin [j != y]) / tau) - s_y.
+    """The smooth top-1 SVM loss: tau log sum_j exp((s_j + [j != y]) / tau) - s_y.
 
     Example:
         >>> smooth_svm(torch.zeros(1, 2), torch.tensor([0]))
         tensor([1.3133])
     """
     rest = 1 - functional.one_hot(target, scores.shape[1])
-    smooth = tau * ((scores + margin * rest) / tau).logsumexp(1)
+    smooth = tau * ((scores + rest) / tau).logsumexp(1)
     return smooth - scores.gather(1, target[:, None]).squeeze(1)

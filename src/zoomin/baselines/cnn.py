@@ -10,13 +10,12 @@ section 4.4 (Tan & Le, ICML 2019).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from ..errors import require
 from ..images.image import ImageBatch
 from ..model.networks import LinearHead
 from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows
@@ -38,10 +37,7 @@ class CNNConfig(BaselineConfig):
     features: str = "lenet"
     """The network: "lenet", "lenet_released", "resnet16", "timm:MODEL" or the name of a plug-in."""
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        require(self.side >= 1, "side", self.side, "Give a whole number of at least 1.")
+    _counts: ClassVar[tuple[str, ...]] = ("side",)
 
 
 class CNN(Baseline[CNNConfig]):
@@ -56,11 +52,7 @@ class CNN(Baseline[CNNConfig]):
     config_class = CNNConfig
 
     def __init__(self, config: CNNConfig) -> None:
-        """Build the network.
-
-        Raises:
-            ConfigError: if the network is unknown, its weights cannot be loaded, or `side` is too small.
-        """
+        """Build the network."""
         super().__init__(config)
         self.features, dims = self.build_features(config.features, config.side, "side")
         self.head = LinearHead(dims, config.n_classes)

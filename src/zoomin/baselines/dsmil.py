@@ -11,7 +11,7 @@ Self-Supervised Contrastive Learning, CVPR 2021 (arXiv 2011.08939), section 3.2.
     loss   = CE(logits, y) / 2 + CE(max_k c_k, y) / 2
 
 q has two layers, as in the authors' code, or one, as in the paper's text (`nonlinear`). The prediction is the
-second stream's, as in their code by default. The self-supervised features of the publication are no part of
+second stream's, as in their code by default. The self-supervised features of the publication are not part of
 this. The harness adds the penalty to the cross-entropy, so that the whole loss is twice the publication's.
 """
 
@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import require
 from ..model.networks import LinearHead
 from .bags import MIL, BagConfig, Bags, Pooled
 
@@ -52,12 +51,8 @@ class DSMILConfig(BagConfig):
     dropout: float = 0.0
     """Share of values dropped before v, while training."""
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        remedy = "Give a whole number of at least 1."
-        require(self.query_width >= 1, "query_width", self.query_width, remedy)
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
+    _counts: ClassVar[tuple[str, ...]] = (*BagConfig._counts, "query_width")
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
 
 
 class DSMIL(MIL[DSMILConfig]):
@@ -73,11 +68,7 @@ class DSMIL(MIL[DSMILConfig]):
     any_target = False
 
     def __init__(self, config: DSMILConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
-        """
+        """Build the networks."""
         super().__init__(config)
         width = config.query_width
         self.scores = nn.Linear(self.dims, config.n_classes)

@@ -20,13 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..errors import require
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
 from ..model.networks import LinearHead
@@ -67,13 +66,9 @@ class IPSConfig(BaselineConfig):
     dropout: float = 0.1
     """Share of values dropped in the attention and after layers, while training."""
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        for name in ("tile_size", "memory", "scanned", "heads", "head_width"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
-        require(0 < self.scale <= 1, "scale", self.scale, "Give a scale above 0 and at most 1.")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
+    _counts: ClassVar[tuple[str, ...]] = ("tile_size", "memory", "scanned", "heads", "head_width")
+    _scales: ClassVar[tuple[str, ...]] = ("scale",)
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
 
 
 class CrossAttention(nn.Module):
@@ -128,11 +123,7 @@ class IPS(Baseline[IPSConfig]):
     config_class = IPSConfig
 
     def __init__(self, config: IPSConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown, cannot be loaded, or tiles are too small for it.
-        """
+        """Build the networks."""
         super().__init__(config)
         side = view_size(config.tile_size, config.scale)
         self.features, dims = self.build_features(config.features, side, "tile_size")

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -59,13 +59,13 @@ class TransMILConfig(BagConfig):
     dropout: float = 0.1
     """Share of values dropped after the attention, while training; 0.1 is the publication's."""
 
+    _counts: ClassVar[tuple[str, ...]] = (*BagConfig._counts, "width", "heads", "landmarks")
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        for name in ("width", "heads", "landmarks"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         require(self.width % self.heads == 0, "width", self.width, f"Give a multiple of heads, {self.heads}.")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
 
 
 class NystromAttention(nn.Module):
@@ -153,11 +153,7 @@ class TransMIL(MIL[TransMILConfig]):
     config_class = TransMILConfig
 
     def __init__(self, config: TransMILConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown or its weights cannot be loaded.
-        """
+        """Build the networks."""
         super().__init__(config)
         width, how = config.width, (config.heads, config.landmarks, config.dropout)
         self.first = nn.Sequential(nn.Linear(self.dims, width), nn.ReLU())

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -57,7 +57,8 @@ class ZoomMILConfig(BaselineConfig):
     sub-tiles."""
 
     scales: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Scales of the levels, from low to high; each cell must divide into whole cells of the next level."""
+    """Scales of the levels, from low to high; each cell must divide into whole cells of the next
+    level. By default each doubles the one before: four cells below each."""
 
     kept: int = 12
     """k, cells that are read again at the next level; more cost proportionally more."""
@@ -74,7 +75,7 @@ class ZoomMILConfig(BaselineConfig):
     publication."""
 
     hidden: int = 256
-    """Width of the gated attention."""
+    """Width of the gated attention; 256 is half of `width`."""
 
     dropout: float = 0.25
     """Share of values dropped after the first layers and in the attention, while training."""
@@ -82,13 +83,13 @@ class ZoomMILConfig(BaselineConfig):
     features: str = "lenet_released"
     """Network f: "lenet_released", "lenet", "resnet16", "timm:MODEL" or the name of a plug-in."""
 
+    _counts: ClassVar[tuple[str, ...]] = ("view_size", "kept", "noise_samples", "width", "hidden")
+    _shares: ClassVar[tuple[str, ...]] = ("dropout",)
+
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        for name in ("view_size", "kept", "noise_samples", "width", "hidden"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "Give a whole number of at least 1.")
         require(self.noise > 0, "noise", self.noise, "Give a positive number.")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "Give a number from 0 to below 1.")
         in_order = len(self.scales) > 0 and 0 < min(self.scales) and max(self.scales) <= 1
         remedy = "Give scales above 0, at most 1, from low to high, each a multiple of the one before."
         require(in_order, "scales", self.scales, remedy)
@@ -113,11 +114,7 @@ class ZoomMIL(Baseline[ZoomMILConfig]):
     config_class = ZoomMILConfig
 
     def __init__(self, config: ZoomMILConfig) -> None:
-        """Build the networks.
-
-        Raises:
-            ConfigError: if the network is unknown, cannot be loaded, or views are too small for it.
-        """
+        """Build the networks."""
         super().__init__(config)
         self.features, dims = self.build_features(config.features, config.view_size, "view_size")
         width, levels = config.width, len(config.scales)

@@ -138,11 +138,7 @@ class DataConfig:
     """Random changes of training images."""
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that is out of range.
-        """
+        """Check the numbers."""
         if self.mpp is not None:
             microns(self.mpp, "data.mpp")
         least_of = {"batch_size": 1, "threads": 1, "seed": 0, "cache_mb": 0, "prefetch": 0, "max_failures": 0}

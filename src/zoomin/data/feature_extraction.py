@@ -66,17 +66,13 @@ class FeatureConfig:
     """Maximum number of crops per network call; bounds memory, does not change results."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which a single read is given up; null: never."""
+    """Seconds after which a single read is given up; null: never. 120 outlast a slow network drive."""
 
     seed: int = 0
     """Seed of the weights of networks without pretrained ones."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the value that cannot work and a remedy.
-        """
+        """Check the values."""
         needs = {
             "crop_size": (self.crop_size >= 1, "at least 1"),
             "chunk_size": (self.chunk_size >= 1, "at least 1"),

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from ..files import markdown_table
+
 __all__ = [
     "WRITTEN",
     "Written",
@@ -27,8 +29,10 @@ _MISSING = frozenset(
         *"na n/a n.a. n.a n/d #n/a #na <na> nan -nan none null (null) \\n nat ? . - --".split(),
         *"1.#ind -1.#ind 1.#qnan -1.#qnan #value! #div/0! #ref! #name? #num! #null!".split(),
         "#n/a n/a",
+        *("'--", "not available", "not applicable", "not reported", "no data", "nodata", "missing"),
+        *("[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]"),
     ]
-)  # of pandas, R, Excel and people; compared without case
+)  # of pandas, R, Excel, GDC, TCGA and people; compared without case
 _MINUS = dict.fromkeys(map(ord, "\u2212\u2013\u2014\ufe63\uff0d\u2010\u2011"), "-")  # of word processors
 _BLANK = " \t\r\n\v\f\u00a0\u200b\u2007\u202f\ufeff"
 _AFTER_MINUS = "."  # the next character after it
@@ -91,10 +95,12 @@ WRITTEN = (
     Written(
         ("none", "sign"),
         ("none", "sign"),
-        "`none` is a class beside exactly one other: nothing was found. Beside more it is no label",
+        "`none` is a class beside exactly one other: nothing was found. Beside more it is not a label",
     ),
     Written(("?", "."), (), "no label"),
-    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is no label, unless it is one of two classes"),
+    Written(("'--", "Not Reported", "[Not Available]", "[Unknown]"), (), "tables of GDC and TCGA: no label"),
+    Written(("not available", "no data", "missing"), (), "no label; `unknown` is a class"),
+    Written(("-", "\u2013", "0", "1"), ("0", "1"), "a dash is not a label, unless it is one of two classes"),
     Written(("#VALUE!", "#DIV/0!", "#N/A N/A", "-1.#IND"), (), "errors of spreadsheets: no label"),
 )
 
@@ -234,9 +240,8 @@ def labels_table() -> str:
             {"": "(empty)", " ": "(blank)", "\u00a0": "(no-break space)"}.get(t, f"`{t}`") for t in texts
         )
 
-    lines = ["| written | classes, the negative one first | why |", "| --- | --- | --- |"]
-    lines += [f"| {cells(w.cells)} | {cells(w.classes) or 'no label'} | {w.why} |" for w in WRITTEN]
-    return "\n".join(lines) + "\n"
+    rows = ([cells(w.cells), cells(w.classes) or "no label", w.why] for w in WRITTEN)
+    return "\n".join(markdown_table(["written", "classes, the negative one first", "why"], rows)) + "\n"
 
 
 if __name__ == "__main__":

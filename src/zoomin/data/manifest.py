@@ -276,7 +276,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> None:
         ]
         for record in manifest
     )
-    write_csv(path, header, rows, exact=True)
+    write_csv(path, header, rows)
 
 
 def check_groups(records: Sequence[Record], source: Path) -> None:

@@ -74,7 +74,7 @@ def foreground_mask(
 
 
 def record_key(image: str | Path | Record) -> str:
-    """The same for the same file, unchanged, looked at in the same way; of a missing one too."""
+    """The same for the same file, unchanged, read in the same way; of a missing one too."""
     record = image if isinstance(image, Record) else Record(Path(image), label=None)
     foreground = record.foreground and _stamp(record.foreground)
     return json_digest([_stamp(record.image), record.mpp, record.series, foreground])

@@ -130,15 +130,15 @@ def split_of(
     nothing = everything[:0]
     given = [record.split for record in manifest]
     if not any(given):
-        parts = {"train": everything, "val": nothing, "test": nothing}
+        splits = {"train": everything, "val": nothing, "test": nothing}
     else:
         _check_given(manifest)
-        parts = {name: torch.tensor([s == name for s in given]).nonzero()[:, 0] for name in SPLITS}
+        splits = {name: torch.tensor([s == name for s in given]).nonzero()[:, 0] for name in SPLITS}
     for number, (name, fraction) in enumerate((("test", test_fraction), ("val", val_fraction))):
-        if fraction and not parts[name].numel():
-            train, held = holdout(manifest.subset(parts["train"]), fraction, seed + 1_000_003 * number)
-            parts[name], parts["train"] = parts["train"][held], parts["train"][train]
-    return parts
+        if fraction and not splits[name].numel():
+            train, held = holdout(manifest.subset(splits["train"]), fraction, seed + 1_000_003 * number)
+            splits[name], splits["train"] = splits["train"][held], splits["train"][train]
+    return splits
 
 
 def _check_given(manifest: Manifest) -> None:

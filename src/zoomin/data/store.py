@@ -24,7 +24,7 @@ from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages
 from ..images.cache import Cache
-from ..images.channels import ChannelImage
+from ..images.formats.channels import ChannelImage
 from ..images.image import Image, ImageBatch, reader_of
 from ..images.open_image import open_image
 from ..images.pool import map_ahead
@@ -79,11 +79,7 @@ class PathImage:
         return str(self.path)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Decode the image, unless it is among those decoded last, and read; see `Image.read`.
-
-        Raises:
-            ImageError: if it cannot be decoded, or has another size than when it was opened.
-        """
+        """Decode the image, unless it is among those decoded last, and read; see `Image.read`."""
         return self._decoded().read(regions, scale)
 
     def read_boxes(

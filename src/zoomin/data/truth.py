@@ -100,11 +100,7 @@ def _kind(table: Table, columns: ManifestColumns, *, required: bool) -> str:
 
 
 def _ask(table: Table, columns: ManifestColumns) -> None:
-    """Refuse labels that are hardly classes.
-
-    Raises:
-        ConfigError: naming the setting that says what they are.
-    """
+    """Refuse labels that are hardly classes."""
     cells = [cell for row in table.rows if (cell := known(row.cells.get(columns.label))) is not None]
     values = set(cells)
     if any(";" in cell for cell in values):

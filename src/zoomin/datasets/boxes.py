@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +13,7 @@ from ..data.manifest import Manifest, Record, read_manifest
 from ..errors import DataError
 from ..files import whole_file
 from .downloads import need_file
-from .prepared import Box, boxes_file
+from .prepared import Box, boxes_file, in_threads
 
 __all__ = ["Marked", "as_png", "read_boxes", "read_marked_manifest", "with_boxes"]
 
@@ -85,8 +83,7 @@ def as_png(
             raise DataError(f"cannot be decoded ({error})", where=source, remedy=remedy) from error
         return path
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(copy, sources))
+    return in_threads(copy, sources, "Copying images", progress=False)
 
 
 def read_boxes(path: Path, kind: Callable[[Any], object] = str) -> dict[str, list[Marked]]:

@@ -49,11 +49,7 @@ class DeepPcbConfig:
     """The defect that is asked for: "any"; or one kind, and images with others alone count as clean."""
 
     def __post_init__(self) -> None:
-        """Check the kind.
-
-        Raises:
-            ConfigError: if it is unknown.
-        """
+        """Check the kind."""
         known = ("any", *KINDS)
         require(self.kind in known, "kind", self.kind, f"Choose one of {', '.join(known)}.")
 

@@ -46,11 +46,7 @@ class FmowConfig:
     """Seed of the draw."""
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the numbers."""
         needs = {"n_train": (self.n_train >= 1, "at least 1"), "seed": (self.seed >= 0, "at least 0")}
         require_all(self, needs)
 

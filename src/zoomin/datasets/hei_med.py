@@ -24,7 +24,7 @@ from .prepared import NoSettings, Prepared, finish, new_out
 __all__ = ["CLASSES", "prepare_hei_med"]
 
 CLASSES = ("no_exudate", "exudate")
-_IN_MANIFEST = ("none", "exudate")  # as others wrote it: without these classes "none" is no label
+_IN_MANIFEST = ("none", "exudate")  # as others wrote it: without these classes "none" is not a label
 _IMAGES = 169
 _DECIDES = "Exudate"
 _GET = "Clone https://github.com/lgiancaUTH/HEI-MED (337 MB); its folder DMED holds the images."

@@ -112,8 +112,9 @@ def _camelyon16(out: Path, rng: np.random.Generator) -> None:
     (out / "testing" / "reference.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _slide(path: Path, rng: np.random.Generator, xml: Path | None, side: int = 1536) -> None:
+def _slide(path: Path, rng: np.random.Generator, xml: Path | None) -> None:
     """A slide with tissue in the middle and, where annotated, three metastases, one of them with a hole."""
+    side = 1536
     pixels = np.full((side, side, 3), 242, dtype=np.uint8)
     edge = side // 8
     pixels[edge:-edge, edge:-edge] = _tissue(rng, side - 2 * edge, side - 2 * edge)

@@ -6,9 +6,7 @@ those that fit into a crop and are not specks, drawn at random; no slide is in t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +25,9 @@ from ..errors import DataError
 from ..geometry import Region
 from ..images.image import Image
 from ..images.open_image import open_image
-from ..progress import track
 from .camelyon16 import Slide, find_slides
 from .journal import Journal
-from .prepared import Prepared, finish, new_out
+from .prepared import Prepared, finish, in_threads, new_out
 from .split_sizes import SplitSizes
 
 __all__ = ["CLASSES", "NeedleCamelyonConfig", "prepare_needle_camelyon", "tissue_share"]
@@ -100,7 +97,6 @@ def prepare_needle_camelyon(
     config: NeedleCamelyonConfig,
     *,
     partial: bool = False,
-    progress: bool | None = None,
 ) -> Prepared:
     """Cut the crops out of the slides in Camelyon16's native layout, with the outlines of tumour as ROI.
 
@@ -113,7 +109,6 @@ def prepare_needle_camelyon(
         out: folder of images, annotations and manifest.
         config: what to cut out.
         partial: whether slides may be missing, and fewer metastases found.
-        progress: show a progress bar; by default where messages go to a terminal.
 
     Raises:
         DataError: if slides or metastases are missing, a slide cannot be read, or the folder was begun with
@@ -127,7 +122,6 @@ def prepare_needle_camelyon(
     for folder in ("images", "annotations"):
         (out / folder).mkdir(exist_ok=True)
     journal = Journal(out, source, config, [slide.image.name for slide in slides])
-    numbers = config.places
 
     def cut(place: tuple[str, int]) -> Record:
         split, number = place
@@ -141,9 +135,7 @@ def prepare_needle_camelyon(
             return _positive(out, config, chosen, name, split, own)
         return _negative(out, config, normal[split], name, split, own)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = track(pool.map(cut, numbers), "Cutting crops", total=len(numbers), shown=progress)
-        records = list(done)
+    records = in_threads(cut, config.places, "Cutting crops")
     counts = ", ".join(f"{split} {len(metastases[split])}" for split in SPLITS)
     return finish(out, "needle-camelyon", records, CLASSES, config, notes=[f"Unique metastases: {counts}."])
 

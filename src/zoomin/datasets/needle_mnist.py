@@ -6,10 +6,8 @@ MNIST: LeCun, Cortes and Burges.
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +19,9 @@ from PIL import Image as PillowImage
 
 from ..data.manifest import SPLITS, Record
 from ..errors import DataError
-from ..progress import track
 from .downloads import need_file
 from .journal import Journal
-from .prepared import Box, Prepared, boxes_file, finish, new_out
+from .prepared import Box, Prepared, boxes_file, finish, in_threads, new_out
 from .split_sizes import SplitSizes
 
 __all__ = ["CLASSES", "Digits", "NeedleMnistConfig", "draw_canvas", "prepare_needle_mnist", "read_idx"]
@@ -92,7 +89,6 @@ def prepare_needle_mnist(
     config: NeedleMnistConfig,
     *,
     partial: bool = False,
-    progress: bool | None = None,
 ) -> Prepared:
     """Draw the images from MNIST's idx files, plain or gzipped, with the box of each 3 as ROI.
 
@@ -105,7 +101,6 @@ def prepare_needle_mnist(
         out: folder of images, annotations and manifest.
         config: what to draw.
         partial: whether one pair of files is enough.
-        progress: show a progress bar; by default where messages go to a terminal.
 
     Raises:
         DataError: naming the file that is missing or cannot be read, or if the folder was begun otherwise.
@@ -116,10 +111,11 @@ def prepare_needle_mnist(
         (out / folder).mkdir(exist_ok=True)
     held = [f"{split}: {len(own.others)} digits, {len(own.needles)} times 3" for split, own in pools.items()]
     journal = Journal(out, source, config, held)
-    numbers = config.places
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        drawn = pool.map(lambda place: _write(out, config, pools[place[0]], journal, *place), numbers)
-        records = list(track(drawn, "Drawing", total=len(numbers), shown=progress))
+
+    def draw(place: tuple[str, int]) -> Record:
+        return _write(out, config, pools[place[0]], journal, *place)
+
+    records = in_threads(draw, config.places, "Drawing")
     return finish(out, "needle-mnist", records, CLASSES, config)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import shapely
@@ -15,10 +17,13 @@ from ..annotations.polygons import Outline
 from ..data.manifest import SPLITS, Manifest, Record, write_manifest
 from ..errors import DataError
 from ..files import write_json
+from ..progress import track
 from .journal import UNFINISHED
 
-__all__ = ["DataSet", "Prepared", "boxes_file", "finish", "new_out"]
+__all__ = ["DataSet", "Prepared", "boxes_file", "finish", "in_threads", "new_out"]
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 Box = tuple[float, float, float, float]
 
 
@@ -109,6 +114,21 @@ def new_out(out: Path | str) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     (out / UNFINISHED).touch()
     return out
+
+
+def in_threads(
+    make: Callable[[Item], Made], items: Sequence[Item], what: str, progress: bool | None = None
+) -> list[Made]:
+    """What each item gives, in order, made in as many threads as there are processors.
+
+    Args:
+        make: is called with an item.
+        items: in order.
+        what: is done, for the progress bar.
+        progress: show it; by default where messages go to a terminal.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(track(pool.map(make, items), what, total=len(items), shown=progress))
 
 
 def boxes_file(folder: Path, image: str, boxes: Sequence[Box], names: Sequence[str]) -> Path:

@@ -62,11 +62,7 @@ class GtsdbConfig:
     sign or any sign."""
 
     def __post_init__(self) -> None:
-        """Check the task.
-
-        Raises:
-            ConfigError: if it is unknown.
-        """
+        """Check the task."""
         require(self.task in ("speed", "any"), "task", self.task, "Choose speed or any.")
 
 

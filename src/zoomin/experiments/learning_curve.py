@@ -26,7 +26,7 @@ from ..classifiers import Classifier, load_model
 from ..data.find import open_dataset
 from ..data.manifest import Manifest, write_manifest
 from ..files import write_json
-from ..inference.attention_on_roi import image_and_roi
+from ..inference.attention_on_roi import image_and_roi, touches
 from ..metrics import classification_metrics
 from ..training.config import RunConfig
 from ..training.fit import fit, tiles_of
@@ -62,10 +62,9 @@ def evaluate_slides(
         out: Any = net([image], keys=keys, replicates=replicates, sampling="systematic")
         probabilities.append(out.logits[0].float().softmax(0))
         if net.explains and targets[row] > 0 and roi is not None:
-            share = roi.read_boxes(out.sub_tiles.regions.double().numpy(), 1, 1).flatten()
-            order = out.sub_tiles.weight.argsort(descending=True)[:TOP]
-            hits.append(float((share[order] > 0).float().mean()))
-            attended.append(float((out.sub_tiles.weight * (share > 0)).sum()))
+            hit, weight = touches(roi, out.sub_tiles.regions.double()), out.sub_tiles.weight
+            hits.append(float(hit[weight.argsort(descending=True)[:TOP]].float().mean()))
+            attended.append(float((weight * hit).sum()))
     metrics = classification_metrics(torch.stack(probabilities), targets[torch.tensor(rows)])
     return {
         **metrics,

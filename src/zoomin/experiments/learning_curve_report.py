@@ -14,21 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import markdown_table
+from .figures import COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["figure", "main", "table", "write_report"]
 
-_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#e69f00",
-    "#000000",
-)  # Okabe & Ito: distinguishable by all
 _MARKERS = "osD^vP"
 
 
@@ -39,18 +33,16 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
         rows: as `zoomin.experiments.learning_curve` writes them.
     """
     head = (
-        "| recipe | ROI, % of the slide | training slides | epochs | seed | AUROC (95 % interval) | accuracy "
-        "| top sub-tiles on the ROI | weight on the ROI | training, min | date |"
+        "recipe|ROI, % of the slide|training slides|epochs|seed|AUROC (95 % interval)|accuracy|"
+        "top sub-tiles on the ROI|weight on the ROI|training, min|date"
     )
-    lines = [head, "| --- " * 11 + "|"]
-    lines += [_line(row) for row in sorted(rows, key=_order)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(markdown_table(head.split("|"), map(_cells, sorted(rows, key=_order)))) + "\n"
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
     ends = row["auroc_interval"]
     interval = f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
-    cells = (
+    return (
         " ".join([row["recipe"], *row["options"]]),
         f"{100 * share(row):g}",
         row["n_train"],
@@ -63,7 +55,6 @@ def _line(row: Mapping[str, Any]) -> str:
         f"{row['train_seconds'] / 60:.0f}",
         row["date"],
     )
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def _percent(value: float | None) -> str:
@@ -92,7 +83,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     counts = sorted({count for _, count in lines})
     for (recipe, count), runs in lines.items():
         style = {
-            "color": _COLOURS[recipes.index(recipe) % len(_COLOURS)],
+            "color": COLOURS[recipes.index(recipe) % len(COLOURS)],
             "marker": _MARKERS[counts.index(count) % len(_MARKERS)],
             "linestyle": ("-", "--", ":", "-.")[counts.index(count) % 4],
             "label": f"{recipe}, {count} slides",
@@ -135,8 +126,7 @@ def _finish(axes: Axes, name: str, limits: tuple[float, float]) -> None:
     axes.set_ylabel(name)
     axes.set_ylim(*limits)
     axes.grid(alpha=0.25)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def write_report(path: Path) -> None:

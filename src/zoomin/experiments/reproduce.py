@@ -320,7 +320,7 @@ def _pairs(words: Sequence[str], where: str) -> dict[str, Any]:
     """NAME=VALUE as a dictionary, values as YAML reads them.
 
     Raises:
-        ConfigError: if a word is no such pair.
+        ConfigError: if a word is not such a pair.
     """
     found = {}
     for word in words:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json, write_text
+from ..files import markdown_table, write_csv, write_json, write_text
 from ..training.run_folder import versions
 from .columns import COLUMNS
 from .experiment import Experiment, Outcome, Scale, Spread
@@ -35,7 +33,7 @@ def write_tables(folder: Path, experiment: Experiment, outcomes: Sequence[Outcom
     names = columns_of(experiment, outcomes)
     published = {name for name in names if any(name in o.setting.published for o in outcomes)}
     write_text(folder / "table.md", _markdown(experiment, outcomes, scale, names, published))
-    write_text(folder / "table.csv", _csv(outcomes, names, published))
+    write_csv(folder / "table.csv", *_csv(outcomes, names, published), exact=True)
     write_json(
         folder / "table.json",
         {
@@ -64,14 +62,14 @@ def _markdown(
     heads += ["epochs", "trainings"]
     lines = [f"# {experiment.title}", "", f"{experiment.source}. Mean ± standard deviation over seeds.", ""]
     lines += [_MINI, ""] if scale == "mini" else []
-    lines += [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
+    rows = []
     for outcome in (o for o in outcomes if o.to_show):
         cells = [outcome.setting.what]
         for name in names:
             cells += [_published(outcome, name)] if name in published else []
             cells.append(_text(COLUMNS[name].measure(outcome)))
-        cells += [str(outcome.epochs), f"{len(outcome.results)} of {outcome.planned}"]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append([*cells, outcome.epochs, f"{len(outcome.results)} of {outcome.planned}"])
+    lines += markdown_table(heads, rows)
     if absent := [outcome.setting.what for outcome in outcomes if not outcome.to_show]:
         lines += ["", f"Not run: {'; '.join(absent)}."]
     errors = [(name, error) for outcome in outcomes for name, error in outcome.failed.items()]
@@ -80,23 +78,21 @@ def _markdown(
     return "\n".join(lines) + "\n"
 
 
-def _csv(outcomes: Sequence[Outcome], names: Sequence[str], published: set[str]) -> str:
-    heads = ["setting"]
+def _csv(
+    outcomes: Sequence[Outcome], names: Sequence[str], published: set[str]
+) -> tuple[list[str], list[list[object]]]:
+    heads, rows = ["setting"], []
     for name in names:
         heads += [f"{name}_published"] if name in published else []
         heads += [name, f"{name}_sd"]
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heads, "epochs", "trainings", "planned", "failed"])
     for outcome in outcomes:
         cells: list[object] = [outcome.setting.name]
         for name in names:
             measured = COLUMNS[name].measure(outcome)
             cells += [outcome.setting.published.get(name, "")] if name in published else []
             cells += ["", ""] if measured is None else [f"{measured.mean:.6g}", _number(measured.sd, "", 6)]
-        counts = [outcome.epochs, len(outcome.results), outcome.planned, len(outcome.failed)]
-        writer.writerow([*cells, *counts])
-    return text.getvalue()
+        rows.append([*cells, outcome.epochs, len(outcome.results), outcome.planned, len(outcome.failed)])
+    return [*heads, "epochs", "trainings", "planned", "failed"], rows
 
 
 def _row(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:

@@ -18,22 +18,6 @@ if TYPE_CHECKING:
     from .panel import crops_figure, panel_figure
     from .places import Places
 
-_HOMES = {
-    "Entry": "index",
-    "Evidence": "evidence",
-    "Explanation": "explanation",
-    "Index": "index",
-    "Places": "places",
-    "Provenance": "evidence",
-    "Source": "evidence",
-    "crops_figure": "panel",
-    "explain_output": "build",
-    "overlay_figure": "overlay",
-    "overlay_figures": "overlay",
-    "panel_figure": "panel",
-    "read_index": "index",
-}
-
 __all__ = [
     "Entry",
     "Evidence",
@@ -50,4 +34,15 @@ __all__ = [
     "read_index",
 ]
 
-__getattr__ = lazily(__name__, {name: f".{home}" for name, home in _HOMES.items()})
+__getattr__ = lazily(
+    __name__,
+    {
+        ".build": "explain_output",
+        ".evidence": "Evidence Provenance Source",
+        ".explanation": "Explanation",
+        ".index": "Entry Index read_index",
+        ".overlay": "overlay_figure overlay_figures",
+        ".panel": "crops_figure panel_figure",
+        ".places": "Places",
+    },
+)

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 
 from ..geometry import Region
-from ..images.channels import shown
+from ..images.formats.channels import shown
 from ..images.image import Image
 from ..images.stored import identity_of
 from ..images.urls import exists
@@ -143,7 +143,7 @@ def _blocks(output: ZoomInOutput, image: int) -> tuple[BlockEvidence, ...]:
 
 
 def _with_pixels(bare: Explanation, image: Image) -> Explanation:
-    """The explanation in the order that tells most, with the crops that pictures show."""
+    """The explanation in the most informative order, with the crops that pictures show."""
     order, tile_order = bare.shown_orders()
     bare = replace(bare, order=order, tile_order=tile_order)
     heaviest = bare.places().regions[:CROPS].long()

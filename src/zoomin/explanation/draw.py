@@ -107,14 +107,13 @@ def without_ticks(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0, bar: bool = True) -> None:
+def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0) -> None:
     """The overview, as far as asked without its colours, with a scale bar below.
 
     Args:
         axes: where to draw.
         explanation: whose overview.
         grey: 0 for the colours as they are, 1 for none, and paler: attention shows the better.
-        bar: draw the scale bar.
     """
     height, width = explanation.size
     pixels = explanation.overview.float() / 255
@@ -125,8 +124,7 @@ def draw_image(axes: Axes, explanation: Evidence, *, grey: float = 0.0, bar: boo
     axes.set_ylim(height, 0)
     axes.set_aspect("equal")
     without_ticks(axes)
-    if bar:
-        draw_scale_bar(axes, explanation.source.mpp)
+    draw_scale_bar(axes, explanation.source.mpp)
 
 
 def draw_heat(axes: Axes, explanation: Evidence, shown: Float[Tensor, "h w"], *, grey: float = 1.0) -> None:
@@ -165,7 +163,7 @@ def draw_map(axes: Axes, values: Float[Tensor, "u v"], box: Sequence[float]) -> 
 
 
 def draw_sub_tiles(
-    axes: Axes, explanation: Evidence, count: int = NUMBERED, *, tile: int | None = None, size: float = 7.5
+    axes: Axes, explanation: Evidence, count: int = NUMBERED, *, tile: int | None = None
 ) -> None:
     """Outlines of the heaviest places, thin: orange speaks for the predicted class, blue against it.
 
@@ -176,7 +174,6 @@ def draw_sub_tiles(
         explanation: whose places.
         count: most places outlined.
         tile: draw the places of this tile alone, a row of `tiles`.
-        size: of the numbers, points.
     """
     places = explanation.places()
     regions = places.regions[:count]
@@ -186,7 +183,7 @@ def draw_sub_tiles(
         draw_box(axes, regions[k].tolist(), colours[k], 1.1)
     for first, text in number_labels(explanation):
         if first in chosen:
-            _write_beside(axes, regions[first].tolist(), text, colours[first], size)
+            _write_beside(axes, regions[first].tolist(), text, colours[first])
 
 
 def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
@@ -200,7 +197,7 @@ def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
     return [(first, " ".join(numbers)) for first, numbers in groups.items()]
 
 
-def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size: float) -> None:
+def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str) -> None:
     """Text at an upper corner of a box, the one with space for it in the picture."""
     from matplotlib.patheffects import withStroke
 
@@ -215,7 +212,7 @@ def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str, size
         ha="right" if is_left else "left",
         va="center",
         color=colour,
-        fontsize=size,
+        fontsize=7.5,
         weight="bold",
         path_effects=[withStroke(linewidth=1.8, foreground="white")],
         zorder=6,

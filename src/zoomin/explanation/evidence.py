@@ -40,7 +40,7 @@ class Source:
         identity: resolved path, size in bytes and time of the last change in nanoseconds of the file; None
             for images that are not files.
         mpp: microns per level-0 pixel, None where unknown.
-        bounds: the scanned part of a slide's canvas, level-0 pixels, where the file tells it.
+        bounds: the scanned part of a slide's canvas, level-0 pixels, where the file gives it.
         georeference: where the image lies on a map, if that is known.
     """
 
@@ -112,7 +112,7 @@ class Evidence:
         context: pixels of the heaviest places with their surroundings, three times as wide, in the order of
             `places()`.
         standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
-            for exact and top, NaN where a single replicate cannot tell.
+            for exact and top, NaN with a single replicate.
         ood_p_value: how like the training images it is: the share of images like them that lie as far from
             them; None where the model does not know.
         abstained: why no answer is given, "" where one is.
@@ -214,7 +214,7 @@ class Evidence:
         return Places(*(column[order] for column in places))
 
     def shown_orders(self) -> tuple[Int[Tensor, " places"], Int[Tensor, " drawn"]]:
-        """The orders that tell most, of the distinct sub-tiles and the drawn tiles: see `shown_order`.
+        """The most informative orders of the distinct sub-tiles and the drawn tiles: see `shown_order`.
 
         The evidence of a tile is that of its sub-tiles together.
         """

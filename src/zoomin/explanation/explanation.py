@@ -38,9 +38,6 @@ class Explanation(Evidence):
                 degrees, as RFC 7946 has it; "auto": map coordinates where the image has them, else pixels.
             bounds_offset: count pixels from the corner of the slide's scanned part, as QuPath does.
             attention_cells: also every position of the drawn tiles whose attention is above the mean.
-
-        Raises:
-            ConfigError: if the coordinates cannot be had.
         """
         return evidence_geojson(
             self,

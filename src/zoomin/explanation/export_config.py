@@ -45,11 +45,7 @@ class ExportConfig:
     proportionally more time and space."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the values."""
         needs = {
             "coordinates": (self.coordinates in COORDINATES, f"one of {', '.join(COORDINATES)}"),
             "top": (self.top >= 0, "at least 0"),

@@ -1,6 +1,6 @@
 """An explanation as a folder of files: explanation.json, arrays.npz, overview and crops.
 
-The JSON tells what a reader wants to know: the answer, how it was found, the heaviest tiles and sub-tiles.
+The JSON says what a reader wants to know: the answer, how it was found, the heaviest tiles and sub-tiles.
 The arrays hold every number in full, however many sub-tiles there are. docs/explain.md documents both.
 """
 
@@ -20,7 +20,7 @@ from .._version import __version__
 from ..errors import ConfigError, DataError, ImageError
 from ..files import parse_json, write_json
 from ..geometry import Region
-from ..images.decode import decode_image
+from ..images.formats.decode import decode_image
 from ..images.georeference import Georeference
 from ..model.npz_files import read_npz_file
 from ..model.targets import Target, target_named
@@ -58,7 +58,7 @@ _PROVENANCE = ("model", "sampling", "n_samples", "replicates", "seed")
 
 
 def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
-    """Write an explanation into a folder; explanation.json comes last, so that it tells that all is there.
+    """Write an explanation into a folder; explanation.json comes last, so that it shows that all is there.
 
     Returns:
         The path of explanation.json.

@@ -41,7 +41,7 @@ class Entry:
         truth: its true class, None where unknown.
         prediction: the class of highest probability, or another answer in a word; None where it failed.
         probabilities: of each class, or the one number; empty where the image failed.
-        standard_error: of the predicted class's probability; None where the image failed or nothing tells.
+        standard_error: of the predicted class's probability; None where the image failed or nothing gives it.
         folder: of its explanation, below that of the index; None where the image failed.
         status: "ok" or "error".
         error: why the image failed.
@@ -62,7 +62,7 @@ class Entry:
 
     @property
     def names_something(self) -> bool:
-        """Whether the prediction names classes or labels: of a number, it is no name of an answer."""
+        """Whether the prediction names classes or labels: of a number, it is not the name of an answer."""
         parts = [] if self.prediction is None else self.prediction.split(";")
         return self.prediction in ("none", *self.probabilities) or any(p in self.probabilities for p in parts)
 

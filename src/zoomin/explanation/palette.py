@@ -40,7 +40,7 @@ def heat_colours() -> NDArray[np.uint8]:
     return (255 * colours).round().astype(np.uint8)
 
 
-def heat_rgba(values: NDArray[np.float32], top: float = HEAT_TOP) -> NDArray[np.uint8]:
+def heat_rgba(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The colours of attention relative to its mean, on a logarithmic scale."""
-    strength = np.log(np.maximum(values, 1)) / math.log(top)
+    strength = np.log(np.maximum(values, 1)) / math.log(HEAT_TOP)
     return heat_colours()[np.clip(strength * 255 + 0.5, 0, 255).astype(np.uint8)]

@@ -12,7 +12,7 @@ from ..model.targets import Target
 
 __all__ = ["Places", "is_even", "shown_order", "speaks_for"]
 
-_EVEN = 1.1  # times the smallest: weights up to there tell no place from another
+_EVEN = 1.1  # times the smallest: weights up to there distinguish no place from another
 
 
 class Places(NamedTuple):
@@ -56,7 +56,7 @@ def speaks_for(contribution: Float[Tensor, "n classes"], target: Target, label: 
 
 
 def is_even(weight: Float[Tensor, " n"]) -> bool:
-    """Whether weights are so alike that they tell nothing, as those of uniform attention are."""
+    """Whether weights are so alike that they mean nothing, as those of uniform attention are."""
     return bool(len(weight) > 1 and weight.min() > 0 and weight.max() <= _EVEN * weight.min())
 
 

@@ -18,6 +18,7 @@ from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
 from .georeference import Georeference
 from .pictured import image_png
+from .pixels import over_background, to_bytes
 
 __all__ = ["ArrayImage", "images_of"]
 
@@ -78,12 +79,7 @@ class ArrayImage:
         return image_png(self, self.height * self.width)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale, exactly area-averaged (see `images.image.Image`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size.
-        """
+        """Read regions of one size at a scale, exactly area-averaged (see `images.image.Image`)."""
         height, width, rows, columns = common_size(regions, scale)
         views = torch.empty(len(regions), 3, rows, columns, dtype=torch.uint8)
         box = Fraction(height, rows), Fraction(width, columns)
@@ -149,10 +145,9 @@ def _as_rgb(
     if 0 in pixels.shape:
         raise ImageError("the image has no pixels", where=name, remedy="Remove it, or export it again.")
     if pixels.shape[0] == 4:
-        alpha = pixels[3:].int()
-        colour = torch.tensor(background, dtype=torch.int32).view(3, 1, 1)
-        over = pixels[:3] * alpha + colour * (255 - alpha)
-        pixels = (2 * over + 255).div(510, rounding_mode="floor").to(torch.uint8)
+        colours = pixels.permute(1, 2, 0).cpu().numpy()
+        over = over_background(colours[..., :3], colours[..., 3], background)
+        pixels = torch.from_numpy(over).permute(2, 0, 1)
     return pixels.contiguous()
 
 
@@ -172,11 +167,11 @@ def images_of(pixels: Tensor) -> list[ArrayImage]:
             remedy="Give images.detach(): gradients reach the networks, not the pixels.",
         )
     if pixels.dtype != torch.uint8:
-        inside = not pixels.numel() or bool((pixels.amin() >= 0) & (pixels.amax() <= 1))
-        if not (pixels.is_floating_point() and inside):
-            raise ConfigError(
-                f"a tensor of type {pixels.dtype} outside [0, 1]",
-                remedy="Give uint8 pixels, or floating-point ones scaled to [0, 1].",
-            )
-        pixels = (pixels * 255 + 0.5).to(torch.uint8)
+        remedy = "Give uint8 pixels, or floating-point ones scaled to [0, 1]."
+        if not pixels.is_floating_point():
+            raise ConfigError(f"a tensor of type {pixels.dtype}", remedy=remedy)
+        try:
+            pixels = torch.from_numpy(to_bytes(pixels.cpu().double().numpy()))
+        except ImageError as error:
+            raise ConfigError(f"a tensor of {error.what}", remedy=remedy) from error
     return [ArrayImage(one, name=f"image {index}") for index, one in enumerate(pixels.cpu())]

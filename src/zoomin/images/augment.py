@@ -116,7 +116,7 @@ def augment_batch(images: ImageBatch, config: Augmentation, generator: torch.Gen
     return AugmentedBatch(images, AugmentationDraw.sample(config, len(images), generator))
 
 
-class AugmentedBatch:
+class AugmentedBatch(ImageBatch):
     """An `ImageBatch` of changed images, in their own coordinates.
 
     Views are those of the changed images wherever the wrapped batch's views are exact.
@@ -206,23 +206,8 @@ class AugmentedBatch:
         source = torch.where((orientation >= 4)[:, None], transposed, straight)
         return torch.cat([source[:, :2] - self.draw.shift[image_index], source[:, 2:]], 1)
 
-    def read(
-        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.image.ImageBatch`).
-
-        Raises:
-            ConfigError: if some image is turned by a quarter and the regions are not square.
-            ImageError: if the regions are not of one size.
-        """
-        return self.start(image_index, regions, scale).views()
-
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
-        """Begin to read (see `images.image.ImageBatch`).
-
-        Raises:
-            ConfigError: if some image is turned by a quarter and the regions are not square.
-        """
+        """Begin to read (see `images.image.ImageBatch`)."""
         if self._transposed and not bool((regions[:, 2] == regions[:, 3]).all()):
             raise ConfigError(
                 "regions that are not square cannot be read from images rotated by a quarter turn",

@@ -34,11 +34,7 @@ class Augmentation:
     in is background. A few are enough against a network that knows the grid; 0: off."""
 
     def __post_init__(self) -> None:
-        """Check the strengths.
-
-        Raises:
-            ConfigError: naming the one that is out of range.
-        """
+        """Check the strengths."""
         for name in ("brightness", "contrast", "stain"):
             strength = getattr(self, name)
             if not 0 <= strength < 1:

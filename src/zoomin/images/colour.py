@@ -88,7 +88,7 @@ def ycbcr_to_rgb(
     coefficients: tuple[float, float, float] = (0.299, 0.587, 0.114),
     black_white: tuple[float, ...] = (0, 255, 128, 255, 128, 255),
 ) -> Bytes:
-    """Luma and two chromas (..., 3) as red, green and blue, as TIFF 6.0, section 21, tells.
+    """Luma and two chromas (..., 3) as red, green and blue, by TIFF 6.0, section 21.
 
     Args:
         samples: Y, Cb and Cr bytes.

@@ -53,7 +53,7 @@ class Ground(NamedTuple):
         x: metres along the image's rows.
         y: metres along its columns.
         area: square metres; less than x times y where the sides are not at right angles.
-        source: for people: what tells it.
+        source: for people: what gives it.
     """
 
     x: float
@@ -72,7 +72,7 @@ def mpp_of_map(
     georeference: Georeference | None,
     path: Path,
 ) -> tuple[float | None, str]:
-    """Microns of ground that a pixel covers at the centre, and what tells it; None where the map does not.
+    """Microns of ground that a pixel covers at the centre, and what gives it; None where the map does not.
 
     Pixels whose sides differ on the ground, though not on the map, have the side of a square of their area,
     and a warning says so.
@@ -98,7 +98,7 @@ def mpp_of_map(
 
 
 def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Ground | None:  # noqa: ANN401
-    """Width and height on the ground of the pixel at the centre, None where the map does not tell.
+    """Width and height on the ground of the pixel at the centre, None where the map does not say.
 
     Raises:
         ImageError: if the pixels are not square on a map in units of length.
@@ -223,7 +223,7 @@ def _on_ellipsoid(dataset: Any, georeference: Georeference) -> tuple[float, floa
 
 
 def _in_space(body: Body, lon: float, lat: float) -> tuple[float, float, float]:
-    """A place on the ellipsoid in metres from its centre; the poles and the date line are no exceptions."""
+    """A place on the ellipsoid in metres from its centre; the poles and the date line are not exceptions."""
     eccentric = body.flattening * (2 - body.flattening)
     radius = body.radius / math.sqrt(1 - eccentric * math.sin(lat) ** 2)
     out = radius * math.cos(lat)

@@ -1,4 +1,4 @@
-"""What every image can do, whatever its format: tell its size and read regions at a scale."""
+"""What every image can do, whatever its format: give its size and read regions at a scale."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Image(Protocol):
         height and width times `scale`, rounded half up, at least one.
 
         Raises:
+            ConfigError: if the scale is not in (0, 1].
             ImageError: if the pixels cannot be decoded, or the regions are not of one size.
         """
         ...
@@ -106,8 +107,13 @@ class ImageBatch(Protocol):
         Returns:
             uint8 views on `device`, red-green-blue, or float32 samples of the channels that images were
             opened for; where an image lends itself, in channels-last memory.
+
+        Raises:
+            ConfigError: if the scale is not in (0, 1], or regions do not fit how images are turned.
+            ImageError: if the regions are not of one size; a BatchReadError, if some images cannot be
+                decoded, or not in time: the others have been read.
         """
-        ...
+        return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
         """Begin to `read`, where reading takes time; the answer gives the views, and raises what `read` does.

@@ -6,6 +6,7 @@ turns 0 into its neighbours; and a drawing on a transparent ground may differ in
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from .pixels import Pixels
 
 __all__ = ["check_indices", "drawn", "measured", "parted"]
 
+_LOG = logging.getLogger(__name__)
 _HALF, _WHITE = 128, 255
 _RINGING, _ASTRAY = 64, 0.05  # how far a loss moves values, and the share of pixels that it may move further
 
@@ -49,7 +51,10 @@ def check_indices(indices: Pixels, black: NDArray[np.bool_], path: Path, *, by_c
     """
     used = np.unique(indices)
     used = used[used < len(black)]
-    if not (by_colour or used.all()) or ((used == 0) == black[used]).all() or not black[used].any():
+    if ((used == 0) == black[used]).all() or not black[used].any():
+        return
+    if not (by_colour or used.all()):
+        _LOG.warning("%s: its palette shows another index black; index 0 is outside all the same", path)
         return
     raise ImageError(
         "a palette in which black is not the index 0: what is outside is not clear",

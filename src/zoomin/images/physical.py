@@ -29,7 +29,7 @@ _PREFIXES = {
     "centi": -2, "deci": -1, "": 0, "deca": 1, "hecto": 2, "kilo": 3, "mega": 6, "giga": 9, "tera": 12,
     "peta": 15, "exa": 18, "zetta": 21, "yotta": 24,
 }  # fmt: skip
-_SYMBOLS = {  # of OME, whose case counts: a Mm is no mm
+_SYMBOLS = {  # of OME, whose case counts: Mm is not mm
     **_UNITS,
     **{"ym": 1e-18, "zm": 1e-15, "am": 1e-12, "fm": 1e-9, "pm": 1e-6, "dm": 1e5, "dam": 1e7, "hm": 1e8},
     **{"Mm": 1e12, "Gm": 1e15, "Tm": 1e18, "Pm": 1e21, "Em": 1e24, "Zm": 1e27, "Ym": 1e30},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def check_in_order(width: int, height: int, path: Path) -> None:
         )
 
 
-def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
+def to_bytes(pixels: Pixels, path: Path | None = None, *, bits: int | None = None) -> Bytes:
     """Any samples as 8 bits.
 
     * 1 bit: 0 and 255.
@@ -71,7 +72,7 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
 
     Args:
         pixels: samples of any shape.
-        path: named in errors.
+        path: named in errors, where there is one.
         bits: stored bits per sample, by default those of the type.
 
     Raises:
@@ -102,14 +103,16 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
     )
 
 
-def _from_float(pixels: Pixels, path: Path) -> Bytes:
-    low, high = float(pixels.min()), float(pixels.max())
+def _from_float(pixels: Pixels, path: Path | None) -> Bytes:
+    low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 1.0)
     if not (low >= 0 and high <= 1):  # also where one of them is not a number
         gaps = np.isnan(pixels).any()
         raise ImageError(
             "floating-point pixels that are not a number"
             if gaps
-            else f"floating-point pixels from {low:g} to {high:g}",
+            else "pixels that are not finite"
+            if not math.isfinite(low + high)
+            else f"floating-point pixels from {low:g} to {high:g}, outside [0, 1]",
             where=path,
             remedy="Save finite values from 0 to 1."
             + " Where NaN stands for missing, say so: gdal_edit.py -a_nodata nan FILE." * bool(gaps),

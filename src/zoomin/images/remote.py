@@ -1,7 +1,7 @@
 """Bytes of files on the network: ranges of them, in blocks that are kept in a bounded memory.
 
 fsspec names the storage (https, s3, gs, az ...). Files are taken to stay what they are while a program reads
-them; what is opened again is compared by size and by the tag or time that the server tells.
+them; what is opened again is compared by size and by the tag or time that the server gives.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def remote_cache() -> Cache[bytes]:
 
 
 def remote_identity(path: Path) -> tuple[str, int, int]:
-    """URL, size and a number made of the tag or time that the server tells.
+    """URL, size and a number made of the tag or time that the server gives.
 
     Raises:
         ImageError: if there is no such file, or it cannot be reached.

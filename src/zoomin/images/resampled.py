@@ -91,12 +91,7 @@ class ResampledImage:
         return int(getattr(self.source, "decoded_pixels", self.source.height * self.source.width))
 
     def read(self, regions: Sequence[Region], scale: float) -> Shaped[Tensor, "n c h w"]:
-        """Read regions of the working frame at a scale of it, area-averaged (see `images.image.Image`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size, or cannot be decoded.
-        """
+        """Read regions of the working frame at a scale of it, area-averaged (see `images.image.Image`)."""
         _, _, rows, columns = common_size(regions, scale)
         if not regions:
             count, dtype = layout_of(self.source)

@@ -157,10 +157,6 @@ class ResidentImages:
 
         Views are those of `Image.read` to the bit. Regions on a grid of their own size, from any corner of
         the image, are taken from an averaged level; others are averaged again.
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size.
         """
         height, width, rows, columns = common_size(regions, scale)
         image, regions = self._index[image_index], regions.to(self.device)

@@ -1,6 +1,6 @@
 """Images stored on disk at one or more levels: what their readers share.
 
-A reader tells the table of levels and decodes a window of one of them. Here the level is chosen (the coarsest
+A reader gives the table of levels and decodes a window of one of them. Here the level is chosen (the coarsest
 that is at least as fine as the view, so that nothing aliases), stored blocks that several boxes share are
 decoded once, in pieces of bounded size, and the view is their area average; beyond the border lies the
 background.
@@ -27,6 +27,7 @@ from torch import Tensor
 from ..errors import ImageError
 from ..geometry import Region
 from .averaging import common_size
+from .cache import HANDLES
 from .foreign import metadata_identity
 from .fractional import Axis, average_crops, checked_boxes, finish, sums_of
 from .georeference import Georeference
@@ -36,7 +37,7 @@ from .timeouts import touch, unreachable
 from .urls import path_text, url_of
 from .windows import Window, count_blocks, pieces
 
-__all__ = ["FileIdentity", "Level", "StoredImage", "identity_of", "undecoded"]
+__all__ = ["FileIdentity", "Level", "StoredImage", "check_unchanged", "identity_of", "undecoded"]
 
 Bytes = npt.NDArray[np.uint8]
 Samples = npt.NDArray[Any]  # bytes, but for images of channels
@@ -92,7 +93,7 @@ class Level:
 def identity_of(path: Path) -> FileIdentity:
     """Resolved path, size and time of the last change: the key of whatever is cached of a file.
 
-    Of a Zarr folder, size and time are those of its metadata; of a URL, what the server tells.
+    Of a Zarr folder, size and time are those of its metadata; of a URL, what the server reports.
 
     Raises:
         ImageError: if the file is not there, or cannot be accessed.
@@ -105,6 +106,16 @@ def identity_of(path: Path) -> FileIdentity:
         raise unreachable(path, error) from error
     size, changed = metadata_identity(path) if path.is_dir() else (found.st_size, found.st_mtime_ns)
     return str(path.resolve()), size, changed
+
+
+def check_unchanged(now: FileIdentity, then: FileIdentity, path: Path) -> None:
+    """Refuse a file that is no longer the one that was opened.
+
+    Raises:
+        ImageError: if it has changed.
+    """
+    if now != then:
+        raise ImageError("the file has changed since it was opened", where=path, remedy="Open it again.")
 
 
 def undecoded(
@@ -200,12 +211,7 @@ class StoredImage(ABC):
         return sum(count for (owner, _), count in list(self._decoded.items()) if owner == process)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale, area-averaged (see `images.image.Image`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size, or pixels cannot be decoded.
-        """
+        """Read regions of one size at a scale, area-averaged (see `images.image.Image`)."""
         return self._read(regions, scale)
 
     def _read(self, regions: Sequence[Region], scale: float) -> Tensor:
@@ -231,18 +237,20 @@ class StoredImage(ABC):
         Raises:
             ImageError: if it is gone, does not respond, or has changed.
         """
-        if self._identity() != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it again."
-            )
+        check_unchanged(self._identity(), self.identity, self.path)
 
     def _identity(self) -> FileIdentity:
         path, size, changed = identity_of(self.path)
         return path + self._part, size, changed
 
-    @abstractmethod
     def close(self) -> None:
-        """Let go of the open files of this process; the next read opens them again."""
+        """Let go of the open file of this process; the next read opens it again."""
+        HANDLES.drop(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        """Of the open file, among `HANDLES`."""
+        return type(self), self.identity
 
     @abstractmethod
     def decode(self, level: int, window: Window) -> Bytes:

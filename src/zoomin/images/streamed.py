@@ -25,8 +25,9 @@ from ..geometry import Region, TileGrid
 from ..runtime.faults import image_error
 from .averaging import common_size
 from .cache import Cache
-from .image import Image, Started, layout_of
+from .image import Image, ImageBatch, Started, layout_of
 from .pool import Reading, Task, default_threads
+from .timeouts import check_timeout
 from .tissue import ForegroundMask, foreground_of
 
 __all__ = ["CACHE_BYTES", "StreamedImages"]
@@ -69,7 +70,7 @@ class _Shared:
         return type(self), (self.threads, self.timeout, self.cache)
 
 
-class StreamedImages:
+class StreamedImages(ImageBatch):
     """An `ImageBatch` over any images, decoded region by region when they are read.
 
     Args:
@@ -98,8 +99,7 @@ class StreamedImages:
         """Keep the images; nothing is opened or read."""
         if not images:
             raise ConfigError("a batch without images", remedy="Give at least one image.")
-        if timeout is not None and timeout <= 0:
-            raise ConfigError(f"a timeout of {timeout} seconds", remedy="Give a positive number, or none.")
+        check_timeout(timeout)
         self._images = tuple(images)
         self._masks = tuple(masks) or (None,) * len(images)
         self._device = torch.device(device)
@@ -150,11 +150,7 @@ class StreamedImages:
         return self._like(range(len(self)), torch.device(device))
 
     def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
-        """Which tiles can hold anything (see `images.image.ImageBatch`); overviews are read in threads.
-
-        Raises:
-            BatchReadError: if the overviews or mask files of some images cannot be read, or not in time.
-        """
+        """Which tiles can hold anything (see `images.image.ImageBatch`); overviews are read in threads."""
         if not any(self._masks):
             return None
         regions = grid.regions.cpu().split(grid.count.tolist())
@@ -175,10 +171,6 @@ class StreamedImages:
 
         Returns at once. Left out are images whose views do not fit the cache, those without an identity, and
         those already read. Errors are raised by `read`.
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size.
         """
         _, _, height, width = common_size(regions.tolist(), scale)
         with self._shared.asking:  # several threads may ask for the same
@@ -214,25 +206,8 @@ class StreamedImages:
             self._shared.cache.put(*started[part.image], views.nbytes)
         reading.start()
 
-    def read(
-        self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
-    ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.image.ImageBatch`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size.
-            BatchReadError: if some images cannot be decoded, or not in time; the others have been read.
-        """
-        return self.start(image_index, regions, scale).views()
-
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
-        """Begin to read in threads (see `images.image.ImageBatch`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size.
-        """
+        """Begin to read in threads (see `images.image.ImageBatch`)."""
         _, _, height, width = common_size(regions.tolist(), scale)
         views = _Delivery((len(regions), height, width, self._channels), self._dtype, self._device)
         parts = [(part, self._held(part, scale)) for part in _by_image(image_index, regions)]
@@ -278,9 +253,9 @@ class StreamedImages:
         return other
 
     def _key(self, part: _Rows, scale: float) -> Hashable:
-        """What tells a set of views from others: the pixels, the scale, and the grid that the regions are of.
+        """What distinguishes a set of views from others: the pixels, the scale, and the grid of the regions.
 
-        The corner of the grid tells mirrored grids from straight ones.
+        The corner of the grid distinguishes mirrored grids from straight ones.
         """
         identity = getattr(self._images[part.image], "identity", None)
         if identity is None:

@@ -2,7 +2,7 @@
 
 A call that hangs in the operating system cannot be interrupted. It is left behind in a thread that does not
 keep the process alive, and the caller gets an error. Threads of the pool are waited for by whoever gave them
-their work (`read_timeout`); elsewhere the first touch of a file is bounded, and a look at it before each read
+their work (`read_timeout`); elsewhere the first touch of a file is bounded, and checked before each read
 that follows a pause ($ZOOMIN_TIMEOUT).
 """
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
-from .channels import shown
 from .foreground import Foreground
+from .formats.channels import shown
 from .image import Image, ImageBatch
 from .summed_area import SummedArea
 
@@ -67,8 +67,8 @@ class OverviewMask:
     """The tissue of one image, found when it is first asked for, and then kept, compressed.
 
     Args:
-        image: where to look; let go once the overview has been read.
-        config: how to look.
+        image: whose overview is read; let go afterwards.
+        config: the settings.
     """
 
     def __init__(self, image: Image, config: Foreground) -> None:

@@ -41,21 +41,18 @@ __all__ = [
     "write_predictions",
 ]
 
-_HOMES = {
-    "InferenceConfig": ".config",
-    "Prediction": ".predictions",
-    "Summary": ".predictions",
-    "Unreadable": ".sources",
-    "evaluate": ".evaluation",
-    "evaluation_manifest": ".run_images",
-    "explain": ".explanations",
-    "find_images": ".sources",
-    "iter_explanations": ".explanations",
-    "load_model": "..classifiers",
-    "merge_predictions": ".prediction_table",
-    "predict_into": ".prediction_table",
-    "shard_of": "..runtime.parts",
-    "write_predictions": ".predictions",
-}  # all others: .prediction
-
-__getattr__ = lazily(__name__, {name: _HOMES.get(name, ".prediction") for name in __all__})
+__getattr__ = lazily(
+    __name__,
+    {
+        "..classifiers": "load_model",
+        ".config": "InferenceConfig",
+        ".evaluation": "evaluate",
+        ".explanations": "explain iter_explanations",
+        ".prediction": "answer_standard_error iter_predictions predict",
+        ".prediction_table": "merge_predictions predict_into",
+        ".predictions": "Prediction Summary write_predictions",
+        ".run_images": "evaluation_manifest",
+        ".sources": "Unreadable find_images",
+        "..runtime.parts": "shard_of",
+    },
+)

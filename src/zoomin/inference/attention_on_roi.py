@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from ..annotations.open_annotation import annotation_of
@@ -41,6 +41,7 @@ __all__ = [
     "image_and_roi",
     "measure_records",
     "spearman",
+    "touches",
 ]
 
 MOST = 1024  # tiles of an image whose positions are measured; of more, attention counts as even inside a tile
@@ -261,6 +262,11 @@ def measure_records(model: ZoomIn, records: Sequence[Record], *, progress: bool 
         if roi is not None:
             found.append(attention_on_roi(model, image, roi))
     return gather(found)
+
+
+def touches(roi: BoxAnnotation, regions: Float64[Tensor, "n 4"]) -> Bool[Tensor, " n"]:
+    """Which boxes (x, y, width, height) touch the ROI, in the pixels of its annotation."""
+    return roi.read_boxes(regions.numpy(), 1, 1).flatten() > 0
 
 
 def gather(images: Iterable[AttentionOnRoi | None]) -> RoiFindings:

@@ -87,11 +87,7 @@ class InferenceConfig:
     """Answer "abstained" where an image is unlike the training images (`ood_p_value` of at most 0.05)."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot be.
-        """
+        """Check the values."""
         check_sampling(self.sampling, "auto")
         check_engine(self.engine)
         if self.mpp is not None:

@@ -27,7 +27,7 @@ __all__ = ["iter_found", "iter_numbered"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-ImageOrPath = str | Path | Record  # a record tells of an image more than where it is
+ImageOrPath = str | Path | Record  # a record says more about an image than where it is
 Answers = Callable[[Answered], Sequence[T]]
 
 

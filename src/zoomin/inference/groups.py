@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def write_groups(
     """Write one row per group; nothing where no group has several images.
 
     Args:
-        images: that were predicted; records may tell a group.
+        images: that were predicted; records may name a group.
         rows: their predictions, in the same order.
         target: of the model.
         path: of the table of the images.
@@ -73,11 +74,12 @@ def write_groups(
     pooled = pool(answers, [groups[place] for place in read], target, how or "mean")
     found = dict(zip(pooled.groups, zip(pooled.answers.tolist(), pooled.images, strict=True), strict=True))
     digits = ".6f" if target.has_probabilities else ".8g"
+    sizes = Counter(groups)
     lines, own = [], InferenceConfig(abstain_below=abstain_below)
     for name in names:
         answer, used = found.get(name, ([], ()))
         numbers = [f"{value:{digits}}" for value in answer] or [""] * len(target.columns)
-        failed = groups.count(name) - len(used)
+        failed = sizes[name] - len(used)
         word = target.decide(answer) if answer else ""
         if answer and why_abstained(own, target, answer):
             word = ABSTAINED

@@ -45,7 +45,7 @@ class Prediction:
             number; empty where the image failed.
         standard_error: of the predicted class's probability, of several labels the highest one, or of the
             number, owed to drawing sub-tiles; 0 for exact and top,
-            NaN where a single replicate cannot tell.
+            NaN with a single replicate.
         sampling: the design that was used.
         n_samples: sub-tiles that one replicate was asked for; for exact, those that there are.
         replicates: estimates that were averaged.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from ..data.config import ManifestColumns
 from ..data.find import open_dataset
 from ..data.manifest import SPLITS, Manifest, Record, read_manifest
 from ..errors import DataError
+from ..files import read_json
 from ..model.targets import Target, target_of
 
 __all__ = ["RunImages", "evaluation_manifest", "label_options", "run_images", "splits_of_run"]
@@ -81,20 +81,20 @@ def run_images(
     options = label_options(None if config is None else target_of(config))
     if root is None:
         manifest = read_manifest(table, columns, files_required=files_required, **options)
-        parts = splits_of_run(folder, manifest)
+        splits = splits_of_run(folder, manifest)
     else:
         manifest = open_dataset(root, columns=columns, **options)
-        parts = [record.split for record in manifest]
-    wanted = split or next((name for name in preferred if name in parts), "all")
-    chosen = manifest if wanted == "all" else manifest.subset(i for i, p in enumerate(parts) if p == wanted)
+        splits = [record.split for record in manifest]
+    wanted = split or next((name for name in preferred if name in splits), "all")
+    chosen = manifest if wanted == "all" else manifest.subset(i for i, s in enumerate(splits) if s == wanted)
     if not len(chosen):
-        known = ", ".join(sorted({part for part in parts if part})) or "none"
+        known = ", ".join(sorted({name for name in splits if name})) or "none"
         raise DataError(
             f"no image in the split {wanted!r}; there are: {known}",
             where=manifest.source,
             remedy="Choose another --split, or all.",
         )
-    trained_on = parts.count("train") if root is None and wanted in ("all", "train") else 0
+    trained_on = splits.count("train") if root is None and wanted in ("all", "train") else 0
     return RunImages(chosen, wanted, trained_on)
 
 
@@ -135,10 +135,9 @@ def splits_of_run(run: Path, manifest: Manifest) -> list[str | None]:
         run: its folder.
         manifest: its images.
     """
-    path = run / "splits.json"
-    if not path.is_file():
+    if not (run / "splits.json").is_file():
         return [record.split for record in manifest]
-    names = json.loads(path.read_text(encoding="utf-8"))
+    names = read_json(run / "splits.json")
     place = {Path(os.path.normpath(name)).parts: part for part, listed in names.items() for name in listed}
 
     def find(record: Record) -> str | None:

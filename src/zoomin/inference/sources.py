@@ -27,7 +27,7 @@ from ..images.urls import exists, path_text
 from ..runtime.faults import image_error
 from .config import InferenceConfig
 
-__all__ = ["ImagesLike", "Opened", "Unreadable", "find_images", "name_of", "open_images"]
+__all__ = ["ImagesLike", "Opened", "Unreadable", "find_images", "name_of", "open_images", "path_of"]
 
 ImageLike = str | Path | Record | Image
 ImagesLike = Iterable[str | Path | Record | Image] | Tensor | str | Path | Image
@@ -97,11 +97,12 @@ def find_images(
         asked += open_dataset(manifest, labels_required=False, columns=columns).records
     if not asked:
         raise DataError("no images given", remedy="Name files, folders or patterns, or give --manifest.")
-    once = {_path_of(image): image for image in asked}
+    once = {path_of(image): image for image in asked}
     return [once[path] for path in one_per_slide(list(once))]
 
 
-def _path_of(image: Path | Record) -> Path:
+def path_of(image: Path | Record) -> Path:
+    """Where an image lies."""
     return image.image if isinstance(image, Record) else image
 
 

@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "classification_metrics", "point_scores"]
 
-__getattr__ = lazily(__name__, dict.fromkeys(__all__, ".scores"))
+__getattr__ = lazily(__name__, {".scores": " ".join(__all__)})

@@ -19,7 +19,7 @@ from .intervals import Interval, group_numbers
 
 __all__ = ["FEWEST_DRAWN", "bootstrap", "with_intervals"]
 
-FEWEST_DRAWN = 10  # images, or groups: below, the draws do not tell how others would differ
+FEWEST_DRAWN = 10  # images, or groups: below, the draws do not show how others would differ
 _TIMES = 1000
 
 Scores = Mapping[str, float | None]

@@ -1,4 +1,4 @@
-"""What every metric refuses: no image, and answers that are no numbers."""
+"""What every metric refuses: no image, and answers that are not numbers."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ The percentile bootstrap has no width where every answer is right, and is too na
 - an AUROC has Wilson's interval too, for as many images as would give a share its variance (DeLong 1988),
   with Student's t for the few images behind that variance.
 
-Images that come in groups, such as the slides of a patient, tell less than as many separate ones. The
+Images that come in groups, such as the slides of a patient, carry less information than separate ones. The
 variance over groups (for AUROC that of Obuchowski, Biometrics 53:567, 1997) over that of separate images is
 the design effect: so many images count as one. How often each interval holds the truth:
 `benchmarks/interval_coverage.py`.

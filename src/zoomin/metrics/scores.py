@@ -75,7 +75,7 @@ def classification_metrics(
     """The scores with 95 % intervals, and the confusion matrix, ready for JSON.
 
     The intervals are those of `zoomin.metrics.intervals`, which keep their coverage with few images too. They
-    tell what other images like these would give, not what another training would.
+    show what other images like these would give, not what another training would.
 
     Args:
         probabilities: of each class, one row per image.

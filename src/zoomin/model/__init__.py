@@ -15,6 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockStage", "ZoomIn", "ZoomInConfig"]
 
-_HOMES = {"BlockStage": ".config", "ZoomIn": ".zoom_in", "ZoomInConfig": ".config"}
-
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazily(__name__, {".config": "BlockStage ZoomInConfig", ".zoom_in": "ZoomIn"})

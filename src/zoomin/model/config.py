@@ -267,11 +267,7 @@ class ZoomInConfig(Settings):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str | None = None) -> ZoomInConfig:
-        """The configuration from what `to_dict` gave.
-
-        Raises:
-            ConfigError: on a name that this version does not know, or a value that cannot work.
-        """
+        """The configuration from what `to_dict` gave."""
         if isinstance(found := values.get("foreground"), dict):
             values = {**values, "foreground": foreground_from_dict(found, where)}
         if blocks := values.get("blocks"):

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..files import user_cache
 from .choices import check_engine
+from .networks.weights import weight_bytes
 
 __all__ = ["Engine", "has_openvino"]
 
@@ -215,12 +216,6 @@ def _write(model: Any, folder: Path) -> None:  # noqa: ANN401 (OpenVINO is not t
 def _key(network: nn.Module, view: Tensor) -> str:
     """Of a network's layers and weights, the shape of a view and the versions that convert it."""
     digest = hashlib.sha256(f"{network}{tuple(view.shape)}{version('openvino')}{torch.__version__}".encode())
-    for part in _bytes(network):
+    for part in weight_bytes(network.state_dict()):
         digest.update(part)
     return digest.hexdigest()[:20]
-
-
-def _bytes(network: nn.Module) -> Iterator[bytes]:
-    for name, tensor in network.state_dict().items():
-        yield f"{name} {tuple(tensor.shape)}".encode()
-        yield tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()

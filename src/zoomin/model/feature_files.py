@@ -3,7 +3,7 @@
     features   floating point (n, dims); files with (1, n, dims) are read too; STAMP's name is `feats`
     coords     integer (n, 2): x and y of the upper left corner of each crop, level-0 pixels
 
-Attributes of `coords` tell the size of the crops (`patch_size_level0`, `patch_size`: the names that TRIDENT
+Attributes of `coords` give the size of the crops (`patch_size_level0`, `patch_size`: the names that TRIDENT
 gives them), and `unit` or `units` that coordinates are in microns ("um"), as STAMP writes them. Files
 that are not HDF5 are read by `feature_stores`.
 """
@@ -52,7 +52,7 @@ class FeatureFile(NamedTuple):
     Attributes:
         features: of each crop.
         coords: x and y of each crop, level-0 pixels; zeros where they are not known or not asked for.
-        side: of a crop, level-0 pixels; None where the file does not tell it.
+        side: of a crop, level-0 pixels; None where the file does not give it.
     """
 
     features: Float[Tensor, "n dims"]
@@ -145,17 +145,17 @@ def read_features(
 
 
 def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
-    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's.
-
-    Raises:
-        ImageError: as `read_features`.
-    """
+    """An HDF5 file of zoomin's, CLAM's, TRIDENT's or STAMP's."""
     with _opened(path) as file:
         name = "feats" if "features" not in file and "feats" in file else "features"
         missing = [one for one in (name, "coords") if one not in file]
         linked = [one for one in missing if file.get(one, getlink=True) is not None]
         if missing and not linked:
-            raise _unfit(path, f"no array {missing[0]!r}, but {', '.join(file) or 'none'}")
+            raise ImageError(
+                f"no array {missing[0]!r}, but {', '.join(file) or 'none'}",
+                where=path,
+                remedy="Name them as CLAM and TRIDENT do: features (n, dims) and coords (n, 2).",
+            )
         stored = _array(file, name, path)
         _check_numbers(stored.dtype, "features", path)
         features = np.asarray(stored, dtype=np.float32)
@@ -169,11 +169,7 @@ def _read_h5(path: Path, mpp: float | None, places: bool) -> Stored:
 
 
 def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
-    """Features whose shape and numbers are right.
-
-    Raises:
-        ImageError: naming what is not.
-    """
+    """Features whose shape and numbers are right."""
     _check_numbers(stored.features.dtype, "features", path)
     features = np.asarray(stored.features, dtype=np.float32)
     features = features[0] if features.ndim == 3 and len(features) == 1 else features
@@ -263,7 +259,7 @@ def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not 
 
 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
-    """Units of the coordinates per level-0 pixel, as attributes of the array or the file tell them."""
+    """Units of the coordinates per level-0 pixel, as given by attributes of the array or the file."""
     attributes = {**file.attrs, **file["coords"].attrs}
     stated = [value for name, value in attributes.items() if _UNIT_NAMES.fullmatch(name)]
     if not stated and "feats" in file:
@@ -290,7 +286,7 @@ def _historic_step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: 
     """Units per level-0 pixel in STAMP's files without a unit: microns, or 224 units for 256 (STAMP 1).
 
     Raises:
-        ImageError: if nothing tells the unit, or the size of the image's pixels is not known.
+        ImageError: if nothing gives the unit, or the size of the image's pixels is not known.
     """
     microns = 1.0
     if "tile_size_um" not in file.attrs:

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ImageError
+from ..files import read_json
 from .npz_files import read_npz_file
 
 __all__ = [
@@ -46,8 +46,8 @@ class Stored(NamedTuple):
 
     Attributes:
         features: of each crop.
-        coords: x and y of each, level-0 pixels; None where the file does not tell them.
-        side: of a crop, level-0 pixels; None where it is not told.
+        coords: x and y of each, level-0 pixels; None where the file does not give them.
+        side: of a crop, level-0 pixels; None where it is not given.
     """
 
     features: npt.NDArray[Any]
@@ -153,7 +153,7 @@ def read_npz(path: Path) -> Stored:
 
 def _with_coordinates(path: Path, features: npt.NDArray[Any]) -> Stored:
     """Where slide2vec's crops lie: in a file in tiles/, or one that the meta.json beside them names."""
-    meta = _json(path.with_suffix(".meta.json"))
+    meta = read_json(path.with_suffix(".meta.json"), strict=False)
     named = meta.get("coordinates_npz_path") or ""
     beside = path.parents[1] / "tiles" / f"{path.stem}.coordinates.npz" if len(path.parents) > 1 else path
     place = next((one for one in (beside, Path(named)) if one.suffix == ".npz" and one.is_file()), None)
@@ -164,16 +164,8 @@ def _with_coordinates(path: Path, features: npt.NDArray[Any]) -> Stored:
         coords = np.stack([arrays["x"], arrays["y"]], axis=1)
     except (OSError, ValueError, KeyError) as error:
         raise ImageError(f"no coordinates x and y of crops ({error})", where=place, remedy=_AGAIN) from error
-    tiling = _json(place.with_suffix(".meta.json")).get("tiling", {})
+    tiling = read_json(place.with_suffix(".meta.json"), strict=False).get("tiling", {})
     return Stored(features, coords, meta.get("tile_size_lv0") or tiling.get("tile_size_lv0"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 # --------------------------------------------------------------------------- wsidata

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import CheckpointError
 from ..files import parse_json, whole_file, write_json
-from .networks.weights import without_file
+from .networks.weights import weight_bytes, without_file
 
 __all__ = ["CONFIG", "READERS", "WEIGHTS", "load_pretrained", "model_fingerprint", "save_pretrained"]
 
@@ -170,9 +170,7 @@ def model_fingerprint(model: Weighted, config: ModelConfig) -> str:
         if value != default[name] and name not in ("chunk_size", "pretrained")
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        if name == "head.mean_feature":
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    weights = {name: value for name, value in model.state_dict().items() if name != "head.mean_feature"}
+    for part in weight_bytes(weights):
+        digest.update(part)
     return digest.hexdigest()[:16]

@@ -37,7 +37,6 @@ from .estimators import expected_feature, sample_weights
 from .network import Network
 from .networks import (
     Embedding,
-    Maps,
     PyramidAttention,
     TimmAttention,
     UniformAttention,
@@ -296,7 +295,7 @@ class ZoomIn(Network):
         """
         image, regions = grid.image[drawn], grid.regions[drawn]
         side, scale = self.config.tile_size, self.config.sub_tile_scale
-        network = Maps(trunk_of(self.position_attention))
+        network = Embedding(trunk_of(self.position_attention), maps=True)
         maps = self.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
         inside = positions_inside(regions, batch.sizes[image], self.map_size)
         return [tile[there] for tile, there in zip(maps, inside, strict=True)]

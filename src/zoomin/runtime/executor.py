@@ -59,11 +59,7 @@ class Executor:
     cluster: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: if there is no worker, or no such cluster.
-        """
+        """Check the values."""
         if self.jobs is not None and self.jobs < 1:
             raise ConfigError(f"jobs is {self.jobs}", where="jobs", remedy="It must be at least 1.")
         if self.cluster is not None and not (self.cluster in ("local", "auto") or ":" in self.cluster):

@@ -179,7 +179,7 @@ class Guarded:
         """What comes of an image.
 
         Raises:
-            WriteError: if the results cannot be written: that is no fault of the image.
+            WriteError: if the results cannot be written: that is not the fault of the image.
         """
         with _kept_log() as log_lines:
             found = guarded(partial(self.answer, task), self.name(task))
@@ -196,7 +196,7 @@ def guarded(answer: Callable[[], R], name: str) -> R | ZoomInError:
         name: of the image.
 
     Raises:
-        WriteError: if the results cannot be written: that is no fault of the image.
+        WriteError: if the results cannot be written: that is not the fault of the image.
     """
     try:
         return answer()

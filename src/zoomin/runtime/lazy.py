@@ -13,16 +13,17 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
 
     Args:
         package: its name.
-        homes: the module of each name, relative to the package.
+        homes: by module, relative to the package, the names that it holds.
 
     Example:
-        >>> lazily("zoomin", {"Region": ".geometry"})("Region").__name__
+        >>> lazily("zoomin", {".geometry": "Region TileGrid"})("Region").__name__
         'Region'
     """
+    module = {name: home for home, names in homes.items() for name in names.split()}
 
     def find(name: str) -> object:
-        if name not in homes:
+        if name not in module:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name], package), name)
+        return getattr(import_module(module[name], package), name)
 
     return find

@@ -28,7 +28,7 @@ def shard_of(images: Sequence[T], shard: str) -> list[T]:
         shard: "2/8" is the second of eight parts.
 
     Raises:
-        DataError: if that is no part.
+        DataError: if that is not a part.
 
     Example:
         >>> shard_of(["a", "b", "c", "d", "e"], "2/3")
@@ -42,7 +42,7 @@ def shard_name(name: str, shard: str) -> str:
     """The name of the table or the folder of a part; names sort as the parts do.
 
     Raises:
-        DataError: if that is no part.
+        DataError: if that is not a part.
 
     Example:
         >>> shard_name("predictions.csv", "2/16"), shard_name("features", "2/8")

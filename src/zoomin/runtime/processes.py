@@ -70,7 +70,7 @@ def stoppable() -> Iterator[Stop]:
     changes.
 
     Yields:
-        What tells afterwards which signal came.
+        What knows afterwards which signal came.
     """
     stop = Stop()
     before: dict[int, Any] = {}

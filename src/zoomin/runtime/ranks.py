@@ -1,4 +1,4 @@
-"""Several processes that train one network: which of them this is, what they tell each other, how they end.
+"""Several processes that train one network: which of them this is, what they exchange, how they end.
 
 Processes are started by `torchrun`, by SLURM's `srun`, or by the command itself on one machine (`launch`),
 which sets the variables that torchrun sets. They are numbered by rank; rank 0 alone writes.
@@ -29,8 +29,8 @@ PEER_LOST = 75  # exit code of a process that ends because another one has ended
 _GRACE = 20.0  # seconds that the others have to end by themselves when one has died
 _WAIT = timedelta(hours=6)  # for one that computes alone; one that has died is noticed at once
 _LOST = re.compile(r"peer|connect|gloo|nccl|socket|timed? ?out|store|abort", re.IGNORECASE)
-_RUN = "zoomin"  # the name of the job for who looks at the variables of torchrun
-_SECONDS = 1.0  # between looks at the parent
+_RUN = "zoomin"  # the name of the job, in the variables of torchrun
+_SECONDS = 1.0  # between checks of the parent
 
 
 class Ranks(NamedTuple):
@@ -90,7 +90,7 @@ class Ranks(NamedTuple):
 
 
 def started_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
-    """Which of several processes this is, as the variables of torchrun or srun tell it."""
+    """Which of several processes this is, according to the variables of torchrun or srun."""
     environment = os.environ if environment is None else environment
 
     def number(name: str, default: int) -> int:
@@ -109,7 +109,7 @@ def started_ranks(environment: Mapping[str, str] | None = None) -> Ranks:
 
 
 def launched() -> bool:
-    """Whether `launch` has started this process, and tells what becomes of it."""
+    """Whether `launch` has started this process, and reports what becomes of it."""
     return os.environ.get("TORCHELASTIC_RUN_ID") == _RUN
 
 

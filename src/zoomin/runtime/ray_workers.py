@@ -111,7 +111,7 @@ class RayWorkers:
         return count, (min(1.0, max(1, devices) / count) if gpus else 0.0)
 
     def begin(self) -> int:
-        """Start another one, which tells when it is ready; its number."""
+        """Start another one, which reports when it is ready; its number."""
         number, self._begun = self._begun, self._begun + 1
         actor = self._actors[number] = self._actor.remote(self._start)
         self._asked[actor.check.remote(__version__)] = number
@@ -194,7 +194,7 @@ def _version_error(why: str) -> ConfigError:
 
 
 def _reason(error: Exception) -> str:
-    """The sentence of a message of Ray that tells what has happened."""
+    """The sentence of a message of Ray that says what has happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in lines if line.startswith("The actor is dead because")), lines[0])
     return reason.split(". ")[0].removeprefix("The actor is dead because ").rstrip(".")
@@ -213,7 +213,7 @@ def _own_signals() -> Iterator[None]:
 
 
 class _ButRay:
-    """A stream that leaves out what Ray's threads tell of workers that died: results go there too."""
+    """A stream that leaves out what Ray's threads print about workers that died: results go there too."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

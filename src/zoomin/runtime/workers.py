@@ -41,7 +41,7 @@ class Workers(Protocol):
     """Processes that are started with a call, which makes of their number what answers tasks."""
 
     def begin(self) -> int:
-        """Start another one, which tells when it is ready; its number."""
+        """Start another one, which reports when it is ready; its number."""
         ...
 
     def give(self, worker: int, task: object) -> None:
@@ -72,7 +72,7 @@ class ProcessWorkers:
         self._begun = 0
 
     def begin(self) -> int:
-        """Start another one, which tells when it is ready; its number."""
+        """Start another one, which reports when it is ready; its number."""
         own, theirs = self._context.Pipe()
         number, self._begun = self._begun, self._begun + 1
         process = self._context.Process(target=_serve, args=(theirs, number, self._start), daemon=True)
@@ -83,7 +83,7 @@ class ProcessWorkers:
 
     def give(self, worker: int, task: object) -> None:
         """Give a task to a worker that has none."""
-        with suppress(OSError):  # it has died: `events` will tell
+        with suppress(OSError):  # it has died: `events` will report it
             self._alive[worker][1].send(task)
 
     def events(self, seconds: float) -> list[Event]:

@@ -233,11 +233,7 @@ def check_reader(case: ReaderCase) -> None:
 
 
 def _expect(condition: bool, what: str) -> None:
-    """Raise, also where Python runs without assertions.
-
-    Raises:
-        AssertionError: if the condition is false.
-    """
+    """Raise, also where Python runs without assertions."""
     if not condition:
         raise AssertionError(what)
 

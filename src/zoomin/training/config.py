@@ -77,11 +77,7 @@ class WarmUp:
         return self.steps > 0 or self.head_l2 is not None
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot work.
-        """
+        """Check the values."""
         least_of = {"steps": 0, "position_steps": 0, "batch_size": 2, "top_tiles": 1, "starts": 1}
         least_of["weight_decay"] = 0
         needs = {
@@ -245,7 +241,7 @@ class TrainConfig:
 
     @property
     def uses_roi(self) -> bool:
-        """Whether the loss looks at pixel annotations."""
+        """Whether the loss uses pixel annotations."""
         return self.tile_roi_strength > 0 or self.position_roi_strength > 0
 
     def loggers(self, *, crossval: bool = False) -> tuple[LoggerName, ...]:
@@ -382,11 +378,7 @@ class CrossvalConfig:
     """Trainings in parallel, each in its own process with its share of the processor's cores."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot work.
-        """
+        """Check the values."""
         needs = {
             "folds": (self.folds == "authors" or self.folds >= 2, "at least 2, or authors"),
             "repeats": (self.repeats >= 1, "at least 1"),

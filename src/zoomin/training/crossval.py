@@ -267,9 +267,9 @@ def _identity(
     for section, names in _FREE.items():
         for name in names:
             del (settings[section] if section else settings)[name]
-    parts = {
+    rows_of = {
         f"{n} {side}": rows
         for n, fold in enumerate(folds, 1)
         for side, rows in zip(_SIDES, fold, strict=True)
     }
-    return {"settings": settings, "folds": data_fingerprint(manifest, parts)}
+    return {"settings": settings, "folds": data_fingerprint(manifest, rows_of)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..files import whole_file, write_csv, write_text
+from ..files import markdown_table, whole_file, write_csv, write_text
 from ..model.targets import Target
 from ..model.targets.pooling import group_metrics
 
@@ -25,6 +25,7 @@ _HONEST = ("last_epoch", "last_epoch_careful")
 _COLOURS = {"last_epoch": "#0072b2", "last_epoch_careful": "#56b4e9", "best_epoch": "#d55e00"}
 
 _ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 9}
+_FOLDS = "seed|fold|held out|last epoch|last epoch, many estimates|best epoch|which"
 
 Results = Sequence[dict[str, Any]]
 
@@ -109,57 +110,54 @@ def _word(image: Mapping[str, Any], target: Target) -> str:
 def _table(summary: dict[str, Any], results: Results, target: Target) -> str:
     first = target.scores[target.score]
     unit = ", in %" if target.in_percent else ""
-    header = f"{' | '.join(target.scores.values())} |"
-    rule = " --- |" * len(target.scores)
+    titles = list(target.scores.values())
     seeds = sorted({result["seed"] for result in results})
+
+    def spreads(protocol: str) -> list[str]:
+        scores = summary["protocols"][protocol]
+        return [target.spread_text(scores[score]["mean"], scores[score]["sd"]) for score in target.scores]
+
+    def intervals(own: Mapping[str, Any]) -> list[str]:
+        return [target.interval_text(own[score], own[f"{score}_interval"]) for score in target.scores]
+
+    pooled = (
+        [PROTOCOLS[protocol], one["seed"], *intervals(one)]
+        for protocol in _HONEST
+        for one in summary["pooled"][protocol]["seeds"]
+    )
     lines = [
         "# Cross-validation",
         "",
         f"{len(results)} trainings: {len(results) // len(seeds)} folds, seeds {', '.join(map(str, seeds))}. "
         f"Mean over seeds of the mean over folds, standard deviation over seeds{unit}.",
         "",
-        f"| protocol | {header}",
-        f"| --- |{rule}",
-    ]
-    for protocol, what in PROTOCOLS.items():
-        scores = summary["protocols"][protocol]
-        cells = [target.spread_text(scores[score]["mean"], scores[score]["sd"]) for score in target.scores]
-        lines.append(f"| {what} | {' | '.join(cells)} |")
-    lines += [
+        *markdown_table(["protocol", *titles], ([what, *spreads(name)] for name, what in PROTOCOLS.items())),
         "",
         f"All out-of-fold predictions of a seed together (95 % interval over images, or groups){unit}:",
         "",
-        f"| protocol | seed | {header}",
-        f"| --- | --- |{rule}",
+        *markdown_table(["protocol", "seed", *titles], pooled),
     ]
-    for protocol in _HONEST:
-        for one in summary["pooled"][protocol]["seeds"]:
-            cells = [target.interval_text(one[score], one[f"{score}_interval"]) for score in target.scores]
-            lines.append(f"| {PROTOCOLS[protocol]} | {one['seed']} | {' | '.join(cells)} |")
     by_group = [one for one in summary["pooled"]["last_epoch"]["seeds"] if "groups" in one]
     if by_group:
+        grouped = ([one["seed"], one["groups"]["n_groups"], *intervals(one["groups"])] for one in by_group)
         lines += [
             "",
             f"The same of the last epoch by group, each answered by the mean of its images' answers{unit}:",
             "",
-            f"| seed | groups | {header}",
-            f"| --- | --- |{rule}",
+            *markdown_table(["seed", "groups", *titles], grouped),
         ]
-    for one in by_group:
-        own = one["groups"]
-        cells = [target.interval_text(own[score], own[f"{score}_interval"]) for score in target.scores]
-        lines.append(f"| {one['seed']} | {own['n_groups']} | {' | '.join(cells)} |")
+    each = (
+        [r["seed"], r["fold"], r["n_held"]]
+        + [target.score_text(r[protocol][target.score]) for protocol in PROTOCOLS]
+        + [r["best_epoch"]["epoch"] + 1]
+        for r in results
+    )
     lines += [
         "",
         f"{first[:1].upper()}{first[1:]} of every fold{unit}:",
         "",
-        "| seed | fold | held out | last epoch | last epoch, many estimates | best epoch | which |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        *markdown_table(_FOLDS.split("|"), each),
     ]
-    for r in results:
-        cells = [target.score_text(r[protocol][target.score]) for protocol in PROTOCOLS]
-        cells = [str(r["seed"]), str(r["fold"]), str(r["n_held"]), *cells, str(r["best_epoch"]["epoch"] + 1)]
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -311,7 +311,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
 
 
 def _roi(config: RunConfig, data: ZoomInDataModule) -> RoiReader | None:
-    """The annotations of the images, where training looks at them.
+    """The annotations of the images, where training uses them.
 
     Raises:
         ConfigError: if it does, and no training image has one.
@@ -336,11 +336,7 @@ def tiles_of(config: ClassifierConfig) -> ZoomInConfig | None:
 
 
 def _check_baseline(config: RunConfig) -> None:
-    """Refuse what only Zoom-In learns from.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse what only Zoom-In learns from."""
     asked = {
         "train.tile_roi_strength": config.train.uses_roi,
         "pretrain.steps": config.pretrain.steps > 0,

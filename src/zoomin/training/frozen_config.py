@@ -140,20 +140,9 @@ class FrozenConfig:
     more, the taught tile attention draws some. 64 bound the memory and time of a step."""
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: naming the one that cannot work.
-        """
-        least = {
-            "folds": 2,
-            "copies": 1,
-            "fold_copies": 1,
-            "epochs": 1,
-            "batch_size": 1,
-            "few_tiles": 0,
-            "cell_tiles": 0,
-        }
+        """Check the values."""
+        least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
+        least |= {"cell_tiles": 0}
         least |= {"components": 1, "map_components": 1}
         least |= {"trunk_images": 2, "trunk_tiles": 1}
         for name, bound in least.items():

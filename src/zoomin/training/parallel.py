@@ -37,7 +37,7 @@ __all__ = [
 
 
 class _SharedGradients(DDPStrategy):
-    """Lightning's DDP without torch's wrapper, whose mean over processes is no mean over images."""
+    """Lightning's DDP without torch's wrapper, whose mean over processes is not the mean over images."""
 
     def configure_ddp(self) -> None:
         """Leave the network as it is: the task adds up its gradients."""
@@ -113,7 +113,7 @@ def training_ranks(config: RunConfig) -> Ranks:
 
 
 def meeting_point(ranks: Ranks, config: TrainConfig) -> tuple[str, tuple[str, int] | None]:
-    """How the processes talk, and where they meet where the starter does not tell: see `ranks.joined`."""
+    """How the processes communicate, and where they meet if the starter does not say: see `ranks.joined`."""
     on_gpu = config.device in ("auto", "cuda") and torch.cuda.is_available()
     if on_gpu and ranks.world > 1:
         torch.cuda.set_device(ranks.local_rank)
@@ -125,7 +125,7 @@ def meeting_point(ranks: Ranks, config: TrainConfig) -> tuple[str, tuple[str, in
 
 
 def environment_of(ranks: Ranks) -> ClusterEnvironment:
-    """What tells Lightning which process this is.
+    """What shows Lightning which process this is.
 
     Named explicitly: under SLURM, Lightning would save into the working directory when time is up, and begin
     from what any other run has saved there.

@@ -35,7 +35,7 @@ _DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read 
 _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
-_SAMPLED = 24  # images whose size is looked at
+_SAMPLED = 24  # images whose size is read
 _FROM_DATA = {("model", "n_classes"), ("model", "target")}  # a run takes these from the data
 _SLIDE = 2000  # sub-tiles of an image from which most are taken for background to be left out
 _SECONDS = (0.045, 0.015)  # to embed a sub-tile of 224 on one core: PyTorch, OpenVINO
@@ -58,7 +58,7 @@ class ImageSummary:
         labelled: images to learn from.
         test: images held out for testing or validation by the data itself.
         groups: number of groups, 0 where the images have none.
-        height: median, of the images looked at.
+        height: median, of the images inspected.
         width: likewise.
         formats: how many files of each suffix.
     """
@@ -136,7 +136,7 @@ def plan(
 
     Raises:
         ConfigError: if the network cannot have those settings.
-        DataError: if the images cannot be learned from, or none of those looked at can be read.
+        DataError: if the images cannot be learned from, or none of those inspected can be read.
     """
     manifest = open_dataset(data.root, classes=data.classes, columns=data.columns, target=data.target)
     summary = _summarise(manifest, data)
@@ -212,7 +212,7 @@ def _summarise(manifest: Manifest, data: DataConfig) -> ImageSummary:
             sizes.append((image.height, image.width))
     if not sizes:
         raise DataError(
-            f"none of the images looked at can be read; the last: {error}",
+            f"none of the inspected images can be read; the last: {error}",
             where=data.root,
             remedy="Run `zoomin data check` on them.",
         )

@@ -170,7 +170,7 @@ def _model_name(words: Sequence[str]) -> str | None:
         return named
     try:
         return _name_in(load_recipe(Path(known["config"])))
-    except ConfigError:  # the parser will tell of it
+    except ConfigError:  # the parser will report it
         return None
 
 

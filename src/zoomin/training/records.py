@@ -40,7 +40,7 @@ class EpochTable(Logger):
 
     Args:
         path: CSV file to keep up to date, or None to keep the rows in memory alone.
-        rows: of the epochs done, as the checkpoint tells them: the file may lack the last.
+        rows: of the epochs done, according to the checkpoint: the file may lack the last.
     """
 
     def __init__(self, path: Path | None = None, rows: Sequence[Row] = ()) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -23,7 +21,7 @@ from ..data.config import DataConfig
 from ..data.datamodule import ZoomInDataModule
 from ..data.manifest import Manifest, write_manifest
 from ..errors import CheckpointError, ConfigError
-from ..files import plain, write_csv, write_json, write_text
+from ..files import json_digest, plain, write_csv, write_json, write_text
 from ..images.urls import path_text
 from ..model.network import Network
 from ..runtime.locks import LOCKS
@@ -122,8 +120,7 @@ def data_fingerprint(manifest: Manifest, splits: Mapping[str, Int[Tensor, " n"]]
         name: [(manifest.records[row].image.name, manifest.records[row].label) for row in place.tolist()]
         for name, place in splits.items()
     }
-    text = json.dumps([list(manifest.classes), plain(rows)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_digest([list(manifest.classes), plain(rows)], 16)
 
 
 def check_settings(

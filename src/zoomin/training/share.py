@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .._version import __version__
 from ..classifiers import Classifier, load_model
 from ..errors import ConfigError
-from ..files import write_json, write_text
+from ..files import markdown_table, read_json, write_json, write_text
 from ..model.hub import CARD, TRAINING, hub_model, push
 from ..model.storage import model_fingerprint
 from ..model.targets import score_names
+from .recipe_files import load_recipe
 
 __all__ = ["share"]
 
@@ -27,7 +25,7 @@ _NAMING = ("skipped", "failed", "no_foreground")  # of its metrics: these list i
 def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
     """Write a trained model with a card and a summary of its training into a folder or to the hub.
 
-    Weights (safetensors), settings and classes are those of the model. The summary tells scores, numbers of
+    Weights (safetensors), settings and classes are those of the model. The summary gives scores, numbers of
     images and settings of training, and no name of an image or a folder.
 
     Args:
@@ -62,28 +60,23 @@ def _write(net: Classifier, model: Path, folder: Path, address: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     net.save_pretrained(folder)
     known = model / TRAINING
-    summary = _summary(model) if not known.is_file() else json.loads(known.read_text(encoding="utf-8"))
+    summary = read_json(known) or _summary(model)
     write_json(folder / TRAINING, summary)
     write_text(folder / CARD, _card(net, summary, address))
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    """What a run folder tells of the training; little of a folder that holds a model alone."""
-
-    def read(name: str) -> Any:  # noqa: ANN401 (JSON)
-        path = run / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
+    """What a run folder says of the training; little of a folder that holds a model alone."""
     config = run / "config.yaml"
-    settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    software = read("versions.json")
+    settings = load_recipe(config) if config.is_file() else {}
+    software = read_json(run / "versions.json")
     return {
         "zoomin": software.get("zoomin", __version__),
         "packages": software.get("packages", {}),
-        "images": {name: len(images) for name, images in read("splits.json").items()},
+        "images": {name: len(images) for name, images in read_json(run / "splits.json").items()},
         "seed": settings.get("seed"),
         "settings": {name: _plain(settings.get(name) or {}) for name in _SECTIONS if name in settings},
-        "metrics": _anonymous(read("metrics.json")),
+        "metrics": _anonymous(read_json(run / "metrics.json")),
     }
 
 
@@ -145,11 +138,8 @@ def _training(summary: Mapping[str, Any]) -> Iterator[str]:
     if scores:
         found = score_names(set().union(*scores.values()))
         yield ""
-        yield f"| images | {' | '.join(found.values())} |"
-        yield "| --- |" + " ---: |" * len(found)
-        for part, values in scores.items():
-            cells = (_score(values, name) for name in found)
-            yield f"| {part} | {' | '.join(cells)} |"
+        rows = ([part, *(_score(values, name) for name in found)] for part, values in scores.items())
+        yield from markdown_table(["images", *found.values()], rows, numbers=True)
     yield ""
     if scores:
         yield "In brackets: 95 % intervals."

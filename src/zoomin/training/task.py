@@ -317,15 +317,11 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
         return {"optimizer": adam, "lr_scheduler": {"scheduler": steps, "interval": "epoch"}}
 
     def _note(self, name: str, error: ImageError) -> None:
-        """Record an image that cannot be read.
-
-        Raises:
-            DataError: if too many cannot.
-        """
+        """Record an image that cannot be read."""
         self.failures.note(self.current_epoch, "train" if self.training else "val", name, error)
 
     def _end_together(self) -> None:
-        """Raise where the loss was not finite; tell other processes what could not be read.
+        """Raise where the loss was not finite; report to other processes what could not be read.
 
         Raises:
             ConfigError: if the loss of any process was not finite.

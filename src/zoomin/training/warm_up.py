@@ -270,7 +270,7 @@ def _standard(parts: Iterable[list[Tensor]]) -> tuple[Float[Tensor, " channels"]
         total, squares = total.to(wide) + wide.sum(0), squares.to(wide) + wide.square().sum(0)
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    least = 1e-3 * std.mean() + torch.finfo(dtype).tiny  # a channel that hardly changes tells nothing
+    least = 1e-3 * std.mean() + torch.finfo(dtype).tiny  # a channel that hardly changes means nothing
     return mean.to(dtype), std.clamp(min=float(least)).to(dtype)
 
 

@@ -98,7 +98,7 @@ def print_rich(thing: object) -> None:
 
 
 def warn_failed(failed: Iterable[tuple[str, str]]) -> None:
-    """Tell the first failures (image, error) on stderr, and how many more."""
+    """Print the first failures (image, error) on stderr, and how many more there are."""
     failures = list(failed)
     for _, error in failures[:5]:
         print(f"warning: {error}", file=sys.stderr)

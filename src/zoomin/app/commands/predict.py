@@ -155,12 +155,7 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
 
 
 def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace) -> None:
-    """Print how attention lies on the ROI, and write it where there is a folder.
-
-    Raises:
-        ConfigError: if the model has no attention of two stages.
-        DataError: if no image has a ROI.
-    """
+    """Print how attention lies on the ROI, and write it where there is a folder."""
     from ...classifiers import zoom_in
     from ...errors import DataError
     from ...files import write_json

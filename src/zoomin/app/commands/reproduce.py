@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...experiments.all import SUMMARIES
 from .command import Command, Group, of_options, say
 
 __all__ = ["REPRODUCE"]
-
-_SUMMARIES = {
-    "colon-cancer": "Zoom-In against baselines on ten folds, both protocols",
-    "needle-camelyon": "crops of Camelyon16 with one small metastasis, or none",
-    "needle-mnist": "the limitation, and the three remedies that the paper proposes",
-    "traffic-signs": "Swedish or German road scenes: no sign, or a limit of 50, 70, 80",
-    "fmow": "ten categories of the Functional Map of the World",
-    "camelyon16": "whole slides of lymph nodes",
-    "ablation": "lambda, N and contrastive learning (table 4)",
-    "tradeoff": "time and memory against accuracy (table 3)",
-    "memory": "memory and unique tiles by epoch (figure 4)",
-    "attention-roi": "attention against annotated ROI (figure 7)",
-    "interpretability": "from the overview to the sub-tiles on every data set (figure 6)",
-    "comparison": "the default of zoomin train against other methods on the same trunk",
-}
 
 
 def _build(parser: ArgumentParser) -> None:
@@ -41,7 +27,7 @@ def _command(name: str) -> Command:
         return 1 if done.failed else 0
 
     return Command(
-        _SUMMARIES[name],
+        SUMMARIES[name],
         "[--scale mini|paper] [--data FOLDER] [--out FOLDER] [options]",
         f"  zoomin reproduce {name}\n"
         f"  zoomin reproduce {name} --scale paper --data DIR --out reproduced/{name}\n"
@@ -55,5 +41,5 @@ def _command(name: str) -> Command:
 
 REPRODUCE = Group(
     "run an experiment of the paper, on a miniature or on the real data",
-    {name: _command(name) for name in _SUMMARIES},
+    {name: _command(name) for name in SUMMARIES},
 )

@@ -55,7 +55,7 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
             return launch(["train", "--config", str(recipe)], count)
     with messages():
         result = fit(run, progress=True)
-    if not result.metrics:  # another process tells them
+    if not result.metrics:  # another process prints them
         return 0
     print_metrics("Trained", result.metrics)
     for line in advice(result.metrics):

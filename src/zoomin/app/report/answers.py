@@ -37,7 +37,7 @@ def predictions_of(
         run: folder of the run.
         manifest: the images, labelled or not.
         model: of the run.
-        config: how to look.
+        config: the settings.
         name: of the files `predictions-NAME.csv` and `.json` in the run's folder; None to keep nothing.
         progress: show a progress bar on stderr.
     """

@@ -121,7 +121,7 @@ def risk_chart(found: RiskCoverage, *, name: str) -> str:
 
 
 def history_chart(
-    history: Sequence[Mapping[str, float]], measures: Sequence[str], chosen: int | None, *, name: str
+    history: Sequence[Mapping[str, int | float]], measures: Sequence[str], chosen: int | None, *, name: str
 ) -> str:
     """Training and validation side by side, epoch by epoch, a panel a measure."""
     with _axes(4.1 * len(measures), 3.1, columns=len(measures)) as (figure, panels):

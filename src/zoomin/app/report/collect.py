@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...data.csv_table import Row, read_table
 from ...data.find import open_dataset
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest
 from ...errors import CheckpointError, DataError
+from ...files import read_json
 from ...inference.predictions import Prediction, counts_of, target_in
 from ...inference.run_images import label_options, splits_of_run
 from ...model.targets import Target, target_named
@@ -75,18 +74,18 @@ def origin_of_run(run: Path, target: Target) -> Origin:
         run: its folder.
         target: of its model.
     """
-    metrics = _json(run / "metrics.json")
+    metrics = read_json(run / "metrics.json")
     counts: dict[str, dict[str, int]] = {}
     if (run / "manifest.csv").is_file():
         manifest = _own_manifest(run, target)
-        parts = splits_of_run(run, manifest)
-        for part in (*SPLITS, None):
-            rows = [index for index, found in enumerate(parts) if found == part]
+        splits = splits_of_run(run, manifest)
+        for split in (*SPLITS, None):
+            rows = [index for index, found in enumerate(splits) if found == split]
             if rows:
-                counts[part or "unused"] = manifest.subset(rows).counts()
+                counts[split or "unused"] = manifest.subset(rows).counts()
     return Origin(
         config=_text(run / "config.yaml"),
-        versions=_json(run / "versions.json"),
+        versions=read_json(run / "versions.json"),
         commands=_commands("train", run),
         history=tuple(read_rows(run / "metrics.csv")),
         chosen_epoch=metrics.get("epoch"),
@@ -231,7 +230,7 @@ def crossval_findings(folder: Path) -> Findings:
     Raises:
         DataError: if a file is missing or damaged.
     """
-    summary = _json(folder / "crossval.json")
+    summary = read_json(folder / "crossval.json")
     classes = tuple(summary.get("classes", ()))
     target = target_named(summary.get("target", "classes"), classes)
     if not classes or not (folder / "out_of_fold.csv").is_file():
@@ -240,7 +239,7 @@ def crossval_findings(folder: Path) -> Findings:
             where=folder,
             remedy="Write them again with zoomin crossval --config FOLDER/config.yaml --resume true.",
         )
-    folds = [_json(path) for path in sorted((folder / "folds").glob("*.json"))]
+    folds = [read_json(path) for path in sorted((folder / "folds").glob("*.json"))]
     summary["histories"] = [fold["history"][f"val_{target.score}"] for fold in folds if "history" in fold]
     answers = tuple(_held_out(folder, target))
     seeds = sorted({str(answer.seed) for answer in answers})
@@ -296,16 +295,6 @@ def _counts(answers: Sequence[Answer], target: Target) -> dict[str, dict[str, in
     if not target.has_probabilities:
         return {"all": {target.names[0]: len(labels)}}
     return {"all": counts_of([label for label in labels.values() if label is not None], target)}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"damaged ({error})", where=path, remedy="Delete it, or repeat the run.") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _text(path: Path) -> str | None:

@@ -76,7 +76,7 @@ class Origin:
     config: str | None = None
     versions: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
-    history: tuple[Mapping[str, float], ...] = ()
+    history: tuple[Mapping[str, int | float], ...] = ()
     chosen_epoch: int | None = None
     chosen_by: str | None = None
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

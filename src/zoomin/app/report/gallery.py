@@ -40,7 +40,7 @@ class Card:
     """An image of the gallery, or one that was only measured.
 
     Attributes:
-        answer: what was said of it.
+        answer: the answer for it.
         picture: what was read and attention over the image, or the image alone, as a data address, "" where
             there is none.
         panel: the whole way of the answer (figure 6 of the paper) as a data address, "" where none was drawn.
@@ -147,11 +147,7 @@ def _drawn(figure: Figure) -> str:
 
 
 def _plain(answer: Answer) -> str:
-    """The image alone.
-
-    Raises:
-        ImageError: if it cannot be read.
-    """
+    """The image alone."""
     from PIL import Image
 
     record = answer.record

@@ -67,11 +67,7 @@ class ReportConfig:
     """Maximum number of annotated images whose attention is compared with their ROI; each is read again."""
 
     def __post_init__(self) -> None:
-        """Check what goes together.
-
-        Raises:
-            ConfigError: naming what is missing or too much.
-        """
+        """Check what goes together."""
         if self.run is None and self.predictions is None:
             raise ConfigError(
                 "nothing to report on", where="--run", remedy="Give the folder of a run, or --predictions."
@@ -127,7 +123,7 @@ def write_report(
     Args:
         config: what to report on.
         out: the file; by default `report.html` in the run's folder, or beside the predictions.
-        inference: how to look.
+        inference: the settings.
         device: where to compute.
         known: explanations already made of these images by this model; others are made as needed.
         title: of the report; by default the name of the folder or file.

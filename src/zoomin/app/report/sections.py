@@ -189,7 +189,7 @@ def _interval_words(found: Mapping[str, Any], target: Target) -> str:
     words = (
         (wilson if target.kind == "classes" else drawn)
         + (f"; the {groups} groups count, not their images" if groups else "")
-        + ". They tell what other images like these would give, not what another training would."
+        + ". They show what other images like these would give, not what another training would."
     )
     if found["seeds"] > 1:
         words += (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...data.manifest import Record, read_manifest
@@ -27,7 +27,7 @@ def collect(
         run: folder of the run.
         images: files, folders or glob patterns; by default all that are explained.
         explanations: folder that `zoomin explain` wrote; by default that of the run.
-        manifest: a CSV that tells labels, annotations and MPP; by default that of the run.
+        manifest: a CSV with labels, annotations and MPP; by default that of the run.
 
     Raises:
         DataError: if there is no such run, nothing to show, or a list is damaged.
@@ -39,15 +39,15 @@ def collect(
     index = _index(folder, run, needed=not images or explanations is not None)
     explained = {_key(one.image): one for one in index.entries}
     records = {_key(record.image): record for record in _records(run, manifest)}
-    asked: Iterable[Path | Record] = _find(images) if images else [Path(k) for k in explained]
-    entries = [_entry(_path(image), folder, explained, records) for image in asked]
+    asked = _find(images) if images else [Path(key) for key in explained]
+    entries = [_entry(path, folder, explained, records) for path in asked]
     return Collection(run, entries)
 
 
-def _find(images: Sequence[str]) -> list[Path | Record]:
-    from ...inference.sources import find_images
+def _find(images: Sequence[str]) -> list[Path]:
+    from ...inference.sources import find_images, path_of
 
-    return find_images(images)
+    return [path_of(image) for image in find_images(images)]
 
 
 def _index(folder: Path, run: Path, *, needed: bool) -> Index:
@@ -89,10 +89,6 @@ def _entry(path: Path, folder: Path, explained: dict[str, Entry], records: dict[
         annotation=record.annotation if record else None,
         mask=record.mask if record else None,
     )
-
-
-def _path(image: Path | Record) -> Path:
-    return image.image if isinstance(image, Record) else image
 
 
 def _key(path: str | Path) -> str:

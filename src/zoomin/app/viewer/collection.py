@@ -34,7 +34,7 @@ class ShownImage:
         explanation: file or folder of its saved explanation, None where there is none.
         annotation: file of its ROI, or None.
         mask: mask image of its ROI, or None.
-        names_something: whether the prediction names classes or labels, and is no number.
+        names_something: whether the prediction names classes or labels, and is not a number.
     """
 
     path: Path

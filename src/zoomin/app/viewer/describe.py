@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
 from ...explanation.draw import NUMBERED, doubt
 from ...explanation.palette import HEAT_TOP
+from ...files import short_names
 from ...images.image import Image
 from .collection import Collection, ShownImage
 from .figure import map_item
@@ -27,6 +27,7 @@ LISTED = 40  # sub-tiles in the list beside the map
 
 def overview(collection: Collection, token: str, other: Collection | None = None) -> dict[str, Any]:
     """The list of images, without opening any; the name of the run that they are compared with, if any."""
+    names = short_names([entry.path for entry in collection.shown])
     return {
         "run": collection.run.resolve().name,
         "other": None if other is None else other.run.resolve().name,
@@ -41,7 +42,7 @@ def overview(collection: Collection, token: str, other: Collection | None = None
                 "right": entry.right,
                 "explained": entry.explanation is not None,
             }
-            for name, entry in zip(_short_names(collection.shown), collection.shown, strict=True)
+            for name, entry in zip(names, collection.shown, strict=True)
         ],
     }
 
@@ -187,12 +188,3 @@ def _without_folders(
     if problem is None:
         return None
     return {name: text and collection.without_folders(text) for name, text in problem.items()}
-
-
-def _short_names(entries: Iterable[ShownImage]) -> list[str]:
-    """File names, with the folder where two are alike."""
-    names = [entry.path.name for entry in entries]
-    return [
-        f"{entry.path.parent.name}/{name}" if names.count(name) > 1 else name
-        for name, entry in zip(names, entries, strict=True)
-    ]

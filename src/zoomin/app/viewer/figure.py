@@ -29,7 +29,7 @@ from .pyramid import PICTURE_TILE, Pyramid
 __all__ = ["map_item"]
 
 _TARGET = "map"
-_MARGIN = 0.02  # of the image, around it at the first look
+_MARGIN = 0.02  # of the image, around it at first
 
 
 def map_item(pyramid: Pyramid, index: int, token: str, outlines: Outlines | None, *, roi: bool) -> Any:  # noqa: ANN401

@@ -39,12 +39,12 @@ def view(
         run: folder of the run.
         images: files, folders or glob patterns; by default all that are explained.
         explanations: folder that `zoomin explain` wrote; by default that of the run.
-        manifest: a CSV that tells labels, annotations and MPP; by default that of the run.
+        manifest: a CSV with labels, annotations and MPP; by default that of the run.
         compare: folder of a second run, whose explanations of the images are shown beside those of the first.
-        host: to listen on; others than the loopback let other computers look.
+        host: to listen on; others than the loopback let other computers connect.
         port: by default the first free one.
         open_browser: open the page.
-        ready: told the address, the number of images, and whether other computers can connect.
+        ready: called with the address, the number of images, and whether other computers can connect.
 
     Raises:
         ConfigError: if the port cannot be used.

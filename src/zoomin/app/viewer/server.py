@@ -146,7 +146,7 @@ class _List(_Handler):
 
 
 class _Image(_Handler):
-    """What there is to tell of one image."""
+    """What is shown about one image."""
 
     async def get(self, index: str) -> None:
         number = self.number(index)

@@ -9,8 +9,6 @@ mask of its needles, and the images of one group share their background.
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from torch.nn.functional import interpolate
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
 from ...errors import DataError
 from ...files import write_json
-from ...progress import track
+from ..prepared import in_threads
 from ..split_sizes import SplitSizes
 
 __all__ = ["CLASSES", "NeedleConfig", "draw_needles", "make_needles"]
@@ -123,10 +121,11 @@ def make_needles(
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_json(recipe, wanted)
-    numbers = config.places
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        drawn = pool.map(lambda place: _write(folder, config, *place), numbers)
-        records = tuple(track(drawn, "Drawing needles", total=len(numbers), shown=progress))
+
+    def draw(place: tuple[str, int]) -> Record:
+        return _write(folder, config, *place)
+
+    records = tuple(in_threads(draw, config.places, "Drawing needles", progress))
     write_manifest(Manifest(records, CLASSES, folder), table)  # last: its presence says that all are drawn
     return read_manifest(table, classes=CLASSES)
 

@@ -62,8 +62,9 @@ class SlideConfig(SplitSizes):
     their number reveals nothing."""
 
     differ_by: Literal["texture", "shape"] = "texture"
-    """What tells needles from decoys: "texture", needles are of needle sources and decoys of background; or
-    "shape", both are of needle sources and needles are rings, which asks for search, not for one texture."""
+    """What distinguishes needles from decoys: "texture", needles are of needle sources and decoys of
+    background; or "shape", both are of needle sources and needles are rings, which asks for search, not for
+    one texture."""
 
     tissue_share: float = 0.4
     """Share of a slide's pixels that are tissue, 0 to 1; the rest is glass."""
@@ -383,7 +384,7 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
 
 def _fixed(recipe: dict[str, Any]) -> dict[str, Any]:
     """What two calls must agree on to share a folder."""
-    known = {"differ_by": "texture", **recipe["config"]}  # older folders do not tell
+    known = {"differ_by": "texture", **recipe["config"]}  # older folders do not say
     config = {name: value for name, value in known.items() if name not in _FREE}
     return {"config": config, "sources": recipe["sources"]}
 

@@ -16,11 +16,12 @@ from ...data.folders import list_images
 from ...data.manifest import SPLITS, Manifest, Record
 from ...errors import DataError
 from ...geometry import Region
-from ...images.decode import decode_image
+from ...images.formats.decode import decode_image
 
 __all__ = ["Texture", "load_textures", "procedural_textures", "split_textures", "textures_of"]
 
 KINDS = ("background", "needle")
+_DRAWN = 24  # procedural sources of each kind
 _CROPS = 4  # most crops of one image
 _MIN_ROI = 0.6  # of the share of ROI in the best crop: what another crop of a needle's image must hold
 _CANDIDATES = 400  # most places of a crop that are tried in an image
@@ -164,19 +165,18 @@ def _deal(found: Sequence[tuple[str, Record]], wanted: dict[str, int], seed: int
     return [side[group] for group in groups]
 
 
-def procedural_textures(size: int, wanted: dict[str, int], seed: int, count: int = 24) -> list[Texture]:
+def procedural_textures(size: int, wanted: dict[str, int], seed: int) -> list[Texture]:
     """Sources drawn by a formula: small dark nuclei in stroma; needles: crowded, large, pale nuclei.
 
     Args:
         size: side of a crop, pixels.
         wanted: slides to make of each split.
         seed: the same seed draws the same textures.
-        count: sources of each kind.
     """
     found = [
         (kind, Record(Path(f"procedural_{kind}_{number:02d}"), kind))
         for kind in KINDS
-        for number in range(count)
+        for number in range(_DRAWN)
     ]
     textures = []
     for number, ((kind, record), split) in enumerate(

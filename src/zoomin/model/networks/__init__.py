@@ -1,6 +1,6 @@
 """The networks of the paper (supplement, tables 5 and 6), and any `timm` model in their place."""
 
-from .attention import ATTENTION_NETWORKS, Embedding, Maps, TimmAttention, attention_network, trunk_of
+from .attention import ATTENTION_NETWORKS, Embedding, TimmAttention, attention_network, trunk_of
 from .build import block_networks, build_networks, classifier
 from .cells import CELLS_PREFIX, CellMaps, cells_of, has_cells
 from .features import FEATURE_NETWORKS, feature_network
@@ -21,7 +21,6 @@ __all__ = [
     "GatedFeatures",
     "GatedHead",
     "LinearHead",
-    "Maps",
     "PyramidAttention",
     "Reference",
     "SmallResNet",

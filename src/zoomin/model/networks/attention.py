@@ -25,7 +25,6 @@ __all__ = [
     "ATTENTION_NETWORKS",
     "ConvAttention",
     "Embedding",
-    "Maps",
     "TimmAttention",
     "attention_network",
     "takes_any_size",
@@ -159,29 +158,18 @@ class TimmAttention(nn.Module):
 
 
 class Embedding(nn.Module):
-    """The embedding of views by an attention network with a trunk, as a network; weights are shared."""
+    """What the trunk of an attention network makes of views, as a network; weights are shared."""
 
-    def __init__(self, attention: TimmAttention | PyramidAttention) -> None:
-        """Keep the attention network."""
+    def __init__(self, attention: TimmAttention | PyramidAttention, *, maps: bool = False) -> None:
+        """Keep the attention network; `maps`: give its `maps`, not what it would `embed`."""
         super().__init__()
         self.attention = attention
+        self._see = "maps" if maps else "embed"
 
-    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels"]:
-        """`TimmAttention.embed`."""
-        return self.attention.embed(views)
-
-
-class Maps(nn.Module):
-    """The feature maps of views by a `TimmAttention`, as a separate network; the weights are shared."""
-
-    def __init__(self, attention: TimmAttention) -> None:
-        """Keep the attention network."""
-        super().__init__()
-        self.attention = attention
-
-    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels u v"]:
-        """`TimmAttention.maps`."""
-        return self.attention.maps(views)
+    def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n channels *positions"]:
+        """`TimmAttention.embed` or `TimmAttention.maps`."""
+        seen: Tensor = getattr(self.attention, self._see)(views)
+        return seen
 
 
 def _relu() -> nn.Module:

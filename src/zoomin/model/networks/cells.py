@@ -1,6 +1,6 @@
 """What the small cells of a sub-tile show: the finer maps of a trunk, of the view enlarged by two.
 
-The last features of a trunk tell what a sub-tile shows; a break of a few pixels in a line is in its finer
+The last features of a trunk say what a sub-tile shows; a break of a few pixels in a line is in its finer
 maps alone, and the mean over a sub-tile hides it.
 """
 

@@ -58,7 +58,7 @@ class GatedCopies(nn.Module):
 class GatedFeatures(nn.Module):
     """f: a trunk, a linear projection, and [exp(g) h, exp(g)] of each copy.
 
-    Where the trunk tells of several cells of a sub-tile, the gates weigh cells: f is the mean over them.
+    Where the trunk gives several cells of a sub-tile, the gates weigh cells: f is the mean over them.
 
     Input: sub-tiles (n, 3, h, w), float. Output: (n, copies * (width + 1)).
     """

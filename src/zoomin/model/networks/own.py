@@ -19,7 +19,7 @@ Config = TypeVar("Config", bound=Any)  # a frozen dataclass with a name for each
 
 
 def with_own_names(config: Config, modules: Mapping[str, nn.Module | None]) -> Config:
-    """A configuration that tells which networks the caller brought, by setting.
+    """A configuration that records which networks the caller brought, by setting.
 
     Raises:
         ConfigError: if something else than a module is given.

@@ -6,7 +6,7 @@ Files are read without running code in them.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 
-__all__ = ["AT", "fit_weights", "packaged_weights", "read_weights", "unwrapped", "without_file"]
+__all__ = [
+    "AT",
+    "fit_weights",
+    "packaged_weights",
+    "read_weights",
+    "unwrapped",
+    "weight_bytes",
+    "without_file",
+]
 
 AT = "@"  # between the name of a model and its file of weights
 _PACKAGES = {f"tf_efficientnet_lite{size}": size for size in (1, 2)}
@@ -142,3 +150,10 @@ def _state(found: object) -> dict[str, Tensor]:
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
+
+
+def weight_bytes(weights: Mapping[str, Tensor]) -> Iterator[bytes]:
+    """What tells weights apart: of each, by name, its name, type, shape and numbers."""
+    for name, tensor in sorted(weights.items()):
+        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -37,11 +37,7 @@ class Classes(Target):
     }
 
     def truth(self, labels: Sequence[str | None]) -> Int[Tensor, " n"]:
-        """The index of each image's class, -1 where it is unknown.
-
-        Raises:
-            KeyError: of a class that is not among `names`.
-        """
+        """The index of each image's class, -1 where it is unknown."""
         place = {name: index for index, name in enumerate(self.names)}
         return torch.tensor([-1 if label is None else place[label] for label in labels], dtype=torch.int64)
 

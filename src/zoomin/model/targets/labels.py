@@ -42,11 +42,7 @@ class Labels(Target):
     }
 
     def truth(self, labels: Sequence[str | None]) -> Float[Tensor, "n c"]:
-        """1 for each label that an image has, 0 for others, NaN where that is unknown.
-
-        Raises:
-            KeyError: of a label that is not among `names`.
-        """
+        """1 for each label that an image has, 0 for others, NaN where that is unknown."""
         place = {name: index for index, name in enumerate(self.names)}
         rows = torch.zeros(len(labels), len(self.names))
         for row, label in zip(rows, labels, strict=True):

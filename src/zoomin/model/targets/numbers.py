@@ -18,8 +18,32 @@ _BINS = 5  # groups of like values, for splits
 CENSORED = "+"
 
 
+class Number(Target):
+    """One number, shown under its one name."""
+
+    has_probabilities: ClassVar[bool] = False
+    column: ClassVar[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """The number."""
+        return [self.column]
+
+    def decide(self, answer: Sequence[float]) -> str:
+        """The number to six digits."""
+        return f"{answer[0]:.6g}"
+
+    def explained_name(self, answer: Sequence[float]) -> str:
+        """The one name."""
+        return self.names[0]
+
+    def error_text(self, standard_error: float) -> str:
+        """To two digits."""
+        return f"{standard_error:.2g}" if standard_error == standard_error and standard_error > 0 else ""
+
+
 @dataclass(frozen=True)
-class Value(Target):
+class Value(Number):
     """A value in its own unit: mean + std * logit, with the squared error of the logit.
 
     Attributes:
@@ -35,7 +59,7 @@ class Value(Target):
     mean: float = 0.0
     std: float = 1.0
     kind: ClassVar[str] = "value"
-    has_probabilities: ClassVar[bool] = False
+    column: ClassVar[str] = "value"
     curvature: ClassVar[float] = 2.0
     score: ClassVar[str] = "r2"
     in_percent: ClassVar[bool] = False
@@ -45,11 +69,6 @@ class Value(Target):
         "r2": "R2",
         "spearman": "rank correlation",
     }
-
-    @property
-    def columns(self) -> list[str]:
-        """The value."""
-        return ["value"]
 
     def truth(self, labels: Sequence[str | None]) -> Float[Tensor, " n"]:
         """The value of each image, NaN where it is unknown."""
@@ -70,21 +89,9 @@ class Value(Target):
         """The value."""
         return self.mean + self.std * logits
 
-    def decide(self, answer: Sequence[float]) -> str:
-        """The value to six digits."""
-        return f"{answer[0]:.6g}"
-
-    def explained_name(self, answer: Sequence[float]) -> str:
-        """The one name."""
-        return self.names[0]
-
     def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The value to four digits."""
         return f"{answer[0]:.4g}"
-
-    def error_text(self, standard_error: float) -> str:
-        """To two digits."""
-        return f"{standard_error:.2g}" if standard_error == standard_error and standard_error > 0 else ""
 
     def evidence(self, parts: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
         """In the unit of the value."""
@@ -118,7 +125,7 @@ class Value(Target):
         return torch.bucketize(truth.double(), edges.unique(), right=True)
 
 
-class Survival(Target):
+class Survival(Number):
     """How soon: the logit is a log hazard, learned by Cox's partial likelihood of right-censored times.
 
     The words of an image are the time, "12.5", or "12.5+" where nothing had happened until then. Images are
@@ -134,16 +141,11 @@ class Survival(Target):
     """
 
     kind = "survival"
-    has_probabilities = False
+    column = "log_hazard"
     least_batch = 64
     curvature = 1.0
     score = "concordance"
     scores: ClassVar[Mapping[str, str]] = {"concordance": "concordance"}
-
-    @property
-    def columns(self) -> list[str]:
-        """The log hazard."""
-        return ["log_hazard"]
 
     def truth(self, labels: Sequence[str | None]) -> Float[Tensor, "n two"]:
         """Time, and 1 where it happened then, 0 where it had not until then; NaN where unknown."""
@@ -174,21 +176,9 @@ class Survival(Target):
         """The log hazard."""
         return logits
 
-    def decide(self, answer: Sequence[float]) -> str:
-        """The log hazard to six digits."""
-        return f"{answer[0]:.6g}"
-
-    def explained_name(self, answer: Sequence[float]) -> str:
-        """The one name."""
-        return self.names[0]
-
     def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The log hazard with its sign."""
         return f"{answer[0]:+.2f}"
-
-    def error_text(self, standard_error: float) -> str:
-        """To two digits."""
-        return f"{standard_error:.2g}" if standard_error == standard_error and standard_error > 0 else ""
 
     def evidence(self, parts: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
         """The log hazard itself."""

@@ -26,7 +26,7 @@ class Target(ABC):
         kind: its name in settings.
         has_probabilities: whether answers are probabilities, one for each name.
         picks_one: whether exactly one of the names is true.
-        least_batch: images in a step below which the loss tells little.
+        least_batch: images in a step below which the loss means little.
         curvature: of the loss by a logit, about; that of a logistic loss is 1/4. Penalties count beside it.
         score: the metric by which folds and epochs are compared; higher is better.
         scores: the metrics shown, with what they are called, the most telling first.

@@ -45,7 +45,7 @@ class Embedded:
     """What the trunks see of one image.
 
     Attributes:
-        sub_tiles: f's trunk of the sub-tile of each tile that is looked at.
+        sub_tiles: f's trunk of the sub-tile of each tile that is used.
         tiles: the tile attention's of each of these tiles; None where it is uniform.
         context: f's of the view of the whole image; None where the model has none.
     """

@@ -103,7 +103,7 @@ def _thumbnails(images: ImageBatch) -> Float[Tensor, "n values"]:
         scale = min(1.0, _SIDE / max(height, width))
         try:
             view = images.read(torch.tensor([place], device=images.device), region, scale)
-        except ImageError:  # of which the training tells
+        except ImageError:  # which the training reports
             view = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
         grey = view.float().mean(1, True)
         rows.append(functional.interpolate(grey, (_SIDE, _SIDE), mode="bilinear").flatten(1).cpu() / 255)

@@ -55,7 +55,7 @@ _WEIGHT_DECAY = 0.05
 _CLIP = 5.0  # largest norm of the gradient
 _SHIFT = 8  # pixels, the stride at which the trunk first sees a map
 _JITTER = 0.1  # of brightness and contrast, where there is colour
-_SAMPLED = 8  # images looked at for colour
+_SAMPLED = 8  # images checked for colour
 _MORE = 3  # a third of the epochs again, when all images join
 _WORSE = 0.02  # loss that reading N sub-tiles, and not all, may cost
 

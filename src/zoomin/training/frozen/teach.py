@@ -1,6 +1,6 @@
 """Teach the tile attention: out of fold, attention times evidence says which tile decided.
 
-A copy of gated attention that has not learned from an image tells which of its tiles decided its class: the
+A copy of gated attention that has not learned from an image shows which of its tiles decided its class: the
 one of the highest attention x evidence. These tiles against all tiles of images of the negative class, and
 the lower half of the others, are a problem of labelled tiles, which a ridge on what the trunk sees of the
 tile at `tile_scale` solves.

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..mask_values import check_indices, drawn, measured, parted
+from ..pixels import Bytes, Pixels, check_size, upright
+from ..remote import tiff_file
+from ..windows import Window
 from .bands import bands_of_page
-from .mask_values import check_indices, drawn, measured, parted
-from .pixels import Bytes, Pixels, check_size, upright
-from .remote import tiff_file
 from .tiff_contents import contents_of
 from .tiff_scale import Scale, scale_of
 from .tiff_segments import block_of, codec_ycbcr, read_window, stored_ycbcr
-from .windows import Window
 
 __all__ = [
     "DAMAGE",
     "check_known",
+    "check_slide_whole",
     "check_whole",
     "decode_tiff",
     "nodata_of_page",
@@ -44,6 +45,7 @@ _LOSSY = (
     "JPEGXR",
     "JPEGXR_NDPI",
 )
+_LAB = ("CIELAB", "ICCLAB", "ITULAB")
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
 _SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
 DAMAGE = (
@@ -104,6 +106,12 @@ def stored_values(path: Path) -> Pixels:
         with tiff_file(path) as file:
             page = contents_of(file, path).levels[0]
             check_known(page, path)
+            if page.photometric.name in _LAB:
+                raise ImageError(
+                    f"colours of {page.photometric.name}, whose values do not tell what was drawn",
+                    where=path,
+                    remedy="Save it as grey or as red, green and blue.",
+                )
             check_size(page.imagewidth, page.imagelength, path)
             check_whole(page, file.filehandle.size, path)
             samples = upright(_samples(page), orientation_of_page(page))
@@ -166,11 +174,7 @@ def check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401 (tiff
     """Refuse a page without pixels, or with some beyond the end of the file: codecs would invent the rest."""
     count = min(len(page.dataoffsets), len(page.databytecounts))  # a slide has a hundred thousand blocks
     if not any(page.databytecounts[:count]) or not any(page.dataoffsets[:count]):
-        raise ImageError(
-            f"none of its {count} blocks of pixels is stored",
-            where=path,
-            remedy="The program that wrote it stopped early, or left the pixels out: export it again.",
-        )
+        raise _none_stored(count, path)
     if (size_of := block_of(page)[0] * block_of(page)[1] * page.samplesperpixel) > _LARGEST_BLOCK:
         raise ImageError(
             f"it declares blocks of {size_of:,} samples, in a file of {size:,} bytes",
@@ -185,6 +189,32 @@ def check_whole(page: Any, size: int, path: Path) -> None:  # noqa: ANN401 (tiff
             where=path,
             remedy="Copy or download it again.",
         )
+
+
+def check_slide_whole(path: Path) -> None:
+    """Refuse a slide that is a TIFF and whose largest image has no tile at all: OpenSlide shows it as white.
+
+    Raises:
+        ImageError: naming the cause.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            tiled = [page for page in file.pages if page.is_tiled]
+            page = max(tiled, key=lambda page: page.imagewidth * page.imagelength, default=None)
+            if page is None or (any(page.databytecounts) and any(page.dataoffsets)):
+                return
+            count = len(page.dataoffsets)
+    except DAMAGE:
+        return  # OpenSlide says what is wrong with it
+    raise _none_stored(count, path)
+
+
+def _none_stored(count: int, path: Path) -> ImageError:
+    return ImageError(
+        f"none of its {count} blocks of pixels is stored",
+        where=path,
+        remedy="The program that wrote it stopped early, or left the pixels out: export it again.",
+    )
 
 
 def _check_ratio(page: Any, path: Path) -> None:  # noqa: ANN401

@@ -12,24 +12,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
-from .array import ArrayImage
+from ...errors import ImageError
+from ..array import ArrayImage
+from ..cache import HANDLES
+from ..georeference import Georeference
+from ..ground import mpp_of_map
+from ..physical import check_mpp
+from ..pixels import Bytes, check_in_order
+from ..stored import Level, undecoded
+from ..urls import url_of
+from ..windows import Window
 from .bands import Bands, bands_of
-from .cache import HANDLES
 from .decode import check_stored, declared_size, decode_image, orientation_of, read_head
-from .gdal import DRIVERS, WORLD, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
-from .georeference import Georeference
-from .ground import mpp_of_map
+from .gdal import (
+    DRIVERS,
+    Subdataset,
+    cause,
+    complaints,
+    driver_of,
+    has_world_file,
+    opened,
+    settings_of,
+    side_car,
+)
 from .jpeg_tiles import JpegTiled, jpeg_directory
-from .physical import check_mpp
-from .pixels import Bytes, check_in_order
-from .stored import Level, undecoded
 from .tiff_contents import Contents
 from .tiff_scale import Scale
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
-from .urls import url_of
-from .windows import Window
 
 __all__ = [
     "ConvertedImage",
@@ -55,9 +65,9 @@ class RasterImage(JpegTiled):
         bands: how its bands become red, green and blue.
         driver: the GDAL driver.
         georeference: the coordinate reference system and the way from level-0 pixels to the map, None where
-            the file tells neither.
+            the file gives neither.
         sources: where GDAL finds each level (see `gdal.opened`).
-        mpp_source: what on the map tells the size of a pixel, or "".
+        mpp_source: what on the map gives the size of a pixel, or "".
     """
 
     reader = "GDAL"
@@ -75,7 +85,7 @@ class RasterImage(JpegTiled):
         georeference: Georeference | None,
         sources: tuple[Subdataset, ...] = (),
     ) -> None:
-        """Describe a raster; `open_raster` looks into the file."""
+        """Describe a raster; `open_raster` inspects the file."""
         part = f"#{sources[0]}" if sources and sources[0] else ""
         super().__init__(path, levels, mpp=mpp, georeference=georeference, part=part)
         self.sources = sources or tuple(range(len(levels)))
@@ -83,11 +93,7 @@ class RasterImage(JpegTiled):
         self.driver = driver
 
     def decode_by_reader(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level, by GDAL.
-
-        Raises:
-            ImageError: if GDAL cannot decode them.
-        """
+        """The pixels of a window of a level, by GDAL."""
         import rasterio
         from rasterio.windows import Window as GdalWindow
 
@@ -114,10 +120,6 @@ class RasterImage(JpegTiled):
         """Let go of the handles of all threads; the next read opens them again."""
         super().close()
         HANDLES.drop_all(lambda key: isinstance(key, tuple) and key[:2] == self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "gdal", self.identity
 
     def _open(self, level: int) -> Any:  # noqa: ANN401 (rasterio is not typed)
         self.check_identity()
@@ -258,7 +260,7 @@ def _raster(
     source: str,
     **facts: Any,  # noqa: ANN401
 ) -> RasterImage:
-    """The image, its levels finest first; `source` is what tells its scale."""
+    """The image, its levels finest first; `source` is what gives its scale."""
     order = sorted(range(len(levels)), key=lambda i: -levels[i].width)
     levels, sources = [levels[i] for i in order], [sources[i] for i in order]
     check_blocks(levels[0], path)
@@ -298,7 +300,7 @@ def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
     """
     image = decode_image(path, mpp=mpp)
     driver = driver_of(read_head(path))
-    if driver is None or not any(path.with_suffix(end).is_file() for end in WORLD):
+    if driver is None or not has_world_file(path):
         return image
     if driver == "GTiff" or orientation_of(path) not in (0, 1):
         return image

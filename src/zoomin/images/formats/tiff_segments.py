@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from .colour import ycbcr_to_rgb
-from .pixels import Bytes, Pixels
-from .windows import Window
+from ..colour import ycbcr_to_rgb
+from ..pixels import Bytes, Pixels
+from ..windows import Window
 
 __all__ = ["Fetch", "block_of", "blocks_of", "codec_ycbcr", "read_window", "stored_ycbcr"]
 
@@ -42,7 +42,7 @@ def codec_ycbcr(page: Any, block: bytes | None = None) -> bool:  # noqa: ANN401
 
     Args:
         page: of an open TIFF.
-        block: one stored block, which tells whether the codec takes luma and chroma apart itself; None: any.
+        block: one stored block, which shows whether the codec takes luma and chroma apart itself; None: any.
     """
     codec = page.compression.name
     if codec == "JPEG2000" and page.photometric.name == "YCBCR":

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ChannelsError, ImageError
+from ...errors import ChannelsError, ImageError
+from ..cache import HANDLES
+from ..physical import check_mpp
+from ..pixels import Bytes, Pixels, to_bytes
+from ..stored import FileIdentity, StoredImage, check_unchanged, identity_of, undecoded
+from ..urls import url_of
+from ..windows import Window
 from .bands import TYPES
-from .cache import HANDLES
 from .channels import NAME_THEM, check_numbers
-from .physical import check_mpp
-from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import FileIdentity, StoredImage, identity_of, undecoded
-from .urls import url_of
-from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
 from .zarr_store import ZARR_DAMAGE, open_node
 
@@ -50,11 +50,7 @@ class ZarrSamples:
         self.identity = self.current_identity()
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
-        """The samples of some channels, as they are stored; chunks that are not stored have the fill value.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The samples of some channels, as they are stored; the fill value where chunks are not."""
         arrays = HANDLES.get_or_make(self._key, self._open)
         try:
             found = _read(arrays[level], self.contents, window, channels)
@@ -85,10 +81,7 @@ class ZarrSamples:
         return "zarr", self.identity
 
     def _open(self) -> list[Any]:
-        if self.current_identity() != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it again."
-            )
+        check_unchanged(self.current_identity(), self.identity, self.path)
         return [open_node(self.path, place) for place in self.contents.arrays]
 
 
@@ -103,7 +96,7 @@ class ZarrImage(StoredImage):
     reader = "zarr"
 
     def __init__(self, samples: ZarrSamples, colour: tuple[int, ...], *, mpp: float | None) -> None:
-        """Describe an image; `open_zarr` looks into the file."""
+        """Describe an image; `open_zarr` inspects the file."""
         self.samples = samples
         self.colour = colour
         super().__init__(samples.path, samples.levels, mpp=mpp)
@@ -114,11 +107,7 @@ class ZarrImage(StoredImage):
         return self.samples.contents
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level; where a sample is not a number, the background.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The pixels of a window of a level; where a sample is not a number, the background."""
         samples = self.samples.read(level, window, self.colour)
         if np.issubdtype(samples.dtype, np.floating) and not np.isfinite(samples).all():
             missing = ~np.isfinite(samples).all(axis=2)

@@ -1,4 +1,4 @@
-"""The few elements of a DICOM file that tell what it is, and of which slide (DICOM PS3.5, 7 and 10)."""
+"""The few elements of a DICOM file that say what it is, and of which slide (DICOM PS3.5, 7 and 10)."""
 
 from __future__ import annotations
 

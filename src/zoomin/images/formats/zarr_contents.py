@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..physical import PLAUSIBLE, square_mpp
+from ..stored import Level
 from .contents import CLEARLY, several_images
 from .ngff import Dataset, Multiscale, attributes_of_ome, multiscale_of, ngff_version
-from .physical import PLAUSIBLE, square_mpp
-from .stored import Level
 from .zarr_store import has_chunks, open_node
 
 __all__ = ["ZarrContents", "zarr_contents"]
@@ -36,7 +36,7 @@ class ZarrContents:
         dtype: of the samples.
         missing: the value of chunks that are not stored.
         mpp: microns per level-0 pixel, or None.
-        mpp_source: what tells it, or "".
+        mpp_source: what gives it, or "".
         beside: the other images, as a person chooses them.
         words: version, type and compression.
     """
@@ -88,7 +88,7 @@ def zarr_contents(path: Path, series: int | str | None = None, *, mpp_needed: bo
         mpp_needed: whether pixels that are not square are an error.
 
     Raises:
-        ImageError: if it is no OME-Zarr image, a plate, a stack of several planes of which none is chosen,
+        ImageError: if not an OME-Zarr image, a plate, a stack of several planes of which none is chosen,
             or none of its pixels is stored.
     """
     wanted = _wanted(series, path)

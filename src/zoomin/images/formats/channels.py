@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from ..errors import ImageError
-from ..geometry import Region
-from .georeference import Georeference
-from .image import Image, reader_of
-from .pixels import Bytes, Pixels
-from .resampled import ResampledImage
-from .stored import FileIdentity, Level, StoredImage
-from .windows import Window
+from ...errors import ImageError
+from ...geometry import Region
+from ..georeference import Georeference
+from ..image import Image, reader_of
+from ..pixels import Bytes, Pixels
+from ..resampled import ResampledImage
+from ..stored import FileIdentity, Level, StoredImage
+from ..windows import Window
 
 __all__ = [
     "NAME_THEM",
@@ -112,30 +112,17 @@ class ChannelImage(StoredImage):
         self.background = (0, 0, 0)
 
     def read(self, regions: Sequence[Region], scale: float) -> Float32[Tensor, "n channels h w"]:
-        """Read regions of one size at a scale, area-averaged (see `stored.StoredImage`).
-
-        Raises:
-            ConfigError: if the scale is not in (0, 1].
-            ImageError: if the regions are not of one size, or pixels cannot be decoded.
-        """
+        """Read regions of one size at a scale, area-averaged (see `stored.StoredImage`)."""
         return self._read(regions, scale)
 
     def read_boxes(
         self, boxes: Float64[Tensor, "n 4"], rows: int, columns: int
     ) -> Float32[Tensor, "n channels rows columns"]:
-        """Read boxes with fractional edges (see `stored.StoredImage`).
-
-        Raises:
-            ImageError: if a box is empty or not finite, or pixels cannot be decoded.
-        """
+        """Read boxes with fractional edges (see `stored.StoredImage`)."""
         return self._read_boxes(boxes, rows, columns)
 
     def decode(self, level: int, window: Window) -> Any:  # noqa: ANN401 (samples, not bytes)
-        """The samples of a window of a level, (height, width, channels).
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The samples of a window of a level, (height, width, channels)."""
         values = np.array(self.samples.read(level, window, self.chosen), dtype=np.float32)
         gone = ~np.isfinite(values)
         for place, channel in enumerate(self.chosen if self.samples.missing else ()):
@@ -246,7 +233,7 @@ def places_of(channels: Sequence[str | int], names: Sequence[str], path: Path) -
 
 
 def check_numbers(dtype: str, path: Path) -> None:
-    """Refuse samples that are no numbers.
+    """Refuse samples that are not numbers.
 
     Raises:
         ImageError: naming the type.

@@ -1,4 +1,4 @@
-"""Microns per pixel that a TIFF tells: OME metadata, Aperio's, ImageJ's, or a microscope's resolution."""
+"""Microns per pixel that a TIFF gives: OME metadata, Aperio's, ImageJ's, or a microscope's resolution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
+from ..physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
 
 __all__ = ["Scale", "scale_of"]
 
@@ -19,7 +19,7 @@ _INCH, _CENTIMETRE = 2, 3  # values of the tag ResolutionUnit; TIFF's own defaul
 
 
 class Scale(NamedTuple):
-    """The size of a pixel and where the file tells it.
+    """The size of a pixel and where the file gives it.
 
     Attributes:
         x: width in microns.
@@ -44,7 +44,7 @@ class Scale(NamedTuple):
 
 
 def scale_of(file: Any, page: Any, series: int = 0) -> Scale | None:  # noqa: ANN401 (tifffile is not typed)
-    """Microns per pixel of an image of a TIFF, None where nothing tells them that can be believed.
+    """Microns per pixel of an image of a TIFF, None where nothing credible gives them.
 
     Args:
         file: tifffile's.

@@ -6,7 +6,7 @@ from typing import Any
 
 from zarr.storage import WrapperStore
 
-from .remote import remote_cache
+from ..remote import remote_cache
 
 __all__ = ["kept_store"]
 
@@ -36,6 +36,6 @@ def kept_store(store: Any, url: str) -> Any:  # noqa: ANN401
 
     Args:
         store: read-only.
-        url: that tells it from others.
+        url: that distinguishes it from others.
     """
     return _KeptStore(store, url)

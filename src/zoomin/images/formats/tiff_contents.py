@@ -1,7 +1,7 @@
 """What a TIFF holds: the image, its lower levels, and the pictures beside it (label, macro, thumbnail).
 
 TIFF only numbers its directories. Writers mark lower levels and labels alike as "reduced", or not at all, and
-de-identified slides have lost the words that told them apart. So a directory is a level only if it has the
+de-identified slides have lost the words that distinguished them. So a directory is a level only if it has the
 image's aspect, shows the same content and shows it in the same place. Leaving a level out is never wrong,
 only slower; taking a label for one is.
 """
@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ChannelsError, ImageError, PlanesError
+from ...errors import ChannelsError, ImageError, PlanesError
+from ..pixels import Pixels
+from ..urls import url_of
+from ..windows import Window
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
 from .ome_files import companion_of, files_of_images, parsed_xml, text_of
-from .pixels import Pixels
 from .tiff_segments import block_of, read_window
-from .urls import url_of
-from .windows import Window
 
 __all__ = ["Associated", "Contents", "check_sizes", "contents_of", "shows"]
 
@@ -179,7 +179,7 @@ def check_sizes(file: Any, path: Path) -> None:  # noqa: ANN401
 
 
 def _check_companion(file: Any, path: Path) -> None:  # noqa: ANN401
-    """Refuse a plane of an image of several files, of which a companion beside them tells."""
+    """Refuse a plane of an image of several files, which a companion beside them describes."""
     text = str(file.pages.first.description or "") if file.is_ome else ""
     root = parsed_xml(text) if "BinaryOnly" in text else None
     companion = companion_of(root) if root is not None else ""
@@ -220,7 +220,7 @@ def _named(picture: _Picture) -> bool:
 
 
 def _candidates(pictures: Sequence[_Picture]) -> list[_Picture]:
-    """Those that may be the image, as far as names and marks tell."""
+    """Those that may be the image, as far as names and marks show."""
     candidates = [one for one in pictures if not _named(one) and not one.marked]
     return candidates or [one for one in pictures if not _named(one)] or list(pictures)
 
@@ -272,7 +272,8 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
         if set(planes) == {"C"} and count in (3, 4):
             remedy = (
-                "If they are red, green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
+                "Name those to use: data.channels, or open_image(path, channels=[1, 2]). If they are red, "
+                "green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "
                 'tifffile.imread(IN)[:3].transpose(1, 2, 0), photometric="rgb", tile=(256, 256)).'
             )
         error = ChannelsError if set(planes) == {"C"} else PlanesError
@@ -345,7 +346,7 @@ def shows(
         try:
             pairs.append((own.mean(box), other.mean(wide)))
         except (ImageError, *_UNREADABLE):
-            continue  # a damaged block tells nothing
+            continue  # a damaged block shows nothing
         marks.append(is_mark)
     if not pairs:
         return marked  # damaged all over: reading it will say so

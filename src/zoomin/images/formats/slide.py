@@ -15,27 +15,27 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from ..errors import ImageError
-from ..geometry import Region
+from ...errors import ImageError
+from ...geometry import Region
+from ..cache import HANDLES
+from ..image import Image
+from ..physical import check_mpp, plausible_mpp
+from ..pixels import over_background
+from ..remote import tiff_file
+from ..stored import Level, undecoded
+from ..windows import Window
 from .adapted import open_adapted
-from .cache import HANDLES
-from .image import Image
 from .jpeg_tiles import JpegTiled, jpeg_directory
 from .open_tiff import open_tiff
 from .other_slides import other_reader
-from .physical import check_mpp, plausible_mpp
-from .pixels import over_background
-from .remote import tiff_file
 from .slide_refusals import check_frames, not_opened
-from .stored import Level, undecoded
-from .tiff import DAMAGE
-from .windows import Window
+from .tiff import DAMAGE, check_slide_whole
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
 
 Bytes = npt.NDArray[np.uint8]
 
-_BLOCK = 256  # where a format does not tell the size of its blocks
+_BLOCK = 256  # where a format does not give the size of its blocks
 _OBLONG = 0.05
 _LARGEST_BLOCK = 1 << 27  # pixels
 _BESIDE = "openslide.associated"
@@ -48,7 +48,7 @@ class SlideImage(JpegTiled):
 
     Attributes:
         vendor: the format, in OpenSlide's words.
-        bounds: the scanned part of the canvas where the file tells it, level-0 pixels.
+        bounds: the scanned part of the canvas where the file gives it, level-0 pixels.
         stored: OpenSlide's number of each level.
     """
 
@@ -91,15 +91,6 @@ class SlideImage(JpegTiled):
         """Another slide in a TIFF, by OpenSlide."""
         return SlideImage(path, levels, {}, None)
 
-    def close(self) -> None:
-        """Let go of the slide's handle; the next read opens it again."""
-        super().close()
-        HANDLES.drop(self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "openslide", self.identity
-
     def _open(self) -> Any:  # noqa: ANN401 (openslide is not typed)
         self.check_identity()
         slide = _opened(self.path)
@@ -125,7 +116,7 @@ def slide_vendor(path: Path) -> str | None:
     """The format in OpenSlide's words; None where OpenSlide does not know the file."""
     try:
         import openslide
-    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` tells
+    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` reports it
         return None
     try:
         return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
@@ -158,8 +149,10 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
                 return open_tiff(path, mpp=mpp)
         except ImageError:
             pass
-        raise  # the cause that the file's header tells
+        raise  # the cause according to the file's header
     properties, steps = dict(slide.properties), slide.level_downsamples
+    if properties.get("openslide.vendor") == "aperio":  # others leave out tiles of bare glass
+        check_slide_whole(path)
     full = slide.dimensions[::-1]
     every = [
         Level.of(size[::-1], full, _block_of(properties, index))
@@ -179,7 +172,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Image:
 def _directories(path: Path, levels: tuple[Level, ...], steps: Sequence[float]) -> tuple[int | None, ...]:
     """Where the tiles of JPEG of an Aperio slide are found, by level; None where OpenSlide has to read.
 
-    Where the step from level 0 is no whole number, OpenSlide moves what is stored by parts of a pixel.
+    Where the step from level 0 is not a whole number, OpenSlide moves what is stored by parts of a pixel.
     """
     try:
         with tiff_file(path) as file:
@@ -243,7 +236,7 @@ class SlideFacts(NamedTuple):
     Attributes:
         associated: names and sizes of the pictures beside the slide.
         icc: its colour profile, empty where it has none.
-        mpp_source: the property that tells the size of a pixel, or "".
+        mpp_source: the property that gives the size of a pixel, or "".
     """
 
     associated: tuple[str, ...]

@@ -16,24 +16,24 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from ..errors import ImageError
-from .cache import HANDLES
+from ...errors import ImageError
+from ..cache import HANDLES
+from ..georeference import Georeference
+from ..ground import mpp_of_map
+from ..physical import check_mpp
+from ..pixels import Pixels
+from ..remote import tiff_file
+from ..stored import FileIdentity, Level, check_unchanged, identity_of, undecoded
+from ..windows import Window
 from .channels import check_numbers
 from .gdal import opened, side_car
-from .georeference import Georeference
-from .ground import mpp_of_map
 from .open_tiff import check_upright
-from .physical import check_mpp
-from .pixels import Pixels
 from .raster import check_blocks, georeference_of
-from .remote import tiff_file
-from .stored import FileIdentity, Level, identity_of, undecoded
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
 from .tiff_contents import check_sizes, contents_of, shows
 from .tiff_image import OpenTiff
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
-from .windows import Window
 
 __all__ = ["TiffSamples", "open_tiff_channels"]
 
@@ -56,7 +56,7 @@ class TiffSamples:
         missing: of each channel, the value of samples that are missing; empty where none has one.
         georeference: where it lies on a map.
         identity: path, size and time of the last change.
-        mpp_source: what tells the size of a pixel, or "".
+        mpp_source: what gives the size of a pixel, or "".
         offsets: of each level, where the directories of its channels stand; one for all bands together.
     """
 
@@ -73,11 +73,7 @@ class TiffSamples:
     offsets: tuple[tuple[int, ...], ...]
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
-        """The samples of some channels, as they are stored; of bands stored together, all are decoded.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The samples of some channels, as they are stored; of bands stored together, all are decoded."""
         file = HANDLES.get_or_make(self._key, self._open)
         offsets = self.offsets[level]
         try:
@@ -97,10 +93,7 @@ class TiffSamples:
         return "tiff channels", self.identity
 
     def _open(self) -> OpenTiff:
-        if identity_of(self.path) != self.identity:
-            raise ImageError(
-                "the file has changed since it was opened", where=self.path, remedy="Open it again."
-            )
+        check_unchanged(identity_of(self.path), self.identity, self.path)
         return OpenTiff(self.path)
 
 
@@ -112,7 +105,7 @@ def open_tiff_channels(
     Args:
         path: a local file.
         mpp: microns per pixel, instead of what the file says.
-        series: which of its images, by number or name; None for the largest that is no label or macro.
+        series: which of its images, by number or name; None for the largest that is not a label or macro.
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
@@ -195,7 +188,7 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
 
 
 def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:  # noqa: ANN401
-    """The image that is asked for, or the largest that is no picture beside it."""
+    """The image that is asked for, or the largest that is not a picture beside it."""
     check_sizes(file, path)
     every = list(enumerate(file.series))
     if series is not None:

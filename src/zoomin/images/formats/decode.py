@@ -21,16 +21,16 @@ from PIL import (
 )
 from PIL import Image as PillowImage
 
-from ..errors import ImageError, PlanesError
-from .array import ArrayImage
-from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
-from .mask_values import check_indices, drawn, parted
-from .physical import check_mpp
-from .pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
-from .remote import remote_range
+from ...errors import ImageError, PlanesError
+from ..array import ArrayImage
+from ..foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
+from ..mask_values import check_indices, drawn, parted
+from ..physical import check_mpp
+from ..pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
+from ..remote import remote_range
+from ..timeouts import file_timeout, within
+from ..urls import url_of
 from .tiff import decode_tiff, stored_values
-from .timeouts import file_timeout, within
-from .urls import url_of
 
 __all__ = [
     "check_stored",
@@ -159,7 +159,7 @@ def decode_values(path: Path) -> Pixels:
 
 
 def _loses(kind: str, head: bytes) -> bool:
-    """Whether a file was compressed with loss, as far as its head tells."""
+    """Whether a file was compressed with loss, as far as its head shows."""
     return kind == "JPEG" or (kind == "WEBP" and b"VP8 " in head)
 
 
@@ -203,7 +203,7 @@ def read_head(path: Path) -> bytes:
 
 
 def format_of(head: bytes) -> str | None:
-    """The format that a file's first bytes tell, None if it is unknown.
+    """The format that a file's first bytes show, None if it is unknown.
 
     Example:
         >>> format_of(b"GIF89a...")
@@ -230,7 +230,7 @@ def unknown_format(head: bytes, path: Path) -> ImageError:
 
 
 def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG, BMP or GIF by its header; None where it does not tell."""
+    """Width and height of a PNG, JPEG, BMP or GIF by its header; None where it does not say."""
     kind = format_of(head)
     if kind != "JPEG":
         return _declared_size(kind or "", head)
@@ -271,7 +271,7 @@ def check_stored(path: Path, head: bytes) -> None:
 
 
 def orientation_of(path: Path) -> int:
-    """The EXIF orientation of a PNG or JPEG by its header; 1 where it does not tell."""
+    """The EXIF orientation of a PNG or JPEG by its header; 1 where it does not say."""
     kind = format_of(read_head(path))
     if kind not in _PLUGINS:
         return 1
@@ -395,7 +395,7 @@ def _orientation(image: PillowImage.Image) -> int:
 
 
 def _declared_size(kind: str, head: bytes) -> tuple[int, int] | None:
-    """Width and height, where the head tells them simply; Pillow does not say what is wrong with 0."""
+    """Width and height, where the head gives them simply; Pillow does not say what is wrong with 0."""
     if kind == "PNG" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ImageError
-from .physical import unit_in_microns
+from ...errors import ImageError
+from ..physical import unit_in_microns
 
 __all__ = ["Channel", "Dataset", "Multiscale", "attributes_of_ome", "multiscale_of", "ngff_version"]
 
@@ -44,7 +44,7 @@ class Dataset(NamedTuple):
 
     Attributes:
         path: of its array, below the group of the image.
-        scale: size of a pixel along each axis, in the axis' unit; None where it is not told.
+        scale: size of a pixel along each axis, in the axis' unit; None where it is not given.
         translation: where its first pixel lies, likewise.
     """
 
@@ -74,7 +74,7 @@ class Multiscale:
     version: str
 
     def microns(self, dataset: Dataset) -> tuple[float, float, str] | None:
-        """Width and height of a pixel, and the unit that told it; None where no unit of length does."""
+        """Width and height of a pixel, and the unit that gave it; None where no unit of length does."""
         if dataset.scale is None:
             return None
         x, y = self.axes.index("x"), self.axes.index("y")

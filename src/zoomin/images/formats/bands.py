@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ChannelsError, ImageError
-from .colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
-from .pixels import Bytes, Pixels, over_background, to_bytes
+from ...errors import ChannelsError, ImageError
+from ..colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
+from ..pixels import Bytes, Pixels, over_background, to_bytes
 from .tiff_segments import luma_shares, stored_ycbcr
 
 Background = tuple[int, int, int]
@@ -251,7 +251,7 @@ def bands_of(dataset: Any, path: Path, page: Any = None) -> Bands:  # noqa: ANN4
     Args:
         dataset: rasterio's.
         path: named in errors.
-        page: of a TIFF, tifffile's: its tags tell more than GDAL does.
+        page: of a TIFF, tifffile's: its tags say more than GDAL does.
 
     Raises:
         ImageError: if the bands have no colours, or samples of a type without a meaning.

@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ImageError
-from .cache import HANDLES, Cache
-from .pixels import Bytes
-from .stored import Level, StoredImage
+from ...errors import ImageError
+from ..cache import HANDLES, Cache
+from ..pixels import Bytes
+from ..stored import Level, StoredImage
+from ..urls import url_of
+from ..windows import Window
 from .tiff_image import OpenTiff
 from .tiff_segments import Fetch, block_of, blocks_of
-from .urls import url_of
-from .windows import Window
 
 __all__ = ["JpegTiled", "jpeg_directory"]
 
@@ -60,11 +60,7 @@ class JpegTiled(StoredImage):
     directories: tuple[int | None, ...] = ()
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The pixels of a window of a level."""
         if not self._is_direct(level):
             return self.decode_by_reader(level, window)
         if level in self._agreed:
@@ -122,6 +118,7 @@ class JpegTiled(StoredImage):
 
     def close(self) -> None:
         """Let go of the open files of this process; the next read opens them again."""
+        super().close()
         HANDLES.drop(("tifffile", self.identity))
 
     def __getstate__(self) -> dict[str, object]:

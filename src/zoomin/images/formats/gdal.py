@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..urls import url_of
 from .decode import format_of
-from .urls import url_of
 
 __all__ = [
     "DRIVERS",
@@ -23,6 +23,7 @@ __all__ = [
     "cause",
     "complaints",
     "driver_of",
+    "has_world_file",
     "opened",
     "settings_of",
     "side_car",
@@ -72,8 +73,13 @@ def settings_of(path: Path) -> dict[str, Any]:
     return SETTINGS | own
 
 
+def has_world_file(path: Path) -> bool:
+    """Whether a world file beside an image of any kind tells where it lies on a map."""
+    return any(path.with_suffix(end).is_file() for end in WORLD)
+
+
 def side_car(path: Path) -> bool:
-    """Whether a file beside an image tells GDAL where it lies, or which samples are missing."""
+    """Whether a file beside an image informs GDAL where it lies, or which samples are missing."""
     if url_of(path) is not None:
         return False
     beside = [*map(path.with_suffix, _WORLD), path.with_name(f"{path.name}.msk")]

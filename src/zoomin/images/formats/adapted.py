@@ -18,17 +18,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError
-from .cache import HANDLES
-from .physical import check_mpp, plausible_mpp
-from .pixels import over_background
-from .stored import Level, StoredImage, undecoded
-from .windows import Window
+from ...errors import ImageError
+from ..cache import HANDLES
+from ..physical import check_mpp, plausible_mpp
+from ..pixels import over_background
+from ..stored import Level, StoredImage, undecoded
+from ..windows import Window
 
 __all__ = ["AdaptedSlide", "SlideReader", "open_adapted"]
 
 Bytes = npt.NDArray[np.uint8]
-_BLOCK = 256  # where the object does not tell the size of its blocks
+_BLOCK = 256  # where the object does not give the size of its blocks
 _WHITE = (255, 255, 255)
 
 
@@ -82,7 +82,7 @@ class AdaptedSlide(StoredImage):
 
     Attributes:
         reader: name of the package.
-        vendor: the format in its words, "" where it does not tell.
+        vendor: the format in its words, "" where it does not say.
     """
 
     def __init__(
@@ -100,11 +100,7 @@ class AdaptedSlide(StoredImage):
         self._by, self._downsamples = by, downsamples
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if the package cannot decode them.
-        """
+        """The pixels of a window of a level."""
         slide, lock = HANDLES.get_or_make(self._key, self._open)
         step = self._downsamples[level] if self._by.frame == "level-0" else 1.0
         corner = round(window.x0 * step), round(window.y0 * step)
@@ -119,10 +115,6 @@ class AdaptedSlide(StoredImage):
         except Exception as error:  # a stranger's code may raise anything
             HANDLES.drop(self._key)
             raise undecoded(self.path, level, window, f"{self.reader}: {_first(error)}") from error
-
-    def close(self) -> None:
-        """Let go of the slide's handle; the next read opens it again."""
-        HANDLES.drop(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -158,7 +150,7 @@ def open_adapted(path: Path, by: SlideReader, *, mpp: float | None = None) -> Ad
 
     Raises:
         ConfigError: if `mpp` is not a positive number.
-        ImageError: if the package is missing, cannot open the file, or tells no sizes; or the pixels are not
+        ImageError: if the package is missing, cannot open the file, or gives no size; or the pixels are not
             square and `mpp` is not given.
     """
     check_mpp(mpp, path)

@@ -13,14 +13,14 @@ from typing import Any
 
 import tifffile
 
+from ..cache import HANDLES
+from ..pixels import Bytes
+from ..remote import tiff_file
+from ..stored import Level, StoredImage, undecoded
+from ..windows import Window
 from .bands import Bands
-from .cache import HANDLES
-from .pixels import Bytes
-from .remote import tiff_file
-from .stored import Level, StoredImage, undecoded
 from .tiff import DAMAGE
 from .tiff_segments import read_window
-from .windows import Window
 
 __all__ = ["OpenTiff", "TiffImage"]
 
@@ -44,31 +44,19 @@ class TiffImage(StoredImage):
         offsets: tuple[int, ...],
         mpp: float | None,
     ) -> None:
-        """Describe a TIFF; `open_tiff` looks into the file."""
+        """Describe a TIFF; `open_tiff` inspects the file."""
         super().__init__(path, levels, mpp=mpp, part=f"#off:{offsets[0]}")
         self.bands = bands
         self.offsets = offsets
 
     def decode(self, level: int, window: Window) -> Bytes:
-        """The pixels of a window of a level.
-
-        Raises:
-            ImageError: if they cannot be decoded.
-        """
+        """The pixels of a window of a level."""
         file = HANDLES.get_or_make(self._key, self._open)
         try:
             samples = read_window(file.page(self.offsets[level]), window, file.fetch)
             return self.bands.paint_all(samples, self.background, self.path)
         except DAMAGE as error:
             raise undecoded(self.path, level, window, error) from error
-
-    def close(self) -> None:
-        """Let go of the file's handle; the next read opens it again."""
-        HANDLES.drop(self._key)
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "tifffile", self.identity
 
     def _open(self) -> OpenTiff:
         self.check_identity()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import ImageError
+from ...errors import ImageError
 from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
 
 __all__ = ["check_frames", "not_opened"]
@@ -21,6 +21,7 @@ _SYNTAXES_READ = (
     "1.2.840.10008.1.2.4.91",
 )
 _ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made it."
+_VOLUME = "Give the file of the slide itself (its ImageType says VOLUME), with this one beside it or not."
 _GREY = "Re-encode its frames in colours, red, green and blue the same, with the program that made it."
 _DECOMPRESS = (
     "Let wsidicom read it (pip install 'zoomin-net[dicom]'), or re-encode its pixels "
@@ -73,7 +74,7 @@ def check_frames(path: Path) -> None:
 
 
 def not_opened(path: Path, error: Exception) -> ImageError:
-    """Why OpenSlide does not open a file, as its header tells it."""
+    """Why OpenSlide does not open a file, according to its header."""
     other = re.match(r"Reading (.+?): ", str(error))
     culprit = Path(other.group(1)) if other else path
     header = read_dicom_header(culprit)
@@ -104,6 +105,9 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
             "a DICOM slide that does not say of which series it is (no SeriesInstanceUID)",
             "Export it again with the program that made it.",
         )
+    if not header.is_volume and "No pyramid levels" in str(error):
+        kind = (*header.image_type, "", "", "")[2].lower() or "picture"
+        return f"the {kind} of a DICOM slide, without its levels", _VOLUME
     if header.planes > 1:
         return (
             f"a DICOM slide of {header.planes} focal planes",
