@@ -19,8 +19,11 @@ from training_examples import make_images, run_config
 from zoomin.app.cli import COMMANDS, _parser, main
 from zoomin.app.commands.command import Command
 from zoomin.app.report import ReportConfig, ReportResult, write_report
-from zoomin.app.report.collect import origin_of_run
+from zoomin.app.report.collect import origin_of_run, read_predictions
+from zoomin.app.report.findings import Findings
+from zoomin.app.report.html_tables import answer_table
 from zoomin.app.report.numbers import calibration, class_scores, curves
+from zoomin.app.report.trust import risk, trust_facts
 from zoomin.data.manifest import Record, read_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.inference import explain, load_model
@@ -486,3 +489,29 @@ def test_a_run_says_itself_that_its_many_numbers_are_classes(tmp_path: Path) -> 
     assert origin.counts["train"] == {str(number): 3 for number in range(40)}
     origin = origin_of_run(tmp_path, target_named("value", ["label"]))
     assert origin.counts["train"] == {"label": 120}
+
+
+def test_what_was_not_answered_and_what_is_unlike_are_told(tmp_path: Path) -> None:
+    """From a table of predictions to the rows of the scores, the words of the chart and the cells."""
+    rows = [
+        "image,label,prediction,prob_a,prob_b,standard_error,ood_p_value,abstained,status,error",
+        "1.png,a,a,0.9,0.1,0,0.6,,ok,",
+        "2.png,b,b,0.2,0.8,0,0.03,,no foreground,",
+        "3.png,b,abstained,0.6,0.4,0,0.5,probability 0.600 is below 0.7,ok,",
+        "4.png,b,,,,,,,error,cannot be read",
+    ]
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    target, answers = read_predictions(tmp_path / "p.csv")
+    assert target.names == ("a", "b") and [a.unlike for a in answers] == [False, True, False, False]
+    found = Findings("t", target, answers, "4 images")
+    assert [(f.name, f.value) for f in trust_facts(found)] == [
+        ("share answered", "0.667"),
+        ("accuracy where answered", "1.000"),
+        ("unlike the training images", "1"),
+    ]
+    _, words = risk(found, *found.tensors())
+    assert "All answered: 0.333; the surest 67 %, of probability 0.80 and more: 0.000" in words
+    table = answer_table(found)
+    assert ("like training, p", True) in table["columns"] and ("abstained", False) in table["columns"]
+    texts = [cell["text"] for row in table["rows"] for cell in row["cells"]]
+    assert "0.030" in texts and "probability 0.600 is below 0.7" in texts

@@ -65,8 +65,8 @@ def risk(
     found = risk_coverage(probabilities.gather(1, decided[:, None])[:, 0], decided == labels)
     half = next(k for k, share in enumerate(found.coverage) if share >= 0.5)
     words = (
-        "Risk and coverage: were only the surest images answered (--abstain_below), this share of them would "
-        f"be wrong. All answered: {found.risk[-1]:.3f}; the surest {found.coverage[half]:.0%}, of "
+        "Risk and coverage: were only the surest images answered (abstain_below), this share of them would "
+        f"be wrong. All answered: {found.risk[-1]:.3f}; the surest {100 * found.coverage[half]:.0f} %, of "
         f"probability {found.least[half]:.2f} and more: {found.risk[half]:.3f}. "
         f"Mean over all shares: {found.area:.3f}."
     )
