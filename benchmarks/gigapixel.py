@@ -106,8 +106,8 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Giant slides",
         "",
-        "Decoding the tissue: every tile of 256 pixels that is tissue for the most part, one read a tile, "
-        "nothing computed of them, with the reader and threads of the prediction. Prediction opens the file, "
+        "Decoding the tissue: every tile of 256 pixels that is mostly tissue, one read per tile, without "
+        "computing anything, with the reader and threads of the prediction. Prediction opens the file, "
         "finds the tissue (the same), reads, and runs the networks. Both begin with libraries loaded and "
         "without the file in the system's cache.",
         "",

@@ -100,7 +100,7 @@ def values(one: Explanation, stage: str, region: Region, pixels: int) -> np.ndar
 
 
 def test_layers_are_the_heat_map_of_the_explanation(one: Explanation) -> None:
-    """At two pixels a cell, over whole tiles: what `Explanation.heat_map` says."""
+    """At two pixels per cell, over whole tiles: what `Explanation.heat_map` says."""
     side, cells = 256, 16
     region = Region(1024, 768, 512, 512)
     rows, columns = one.attention.shape

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from browser import Visit, visit
 from giant_slide import GiantSlide, make_giant_slide
-from viewer_examples import example_explanation, running
+from viewer_examples import example_explanation, running, save_png
 from zoomin.app.viewer.collect import collect
 from zoomin.errors import DataError
 from zoomin.explanation import Entry, Index
@@ -215,6 +216,105 @@ def test_what_cannot_be_shown_says_so_and_the_others_still_work(site: str) -> No
         page.select_option("#filter", "wrong")
         assert page.locator("#images li:visible").all_inner_texts()[0].startswith("✗")
         assert seen.errors == []
+
+
+@pytest.fixture(scope="module")
+def second(run: Path, slide: GiantSlide, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another run, of three stages, that looked elsewhere in the slide; and an image of its own."""
+    folder = tmp_path_factory.mktemp("second")
+    x, y = slide.landmark
+    elsewhere = (x - 3000, y + 2600)
+    one = example_explanation(open_image(slide.path), elsewhere, sub_tile_size=256, blocks=4)
+    one = replace(one, ood_p_value=0.02)
+    one.save(folder / "explanations" / "giant")
+    small = save_png(folder / "small.png", 300, 400)
+    plain = example_explanation(open_image(small), (120, 90), tile_size=64, sub_tile_size=16)
+    plain.save(folder / "explanations" / "small")
+    entries = (Entry.of(plain, "small"), Entry.of(one, "giant"))
+    write_index(Index("a model", one.classes, entries), folder / "explanations")
+    return folder
+
+
+def each_pane(what: str) -> str:
+    """What a script finds in both panes; nothing where one is not there yet."""
+    inside = f"(({{document, zoominView}}) => zoominView?.state.view && {what})"
+    return f"() => window.zoominCompare?.panes.map(({{frame}}) => {inside}(frame.contentWindow))"
+
+
+@pytest.mark.browser
+def test_drawn_blocks_are_outlined(second: Path) -> None:
+    with running(collect(second)) as site, visit(f"{site}#1") as seen:
+        opened(seen, 1)
+        drawn = "zoominView.state.view.model.renderers.find((each) => each.name === 'drawn_blocks')"
+        assert seen.page.evaluate(f"() => {drawn}.visible")
+        note = seen.page.inner_text("#evidence-note")
+        assert "in 2 blocks of 64" in note
+        assert "unlike the training images (p = 0.020)" in seen.page.inner_text("#doubt").lower()
+        found = seen.page.evaluate(f"() => {drawn}.data_source.data")
+        assert found["right"][0] - found["left"][0] == 4 * 1024 and len(found["left"]) == 2
+        seen.shoot("viewer_blocks")
+        seen.page.uncheck("#show-blocks")
+        assert not seen.page.evaluate(f"() => {drawn}.visible")
+        seen.page.evaluate("() => zoominView.show(0)")
+        opened(seen, 0)
+        assert not seen.page.is_visible("#show-blocks") and not seen.page.is_visible("#doubt")
+        assert not seen.errors
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 1440), ("light", 400)])
+def test_two_runs_side_by_side(run: Path, second: Path, scheme: Literal["light", "dark"], width: int) -> None:
+    """The same image, panned and zoomed together; another image of another size, for itself."""
+    views, ready = each_pane("zoominView.currentView()"), each_pane("document.body.dataset.ready")
+    with (
+        running(collect(run), other=collect(second)) as site,
+        visit(f"{site}compare.html", scheme=scheme, width=width) as seen,
+    ):
+        until(seen, lambda: seen.page.evaluate(ready) == ["0", "1"])
+        assert [
+            *map(str, seen.page.evaluate("() => zoominCompare.panes.map(({name}) => name.textContent)"))
+        ] == [
+            run.name,
+            second.name,
+        ]
+        left, right = seen.page.frames[1:3]
+        left.evaluate("() => dispatchEvent(new Event('keydown'))")  # the left one leads
+        left.evaluate("() => zoominView.flyTo(0)")
+
+        def together() -> bool:
+            one, other = seen.page.evaluate(views)
+            return one["resolution"] <= 1 and all(
+                abs(one[k] - other[k]) < 1e-6 for k in ("x", "y", "resolution")
+            )
+
+        until(seen, together)
+        left.check("input[value=tiles]", force=True)
+        assert right.evaluate("() => document.querySelector('input[value=tiles]').checked")
+        left.evaluate("() => document.getElementById('fit').click()")
+        until(seen, lambda: seen.page.evaluate(views)[1]["resolution"] > 2)
+        seen.page.wait_for_timeout(1500)
+        seen.shoot(f"viewer_compare_{scheme}_{width}", full=True)
+        seen.page.select_option("section.pane:nth-of-type(2) select", "0")
+        until(seen, lambda: seen.page.evaluate(ready) == ["0", "0"])
+        assert seen.page.is_disabled("#link")
+        before = seen.page.evaluate(views)[1]
+        left.evaluate("() => zoominView.flyTo(0)")
+        until(seen, lambda: seen.page.evaluate(views)[0]["resolution"] <= 1)
+        assert seen.page.evaluate(views)[1] == before
+        assert not seen.errors
+
+
+@pytest.mark.browser
+def test_two_images_of_a_run_from_the_page(second: Path) -> None:
+    with running(collect(second)) as site, visit(site, width=1440) as seen:
+        opened(seen, 0)
+        seen.page.click("#compare")
+        ready = (
+            "() => window.zoominCompare?.panes.map(({frame}) => frame.contentDocument?.body?.dataset.ready)"
+        )
+        until(seen, lambda: seen.page.evaluate(ready) == ["0", "1"])
+        assert not seen.page.frames[1].is_visible("header") and seen.page.frames[2].is_visible("#answer")
+        assert not seen.errors
 
 
 def test_a_run_without_explanations_says_what_to_do(tmp_path: Path) -> None:

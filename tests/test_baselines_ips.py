@@ -92,7 +92,7 @@ def test_gradients_come_from_the_kept_tiles_alone():
 
 
 def test_the_scan_is_in_evaluation_mode():
-    """Statistics of batch normalisation move once a step, by the tiles that are kept."""
+    """Statistics of batch normalisation move once per step, by the tiles that are kept."""
     net = small(features="resnet16").train()
     net(ragged())
     counts = [m.num_batches_tracked for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]

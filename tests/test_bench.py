@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from zoomin.app.cli import main
 from zoomin.errors import ConfigError
-from zoomin.experiments.bench import Bench, Comparison, main
+from zoomin.experiments.bench import Bench, Comparison
+from zoomin.experiments.bench_config import BenchConfig
 
 
 def test_bench_writes_its_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, threads = tmp_path / "a" / "bench.json", torch.get_num_threads()
-    argv = (
-        "--repeats 2 --threads 1 --parts train --features lenet_released --precisions float32 --out".split()
-    )
-    assert main([*argv, str(out)]) == 0
+    options = "--repeats 2 --threads 1 --parts train --features lenet_released --precisions float32"
+    assert main(["bench", *options.split(), "--out", str(out)]) == 0
     report = json.loads(out.read_text())
     assert {"date", "processor", "torch", "zoomin", "threads", "load"} <= report["machine"].keys()
     assert [row["job"] for row in report["comparisons"]] == [
@@ -49,7 +49,9 @@ def test_ratio_is_of_the_medians() -> None:
     assert row.summary()["reached"] is False
 
 
-def test_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="no CUDA device"):
-        main(["--device", "cuda"])
+    assert main(["bench", "--device", "cuda"]) == 2
+    assert "no CUDA device" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="repeats"):
+        BenchConfig(repeats=0)

@@ -25,7 +25,7 @@ def commands(known: Mapping[str, Command | Group], before: str = "") -> Iterator
         whole = f"{before} {name}".lstrip()
         if isinstance(command, Group):
             yield from commands(command.commands, whole)
-        elif whole != "bench":  # it has a parser of its own
+        else:
             yield whole, command
 
 

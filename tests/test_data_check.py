@@ -117,6 +117,24 @@ def test_the_command_and_its_exit_code(folder: Path, capsys: pytest.CaptureFixtu
     assert "1 images, 0 with a problem" in capsys.readouterr().out
 
 
+def test_a_recipe_gives_the_images_and_the_model_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the file of a run, and of a baseline; the check does not write where the run does."""
+    monkeypatch.chdir(folder)
+    recipe = folder / "recipe.yaml"
+    for text in ("model: {tile_size: 40, sub_tile_size: 9}", "model: {name: clam, branches: multi}"):
+        recipe.write_text(
+            f"{text}\ndata: {{root: 'Präparat 1.png'}}\nfrozen: {{enabled: true}}\nout: run\nresume: true\n",
+            encoding="utf-8",
+        )
+        assert main(["data", "check", "Präparat 1.png", "--config", "recipe.yaml"]) == 0
+    assert (folder / "check" / "check.csv").is_file() and not (folder / "run").exists()
+    recipe.write_text("dta: {root: x}\n")
+    assert main(["data", "check", "--config", "recipe.yaml"]) == 2
+    assert "recipe.yaml: no section 'dta' in a recipe. Did you mean data?" in capsys.readouterr().err
+
+
 def test_json_holds_all_that_was_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(folder / "manifest.csv"), "--out", str(folder / "out"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)

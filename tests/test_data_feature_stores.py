@@ -193,8 +193,8 @@ def test_a_store_of_two_networks_needs_a_name(tmp_path):
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        (np.zeros((0, 3), np.float32), "the features of no crop"),  # TRIDENT: a slide without tissue
-        (np.zeros(0, np.float32), "the features of no crop"),
+        (np.zeros((0, 3), np.float32), "it holds no crops"),  # TRIDENT: a slide without tissue
+        (np.zeros(0, np.float32), "it holds no crops"),
         (np.zeros(768, np.float32), "768 features of the whole image"),  # TRIDENT: a slide encoder
     ],
 )

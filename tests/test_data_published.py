@@ -246,7 +246,7 @@ def test_extra_parts_are_told(copy, tmp_path, caplog):
         ("camelyon16", "training/lesion_annotations/tumor_002.xml", None, "Unpack lesion_annotations.zip"),
         ("needle-mnist", "t10k-labels-idx1-ubyte.gz", None, "t10k-labels-idx1-ubyte.gz: the file is missing"),
         ("needle-mnist", "train-images-idx3-ubyte.gz", "text", "not an idx file"),
-        ("hei-med", "DMED/(00000003).map.gz", "text", "no map of segments"),
+        ("hei-med", "DMED/(00000003).map.gz", "text", "not a map of segments"),
         ("hei-med", "DMED/(00000003).GND", "3\nExudate 1\n", "1 of 3 segments are named"),
         ("hei-med", "DMED/(00000003).GND", None, "GND: the file is missing"),
         ("deep-pcb", "PCBData/group00041/00041_not/00041000.txt", "1 2 3\n", "line 1 is not x1 y1 x2 y2"),

@@ -347,7 +347,7 @@ def test_a_plane_of_an_image_of_several_files_is_refused_with_its_companion(tmp_
         tifffile.imwrite(
             tmp_path / name, np.full((30, 40), number, np.uint8), description=text, metadata=None
         )
-    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, as set\.companion\.ome tells"):
+    with pytest.raises(ImageError, match=r"one of 3 files of an image .*, according to set\.companion\.ome"):
         open_image(tmp_path / names[0])
     planes = np.stack([tifffile.imread(tmp_path / name) for name in names], -1)
     tifffile.imwrite(tmp_path / "whole.tif", planes, photometric="rgb")  # as the remedy says
@@ -360,3 +360,45 @@ def test_a_tiff_that_is_cut_off_is_listed_for_whoever_opens_it(tmp_path: Path, l
     whole = picture(tmp_path / "b.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(whole[:length])
     assert [path.name for path in list_images(tmp_path)] == ["a.tif", "b.tif"]
+
+
+def test_a_dicomdir_is_no_image(tmp_path: Path) -> None:
+    """It lists the files of a disc, and begins as they do."""
+    meta = element(0x0002, 0x0002, "UI", b"1.2.840.10008.1.3.10") + element(
+        0x0002, 0x0010, "UI", SYNTAX["explicit"].encode()
+    )
+    head = element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta))) + meta
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + head + element(0x0004, 0x1130, "CS", b"DISC"))
+    dicom(tmp_path / "IMAGES" / "IM0", "1.1", "1.1.0")
+    dicom(tmp_path / "IMAGES" / "IM1", "1.1", "1.1.1")
+    assert len(list_images(tmp_path)) == 1
+
+
+def test_indices_that_name_files_elsewhere_or_as_others_write_them(tmp_path: Path) -> None:
+    for name in ("tiles/a.png", "tiles/b.png", "x_1.png", "c0.tif", "c1.tif", "__MACOSX/x.png"):
+        picture(tmp_path / name)
+    source = '<SourceFilename relativeToVRT="1">tiles{}{}.png</SourceFilename>'
+    text = f"<VRTDataset>{source.format('/', 'a')}{source.format(chr(92), 'b')}</VRTDataset>"
+    (tmp_path / "m.vrt").write_text(text)
+    uuids = "".join(f'<TiffData FirstC="{c}"><UUID FileName="c{c}.tif">u</UUID></TiffData>' for c in range(2))
+    (tmp_path / "set.companion.ome").write_text(f"<OME><Image><Pixels>{uuids}</Pixels></Image></OME>")
+    for name in ("s_DAPI.svs", "s_FITC.svs"):
+        (tmp_path / name).write_bytes(b"II")
+    paths = r"<Image><Path>C:\scan\s_DAPI.svs</Path></Image><Image><Path>s_FITC.svs</Path></Image>"
+    (tmp_path / "s.AFI").write_text(f"<ImageList>{paths}</ImageList>")
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["c0.tif", "m.vrt", "s_DAPI.svs", "x_1.png"]
+
+
+def test_folders_of_slides_named_in_upper_case_or_by_xml(tmp_path: Path) -> None:
+    for name in ("S/Slidedat.ini", "S/x.jpg", "_V_/stack1/t.tif", "T_files/0/0_0.jpg", "U_files/0/0_0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / name) if name.endswith(("jpg", "tif")) else (tmp_path / name).write_bytes(b"")
+    for name in ("S.MRXS", "V.VSI"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "T.xml").write_text(
+        '<Image TileSize="254" xmlns="http://schemas.microsoft.com/deepzoom/2008"/>'
+    )
+    (tmp_path / "U.xml").write_text("<Notes/>")
+    names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert names == ["S.MRXS", "U_files/0/0_0.jpg", "V.VSI"]

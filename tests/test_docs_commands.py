@@ -16,7 +16,6 @@ import yaml
 from zoomin.app.cli import COMMANDS, _choose, _parser, _with_recipes
 from zoomin.app.commands.command import Command, Group
 from zoomin.classifiers import BASELINES
-from zoomin.experiments import bench
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -71,9 +70,7 @@ def understood(words: list[str]) -> None:
     try:
         name, chosen, rest = _choose([word for word in words if word != "--debug"])
         rest = _with_recipes(rest)
-        if name == "bench":
-            bench._parser().parse_args(rest)
-        elif isinstance(chosen, Command):
+        if isinstance(chosen, Command):
             _parser(name, chosen, rest).parse_args(rest)
     except SystemExit as stop:
         assert stop.code == 0, f"zoomin {' '.join(words)}"

@@ -56,11 +56,11 @@ def one_stage_draws(
     """Every draw of a design: probability, cells drawn, weights."""
     log_p = torch.tensor([problem.p], dtype=torch.float64).log()
     key, n = torch.zeros(1, dtype=torch.int64), torch.tensor([DRAWS])
-    room = torch.full((1, CELLS), 100)
+    capacity = torch.full((1, CELLS), 100)
     if name == "multinomial":
         for count, chance in multinomial_draws(problem.p, DRAWS):
             feed(monkeypatch, {1: uniforms_of_counts(count, problem.p)})
-            tiles = sampling.multinomial_tiles(log_p, DRAWS, room, key)
+            tiles = sampling.multinomial_tiles(log_p, DRAWS, capacity, key)
             cells = tiles.count[0].nonzero()[:, 0]
             yield chance, cells, tiles.kappa[0, cells]
     elif name == "ordered":
@@ -120,13 +120,13 @@ def test_two_stages_over_all_draws(seed: int, monkeypatch: pytest.MonkeyPatch) -
     beta = (2 * torch.randn(tiles, positions, generator=g, dtype=torch.float64)).requires_grad_()
     features = torch.randn(tiles, positions, DIMS, generator=g, dtype=torch.float64, requires_grad=True)
     direction = torch.randn(DIMS, generator=g, dtype=torch.float64)
-    key, room = torch.zeros(1, dtype=torch.int64), torch.full((1, tiles), positions)
+    key, capacity = torch.zeros(1, dtype=torch.int64), torch.full((1, tiles), positions)
     log_alpha, log_beta = alpha.log_softmax(0), beta.log_softmax(1)
     p = log_alpha.detach().exp().tolist()
     total = torch.zeros((), dtype=torch.float64)
     for count, chance in multinomial_draws(p, n):
         feed(monkeypatch, {1: uniforms_of_counts(count, p)})
-        stage_1 = sampling.multinomial_tiles(log_alpha.detach()[None], n, room, key)
+        stage_1 = sampling.multinomial_tiles(log_alpha.detach()[None], n, capacity, key)
         drawn = [c for c in range(tiles) if count[c]]
         laws = {c: log_beta[c].detach().exp().tolist() for c in drawn}
         for orders in product(*[list(ordered_draws(laws[c], count[c])) for c in drawn]):

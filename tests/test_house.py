@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import re
 import subprocess
@@ -27,6 +28,7 @@ MODULES = sorted(
     for path in SOURCE.rglob("*.py")
 )
 IMPORTS = grimp.build_graph("zoomin", cache_dir=None)
+FILE_NAMES = {"csv", "html", "json", "md", "png", "safetensors", "svg", "txt", "yaml"}
 
 
 def run_python(code: str) -> str:
@@ -113,6 +115,61 @@ def test_no_import_circles() -> None:
 
 def test_nothing_imports_the_face() -> None:
     assert IMPORTS.find_modules_that_directly_import("zoomin") == set()
+
+
+def test_names_in_docstrings_exist() -> None:
+    """Dotted names in backticks that begin with a module of ours: a name in it, a setting, or a file."""
+    trees = {name: ast.parse(_file(name).read_text(encoding="utf-8")) for name in MODULES}
+    settings = {field for tree in trees.values() for field in _fields(tree)}
+    stems = {name.rpartition(".")[2] for name in MODULES}
+    unknown = []
+    for module, tree in trees.items():
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        for dotted in re.findall(
+            r"`((?:\w+\.)+\w+)(?:\(\))?`", "\n".join(t for t in texts if isinstance(t, str))
+        ):
+            first, *rest = dotted.removeprefix("zoomin.").split(".")
+            if first not in stems or not rest or rest[-1] in {"py", *FILE_NAMES} or rest[0] in settings:
+                continue
+            places = [name for name in MODULES if name.rpartition(".")[2] == first]
+            if not any(_resolves(trees, place, rest) for place in places):
+                unknown.append(f"{module}: {dotted}")
+    assert unknown == []
+
+
+def _file(module: str) -> Path:
+    path = SOURCE.parent / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _fields(tree: ast.Module) -> set[str]:
+    """The annotated names in the classes of a file: fields of configurations are settings."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    fields = [node.target for one in classes for node in one.body if isinstance(node, ast.AnnAssign)]
+    return {target.id for target in fields if isinstance(target, ast.Name)}
+
+
+def _resolves(trees: dict[str, ast.Module], module: str, names: list[str]) -> bool:
+    """Whether names lead from a module to another one, or to what its file defines or imports."""
+    if names and f"{module}.{names[0]}" in trees:
+        return _resolves(trees, f"{module}.{names[0]}", names[1:])
+    body: list[ast.stmt] = trees[module].body
+    for name in names:
+        found = [node for node in body if name in _bound(node)]
+        if not found:
+            return False
+        body = getattr(found[0], "body", [])
+    return True
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """The names that a statement binds."""
+    if isinstance(node, ast.ImportFrom | ast.Import):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.If):
+        return {name for inner in node.body for name in _bound(inner)}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+    return {name for target in targets if (name := getattr(target, "id", getattr(target, "name", None)))}
 
 
 def test_one_version() -> None:

@@ -57,7 +57,7 @@ def test_microns_per_pixel(package, mpp, path):
         ("no_such_package:Slide", "a slide that the package reads, which does not load"),
         ("imitations:refuse", "the package cannot open the slide .RuntimeError: no such vendor"),
         ("imitations:Oblong", "not square"),
-        ("builtins:str", "does not tell the sizes"),
+        ("builtins:str", "does not report the size"),
     ],
 )
 def test_what_a_package_cannot_do_is_told(opener, words, path):

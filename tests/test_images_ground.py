@@ -8,8 +8,11 @@ import math
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.warp import transform
 
+from zoomin.geometry import Region
+from zoomin.images.describe import companions_of
 from zoomin.images.open_image import open_image
 
 A, E2 = 6_378_137.0, 0.0066943799901413165  # WGS 84
@@ -167,3 +170,23 @@ def test_maps_that_tell_no_size_on_the_ground(tmp_path, caplog):
     beside = moon_or_mars(tmp_path / "b.tif", "+proj=geos +h=35785831", (5.5e6, 5.4e6), 1000.0)
     assert open_image(beside).mpp is None
     assert "outside of its map" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "world"), [("a.png", "a.pgw"), ("a.jpg", "a.jgw"), ("a.png", "a.wld"), ("a.bmp", "a.bpw")]
+)
+@pytest.mark.parametrize("crs", [None, "EPSG:32633"])
+def test_world_files_beside_other_images(name, world, crs, tmp_path):
+    """Their place on the map was lost: ROI in map coordinates did not meet them."""
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(tmp_path / name)
+    (tmp_path / world).write_text("0.5\n0\n0\n-0.5\n500000.25\n4999999.75\n")
+    if crs is not None:
+        text = f"<PAMDataset><SRS>{crs}</SRS></PAMDataset>"
+        (tmp_path / f"{name}.aux.xml").write_text(text)
+    image = open_image(tmp_path / name)
+    assert image.georeference is not None
+    assert image.georeference.transform == (0.5, 0.0, 5e5, 0.0, -0.5, 5e6)
+    assert image.mpp == (None if crs is None else 500_000)
+    assert open_image(tmp_path / name, mpp=7.0).mpp == 7
+    assert (image.read([Region(0, 0, 64, 48)], 1.0)[0, 0, 10, 10] - 90).abs() <= 1
+    assert tmp_path / world in companions_of(tmp_path / name)

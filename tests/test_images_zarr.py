@@ -169,7 +169,7 @@ REFUSED = {
     "levels": ({"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": []}]}, "no datasets"),
     "axes": ({"multiscales": [{"axes": ["q", "x"], "datasets": [{"path": "0"}]}]}, "axes q, x"),
     "absent": ({"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, "no Zarr array.*'0'"),
-    "senseless": ({"multiscales": {"a": 1}}, "make no sense"),
+    "senseless": ({"multiscales": {"a": 1}}, "are not valid"),
 }
 
 

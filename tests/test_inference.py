@@ -480,8 +480,8 @@ def test_predictions_are_written(net: ZoomIn, mixed: list[Path], tmp_path: Path)
     assert (summary.done, len(summary.failed), sum(summary.counts.values())) == (4, 4, 4)
     written = read_rows(tmp_path / "deep" / "predictions.csv")
     columns = (
-        "image prediction prob_cat prob_dog standard_error sampling n_samples replicates seed pixels_read "
-        "decoded_pixels status error"
+        "image prediction prob_cat prob_dog standard_error ood_p_value abstained sampling n_samples "
+        "replicates seed pixels_read decoded_pixels status error"
     )
     assert list(written[0]) == columns.split()
     for row, line in zip(rows, written, strict=True):

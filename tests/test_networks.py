@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from zoomin.errors import ConfigError
+from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import (
     ATTENTION_NETWORKS,
     FEATURE_NETWORKS,
@@ -17,6 +18,8 @@ from zoomin.model.networks import (
     feature_network,
     lite0,
 )
+from zoomin.model.networks.attention import takes_any_size
+from zoomin.model.zoom_in import ZoomIn
 
 
 def convolutions(network: nn.Module) -> list[tuple[int, int, int, int, int, int]]:
@@ -92,7 +95,8 @@ def test_table_6_features() -> None:
     assert parameters(network) == 896 + 8 * 9216 + 3 * 1056 + 9 * 64
 
 
-MAPPED = [name for name in ATTENTION_NETWORKS if name != "uniform"]  # that has one position
+REFLECT = [name for name in ATTENTION_NETWORKS if name.endswith("_reflect")]
+MAPPED = [name for name in ATTENTION_NETWORKS if name not in ("uniform", *REFLECT)]  # that has one position
 
 
 @pytest.mark.parametrize("name", [*MAPPED, "timm:resnet10t"])
@@ -163,6 +167,34 @@ def test_attention_without_gradients_is_that_with_them(
     monkeypatch.setattr(attention, "STRIP_PIXELS", strip)
     with torch.no_grad():
         torch.testing.assert_close(network(views), expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", REFLECT)
+@pytest.mark.parametrize("size", [(2, 2), (5, 4), (61, 33)])
+@pytest.mark.parametrize("strip", [1 << 16, 100, 1])
+def test_mirrored_views(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int], strip: int
+) -> None:
+    """The same with gradients and without; of a view that repeats its mirror image, borders say nothing."""
+    torch.manual_seed(0)
+    network = attention_network(name)
+    views = torch.randn(2, 3, *size)
+    expected = network(views)
+    assert expected.requires_grad and expected.shape == (2, *size)
+    monkeypatch.setattr(attention, "STRIP_PIXELS", strip)
+    with torch.no_grad():
+        torch.testing.assert_close(network(views), expected.detach(), rtol=1e-5, atol=1e-6)
+        even = network(torch.ones(1, 3, *size))
+        assert float(even.max() - even.min()) < 1e-6
+        marked = attention_network(name.removesuffix("_reflect"))(torch.ones(1, 3, *size))
+        assert size == (2, 2) or float(marked.max() - marked.min()) > 1e-4
+
+
+def test_views_too_small_to_be_mirrored_are_refused() -> None:
+    config = ZoomInConfig(tile_size=8, sub_tile_size=5, tile_scale=0.125, tile_attention="lenet_reflect")
+    with pytest.raises(ConfigError, match=r"tile_attention.*1 pixels.*larger tile_size"):
+        ZoomIn(config)
+    assert not takes_any_size("lenet_reflect") and takes_any_size("lenet")
 
 
 def test_attention_in_double_precision_stays_so() -> None:

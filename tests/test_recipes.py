@@ -39,7 +39,7 @@ MULTIPLY = "a: &a [x, x]\n" + "\n".join(
     ("text", "words"),
     [
         ("data: {root: a}\ntrain: {epochs: }", r"train\.epochs: no value"),
-        ("- data", "no settings by name"),
+        ("- data", "not a mapping from names to settings"),
         ("data: [", "not a readable YAML file"),
         ("model: 5", "required: data.root"),
     ],

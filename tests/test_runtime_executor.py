@@ -89,7 +89,7 @@ def test_errors_of_the_program_are_not_those_of_a_task() -> None:
 def test_what_cannot_be_a_crew(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="jobs is 0"):
         Executor(jobs=0)
-    with pytest.raises(ConfigError, match="'there' is no address of a Ray cluster"):
+    with pytest.raises(ConfigError, match="'there' is not the address of a Ray cluster"):
         Executor(cluster="there")
     with pytest.raises(ConfigError, match=r"zoomin cannot be used on the node .*it has .*, and the job 0\.0"):
         ray_workers._Actor(pickle.dumps(squares)).check("0.0")

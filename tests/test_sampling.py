@@ -101,9 +101,9 @@ def test_multinomial_weights_are_exact(name: str, n: int, monkeypatch: pytest.Mo
         monkeypatch,
         {1: torch.tensor([uniforms_of_counts(c, p.tolist()) for c in counts], dtype=torch.float64)},
     )
-    room = torch.full((len(counts), len(p)), 100)
+    capacity = torch.full((len(counts), len(p)), 100)
     draw = sampling.multinomial_tiles(
-        rows_of(p, len(counts)), n, room, torch.zeros(len(counts), dtype=torch.int64)
+        rows_of(p, len(counts)), n, capacity, torch.zeros(len(counts), dtype=torch.int64)
     )
     assert draw.count.tolist() == [list(count) for count in counts]
     expected = (torch.tensor(probabilities, dtype=torch.float64)[:, None] * draw.kappa).sum(0)
@@ -119,8 +119,8 @@ def test_systematic_tiles_are_exact(name: str, n: int, monkeypatch: pytest.Monke
     ranks = torch.empty(rows, len(p), dtype=torch.float64)
     ranks.scatter_(1, torch.tensor(orders), (torch.arange(1, len(p) + 1) / 10).double().expand(rows, -1))
     feed(monkeypatch, {2: ranks, 3: torch.tensor(offsets, dtype=torch.float64)[:, None]})
-    room = torch.full((rows, len(p)), 100)
-    draw = sampling.systematic_tiles(rows_of(p, rows), n, room, torch.zeros(rows, dtype=torch.int64))
+    capacity = torch.full((rows, len(p)), 100)
+    draw = sampling.systematic_tiles(rows_of(p, rows), n, capacity, torch.zeros(rows, dtype=torch.int64))
     chance = torch.tensor(chances, dtype=torch.float64)
     assert (draw.count.sum(1) == n).all()
     assert ((draw.count - n * p).abs() < 1).all()
@@ -148,8 +148,8 @@ def test_systematic_tiles_are_exact_where_positions_are_few(
 
 def test_top_tiles_share_what_a_full_tile_leaves() -> None:
     p = law("peaked")
-    room = torch.tensor([[2, 1, 1, 1, 3]])
-    draw = sampling.top_tiles(rows_of(p, 1), 4, room, torch.zeros(1, dtype=torch.int64))
+    capacity = torch.tensor([[2, 1, 1, 1, 3]])
+    draw = sampling.top_tiles(rows_of(p, 1), 4, capacity, torch.zeros(1, dtype=torch.int64))
     assert draw.count.tolist() == [[2, 1, 1, 0, 0]]
     torch.testing.assert_close(draw.kappa[0, :3], p[:3] / p[:3].sum())
 
@@ -192,12 +192,12 @@ def test_a_single_systematic_position_is_exact(name: str, monkeypatch: pytest.Mo
 
 def test_exact_and_top_by_hand() -> None:
     p = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
-    room, key = torch.full((1, 4), 9), torch.zeros(1, dtype=torch.int64)
-    every = DESIGNS["exact"].tiles(p.log(), 1, room, key)
+    capacity, key = torch.full((1, 4), 9), torch.zeros(1, dtype=torch.int64)
+    every = DESIGNS["exact"].tiles(p.log(), 1, capacity, key)
     assert every.count.tolist() == [[9] * 4]
     torch.testing.assert_close(every.kappa, p)
     # Quotas of 5: 2.5, 1.5, 0.75, 0.25 -> whole parts 2, 1, 0, 0; the largest remainders are 0.75 and 0.5.
-    top = DESIGNS["top"].tiles(p.log(), 5, room, key)
+    top = DESIGNS["top"].tiles(p.log(), 5, capacity, key)
     assert top.count.tolist() == [[3, 1, 1, 0]]
     torch.testing.assert_close(top.kappa, torch.tensor([[0.5, 0.3, 0.15, 0.0]]) / 0.95)
     positions = DESIGNS["top"].positions(p.log(), torch.tensor([2]), key)
@@ -211,9 +211,9 @@ def test_exact_and_top_by_hand() -> None:
 @pytest.mark.parametrize("name", ["systematic", "top", "exact"])
 def test_budget_that_covers_everything_enumerates(name: str) -> None:
     p = torch.tensor([[0.7, 0.2, 0.1], [0.6, 0.4, 0.0]])
-    room = torch.tensor([[4, 4, 2], [4, 4, 0]])
-    draw = DESIGNS[name].tiles(p.log(), 10, room, torch.arange(2))
-    assert draw.count.tolist() == room.tolist()
+    capacity = torch.tensor([[4, 4, 2], [4, 4, 0]])
+    draw = DESIGNS[name].tiles(p.log(), 10, capacity, torch.arange(2))
+    assert draw.count.tolist() == capacity.tolist()
     torch.testing.assert_close(draw.kappa, p)
 
 
@@ -249,8 +249,8 @@ def test_positions_are_unbiased(name: str, problem: str, dtype: torch.dtype) -> 
 @pytest.mark.parametrize("n", [1, 5, 30])
 def test_tiles_are_unbiased(name: str, problem: str, n: int) -> None:
     p = hard_laws()[problem]
-    room = torch.full((ROWS, len(p)), 100)
-    draw = DESIGNS[name].tiles(rows_of(p, ROWS).float(), n, room, torch.arange(ROWS))
+    capacity = torch.full((ROWS, len(p)), 100)
+    draw = DESIGNS[name].tiles(rows_of(p, ROWS).float(), n, capacity, torch.arange(ROWS))
     assert (draw.count.sum(1) == n).all()
     assert (draw.count[:, p == 0] == 0).all()
     torch.testing.assert_close(draw.kappa, (draw.count / n).float())
@@ -317,13 +317,15 @@ def test_no_rows_no_draws(name: str) -> None:
 @pytest.mark.parametrize("name", DESIGNS)
 def test_draws_depend_on_the_key_alone(name: str) -> None:
     p = hard_laws()["many"]
-    keys, room = torch.randint(2**62, (64,)), torch.full((64, 40), 7)
-    whole = DESIGNS[name].tiles(rows_of(p, 64), 9, room, keys)
+    keys, capacity = torch.randint(2**62, (64,)), torch.full((64, 40), 7)
+    whole = DESIGNS[name].tiles(rows_of(p, 64), 9, capacity, keys)
     mixed = torch.randperm(64)[:20]
-    part = DESIGNS[name].tiles(rows_of(p, 20), 9, room[:20], keys[mixed])
+    part = DESIGNS[name].tiles(rows_of(p, 20), 9, capacity[:20], keys[mixed])
     assert torch.equal(whole.count[mixed], part.count)
     padded = torch.cat([rows_of(p, 64), torch.full((64, 5), -torch.inf)], 1)
-    wide = DESIGNS[name].tiles(padded, 9, torch.cat([room, torch.zeros(64, 5, dtype=torch.int64)], 1), keys)
+    wide = DESIGNS[name].tiles(
+        padded, 9, torch.cat([capacity, torch.zeros(64, 5, dtype=torch.int64)], 1), keys
+    )
     assert torch.equal(wide.count[:, :40], whole.count), "cells that are no cells change nothing"
     draws = DESIGNS[name].positions(rows_of(p, 64), numbers(4, 64), keys)
     again = DESIGNS[name].positions(rows_of(p, 20), numbers(4, 20), keys[mixed])
@@ -338,8 +340,8 @@ def test_more_even_designs_vary_less() -> None:
     keys, n = torch.arange(ROWS), numbers(3, ROWS)
     for sharpness in (0.7, 3.0):
         p = torch.softmax(sharpness * torch.randn(8, generator=g).double(), 0)
-        log_p, room = rows_of(p, ROWS), torch.full((ROWS, 8), 100)
-        replaced = DESIGNS["multinomial"].tiles(log_p, 3, room, keys).kappa
+        log_p, capacity = rows_of(p, ROWS), torch.full((ROWS, 8), 100)
+        replaced = DESIGNS["multinomial"].tiles(log_p, 3, capacity, keys).kappa
         variance = [(replaced @ features).var(0).mean()]
         for name in ("multinomial", "systematic"):
             draw = DESIGNS[name].positions(log_p, n, keys)

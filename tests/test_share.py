@@ -140,7 +140,7 @@ def test_what_the_hub_refuses(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         errors.RevisionNotFoundError("gone", response=response): "there is no revision 'v1'",
         errors.LocalEntryNotFoundError("not found"): "not in the cache of this computer.*HF_HUB_OFFLINE",
         errors.OfflineModeIsEnabled("offline"): "HF_HUB_OFFLINE is set. Unset it",
-        errors.HFValidationError("too long"): "no name of a model",
+        errors.HFValidationError("too long"): "not a valid name of a model",
         errors.HfHubHTTPError("500 Server Error", response=response): r"the hub refuses \(500 Server Error\)",
     }
     for error, said in refused.items():
@@ -148,7 +148,7 @@ def test_what_the_hub_refuses(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises((CheckpointError, ConfigError), match=f"^hf://lab/needles@v1: .*{said}"):
             load_model("hf://lab/needles@v1")
     for address in ("hf://needles", "hf://a/b/c", "hf://lab/needles@"):
-        with pytest.raises(ConfigError, match="no address of a model on the hub"):
+        with pytest.raises(ConfigError, match="not the address of a model on the hub"):
             load_model(address)
     assert main(["share", "hf://lab/needles", "--to", "folder"]) == 2
 

@@ -299,7 +299,7 @@ def test_doubtful_columns_ask(tmp_path: Path) -> None:
     assert len(read_manifest(write("label", [k % 10 for k in range(60)]), files_required=False).classes) == 10
     with pytest.raises(ConfigError, match=r"'a;b'.*--data.target labels"):
         read_manifest(write("label", ["a", "a;b", "b"]), files_required=False)
-    with pytest.raises(ConfigError, match="several things to learn: value, grade"):
+    with pytest.raises(ConfigError, match="several targets: value, grade"):
         read_manifest(write("value,grade", ["1,2"] * 3), files_required=False)
     with pytest.raises(DataError, match="row 3 has 'many'"):
         read_manifest(write("value", [1, "many"]), files_required=False)

@@ -24,12 +24,13 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
+from zoomin.training.calibration import calibrated
 from zoomin.training.fit import fit
 from zoomin.training.frozen.classify import classify
 from zoomin.training.frozen.copies import bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
-from zoomin.training.frozen.linear import balanced_ridge, calibrated, logistic, principal
+from zoomin.training.frozen.linear import balanced_ridge, logistic, principal
 from zoomin.training.frozen_config import FrozenConfig
 from zoomin.training.plan import negative_class, plan
 from zoomin.training.recipe import add_model_arguments, add_run_arguments, plan_defaults
@@ -38,6 +39,7 @@ TRUNK = "tf_efficientnet_lite0"
 FROZEN = FrozenConfig(
     enabled=True,
     few_tiles=4,
+    cell_tiles=0,
     folds=2,
     copies=2,
     fold_copies=1,
@@ -295,6 +297,7 @@ def test_cells_see_what_last_features_do_not(lines: Path, cache: Path, tmp_path:
     model = replace(MODEL, tile_size=160, sub_tile_size=160, tile_attention="uniform", class_names=())
     data = ZoomInDataModule(DataConfig(str(lines), val_fraction=0.0, threads=1), progress=False, model=model)
     frozen = replace(FROZEN, few_tiles=16, folds=3, cache=str(cache), trunk_below=1.0, components=64)
+    frozen = replace(frozen, cell_tiles=4)
     rows = data.splits["train"]
     embedder = make_embedder(model, frozen, data)
     found = learn(model, frozen, data, rows, 0, embedder=embedder)
@@ -341,6 +344,17 @@ def test_gates_weigh_the_cells_of_a_sub_tile() -> None:
         attention = (g + alpha.log().repeat_interleave(2)).softmax(1)
         expected = head.weight @ torch.einsum("kn,knw->kw", attention, h).flatten() + head.bias
     torch.testing.assert_close(said, expected)
+
+
+def test_cells_are_tried_where_tiles_are_drawn(lines: Path, cache: Path) -> None:
+    model = replace(MODEL, tile_size=160, sub_tile_size=160, n_samples=3, class_names=())
+    data = ZoomInDataModule(DataConfig(str(lines), val_fraction=0.0, threads=1), progress=False, model=model)
+    frozen = replace(FROZEN, folds=3, cache=str(cache), trunk_below=1.0, components=64)
+    for cell_tiles, heads in ((3, {"gated"}), (4, {"gated", "cells"})):
+        changed = replace(frozen, cell_tiles=cell_tiles)
+        report = learn(model, changed, data, data.splits["train"], 0).report
+        assert set(report["held_out"]) == heads
+        assert report["reads"] == {"sampling": model.sampling, "n_samples": 3}
 
 
 def test_transformers_have_no_cells() -> None:

@@ -15,6 +15,7 @@ from zoomin.app.viewer.collection import Collection
 from zoomin.app.viewer.server import address, application, listen, start
 from zoomin.app.viewer.service import Pictures
 from zoomin.explanation import Explanation
+from zoomin.explanation.blocks import BlockEvidence, block_attention
 from zoomin.geometry import Region
 from zoomin.images.image import Image
 
@@ -22,7 +23,13 @@ CLASSES = ("normal", "tumour")
 
 
 def example_explanation(
-    image: Image, at: tuple[int, int], *, tile_size: int = 1024, sub_tile_size: int = 64, cells: int = 32
+    image: Image,
+    at: tuple[int, int],
+    *,
+    tile_size: int = 1024,
+    sub_tile_size: int = 64,
+    cells: int = 32,
+    blocks: int = 0,
 ) -> Explanation:
     """Attention that peaks at a place, two drawn tiles, and sub-tiles of which the heaviest lies there.
 
@@ -32,6 +39,7 @@ def example_explanation(
         tile_size: level-0 pixels.
         sub_tile_size: level-0 pixels.
         cells: along a side of the attention maps.
+        blocks: tiles along a side of a block; 0: there are no blocks.
     """
     rows, columns = -(-image.height // tile_size), -(-image.width // tile_size)
     row, column = at[1] // tile_size, at[0] // tile_size
@@ -77,9 +85,22 @@ def example_explanation(
         replicate=torch.arange(6),
         crops=crops,
         tile_crops=crops[:1],
+        blocks=_blocks(attention, (row, column), tile_size, blocks) if blocks else (),
         standard_error=0.012,
         truth="tumour",
     )
+
+
+def _blocks(
+    attention: torch.Tensor, at: tuple[int, int], tile_size: int, many: int
+) -> tuple[BlockEvidence, ...]:
+    """The block around the tile at a row and a column, and its neighbour."""
+    side, (row, column) = many * tile_size, (place // many for place in at)
+    beside = column - 1 if column else column + 1
+    regions = torch.tensor([[c * side, row * side, side, side] for c in (column, beside)]).double()
+    alpha = block_attention(attention, many)[row, [column, beside]]
+    inside = torch.full((2, many, many), 1 / many**2)
+    return (BlockEvidence(float(side), regions, alpha, inside, torch.zeros(0, 3, 1, 1, dtype=torch.uint8)),)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class MaskAnnotation:
 
     @cached_property
     def _step(self) -> tuple[float, float]:
-        """Level-0 pixels a mask pixel, down and across."""
+        """Level-0 pixels per mask pixel, down and across."""
         return self._steps(self._pixels)
 
     @cached_property

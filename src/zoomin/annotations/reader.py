@@ -75,7 +75,7 @@ class RoiReader:
 
         Args:
             images: the batch; of images that are flipped and turned, the ROI is flipped and turned with them.
-            rows: of the manifest, one an image of the batch.
+            rows: of the manifest, one per image of the batch.
             image_index: which image of the batch each view is of.
             regions: x, y, width, height of each view in level-0 pixels of the batch's images.
             shape: height and width of a view, pixels.

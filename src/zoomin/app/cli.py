@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import select
 import sys
@@ -119,8 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, chosen: Command, words: Sequence[str]) -> int:
-    if name == "bench":
-        return int(importlib.import_module("zoomin.experiments.bench").main(words))
     words = _with_recipes(words)
     parser = _parser(name, chosen, words)
     return chosen.run(parser, parser.parse_args(words))

@@ -17,10 +17,11 @@ from .doctor import Check
 __all__ = ["checked_table", "checks_table", "metrics_table", "protocols_table"]
 
 _ROWS = 60  # images shown in a terminal
-_PARTS = {"val": "validation images: ", "test": "test images: "}
+_PARTS = {"val": "validation images: ", "test": "test images: ", "answered": "answered images: "}
 _WORDS = {
     "n_images": "number",
     "n_groups": "groups",
+    "coverage": "share answered",
     "constant_mae": "MAE of one constant answer",
     "events": "events",
     "epochs": "epochs trained",
@@ -121,6 +122,8 @@ def _numbers(metrics: Mapping[str, Any], part: str) -> list[tuple[str, str, str]
     for name, value in metrics.items():
         if name == "learned":  # how the head was chosen is in metrics.json
             rows += _numbers(value["held_out"][value["head"]], "held out in inner folds: ")
+        elif name == "unlike_training" and isinstance(value, list):
+            rows.append((f"{part}unlike the training images", str(len(value)), ""))
         elif name in _PARTS:
             rows += _numbers(value, _PARTS[name])
         elif name in words and value is not None:

@@ -61,7 +61,7 @@ class ABMILConfig(BagConfig):
 
 
 class BagAttention(nn.Module):
-    """Logits of instances before the softmax over their bag: equation 8, or 9 where gated; a column a map."""
+    """Logits of instances before the softmax over their bag: equation 8, or 9 if gated; a column per map."""
 
     def __init__(self, dims: int, hidden: int, gated: bool, maps: int = 1, dropout: float = 0.0) -> None:
         """Build V, w and, where gated, U."""

@@ -57,10 +57,12 @@ class MRMILConfig(BaselineConfig):
     """Scale in (0, 1] at which crops are read."""
 
     kept: int = 5
-    """Tiles that are chosen per image, at most."""
+    """Maximum number of tiles that are chosen per image. 5, with 16 crops each, bound the crops to 80; more
+    cost proportionally more."""
 
     instance_dropout: float = 0.5
-    """Share of tiles and crops left out of the attention, while training."""
+    """Share of tiles and crops left out of the attention, while training: half, so that it does not come to
+    rest on a few."""
 
     features: str = "lenet_released"
     """Network of each resolution: "lenet_released", "lenet", "resnet16", "timm:MODEL" or the name of a

@@ -15,7 +15,7 @@ Attention of n tokens goes through m landmarks, means of successive tokens:
     softmax(Q K') V  ~  softmax(Q K_m') pinv(softmax(Q_m K_m')) softmax(Q_m K') V
 
 with the pseudo-inverse by six iterations of third order, started from each matrix's own norms, so that an
-image's result does not depend on its batch; and a convolution of 33 values a head beside it. The authors
+image's result does not depend on its batch; and a convolution of 33 values per head beside it. The authors
 pad with zero tokens until m divides n; here landmarks are means of segments of nearly equal length, and of
 fewer tokens than m each is a landmark. Bags of one size go through the layers together.
 """

@@ -60,16 +60,18 @@ class ZoomMILConfig(BaselineConfig):
     """Scales of the levels, from low to high; each cell must divide into whole cells of the next level."""
 
     kept: int = 12
-    """k, cells whose surroundings are read at the next level."""
+    """k, cells that are read again at the next level; more cost proportionally more."""
 
     noise: float = 0.002
-    """Sigma of the perturbation of the probabilities, while training."""
+    """Sigma, the standard deviation of the noise on the probabilities by which cells are chosen, while
+    training: small, as probabilities over many cells are; with less, the choice has hardly a gradient."""
 
     noise_samples: int = 100
-    """Perturbations per image, while training."""
+    """Draws of that noise per image, while training; more make the gradient less noisy."""
 
     width: int = 512
-    """Width of the features after the first layer of each level."""
+    """Width of the features after the first layer of each level; 512, half of a ResNet-50's 1,024, as in the
+    publication."""
 
     hidden: int = 256
     """Width of the gated attention."""

@@ -83,7 +83,7 @@ class DataConfig:
 
     channels: list[int | str] | None = None
     """Channels of TIFFs or OME-Zarrs that the network sees, by name or number from 1, such as [6, 2] or
-    [DAPI, CD8]; their samples stay what they are, and are standardised by the training images. None: red,
+    [DAPI, CD8]; their samples stay what they are, and are standardised by the training images. null: red,
     green and blue."""
 
     classes: list[str] | None = None
@@ -98,10 +98,11 @@ class DataConfig:
     """Images per batch; the last batch of an epoch may be smaller. 5 fits large images and small GPUs."""
 
     val_fraction: float = 0.2
-    """Share of the training images held out for validation, 0 to 1, where the data have no such split."""
+    """Share of the training images held out for validation, from 0 to 0.5, where the data have no such
+    split. A fifth leaves enough of a hundred images to train on, and enough to see a trend."""
 
     test_fraction: float = 0.0
-    """Share of the images held out for testing, 0 to 1, where the data have no such split; 0: none."""
+    """Share of the images held out for testing, from 0 to 0.5, where the data have no such split; 0: none."""
 
     seed: int = 0
     """Seed of the splits, of the order of training images and of their augmentation."""
@@ -127,11 +128,11 @@ class DataConfig:
 
     max_failures: int = 10
     """Number of images that may be unreadable during a run; they are left out and recorded. One
-    more stops the run."""
+    more stops the run: 10 tolerate a few damaged files, but not a missing drive."""
 
     read_timeout: float | None = READ_TIMEOUT
     """Seconds after which opening an image, or a single read, is given up, such as on a network drive that
-    does not respond; null: never."""
+    does not respond; null: never. 120 outlast a slow drive, and are soon enough for a dead one."""
 
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of training images."""
@@ -153,8 +154,8 @@ class DataConfig:
             require(
                 not coloured,
                 f"data.augmentation.{coloured[0] if coloured else ''}",
-                "of colours, beside data.channels",
-                "Set it to 0: samples of other channels are no colours.",
+                "a change of colours, and data.channels is set",
+                "Set it to 0: samples of other channels are not colours.",
             )
         for name in ("val_fraction", "test_fraction"):
             needs[name] = (0 <= getattr(self, name) <= 0.5, "from 0 to 0.5")

@@ -67,7 +67,7 @@ def open_dataset(
         raise DataError(
             f"no CSV, which the target {target} needs",
             where=root,
-            remedy="Give a manifest CSV whose columns tell what each image is.",
+            remedy="Give a manifest CSV whose columns say what each image is.",
         )
     kind = "classes" if target == "auto" else target
     if (manifest := _recognised(root)) is not None:

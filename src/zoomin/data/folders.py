@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..images.dicom_header import is_dicom, named_as_dicom
+from ..images.dicom_header import is_dicom, named_as_dicom, read_dicom_header
 from ..images.foreign import ZARR_SUFFIXES, zarr_folder
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
@@ -131,7 +131,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inner = (
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    )
     return sorted_paths(
         (path for path in inner if not belongs_to_a_slide(path) and not zarr_folder(path)), folder
     )
@@ -143,6 +145,8 @@ def _direct_images(folder: Path) -> list[Path]:
     def is_image(path: Path) -> bool:
         if not path.is_file():
             return zarr_folder(path)
+        if named_as_dicom(path) and (header := read_dicom_header(path)) is not None:
+            return not header.is_directory
         return path.name.lower().endswith(suffixes) or (named_as_dicom(path) and is_dicom(path))
 
     images = (path for path in folder.iterdir() if not path.name.startswith(".") and is_image(path))

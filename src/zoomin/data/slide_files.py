@@ -4,9 +4,9 @@
 | --- | --- |
 | DICOM whole-slide images | SeriesInstanceUID in each header, in any folder; of labels, the container too |
 | Zeiss CZI of several files | the identifier of the first part in each header |
-| OME-TIFF of several files | the files that an Image of the OME-XML names, or its companion |
+| OME-TIFF of several files | the files that an Image of the OME-XML names, in them or in a companion |
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
-| GDAL virtual rasters (VRT) | the files that it is made of |
+| GDAL virtual rasters (VRT) | the files that it is made of, in any folder |
 | MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
 | OME-Zarr | the folder that holds the metadata, which is the image and not entered |
 
@@ -16,6 +16,7 @@ All other known formats are one file per slide; their side-cars (.xml, .ovr, .tf
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ _TIFF = frozenset({".tif", ".tiff", ".btf", ".tf2", ".tf8"})
 _CZI = b"ZISRAWFILE".ljust(
     16, b"\0"
 )  # a segment of 32 bytes; 16 bytes on, the identifiers of the slide and the part
-_INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt"})
+_INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt", ".ome"})
 _OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
 
 
@@ -149,17 +150,24 @@ def belongs_to_a_slide(folder: Path) -> bool:
     image (NAME_files beside NAME.dzi) or a Zoomify image (TileGroup0 beside ImageProperties.xml).
     """
     name, parent = folder.name, folder.parent
-    if (parent / f"{name}.mrxs").is_file() and any(folder.glob("[Ss]lidedat.ini")):
+    if _beside(parent, name, "mrxs") and any(folder.glob("[Ss]lidedat.ini")):
         return True
-    if name.startswith("_") and name.endswith("_") and (parent / f"{name[1:-1]}.vsi").is_file():
+    if name.startswith("_") and name.endswith("_") and _beside(parent, name[1:-1], "vsi"):
         return True
-    if name.endswith("_files") and any(parent.glob(f"{_escaped(name[:-6])}.[dD][zZ][iI]")):
+    if name.endswith("_files") and (_beside(parent, name[:-6], "dzi") or _deep_zoom(parent, name[:-6])):
         return True
     return bool(re.fullmatch(r"TileGroup[0-9]+", name)) and (parent / "ImageProperties.xml").is_file()
 
 
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
+def _beside(folder: Path, name: str, suffix: str) -> bool:
+    """Whether a file of this name is in a folder, its suffix in upper or lower case."""
+    return any((folder / f"{name}.{case}").is_file() for case in (suffix, suffix.upper()))
+
+
+def _deep_zoom(folder: Path, name: str) -> bool:
+    """Whether an XML of this name describes a Deep Zoom image, as some writers name it."""
+    index = folder / f"{name}.xml"
+    return index.is_file() and "schemas.microsoft.com/deepzoom" in text_of(index)
 
 
 def _by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -173,21 +181,31 @@ def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """The files of each slide of several, as far as they are listed; first the one that is opened."""
     paths = list(paths)
     yield from _dicom_slides(paths)
+    listed = {_place(path): path for path in paths}
     for folder, own in _by_folder(paths).items():
-        here = {path.name.casefold(): path for path in own}
         for names in _named(folder, own):
-            files = [here[name] for name in dict.fromkeys(n.casefold() for n in names) if name in here]
-            if files:
+            places = dict.fromkeys(_place(folder / name) for name in names)
+            if files := [listed[place] for place in places if place in listed]:
                 yield files
 
 
+def _place(path: Path) -> tuple[str, str]:
+    """Folder and name, however they are written."""
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+    return folder, name.casefold()
+
+
 def _named(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
-    """The names of the files of each slide whose files name each other, which all stand in one folder."""
+    """The files of each slide whose files name each other, or are named by an index, from their folder."""
     if not folder.is_dir():
         return
     yield from _ome(own)
     yield from _czi(own)
     for index in sorted(path for path in folder.iterdir() if path.suffix.lower() in _INDEX):
+        if index.suffix.lower() == ".ome":
+            companion = parsed_xml(text_of(index))
+            yield from files_of_images(companion) if companion is not None else ()
+            continue
         parts = _parts(index)
         yield [index.name, *parts] if index.suffix.lower() in _OPENED else parts
 
@@ -297,18 +315,16 @@ def _ome_xml(path: Path) -> Element | None:
 
 
 def _parts(index: Path) -> list[str]:
-    """Names, in its own folder, of the files that an index names."""
+    """The files that an index names: those of a virtual raster by their path, others by their name."""
     text, suffix = text_of(index), index.suffix.lower()
     if suffix == ".vrt":
         root = parsed_xml(text)
         kinds = ("SourceFilename", "SourceDataset")
         sources = [] if root is None else [s.text or "" for kind in kinds for s in named_elements(root, kind)]
-        names = [name.removeprefix("./") for name in sources]
-        return [name for name in names if "/" not in name and "\\" not in name] + [
-            Path(name).name for name in names if Path(name).parent == index.parent
-        ]
+        return [name.replace("\\", "/") for name in sources]
     if suffix == ".afi":
         root = parsed_xml(text)
-        return [] if root is None else [Path(path.text or "").name for path in named_elements(root, "Path")]
-    values = [line.partition("=")[2].strip() for line in text.splitlines() if "=" in line]
+        values = [] if root is None else [path.text or "" for path in named_elements(root, "Path")]
+    else:
+        values = [line.partition("=")[2].strip() for line in text.splitlines() if "=" in line]
     return [Path(value.replace("\\", "/")).name for value in values if "." in value]

@@ -92,7 +92,7 @@ def _kind(table: Table, columns: ManifestColumns, *, required: bool) -> str:
     ]
     if len(found) > 1 and required:
         raise ConfigError(
-            f"the columns say several things to learn: {', '.join(found)}",
+            f"the columns offer several targets: {', '.join(found)}",
             where=table.path,
             remedy=f"Choose one with --data.target, such as --data.target {found[0]}.",
         )

@@ -94,7 +94,7 @@ def read_boxes(path: Path, kind: Callable[[Any], object] = str) -> dict[str, lis
 
     Args:
         path: of the file.
-        kind: checks what stands fifth in a box: raises ValueError on what is none.
+        kind: checks the fifth value of a box; raises ValueError if it is not a kind.
 
     Raises:
         DataError: if it is of another form.

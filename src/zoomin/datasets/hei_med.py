@@ -114,7 +114,7 @@ def _lesions(image: Path) -> list[Marked]:
 
 
 def _kinds(path: Path) -> list[str]:
-    """The kind of each segment: after their number a line each, the kind and a certainty."""
+    """The kind of each segment: after their number comes one line per segment, its kind and a certainty."""
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
         start = 1 if lines[0].upper().startswith("GNDVERSION") else 0
@@ -123,7 +123,7 @@ def _kinds(path: Path) -> list[str]:
         if len(named) < count:
             raise ValueError(f"{len(named)} of {count} segments are named")
     except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"no list of segments ({error})", where=path, remedy=_GET) from error
+        raise DataError(f"not a list of segments ({error})", where=path, remedy=_GET) from error
     return [line.rstrip(" 0123456789") for line in named]
 
 
@@ -135,4 +135,4 @@ def _map(path: Path) -> Int[np.ndarray, "h w"]:
         width, height = values[1:3].tolist()
         return values[3:].reshape(height, width)
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"no map of segments ({error})", where=path, remedy=_GET) from error
+        raise DataError(f"not a map of segments ({error})", where=path, remedy=_GET) from error

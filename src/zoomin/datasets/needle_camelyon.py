@@ -45,8 +45,13 @@ class NeedleCamelyonConfig(SplitSizes):
     """What to cut out; the numbers of crops are the published ones."""
 
     n_train: int = 6000
+    """Training crops, half of them positive; 6000 is the published number."""
+
     n_val: int = 2000
+    """Validation crops, half of them positive; 2000 is the published number."""
+
     n_test: int = 2000
+    """Test crops, half of them positive; 2000 is the published number."""
 
     train_metastases: int = 122
     """Distinct metastases that the positive training crops show; 122 is the published number."""

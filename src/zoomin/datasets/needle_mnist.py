@@ -41,8 +41,13 @@ class NeedleMnistConfig(SplitSizes):
     """What to draw; the numbers of images are the published ones."""
 
     n_train: int = 22552
+    """Training images, half of them positive; 22552 is the published number."""
+
     n_val: int = 2000
+    """Validation images, half of them positive; 2000 is the published number."""
+
     n_test: int = 2000
+    """Test images, half of them positive; 2000 is the published number."""
 
     canvas: int = _CANVAS
     """Side of an image, in pixels; 1024 is the published one."""

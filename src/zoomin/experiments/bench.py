@@ -7,13 +7,12 @@ colon cancer: images of 500 x 500, tiles of 250, s1 = 0.1, s2 = 0.2, sub-tiles o
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,12 +32,19 @@ from ..images.batch import ResidentImages
 from ..model.config import ZoomInConfig
 from ..model.losses import classification_loss, contrastive_loss, entropy_loss
 from ..model.zoom_in import ZoomIn
+from .bench_config import BenchConfig
 from .reference import LoopImage, LoopOutput, forward_loop, prepare
 
-__all__ = ["Comparison", "Scaling", "main", "measure_prediction", "measure_scaling", "measure_training"]
+__all__ = [
+    "Comparison",
+    "Scaling",
+    "measure_prediction",
+    "measure_scaling",
+    "measure_training",
+    "run_bench",
+]
 
 SIDE, BATCH, IMAGES = 500, 5, 100
-PARTS = ("train", "predict", "scale")
 TARGETS = {("train", "cpu"): 2.5, ("predict", "cpu"): 3.0, ("train", "cuda"): 10.0, ("predict", "cuda"): 10.0}
 
 
@@ -220,16 +226,15 @@ def measure_scaling(features: str, precision: str, device: str, repeats: int) ->
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run_bench(options: BenchConfig) -> None:
     """Run the comparisons, print a table, write JSON.
 
     Args:
-        argv: the options; the process's own by default.
+        options: which comparisons, and on what.
 
     Raises:
         ConfigError: if the device is not there.
     """
-    options = _parser().parse_args(argv)
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("no CUDA device", where="--device", remedy="Use --device cpu.")
     console = Console()
@@ -245,10 +250,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for table in _tables(comparisons, scaling, options):
         console.print(table)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, report)
+        out = Path(options.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, report)
         console.print(f"written to {options.out}")
-    return 0
 
 
 def machine(device: str, threads: int) -> dict[str, Any]:
@@ -269,7 +274,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _measure(options: argparse.Namespace, console: Console) -> tuple[list[Comparison], list[Scaling]]:
+def _measure(options: BenchConfig, console: Console) -> tuple[list[Comparison], list[Scaling]]:
     comparisons: list[Comparison] = []
     scaling: list[Scaling] = []
     for features in options.features:
@@ -335,9 +340,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _tables(
-    comparisons: list[Comparison], scaling: list[Scaling], options: argparse.Namespace
-) -> Iterator[Table]:
+def _tables(comparisons: list[Comparison], scaling: list[Scaling], options: BenchConfig) -> Iterator[Table]:
     where = f"{options.device}, {options.threads} threads, {options.repeats} pairs; median (min to max)"
     if comparisons:
         table = Table(title=f"Loop against batched network: {where}")
@@ -351,7 +354,7 @@ def _tables(
         yield table
     if scaling:
         table = Table(title=f"Training step of the batched network as the batch grows: {where}")
-        for column in ("f", "precision", "batch", "tiles drawn", "step, ms", "a tile, ms"):
+        for column in ("f", "precision", "batch", "tiles drawn", "step, ms", "per tile, ms"):
             table.add_column(column, justify="left" if column in ("f", "precision") else "right")
         for s in scaling:
             row = s.summary()
@@ -362,21 +365,3 @@ def _tables(
 
 def _words(spread: dict[str, float], digits: int = 1) -> str:
     return f"{spread['median']:.{digits}f} ({spread['min']:.{digits}f} to {spread['max']:.{digits}f})"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="zoomin bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20, help="pairs of a comparison (default 20)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads (default 2)")
-    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
-    parser.add_argument("--features", nargs="+", default=["lenet", "lenet_released"], help="networks f")
-    parser.add_argument(
-        "--precisions", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"]
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -112,10 +112,10 @@ def _draw(outcomes: Sequence[Outcome]) -> Figure:
                     continue
                 share, accuracy = (COLUMNS[name].measure(outcome) for name in ("read", "accuracy"))
                 if share is not None and accuracy is not None:
-                    look = {"fmt": _MARKERS[place], "color": COLOURS[place], "mfc": "none", "label": what}
+                    style = {"fmt": _MARKERS[place], "color": COLOURS[place], "mfc": "none", "label": what}
                     low, high = wilson(accuracy.mean / 100, _held_out(outcome))
                     around = [[accuracy.mean - 100 * low], [100 * high - accuracy.mean]]
-                    axes.errorbar(share.mean, accuracy.mean, yerr=around, lw=0.8, **look)
+                    axes.errorbar(share.mean, accuracy.mean, yerr=around, lw=0.8, **style)
         axes.set_title(_TASKS[task], fontsize=9)
         axes.set_xlabel("pixels read, % of the image")
         axes.set_xlim(0, None)

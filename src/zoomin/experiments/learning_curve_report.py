@@ -1,4 +1,4 @@
-"""The learning curve as a table and a figure: AUROC over the ROI's share, a line a number of training slides.
+"""The learning curve as a table and a figure: AUROC over the ROI's share, a line per number of slides.
 
     python -m zoomin.experiments.learning_curve_report results/learning_curve.json
 
@@ -80,7 +80,7 @@ def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """AUROC over the share, and how many of the heaviest sub-tiles hit, a line a recipe and number."""
+    """AUROC over the share, and how many of the heaviest sub-tiles hit, one line per recipe and number."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(11, 5.2), dpi=130, layout="constrained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,10 @@ class BlockEvidence:
     alpha: Float[Tensor, " drawn"]
     inside: Float[Tensor, "drawn rows columns"]
     crops: UInt8[Tensor, "crops 3 side side"]
+
+    def count(self, size: tuple[int, int]) -> int:
+        """How many blocks there are in an image of this height and width, level-0 pixels."""
+        return math.prod(math.ceil(side / self.size) for side in size)
 
     def holding(self, boxes: Float64[Tensor, "n 4"]) -> Int[Tensor, " n"]:
         """The block that holds each of some boxes of later stages, a row of `regions`."""

@@ -59,6 +59,7 @@ def explain_output(
     *,
     provenances: Sequence[Provenance] = (),
     standard_errors: Sequence[float] = (),
+    abstained: Sequence[str] = (),
 ) -> list[Explanation]:
     """The evidence behind an output of the network, an explanation an image.
 
@@ -69,6 +70,7 @@ def explain_output(
         target: what the logits mean.
         provenances: which model made each explanation, and with which settings.
         standard_errors: of each image's probability.
+        abstained: why each gets no answer, "" where it gets one.
 
     Raises:
         ImageError: if pixels cannot be read.
@@ -83,6 +85,7 @@ def explain_output(
             bias = bias + head.context(output.context).cpu()
         mean = getattr(head, "mean_feature", None)
         mean_logits = None if mean is None else head(mean).float().cpu()
+        p_values = head.ood_p_values(output.features.float())
     explanations = []
     for index, (name, image) in enumerate(images):
         own, drawn = sub_tiles.image == index, tiles.image == index
@@ -111,6 +114,8 @@ def explain_output(
             mean_logits=mean_logits,
             blocks=_blocks(output, index),
             standard_error=standard_errors[index] if standard_errors else math.nan,
+            ood_p_value=p_values[index],
+            abstained=abstained[index] if abstained else "",
             source=_source(image.source if isinstance(image, Resampled) else image, name),
             provenance=provenances[index] if provenances else Provenance(),
         )

@@ -5,7 +5,6 @@ Axes count level-0 pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..annotations.annotation import Annotation
 from ..geometry import Region
+from ..model.choices import UNLIKE_WORDS, is_unlike
 from .palette import AGAINST, BLOCK, FOR, HEAT_TOP, ROI, TILE, heat_colours, heat_rgba
 from .scale_bar import draw_scale_bar
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NUMBERED",
     "counts",
+    "doubt",
     "draw_account",
     "draw_box",
     "draw_crop",
@@ -64,6 +65,23 @@ def title(explanation: Evidence) -> str:
     return f"{name}: {also}{explanation.label} {answer}{truth}"
 
 
+def doubt(explanation: Evidence) -> str:
+    """What speaks against trusting the answer, as text; "" where nothing does.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> doubt(SimpleNamespace(ood_p_value=0.02, abstained="probability 0.700 is below 0.8"))
+        'Abstained: probability 0.700 is below 0.8; unlike the training images (p = 0.020)'
+    """
+    why = explanation.abstained
+    words = [f"abstained: {why}"] if why and why != UNLIKE_WORDS else []
+    if is_unlike(explanation.ood_p_value):
+        gives_none = "abstained: " if why == UNLIKE_WORDS else ""
+        words.append(f"{gives_none}{UNLIKE_WORDS} (p = {explanation.ood_p_value:.3f})")
+    joined = "; ".join(words)
+    return joined[:1].upper() + joined[1:]
+
+
 def start(explanation: Evidence) -> str:
     """Where the answer starts, as text."""
     why = " (the bias alone)" if explanation.mean_logits is None else ""
@@ -79,8 +97,7 @@ def counts(explanation: Evidence) -> str:
     )
     blocks = []
     for stage in reversed(explanation.blocks):
-        every = math.prod(-(-side // stage.size) for side in explanation.size)
-        blocks.append(f", in {len(stage.regions)} of {every:.0f} blocks")
+        blocks.append(f", in {len(stage.regions)} of {stage.count(explanation.size)} blocks")
     return f"{read} sub-tiles read in {drawn} of {tiles} tiles{''.join(blocks)}"
 
 
@@ -253,7 +270,7 @@ def draw_crop(
 
 
 def surroundings(explanation: Evidence, k: int) -> UInt8[Tensor, "3 h w"] | None:
-    """The place of rank k in what surrounds it, thrice as wide, where that was kept."""
+    """The place of rank k with its surroundings, three times as wide, if they were kept."""
     if explanation.context is None or k >= len(explanation.context):
         return None
     return explanation.context[k]

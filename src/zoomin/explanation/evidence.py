@@ -109,10 +109,13 @@ class Evidence:
             weight alone, as earlier versions had it.
         tile_order: of the rows of `tiles`: that of `top_tiles()`; None for by attention alone.
         mean_logits: logits of the mean feature of the training images; None where the model does not know it.
-        context: pixels of the heaviest places and of what surrounds them, thrice as wide, in the order of
+        context: pixels of the heaviest places with their surroundings, three times as wide, in the order of
             `places()`.
         standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
             for exact and top, NaN where a single replicate cannot tell.
+        ood_p_value: how like the training images it is: the share of images like them that lie as far from
+            them; None where the model does not know.
+        abstained: why no answer is given, "" where one is.
         truth: the true class, None where unknown.
         target: what the logits mean; None: classes.
         blocks: the zoom stages above the tiles, the coarsest first; none by default. The attention of blocks
@@ -145,6 +148,8 @@ class Evidence:
     mean_logits: Float[Tensor, " classes"] | None = None
     context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
+    ood_p_value: float | None = None
+    abstained: str = ""
     truth: str | None = None
     target: Target | None = None
     blocks: tuple[BlockEvidence, ...] = ()

@@ -24,7 +24,7 @@ class ExportConfig:
     """Write overlay.png, top.png with the top tiles and sub-tiles, and panel.png with everything."""
 
     top: int = 100
-    """Sub-tiles in the GeoJSON, the heaviest first, at most; 0 for all. 100 stay readable in QuPath."""
+    """Maximum number of sub-tiles in the GeoJSON, the heaviest first; 0: all. 100 stay readable in QuPath."""
 
     coordinates: str = "auto"
     """Coordinates of the GeoJSON: "pixels" (level-0), "map" (the image's reference system), "wgs84"
@@ -41,7 +41,8 @@ class ExportConfig:
     """Sub-tiles outlined in the pictures, the heaviest; the first ten carry a number."""
 
     heat_map_side: int = 4096
-    """Pixels along the longer side of the heat map, at most."""
+    """Maximum number of pixels along the longer side of the heat map. More pixels are sharper, and take
+    proportionally more time and space."""
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from ..runtime.notebook import or_nothing, picture, png
-from .draw import counts, start, title
+from .draw import counts, doubt, start, title
 from .evidence import Evidence
 from .palette import heat_rgba
 
@@ -29,4 +29,5 @@ def explanation_html(evidence: Evidence) -> str | None:
     """The answer, where it starts, what was read, and the picture."""
     shown = explanation_png(evidence)
     lines = [f"<b>{escape(title(evidence))}</b>", escape(start(evidence)), escape(counts(evidence))]
+    lines += [f"<b>{escape(own)}</b>"] if (own := doubt(evidence)) else []
     return f"<p>{'<br>'.join(lines)}</p>" + ("" if shown is None else picture(shown))

@@ -165,7 +165,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     known = {f.name for f in fields(Entry)}
     entry = Entry(**{name: value for name, value in row.items() if name in known})
     if not entry.fits():
-        raise ValueError("an entry of the list has values of other kinds")
+        raise ValueError("an entry of the list has values of the wrong types")
     return entry
 
 

@@ -9,6 +9,7 @@ from ..annotations.annotation import Annotation
 from .draw import (
     NUMBERED,
     counts,
+    doubt,
     draw_account,
     draw_box,
     draw_heat,
@@ -122,7 +123,9 @@ def _draw_one(part: _Part, explanation: Evidence, roi: Annotation | None, outlin
     note = "; ROI outlined" if found else "; no ROI" if roi is not None else ""
     axes.set_title(counts(explanation) + note, fontsize=8)
     _draw_crops(part.axes(_IMAGE + 0.2, 0.32, _WIDTH - _IMAGE - 0.25, below - 0.36), explanation)
-    part.text(0.06, below + 0.09, f"{start(explanation)}. What each sub-tile adds:", fontsize=8)
+    own = doubt(explanation)
+    words = f"{own}. {start(explanation)}." if own else f"{start(explanation)}."
+    part.text(0.06, below + 0.09, f"{words} What each sub-tile adds:", fontsize=8)
     draw_account(part.axes(0.05, below + 0.22, _WIDTH - 0.1, _ACCOUNT - 0.55), explanation)
 
 

@@ -11,6 +11,7 @@ from .density import attention_density
 from .draw import (
     NUMBERED,
     counts,
+    doubt,
     draw_account,
     draw_box,
     draw_crop,
@@ -56,7 +57,9 @@ def panel_figure(explanation: Evidence, roi: Annotation | None = None, *, outlin
     height, width = explanation.size
     tall = min(max(_WIDTH / len(views) * 0.8 * height / width, 1.4), 7.5)
     figure, (first, *parts) = _rows([1.0 + tall, *_crop_heights(explanation)])
-    head = f"{title(explanation)}\n{start(explanation)}. {_how(explanation)}"
+    own = doubt(explanation)
+    head = title(explanation) + (f"\n{own}" if own else "")
+    head = f"{head}\n{start(explanation)}. {_how(explanation)}"
     first.suptitle(head, fontsize=10, x=0.008, ha="left")
     whole = first.subplots(1, len(views), squeeze=False)[0]
     for axes, (name, draw) in zip(whole, views, strict=True):

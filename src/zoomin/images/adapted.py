@@ -175,7 +175,7 @@ def open_adapted(path: Path, by: SlideReader, *, mpp: float | None = None) -> Ad
         raise
     except Exception as error:
         raise ImageError(
-            f"{by.name} does not tell the sizes of the slide ({_first(error)})",
+            f"{by.name} does not report the size of the slide ({_first(error)})",
             where=path,
             remedy=f"Update {by.name}, or export the slide as a pyramidal TIFF.",
         ) from error

@@ -16,6 +16,7 @@ from ..errors import ConfigError, ImageError
 from ..geometry import Region
 from .averaging import average_boxes, common_size, exact_scale, whole_view
 from .fractional import average_windows, checked_boxes
+from .georeference import Georeference
 from .pictured import image_png
 
 __all__ = ["ArrayImage", "images_of"]
@@ -45,7 +46,8 @@ class ArrayImage:
     """
 
     reader = "whole"
-    georeference = None
+    georeference: Georeference | None = None
+    mpp_source = ""  # where a map tells it
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class ArrayImage:
         return image_png(self, self.height * self.width)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale, exactly area-averaged (see `images.base.Image`).
+        """Read regions of one size at a scale, exactly area-averaged (see `images.image.Image`).
 
         Raises:
             ConfigError: if the scale is not in (0, 1].

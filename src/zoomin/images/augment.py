@@ -176,7 +176,7 @@ class AugmentedBatch:
         return self._batch.foreground(replace(grid, regions=self.source_regions(grid.image, grid.regions)))
 
     def prefetch(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> None:
-        """Say what will be read soon (see `images.base.ImageBatch`)."""
+        """Say what will be read soon (see `images.image.ImageBatch`)."""
         self._batch.prefetch(image_index, self.source_regions(image_index, regions), scale)
 
     def source_regions(
@@ -209,7 +209,7 @@ class AugmentedBatch:
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
     ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.base.ImageBatch`).
+        """Read one region of each indexed image (see `images.image.ImageBatch`).
 
         Raises:
             ConfigError: if some image is turned by a quarter and the regions are not square.
@@ -218,7 +218,7 @@ class AugmentedBatch:
         return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
-        """Begin to read (see `images.base.ImageBatch`).
+        """Begin to read (see `images.image.ImageBatch`).
 
         Raises:
             ConfigError: if some image is turned by a quarter and the regions are not square.

@@ -15,6 +15,7 @@ from .adapted import AdaptedSlide
 from .array import ArrayImage
 from .channels import ChannelImage
 from .decode import icc_of
+from .gdal import WORLD
 from .image import Image, reader_of
 from .open_image import open_image
 from .raster import RasterImage
@@ -30,7 +31,7 @@ from .zarr_image import ZarrImage
 __all__ = ["Description", "companions_of", "describe"]
 
 _SIDE_CARS = (".ovr", ".msk", ".aux.xml")  # after the whole name
-_WORLD = (".tfw", ".tifw", ".jgw", ".pgw", ".wld", ".prj", ".xml")  # instead of the suffix
+_INSTEAD = (*WORLD, ".prj", ".xml")  # of the suffix
 _ICC = 34675
 
 
@@ -98,7 +99,7 @@ def describe(
     elif isinstance(image, AdaptedSlide):
         pixels = f"{image.vendor} slide".strip()
         source = f"property that {image.reader} tells in microns"
-    if isinstance(image, RasterImage) and image.mpp_source:
+    if isinstance(image, RasterImage | ArrayImage) and image.mpp_source:
         source = image.mpp_source
     if image.mpp is None or mpp is not None:
         source = "" if image.mpp is None else "stated"
@@ -123,7 +124,7 @@ def companions_of(path: Path) -> tuple[Path, ...]:
         ()
     """
     names: Iterable[Path] = [path.with_name(path.name + end) for end in _SIDE_CARS]
-    names = [*names, *(path.with_suffix(end) for end in _WORLD)]
+    names = [*names, *(path.with_suffix(end) for end in _INSTEAD)]
     if path.suffix.lower() == ".mrxs":
         names = [*names, path.with_suffix("")]
     return tuple(name for name in names if name != path and name.exists())

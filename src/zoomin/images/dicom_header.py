@@ -10,6 +10,7 @@ from typing import NamedTuple
 __all__ = ["DicomHeader", "is_dicom", "named_as_dicom", "places_frames", "read_dicom_header"]
 
 _START = 132  # preamble and DICM
+_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR, which lists other files
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _WANTED = [
     "ImageType",
@@ -92,6 +93,11 @@ class DicomHeader(NamedTuple):
         return self.storage == _SLIDE
 
     @property
+    def is_directory(self) -> bool:
+        """Whether it lists other files, and is no image."""
+        return self.storage == _DIRECTORY
+
+    @property
     def is_volume(self) -> bool:
         """Whether it holds a level of the slide at full or lower resolution: no label, no overview."""
         return "VOLUME" in self.image_type
@@ -118,7 +124,7 @@ def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
         return DicomHeader(
             series=str(found.get("SeriesInstanceUID", "")),
             instance=str(found.get("SOPInstanceUID", "")),
-            storage=str(found.get("SOPClassUID", "")),
+            storage=str(found.get("SOPClassUID") or found.file_meta.get("MediaStorageSOPClassUID") or ""),
             image_type=tuple(found.get("ImageType", ())),
             syntax=str(found.file_meta.get("TransferSyntaxUID", "")),
             modality=str(found.get("Modality", "")),

@@ -55,7 +55,7 @@ class Foreground:
             self.threshold is None or 0 <= self.threshold <= 1,
             "foreground.threshold",
             self.threshold,
-            "Give a number from 0 to 1, or none.",
+            "Give a number from 0 to 1, or null.",
         )
         require(self.min_area >= 0, "foreground.min_area", self.min_area, "Give 0 or more pixels.")
 

@@ -18,6 +18,7 @@ from .urls import url_of
 __all__ = [
     "DRIVERS",
     "SETTINGS",
+    "WORLD",
     "Subdataset",
     "cause",
     "complaints",
@@ -42,7 +43,8 @@ SETTINGS = {
 }
 _NETWORK = {"http": "/vsicurl/", "https": "/vsicurl/", "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/",
             "gcs": "/vsigs/", "az": "/vsiaz/", "abfs": "/vsiadls/", "abfss": "/vsiadls/"}  # fmt: skip
-_WORLD = (".tfw", ".tifw", ".tiffw", ".wld")  # of TIFFs
+_WORLD = (".tfw", ".tifw", ".tiffw", ".wld")  # beside TIFFs: where they lie on a map
+WORLD = (*_WORLD, ".pgw", ".pngw", ".jgw", ".jpgw", ".jpegw", ".bpw", ".bmpw")  # beside any image
 _DAMAGE = ("Corrupt JPEG", "Premature end of JPEG")
 
 
@@ -60,7 +62,7 @@ def driver_of(head: bytes) -> str | None:
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """GDAL's settings for a file: of S3, the server that AWS' own programs are told of, too."""
+    """GDAL's settings for a file; on S3, with the endpoint that is set for the programs of AWS."""
     address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not address or "AWS_S3_ENDPOINT" in os.environ or not str(path).startswith(("s3:", "s3a:")):
         return SETTINGS
@@ -99,7 +101,7 @@ def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    # An image need not lie on a map. Said once a process: catching it at each call is not safe in threads.
+    # An image need not lie on a map. Silenced for good: catching it at each call is not safe in threads.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     options = {"overview_level": source - 1} if isinstance(source, int) and source else {}
     place = _address(path)

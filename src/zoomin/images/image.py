@@ -81,7 +81,7 @@ class ImageBatch(Protocol):
     Attributes:
         sizes: height and width of each image in level-0 pixels, on `device`.
         device: where views are delivered.
-        names: one name an image.
+        names: one per image.
     """
 
     @property

@@ -159,7 +159,7 @@ def _transform(holder: Mapping[str, Any], kind: str, count: int) -> tuple[float,
 
 def _senseless(why: str, path: Path) -> ImageError:
     return ImageError(
-        f"the OME-Zarr metadata make no sense ({why})",
+        f"the OME-Zarr metadata are not valid ({why})",
         where=path,
         remedy="Write it again, with the axes and datasets of NGFF 0.4 or 0.5 (ome-zarr-py, bioformats2raw).",
     )

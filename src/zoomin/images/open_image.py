@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import ChannelsError, ImageError, ZoomInError
 from ..runtime.plugins import Registry
-from .decode import decode_image, format_of, image_head
+from .decode import format_of, image_head
 from .foreign import ZARR_SUFFIXES
 from .image import Image
 from .urls import url_of
@@ -115,6 +115,12 @@ def _open_raster(path: Path, *, mpp: float | None) -> Image:
     return open_raster(path, mpp=mpp)
 
 
+def _open_whole(path: Path, *, mpp: float | None) -> Image:
+    from .raster import open_small
+
+    return open_small(path, mpp=mpp)
+
+
 _NEVER_SLIDES = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 
 # The first that takes a file opens it: plug-ins before ours, special formats before general ones.
@@ -126,7 +132,7 @@ READERS: Registry[Reader] = Registry(
         "fastslide": Reader("CZI, VSI and iSyntax slides", _takes_fastslide, _open_fastslide),
         "tiff": Reader("TIFF", _takes_tiff, _open_tiff),
         "rasters": Reader("rasters", _takes_raster, _open_raster),
-        "whole": Reader("whole images", lambda path, head: True, decode_image),
+        "whole": Reader("whole images", lambda path, head: True, _open_whole),
     },
     lambda thing: isinstance(thing, Reader),
     "a zoomin.images.open_image.Reader",

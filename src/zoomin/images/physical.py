@@ -99,7 +99,11 @@ def check_mpp(mpp: float | None, path: Path) -> None:
         ConfigError: if `mpp` is given and not a positive number.
     """
     if mpp is not None and not (0 < mpp < math.inf):
-        raise ConfigError(f"{mpp} microns per pixel", where=path, remedy="Give a positive number, or none.")
+        raise ConfigError(
+            f"mpp is {mpp}, not a positive number of microns per pixel",
+            where=path,
+            remedy="Give the size of a pixel in microns, or leave mpp out.",
+        )
 
 
 def plausible_mpp(x: float, y: float, path: Path) -> float | None:

@@ -55,7 +55,7 @@ def check_in_order(width: int, height: int, path: Path) -> None:
         raise ConfigError(f"{given!r} is not a number", where=_VARIABLE, remedy="Give a number.") from error
     if width * height > most:
         raise ImageError(
-            f"{width} x {height} pixels are too many to decode from first to last (at most {most:,.0f})",
+            f"{width} x {height} pixels are too many to decode row by row (at most {most:,.0f})",
             where=path,
             remedy=f"Store it in tiles (gdal_translate -of COG IN OUT), or raise the limit, {_VARIABLE}.",
         )
@@ -105,10 +105,14 @@ def to_bytes(pixels: Pixels, path: Path, *, bits: int | None = None) -> Bytes:
 def _from_float(pixels: Pixels, path: Path) -> Bytes:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):  # also where one of them is not a number
+        gaps = np.isnan(pixels).any()
         raise ImageError(
-            f"floating-point pixels from {low:g} to {high:g}",
+            "floating-point pixels that are not a number"
+            if gaps
+            else f"floating-point pixels from {low:g} to {high:g}",
             where=path,
-            remedy="Save finite values from 0 to 1.",
+            remedy="Save finite values from 0 to 1."
+            + " Where NaN stands for missing, say so: gdal_edit.py -a_nodata nan FILE." * bool(gaps),
         )
     values: Bytes = np.floor(pixels.astype(np.float64) * 255 + 0.5).astype(np.uint8)
     return values

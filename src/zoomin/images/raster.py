@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageError
+from .array import ArrayImage
 from .bands import Bands, bands_of
 from .cache import HANDLES
-from .decode import check_stored, declared_size, orientation_of, read_head
-from .gdal import DRIVERS, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
+from .decode import check_stored, declared_size, decode_image, orientation_of, read_head
+from .gdal import DRIVERS, WORLD, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
 from .georeference import Georeference
 from .ground import mpp_of_map
 from .jpeg_tiles import JpegTiled, jpeg_directory
@@ -272,14 +273,40 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
         raise ImageError(
             "an image that is stored rotated or mirrored, too large to turn in memory",
             where=path,
-            remedy="Turn it upright and save it again, best as a tiled TIFF.",
+            remedy="Turn it upright and save it again, preferably as a tiled TIFF.",
         )
     with opened(path, driver) as dataset:
         bands_of(dataset, path)
         check_in_order(dataset.width, dataset.height, path)
         sizes = level_sizes(*dataset.shape)
+        georeference = georeference_of(dataset)
+        known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
     levels = tuple(Level.of(size, sizes[0], (BLOCK, BLOCK)) for size in sizes)
-    return ConvertedImage(path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=mpp, georeference=None)
+    image = ConvertedImage(
+        path, levels, Bands(colour=(1, 2, 3)), driver=driver, mpp=known, georeference=georeference
+    )
+    image.mpp_source = source
+    return image
+
+
+def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
+    """An image that is decoded whole, and its place on a map, if a file beside it tells that.
+
+    Raises:
+        ConfigError: if `mpp` is not a positive number.
+        ImageError: as `decode_image`.
+    """
+    image = decode_image(path, mpp=mpp)
+    driver = driver_of(read_head(path))
+    if driver is None or not any(path.with_suffix(end).is_file() for end in WORLD):
+        return image
+    if driver == "GTiff" or orientation_of(path) not in (0, 1):
+        return image
+    with opened(path, driver) as dataset:
+        image.georeference = georeference_of(dataset)
+        if mpp is None:
+            image.mpp, image.mpp_source = mpp_of_map(dataset, image.georeference, path)
+    return image
 
 
 def georeference_of(dataset: Any) -> Georeference | None:  # noqa: ANN401

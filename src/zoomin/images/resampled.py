@@ -91,7 +91,7 @@ class ResampledImage:
         return int(getattr(self.source, "decoded_pixels", self.source.height * self.source.width))
 
     def read(self, regions: Sequence[Region], scale: float) -> Shaped[Tensor, "n c h w"]:
-        """Read regions of the working frame at a scale of it, area-averaged (see `images.base.Image`).
+        """Read regions of the working frame at a scale of it, area-averaged (see `images.image.Image`).
 
         Raises:
             ConfigError: if the scale is not in (0, 1].

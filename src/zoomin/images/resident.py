@@ -125,7 +125,7 @@ class ResidentImages:
         return chosen
 
     def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
-        """Which tiles can hold anything (see `images.base.ImageBatch`)."""
+        """Which tiles can hold anything (see `images.image.ImageBatch`)."""
         if not any(self._store.masks):
             return None
         return foreground_of([self._store.masks[i] for i in self._index.tolist()], grid)
@@ -153,7 +153,7 @@ class ResidentImages:
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
     ) -> UInt8[Tensor, "n 3 h w"]:
-        """Read one region of each indexed image (see `images.base.ImageBatch`).
+        """Read one region of each indexed image (see `images.image.ImageBatch`).
 
         Views are those of `Image.read` to the bit. Regions on a grid of their own size, from any corner of
         the image, are taken from an averaged level; others are averaged again.

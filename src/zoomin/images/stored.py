@@ -176,7 +176,7 @@ class StoredImage(ABC):
         self._part = part
         self.identity = self._identity()
         self._last_access = time.monotonic()
-        self._decoded: dict[tuple[int, int], int] = {}  # a number a thread: none waits for another
+        self._decoded: dict[tuple[int, int], int] = {}  # one count per thread: none waits for another
 
     @property
     def name(self) -> str:
@@ -200,7 +200,7 @@ class StoredImage(ABC):
         return sum(count for (owner, _), count in list(self._decoded.items()) if owner == process)
 
     def read(self, regions: Sequence[Region], scale: float) -> UInt8[Tensor, "n 3 h w"]:
-        """Read regions of one size at a scale, area-averaged (see `images.base.Image`).
+        """Read regions of one size at a scale, area-averaged (see `images.image.Image`).
 
         Raises:
             ConfigError: if the scale is not in (0, 1].

@@ -107,7 +107,7 @@ class StreamedImages:
         layouts = {layout_of(image) for image in images}
         if len(layouts) > 1:
             raise ConfigError(
-                "images of several numbers of channels in one batch",
+                "images with different numbers of channels in one batch",
                 remedy="Open all of them for the same channels.",
             )
         [(self._channels, self._dtype)] = layouts
@@ -150,7 +150,7 @@ class StreamedImages:
         return self._like(range(len(self)), torch.device(device))
 
     def foreground(self, grid: TileGrid) -> Bool[Tensor, " tiles"] | None:
-        """Which tiles can hold anything (see `images.base.ImageBatch`); overviews are read in threads.
+        """Which tiles can hold anything (see `images.image.ImageBatch`); overviews are read in threads.
 
         Raises:
             BatchReadError: if the overviews or mask files of some images cannot be read, or not in time.
@@ -217,7 +217,7 @@ class StreamedImages:
     def read(
         self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float
     ) -> Shaped[Tensor, "n c h w"]:
-        """Read one region of each indexed image (see `images.base.ImageBatch`).
+        """Read one region of each indexed image (see `images.image.ImageBatch`).
 
         Raises:
             ConfigError: if the scale is not in (0, 1].
@@ -227,7 +227,7 @@ class StreamedImages:
         return self.start(image_index, regions, scale).views()
 
     def start(self, image_index: Int[Tensor, " n"], regions: Int[Tensor, "n 4"], scale: float) -> Started:
-        """Begin to read in threads (see `images.base.ImageBatch`).
+        """Begin to read in threads (see `images.image.ImageBatch`).
 
         Raises:
             ConfigError: if the scale is not in (0, 1].

@@ -187,7 +187,7 @@ def _check_companion(file: Any, path: Path) -> None:  # noqa: ANN401
     for names in files_of_images(whole) if whole is not None else ():
         if path.name in names:
             raise ImageError(
-                f"one of {len(names)} files of an image ({', '.join(names[:4])}), as {companion} tells",
+                f"one of {len(names)} files of an image ({', '.join(names[:4])}), according to {companion}",
                 where=path,
                 remedy="If they are red, green and blue, put them together: "
                 "tifffile.imwrite(OUT, numpy.stack([tifffile.imread(name) for name in NAMES], -1), "

@@ -100,7 +100,7 @@ def zarr_contents(path: Path, series: int | str | None = None, *, mpp_needed: bo
         array = open_node(path, place)
         if not hasattr(array, "shape") or len(array.shape) != len(scale.axes):
             raise ImageError(
-                f"the level {one.path!r} is no array of the axes {', '.join(scale.axes)}",
+                f"the level {one.path!r} is not an array of the axes {', '.join(scale.axes)}",
                 where=path,
                 remedy="Write it again: its metadata contradict each other.",
             )
@@ -226,7 +226,7 @@ def _no_image(root: Any, ome: Mapping[str, Any], path: Path) -> ImageError:  # n
             remedy="Write it as OME-Zarr (ome_zarr.writer.write_image), or open the group above it.",
         )
     return ImageError(
-        "a Zarr group that is no OME-Zarr image (no multiscales)",
+        "a Zarr group that is not an OME-Zarr image (no multiscales)",
         where=path,
         remedy="Name the group of the image inside it, or write it as OME-Zarr "
         "(ome_zarr.writer.write_image).",

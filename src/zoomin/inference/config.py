@@ -28,6 +28,8 @@ class InferenceSettings(TypedDict, total=False):
     mpp: float | str | None
     precision: str
     engine: str
+    abstain_below: float | None
+    abstain_unlike: bool
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class InferenceConfig:
     most `exact_budget` sub-tiles and draws ("systematic") in the others."""
 
     n_samples: int | None = None
-    """N, sub-tiles per image and replicate; by default the model's."""
+    """N, sub-tiles per image and replicate; null: the model's."""
 
     replicates: int = 8
     """Independent estimates whose features are averaged; 8 give a standard error too. Exact and top use
@@ -52,16 +54,19 @@ class InferenceConfig:
     """Sub-tiles (tiles times positions) up to which "auto" enumerates; beyond that, drawing is faster."""
 
     batch_size: int = 8
-    """Maximum number of images per network call."""
+    """Maximum number of images per network call. Memory grows with it: 8 suit images of all sizes."""
 
     threads: int = 4
-    """Images opened in parallel, ahead of the network."""
+    """Images opened in parallel, ahead of the network. 4 hide the latency of most disks; network storage
+    gains from more."""
 
     prefetch: int = 1
-    """Batches whose overviews are read from disk while the network works on another; 0: none."""
+    """Batches whose overviews are read from disk while the network works on another; 0: none. 1 is enough
+    where reading is faster than computing."""
 
     read_timeout: float | None = READ_TIMEOUT
-    """Seconds after which opening an image, or a single read, is given up; null: never."""
+    """Seconds after which opening an image, or a single read, is given up; null: never. 120 outlast a slow
+    network drive, and are soon enough for a dead one."""
 
     mpp: float | str | None = None
     """Microns per level-0 pixel of files whose manifest does not give it, instead of a missing or wrong
@@ -74,6 +79,12 @@ class InferenceConfig:
     engine: str = "auto"
     """What computes the networks on a CPU: "torch"; "openvino" (`pip install zoomin-net[fast]`), three times
     as fast with large trunks, equal but for rounding; "auto", OpenVINO for large networks where installed."""
+
+    abstain_below: float | None = None
+    """Answer "abstained" where the probability of the class or grade is below this; null: always answer."""
+
+    abstain_unlike: bool = False
+    """Answer "abstained" where an image is unlike the training images (`ood_p_value` of at most 0.05)."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -93,6 +104,10 @@ class InferenceConfig:
             "precision": (self.precision in ("32-true", "bf16-mixed"), "32-true or bf16-mixed"),
             "prefetch": (self.prefetch >= 0, "at least 0"),
             "seed": (0 <= self.seed < 2**63, "a number from 0 to 2^63 - 1"),
+            "abstain_below": (
+                self.abstain_below is None or 0 < self.abstain_below <= 1,
+                "a probability above 0 and at most 1, or null",
+            ),
         }
         require_all(self, needs)
         check_timeout(self.read_timeout)

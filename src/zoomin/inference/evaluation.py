@@ -18,6 +18,7 @@ from ..model.targets import target_of
 from ..model.targets.pooling import check_pooling, group_metrics
 from ..runtime.executor import Executor
 from ..runtime.locks import lock_folder
+from .abstain import check_abstaining
 from .config import InferenceConfig
 from .distributed import iter_numbered
 from .groups import write_groups
@@ -55,12 +56,15 @@ def evaluate(
     Returns:
         The metrics of the target (`Target.metrics`) over the images that could be read, with `classes`,
         `n_images`, `failed` (names and errors), `no_foreground` (names), `sampling` (images of each
-        design), `seed`, and where images have groups `groups`: the metrics of `group_metrics`.
+        design), `seed`, and where images have groups `groups`: the metrics of `group_metrics`. All of these
+        count every image. Where the settings abstain, `coverage`, the share of images answered, and
+        `answered`, the metrics of these alone; where the model can tell, `unlike_training` (names).
 
     Raises:
         DataError: if a label is missing or unknown to the model, or no image could be read.
         WriteError: if the folder cannot be written to, or another job writes to it.
-        ConfigError: if workers cannot start, or there is no such cluster.
+        ConfigError: if the model cannot tell what the settings abstain for, workers cannot start, or there is
+            no such cluster.
     """
     with nullcontext() if out is None else lock_folder(out):
         return _evaluate(manifest, model, config or InferenceConfig(), pool, out, executor, device, progress)
@@ -77,6 +81,7 @@ def _evaluate(
     progress: bool,
 ) -> dict[str, Any]:
     target = target_of(model.config)
+    check_abstaining(model, config)
     check_pooling(pool or "mean", target)
     targets = manifest.with_classes(model.config.classes).targets()
     found = dict(iter_numbered(manifest.records, model, config, executor, device=device, progress=progress))
@@ -85,7 +90,7 @@ def _evaluate(
         labels = [record.label or "" for record in manifest]
         path = Path(out) / "predictions.csv"
         write_predictions(rows, target, path, labels=labels)
-        write_groups(manifest.records, rows, target, path, pool)
+        write_groups(manifest.records, rows, target, path, pool, config.abstain_below)
     read = [index for index, row in enumerate(rows) if row.label is not None]
     if not read:
         first = rows[0].error if rows else "the list is empty"
@@ -105,6 +110,14 @@ def _evaluate(
         "seed": config.seed,
         **target.metrics(answers, targets[read], groups),
     }
+    if model.head.reference is not None:
+        result["unlike_training"] = [rows[index].image for index in read if rows[index].unlike]
+    if config.abstain_below is not None or config.abstain_unlike:
+        kept = [place for place, index in enumerate(read) if not rows[index].abstained]
+        result["coverage"] = len(kept) / len(read)
+        if kept:
+            own = [groups[place] for place in kept]
+            result["answered"] = target.metrics(answers[kept], targets[read][kept], own)
     if (by_group := group_metrics(answers, targets[read], groups, target, pool)) is not None:
         result["groups"] = by_group
     if out is not None:

@@ -93,4 +93,5 @@ def _explained(
             Provenance(fingerprint, found.sampling, r.n_samples, r.replicates, r.seed) for r in rows
         ],
         standard_errors=[row.standard_error for row in rows],
+        abstained=[row.abstained for row in rows],
     )

@@ -12,7 +12,9 @@ from ..data.manifest import Record
 from ..files import cell, write_csv
 from ..model.targets import Target
 from ..model.targets.pooling import pool
-from .predictions import Prediction
+from .abstain import why_abstained
+from .config import InferenceConfig
+from .predictions import ABSTAINED, Prediction
 
 __all__ = ["groups_path", "has_groups", "write_groups"]
 
@@ -44,6 +46,7 @@ def write_groups(
     target: Target,
     path: str | Path,
     how: str | None = None,
+    abstain_below: float | None = None,
 ) -> int:
     """Write one row per group; nothing where no group has several images.
 
@@ -53,6 +56,7 @@ def write_groups(
         target: of the model.
         path: of the table of the images.
         how: the answers of a group's images are joined; None: by their mean.
+        abstain_below: the probability below which a group gets no answer.
 
     Returns:
         How many groups there are.
@@ -70,13 +74,16 @@ def write_groups(
     pooled = pool(answers, [groups[place] for place in read], target, how or "mean")
     found = dict(zip(pooled.groups, zip(pooled.answers.tolist(), pooled.images, strict=True), strict=True))
     digits = ".6f" if target.has_probabilities else ".8g"
+    lines, own = [], InferenceConfig(abstain_below=abstain_below)
     sizes = Counter(groups)
-    lines = []
     for name in names:
         answer, used = found.get(name, ([], ()))
         numbers = [f"{value:{digits}}" for value in answer] or [""] * len(target.columns)
         failed = sizes[name] - len(used)
-        lines.append([cell(name), len(used), failed, cell(target.decide(answer)) if answer else "", *numbers])
+        word = target.decide(answer) if answer else ""
+        if answer and why_abstained(own, target, answer):
+            word = ABSTAINED
+        lines.append([cell(name), len(used), failed, cell(word), *numbers])
     write_csv(
         groups_path(path), ["group", "images", "failed", "prediction", *target.columns], lines, exact=True
     )

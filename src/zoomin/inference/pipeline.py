@@ -20,6 +20,7 @@ from ..images.image import Image, ImageBatch, reader_of
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..runtime.faults import Faults, image_error
+from .abstain import check_abstaining
 from .config import InferenceConfig
 from .sources import ImagesLike, Opened, Unreadable, open_images
 
@@ -145,8 +146,10 @@ def run_batches(
         warned: readers that were warned of; by default none was, before these images.
 
     Raises:
+        ConfigError: if the model cannot tell what the settings abstain for.
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
+    check_abstaining(model, config)
     if device is not None:
         model.to(device)
     job = _Job(model, config, set() if warned is None else warned)

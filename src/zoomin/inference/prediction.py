@@ -20,9 +20,10 @@ from ..classifiers import Classifier
 from ..model.sampling import design
 from ..model.targets import target_of
 from ..progress import progress_bar
+from .abstain import why_abstained
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
-from .predictions import NO_FOREGROUND, Prediction, Predictions
+from .predictions import ABSTAINED, NO_FOREGROUND, Prediction, Predictions
 from .sources import ImagesLike, Unreadable
 
 __all__ = [
@@ -109,12 +110,14 @@ def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) 
     target = target_of(model.config)
     answers = target.answers(output.logits.float()).cpu().tolist()
     errors = answer_standard_error(model, output.replicates).float()
+    p_values = model.head.ood_p_values(output.replicates.mean(0).float())
+    reasons = [why_abstained(config, target, *one) for one in zip(answers, p_values, strict=True)]
     pixels, views, empty = output.pixels_read, output.views_read, output.no_foreground
     n = config.n_samples or model.n_samples
     return [
         Prediction(
             image=one.name,
-            label=target.decide(answer),
+            label=ABSTAINED if reasons[index] else target.decide(answer),
             probabilities=tuple(answer),
             standard_error=0.0 if certain else float(errors[index]),
             sampling=found.sampling,
@@ -123,6 +126,8 @@ def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) 
             seed=config.seed,
             pixels_read=int(pixels[index]),
             status=NO_FOREGROUND if index in empty else "ok",
+            ood_p_value=p_values[index],
+            abstained=reasons[index],
             decoded_pixels=int(getattr(one.image, "decoded_pixels", one.image.height * one.image.width)),
         )
         for index, (one, answer) in enumerate(zip(found.opened, answers, strict=True))

@@ -19,11 +19,21 @@ from ..runtime.executor import Executor
 from ..runtime.ledger import Ledger, Line
 from ..runtime.locks import lock_file
 from ..runtime.parts import check_all_there, join_tables
+from .abstain import check_abstaining
 from .config import InferenceConfig
 from .distributed import iter_numbered
 from .groups import write_groups
 from .pipeline import made_by
-from .predictions import Prediction, Summary, cells_of, columns_of, counts_of, target_in
+from .predictions import (
+    ABSTAINED,
+    Prediction,
+    Summary,
+    cells_of,
+    columns_of,
+    count_unlike,
+    counts_of,
+    target_in,
+)
 from .sources import name_of
 
 __all__ = ["merge_predictions", "predict_into"]
@@ -61,12 +71,14 @@ def predict_into(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: if the answers cannot be joined so, workers cannot start, or there is no such cluster.
+        ConfigError: if the answers cannot be joined so, the model cannot tell what the settings abstain for,
+            workers cannot start, or there is no such cluster.
         WriteError: if the CSV cannot be written, or another job writes it.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
     config, target = config or InferenceConfig(), target_of(model.config)
     check_pooling(pool or "mean", target)
+    check_abstaining(model, config)
     with lock_file(out):
         maker = made_by(model, config)
         keys = {name_of(image): f"{maker}-{record_key(image)}" for image in images}
@@ -78,7 +90,7 @@ def predict_into(
                 add(row.image, cells_of(row, target))
         ordered = ledger.finish()
         rows = [_row(line, ledger.columns, target) for line in ordered]
-        write_groups(images, rows, target, out, pool)
+        write_groups(images, rows, target, out, pool, config.abstain_below)
     return _summary(ordered, ledger.columns, target, ledger.kept)
 
 
@@ -133,18 +145,20 @@ def _target_in(columns: Line, lines: Sequence[Line]) -> Target:
 def _answers(target: Target, word: str) -> bool:
     """Whether a prediction is one of such a target."""
     try:
-        return bool(word) and len(target.truth([word])) == 1
+        return word == ABSTAINED or (bool(word) and len(target.truth([word])) == 1)
     except (KeyError, ValueError):
         return False
 
 
 def _summary(lines: Iterable[Line], columns: Line, target: Target, kept: int) -> Summary:
-    done: list[str] = []
+    done: list[Line] = []
     failed = []
-    label, error = columns.index("prediction"), columns.index("error")
+    label, error, like, why = (columns.index(n) for n in ("prediction", "error", "ood_p_value", "abstained"))
     for line in lines:
         if _failed(line, columns):
             failed.append((unquoted(line[0]), line[error]))
         else:
-            done.append(unquoted(line[label]))
-    return Summary(len(done), tuple(failed), counts_of(done, target), kept)
+            done.append(line)
+    counts = counts_of([unquoted(line[label]) for line in done], target)
+    unlike = count_unlike(float(line[like]) if line[like] else None for line in done)
+    return Summary(len(done), tuple(failed), counts, kept, unlike, sum(bool(line[why]) for line in done))

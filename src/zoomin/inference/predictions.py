@@ -9,23 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import cell, whole_text
+from ..model.choices import is_unlike
 from ..model.targets import NONE, Target, target_named
 from ..runtime.locks import lock_file
 from ..runtime.notebook import or_nothing, table
 
 __all__ = [
+    "ABSTAINED",
     "NO_FOREGROUND",
     "Prediction",
     "Predictions",
     "Summary",
     "cells_of",
     "columns_of",
+    "count_unlike",
     "counts_of",
     "target_in",
     "write_predictions",
 ]
 
 _SHOWN = 30  # rows of a notebook's table
+ABSTAINED = "abstained"  # the word of an answer that is not given
 NO_FOREGROUND = "no foreground"  # status of an image that was predicted from all of its tiles
 
 
@@ -36,7 +40,7 @@ class Prediction:
     Attributes:
         image: its path, or name.
         label: the class of highest probability; of another target its answer in a word, such as "open;short"
-            or "12.5"; None where the image failed.
+            or "12.5"; "abstained" where the settings say so; None where the image failed.
         probabilities: of each class, in the order of the model's classes; of a value, or of survival, the one
             number; empty where the image failed.
         standard_error: of the predicted class's probability, of several labels the highest one, or of the
@@ -52,6 +56,9 @@ class Prediction:
         error: why the image failed.
         decoded_pixels: pixels of stored blocks that were decoded for it, or of the whole image where it was
             decoded whole.
+        ood_p_value: how like the training images it is (`Reference`): the share of images like them that lie
+            as far from them; None where the model does not know.
+        abstained: why no answer is given, "" where one is.
     """
 
     image: str
@@ -66,6 +73,13 @@ class Prediction:
     status: str = "ok"
     error: str = ""
     decoded_pixels: int = 0
+    ood_p_value: float | None = None
+    abstained: str = ""
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the image is unlike the training images."""
+        return is_unlike(self.ood_p_value)
 
     @or_nothing
     def _repr_html_(self) -> str | None:
@@ -80,7 +94,8 @@ class Prediction:
             "probabilities": ", ".join(f"{each:.3f}" for each in self.probabilities),
             "standard error": self.standard_error if known else None,
             "pixels read": self.pixels_read,
-            "status": self.error or self.status,
+            "like the training images": None if self.ood_p_value is None else round(self.ood_p_value, 3),
+            "status": self.error or self.abstained or self.status,
         }
 
 
@@ -102,20 +117,22 @@ class Summary:
         failed: images that could not be read, each with its error.
         counts: images predicted as each class, or with each label; none of a number.
         kept: images whose rows were there already.
+        unlike: images unlike the training images; None where the model does not know.
+        abstained: images that got no answer.
     """
 
     done: int
     failed: tuple[tuple[str, str], ...]
     counts: Mapping[str, int]
     kept: int = 0
+    unlike: int | None = None
+    abstained: int = 0
 
 
 def columns_of(target: Target) -> list[str]:
     """The header of a table of predictions."""
-    drawn = (
-        "standard_error sampling n_samples replicates seed pixels_read decoded_pixels status error".split()
-    )
-    return ["image", "prediction", *target.columns, *drawn]
+    drawn = "sampling n_samples replicates seed pixels_read decoded_pixels status error".split()
+    return ["image", "prediction", *target.columns, "standard_error", "ood_p_value", "abstained", *drawn]
 
 
 def cells_of(row: Prediction, target: Target) -> list[object]:
@@ -123,8 +140,11 @@ def cells_of(row: Prediction, target: Target) -> list[object]:
     digits = ".6f" if target.has_probabilities else ".8g"
     values = [f"{p:{digits}}" for p in row.probabilities] or [""] * len(target.names)
     error = "" if math.isnan(row.standard_error) else f"{row.standard_error:.6f}"
-    how = [error, row.sampling, row.n_samples, row.replicates, row.seed, row.pixels_read, row.decoded_pixels]
-    return [cell(value) for value in [row.image, row.label or "", *values, *how, row.status, row.error]]
+    p = "" if row.ood_p_value is None else f"{row.ood_p_value:.4f}"
+    trust = [error, p, row.abstained]
+    how = [row.sampling, row.n_samples, row.replicates, row.seed, row.pixels_read, row.decoded_pixels]
+    given = [row.image, row.label or "", *values, *trust, *how, row.status, row.error]
+    return [cell(value) for value in given]
 
 
 def counts_of(labels: Iterable[str], target: Target) -> dict[str, int]:
@@ -140,6 +160,17 @@ def counts_of(labels: Iterable[str], target: Target) -> dict[str, int]:
             if name in counts:
                 counts[name] += 1
     return counts
+
+
+def count_unlike(p_values: Iterable[float | None]) -> int | None:
+    """How many images are unlike the training images; None where no image has a p-value.
+
+    Example:
+        >>> count_unlike([0.01, 0.4, None]), count_unlike([None])
+        (1, None)
+    """
+    known = [p for p in p_values if p is not None]
+    return sum(map(is_unlike, known)) if known else None
 
 
 def target_in(columns: Sequence[str], words: Collection[str]) -> Target:
@@ -185,7 +216,7 @@ def write_predictions(
     Raises:
         WriteError: if the file cannot be written, or another job writes it.
     """
-    done: list[str] = []
+    done: list[Prediction] = []
     failed = []
     image, *others = columns_of(target)
     truth = ["label"] if labels is not None else []
@@ -200,5 +231,11 @@ def write_predictions(
             if row.label is None:
                 failed.append((row.image, row.error))
             else:
-                done.append(row.label)
-    return Summary(len(done), tuple(failed), counts_of(done, target))
+                done.append(row)
+    return Summary(
+        len(done),
+        tuple(failed),
+        counts_of([row.label or "" for row in done], target),
+        unlike=count_unlike(row.ood_p_value for row in done),
+        abstained=sum(bool(row.abstained) for row in done),
+    )

@@ -11,19 +11,29 @@ __all__ = [
     "KINDS",
     "POOLINGS",
     "SAMPLINGS",
+    "UNLIKE",
+    "UNLIKE_WORDS",
     "RoiTarget",
     "TargetKind",
     "check_engine",
     "check_sampling",
     "check_target",
+    "is_unlike",
 ]
 
 POOLINGS = ("mean", "max", "noisy_or")  # what each does: `targets.pooling`
 SAMPLINGS = ("multinomial", "systematic", "exact", "top")  # what each does: `sampling.DESIGNS`
+UNLIKE = 0.05  # an image with at most this p-value is unlike the training images: see `networks.reference`
+UNLIKE_WORDS = "unlike the training images"
 ENGINES = ("auto", "torch", "openvino")
 RoiTarget = Literal["share", "literal"]
 TargetKind = Literal["classes", "labels", "value", "grade", "survival"]  # what each is: `targets`
 KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
+
+
+def is_unlike(p_value: float | None) -> bool:
+    """Whether a p-value says that an image is unlike the training images."""
+    return p_value is not None and p_value <= UNLIKE
 
 
 def check_sampling(name: str, *also: str) -> None:

@@ -25,7 +25,8 @@ class BlockStage:
     """
 
     size: int
-    """Side of a block, level-0 pixels: a whole multiple of that of the next stage, at last of `tile_size`."""
+    """Side of a block, level-0 pixels: a whole multiple of the size of the next stage; in the last stage of
+    blocks, of `tile_size`."""
 
     scale: float
     """Scale in (0, 1] at which the attention network sees the blocks. Below `tile_scale`: that is what the
@@ -76,7 +77,8 @@ class ZoomInConfig(Settings):
     less variance), "exact" (every sub-tile, for small images) or "top" (the heaviest, biased)."""
 
     tile_attention: str = "lenet"
-    """Network a, the tile attention: "lenet" (the paper's for colon cancer), "lenet_relu", "resnet16",
+    """Network a, the tile attention: "lenet" (the paper's for colon cancer), "lenet_relu", "resnet16", each
+    also with "_reflect" behind (a view is mirrored at its border, which the paper's zeros mark),
     "timm:MODEL", "pyramid:MODEL" (three strides of the view enlarged by two, one linear layer), "uniform"
     (every tile alike), or the name of a plug-in."""
 
@@ -107,21 +109,22 @@ class ZoomInConfig(Settings):
     the logits of the copies are averaged. 0: none, as in the paper; `frozen.copies` sets it."""
 
     gate_components: int = 200
-    """Numbers that the features of f are projected to before the gates."""
+    """Length of the vector to which the features of f are projected (principal components) before gated
+    attention; `frozen.components` sets it. 200: fewer inputs overfit less where images are few."""
 
     gate_width: int = 64
-    """Features of a copy of gated attention."""
+    """Hidden units of each copy of gated attention; 64 are few enough for some hundred images."""
 
     gate_overview: bool = False
-    """The head behind the gates also sees the mean and the maximum, over the tiles, of what the trunk of a
-    pyramid tile attention makes of them; no pixel more is read. `frozen.overview` sets it."""
+    """The head behind the gates also sees the mean and the maximum, over the tiles, of the features that the
+    trunk of a pyramid tile attention computes anyway. `frozen.overview` sets it."""
 
     context_side: int = 0
     """Longest side, pixels, of a view of the whole image that f sees too; its features stand beside the
     expected one. 0: none, as in the paper."""
 
     prediction_sampling: str | None = None
-    """What the sampling "auto" means at prediction: the design that the head is calibrated for. None: "exact"
+    """What the sampling "auto" means at prediction: the design that the head is calibrated for. null: "exact"
     for images of few sub-tiles, else "systematic"."""
 
     channels: tuple[str, ...] = ()
@@ -138,7 +141,7 @@ class ZoomInConfig(Settings):
 
     mpp: float | str | None = None
     """Microns per pixel of the working frame: every image is brought to it, and all "level-0 pixels" here
-    are pixels of that size. None: each image keeps its own pixels. "0.5m" is in metres, for satellite
+    are pixels of that size. null: each image keeps its own pixels. "0.5m" is in metres, for satellite
     images."""
 
     tile_mpp: float | str | None = None

@@ -117,7 +117,7 @@ def read_features(
 
     Args:
         path: of the file; the folder of a Zarr store.
-        dims: numbers a crop that are expected; None: any.
+        dims: how many numbers per crop are expected; None: any.
         mpp: microns per level-0 pixel of the image, for coordinates that are written in microns; None: what
             the file itself says.
         places: whether the coordinates are wanted; where not, those given back are not to be trusted.
@@ -181,7 +181,7 @@ def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
     coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
     if features.size == 0:
         raise ImageError(
-            "the features of no crop: the toolkit found no tissue",
+            "it holds no crops: the toolkit found no tissue",
             where=path,
             remedy="Leave the image out, or segment and encode it again.",
         )
@@ -234,7 +234,7 @@ def _array(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (h5py is no
         raise _unfit(path, f"the array {name!r} is a link to another file, {link.filename!r}")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        raise _unfit(path, f"{name!r} is no array")
+        raise _unfit(path, f"{name!r} is not an array")
     if found.shape is None:
         raise _unfit(path, f"the array {name!r} is empty")
     outside = [source.file_name for source in found.virtual_sources()] if found.is_virtual else []
@@ -297,7 +297,9 @@ def _historic_step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: 
         gaps = np.diff(np.unique(np.asarray(file["coords"]).reshape(-1, 2)[:, 0]))
         stride = float(file.attrs.get("tile_size", gaps.min() if len(gaps) else 0.0))
         if round(stride) != 224:
-            raise _unfit(path, "coordinates in a unit that neither the file nor its stride tells")
+            raise _unfit(
+                path, "coordinates in an unknown unit, which neither the file nor their stride shows"
+            )
         microns = 256 / 224
     if mpp is None or not mpp > 0:
         raise ImageError(
@@ -314,7 +316,7 @@ def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
 
 
 def stored_dims(folder: str | Path) -> int:
-    """Numbers a crop in the files of a folder, by the first of them.
+    """Numbers per crop in the files of a folder, by the first of them.
 
     Args:
         folder: of the files, or "FOLDER@TABLE".
@@ -340,7 +342,7 @@ def stored_features(folder: str | Path, image: str | Path, dims: int | None = No
     Args:
         folder: of the files, or "FOLDER@TABLE".
         image: whose features are wanted.
-        dims: numbers a crop that are expected; None: any.
+        dims: how many numbers per crop are expected; None: any.
 
     Raises:
         DataError: if a package that reads such files is not installed.

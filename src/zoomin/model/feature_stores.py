@@ -115,7 +115,7 @@ def read_pt(path: Path) -> Stored:
         coords, found = found.get("coords"), found.get("features", found.get("feats"))
     if not isinstance(found, Tensor):
         raise ImageError(
-            "no tensor of features",
+            "not a tensor of features",
             where=path,
             remedy="Save the features of the crops as one tensor: torch.save(features, FILE).",
         )
@@ -136,7 +136,7 @@ def read_npz(path: Path) -> Stored:
         features, index = arrays["features"], arrays.get("tile_index")
     except (OSError, ValueError, KeyError) as error:
         raise ImageError(
-            f"no archive with an array 'features' ({error})",
+            f"not an archive with an array 'features' ({error})",
             where=path,
             remedy=_AGAIN,
         ) from error
@@ -201,7 +201,7 @@ def read_zarr(path: Path, table: str | None = None, *, places: bool = True) -> S
         names = sorted(name for name in tables if "X" in tables[name])
     except (OSError, ValueError, KeyError) as error:
         raise ImageError(
-            f"no store of wsidata ({error})", where=path, remedy="Give the folder NAME.zarr that it wrote."
+            f"not a store of wsidata ({error})", where=path, remedy="Give the folder NAME.zarr that it wrote."
         ) from error
     wanted = [name for name in names if table is None or name in (table, f"{table}_tiles")]
     if len(wanted) != 1:

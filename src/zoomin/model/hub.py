@@ -58,7 +58,7 @@ def hub_model(path: str | Path) -> HubModel | None:
     found = _ADDRESS.match(str(path))
     if found is None:
         raise ConfigError(
-            "no address of a model on the hub",
+            "not the address of a model on the hub",
             where=path,
             remedy="Give hf://USER/NAME or hf://USER/NAME@REVISION.",
         )
@@ -126,7 +126,7 @@ def _explained(model: HubModel) -> Iterator[None]:
         yield
     except errors.HFValidationError as error:
         raise ConfigError(
-            f"no name of a model ({error})", where=model, remedy="Give hf://USER/NAME."
+            f"not a valid name of a model ({error})", where=model, remedy="Give hf://USER/NAME."
         ) from error
     except errors.RevisionNotFoundError as error:
         what = f"there is no revision {model.revision!r}"

@@ -23,7 +23,7 @@ class StageAttention:
         inside: the box of each row, by place in the grid of the stage above; in the first stage its image.
         place: place of each cell's box in the flat list of the grid.
         log_p: log attention over the cells of each row; -inf where there is none, and where it is background.
-        room: positions that can be drawn in each cell.
+        capacity: positions that can be drawn in each cell.
     """
 
     grid: TileGrid
@@ -31,7 +31,7 @@ class StageAttention:
     inside: Int[Tensor, " rows"]
     place: Int[Tensor, "rows cells"]
     log_p: Float[Tensor, "rows cells"]
-    room: Int[Tensor, "rows cells"]
+    capacity: Int[Tensor, "rows cells"]
 
     def boxes(self) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " n"]]:
         """The boxes attended to: row, cell, and place in the grid of each."""

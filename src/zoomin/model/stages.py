@@ -41,7 +41,7 @@ class Boxes:
     Attributes:
         grid: of them.
         kept: whether each may be attended to; others are background.
-        room: positions that can be drawn in each.
+        capacity: positions that can be drawn in each.
         parent: what holds each: a box of the stage above, by place, or its image.
         cell: its place in what holds it, row-major.
         cells: most boxes in one of those.
@@ -50,7 +50,7 @@ class Boxes:
 
     grid: TileGrid
     kept: Bool[Tensor, " listed"]
-    room: Int[Tensor, " listed"]
+    capacity: Int[Tensor, " listed"]
     parent: Int[Tensor, " listed"]
     cell: Int[Tensor, " listed"]
     cells: int
@@ -90,9 +90,9 @@ class Boxes:
         image = drawn.new_zeros(len(drawn)).index_put((row,), self.grid.image[found])
         padded = logits.new_full(shape, -torch.inf).index_put(where, logits)
         place = found.new_zeros(shape).index_put(where, found)
-        room = found.new_zeros(shape).index_put(where, self.room[found])
+        capacity = found.new_zeros(shape).index_put(where, self.capacity[found])
         log_p = padded.log_softmax(1)
-        return StageAttention(self.grid, image, drawn, place, log_p, room * log_p.isfinite())
+        return StageAttention(self.grid, image, drawn, place, log_p, capacity * log_p.isfinite())
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Paths:
 def boxes_of(
     grid: TileGrid,
     kept: Bool[Tensor, " tiles"],
-    room: Int[Tensor, " tiles"],
+    capacity: Int[Tensor, " tiles"],
     sizes: Int[Tensor, "batch 2"],
     blocks: Sequence[int],
 ) -> list[Boxes]:
@@ -141,7 +141,7 @@ def boxes_of(
     Args:
         grid: the tiles.
         kept: tiles that may be attended to.
-        room: positions of each tile that can be drawn.
+        capacity: positions of each tile that can be drawn.
         sizes: height and width of the images.
         blocks: sides of the blocks of each stage above the tiles.
     """
@@ -149,7 +149,7 @@ def boxes_of(
     for own in [*(TileGrid.of(sizes, side) for side in blocks), grid]:
         parent, cell = own.inside(stages[-1].grid) if stages else (own.image, own.index)
         cells = (stages[-1].grid.tile_size // own.tile_size) ** 2 if stages else int(own.count.max())
-        some, space = kept, room * kept
+        some, space = kept, capacity * kept
         if own is not grid:
             some = grid.any_inside(own, kept)
             space = segment_sum(space, grid.inside(own)[0], len(own.image))
@@ -179,11 +179,11 @@ def draw_boxes(law: Design, attended: StageAttention, paths: Paths) -> Paths:
 
     Args:
         law: the design.
-        attended: attention in the boxes that the paths drew, a row each.
+        attended: attention in the boxes that the paths drew, one row per box.
         paths: so far.
     """
     log_p = law_of(paths.contrast, attended.log_p[paths.row])
-    draw = law.tiles(log_p.detach(), paths.count, attended.room[paths.row], paths.keys)
+    draw = law.tiles(log_p.detach(), paths.count, attended.capacity[paths.row], paths.keys)
     of, cell = draw.count.nonzero(as_tuple=True)
     drawn, row = torch.unique(attended.place[paths.row[of], cell], return_inverse=True)
     return Paths(
@@ -199,7 +199,7 @@ def draw_boxes(law: Design, attended: StageAttention, paths: Paths) -> Paths:
 
 
 class Drawn(NamedTuple):
-    """The sub-tiles drawn, a row each.
+    """The sub-tiles drawn, one per row.
 
     Attributes:
         estimate: that drew it.

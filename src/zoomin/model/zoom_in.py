@@ -416,9 +416,9 @@ class ZoomIn(Network):
     def _boxes(self, batch: ImageBatch, grid: TileGrid) -> tuple[list[Boxes], tuple[int, ...]]:
         """The boxes of every stage above the positions, and the images that are all background."""
         attended = attended_tiles(batch, grid)
-        room = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
+        capacity = count_positions_inside(grid.regions, batch.sizes[grid.image], self.map_size)
         sides = [block.size for block in self.config.blocks]
-        return boxes_of(grid, attended.tiles, room, batch.sizes, sides), attended.no_foreground
+        return boxes_of(grid, attended.tiles, capacity, batch.sizes, sides), attended.no_foreground
 
     def _attend_boxes(
         self,

@@ -68,7 +68,7 @@ class Executor:
             raise ConfigError(f"jobs is {self.jobs}", where="jobs", remedy="It must be at least 1.")
         if self.cluster is not None and not (self.cluster in ("local", "auto") or ":" in self.cluster):
             raise ConfigError(
-                f"{self.cluster!r} is no address of a Ray cluster",
+                f"{self.cluster!r} is not the address of a Ray cluster",
                 where="cluster",
                 remedy="Give local, auto, HOST:PORT or ray://HOST:PORT.",
             )

@@ -1,4 +1,4 @@
-"""One job at a time writes to a folder or a file; who comes second is told who was first."""
+"""One job at a time writes to a folder or a file; the error of a second job names the first."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def joined(ranks: Ranks, backend: str, address: tuple[str, int] | None = None) -
             raise
         raise PeerError(
             f"another process of this training has ended ({str(error).splitlines()[0][:160]})",
-            remedy="What it said stands above; --resume true resumes from the last whole epoch.",
+            remedy="Its own error is printed above; --resume true resumes from the last complete epoch.",
         ) from error
     finally:
         log.setLevel(before)

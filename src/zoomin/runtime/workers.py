@@ -97,7 +97,7 @@ class ProcessWorkers:
         return found
 
     def _event(self, number: int, process: BaseProcess, pipe: Connection) -> Event:
-        with suppress(OSError, EOFError, pickle.UnpicklingError):  # it died while it told
+        with suppress(OSError, EOFError, pickle.UnpicklingError):  # it died while it was sending
             if pipe.poll():
                 return Event(number, *pipe.recv())
         process.join(_GRACE)

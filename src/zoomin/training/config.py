@@ -45,13 +45,14 @@ class WarmUp:
     learns."""
 
     weight_decay: float = 1e-3
-    """L2 penalty in Adam; 1e-3 keeps detectors of few images from knowing them by heart."""
+    """L2 penalty in Adam; 1e-3 keeps detectors from memorising images that are few."""
 
     batch_size: int = 16
     """Images per step, half of them negative; 16 are eight pairs."""
 
     top_tiles: int = 2
-    """Tiles per image whose positions stage 2 learns from, the heaviest of stage 1."""
+    """Tiles per image whose positions stage 2 learns from, the heaviest of stage 1. 2 tolerate that the first
+    one is wrong; each costs a reading of its maps in every step."""
 
     schedule: Literal["cosine", "constant"] = "cosine"
     """Schedule of the learning rate: "cosine" decays to 0 over the steps of a stage, so that the last
@@ -68,7 +69,7 @@ class WarmUp:
     head_l2: float | None = None
     """Initialise the head by logistic regression: the sub-tiles drawn of the training images learn the
     label of their image, with this L2 penalty on weights of standardised features (0.01 works well). For an
-    f whose trunk is frozen, or has no batch normalization. None: random initialisation."""
+    f whose trunk is frozen, or has no batch normalization. null: random initialisation."""
 
     @property
     def is_on(self) -> bool:
@@ -166,8 +167,8 @@ class TrainConfig:
     """Choose "auto" (a GPU if there is one), "cpu", "cuda" or "mps"."""
 
     devices: int | Literal["auto"] = 1
-    """Processes per machine that train together, each on its own device, or on the processor with device
-    cpu; "auto": one for each GPU. Each takes `data.batch_size` images of a step."""
+    """Processes per machine that train together, each on its own GPU, or on the CPU with device cpu; "auto":
+    one per GPU. Each takes `data.batch_size` images per step."""
 
     num_nodes: int = 1
     """Machines that train together, each with `devices` processes; torchrun or SLURM starts them."""
@@ -196,6 +197,11 @@ class TrainConfig:
 
     evaluation_replicates: int = 16
     """Estimates averaged in the final evaluation; 16 reduce the sampling noise to a quarter."""
+
+    calibrate: bool = True
+    """Divide the logits of the chosen network by the temperature with the least loss on the validation
+    images, where there are at least 20 and the answers are probabilities. Changes no decision between
+    classes, only how sure they are."""
 
     logger: Literal["auto", "none"] | LoggerName | tuple[LoggerName, ...] = "auto"
     """Where training can be followed beside metrics.csv: "csv", "tensorboard", "wandb" (Weights & Biases),

@@ -179,7 +179,7 @@ class _Runner:
 
 
 class _Worker:
-    """The images of a cross-validation, opened once a process, and what is done with them."""
+    """The images of a cross-validation, opened once per process, and what is done with them."""
 
     def __init__(self, run: RunConfig, manifest: Manifest, folder: Path, jobs: Sequence[FoldJob]) -> None:
         rows = torch.unique(torch.cat([torch.cat([job.train, job.held]) for job in jobs]))

@@ -23,7 +23,7 @@ __all__ = ["LARGEST_GRADIENT", "Detectors", "pooled_loss"]
 LARGEST_GRADIENT = 5.0  # norm to which gradients are clipped
 
 Pool = Callable[[Float[Tensor, "rows cells"]], Float[Tensor, " rows"]]
-Embeddings = Sequence[Float[Tensor, "_ channels"]]  # the embeddings of an image's cells, an image an entry
+Embeddings = Sequence[Float[Tensor, "_ channels"]]  # one entry per image: the embeddings of its cells
 
 
 def pooled_loss(

@@ -25,12 +25,14 @@ class Evaluated(NamedTuple):
     Attributes:
         answers: of the network, such as the probability of each class.
         labels: the truth, such as true classes.
+        features: of each image, what the head makes logits of.
         image: number of each image in the manifest.
         failed: images that could not be read, with the reason; they are in no row.
     """
 
     answers: Float[Tensor, "n classes"]
     labels: Shaped[Tensor, "n ..."]
+    features: Float[Tensor, "n dims"]
     image: Int[Tensor, " n"]
     failed: dict[str, str]
 
@@ -60,10 +62,11 @@ def evaluate(
     target, parts = target_of(net.config), []
     failed: dict[str, str] = {}
 
-    def run(batch: Batch, kept: Int[Tensor, " kept"]) -> tuple[Tensor, Tensor, Tensor]:
+    def run(batch: Batch, kept: Int[Tensor, " kept"]) -> tuple[Tensor, ...]:
         keys = evaluation_keys(seed, batch.index)
         out = net(batch.images, keys=keys, sampling=sampling, replicates=replicates)
-        return target.answers(out.logits.float()).cpu(), batch.labels.cpu(), batch.index.cpu()
+        answers, features = target.answers(out.logits.float()), out.replicates.mean(0).float()
+        return answers.cpu(), batch.labels.cpu(), features.cpu(), batch.index.cpu()
 
     def note(name: str, error: ImageError) -> None:
         failed[name] = str(error)
@@ -74,5 +77,5 @@ def evaluate(
     if not parts:
         first = next(iter(failed.values()), "there are none")
         raise DataError(f"none of the images to evaluate could be read; the first: {first}")
-    answers, labels, image = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Evaluated(answers, labels, image, failed)
+    answers, labels, features, image = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Evaluated(answers, labels, features, image, failed)

@@ -16,12 +16,10 @@ from lightning.pytorch.loggers import Logger
 
 from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL
-from ..classifiers import Classifier, ClassifierConfig, build, zoom_in
+from ..classifiers import ClassifierConfig, build, zoom_in
 from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError
 from ..files import write_json, write_rows
-from ..model.targets import target_of
-from ..model.targets.pooling import group_metrics
 from ..model.zoom_in import ZoomInConfig
 from ..progress import progress_bar
 from ..runtime.locks import lock_folder
@@ -43,13 +41,12 @@ from .checkpoints import (
     stages_done,
 )
 from .config import MONITORS, RunConfig, TrainConfig
-from .evaluation import evaluate
+from .finish import finish
 from .frozen.known_features import KnownFeatures
 from .frozen.learn import make_embedder
 from .frozen.pixels import PIXELS, PixelRun, learn_trunk_too
 from .loggers import Logs, check_loggers, log_scores
 from .matching import check_target, log_classes, match_data, resolved_data
-from .mean_feature import mean_feature
 from .parallel import meeting_point, same_everywhere, share_embeddings, training_ranks
 from .plan import negative_class
 from .pretrain import pretrain
@@ -186,9 +183,7 @@ def _finished(
         (folder / needless).unlink(missing_ok=True)
     chosen = BEST if has_validation else LAST
     epoch = load_weights(task.net, folder / chosen)
-    if task.net.explains:
-        net = zoom_in(task.net).to(data.store.device)
-        net.head.mean_feature = mean_feature(net, data, config.seed)
+    finished = finish(task.net, data, config)
     record_readers(task.net, data, folder)
     task.net.save_pretrained(folder / "model")
     metrics = {
@@ -199,7 +194,7 @@ def _finished(
         "contrastive_from_epoch": task.contrastive_epoch,
         "seconds": seconds,
         "skipped": data.failures.images(),
-        **_final_metrics(task.net, data, config),
+        **finished,
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
@@ -210,7 +205,9 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool, logs:
     folder, started, model = Path(config.out), time.perf_counter(), tiles_of(config.model)
     if model is None:
         raise ConfigError(
-            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+            "only Zoom-In has this training on a frozen trunk, and the model is a baseline",
+            where="frozen.enabled",
+            remedy="Set it to false; train.freeze_trunks freezes the trunk of a baseline.",
         )
     new_folder(folder, resume=config.resume)
     data.failures.path = folder / "skipped.csv"
@@ -228,16 +225,17 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool, logs:
         folder / PIXELS, config.resume, progress, replace(logs, folder=folder / PIXELS, given=())
     )
     learned = learn_trunk_too(model, config.frozen, data, rows, config.seed, negative, pixels, embedder)
+    train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
+    finished = finish(learned.net, data, replace(config, train=train), calibrate=False)
     record_readers(learned.net, data, folder)
     learned.net.save_pretrained(folder / "model")
-    train = replace(config.train, evaluation_sampling=learned.net.config.sampling, evaluation_replicates=1)
     metrics = {
         "model": "learned trunk" if learned.report["head"] == PIXELS else "frozen trunk",
         "chosen_by": None,
         "learned": learned.report,
         "seconds": time.perf_counter() - started,
         "skipped": data.failures.images(),
-        **_final_metrics(learned.net, data, replace(config, train=train)),
+        **finished,
     }
     write_json(folder / "metrics.json", metrics)
     with logs.open(replace(config, resume=False)) as loggers:
@@ -379,28 +377,3 @@ def _check_validation(config: TrainConfig, data: ZoomInDataModule) -> None:
             where="train.monitor",
             remedy="Set train.monitor to val_loss, or hold out images of other classes too.",
         )
-
-
-def _final_metrics(net: Classifier, data: ZoomInDataModule, config: RunConfig) -> dict[str, Any]:
-    """Metrics of the validation and test images, by many draws."""
-    how: dict[str, Any] = {
-        "sampling": config.train.evaluation_sampling,
-        "replicates": config.train.evaluation_replicates,
-        "seed": config.seed,
-    }
-    net.to(data.store.device)
-    found: dict[str, Any] = {"evaluation": how}
-    for name, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
-        if data.splits[name].numel():
-            data.manifest.subset(data.splits[name]).targets()  # every one has a label
-            evaluated = evaluate(net, loader, **how)
-            groups = [data.manifest.records[row].group for row in evaluated.image.tolist()]
-            target = target_of(net.config)
-            found[name] = {
-                **target.metrics(evaluated.answers, evaluated.labels, groups),
-                "failed": evaluated.failed,
-            }
-            by_group = group_metrics(evaluated.answers, evaluated.labels, groups, target)
-            if by_group is not None:
-                found[name]["groups"] = by_group
-    return found

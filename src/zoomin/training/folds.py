@@ -253,7 +253,9 @@ def _learns_frozen(run: RunConfig) -> ZoomInConfig:
     model = tiles_of(run.model)
     if model is None:
         raise ConfigError(
-            "only Zoom-In learns on a frozen trunk so", where="frozen.enabled", remedy="Set it to false."
+            "only Zoom-In has this training on a frozen trunk, and the model is a baseline",
+            where="frozen.enabled",
+            remedy="Set it to false; train.freeze_trunks freezes the trunk of a baseline.",
         )
     return model
 
@@ -286,7 +288,7 @@ def _frozen_fold(
         embedded = seen.of(job.held)
         logits, drawn = classify(learned.net, embedded, evaluation_keys(run.seed, job.held))
         answers = target_of(learned.net.config).answers(logits)
-        found = Evaluated(answers, data.labels[job.held], job.held, {})
+        found = Evaluated(answers, data.labels[job.held], answers[:, :0], job.held, {})
         share = float((drawn / torch.tensor([len(one.sub_tiles) for one in embedded])).mean())
     if after is not None:
         after(learned.net, data)

@@ -21,18 +21,23 @@ class FrozenConfig:
     """Learn a classifier on embeddings of a frozen trunk, instead of the whole network from pixels."""
 
     cache: str | None = None
-    """Folder of the embeddings, which are made once for a trunk, a scale and an image; by default
+    """Folder of the embeddings, which are computed once per trunk, scale and image; by default
     zoomin/features in the user's cache."""
 
     head: Literal["auto", "gated", "linear", "cells"] = "auto"
     """"gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
     the whole image, for images of few sub-tiles; "cells": gated attention over cells of about 80 pixels, in
     finer maps of the trunk, for what is small; "auto": the one with the lower loss on images held out by
-    inner cross-validation, where images have fewer than `few_tiles` sub-tiles, cells only where the others
-    fall short of `trunk_below`; else gated."""
+    inner cross-validation; linear only where images have fewer than `few_tiles` sub-tiles, cells only where
+    they have at most `cell_tiles` and the others fall short of `trunk_below`."""
 
     few_tiles: int = 16
-    """Sub-tiles of an image, the median, below which they are few: reading all of them costs little."""
+    """Median number of sub-tiles per image below which images count as having few: below 16, reading all of
+    them costs little."""
+
+    cell_tiles: int = 128
+    """Sub-tiles of an image, the median, up to which "auto" tries cells: their numbers, ten times as many as
+    those of the sub-tiles, are held in memory for all images."""
 
     negative_class: str | None = "auto"
     """The class whose images hold nothing to find, whose tiles are all counter-examples; "auto": one named
@@ -44,7 +49,7 @@ class FrozenConfig:
 
     overview: bool = True
     """Where the tile attention is taught, a linear head on what its trunk makes of the whole overview stands
-    beside gated attention, with the weight that fits images held out; no pixel more is read."""
+    beside gated attention, with the weight that fits images held out; this reads no additional pixels."""
 
     overview_strength: float = 0.001
     """Inverse L2 penalty (scikit-learn's C) of the overview's logistic regression; the
@@ -54,12 +59,12 @@ class FrozenConfig:
     """Scale and shift the logits to fit images that were held out and read as at prediction."""
 
     folds: int = 5
-    """Folds of the inner cross-validation; groups stay whole. Fewer where a class has fewer images; five
-    train on four fifths of the images each."""
+    """Folds of the inner cross-validation; groups stay whole. Fewer where a class has fewer images. With
+    five, each trains on four fifths of the images."""
 
     copies: int = 5
     """Copies of gated attention in the model, whose logits are averaged. More copies vary less with the
-    seed."""
+    seed, and take proportionally longer; with 5, the standard deviation falls by about half."""
 
     fold_copies: int = 2
     """Copies of gated attention in each inner fold; fewer than `copies`, because there are `folds` times as
@@ -76,7 +81,7 @@ class FrozenConfig:
     """Weight decay of AdamW; 1e-2 is PyTorch's default."""
 
     batch_size: int = 16
-    """Images per step; 16 make enough steps of a hundred images."""
+    """Images per step; with 16, a hundred images make seven steps per epoch."""
 
     dropout: float = 0.25
     """Share of inputs and of hidden units dropped in each step, from 0 to below 1; 0.25 on both layers holds
@@ -86,19 +91,19 @@ class FrozenConfig:
     """"balanced": all classes weigh alike in the loss; null: all images."""
 
     components: int = 200
-    """Principal components of the embeddings that gated attention sees, at most: fewer inputs overfit less
-    where images are few."""
+    """Maximum number of principal components of the embeddings that gated attention sees: fewer inputs
+    overfit less where images are few."""
 
     linear_strength: float = 0.01
     """Inverse L2 penalty (scikit-learn's C) of the logistic regression on mean and overview: the smaller, the
     closer its weights are held to 0. Values around 0.01 differ within noise on colon cancer."""
 
     map_components: int = 1000
-    """Principal components that the tile attention learns from, at most; 1000 are nearly all."""
+    """Maximum number of principal components that the tile attention learns from; 1000 are nearly all."""
 
     map_witnesses: tuple[int, ...] = (1, 3)
-    """Tiles of an image that are taken for what decided it; the number counts, with the penalty, by which the
-    tiles that are read hold the most evidence, out of fold."""
+    """Tiles per image that are taken for what decided it. Of the numbers given, the one is used, with a
+    penalty of `map_penalties`, by which the tiles that are read hold the most evidence, out of fold."""
 
     map_penalties: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
     """Penalties of the ridge regression that teaches the tile attention; see `map_witnesses`."""
@@ -115,22 +120,24 @@ class FrozenConfig:
     come in few groups: hence not the default."""
 
     trunk_images: int = 500
-    """Fewest training images for which a trunk is learned from pixels; fewer are soon known by heart."""
+    """Fewest training images for which a trunk is learned from pixels; a trunk memorises fewer."""
 
     trunk_below: float = 0.95
-    """AUROC of images held out in the inner folds, below which a pretrained trunk falls short: its last
-    features, so that cells are tried; cells too, so that a trunk may be learned."""
+    """AUROC on images held out in the inner folds below which the next head is tried: cells if the last
+    features of the pretrained trunk fall short of it, a trunk learned from pixels if cells do too (see
+    `head` and `trunk`). Above 0.95 there is little left to gain for the hours that they take."""
 
     trunk_epochs: int | None = None
     """Passes over the images in which a trunk is learned from pixels; null: 12, or as many more as make
     3,000 steps."""
 
     trunk_rate: float = 2e-3
-    """Highest learning rate of AdamW for a trunk that is learned, at the end of the warm-up."""
+    """Highest learning rate of AdamW for a trunk that is learned from pixels, reached at the end of its
+    warm-up; 2e-3, twice AdamW's usual value, suits random weights that are warmed up and averaged."""
 
     trunk_tiles: int = 64
-    """Sub-tiles of an image, at most, that a step learns from: all where there are no more, else some that
-    the taught tile attention draws."""
+    """Maximum number of sub-tiles per image and step while a trunk is learned from pixels; of images with
+    more, the taught tile attention draws some. 64 bound the memory and time of a step."""
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -138,7 +145,15 @@ class FrozenConfig:
         Raises:
             ConfigError: naming the one that cannot work.
         """
-        least = {"folds": 2, "copies": 1, "fold_copies": 1, "epochs": 1, "batch_size": 1, "few_tiles": 0}
+        least = {
+            "folds": 2,
+            "copies": 1,
+            "fold_copies": 1,
+            "epochs": 1,
+            "batch_size": 1,
+            "few_tiles": 0,
+            "cell_tiles": 0,
+        }
         least |= {"components": 1, "map_components": 1}
         least |= {"trunk_images": 2, "trunk_tiles": 1}
         for name, bound in least.items():

@@ -1,4 +1,4 @@
-"""Several processes that train one network: what Lightning is told, and what they share.
+"""Several processes that train one network: how Lightning is set up for them, and what they share.
 
 Every step adds up the gradients of all processes, each of which is that of its part of the objective: a mean
 over all images of the step, however unevenly these are dealt, and though some cannot be read.

@@ -299,7 +299,7 @@ def _reading(summary: ImageSummary, model: ZoomInConfig, frozen: FrozenConfig, t
     if tiles < frozen.few_tiles and frozen.head == "auto" and model.context_side:
         return [
             "reading    all of them and a view of the whole image; gated attention or a linear head,",
-            "           whichever is better on images held out;",
+            "           whichever is better on images held out",
         ]
     if frozen.head == "linear":
         return ["reading    all of them and a view of the whole image; a linear head"]

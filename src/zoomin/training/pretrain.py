@@ -35,7 +35,7 @@ from .config import PretrainConfig
 __all__ = ["Crops", "pretrain", "roi_points"]
 
 Place = Literal["anywhere", "grid", "middle"]
-_FINE = 16  # cells a side that the search for points of the ROI looks at
+_FINE = 16  # cells per side in which points of the ROI are searched for
 _TRIES = 24  # crops drawn before an image counts as one without space for a negative crop
 _RECORDS = 20  # rows of the record of a part
 
@@ -72,7 +72,7 @@ def pretrain(
         progress: show a progress bar.
 
     Returns:
-        About twenty rows a network: part, step, mean loss and accuracy of the steps since the row before.
+        About twenty rows per network: part, step, mean loss and accuracy of the steps since the row before.
 
     Raises:
         ConfigError: if there is no image with ROI to learn from or no space without, or the loss diverges.
@@ -131,7 +131,7 @@ def _train_part(
                 raise ConfigError(
                     f"pre-training of {part} diverged at step {step}",
                     where="pretrain.learning_rate",
-                    remedy="Lower it.",
+                    remedy="Lower pretrain.learning_rate.",
                 )
             records.append({"part": part, "step": step, "loss": float(mean[0]), "accuracy": float(mean[1])})
             since = torch.zeros(3)

@@ -79,7 +79,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
     """What a recipe says.
 
     Raises:
-        ConfigError: if it cannot be read, is no YAML, or is no list of settings.
+        ConfigError: if it cannot be read, is not YAML, or does not map names to settings.
     """
     check_recipe(path)
     try:
@@ -91,13 +91,17 @@ def load_recipe(path: Path) -> dict[str, Any]:
         ValueError,
         TypeError,
         yaml.YAMLError,
-    ) as error:  # ValueError: no text, a date that is none
+    ) as error:  # ValueError: not text, or an impossible date
         why = " ".join(str(error).split())
         raise ConfigError(
             f"not a readable YAML file ({why})", where=path, remedy="Fix the recipe."
         ) from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise ConfigError("no settings by name", where=path, remedy="Begin lines with names such as data:.")
+        raise ConfigError(
+            "not a mapping from names to settings",
+            where=path,
+            remedy="Write sections such as data: and model:.",
+        )
     return found
 
 

@@ -49,7 +49,7 @@ class ZoomInTask(ClassifierTask[ZoomInOutput]):
             raise ConfigError(
                 "several starts are for models of two stages, and this one has blocks",
                 where="train.warm_up.starts",
-                remedy="Take one start.",
+                remedy="Set it to 1.",
             )
         if several and not (self.embeds_once and has_trunk(self.net.position_attention)):
             raise ConfigError(

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 import json
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from ...errors import ConfigError
 from ...files import plain
 from ...progress import track
 from ...runtime.locks import lock_folder
-from ...training.recipe_files import instantiated
+from ...training.recipe_files import find_recipe, instantiated, load_recipe
+from ..suggestions import did_you_mean
 from .command import Command, option, print_rich, say, warn_failed
 
 __all__ = ["CHECK"]
 
+_SECTIONS = "data model train pretrain frozen cv out seed resume".split()  # of a recipe, and of a run's file
 _MANY = 30  # labels, more of which are counted and not listed
+
+
+class _Recipe(ActionConfigFile):
+    """Takes of a recipe what concerns its images: the other sections say how to train."""
+
+    def __call__(  # type: ignore[override]
+        self, parser: ArgumentParser, cfg: Namespace, values: str, option_string: str | None = None
+    ) -> None:
+        """Apply the data, and the model if it is Zoom-In.
+
+        Raises:
+            ConfigError: if the file cannot be read, or has a section that no recipe has.
+        """
+        path = find_recipe(values)
+        recipe = load_recipe(path)
+        if unknown := [name for name in recipe if name not in _SECTIONS]:
+            raise ConfigError(
+                f"no section {unknown[0]!r} in a recipe",
+                where=path,
+                remedy=did_you_mean(unknown[0], _SECTIONS) or f"There are {', '.join(_SECTIONS)}.",
+            )
+        kept = {name: recipe[name] for name in ("data", "model") if recipe.get(name)}
+        if isinstance(kept.get("model"), dict) and "name" in kept["model"]:  # a baseline has no overview
+            del kept["model"]
+        super().__call__(parser, cfg, yaml.safe_dump(kept), option_string)  # type: ignore[no-untyped-call]
 
 
 def _build_check(parser: ArgumentParser) -> None:
     from ...data.config import DataConfig
     from ...model.config import ZoomInConfig
-    from ...training.config import PretrainConfig, TrainConfig
 
     parser.add_argument(
         "images",
@@ -30,17 +58,15 @@ def _build_check(parser: ArgumentParser) -> None:
         help="a manifest CSV, folders, image files; by default --data.root",
     )
     parser.add_argument(
-        "--config", action="config", help="a recipe (YAML): also lists what its model would read"
+        "--config",
+        action=_Recipe,
+        help="a recipe (YAML), for its images and what its model would read; its other sections are not used",
     )
     parser.add_class_arguments(ZoomInConfig, "model")
-    option(parser, "--data.root", None, "of the recipe")
+    option(parser, "--data.root", None, "images in any layout that train accepts; by default the recipe's")
     parser.add_class_arguments(DataConfig, "data", skip={"root"}, instantiate=False)
-    for name, section in (("train", TrainConfig), ("pretrain", PretrainConfig)):  # recipes hold them too
-        parser.add_class_arguments(section, name, instantiate=False)
     option(parser, "--out", "check", "folder for the table and the contact sheet")
     option(parser, "--json", False, "print all that was found as JSON, instead of the table")
-    option(parser, "--seed", 0, "seed of the recipe; nothing is drawn here")
-    option(parser, "--resume", False, "of the recipe; not used here")
 
 
 def _check(parser: ArgumentParser, options: Namespace) -> int:

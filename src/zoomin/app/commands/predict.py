@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...model.choices import UNLIKE
 from .command import Command, of_options, option, print_metrics, say, warn_failed
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = [
 
 
 def build_inference(parser: ArgumentParser) -> None:
-    """Add the options that tell how to look."""
+    """Add the options of inference."""
     from ...inference.config import InferenceConfig
 
     option(parser, "--device", "cpu", "cpu, cuda, cuda:1 or mps")
@@ -36,7 +37,7 @@ def build_inference(parser: ArgumentParser) -> None:
 
 
 def build_executor(parser: ArgumentParser) -> None:
-    """Add the options that tell who computes."""
+    """Add the options of worker processes and clusters."""
     parser.add_argument(
         "--jobs",
         type=int | None,
@@ -168,7 +169,9 @@ def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace)
     found = measure_records(zoom_in(model), manifest.records, progress=True)
     if not (n := len(found.images)):
         raise DataError(
-            "no image has ROI", where=manifest.source, remedy="Fill the column annotation or mask."
+            "no image has an annotated ROI",
+            where=manifest.source,
+            remedy="Fill the column annotation or mask.",
         )
     say(
         f"Attention inside the ROI is {found.median_ratio:.2f} times that of uniform attention (median of "
@@ -250,6 +253,13 @@ def say_predicted(summary: Summary, out: str) -> None:
     counts = f" ({counts})" if counts else ""
     kept = f", {summary.kept} rows kept" if summary.kept else ""
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted{counts}{kept}: {out}")
+    if summary.abstained:
+        say(f"{summary.abstained} images got no answer: column abstained says why.")
+    if summary.unlike is not None:
+        say(
+            f"{summary.unlike} images are unlike the training images (ood_p_value of at most {UNLIKE}); of "
+            f"images like these, about {UNLIKE * summary.done:.0f} would be."
+        )
 
 
 EVALUATE = Command(

@@ -34,9 +34,19 @@ def _build_report(parser: ArgumentParser) -> None:
         None,
         "the truth for --predictions: a manifest CSV, or images in any layout that train accepts",
     )
-    option(parser, "--images", 24, "maximum number of images in the gallery")
-    option(parser, "--panels", False, "draw every step of each answer too, which takes thrice as long")
-    option(parser, "--annotated", 100, "maximum number of annotated images whose attention is measured")
+    option(
+        parser,
+        "--images",
+        24,
+        "maximum number of images in the gallery; each is explained, and adds its pictures to the file",
+    )
+    option(parser, "--panels", False, "also draw every step of each answer, which takes three times as long")
+    option(
+        parser,
+        "--annotated",
+        100,
+        "maximum number of annotated images whose attention is compared with their ROI; each is read again",
+    )
     build_inference(parser)
 
 

@@ -15,7 +15,7 @@ from ...runtime.ranks import launch
 from ...training.recipe_files import instantiated
 from .command import Command, messages, print_metrics, print_rich, say
 
-__all__ = ["CROSSVAL", "TRAIN"]
+__all__ = ["CROSSVAL", "TRAIN", "advice"]
 
 
 def _build_run(parser: ArgumentParser) -> None:
@@ -58,17 +58,27 @@ def _train(parser: ArgumentParser, options: Namespace) -> int:
     if not result.metrics:  # another process tells them
         return 0
     print_metrics("Trained", result.metrics)
-    for line in _advice(result.metrics):
+    for line in advice(result.metrics):
         say(line)
     say(f"The run is in {result.folder}.")
     return 0
 
 
-def _advice(metrics: Mapping[str, Any]) -> list[str]:
+def _calibration(found: Mapping[str, Any]) -> str:
+    """What became of the temperature."""
+    if found["why_not"]:
+        return f"Probabilities are not calibrated: {found['why_not']}."
+    return (
+        f"Probabilities are calibrated on {found['images']} validation images: temperature "
+        f"{found['value']:.2f}, log loss {found['loss']:.3f} before and {found['loss_after']:.3f} after."
+    )
+
+
+def advice(metrics: Mapping[str, Any]) -> list[str]:
     """How images held out in the inner folds were classified, and what to try where that is chance."""
     learned = metrics.get("learned")
     if learned is None:
-        return []
+        return [_calibration(metrics["calibration"])] if "calibration" in metrics else []
     from ...model.targets import score_names
 
     scores = learned["held_out"][learned["head"]]

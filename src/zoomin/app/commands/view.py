@@ -32,6 +32,12 @@ def _build_view(parser: ArgumentParser) -> None:
         None,
         "a CSV with labels, annotations and MPP of the images; by default the run's own",
     )
+    option(
+        parser,
+        "--compare",
+        None,
+        "folder of a second run: its explanations beside those of --run, panned and zoomed together",
+    )
     parser.add_argument(
         "--port", type=int | None, default=None, help="by default the first free port from 8765 up"
     )
@@ -62,6 +68,7 @@ def _view(parser: ArgumentParser, options: Namespace) -> int:
         options.images,
         explanations=options.explanations,
         manifest=options.manifest,
+        compare=options.compare,
         host=options.host,
         port=options.port,
         open_browser=options.open,
@@ -75,6 +82,7 @@ VIEW = Command(
     "[IMAGES ...] --run FOLDER [--port PORT] [--open] [options]",
     "  zoomin view --run runs/first --open\n"
     "  zoomin view slides/a.svs --run runs/first\n"
+    "  zoomin view --run runs/first --compare runs/second --open\n"
     "  ssh -L 8765:localhost:8765 server zoomin view --run runs/first --port 8765",
     _build_view,
     _view,

@@ -118,6 +118,8 @@ def _rows(path: Path, target: Target) -> dict[str, Prediction]:
                 seed=int(row["seed"]),
                 pixels_read=int(row["pixels_read"]),
                 decoded_pixels=int(row.get("decoded_pixels") or 0),
+                ood_p_value=float(row["ood_p_value"]) if row.get("ood_p_value") else None,
+                abstained=row.get("abstained", ""),
             )
     return found
 

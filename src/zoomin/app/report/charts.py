@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...model.targets import Target
-from .numbers import CalibrationCurve, Curve, kaplan_meier
+from .numbers import CalibrationCurve, Curve, RiskCoverage, kaplan_meier
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ __all__ = [
     "held_out_chart",
     "history_chart",
     "reliability_chart",
+    "risk_chart",
     "scatter_chart",
     "survival_chart",
     "values_chart",
@@ -104,6 +105,18 @@ def reliability_chart(found: CalibrationCurve, n_classes: int, *, name: str) -> 
         below.bar(edges, [b.images for b in found.bins], width=0.09, color=_colour(0), alpha=0.55)
         below.set(xlabel="probability of the predicted class", ylabel="images", xlim=above.get_xlim())
         _whole(below.yaxis, 3)
+        return _svg(figure, name)
+
+
+def risk_chart(found: RiskCoverage, *, name: str) -> str:
+    """The share of errors among the surest answers, for every share of images that is answered."""
+    with _axes(4.6, 4.1) as (figure, axes):
+        marks = "-" if len(found.coverage) > 1 else "o"
+        axes.plot(found.coverage, found.risk, marks, color=_colour(0), lw=2, label="share of errors")
+        axes.axhline(found.risk[-1], color=_MUTED, ls="--", lw=1, label="all answered")
+        axes.set(xlabel="share of images answered, the surest first", ylabel="share of errors")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, max(0.1, 1.15 * max(found.risk))))
+        axes.legend(loc="best")
         return _svg(figure, name)
 
 

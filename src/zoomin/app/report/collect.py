@@ -111,6 +111,8 @@ def answers_of(predictions: Sequence[Prediction], manifest: Manifest) -> tuple[A
             probabilities=row.probabilities,
             standard_error=None if math.isnan(row.standard_error) else row.standard_error,
             pixels_read=row.pixels_read,
+            ood_p_value=row.ood_p_value,
+            abstained=row.abstained,
             error=row.error,
             record=record,
         )
@@ -192,11 +194,12 @@ def _match(truth: Mapping[str, Record], image: str) -> Record | None:
 def _answer(row: Row, columns: list[str], label: str | None, record: Record | None, path: Path) -> Answer:
     cells = row.cells
     image = cells.get("image", f"row {row.number}")
-    failed = cells.get("status", "ok") != "ok"
+    failed = cells.get("status", "ok") == "error"
     try:
         probabilities = () if failed else tuple(float(cells[name]) for name in columns)
         error = float(cells["standard_error"]) if "standard_error" in cells else None
         pixels = int(cells["pixels_read"]) if "pixels_read" in cells else None
+        like = float(cells["ood_p_value"]) if "ood_p_value" in cells else None
     except (KeyError, ValueError) as problem:
         raise DataError(
             f"row {row.number} has no number in the column {problem}"
@@ -206,7 +209,17 @@ def _answer(row: Row, columns: list[str], label: str | None, record: Record | No
             remedy="Fix or drop the row.",
         ) from problem
     known = record or (Record(Path(image), label) if Path(image).is_file() else None)
-    return Answer(image, label, probabilities, error, pixels, None, None, cells.get("error", ""), known)
+    return Answer(
+        image,
+        label,
+        probabilities,
+        standard_error=error,
+        pixels_read=pixels,
+        ood_p_value=like,
+        abstained=cells.get("abstained", ""),
+        error=cells.get("error", ""),
+        record=known,
+    )
 
 
 # --------------------------------------------------------------------------- a cross-validation

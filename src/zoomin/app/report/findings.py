@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ...data.manifest import Record
+from ...model.choices import is_unlike
 from ...model.targets import Target
 
 __all__ = ["Answer", "Findings", "Origin"]
@@ -29,6 +30,8 @@ class Answer:
         pixels_read: pixels of the views that were read; None where unknown.
         seed: the training that answered, in a cross-validation.
         fold: the fold that held the image out, in a cross-validation.
+        ood_p_value: how like the training images it is; None where unknown.
+        abstained: why no answer was given, "" where one was.
         error: why the image failed.
         record: the image's record, where the images are known.
     """
@@ -41,7 +44,14 @@ class Answer:
     seed: int | None = None
     fold: int | None = None
     error: str = ""
+    ood_p_value: float | None = None
+    abstained: str = ""
     record: Record | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the image is unlike the training images."""
+        return is_unlike(self.ood_p_value)
 
     @property
     def name(self) -> str:

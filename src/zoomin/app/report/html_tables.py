@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...model.choices import UNLIKE_WORDS
 from .findings import Answer, Findings
 from .gallery import Card
 
@@ -71,6 +72,10 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
     sure = findings.sure(answer) if sure is None else sure
     if outcome == "wrong" and merit is not None and findings.target.picks_one:
         text += f"; the truth got {merit:.3f}"
+    if answer.abstained:
+        text += f"; abstained: {answer.abstained}"
+    if answer.unlike and answer.abstained != UNLIKE_WORDS:
+        text += f"; {UNLIKE_WORDS} (p = {answer.ood_p_value:.3f})"
     if card.start:
         text += f". {card.start}"
     if card.roi is not None:
@@ -99,6 +104,8 @@ def answer_table(findings: Findings) -> dict[str, Any]:
     answers = sorted(findings.answers, key=lambda a: _rank(findings, a))
     has_label = any(a.label is not None for a in answers)
     has_error = any(a.standard_error is not None for a in answers)
+    has_likeness = any(a.ood_p_value is not None for a in answers)
+    abstained = any(a.abstained for a in answers)
     has_fold = any(a.fold is not None for a in answers)
     failed = any(a.error for a in answers)
     columns = [("image", False)]
@@ -107,6 +114,8 @@ def answer_table(findings: Findings) -> dict[str, Any]:
     what = "probability of " if findings.target.has_probabilities else ""
     columns += [(f"{what}{name}", True) for name in findings.classes]
     columns += [("standard error", True)] if has_error else []
+    columns += [("like training, p", True)] if has_likeness else []
+    columns += [("abstained", False)] if abstained else []
     columns += [("seed", True), ("fold", True)] if has_fold else []
     columns += [("error", False)] if failed else []
     rows = []
@@ -118,6 +127,8 @@ def answer_table(findings: Findings) -> dict[str, Any]:
         chances: Sequence[float | None] = answer.probabilities or [None] * len(findings.classes)
         cells += [_number(value) for value in chances]
         cells += [_number(answer.standard_error, 4)] if has_error else []
+        cells += [_number(answer.ood_p_value)] if has_likeness else []
+        cells += [_cell(answer.abstained)] if abstained else []
         cells += [_cell(str(v), number=True) for v in (answer.seed, answer.fold)] if has_fold else []
         cells += [_cell(answer.error)] if failed else []
         rows.append({"cells": cells, "outcome": outcome, "path": answer.image})

@@ -58,13 +58,13 @@ class ReportConfig:
     """train, val, test or all; by default test, or val if there is no test split, otherwise all."""
 
     images: int = 24
-    """Images in the gallery, at most."""
+    """Maximum number of images in the gallery."""
 
     panels: bool = False
-    """Draw every step of each answer too, for a click to open; drawing takes thrice as long."""
+    """Draw every step of each answer too, for a click to open; drawing takes three times as long."""
 
     annotated: int = 100
-    """Annotated images whose attention is compared with their ROI, at most; each is read and explained."""
+    """Maximum number of annotated images whose attention is compared with their ROI; each is read again."""
 
     def __post_init__(self) -> None:
         """Check what goes together.

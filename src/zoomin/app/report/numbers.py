@@ -1,9 +1,10 @@
-"""Curves and numbers beyond `metrics.py`: ROC, precision and recall, calibration, scores of each class."""
+"""Curves and numbers beyond `metrics`: ROC, precision and recall, calibration, scores of each class."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +19,12 @@ __all__ = [
     "CalibrationCurve",
     "ClassScores",
     "Curve",
+    "RiskCoverage",
     "calibration",
     "class_scores",
     "curves",
     "kaplan_meier",
+    "risk_coverage",
 ]
 
 _POINTS = 400  # most points of a drawn curve
@@ -74,6 +77,22 @@ class CalibrationCurve(NamedTuple):
     bins: list[Bin]
     error: float
     brier: float
+
+
+class RiskCoverage(NamedTuple):
+    """What abstaining from the least sure answers would give.
+
+    Attributes:
+        coverage: share of the images answered.
+        risk: share of these answers that are wrong.
+        area: the mean risk over all coverages (Geifman et al., ICLR 2019).
+        least: the probability that the answers given have at least.
+    """
+
+    coverage: list[float]
+    risk: list[float]
+    area: float
+    least: list[float]
 
 
 class ClassScores(NamedTuple):
@@ -144,6 +163,28 @@ def calibration(probabilities: Float[Tensor, "n classes"], labels: Int[Tensor, "
     truth = torch.nn.functional.one_hot(labels, probabilities.shape[1])
     brier = float((probabilities - truth).square().sum(1).mean())
     return CalibrationCurve(bins, error, brier)
+
+
+def risk_coverage(confidence: Float[Tensor, " n"], right: Bool[Tensor, " n"]) -> RiskCoverage:
+    """The share of errors among the surest answers, however many of them are given.
+
+    Example:
+        >>> sure, right = torch.tensor([0.9, 0.8, 0.6, 0.6]), torch.tensor([True, True, True, False])
+        >>> found = risk_coverage(sure, right)
+        >>> found.coverage, found.risk, round(found.area, 3)
+        ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25], 0.125)
+    """
+    surest = confidence.argsort(descending=True, stable=True)
+    errors = (~right[surest]).double().cumsum(0)
+    n = len(right)
+    ends = [k for k in range(n) if k + 1 == n or confidence[surest[k]] > confidence[surest[k + 1]]]
+    risk = [float(errors[k]) / (k + 1) for k in ends]
+    new = [after - before for before, after in pairwise([-1, *ends])]
+    area = sum(r * images for r, images in zip(risk, new, strict=True)) / max(1, n)
+    coverage = [(k + 1) / n for k in ends]
+    return RiskCoverage(
+        _thin(coverage), _thin(risk), area, _thin([float(confidence[surest[k]]) for k in ends])
+    )
 
 
 def _known(probabilities: Tensor, members: Tensor, index: int) -> tuple[Any, Any]:

@@ -25,6 +25,7 @@ from .charts import (
 )
 from .findings import Answer, Findings, Origin
 from .numbers import calibration, class_scores, curves
+from .trust import risk, trust_facts
 
 __all__ = [
     "counts_section",
@@ -89,6 +90,7 @@ def _beside(
         _row("expected calibration error", number(calibrated.error), note="0 is best; ten bins"),
         _row("Brier score", number(calibrated.brier), note="0 is best"),
         _row("accuracy of the most common class", number(common), note="a constant answer"),
+        *(_row(f.name, f.value, f.interval or _NONE, f.note) for f in trust_facts(findings)),
     ]
     name, below = "calibration error", "expected, 0 is best"
     return rows, [{"name": name, "value": rows[0]["value"], "below": below}]
@@ -259,7 +261,9 @@ def curves_section(findings: Findings) -> list[dict[str, Any]]:
         f"Calibration: the share of correct predictions at each predicted probability. Below the dashed line "
         f"the model is overconfident. Expected calibration error {found.error:.3f}."
     )
-    return [*charts, _chart(drawn, caption, f"Reliability diagram. {bins}")]
+    charts.append(_chart(drawn, caption, f"Reliability diagram. {bins}"))
+    drawn, words = risk(findings, probabilities, labels)
+    return [*charts, _chart(drawn, words, words)]
 
 
 def _number_charts(findings: Findings) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
-from ...explanation.draw import NUMBERED
+from ...explanation.draw import NUMBERED, doubt
 from ...explanation.palette import HEAT_TOP
 from ...images.image import Image
 from .collection import Collection, ShownImage
@@ -25,10 +25,11 @@ __all__ = ["LISTED", "describe", "overview"]
 LISTED = 40  # sub-tiles in the list beside the map
 
 
-def overview(collection: Collection, token: str) -> dict[str, Any]:
-    """The list of images, without opening any."""
+def overview(collection: Collection, token: str, other: Collection | None = None) -> dict[str, Any]:
+    """The list of images, without opening any; the name of the run that they are compared with, if any."""
     return {
         "run": collection.run.resolve().name,
+        "other": None if other is None else other.run.resolve().name,
         "token": token,
         "images": [
             {
@@ -91,10 +92,12 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
             }
             for k, (name, p) in enumerate(zip(one.classes, answer, strict=True))
         ],
+        "doubt": doubt(one),
         "heat_top": HEAT_TOP,
         "account": _account(one),
         "tiles": len(one.tiles),
         "all_tiles": one.attention.numel(),
+        "blocks": [{"drawn": len(stage.regions), "all": stage.count(one.size)} for stage in one.blocks],
         "sub_tiles": len(places.regions),
         "outlined": len(drawn.sub_tiles),
         "list": [

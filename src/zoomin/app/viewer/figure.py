@@ -22,7 +22,7 @@ from bokeh.models import (
 )
 
 from ...explanation.evidence import STAGES
-from ...explanation.palette import AGAINST, FOR, TILE
+from ...explanation.palette import AGAINST, BLOCK, FOR, TILE
 from .outlines import Outlines
 from .pyramid import PICTURE_TILE, Pyramid
 
@@ -39,7 +39,7 @@ def map_item(pyramid: Pyramid, index: int, token: str, outlines: Outlines | None
         pyramid: of the image.
         index: of the image, for the addresses of its picture tiles.
         token: of this start of the server, so that browsers do not show what they kept of another.
-        outlines: drawn tiles and sub-tiles; None without an explanation.
+        outlines: drawn blocks, tiles and sub-tiles; None without an explanation.
         roi: whether there is an annotation.
     """
     plot = Plot(
@@ -93,10 +93,14 @@ def _tiles(pyramid: Pyramid, url: str) -> WMTSTileSource:
 
 
 def _add_outlines(plot: Plot, outlines: Outlines) -> None:
-    tiles = ColumnDataSource(_boxes(outlines.tiles), name="drawn_tiles_source")
-    for name, colour, width in (("drawn_tiles_halo", "#111111", 3.5), ("drawn_tiles", TILE, 2.0)):
-        glyph = Quad(fill_alpha=0, line_color=colour, line_width=width, line_alpha=0.8, line_join="miter")
-        plot.add_glyph(tiles, glyph, name=name)
+    for kind, boxes, own, thick in (
+        ("drawn_blocks", outlines.blocks, BLOCK, 3.0),
+        ("drawn_tiles", outlines.tiles, TILE, 2.0),
+    ):
+        source = ColumnDataSource(_boxes(boxes), name=f"{kind}_source")
+        for name, colour, width in ((f"{kind}_halo", "#111111", thick + 1.5), (kind, own, thick)):
+            glyph = Quad(fill_alpha=0, line_color=colour, line_width=width, line_alpha=0.8, line_join="miter")
+            plot.add_glyph(source, glyph, name=name)
     data = _boxes(outlines.sub_tiles)
     data["weight"] = [f"{weight:.2%}" for weight in outlines.weight]
     data["says"] = [f"{value:+.3f}" for value in outlines.evidence]

@@ -1,4 +1,4 @@
-"""What the map outlines of an explanation: the drawn tiles and the sub-tiles."""
+"""What the map outlines of an explanation: the drawn blocks and tiles, and the sub-tiles."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Outlines:
         strength: how strongly each is drawn, 0 to 1.
         numbers: rank and text of the boxes that carry numbers.
         label: the predicted class.
+        blocks: x, y, width, height of the blocks drawn by stages above the tiles, all stages together.
     """
 
     tiles: list[list[float]]
@@ -35,10 +36,11 @@ class Outlines:
     strength: list[float]
     numbers: list[tuple[int, str]]
     label: str
+    blocks: list[list[float]]
 
 
 def outlines(explanation: Explanation) -> Outlines:
-    """The drawn tiles and the distinct sub-tiles, the heaviest few thousand of each."""
+    """The drawn blocks and tiles and the distinct sub-tiles, the heaviest few thousand of each."""
     places = explanation.places()
     weight = places.weight[:_DRAWN]
     most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
@@ -50,4 +52,5 @@ def outlines(explanation: Explanation) -> Outlines:
         strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
         numbers=number_labels(explanation),
         label=explanation.label,
+        blocks=[box for stage in explanation.blocks for box in stage.regions[:_DRAWN_TILES].tolist()],
     )

@@ -25,6 +25,7 @@ def view(
     *,
     explanations: str | Path | None = None,
     manifest: str | Path | None = None,
+    compare: str | Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
     open_browser: bool = False,
@@ -39,6 +40,7 @@ def view(
         images: files, folders or glob patterns; by default all that are explained.
         explanations: folder that `zoomin explain` wrote; by default that of the run.
         manifest: a CSV that tells labels, annotations and MPP; by default that of the run.
+        compare: folder of a second run, whose explanations of the images are shown beside those of the first.
         host: to listen on; others than the loopback let other computers look.
         port: by default the first free one.
         open_browser: open the page.
@@ -49,10 +51,11 @@ def view(
         DataError: if there is nothing to show.
     """
     collection = collect(run, images, explanations=explanations, manifest=manifest)
+    other = None if compare is None else collect(compare, images, manifest=manifest)
     shared = not is_loopback(host)
     sockets = listen(host, port)
     secret = secrets.token_urlsafe(24)
-    place = address(sockets, host, secret)
+    place = address(sockets, host, secret, "" if other is None else "compare.html")
     pictures = Pictures()
 
     def started() -> None:
@@ -62,7 +65,8 @@ def view(
 
     async def answer() -> None:
         first = asyncio.create_task(_open_first(collection, pictures))  # lives as long as it is held
-        await serve(application(collection, pictures, any_host=shared, secret=secret), sockets, started)
+        site = application(collection, pictures, other=other, any_host=shared, secret=secret)
+        await serve(site, sockets, started)
         first.cancel()
 
     try:
@@ -89,4 +93,4 @@ async def _open_first(collection: Collection, pictures: Pictures) -> None:
 
     with suppress(ZoomInError, OSError, MemoryError, LookupError):
         if collection.shown and await pictures.run(problem) is None:
-            await pictures.get((0, "pixels", (0, 0, 0)), overview)
+            await pictures.get(("", 0, "pixels", (0, 0, 0)), overview)

@@ -30,11 +30,13 @@ __all__ = ["DEFAULT_PORT", "address", "application", "is_loopback", "listen", "s
 
 DEFAULT_PORT = 8765
 _PORTS_TRIED = 20
-_PAGE = ("index.html", "viewer.css", "viewer.js", "icon.svg")
+_PAGE = ("index.html", "compare.html", "viewer.css", "viewer.js", "compare.js", "icon.svg")
+OTHER = "other"  # where the second run is
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SAFETY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self'; font-src 'self' data:; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; font-src 'self' data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; "
+    "form-action 'none'"
 )
 _NO_SECRET = "Open the address that zoomin view has printed, with its token"
 _NUMBER = "([0-9]{1,9})"
@@ -46,6 +48,8 @@ class _Site(NamedTuple):
     token: str
     any_host: bool
     secret: str | None
+    place: str = ""
+    other: Collection | None = None
 
 
 class _Handler(tornado.web.RequestHandler):
@@ -136,7 +140,7 @@ class _List(_Handler):
         def make() -> bytes:
             from .describe import overview
 
-            return json.dumps(overview(self.site.collection, self.site.token)).encode()
+            return json.dumps(overview(self.site.collection, self.site.token, self.site.other)).encode()
 
         self.send(await self.site.pictures.run(make), "application/json", keep=False)
 
@@ -170,7 +174,7 @@ class _Picture(_Handler):
             return draw(self.site.collection, index, name, place)
 
         try:
-            picture = await self.site.pictures.get((index, name, place), make)
+            picture = await self.site.pictures.get((self.site.place, index, name, place), make)
             self.send(picture.body, picture.kind, keep=True)
         except LookupError as error:
             raise tornado.web.HTTPError(404) from error
@@ -190,34 +194,49 @@ font-family="sans-serif" text-anchor="middle" stroke="#fff" stroke-width="6" pai
 
 
 def application(
-    collection: Collection, pictures: Pictures, *, any_host: bool = False, secret: str | None = None
+    collection: Collection,
+    pictures: Pictures,
+    *,
+    other: Collection | None = None,
+    any_host: bool = False,
+    secret: str | None = None,
 ) -> tornado.web.Application:
     """The site.
 
     Args:
         collection: the images; no others can be reached.
         pictures: makes and keeps the pictures.
+        other: those of a second run, to be compared.
         any_host: answer whatever name the browser knows this computer by; else only names of the loopback.
         secret: answer only who gives it as `?token=`, once; by default anybody.
     """
-    site = {"site": _Site(collection, pictures, secrets.token_hex(4), any_host, secret)}
-    page = "|".join(name.replace(".", r"\.") for name in _PAGE)
-    image = f"/image/{_NUMBER}"
-    routes = [
-        (f"/({page})?", _Page, site),
-        (r"/bokeh\.js", _Bokeh, site),
-        (r"/images\.json", _List, site),
-        (rf"{image}\.json", _Image, site),
-        (rf"{image}/(pixels|both|tiles|positions|roi)/{_NUMBER}/{_NUMBER}/{_NUMBER}", _Picture, site),
-        (rf"{image}/(crop)/{_NUMBER}", _Picture, site),
-    ]
+    token = secrets.token_hex(4)
+    first = _Site(collection, pictures, token, any_host, secret, other=other)
+    routes = _routes(first)
+    if other is not None:
+        routes += _routes(_Site(other, pictures, token, any_host, secret, OTHER))
     return tornado.web.Application(
         routes,
         default_handler_class=_Nothing,
-        default_handler_args=site,
+        default_handler_args={"site": first},
         compress_response=True,
         log_function=lambda handler: None,
     )
+
+
+def _routes(site: _Site) -> list[tuple[str, type[_Handler], dict[str, _Site]]]:
+    page = "|".join(name.replace(".", r"\.") for name in _PAGE)
+    start = f"/{site.place}" if site.place else ""
+    image = f"{start}/image/{_NUMBER}"
+    own = {"site": site}
+    return [
+        (f"{start}/({page})?", _Page, own),
+        (rf"{start}/bokeh\.js", _Bokeh, own),
+        (rf"{start}/images\.json", _List, own),
+        (rf"{image}\.json", _Image, own),
+        (rf"{image}/(pixels|both|tiles|positions|roi)/{_NUMBER}/{_NUMBER}/{_NUMBER}", _Picture, own),
+        (rf"{image}/(crop)/{_NUMBER}", _Picture, own),
+    ]
 
 
 class _Nothing(_Handler):
@@ -293,8 +312,8 @@ def _bokeh_script(zipped: bool) -> bytes:
     return gzip.compress(script, 4) if zipped else script
 
 
-def address(sockets: list[socket.socket], host: str, secret: str | None = None) -> str:
+def address(sockets: list[socket.socket], host: str, secret: str | None = None, page: str = "") -> str:
     """What to type into a browser."""
     port = sockets[0].getsockname()[1]
     shown = "localhost" if is_loopback(host) else socket.gethostname()
-    return f"http://{shown}:{port}/" + ("" if secret is None else f"?token={secret}")
+    return f"http://{shown}:{port}/{page}" + ("" if secret is None else f"?token={secret}")

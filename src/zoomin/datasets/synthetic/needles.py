@@ -41,8 +41,13 @@ class NeedleConfig(SplitSizes):
     """What to draw."""
 
     n_train: int = 240
+    """Training images, half of them positive; 240, so that a trial takes minutes."""
+
     n_val: int = 40
+    """Validation images, half of them positive."""
+
     n_test: int = 80
+    """Test images, half of them positive."""
 
     min_size: int = 400
     """Smallest side of an image, in pixels."""

@@ -26,7 +26,7 @@ _EDGE_CELLS = 2.6  # width of an edge that is blurred so, cells
 _QUILT = 1500  # about the side of a quilt, pixels; of small crops less
 _GAP = 3  # cells between two blobs
 _RING = 1.12  # radius of the middle of a ring, in radii of a disc of its area: its hole is 0.9 radii wide
-_RING_ROOM = 0.3  # how far from that middle there must be room for a ring
+_RING_REACH = 0.3  # half of the width, around that middle, that must be free for a ring
 
 Polygon = list[list[tuple[float, float]]]
 
@@ -324,7 +324,7 @@ def _try_blob(
     if ring:
         distance = np.abs(distance - np.float32(_RING))
     distance[blocked | (window == 0)] = np.inf
-    near = (distance < (_RING_ROOM if ring else 1.4)).sum()
+    near = (distance < (_RING_REACH if ring else 1.4)).sum()
     return (top, left, distance) if near >= 1.1 * cells else None
 
 

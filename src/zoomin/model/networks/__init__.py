@@ -8,6 +8,7 @@ from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import with_own_names
 from .pyramid import PyramidAttention, UniformAttention, pool_overview
+from .reference import Reference
 from .small import SmallResNet
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LinearHead",
     "Maps",
     "PyramidAttention",
+    "Reference",
     "SmallResNet",
     "TimmAttention",
     "UniformAttention",

@@ -7,6 +7,7 @@ follows the last convolution: a softmax over tanh-limited logits could never bec
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,7 @@ __all__ = [
     "Maps",
     "TimmAttention",
     "attention_network",
+    "takes_any_size",
     "trunk_of",
 ]
 
@@ -40,6 +42,13 @@ def _to_logits(last: nn.Conv2d, maps: Float[Tensor, "n channels h w"]) -> Float[
     The nine products of each cell's channels with the taps are taken at once, as a product of matrices, and
     added up over the neighbours: the same sum in another order, four times faster.
     """
+    if last.padding_mode != "zeros":
+        maps = functional.pad(maps, (1, 1, 1, 1), last.padding_mode)
+        return _sums(last, maps)[:, 1:-1, 1:-1]
+    return _sums(last, maps)
+
+
+def _sums(last: nn.Conv2d, maps: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n h w"]:
     n, channels, height, width = maps.shape
     taps = last.weight[0].permute(1, 2, 0).reshape(9, channels)
     products = taps @ maps.permute(0, 2, 3, 1).reshape(-1, channels).T
@@ -66,17 +75,29 @@ def _rectified(maps: Tensor) -> Tensor:
 class ConvAttention(nn.Sequential):
     """3 x 3 convolutions of the given widths, a nonlinearity after each, then one to a single logit.
 
-    Input: views (n, 3, h, w), float. Output: logits (n, h, w).
+    Input: views (n, 3, h, w), float; reflected at the border, of at least two pixels a side. Output: logits
+    (n, h, w).
     """
 
-    def __init__(self, widths: tuple[int, ...], activation: Callable[[], nn.Module]) -> None:
-        """Build the stack."""
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        activation: Callable[[], nn.Module],
+        padding: Literal["zeros", "reflect"] = "zeros",
+    ) -> None:
+        """Build the stack.
+
+        Args:
+            widths: channels behind each convolution but the last.
+            activation: makes a nonlinearity.
+            padding: what lies beyond a view: zeros (the paper's), which mark its border, or its mirror image.
+        """
         layers: list[nn.Module] = []
         channels = 3
         for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), activation()]
+            layers += [nn.Conv2d(channels, width, 3, padding=1, padding_mode=padding), activation()]
             channels = width
-        super().__init__(*layers, nn.Conv2d(channels, 1, 3, padding=1))
+        super().__init__(*layers, nn.Conv2d(channels, 1, 3, padding=1, padding_mode=padding))
 
     def forward(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
         """Logits of every position."""
@@ -174,12 +195,20 @@ ATTENTION_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
         "lenet": lambda: ConvAttention((8, 8), nn.Tanh),  # supplement, table 5
         "lenet_relu": lambda: ConvAttention((8, 8), _relu),  # supplement K, the text
         "resnet16": lambda: ConvAttention((8, 16, 32), _relu),  # supplement, table 6
+        "lenet_reflect": lambda: ConvAttention((8, 8), nn.Tanh, "reflect"),
+        "lenet_relu_reflect": lambda: ConvAttention((8, 8), _relu, "reflect"),
+        "resnet16_reflect": lambda: ConvAttention((8, 16, 32), _relu, "reflect"),
         "uniform": UniformAttention,
     },
     callable,
     "a function that builds a network",
     prefix="attention.",
 )
+
+
+def takes_any_size(name: str) -> bool:
+    """Whether a network needs no try on views of its size: ours with zeros beyond the border."""
+    return name in ATTENTION_NETWORKS.built_in and not name.endswith("_reflect")
 
 
 def attention_network(

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import nn
 
 from ...geometry import view_size
-from .attention import ATTENTION_NETWORKS, attention_network
+from .attention import attention_network, takes_any_size
 from .cells import CellMaps
 from .features import feature_network
 from .gated import GatedFeatures, GatedHead
@@ -69,7 +69,7 @@ def build_networks(
     f, name, side = own["features"], names["features"], sides["features"]
     if f is None:
         f, _ = feature_network(name, pretrained=pretrained, side=side, channels=channels)
-    if names["tile_attention"] not in ATTENTION_NETWORKS.built_in:  # ours take views of any size
+    if not takes_any_size(names["tile_attention"]):
         map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention", channels)
     setting = "position_attention"
     shape = map_size(second, names[setting], sides[setting], setting, channels)
@@ -103,7 +103,7 @@ def block_networks(stages: Sequence[BlockSettings], pretrained: bool, channels: 
     for stage in stages:
         name = stage.attention
         network = attention_network(name, pretrained=pretrained, setting=setting, channels=channels)
-        if name not in ATTENTION_NETWORKS.built_in:
+        if not takes_any_size(name):
             map_size(network, name, view_size(stage.size, stage.scale), setting, channels)
         built.append(network)
     return built

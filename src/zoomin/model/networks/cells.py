@@ -19,7 +19,7 @@ __all__ = ["CELLS_PREFIX", "CellMaps", "cells_of", "has_cells"]
 CELLS_PREFIX = "cells:"
 _STRIDES = (8, 16)
 _CELL = 80  # pixels, about, of a cell
-_ENLARGED = 2  # what is small leaves more in the maps of an enlarged view: no pixel more is read
+_ENLARGED = 2  # a small thing leaves more in the maps of an enlarged view; this reads no additional pixels
 
 
 class CellMaps(nn.Module):

@@ -102,9 +102,12 @@ class GatedHead(LinearHead):
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
-            h, weight = self._parts(features)
-            overview = features[..., self._gates :].float()
-            return super().forward(torch.cat([(h / weight).flatten(-2), overview], -1))
+            return nn.functional.linear(self.seen(features), self.weight, self.bias)
+
+    def seen(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n inputs"]:
+        """The mean feature of each copy, and the overview."""
+        h, weight = self._parts(features)
+        return torch.cat([(h / weight).flatten(-2), features[..., self._gates :].float()], -1)
 
     def contributions(
         self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .reference import Reference
+
 __all__ = ["LinearHead"]
 
 
@@ -19,19 +21,41 @@ class LinearHead(nn.Linear):
     Attributes:
         mean_feature: mean feature of the training images, from which explanations start; None where it is not
             known, as before the end of a training.
+        reference: what the features of new images are compared with; None likewise.
     """
 
     mean_feature: Float[Tensor, " dims"] | None
+    reference: Reference | None
 
     def __init__(self, in_features: int, out_features: int) -> None:
         """A layer with a bias."""
         super().__init__(in_features, out_features)
         self.register_buffer("mean_feature", None)
+        self.reference = None
 
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
-            return super().forward(features.to(self.weight.dtype))
+            return super().forward(self.seen(features))
+
+    @torch.no_grad()
+    def rescale(self, scale: float, shift: Float[Tensor, " classes"] | None = None) -> None:
+        """Multiply all logits, and the contributions to them, by a number; then add to the bias."""
+        self.weight.mul_(scale)
+        self.bias.mul_(scale)
+        if shift is not None:
+            self.bias.add_(shift.to(self.bias))
+
+    def seen(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n inputs"]:
+        """What the linear layer sees of features."""
+        return features.to(self.weight.dtype)
+
+    @torch.no_grad()
+    def ood_p_values(self, features: Float[Tensor, "n dims"]) -> list[float | None]:
+        """How like the training images each image is, by its feature: see `Reference`; None without one."""
+        if self.reference is None:
+            return [None] * len(features)
+        return [*self.reference.p_value(self.seen(features)).tolist()]
 
     def contributions(
         self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
@@ -51,7 +75,10 @@ class LinearHead(nn.Linear):
         return features.float() @ self.weight[:, self.weight.shape[1] - features.shape[1] :].T
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401
-        """Models are saved with a mean feature or without."""
+        """Models are saved with a mean feature and a reference, or without."""
         mean = state_dict.get(f"{prefix}mean_feature")
         self.mean_feature = None if mean is None else self.weight.new_empty(mean.shape)
+        known = (state_dict.get(f"{prefix}reference.{name}") for name in Reference.KEPT)
+        empty = [self.weight.new_empty(each.shape) for each in known if each is not None]
+        self.reference = Reference(*empty) if len(empty) == len(Reference.KEPT) else None
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -12,7 +12,7 @@ from .trunks import timm_maps
 __all__ = ["PYRAMID_PREFIX", "PyramidAttention", "UniformAttention"]
 
 PYRAMID_PREFIX = "pyramid:"
-ENLARGED = 2  # a trunk sees small things of a shrunk view better when it is enlarged: no pixel more is read
+ENLARGED = 2  # a trunk responds better to small things in an enlarged view; this reads no additional pixels
 
 
 class PyramidAttention(nn.Module):

@@ -106,7 +106,7 @@ class Classes(Target):
         return truth == (-1 if negative is None else negative)
 
     def witnesses(self, evidence: Float[Tensor, "n tiles c"], truth: Tensor) -> Float[Tensor, "n tiles"]:
-        """How much each tile said for the class of its image."""
+        """How much each tile contributed to the class of its image."""
         return evidence[torch.arange(len(truth)), :, truth]
 
 

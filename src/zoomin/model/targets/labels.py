@@ -113,7 +113,7 @@ class Labels(Target):
         return (truth == 0).all(1)
 
     def witnesses(self, evidence: Float[Tensor, "n tiles c"], truth: Tensor) -> Float[Tensor, "n tiles"]:
-        """The most that each tile said for a label of its image."""
+        """The most that each tile contributed to a label of its image."""
         has = (truth > 0)[:, None, :]
         most = evidence.masked_fill(~has, -torch.inf).amax(2)
         return most.where(has.any(2), 0.0)

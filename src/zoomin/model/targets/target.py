@@ -50,7 +50,7 @@ class Target(ABC):
 
     @abstractmethod
     def truth(self, labels: Sequence[str | None]) -> Truth:
-        """What images are, from the words of the manifest: a row each; -1 or NaN where unknown.
+        """What images are, from the words of the manifest, one row per image; -1 or NaN where unknown.
 
         Raises:
             KeyError: of a name that is not among `names`.
@@ -158,5 +158,5 @@ class Target(ABC):
         return torch.zeros(len(truth), dtype=torch.bool)
 
     def witnesses(self, evidence: Float[Tensor, "n tiles c"], truth: Truth) -> Float[Tensor, "n tiles"]:
-        """How much each tile said for what its image is; of a number, how far it moved it either way."""
+        """How much each tile contributed to its image's answer; to a number, in either direction."""
         return evidence.sum(2).abs()

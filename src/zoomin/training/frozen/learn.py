@@ -35,11 +35,12 @@ from ...model.networks import (
 from ...model.sampling import derive_keys, design
 from ...model.targets import Target, target_of
 from ...model.zoom_in import ZoomIn
+from ..calibration import Calibration, calibrated, held_out_scores
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder
 from .inner_folds import Folds, inner_folds
-from .linear import Affine, Calibration, calibrated, held_out_scores, linear_model, principal
+from .linear import Affine, linear_model, principal
 from .teach import teach
 
 __all__ = ["Learned", "learn", "make_embedder"]
@@ -197,7 +198,8 @@ class _Job:
     def falls_short(self, heads: dict[str, _Head]) -> bool:
         """Whether the last features of the trunk fall short, so that its finer maps are worth their time."""
         maps = self.config.pretrained and has_cells(self.config.features)
-        if self.frozen.head != "auto" or not (self.is_few and maps and self.target.kind == "classes"):
+        can = maps and self.tiles <= self.frozen.cell_tiles and self.target.kind == "classes"
+        if self.frozen.head != "auto" or not can:
             return False
         best = min(heads.values(), key=lambda head: head.calibration.loss)
         auroc = self.target.point_scores(self.target.answers(best.logits), self.labels)["auroc"]

@@ -1,9 +1,9 @@
-"""Closed forms on embeddings: principal components, a ridge, logistic regression, calibration."""
+"""Closed forms on embeddings: principal components, a ridge, logistic regression."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -13,18 +13,11 @@ from ...model.targets import Target
 
 __all__ = [
     "Affine",
-    "Calibration",
     "balanced_ridge",
-    "calibrated",
-    "held_out_scores",
     "linear_model",
     "logistic",
     "principal",
 ]
-
-_SHRINK = (
-    0.01  # penalty of the logarithm of a calibration's scale, squared: separable images would stretch it
-)
 
 
 class Affine(NamedTuple):
@@ -143,83 +136,3 @@ def linear_model(
     optimiser.step(closure)
     fitted = weight.detach() * scale[:, None]
     return Affine(fitted, bias.detach() - mean @ fitted)
-
-
-class Calibration(NamedTuple):
-    """scale * logits + shift.
-
-    Attributes:
-        scale: of all logits.
-        shift: of each class.
-        loss: of the logits it was fitted to, afterwards.
-        beside: weight of the logits beside them, which are added before the scale.
-    """
-
-    scale: float
-    shift: Float[Tensor, " classes"]
-    loss: float
-    beside: float = 0.0
-
-
-def held_out_scores(
-    logits: Float[Tensor, "n classes"],
-    labels: Shaped[Tensor, "n ..."],
-    calibration: Calibration,
-    target: Target,
-    groups: Sequence[object | None],
-) -> dict[str, Any]:
-    """How calibrated logits answer for images held out, with intervals, for metrics.json.
-
-    Args:
-        logits: of images.
-        labels: of the images.
-        calibration: fitted to them.
-        target: what the labels are.
-        groups: what each image belongs to, None where it stands alone.
-    """
-    answers = target.answers(calibration.scale * logits + calibration.shift)
-    scores = target.metrics(answers, labels, groups)
-    scores.pop("confusion_matrix", None)
-    return {**scores, "log_loss": calibration.loss}
-
-
-def calibrated(
-    logits: Float[Tensor, "n classes"],
-    labels: Shaped[Tensor, "n ..."],
-    target: Target,
-    beside: Float[Tensor, "n classes"] | None = None,
-) -> Calibration:
-    """The scale and the shift of logits with the least loss (Platt 1999; Guo et al. 2017).
-
-    Args:
-        logits: of images.
-        labels: of the images.
-        target: whose loss counts; a log hazard, which knows no shift, is 0 on average.
-        beside: further logits, whose weight is fitted too.
-    """
-    logits = logits.double()
-    other = torch.zeros_like(logits) if beside is None else beside.double()
-    unit, other_unit = (some.std().clamp(min=1e-6) for some in (logits, other))
-    log_scale, weight = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
-    shift = torch.zeros(logits.shape[1], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_scale, weight, shift], max_iter=200, line_search_fn="strong_wolfe")
-
-    def value() -> Tensor:
-        fitted = log_scale.exp() * logits / unit + weight * other / other_unit + shift
-        penalty = _SHRINK * (log_scale**2 + weight**2 + shift.mean() ** 2) + 1e-4 * (shift**2).sum()
-        return target.loss(fitted, labels) + penalty
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = value()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    with torch.no_grad():
-        scale = float(log_scale.exp() / unit)
-        ratio = float(weight / other_unit) / scale
-        if target.kind == "survival":
-            shift = -(scale * (logits + ratio * other)).mean(0)
-        loss = float(target.loss(scale * (logits + ratio * other) + shift, labels))
-    return Calibration(scale, shift.detach().float(), loss, ratio)

@@ -31,6 +31,7 @@ from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, SmallResNet
 from ...model.zoom_in import ZoomIn
 from ...progress import progress_bar
+from ..calibration import Calibration, calibrated, held_out_scores
 from ..checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, epochs_done
 from ..config import TrainConfig
 from ..evaluation import evaluate
@@ -43,7 +44,6 @@ from .averaged import AveragedTask
 from .embeddings import Embedder
 from .inner_folds import inner_folds
 from .learn import Learned, learn
-from .linear import Calibration, calibrated, held_out_scores
 from .pairs import PairedData
 
 __all__ = ["PIXELS", "TRUNK", "PixelRun", "learn_pixels", "learn_trunk_too"]
@@ -330,7 +330,5 @@ def _finished(net: ZoomIn, sampling: str, calibration: Calibration) -> ZoomIn:
     """The network with calibrated logits, and how it is to be read."""
     own = ZoomIn(replace(net.config, sampling=sampling, prediction_sampling=sampling))
     own.load_state_dict(net.state_dict())
-    with torch.no_grad():
-        own.head.weight.mul_(calibration.scale)
-        own.head.bias.mul_(calibration.scale).add_(calibration.shift)
+    own.head.rescale(calibration.scale, calibration.shift)
     return own.eval()

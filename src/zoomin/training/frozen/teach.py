@@ -33,7 +33,7 @@ def teach(
 
     Args:
         embedded: of the images.
-        scores: how much each tile of an image said for what the image is (`Target.witnesses`).
+        scores: how much each tile contributed to its image's answer (`Target.witnesses`).
         is_empty: images that hold nothing to find.
         config: of the ridge.
         witnesses: tiles of an image that are taken for what decided, those of the highest score.

@@ -51,6 +51,7 @@ function startTheme() {
   const preferred = matchMedia("(prefers-color-scheme: dark)");
   const current = () => localStorage.getItem("zoomin-theme") ?? (preferred.matches ? "dark" : "light");
   preferred.addEventListener("change", () => showTheme(current()));
+  addEventListener("storage", () => showTheme(current())); // changed in another page
   $("theme").addEventListener("click", () => {
     localStorage.setItem("zoomin-theme", current() === "dark" ? "light" : "dark");
     showTheme(current());
@@ -113,6 +114,7 @@ async function show(index) {
   row.setAttribute("aria-current", "true");
   row.scrollIntoView({ block: "nearest" });
   history.replaceState(null, "", `#${index}`);
+  $("compare").href = `compare.html#${index}`;
   document.title = `${state.images[index].name} · zoomin view`;
   clearMap();
   $("problem").hidden = true;
@@ -132,7 +134,9 @@ async function show(index) {
     $("loading").hidden = true;
     showProblem("No answer", { what: String(error.message ?? error), remedy: "Is `zoomin view` still running?" });
   }
-  if (turn === state.turn) document.body.dataset.ready = String(index);
+  if (turn !== state.turn) return;
+  document.body.dataset.ready = String(index);
+  dispatchEvent(new Event("zoomin-shown"));
 }
 
 function showProblem(title, problem) {
@@ -160,6 +164,7 @@ function showAnswer(index, info) {
     const right = image.label == null ? null : isRight(image.label, one);
     parts.push(element("div", { class: "verdict" }, element("span", {}, one.prediction), mark(right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
+    if (one.doubt) parts.push(element("div", { class: "warn", id: "doubt" }, `${one.doubt}.`));
     const order = [...one.classes].sort((a, b) => b.probability - a.probability);
     parts.push(element("ul", { class: "classes", id: "classes" }, ...order.map((each) => {
       const spread = each.text == null ? percent : rounded;
@@ -222,7 +227,8 @@ function showEvidence(index, info) {
   const one = info.explanation;
   $("evidence").hidden = !one;
   if (!one) return;
-  const read = `${many(one.sub_tiles, "sub-tile")} read in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}.`;
+  const blocks = [...one.blocks].reverse().map(({ drawn, all }) => `, in ${many(drawn, "block")} of ${grouped(all)}`).join("");
+  const read = `${many(one.sub_tiles, "sub-tile")} read in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}${blocks}.`;
   const left = one.outlined < one.sub_tiles ? ` The heaviest ${grouped(one.outlined)} are outlined.` : "";
   $("evidence-note").textContent = `${read}${left} Weight in the answer, and what each adds for ${one.label}.`;
   $("places").replaceChildren(...one.list.map((place, rank) => {
@@ -252,6 +258,7 @@ async function showMap(turn, info) {
   $("stages").hidden = !info.explanation;
   document.querySelector('label[for="opacity"]').hidden = !info.explanation;
   for (const id of ["show-tiles", "show-sub-tiles", "show-all-sub-tiles"]) $(id).parentElement.hidden = !info.explanation;
+  $("show-blocks").parentElement.hidden = !info.explanation?.blocks.length;
   $("roi-control").hidden = !info.roi;
   const manager = await Bokeh.embed.embed_item(info.map, "map");
   if (turn !== state.turn) { manager.clear?.(); return; }
@@ -306,6 +313,8 @@ function showLayers() {
     tiles: stage === "tiles" && opacity > 0,
     positions: stage === "positions" && opacity > 0,
     roi: $("show-roi").checked,
+    drawn_blocks: $("show-blocks").checked,
+    drawn_blocks_halo: $("show-blocks").checked,
     drawn_tiles: $("show-tiles").checked,
     drawn_tiles_halo: $("show-tiles").checked,
     sub_tiles: some,
@@ -369,6 +378,7 @@ function moved() {
     };
     if (kept.x !== now.x || kept.y !== now.y || Math.abs(kept.resolution / now.resolution - 1) > 1e-6) setView(kept);
     showScale(kept.resolution);
+    dispatchEvent(new Event("zoomin-moved"));
   });
 }
 
@@ -460,6 +470,7 @@ function startControls() {
 }
 
 async function start() {
+  document.body.classList.toggle("pane", new URLSearchParams(location.search).has("pane")); // of compare.html
   history.replaceState(null, "", location.pathname + location.hash); // the token has become a cookie
   startTheme();
   startControls();

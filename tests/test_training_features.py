@@ -1,4 +1,4 @@
-"""The mean feature of the training images: over those that can be read, spread over the list."""
+"""Features of training images: of those that can be read, spread over the list."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zoomin.images.cache import Cache
 from zoomin.images.open_image import open_image
 from zoomin.images.resident import ResidentImages
 from zoomin.model.zoom_in import ZoomIn
-from zoomin.training import mean_feature as module
-from zoomin.training.mean_feature import mean_feature
+from zoomin.training import features as module
+from zoomin.training.features import training_features
 from zoomin.training.task import evaluation_keys
 
 
@@ -42,10 +42,10 @@ def expected(net: ZoomIn, data: ZoomInDataModule, rows: list[int]) -> torch.Tens
     return torch.cat(features).mean(0)
 
 
-def test_it_is_the_mean_over_the_training_images(case: tuple[ZoomIn, ZoomInDataModule]) -> None:
+def test_it_has_the_features_of_the_training_images(case: tuple[ZoomIn, ZoomInDataModule]) -> None:
     net, data = case
     rows = data.splits["train"].tolist()
-    found = mean_feature(net.train(), data, 3)
+    found = training_features(net.train(), data, 3).mean(0)
     torch.testing.assert_close(found, expected(net, data, sorted(rows)), rtol=1e-5, atol=1e-6)
     assert not net.training and set(data.splits["train"].tolist()) == set(rows)
 
@@ -57,14 +57,18 @@ def test_of_many_images_some_are_taken(
     monkeypatch.setattr(module, "MOST", 2)
     rows = data.splits["train"].tolist()[::3]
     assert len(rows) == 2
-    torch.testing.assert_close(mean_feature(net, data, 3), expected(net, data, rows), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        training_features(net, data, 3).mean(0), expected(net, data, rows), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_what_cannot_be_read_is_left_out(case: tuple[ZoomIn, ZoomInDataModule]) -> None:
     net, data = case
     first, *others = sorted(data.splits["train"].tolist())
     data.manifest.records[first].image.unlink()
-    torch.testing.assert_close(mean_feature(net, data, 3), expected(net, data, others), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        training_features(net, data, 3).mean(0), expected(net, data, others), rtol=1e-5, atol=1e-6
+    )
     for row in others:
         data.manifest.records[row].image.unlink()
-    assert mean_feature(net, data, 3) is None
+    assert len(training_features(net, data, 3)) == 0
