@@ -351,7 +351,7 @@ def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
             "imagecodecs.imread('IN.bmp'))\".",
         )
     return ImageError(
-        f"the {kind} is damaged or cut short ({error})",
+        f"the {kind} is damaged or cut short ({error or type(error).__name__})",
         where=path,
         remedy="Copy or download it again, or export it again.",
     )
