@@ -107,7 +107,7 @@ def _origin(error: BaseException) -> str:
 def child(folder: Path, options: argparse.Namespace) -> int:
     """Damage and read one after another; a line before and a line after each."""
     import zoomin.classifiers
-    import zoomin.images.open_tiff
+    import zoomin.images.formats.open_tiff
     import zoomin.training.checkpoints
     import zoomin.training.recipe  # noqa: F401 (the limit counts from here)
 

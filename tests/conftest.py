@@ -43,7 +43,7 @@ def readers() -> None:
     Python 3.11 may lose count of its recursion where two threads parse at once (CPython issue 106905).
     """
     for name in ("slide", "raster"):
-        import_module(f"zoomin.images.{name}")
+        import_module(f"zoomin.images.formats.{name}")
 
 
 @pytest.fixture

@@ -360,3 +360,16 @@ def test_a_palette_that_shows_the_other_way_round_is_told(tmp_path, caplog):
     assert np.array_equal(stored(tmp_path / "a.png"), np.asarray(reduced) != 0)
     told = "shows another index black" in caplog.text
     assert told == (not np.array_equal(np.asarray(reduced) != 0, TRUE))
+
+
+@pytest.mark.parametrize(("east", "fits"), [(5e5, True), (5e5 + 50, False)])
+def test_a_png_mask_on_a_map_by_its_world_file(east, fits, tmp_path):
+    PillowImage.fromarray(TRUE.astype(np.uint8) * 255).save(tmp_path / "m.png")
+    (tmp_path / "m.pgw").write_text(f"0.5\n0\n0\n-0.5\n{east + 0.25}\n4999999.75\n")
+    place = Georeference(CRS.from_epsg(32633).to_wkt(), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
+    mask = MaskAnnotation(tmp_path / "m.png", H, W, place=place)
+    if fits:
+        assert np.array_equal(mask.read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5, TRUE)
+    else:
+        with pytest.raises(DataError, match="the mask does not meet its image"):
+            mask.read([Region(0, 0, W, H)], 1.0)

@@ -508,7 +508,7 @@ def test_an_image_that_breaks_while_shown_tells_so(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(
         "zoomin.images.open_image.open_image",
-        lambda path, mpp, series: Breaking(np.zeros((9, 9), np.uint8)),
+        lambda path, mpp: Breaking(np.zeros((9, 9), np.uint8)),
     )
     with running(Collection(tmp_path, [ShownImage(tmp_path / "a.png")])) as site:
         status, headers, body = ask(site + "image/0/pixels/0/0/0")

@@ -18,7 +18,7 @@ from zoomin.data.manifest import read_manifest
 from zoomin.data.slide_files import one_per_slide
 from zoomin.errors import DataError, ImageError
 from zoomin.geometry import Region
-from zoomin.images.dicom_header import read_dicom_header
+from zoomin.images.formats.dicom_header import read_dicom_header
 from zoomin.images.open_image import open_image
 from zoomin.inference import find_images
 

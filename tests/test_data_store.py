@@ -19,7 +19,7 @@ from zoomin.errors import BatchReadError, DataError
 from zoomin.geometry import Region, TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.cache import HANDLES
-from zoomin.images.raster import RasterImage
+from zoomin.images.formats.raster import RasterImage
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pydicom.uid import JPEGLSLossless
 from slides import picture, pyramid
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
-from zoomin.images.adapted import AdaptedSlide, SlideReader, open_adapted
 from zoomin.images.describe import describe
+from zoomin.images.formats.adapted import AdaptedSlide, SlideReader, open_adapted
+from zoomin.images.formats.other_slides import FASTSLIDE, WSIDICOM
 from zoomin.images.open_image import READERS, open_image
-from zoomin.images.other_slides import FASTSLIDE, WSIDICOM
 from zoomin.images.slide_reader import slide_reader
 from zoomin.testing import READER_CHECKS, ReaderCase
 
@@ -140,7 +140,7 @@ def test_a_slide_of_jpeg_ls_is_read_by_wsidicom_or_refused(data_root, tmp_path, 
     corner = image.read([Region(0, 0, min(width, image.width), min(height, image.height))], 1.0)[0]
     wanted = frames[0][: image.height, : image.width]
     assert np.array_equal(corner.permute(1, 2, 0).numpy(), wanted)
-    monkeypatch.setattr("zoomin.images.other_slides.find_spec", lambda name: None)
+    monkeypatch.setattr("zoomin.images.formats.other_slides.find_spec", lambda name: None)
     with pytest.raises(ImageError, match="encoded as JPEG-LS") as caught:
         open_image(tmp_path / "a.dcm")
     assert "zoomin-net[dicom]" in caught.value.remedy

@@ -18,7 +18,7 @@ from zoomin.data.check import check_images
 from zoomin.data.manifest import Record
 from zoomin.errors import ChannelsError, ConfigError, ImageError
 from zoomin.geometry import Region
-from zoomin.images.channels import ChannelImage, channel_statistics, shown
+from zoomin.images.formats.channels import ChannelImage, channel_statistics, shown
 from zoomin.images.open_image import open_image, open_shown
 from zoomin.images.resampled import at_mpp
 from zoomin.inference import InferenceConfig, predict

@@ -19,10 +19,10 @@ from zoomin.geometry import Region
 from zoomin.images import stored
 from zoomin.images.array import ArrayImage
 from zoomin.images.cache import HANDLES
+from zoomin.images.formats.raster import RasterImage
+from zoomin.images.formats.slide import SlideImage
 from zoomin.images.image import Image
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
-from zoomin.images.slide import SlideImage
 from zoomin.images.stored import Level, StoredImage
 from zoomin.testing import READER_CHECKS, ReaderCase, check_reader
 

@@ -19,9 +19,9 @@ from slides import by_gdal, geotiff, picture, pyramid
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images import stored
+from zoomin.images.formats.raster import RasterImage
+from zoomin.images.formats.slide import SlideImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
-from zoomin.images.slide import SlideImage
 from zoomin.images.timeouts import file_timeout, touch, within
 
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) JPEG|AppMag = 40|MPP = 0.2500"

@@ -13,7 +13,7 @@ from PIL import ImageCms
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
-from zoomin.images.decode import decode_image
+from zoomin.images.formats.decode import decode_image
 from zoomin.images.image import Image
 from zoomin.images.open_image import open_image
 

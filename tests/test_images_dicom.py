@@ -9,9 +9,9 @@ import pytest
 
 from zoomin.data.slide_files import one_per_slide
 from zoomin.errors import ImageError
-from zoomin.images.dicom_header import read_dicom_header
+from zoomin.images.formats.dicom_header import read_dicom_header
+from zoomin.images.formats.slide import open_slide
 from zoomin.images.open_image import open_image
-from zoomin.images.slide import open_slide
 
 SLIDE, CT = "1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -47,6 +47,7 @@ def test_jpeg_without_loss(bits, tmp_path):
         ("JPEG XL", "jpegxl_encode", "jxl"),
         ("AVIF", "avif_encode", "avif"),
         ("JPEG XR", "jpegxr_encode", "jxr"),
+        ("QOI", "qoi_encode", "qoi"),
     ],
 )
 def test_other_codecs_are_named_and_the_remedy_works(name, encode, suffix, tmp_path):
@@ -128,3 +129,24 @@ def test_few_bytes_that_declare_gigabytes(tmp_path):
         open_image(path)
     PillowImage.new("L", (20_000, 20_000)).save(tmp_path / "b.png")
     assert open_image(tmp_path / "b.png").width == 20_000  # read from its tiled copy, never whole
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS.*git lfs pull"),
+        (b"BZh91AY", "compressed by bzip2.*Unpack it"),
+        (b"\xfd7zXZ\0", "compressed by xz.*Unpack it"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive.*Unpack it"),
+        (b"\xda\xce\xbe\x0a", "a Nikon ND2.*bioformats2raw"),
+        (b"\xd0\xcf\x11\xe0", "a compound file, such as Olympus OIB.*bioformats2raw"),
+        (b"\0\0\0 ftypisom", "a film .MP4."),
+        (b"\0\0\0 ftypavif", "an AVIF image"),
+        (b"NITF02.10", "a NITF image.*gdal_translate"),
+        (b"CDF\x01", "a NetCDF file.*gdal_translate"),
+    ],
+)
+def test_formats_of_other_fields_are_named(content, says, tmp_path):
+    (tmp_path / "a.tif").write_bytes(content + bytes(100))
+    with pytest.raises(ImageError, match=says):
+        open_image(tmp_path / "a.tif")

@@ -15,10 +15,10 @@ from PIL import Image as PillowImage
 from slides import geotiff, noise, picture, pyramid
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
-from zoomin.images import jpeg_tiles
+from zoomin.images.formats import jpeg_tiles
+from zoomin.images.formats.raster import RasterImage
+from zoomin.images.formats.slide import SlideImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
-from zoomin.images.slide import SlideImage
 
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) JPEG|AppMag = 40|MPP = 0.2500"
 RGB = {"photometric": "rgb", "compressionargs": {"outcolorspace": "rgb", "level": 85}}
@@ -74,7 +74,7 @@ def test_tiles_of_a_slide(kind, scale, tmp_path, monkeypatch):
 def test_tiles_that_gdal_reads(grey, tmp_path, monkeypatch):
     pixels = picture()[..., 0] if grey else picture()
     path = one_level(tmp_path / "a.tif", pixels, **({"photometric": "minisblack"} if grey else RGB))
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 1)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", 1)
     image = open_image(path)
     assert isinstance(image, RasterImage)
     read = counted(image, monkeypatch)

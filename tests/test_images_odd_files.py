@@ -12,7 +12,7 @@ import tifffile
 from slides import picture
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
-from zoomin.images.decode import decode_values
+from zoomin.images.formats.decode import decode_values
 from zoomin.images.open_image import open_image
 
 PIXELS = picture(48, 64)

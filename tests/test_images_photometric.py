@@ -12,11 +12,11 @@ from PIL import ImageCms
 import tiff_table
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
-from zoomin.images import raster
 from zoomin.images.array import ArrayImage
+from zoomin.images.formats import raster
+from zoomin.images.formats.raster import RasterImage
+from zoomin.images.formats.tiff_image import TiffImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
-from zoomin.images.tiff_image import TiffImage
 
 LOSSY = ("jpeg,", "webp,", "jpeg2000,", "jpegxr,")
 
@@ -62,7 +62,7 @@ def test_stored_luma_and_chroma(subsampling, deflate, tiled, tmp_path, monkeypat
         with rasterio.open(path) as file:
             near(seen(path), file.read([1, 2, 3]).transpose(1, 2, 0), 2)
     whole = seen(path)
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 100)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", 100)
     assert isinstance(open_image(path), TiffImage) and np.array_equal(seen(path), whole)
 
 
@@ -167,7 +167,7 @@ def test_codecs_that_gdal_lacks_are_streamed(codec, tmp_path, monkeypatch):
     colours = tiff_table.COLOURS[3]
     tiff_table.write(tmp_path / "a.tif", colours, "8", planar=False, layout="tiles", codec=codec)
     whole = seen(tmp_path / "a.tif")
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 100)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", 100)
     image = open_image(tmp_path / "a.tif")
     assert isinstance(image, TiffImage)
     assert np.array_equal(seen(tmp_path / "a.tif"), whole)
@@ -186,7 +186,7 @@ def test_a_damaged_block_of_a_streamed_tiff_fails_alone(tmp_path):
     data[start : start + size] = bytes(size)
     (tmp_path / "b.tif").write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoomin.images.raster.IN_MEMORY", 100)
+        patch.setattr("zoomin.images.formats.raster.IN_MEMORY", 100)
         image = open_image(tmp_path / "b.tif")
     assert image.read([Region(0, 0, 64, 64)], 1.0).shape == (1, 3, 64, 64)
     with pytest.raises(ImageError, match=r"b\.tif: the pixels at level 0, columns 70"):

@@ -14,9 +14,9 @@ from slides import HEIGHT, WIDTH, geotiff, noise, picture, pyramid
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
-from zoomin.images.gdal import opened
+from zoomin.images.formats.gdal import opened
+from zoomin.images.formats.raster import RasterImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
 
 
 def seen(path):
@@ -185,7 +185,7 @@ def test_a_turned_pyramid_is_refused(tmp_path):
 def test_a_header_of_any_size_is_no_work_of_hours(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     PillowImage.fromarray(picture()).save(path)
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 1000)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", 1000)
     monkeypatch.setenv("ZOOMIN_MAX_PIXELS", "5e4")
     with pytest.raises(ImageError, match=r"520 x 392 .*at most 50,000.*ZOOMIN_MAX_PIXELS"):
         open_image(path)
@@ -198,15 +198,15 @@ def test_small_plain_tiffs_stay_in_memory_and_large_ones_do_not(tmp_path, monkey
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, picture(), photometric="rgb")
     assert isinstance(open_image(path), ArrayImage)
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", HEIGHT * WIDTH - 1)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", HEIGHT * WIDTH - 1)
     assert np.array_equal(seen(path), picture())
 
 
 def test_blocks_too_large_to_read_a_part(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, picture(), photometric="rgb", compression="zlib", rowsperstrip=HEIGHT)
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 1000)
-    monkeypatch.setattr("zoomin.images.raster._LARGEST_BLOCK", 1000)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", 1000)
+    monkeypatch.setattr("zoomin.images.formats.raster._LARGEST_BLOCK", 1000)
     with pytest.raises(ImageError, match=r"blocks of 520 x 392.*gdal_translate -of COG"):
         open_image(path)
 

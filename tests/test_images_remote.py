@@ -21,13 +21,13 @@ from zoomin.data.manifest import Record, read_manifest, write_manifest
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
 from zoomin.images import remote
-from zoomin.images.gdal import SETTINGS, settings_of
+from zoomin.images.formats.gdal import SETTINGS, settings_of
+from zoomin.images.formats.raster import RasterImage
+from zoomin.images.formats.tiff_image import TiffImage
+from zoomin.images.formats.zarr_image import ZarrImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import RasterImage
 from zoomin.images.remote import remote_cache
-from zoomin.images.tiff_image import TiffImage
 from zoomin.images.urls import path_text, url_of
-from zoomin.images.zarr_image import ZarrImage
 from zoomin.inference import predict
 from zoomin.model import ZoomIn
 from zoomin.training.fit import fit

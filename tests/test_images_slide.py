@@ -13,8 +13,8 @@ from slides import picture, pyramid
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
+from zoomin.images.formats.slide import SlideImage, background_of, bounds_of, mpp_of, open_slide
 from zoomin.images.open_image import open_image
-from zoomin.images.slide import SlideImage, background_of, bounds_of, mpp_of, open_slide
 from zoomin.images.stored import StoredImage
 
 APERIO = "Aperio Image Library v11.2.1\r\n520x392 (64x64) RAW|AppMag = 40|MPP = {mpp}"

@@ -16,11 +16,11 @@ from PIL import Image as PillowImage
 from slides import picture
 from zoomin.errors import ConfigError, ImageError
 from zoomin.geometry import Region
-from zoomin.images import tiled_copy as copies
 from zoomin.images.array import ArrayImage
-from zoomin.images.decode import decode_image
+from zoomin.images.formats import tiled_copy as copies
+from zoomin.images.formats.decode import decode_image
+from zoomin.images.formats.raster import ConvertedImage, RasterImage
 from zoomin.images.open_image import open_image
-from zoomin.images.raster import ConvertedImage, RasterImage
 
 HEIGHT, WIDTH = 1100, 1300
 PIXELS = np.tile(picture(), (3, 3, 1))[:HEIGHT, :WIDTH]
@@ -28,7 +28,7 @@ PIXELS = np.tile(picture(), (3, 3, 1))[:HEIGHT, :WIDTH]
 
 @pytest.fixture(autouse=True)
 def small_limits(tmp_path, monkeypatch):
-    monkeypatch.setattr("zoomin.images.raster.IN_MEMORY", 1000)
+    monkeypatch.setattr("zoomin.images.formats.raster.IN_MEMORY", 1000)
     monkeypatch.setenv("ZOOMIN_CACHE", str(tmp_path / "the cache"))
 
 

@@ -22,8 +22,8 @@ from zoomin.errors import DataError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.cache import HANDLES
 from zoomin.images.describe import describe
+from zoomin.images.formats.zarr_image import ZarrImage
 from zoomin.images.open_image import open_image
-from zoomin.images.zarr_image import ZarrImage
 from zoomin.inference import InferenceConfig, predict
 from zoomin.inference.explain_folder import explain_into
 from zoomin.inference.sources import find_images

@@ -179,7 +179,7 @@ def test_training_mode_is_given_back(folder: Path) -> None:
     [
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "shape"),
         (torch.full((1, 3, 8, 8), 2.0), r"from 2 to 2, outside \[0, 1\]"),
-        (torch.full((1, 3, 8, 8), torch.nan), "a tensor of pixels that are not finite"),
+        (torch.full((1, 3, 8, 8), torch.nan), "a tensor of floating-point pixels that are not a number"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), "int64"),
     ],
 )

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from viewer_examples import example_explanation
 from zoomin import open_image
 from zoomin.images.array import ArrayImage
-from zoomin.images.raster import open_raster
+from zoomin.images.formats.raster import open_raster
 from zoomin.images.resampled import at_mpp
 from zoomin.inference.predictions import Prediction, Predictions
 from zoomin.runtime.notebook import table

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..errors import ChannelsError, DataError, ImageError, PlanesError
 from ..geometry import Region
-from ..images.decode import decode_values, image_head
 from ..images.foreign import zarr_folder
-from ..images.gdal import driver_of, opened
+from ..images.formats.decode import decode_values, image_head
+from ..images.formats.gdal import driver_of, has_world_file, opened
+from ..images.formats.raster import georeference_of
 from ..images.georeference import Georeference
-from ..images.raster import georeference_of
 from ..images.summed_area import SummedArea
 from .annotation import views_of
 from .frames import Frame, apart, place_in
@@ -150,10 +150,11 @@ def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
     Raises:
         DataError: with both boxes.
     """
-    if driver_of(image_head(path)) != "GTiff":
+    driver = driver_of(image_head(path))
+    if driver is None or (driver != "GTiff" and not has_world_file(path)):
         return
     try:
-        with opened(path, "GTiff") as dataset:
+        with opened(path, driver) as dataset:
             own = georeference_of(dataset)
     except ImageError:
         return  # a TIFF that tifffile reads and GDAL does not is not a map

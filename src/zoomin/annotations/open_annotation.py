@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..images.decode import format_of
+from ..images.formats.decode import format_of
 from ..images.georeference import Georeference
 from ..images.image import Image
 from .asap import read_asap

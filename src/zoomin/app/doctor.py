@@ -161,7 +161,7 @@ def _slides() -> str:
     import openslide
     import tifffile
 
-    from ..images.slide import open_slide
+    from ..images.formats.slide import open_slide
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slide.tif"
@@ -176,8 +176,8 @@ def _rasters() -> str:
     import tifffile
     from rasterio.env import Env
 
-    from ..images.gdal import DRIVERS
-    from ..images.raster import open_raster
+    from ..images.formats.gdal import DRIVERS
+    from ..images.formats.raster import open_raster
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "raster.tif"
@@ -198,7 +198,7 @@ def _same(view: torch.Tensor) -> None:
 
 def _cache() -> str:
     """Where tiled copies of huge PNG and JPEG are kept, and how large they are."""
-    from ..images.tiled_copy import cache_folder
+    from ..images.formats.tiled_copy import cache_folder
 
     copies = list(cache_folder().glob("*.tif"))
     size = sum(copy.stat().st_size for copy in copies) / 1e9

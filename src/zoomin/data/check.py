@@ -18,10 +18,10 @@ from ..annotations.open_annotation import annotation_of
 from ..errors import DataError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, most_boxes, view_size
-from ..images.decode import format_of, image_head
 from ..images.describe import describe
 from ..images.foreground import Foreground
 from ..images.foreign import zarr_folder
+from ..images.formats.decode import format_of, image_head
 from ..images.image import Image
 from ..images.pool import map_ahead
 from ..images.remote import tiff_file

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..images.dicom_header import is_dicom, named_as_dicom, read_dicom_header
 from ..images.foreign import ZARR_SUFFIXES, zarr_folder
+from ..images.formats.dicom_header import is_dicom, named_as_dicom, read_dicom_header
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name

@@ -28,10 +28,10 @@ from xml.etree.ElementTree import Element
 import tifffile
 
 from ..errors import DataError
-from ..images.dicom_header import DicomHeader, named_as_dicom, read_dicom_header
 from ..images.foreign import zarr_folder
-from ..images.ome_files import companion_of, files_of_images, named_elements, parsed_xml, text_of
-from ..images.tiff import DAMAGE
+from ..images.formats.dicom_header import DicomHeader, named_as_dicom, read_dicom_header
+from ..images.formats.ome_files import companion_of, files_of_images, named_elements, parsed_xml, text_of
+from ..images.formats.tiff import DAMAGE
 
 __all__ = [
     "belongs_to_a_slide",

@@ -24,7 +24,7 @@ from ..geometry import Region
 from ..images.array import ArrayImage
 from ..images.batch import ResidentImages, StreamedImages
 from ..images.cache import Cache
-from ..images.channels import ChannelImage
+from ..images.formats.channels import ChannelImage
 from ..images.image import Image, ImageBatch, reader_of
 from ..images.open_image import open_image
 from ..images.pool import map_ahead

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int, UInt8
 from torch import Tensor
 
 from ..geometry import Region
-from ..images.channels import shown
+from ..images.formats.channels import shown
 from ..images.image import Image
 from ..images.stored import identity_of
 from ..images.urls import exists

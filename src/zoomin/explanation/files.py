@@ -20,7 +20,7 @@ from .._version import __version__
 from ..errors import ConfigError, DataError, ImageError
 from ..files import parse_json, write_json
 from ..geometry import Region
-from ..images.decode import decode_image
+from ..images.formats.decode import decode_image
 from ..images.georeference import Georeference
 from ..model.npz_files import read_npz_file
 from ..model.targets import Target, target_named

@@ -11,22 +11,22 @@ from typing import Any
 from PIL import ImageCms
 
 from ..errors import ImageError
-from .adapted import AdaptedSlide
 from .array import ArrayImage
-from .channels import ChannelImage
-from .decode import icc_of
-from .gdal import WORLD
+from .formats.adapted import AdaptedSlide
+from .formats.channels import ChannelImage
+from .formats.decode import icc_of
+from .formats.gdal import WORLD
+from .formats.raster import RasterImage
+from .formats.slide import SlideImage, slide_facts
+from .formats.tiff import DAMAGE
+from .formats.tiff_contents import contents_of
+from .formats.tiff_image import TiffImage
+from .formats.tiff_scale import scale_of
+from .formats.zarr_image import ZarrImage
 from .image import Image, reader_of
 from .open_image import open_image
-from .raster import RasterImage
 from .remote import tiff_file
-from .slide import SlideImage, slide_facts
 from .stored import StoredImage
-from .tiff import DAMAGE
-from .tiff_contents import contents_of
-from .tiff_image import TiffImage
-from .tiff_scale import scale_of
-from .zarr_image import ZarrImage
 
 __all__ = ["Description", "companions_of", "describe"]
 

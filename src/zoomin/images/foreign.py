@@ -30,6 +30,9 @@ _BY_CODECS = (
     "tifffile.imwrite('OUT.tif', imagecodecs.imread('IN'), photometric='rgb')\" (or 'minisblack' for grey)."
 )
 _EXPORT = "Export it as TIFF or PNG with the program that made it."
+_UNPACK = "Unpack it, and give what it holds."
+_GDAL = "Convert it with a GDAL that knows it: gdal_translate -of COG IN OUT.tif."
+_BIO = "Convert it: bioformats2raw IN OUT.zarr, or export OME-TIFF with the program that made it."
 _DICOM = "a DICOM file without its preamble (DICM after 128 bytes)"
 _PREAMBLE = (
     "Write it whole (pip install pydicom): ds = pydicom.dcmread(IN, force=True); "
@@ -57,6 +60,25 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x00\x08\x00\x05", _DICOM, _PREAMBLE),
     (0, b"\x02\x00\x00\x00UL", _DICOM, _PREAMBLE),
     (0, b"\x02\x00\x10\x00UI", _DICOM, _PREAMBLE),
+    (0, b"version https://git-lfs", "a pointer of Git LFS instead of the file", "Fetch it: git lfs pull."),
+    (0, b"BZh", "a file compressed by bzip2", _UNPACK),
+    (0, b"\xfd7zXZ\0", "a file compressed by xz", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a file compressed by Zstandard", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (0, b"\xda\xce\xbe\x0a", "a Nikon ND2", _BIO),
+    (0, b"p\0\0\0", "a Leica LIF", _BIO),
+    (0, b"\xd0\xcf\x11\xe0", "a compound file, such as Olympus OIB or Zeiss ZVI", _BIO),
+    (0, b"v/1\x01", "an OpenEXR image", _EXPORT),
+    (0, b"qoif", "a QOI image", _BY_CODECS),
+    (4, b"ftyp", "a film (MP4) or an image like one", _EXPORT),
+    (0, b"\x1aE\xdf\xa3", "a film (Matroska, WebM)", _EXPORT),
+    (0, b"NRRD", "an NRRD volume", _EXPORT),
+    (0, b"NITF", "a NITF image", _GDAL),
+    (0, b"GRIB", "a GRIB grid", _GDAL),
+    (0, b"CDF\x01", "a NetCDF file", _GDAL),
+    (0, b"CDF\x02", "a NetCDF file", _GDAL),
+    (0, b"\x0e\x03\x13\x01", "an HDF4 file", _GDAL),
     (0, b"\x93NUMPY", "a NumPy array", "Open it with numpy and give it to zoomin.images.array.ArrayImage."),
 )  # fmt: skip
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -83,6 +105,8 @@ class JpegKind(NamedTuple):
 
 def foreign_format(head: bytes, path: Path) -> ImageError | None:
     """The error for a file of a known format that is not read; None where the format is not known."""
+    if path.suffix.lower() == ".ims" and head.startswith(b"\x89HDF"):
+        return ImageError("an Imaris file, which is not read", where=path, remedy=_BIO)
     for place, signature, name, remedy in _SIGNATURES:
         if head[place : place + len(signature)] == signature:
             return ImageError(f"{name}, which is not read", where=path, remedy=remedy)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import ChannelsError, ImageError, ZoomInError
 from ..runtime.plugins import Registry
-from .decode import format_of, image_head
 from .foreign import ZARR_SUFFIXES
+from .formats.decode import format_of, image_head
 from .image import Image
 from .urls import url_of
 
 if TYPE_CHECKING:
-    from .channels import ChannelImage, Samples, Statistics
+    from .formats.channels import ChannelImage, Samples, Statistics
 
 __all__ = ["READERS", "Reader", "open_channels", "open_image", "open_shown", "plug_in_suffixes"]
 
@@ -55,68 +55,68 @@ def _takes_slide(path: Path, head: bytes) -> bool:
         return True
     if kind in _NEVER_SLIDES:
         return False
-    from .slide import slide_vendor
+    from .formats.slide import slide_vendor
 
     return slide_vendor(path) not in (None, "generic-tiff")
 
 
 def _open_slide(path: Path, *, mpp: float | None) -> Image:
-    from .slide import open_slide
+    from .formats.slide import open_slide
 
     return open_slide(path, mpp=mpp)
 
 
 def _takes_zarr(path: Path, head: bytes) -> bool:
-    from .zarr_store import looks_like_zarr
+    from .formats.zarr_store import looks_like_zarr
 
     return looks_like_zarr(path, head)
 
 
 def _open_zarr(path: Path, *, mpp: float | None) -> Image:
-    from .zarr_image import open_zarr
+    from .formats.zarr_image import open_zarr
 
     return open_zarr(path, mpp=mpp)
 
 
 def _takes_fastslide(path: Path, head: bytes) -> bool:
-    from .other_slides import takes_fastslide
+    from .formats.other_slides import takes_fastslide
 
     return takes_fastslide(path, head)
 
 
 def _open_fastslide(path: Path, *, mpp: float | None) -> Image:
-    from .adapted import open_adapted
-    from .other_slides import FASTSLIDE
+    from .formats.adapted import open_adapted
+    from .formats.other_slides import FASTSLIDE
 
     return open_adapted(path, FASTSLIDE, mpp=mpp)
 
 
 def _takes_tiff(path: Path, head: bytes) -> bool:
-    from .open_tiff import takes_tiff
+    from .formats.open_tiff import takes_tiff
 
     return takes_tiff(path, head)
 
 
 def _open_tiff(path: Path, *, mpp: float | None) -> Image:
-    from .open_tiff import open_tiff
+    from .formats.open_tiff import open_tiff
 
     return open_tiff(path, mpp=mpp)
 
 
 def _takes_raster(path: Path, head: bytes) -> bool:
-    from .raster import takes_raster
+    from .formats.raster import takes_raster
 
     return takes_raster(path, head)
 
 
 def _open_raster(path: Path, *, mpp: float | None) -> Image:
-    from .raster import open_raster
+    from .formats.raster import open_raster
 
     return open_raster(path, mpp=mpp)
 
 
 def _open_whole(path: Path, *, mpp: float | None) -> Image:
-    from .raster import open_small
+    from .formats.raster import open_small
 
     return open_small(path, mpp=mpp)
 
@@ -209,7 +209,7 @@ def open_channels(
         ConfigError: if `mpp` is not a positive number.
         ImageError: if it lacks a channel, or is of a format that has red, green and blue alone.
     """
-    from .channels import ChannelImage
+    from .formats.channels import ChannelImage
 
     samples, known = _samples_of(path, mpp, series)
     return ChannelImage(samples, channels, mpp=known, statistics=statistics)
@@ -224,7 +224,7 @@ def open_shown(path: Path | str, *, mpp: float | None = None) -> Image:
         ConfigError: if `mpp` is not a positive number.
         ImageError: as `open_image`.
     """
-    from .channels import ChannelImage
+    from .formats.channels import ChannelImage
 
     try:
         return open_image(path, mpp=mpp)
@@ -238,11 +238,11 @@ def _samples_of(path: Path, mpp: float | None, series: int | str | None) -> tupl
     """What holds the channels of a file, and its microns per pixel."""
     head = _head(path)
     if _takes_zarr(path, head):
-        from .zarr_image import open_zarr_channels
+        from .formats.zarr_image import open_zarr_channels
 
         return open_zarr_channels(path, mpp, series)
     if _takes_tiff(path, head):
-        from .tiff_channels import open_tiff_channels
+        from .formats.tiff_channels import open_tiff_channels
 
         return open_tiff_channels(path, mpp, series)
     raise ImageError(
@@ -277,12 +277,12 @@ def _open_outside(name: str, reader: Reader, path: Path, mpp: float | None) -> I
 
 def _open_series(path: Path, head: bytes, mpp: float | None, series: int | str) -> Image:
     """An image that is named; of a slide in a TIFF, the pictures beside the slide too."""
-    from .open_tiff import open_tiff, takes_tiff
+    from .formats.open_tiff import open_tiff, takes_tiff
 
     if takes_tiff(path, head):
         return open_tiff(path, mpp=mpp, series=series)
     if _takes_zarr(path, head):
-        from .zarr_image import open_zarr
+        from .formats.zarr_image import open_zarr
 
         return open_zarr(path, mpp=mpp, series=series)
     raise ImageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .adapted import AdaptedSlide, SlideReader, open_adapted
+from .formats.adapted import AdaptedSlide, SlideReader, open_adapted
 from .open_image import Reader
 
 __all__ = ["slide_reader"]

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Region, TileGrid
-from .channels import shown
 from .foreground import Foreground
+from .formats.channels import shown
 from .image import Image, ImageBatch
 from .summed_area import SummedArea
 

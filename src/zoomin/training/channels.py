@@ -12,7 +12,7 @@ from ..data.config import DataConfig
 from ..data.manifest import Record
 from ..data.opening import open_record
 from ..errors import ConfigError
-from ..images.channels import ChannelImage, channel_statistics
+from ..images.formats.channels import ChannelImage, channel_statistics
 from ..images.physical import microns
 from ..images.resampled import ResampledImage
 from ..model.settings import Settings

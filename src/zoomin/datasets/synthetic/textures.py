@@ -16,7 +16,7 @@ from ...data.folders import list_images
 from ...data.manifest import SPLITS, Manifest, Record
 from ...errors import DataError
 from ...geometry import Region
-from ...images.decode import decode_image
+from ...images.formats.decode import decode_image
 
 __all__ = ["Texture", "load_textures", "procedural_textures", "split_textures", "textures_of"]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
-from .foreign import ZARR_NODES, zarr_folder
-from .remote import RemoteFile
-from .urls import remote_remedy, url_of
+from ...errors import ImageError
+from ..foreign import ZARR_NODES, zarr_folder
+from ..remote import RemoteFile
+from ..urls import remote_remedy, url_of
 
 __all__ = ["ZARR_DAMAGE", "has_chunks", "looks_like_zarr", "open_node", "zarr_zip"]
 

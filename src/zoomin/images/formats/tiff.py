@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..mask_values import check_indices, drawn, measured, parted
+from ..pixels import Bytes, Pixels, check_size, upright
+from ..remote import tiff_file
+from ..windows import Window
 from .bands import bands_of_page
-from .mask_values import check_indices, drawn, measured, parted
-from .pixels import Bytes, Pixels, check_size, upright
-from .remote import tiff_file
 from .tiff_contents import contents_of
 from .tiff_scale import Scale, scale_of
 from .tiff_segments import block_of, codec_ycbcr, read_window, stored_ycbcr
-from .windows import Window
 
 __all__ = [
     "DAMAGE",

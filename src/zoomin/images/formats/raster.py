@@ -12,24 +12,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
-from .array import ArrayImage
+from ...errors import ImageError
+from ..array import ArrayImage
+from ..cache import HANDLES
+from ..georeference import Georeference
+from ..ground import mpp_of_map
+from ..physical import check_mpp
+from ..pixels import Bytes, check_in_order
+from ..stored import Level, undecoded
+from ..urls import url_of
+from ..windows import Window
 from .bands import Bands, bands_of
-from .cache import HANDLES
 from .decode import check_stored, declared_size, decode_image, orientation_of, read_head
-from .gdal import DRIVERS, WORLD, Subdataset, cause, complaints, driver_of, opened, settings_of, side_car
-from .georeference import Georeference
-from .ground import mpp_of_map
+from .gdal import (
+    DRIVERS,
+    Subdataset,
+    cause,
+    complaints,
+    driver_of,
+    has_world_file,
+    opened,
+    settings_of,
+    side_car,
+)
 from .jpeg_tiles import JpegTiled, jpeg_directory
-from .physical import check_mpp
-from .pixels import Bytes, check_in_order
-from .stored import Level, undecoded
 from .tiff_contents import Contents
 from .tiff_scale import Scale
 from .tiff_segments import block_of
 from .tiled_copy import BLOCK, level_sizes, tiled_copy
-from .urls import url_of
-from .windows import Window
 
 __all__ = [
     "ConvertedImage",
@@ -290,7 +300,7 @@ def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
     """
     image = decode_image(path, mpp=mpp)
     driver = driver_of(read_head(path))
-    if driver is None or not any(path.with_suffix(end).is_file() for end in WORLD):
+    if driver is None or not has_world_file(path):
         return image
     if driver == "GTiff" or orientation_of(path) not in (0, 1):
         return image

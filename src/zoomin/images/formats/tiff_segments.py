@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from .colour import ycbcr_to_rgb
-from .pixels import Bytes, Pixels
-from .windows import Window
+from ..colour import ycbcr_to_rgb
+from ..pixels import Bytes, Pixels
+from ..windows import Window
 
 __all__ = ["Fetch", "block_of", "blocks_of", "codec_ycbcr", "read_window", "stored_ycbcr"]
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ChannelsError, ImageError
+from ...errors import ChannelsError, ImageError
+from ..cache import HANDLES
+from ..physical import check_mpp
+from ..pixels import Bytes, Pixels, to_bytes
+from ..stored import FileIdentity, StoredImage, check_unchanged, identity_of, undecoded
+from ..urls import url_of
+from ..windows import Window
 from .bands import TYPES
-from .cache import HANDLES
 from .channels import NAME_THEM, check_numbers
-from .physical import check_mpp
-from .pixels import Bytes, Pixels, to_bytes
 from .raster import check_blocks
-from .stored import FileIdentity, StoredImage, check_unchanged, identity_of, undecoded
-from .urls import url_of
-from .windows import Window
 from .zarr_contents import ZarrContents, zarr_contents
 from .zarr_store import ZARR_DAMAGE, open_node
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..physical import PLAUSIBLE, square_mpp
+from ..stored import Level
 from .contents import CLEARLY, several_images
 from .ngff import Dataset, Multiscale, attributes_of_ome, multiscale_of, ngff_version
-from .physical import PLAUSIBLE, square_mpp
-from .stored import Level
 from .zarr_store import has_chunks, open_node
 
 __all__ = ["ZarrContents", "zarr_contents"]

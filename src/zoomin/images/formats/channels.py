@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from ..errors import ImageError
-from ..geometry import Region
-from .georeference import Georeference
-from .image import Image, reader_of
-from .pixels import Bytes, Pixels
-from .resampled import ResampledImage
-from .stored import FileIdentity, Level, StoredImage
-from .windows import Window
+from ...errors import ImageError
+from ...geometry import Region
+from ..georeference import Georeference
+from ..image import Image, reader_of
+from ..pixels import Bytes, Pixels
+from ..resampled import ResampledImage
+from ..stored import FileIdentity, Level, StoredImage
+from ..windows import Window
 
 __all__ = [
     "NAME_THEM",

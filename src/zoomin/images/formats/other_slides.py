@@ -19,7 +19,7 @@ FASTSLIDE = SlideReader(
     install="pip install 'zoomin-net[fastslide]'",
 )
 WSIDICOM = SlideReader(
-    "wsidicom", "zoomin.images.other_slides:WsiDicomSlide", install="pip install 'zoomin-net[dicom]'"
+    "wsidicom", "zoomin.images.formats.other_slides:WsiDicomSlide", install="pip install 'zoomin-net[dicom]'"
 )
 _CZI, _TIFF = b"ZISRAWFILE", (b"II*\0", b"MM\0*")
 _ISYNTAX = b"DPUfsImport"

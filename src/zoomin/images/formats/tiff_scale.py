@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from .physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
+from ..physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
 
 __all__ = ["Scale", "scale_of"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from zarr.storage import WrapperStore
 
-from .remote import remote_cache
+from ..remote import remote_cache
 
 __all__ = ["kept_store"]
 

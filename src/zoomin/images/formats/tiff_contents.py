@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ChannelsError, ImageError, PlanesError
+from ...errors import ChannelsError, ImageError, PlanesError
+from ..pixels import Pixels
+from ..urls import url_of
+from ..windows import Window
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
 from .ome_files import companion_of, files_of_images, parsed_xml, text_of
-from .pixels import Pixels
 from .tiff_segments import block_of, read_window
-from .urls import url_of
-from .windows import Window
 
 __all__ = ["Associated", "Contents", "check_sizes", "contents_of", "shows"]
 

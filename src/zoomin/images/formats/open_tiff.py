@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..image import Image
+from ..physical import check_mpp
+from ..remote import tiff_file
+from ..stored import Level
+from ..urls import url_of
 from . import raster
 from .bands import bands_of_page
 from .decode import decode_image
 from .gdal import driver_of, side_car
-from .image import Image
-from .physical import check_mpp
-from .remote import tiff_file
-from .stored import Level
 from .tiff import DAMAGE, check_known, check_whole, orientation_of_page, undecodable
 from .tiff_contents import Contents, contents_of
 from .tiff_image import TiffImage
 from .tiff_scale import scale_of
 from .tiff_segments import block_of
-from .urls import url_of
 
 __all__ = ["by_gdal", "check_upright", "open_tiff", "takes_tiff"]
 

@@ -15,21 +15,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from ..errors import ImageError
-from ..geometry import Region
+from ...errors import ImageError
+from ...geometry import Region
+from ..cache import HANDLES
+from ..image import Image
+from ..physical import check_mpp, plausible_mpp
+from ..pixels import over_background
+from ..remote import tiff_file
+from ..stored import Level, undecoded
+from ..windows import Window
 from .adapted import open_adapted
-from .cache import HANDLES
-from .image import Image
 from .jpeg_tiles import JpegTiled, jpeg_directory
 from .open_tiff import open_tiff
 from .other_slides import other_reader
-from .physical import check_mpp, plausible_mpp
-from .pixels import over_background
-from .remote import tiff_file
 from .slide_refusals import check_frames, not_opened
-from .stored import Level, undecoded
 from .tiff import DAMAGE, check_slide_whole
-from .windows import Window
 
 __all__ = ["SlideFacts", "SlideImage", "open_slide", "slide_facts", "slide_vendor"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ..errors import PlanesError
+from ...errors import PlanesError
 
 __all__ = ["CLEARLY", "several_images"]
 

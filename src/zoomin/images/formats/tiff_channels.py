@@ -16,24 +16,24 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from ..errors import ImageError
-from .cache import HANDLES
+from ...errors import ImageError
+from ..cache import HANDLES
+from ..georeference import Georeference
+from ..ground import mpp_of_map
+from ..physical import check_mpp
+from ..pixels import Pixels
+from ..remote import tiff_file
+from ..stored import FileIdentity, Level, check_unchanged, identity_of, undecoded
+from ..windows import Window
 from .channels import check_numbers
 from .gdal import opened, side_car
-from .georeference import Georeference
-from .ground import mpp_of_map
 from .open_tiff import check_upright
-from .physical import check_mpp
-from .pixels import Pixels
 from .raster import check_blocks, georeference_of
-from .remote import tiff_file
-from .stored import FileIdentity, Level, check_unchanged, identity_of, undecoded
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
 from .tiff_contents import check_sizes, contents_of, shows
 from .tiff_image import OpenTiff
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
-from .windows import Window
 
 __all__ = ["TiffSamples", "open_tiff_channels"]
 

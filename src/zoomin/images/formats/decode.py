@@ -21,16 +21,16 @@ from PIL import (
 )
 from PIL import Image as PillowImage
 
-from ..errors import ImageError, PlanesError
-from .array import ArrayImage
-from .foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
-from .mask_values import check_indices, drawn, parted
-from .physical import check_mpp
-from .pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
-from .remote import remote_range
+from ...errors import ImageError, PlanesError
+from ..array import ArrayImage
+from ..foreign import JpegKind, foreign_format, jpeg_kind, point_transform, zarr_folder
+from ..mask_values import check_indices, drawn, parted
+from ..physical import check_mpp
+from ..pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
+from ..remote import remote_range
+from ..timeouts import file_timeout, within
+from ..urls import url_of
 from .tiff import decode_tiff, stored_values
-from .timeouts import file_timeout, within
-from .urls import url_of
 
 __all__ = [
     "check_stored",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ImageError
-from .physical import unit_in_microns
+from ...errors import ImageError
+from ..physical import unit_in_microns
 
 __all__ = ["Channel", "Dataset", "Multiscale", "attributes_of_ome", "multiscale_of", "ngff_version"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ChannelsError, ImageError
-from .colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
-from .pixels import Bytes, Pixels, over_background, to_bytes
+from ...errors import ChannelsError, ImageError
+from ..colour import D50, cmyk_to_rgb, lab_samples, lab_to_rgb
+from ..pixels import Bytes, Pixels, over_background, to_bytes
 from .tiff_segments import luma_shares, stored_ycbcr
 
 Background = tuple[int, int, int]

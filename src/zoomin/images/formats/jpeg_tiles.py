@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from ..errors import ImageError
-from .cache import HANDLES, Cache
-from .pixels import Bytes
-from .stored import Level, StoredImage
+from ...errors import ImageError
+from ..cache import HANDLES, Cache
+from ..pixels import Bytes
+from ..stored import Level, StoredImage
+from ..urls import url_of
+from ..windows import Window
 from .tiff_image import OpenTiff
 from .tiff_segments import Fetch, block_of, blocks_of
-from .urls import url_of
-from .windows import Window
 
 __all__ = ["JpegTiled", "jpeg_directory"]
 

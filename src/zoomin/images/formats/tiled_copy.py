@@ -22,12 +22,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..errors import ConfigError, ImageError, WriteError
-from ..files import user_cache, whole_file
-from ..progress import track
+from ...errors import ConfigError, ImageError, WriteError
+from ...files import user_cache, whole_file
+from ...progress import track
+from ..stored import FileIdentity
 from .bands import Bands, bands_of
 from .gdal import SETTINGS, cause, complaints, opened
-from .stored import FileIdentity
 
 __all__ = ["BLOCK", "cache_folder", "level_sizes", "tiled_copy"]
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import ImageError
+from ...errors import ImageError
+from ..urls import url_of
 from .decode import format_of
-from .urls import url_of
 
 __all__ = [
     "DRIVERS",
@@ -23,6 +23,7 @@ __all__ = [
     "cause",
     "complaints",
     "driver_of",
+    "has_world_file",
     "opened",
     "settings_of",
     "side_car",
@@ -70,6 +71,11 @@ def settings_of(path: Path) -> dict[str, Any]:
     secure = "NO" if scheme == "http" else "YES"
     own = {"AWS_S3_ENDPOINT": host.rstrip("/"), "AWS_HTTPS": secure, "AWS_VIRTUAL_HOSTING": "FALSE"}
     return SETTINGS | own
+
+
+def has_world_file(path: Path) -> bool:
+    """Whether a world file beside an image of any kind tells where it lies on a map."""
+    return any(path.with_suffix(end).is_file() for end in WORLD)
 
 
 def side_car(path: Path) -> bool:

@@ -18,12 +18,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImageError
-from .cache import HANDLES
-from .physical import check_mpp, plausible_mpp
-from .pixels import over_background
-from .stored import Level, StoredImage, undecoded
-from .windows import Window
+from ...errors import ImageError
+from ..cache import HANDLES
+from ..physical import check_mpp, plausible_mpp
+from ..pixels import over_background
+from ..stored import Level, StoredImage, undecoded
+from ..windows import Window
 
 __all__ = ["AdaptedSlide", "SlideReader", "open_adapted"]
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import tifffile
 
+from ..cache import HANDLES
+from ..pixels import Bytes
+from ..remote import tiff_file
+from ..stored import Level, StoredImage, undecoded
+from ..windows import Window
 from .bands import Bands
-from .cache import HANDLES
-from .pixels import Bytes
-from .remote import tiff_file
-from .stored import Level, StoredImage, undecoded
 from .tiff import DAMAGE
 from .tiff_segments import read_window
-from .windows import Window
 
 __all__ = ["OpenTiff", "TiffImage"]
 

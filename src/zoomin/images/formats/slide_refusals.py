@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import ImageError
+from ...errors import ImageError
 from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
 
 __all__ = ["check_frames", "not_opened"]
