@@ -21,7 +21,6 @@ from ..data.datamodule import ZoomInDataModule
 from ..errors import ConfigError
 from ..files import write_json, write_rows
 from ..model.zoom_in import ZoomInConfig
-from ..progress import progress_bar
 from ..runtime.locks import lock_folder
 from ..runtime.ranks import Ranks, joined
 from .baseline_task import BaselineTask
@@ -215,9 +214,8 @@ def _fit_frozen(config: RunConfig, data: ZoomInDataModule, progress: bool, logs:
     negative = negative_class(data.classes, config.frozen.negative_class)
     embedder, rows = None, data.splits["train"]
     if config.frozen.trunk != "learned":
-        with progress_bar("Embedding", len(rows), shown=progress) as bar:
-            embedder = make_embedder(model, config.frozen, data, bar.advance)
-            rows = embedder.readable(rows, data.note_unreadable)
+        embedder = make_embedder(model, config.frozen, data, progress)
+        rows = embedder.readable(rows, data.note_unreadable)
         data = data.with_splits({**data.splits, "train": rows})
     data.setup("fit")
     write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)

@@ -25,7 +25,6 @@ from ..datasets.colon_cancer import colon_cancer_folds, fold_indices
 from ..errors import ConfigError
 from ..model.config import ZoomInConfig
 from ..model.targets import Target, target_of
-from ..progress import progress_bar
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
 from .evaluation import Evaluated, evaluate
@@ -240,9 +239,8 @@ def embed_folds(
     data.failures.path = folder / "skipped.csv"
     data = data.without_unreadable()
     good = data.splits["train"]
-    with progress_bar("Embedding", len(good), shown=progress) as bar:
-        embedder = make_embedder(_learns_frozen(run), run.frozen, data, bar.advance)
-        good = embedder.readable(good, data.note_unreadable)
+    embedder = make_embedder(_learns_frozen(run), run.frozen, data, progress)
+    good = embedder.readable(good, data.note_unreadable)
     reasons = data.failures.images()
     bad = rows[~torch.isin(rows, good)].tolist()
     failed = {row: reasons[str(manifest.records[row].image)] for row in bad}

@@ -33,6 +33,7 @@ from ...model.feature_files import FeatureFile, read_features, settings_of, writ
 from ...model.networks import CELLS_PREFIX, CellMaps, Embedding, PyramidAttention, cells_of
 from ...model.storage import model_fingerprint
 from ...model.zoom_in import ZoomIn
+from ...progress import track
 
 __all__ = ["Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept"]
 
@@ -62,7 +63,7 @@ class Embedder:
         net: whose trunks see; position attention is uniform, so that a tile has one sub-tile.
         data: the images.
         cache: folder of the files; None: `user_cache("features")`.
-        on_image: called after each image that was not known.
+        progress: show progress bars.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Embedder:
         net: ZoomIn,
         data: ZoomInDataModule,
         cache: str | Path | None = None,
-        on_image: Callable[[], None] | None = None,
+        progress: bool = False,
     ) -> None:
         """Nothing is read yet."""
         self._net, self._data = net, data
         self._cache = user_cache("features") if cache is None else Path(cache)
-        self._on_image = on_image or (lambda: None)
+        self._progress = progress
         self._known: dict[int, Embedded] = {}
         self._seconds: dict[int, float] = {}
         self._made_seconds = 0.0
@@ -89,10 +90,15 @@ class Embedder:
         Raises:
             ImageError: if pixels, or a file of the cache, cannot be read.
         """
-        for row in rows.tolist():
-            if row not in self._known:
-                self._known[row] = self._one(row)
+        for row in self._unknown(rows):
+            self._known[row] = self._one(row)
         return [self._known[row] for row in rows.tolist()]
+
+    def _unknown(self, rows: Int[Tensor, " rows"]) -> Iterable[int]:
+        """Those of some rows that are still to be embedded or read from disk, behind a bar."""
+        left = [row for row in rows.tolist() if row not in self._known]
+        title = "Embedding cells" if isinstance(self._net.features, CellMaps) else "Embedding"
+        return track(left, title, shown=self._progress and bool(left))
 
     @cached_property
     def finer(self) -> Embedder:
@@ -105,7 +111,7 @@ class Embedder:
         if isinstance(self._net.features, CellMaps):
             return self
         bare = replace(config, features=cells_of(config.features), context_side=0, tile_attention="uniform")
-        return Embedder(ZoomIn(bare), self._data, self._cache, self._on_image)
+        return Embedder(ZoomIn(bare), self._data, self._cache, self._progress)
 
     def cells_of(self, rows: Int[Tensor, " rows"]) -> list[Float[Tensor, "tiles cells channels"]]:
         """What the cells of the sub-tiles of some rows show, where the model has cells.
@@ -130,15 +136,12 @@ class Embedder:
             rows: of the manifest.
             note: called with each of the others; may raise to give up.
         """
-        good = []
-        for row in rows.tolist():
+        for row in self._unknown(rows):
             try:
-                self.of(torch.tensor([row]))
+                self._known[row] = self._one(row)
             except ImageError as error:
                 note(row, error)
-            else:
-                good.append(row)
-        return torch.tensor(good, dtype=torch.int64)
+        return torch.tensor([row for row in rows.tolist() if row in self._known], dtype=torch.int64)
 
     def seconds_of(self, rows: Int[Tensor, " rows"]) -> float:
         """What it took to make the embeddings of some rows, now or in an earlier run, CPU seconds."""
@@ -173,7 +176,7 @@ class Embedder:
     def _one(self, row: int) -> Embedded:
         """The embeddings of an image, from disk or made."""
         record = self._data.manifest.records[row]
-        name, made = f"{image_key(record.image, record.series)}.h5", False
+        name = f"{image_key(record.image, record.series)}.h5"
         found: dict[str, Tensor | None] = {"tiles": None, "context": None}
         for kind, folder in self._folders.items():
 
@@ -183,9 +186,6 @@ class Embedder:
             found[kind], seconds, is_new = kept(folder / name, make, self._kinds()[kind])
             self._seconds[row] = self._seconds.get(row, 0.0) + seconds
             self._made_seconds += seconds if is_new else 0.0
-            made = made or is_new
-        if made:
-            self._on_image()
         sub_tiles, context = found["sub_tiles"], found["context"]
         assert sub_tiles is not None
         if found["tiles"] is not None and len(found["tiles"]) != len(sub_tiles):

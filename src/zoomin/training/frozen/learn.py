@@ -84,7 +84,6 @@ def learn(
     seed: int,
     *,
     negative: int | None = 0,
-    on_image: Callable[[], None] | None = None,
     embedder: Embedder | None = None,
 ) -> Learned:
     """Learn from some images.
@@ -96,7 +95,6 @@ def learn(
         rows: of the manifest, those to learn from.
         seed: of the inner folds and of the copies.
         negative: the class whose images hold nothing to find; None where there is none.
-        on_image: called after each image that has been embedded.
         embedder: what has embedded them already, such as for another fold.
 
     Raises:
@@ -104,7 +102,7 @@ def learn(
         DataError: if a class has too few images.
         ImageError: if pixels cannot be read.
     """
-    embedder = embedder or make_embedder(config, frozen, data, on_image)
+    embedder = embedder or make_embedder(config, frozen, data)
     embedded, labels = embedder.of(rows), data.labels[rows]
     folds = inner_folds(data, rows, frozen.folds, seed)
     job = _Job(config, frozen, embedded, labels, folds, seed, negative, lambda: embedder.finer.cells_of(rows))
@@ -126,7 +124,7 @@ def make_embedder(
     config: ZoomInConfig,
     frozen: FrozenConfig,
     data: ZoomInDataModule,
-    on_image: Callable[[], None] | None = None,
+    progress: bool = False,
 ) -> Embedder:
     """What embeds the images for `learn`.
 
@@ -154,7 +152,7 @@ def make_embedder(
     bare = replace(config, gate_copies=0, gate_overview=False, normalize_features=False)
     if frozen.head == "cells":
         bare = replace(bare, features=cells_of(config.features), context_side=0)
-    return Embedder(ZoomIn(bare), data, frozen.cache, on_image)
+    return Embedder(ZoomIn(bare), data, frozen.cache, progress)
 
 
 @dataclass(frozen=True)

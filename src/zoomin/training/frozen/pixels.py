@@ -30,7 +30,6 @@ from ...images.image import ImageBatch
 from ...model.config import ZoomInConfig
 from ...model.networks import GatedFeatures, SmallResNet
 from ...model.zoom_in import ZoomIn
-from ...progress import progress_bar
 from ..calibration import Calibration, calibrated, held_out_scores
 from ..checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, epochs_done
 from ..config import TrainConfig
@@ -43,7 +42,7 @@ from ..trainer import train
 from .averaged import AveragedTask
 from .embeddings import Embedder
 from .inner_folds import inner_folds
-from .learn import Learned, learn
+from .learn import Learned, learn, make_embedder
 from .pairs import PairedData
 
 __all__ = ["PIXELS", "TRUNK", "PixelRun", "learn_pixels", "learn_trunk_too"]
@@ -109,10 +108,8 @@ def learn_trunk_too(
     """
     if frozen.trunk == "learned":
         return learn_pixels(config, frozen, data, rows, seed, run)
-    with progress_bar("Embedding", len(rows), shown=run.progress and embedder is None) as bar:
-        learned = learn(
-            config, frozen, data, rows, seed, negative=negative, on_image=bar.advance, embedder=embedder
-        )
+    embedder = embedder or make_embedder(config, frozen, data, run.progress)
+    learned = learn(config, frozen, data, rows, seed, negative=negative, embedder=embedder)
     if data.target.kind != "classes" or not _falls_short(frozen, len(rows), learned.report):
         return learned
     return learn_pixels(config, frozen, data, rows, seed, run, learned)
