@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import partial
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
@@ -31,8 +32,15 @@ _import_hook._JaxtypingLoader.get_code = _get_code
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave out what cannot run here; one thread per process in parallel runs, at most two otherwise."""
+    """Leave out what cannot run here; one thread per process in parallel runs, at most two otherwise.
+
+    All processes share a cache that starts empty: what an earlier run left in the user's own would hide faults.
+    """
     outside.register(config)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        cache = tempfile.TemporaryDirectory(prefix="zoomin-cache-", ignore_cleanup_errors=True)
+        config.add_cleanup(cache.cleanup)
+        os.environ["ZOOMIN_CACHE"] = cache.name
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     torch.set_num_threads(1 if parallel else min(2, os.cpu_count() or 1))
 

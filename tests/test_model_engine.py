@@ -18,15 +18,15 @@ from zoomin.inference import predict
 from zoomin.model import ZoomIn, ZoomInConfig
 from zoomin.model import engine as engines
 from zoomin.model.engine import Engine, has_openvino
-from zoomin.model.networks import feature_network
+from zoomin.model.networks import GatedFeatures, feature_network
 
 LITE0 = "timm:tf_efficientnet_lite0"
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "zoomin" / "engines"
+    monkeypatch.setenv("ZOOMIN_CACHE", str(tmp_path))
+    return tmp_path / "engines"
 
 
 def _encoder() -> nn.Module:
@@ -108,6 +108,25 @@ def test_predictions_agree() -> None:
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
+@pytest.mark.parametrize("cells", [1, 4])
+def test_gates_are_not_bound_to_a_batch(cells: int) -> None:
+    trunk = nn.Sequential(nn.Conv2d(3, 64 * cells, 32, 32), nn.Flatten())
+    network = GatedFeatures(trunk, 64, 8, 16, copies=2, cells=cells).eval()
+    views = torch.randn(3, 3, 32, 32)
+    found = _run(Engine("openvino"), network, views)
+    assert torch.allclose(found, _run(Engine("torch"), network, views), atol=1e-4)
+
+
+def test_a_network_bound_to_a_batch_is_found_out() -> None:
+    class OneByOne(nn.Module):
+        def forward(self, views: Tensor) -> Tensor:
+            return views.flatten(1).reshape(len(views), -1)  # a trace keeps len(), that of the first batch
+
+    views = torch.randn(3, 3, 8, 8)
+    with pytest.warns(UserWarning, match="PyTorch"):
+        assert _run(Engine("openvino"), OneByOne(), views).shape == (3, 192)
+
+
 def test_a_wrong_engine_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_compile", lambda network, view: lambda views: [views[:, 0, 0, :1] + 7])
     network, views = _encoder(), torch.randn(2, 3, 64, 64)
@@ -124,7 +143,7 @@ def test_signals_arrive_after_engines_have_gone() -> None:
 import faulthandler, gc, os, signal, torch
 faulthandler.enable()
 from zoomin.model.engine import Engine
-from zoomin.model.networks import feature_network
+from zoomin.model.networks import GatedFeatures, feature_network
 signal.signal(signal.SIGTERM, lambda number, frame: print("arrived", flush=True))
 network = feature_network("timm:tf_efficientnet_lite0", pretrained=True)[0].eval()
 with torch.no_grad():

@@ -132,11 +132,13 @@ def _state(network: nn.Module) -> tuple[tuple[int, int], ...]:
 
 
 def _checked(network: nn.Module, view: Tensor) -> Callable[[Any], Any] | None:
-    """A compiled network, if it answers a view as PyTorch does."""
-    expected = Engine._eager(network, view)
+    """A compiled network, if it answers views as PyTorch does: two, lest it was bound to one at a time."""
+    views = torch.cat([view, view.flip(3)])
+    expected = Engine._eager(network, views)
     try:
         compiled = _compile(network, view)
-        off = float((torch.from_numpy(compiled(view.numpy())[0]) - expected).abs().max())
+        found = torch.from_numpy(compiled(views.numpy())[0])
+        off = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
     except Exception as error:  # whatever a converter fails with, PyTorch computes
         warnings.warn(f"OpenVINO cannot run {type(network).__name__} ({error}); PyTorch does", stacklevel=2)
         return None

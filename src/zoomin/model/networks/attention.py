@@ -171,6 +171,10 @@ class Embedding(nn.Module):
         seen: Tensor = getattr(self.attention, self._see)(views)
         return seen
 
+    def extra_repr(self) -> str:
+        """What tells the two apart, also where engines keep what they have converted."""
+        return self._see
+
 
 def _relu() -> nn.Module:
     """In place: maps of large tiles are large, and no gradient needs what a convolution gave."""

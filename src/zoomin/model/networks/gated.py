@@ -80,10 +80,10 @@ class GatedFeatures(nn.Module):
 
     def behind(self, embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, "n dims"]:
         """The same from what the trunk made of the sub-tiles."""
-        x = self.project(embeddings.float().view(len(embeddings) * self.cells, -1))
-        h, g = self.copies(x.expand(len(self.copies.gate), *x.shape))
+        x = self.project(embeddings.float().unflatten(1, (self.cells, -1)).flatten(0, 1))
+        h, g = self.copies(x.expand(len(self.copies.gate), -1, -1))
         e = g.exp().unsqueeze(2)
-        f = torch.cat([e * h, e], 2).view(len(e), len(embeddings), self.cells, -1).mean(2)
+        f = torch.cat([e * h, e], 2).unflatten(1, (-1, self.cells)).mean(2)  # no len(): engines keep it fixed
         return f.transpose(0, 1).flatten(1)
 
 
