@@ -34,7 +34,7 @@ _import_hook._JaxtypingLoader.get_code = _get_code
 def pytest_configure(config: pytest.Config) -> None:
     """Leave out what cannot run here; one thread per process in parallel runs, at most two otherwise.
 
-    All processes share a cache that starts empty: what an earlier run left in the user's own would hide faults.
+    All processes share a cache that starts empty: what an earlier run left in the user's would hide faults.
     """
     outside.register(config)
     if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -120,7 +120,9 @@ def test_gates_are_not_bound_to_a_batch(cells: int) -> None:
 def test_a_network_bound_to_a_batch_is_found_out() -> None:
     class OneByOne(nn.Module):
         def forward(self, views: Tensor) -> Tensor:
-            return views.flatten(1).reshape(len(views), -1)  # a trace keeps len(), that of the first batch
+            rows = views.flatten(2).transpose(0, 1)
+            rows = rows.reshape(3, len(views), 1, -1)  # a trace keeps len(), that of its batch
+            return rows.mean(2).transpose(0, 1).flatten(1)
 
     views = torch.randn(3, 3, 8, 8)
     with pytest.warns(UserWarning, match="PyTorch"):
