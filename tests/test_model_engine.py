@@ -126,7 +126,7 @@ def test_a_network_bound_to_a_batch_is_found_out() -> None:
 
     views = torch.randn(3, 3, 8, 8)
     with pytest.warns(UserWarning, match="PyTorch"):
-        assert _run(Engine("openvino"), OneByOne(), views).shape == (3, 192)
+        assert _run(Engine("openvino"), OneByOne().eval(), views).shape == (3, 192)
 
 
 def test_a_wrong_engine_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
