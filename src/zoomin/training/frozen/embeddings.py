@@ -35,7 +35,7 @@ from ...model.storage import model_fingerprint
 from ...model.zoom_in import ZoomIn
 from ...progress import track
 
-__all__ = ["Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept"]
+__all__ = ["Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept", "on_cells"]
 
 _CROPS = 1024  # embedded at a time
 _SECONDS = "cpu_seconds"  # in the settings of a file: what it took to make it
@@ -110,7 +110,7 @@ class Embedder:
         config = self._net.config
         if isinstance(self._net.features, CellMaps):
             return self
-        bare = replace(config, features=cells_of(config.features), context_side=0, tile_attention="uniform")
+        bare = replace(on_cells(config), tile_attention="uniform")
         return Embedder(ZoomIn(bare), self._data, self._cache, self._progress)
 
     def cells_of(self, rows: Int[Tensor, " rows"]) -> list[Float[Tensor, "tiles cells channels"]]:
@@ -224,6 +224,12 @@ class Embedder:
                 trunk = Embedding(attention)
             self._networks[kind] = trunk.eval()
         return self._networks[kind]
+
+
+def on_cells(config: ZoomInConfig) -> ZoomInConfig:
+    """A model on the cells of the same trunk: enlarged by two, so that a chunk has a quarter of the views."""
+    chunk = max(1, config.chunk_size // 4)
+    return replace(config, features=cells_of(config.features), context_side=0, chunk_size=chunk)
 
 
 def image_key(path: Path, series: str | None = None) -> str:

@@ -28,7 +28,6 @@ from ...model.networks import (
     GatedHead,
     LinearHead,
     PyramidAttention,
-    cells_of,
     has_cells,
     pool_overview,
 )
@@ -38,7 +37,7 @@ from ...model.zoom_in import ZoomIn
 from ..calibration import Calibration, calibrated, held_out_scores
 from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
-from .embeddings import Embedded, Embedder
+from .embeddings import Embedded, Embedder, on_cells
 from .inner_folds import Folds, inner_folds
 from .linear import Affine, linear_model, principal
 from .teach import teach
@@ -151,7 +150,7 @@ def make_embedder(
         )
     bare = replace(config, gate_copies=0, gate_overview=False, normalize_features=False)
     if frozen.head == "cells":
-        bare = replace(bare, features=cells_of(config.features), context_side=0)
+        bare = on_cells(bare)
     return Embedder(ZoomIn(bare), data, frozen.cache, progress)
 
 
@@ -211,18 +210,18 @@ class _Job:
 
     def gated(self) -> _Head:
         """Gated attention over sub-tiles."""
-        return self._attention([one.sub_tiles[:, None] for one in self.embedded], self.config.features)
+        return self._attention([one.sub_tiles[:, None] for one in self.embedded], self.config)
 
     def cells(self) -> _Head:
         """Gated attention over the small cells of sub-tiles."""
-        return self._attention(self.finer(), cells_of(self.config.features))
+        return self._attention(self.finer(), on_cells(self.config))
 
-    def _attention(self, seen: list[Tensor], features: str) -> _Head:
+    def _attention(self, seen: list[Tensor], config: ZoomInConfig) -> _Head:
         """Gated attention, with tile attention that is taught where there are many tiles.
 
         Args:
             seen: of each image, what the cells of each sub-tile show.
-            features: the network that sees it.
+            config: of the model whose features they are.
         """
         cells = seen[0].shape[1]
         project = principal(torch.cat([one.flatten(0, 1) for one in seen]), self.frozen.components)
@@ -243,7 +242,7 @@ class _Job:
         return _Head(
             logits,
             calibration,
-            lambda: self._gated_net(features, project, score, fitted, calibration, overview),
+            lambda: self._gated_net(config, project, score, fitted, calibration, overview),
         )
 
     def _overview(self) -> tuple[Affine, Tensor]:
@@ -373,7 +372,7 @@ class _Job:
 
     def _gated_net(
         self,
-        features: str,
+        config: ZoomInConfig,
         project: Affine,
         score: Affine | None,
         fitted: FittedCopies,
@@ -383,8 +382,7 @@ class _Job:
         """The model of all that was fitted."""
         copies = self.frozen.copies
         config = replace(
-            self.config,
-            features=features,
+            config,
             gate_copies=copies,
             gate_components=project.weight.shape[1],
             gate_width=WIDTH,
