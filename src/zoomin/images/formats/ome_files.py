@@ -9,7 +9,17 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-__all__ = ["companion_of", "files_of_images", "named_elements", "parsed_xml", "text_of"]
+from ..urls import url_of
+
+__all__ = [
+    "companion_beside",
+    "companion_of",
+    "files_of_images",
+    "image_of_page",
+    "named_elements",
+    "parsed_xml",
+    "text_of",
+]
 
 _MOST_BYTES = 1 << 24
 
@@ -27,7 +37,7 @@ def text_of(path: Path) -> str:
 def parsed_xml(text: str) -> Element | None:
     """The root of an XML text; None if it is none, or asks for more than it says."""
     try:
-        root: Element = fromstring(text.encode())
+        root: Element = fromstring(text)
     except (ParseError, DefusedXmlException, ValueError, LookupError):  # the last: an unknown encoding
         return None
     return root
@@ -47,7 +57,42 @@ def companion_of(root: Element) -> str:
 def files_of_images(root: Element) -> Iterator[list[str]]:
     """The files of each image of several files, in the order that it names them."""
     for image in named_elements(root, "Image"):
-        found = (uuid.get("FileName", "") for uuid in named_elements(image, "UUID"))
-        names = list(dict.fromkeys(Path(name.replace("\\", "/")).name for name in found))
+        names = list(dict.fromkeys(_name_in(uuid) for uuid in named_elements(image, "UUID")))
         if len(names) > 1:
             yield names
+
+
+def companion_beside(text: str, path: Path) -> tuple[Path, Element] | None:
+    """The companion of an OME-TIFF and the root of its XML; None where the file has none beside it.
+
+    Args:
+        text: the OME-XML in the file.
+        path: of the file.
+    """
+    root = parsed_xml(text) if "BinaryOnly" in text and url_of(path) is None else None
+    name = companion_of(root) if root is not None else ""
+    whole = parsed_xml(text_of(path.parent / name)) if name else None
+    return None if whole is None else (path.parent / name, whole)
+
+
+def image_of_page(whole: Element, own: Element | None, path: Path, page: int) -> Element | None:
+    """The Image of a companion that a page belongs to, by the UUID or the name of its file.
+
+    Args:
+        whole: root of the companion.
+        own: root of the XML in the file.
+        path: of the file.
+        page: its number in the file, by which one of several images is told.
+    """
+    uuid = "" if own is None else own.get("UUID", "")
+    found: dict[int, Element] = {}
+    for image in named_elements(whole, "Image"):
+        for data in named_elements(image, "TiffData"):
+            for one in named_elements(data, "UUID"):
+                if (uuid and (one.text or "").strip() == uuid) or _name_in(one) == path.name:
+                    found.setdefault(int(data.get("IFD", "0")), image)
+    return next(iter(found.values())) if len(found) == 1 else found.get(page)
+
+
+def _name_in(uuid: Element) -> str:
+    return Path(uuid.get("FileName", "").replace("\\", "/")).name

@@ -61,7 +61,7 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
             check_known(page, path)
             check_whole(page, file.filehandle.size, path)
             check_upright(page, path)
-            scale = None if mpp is not None else scale_of(file, page, contents.series)
+            scale = None if mpp is not None else scale_of(file, page, path, contents.series)
             if by_gdal(page):
                 first = page.offset == file.pages[0].offset
                 return raster.open_gdal_tiff(path, contents, first=first, mpp=mpp, scale=scale)

@@ -122,7 +122,7 @@ def open_tiff_channels(
             check_numbers(str(first.dtype), path)
             count = first.samplesperpixel if len(pages[0]) == 1 else len(pages[0])
             names = _names(file, first, pages[0], count, number)
-            scale = None if mpp is not None else scale_of(file, first, number)
+            scale = None if mpp is not None else scale_of(file, first, path, number)
             nodata = nodata_of_page(first)
             offsets = tuple(tuple(int(page.offset) for page in level) for level in pages)
             levels = _levels([level[0] for level in pages])
