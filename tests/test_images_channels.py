@@ -291,7 +291,7 @@ def test_frozen_trunks_see_channels(bands, tmp_path):
 def test_colours_are_not_augmented(bands, tmp_path):
     from zoomin.images.augmentation import Augmentation
 
-    with pytest.raises(ConfigError, match="samples of other channels are no colours"):
+    with pytest.raises(ConfigError, match="samples of other channels are not colours"):
         run_config(bands, tmp_path, data_channels=[6], data_augmentation=Augmentation(brightness=0.1))
     run_config(bands, tmp_path, data_channels=[6], data_augmentation=Augmentation(flips=True))
 
