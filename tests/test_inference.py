@@ -614,3 +614,20 @@ def test_nothing_found(tmp_path: Path, pattern: str, monkeypatch: pytest.MonkeyP
         find_images([pattern])
     with pytest.raises(DataError, match="no images given"):
         find_images([])
+
+
+def test_only_decoders_of_lossy_images_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = ZoomIn(CONFIG).eval()
+    model.readers = ("GDAL",)
+    pixels = picture(128, 128)
+    PillowImage.fromarray(pixels).save(tmp_path / "a.png")
+    PillowImage.fromarray(pixels).save(tmp_path / "b.webp", lossless=True)
+    tifffile.imwrite(tmp_path / "c.tif", pixels, photometric="rgb", compression="zlib")
+    paths = sorted(tmp_path.iterdir())
+    assert [row.status for row in predict(paths, model)] == ["ok"] * 3
+    assert "pixels may differ" not in caplog.text
+    PillowImage.fromarray(pixels).save(tmp_path / "d.jpg")
+    list(predict([*paths, tmp_path / "d.jpg"], model))
+    assert "d.jpg: read by Pillow or imagecodecs, and the training images by GDAL: their" in caplog.text

@@ -63,6 +63,16 @@ def reader_of(image: object) -> str:
     return found
 
 
+def reader_words(name: str) -> str:
+    """What `reader_of` gives, in the names of libraries.
+
+    Example:
+        >>> reader_words("whole"), reader_words("GDAL")
+        ('Pillow or imagecodecs', 'GDAL')
+    """
+    return "Pillow or imagecodecs" if name == "whole" else name
+
+
 class Started(NamedTuple):
     """A read that has begun.
 

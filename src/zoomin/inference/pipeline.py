@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -16,7 +17,8 @@ from ..files import json_digest
 from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
-from ..images.image import Image, ImageBatch, reader_of
+from ..images.formats.decode import is_lossless
+from ..images.image import Image, ImageBatch, reader_of, reader_words
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..runtime.faults import Faults, image_error
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_PIXELS = 2**26  # of views, and of images in memory, that one batch may hold together
 
+_OF_FILES = ("whole", "GDAL", "tifffile")  # which give what is stored
 _FREE = ("batch_size", "threads", "prefetch", "read_timeout")  # settings that change no answer
 
 T = TypeVar("T")
@@ -98,17 +101,20 @@ class _Job(NamedTuple):
         return self.model.design_for(image.height, image.width, config.sampling, config.exact_budget)
 
     def compare_reader(self, found: Opened) -> None:
-        """Warn, once for each reader, of one that decoded no training image."""
+        """Warn, once for each reader, of one that decoded no training image: its images with loss differ."""
         known = getattr(self.model, "readers", ())
         reader = reader_of(found.image)
         if known and reader not in known and reader not in self.warned:
+            file = getattr(found.image, "source", found.image)
+            if reader in _OF_FILES and is_lossless(Path(getattr(file, "path", "") or file.name)):
+                return  # whoever decodes it gives these pixels
             self.warned.add(reader)
             logger.warning(
                 "%s: read by %s, and the training images by %s: their pixels may differ slightly. Compare "
                 "predictions of a few images in both formats, or store all of them in one.",
                 found.name,
-                reader,
-                ", ".join(known),
+                reader_words(reader),
+                ", ".join(map(reader_words, known)),
             )
 
     def pixels_of(self, image: Image) -> int:

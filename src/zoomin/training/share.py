@@ -11,6 +11,7 @@ from .._version import __version__
 from ..classifiers import Classifier, load_model
 from ..errors import ConfigError
 from ..files import markdown_table, read_json, write_json, write_text
+from ..images.image import reader_words
 from ..model.hub import CARD, TRAINING, hub_model, push
 from ..model.storage import model_fingerprint
 from ..model.targets import score_names
@@ -125,8 +126,7 @@ def _about(net: Classifier, summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"- {text}: {side} pixels at full resolution"
     yield f"- fingerprint: `{model_fingerprint(net, config)}`"
     if readers := getattr(net, "readers", ()):
-        shown = ("Pillow or imagecodecs, as a whole" if name == "whole" else name for name in readers)
-        yield f"- training images were decoded by: {', '.join(shown)}"
+        yield f"- training images were decoded by: {', '.join(map(reader_words, readers))}"
 
 
 def _training(summary: Mapping[str, Any]) -> Iterator[str]:

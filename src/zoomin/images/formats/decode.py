@@ -30,7 +30,7 @@ from ..pixels import Bytes, Pixels, check_size, over_background, to_bytes, uprig
 from ..remote import remote_range
 from ..timeouts import file_timeout, within
 from ..urls import url_of
-from .tiff import decode_tiff, stored_values
+from .tiff import decode_tiff, is_exact_tiff, stored_values
 
 __all__ = [
     "check_stored",
@@ -40,6 +40,7 @@ __all__ = [
     "format_of",
     "icc_of",
     "image_head",
+    "is_lossless",
     "orientation_of",
     "read_head",
     "unknown_format",
@@ -161,6 +162,19 @@ def decode_values(path: Path) -> Pixels:
 def _loses(kind: str, head: bytes) -> bool:
     """Whether a file was compressed with loss, as far as its head shows."""
     return kind == "JPEG" or (kind == "WEBP" and b"VP8 " in head)
+
+
+def is_lossless(path: Path) -> bool:
+    """Whether every decoder gives the same pixels: a PNG, BMP, GIF or the like, a TIFF or WebP without loss.
+
+    False where that is not known, as of slides and of files that cannot be read.
+    """
+    try:
+        head = image_head(path)
+    except ImageError:
+        return False
+    kind = format_of(head)
+    return is_exact_tiff(path) if kind == "TIFF" else kind is not None and not _loses(kind, head)
 
 
 def image_head(path: Path) -> bytes:

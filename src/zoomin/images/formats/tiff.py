@@ -26,6 +26,7 @@ __all__ = [
     "check_slide_whole",
     "check_whole",
     "decode_tiff",
+    "is_exact_tiff",
     "nodata_of_page",
     "orientation_of_page",
     "stored_values",
@@ -45,6 +46,8 @@ _LOSSY = (
     "JPEGXR",
     "JPEGXR_NDPI",
 )
+_EXACT = ("NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "LZMA")
+_PLAIN = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE")
 _LAB = ("CIELAB", "ICCLAB", "ITULAB")
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
 _SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
@@ -126,6 +129,16 @@ def stored_values(path: Path) -> Pixels:
     values = samples[..., [i for i in range(samples.shape[2]) if i not in clear]]
     values = drawn(values, samples[..., clear[0]]) if clear else values
     return parted(values, path) if lossy else measured(values, nodata, path)
+
+
+def is_exact_tiff(path: Path) -> bool:
+    """Whether every decoder gives the same pixels of a TIFF: of plain colours, in a lossless compression."""
+    try:
+        with tiff_file(path) as file:
+            page = file.pages.first
+            return page.compression.name in _EXACT and page.photometric.name in _PLAIN
+    except DAMAGE:
+        return False
 
 
 def nodata_of_page(page: Any) -> float | None:  # noqa: ANN401 (tifffile is not typed)
