@@ -26,6 +26,7 @@ __all__ = [
     "image_of_page",
     "named_elements",
     "parsed_xml",
+    "renamed",
     "text_of",
     "tiff_of_parts",
 ]
@@ -180,6 +181,11 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
             return
     with tifffile.TiffFile(path, omexml=text) as file:
         yield file
+
+
+def renamed(file: Any) -> bool:  # noqa: ANN401 (tifffile is not typed)
+    """Whether parts of a file by `tiff_of_parts` were found by their UUID: tifffile alone finds none of them."""
+    return bool(file.is_ome and file.ome_metadata != file.pages.first.description)
 
 
 def _with_names_of_now(text: str, path: Path) -> str | None:

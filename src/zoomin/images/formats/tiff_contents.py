@@ -24,7 +24,7 @@ from ..urls import url_of
 from ..windows import Window
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
-from .ome_files import check_companion
+from .ome_files import check_companion, renamed
 from .tiff_segments import block_of, read_window
 
 __all__ = ["Associated", "Contents", "check_sizes", "contents_of", "shows"]
@@ -253,7 +253,7 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             )
         if one.kind != "ome" and len(file.pages) >= count:
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
-        stored = all(page is not None for page in level.pages)  # tifffile reads others as zeros
+        stored = all(page is not None for page in level.pages) and not renamed(file)  # others: zeros
         if set(planes) == {"C"} and count in (3, 4) and stored:
             remedy = (
                 "Name those to use: data.channels, or open_image(path, channels=[1, 2]). If they are red, "
