@@ -81,9 +81,9 @@ def _check_apart(records: Sequence[Record], root: Path) -> None:
         if one != other:
             raise DataError(
                 f"{one.relative_to(root)} and {other.relative_to(root)} are files of one slide "
-                "(SeriesInstanceUID) in the folders of two classes or splits",
+                "(the same SeriesInstanceUID, or a link) in the folders of two classes or splits",
                 where=root,
-                remedy="Put all files of a slide into one folder.",
+                remedy="Put all files of a slide into one folder, and remove the link in the wrong one.",
             )
 
 

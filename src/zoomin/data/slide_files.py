@@ -11,6 +11,7 @@
 | OME-Zarr | the folder that holds the metadata, which is the image and not entered |
 
 All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are not images.
+Links, symbolic or hard, are further names of one slide; every path keeps the name under which it is listed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from xml.etree.ElementTree import Element
 import tifffile
 
 from ..errors import DataError
-from ..images.foreign import zarr_folder
+from ..images.foreign import ZARR_NODES, zarr_folder
 from ..images.formats.dicom_header import DicomHeader, named_as_dicom, read_dicom_header
 from ..images.formats.ome_files import companion_of, files_of_images, named_elements, parsed_xml, text_of
 from ..images.formats.tiff import DAMAGE
@@ -63,6 +64,7 @@ _CZI = b"ZISRAWFILE".ljust(
     16, b"\0"
 )  # a segment of 32 bytes; 16 bytes on, the identifiers of the slide and the part
 _INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt", ".ome"})
+_BESIDE = _INDEX | {".mrxs", ".vsi"}  # whose pixels are in other files
 _OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
 
 
@@ -72,10 +74,19 @@ def one_per_slide(paths: Sequence[Path]) -> list[Path]:
     Raises:
         OSError: if a folder cannot be listed.
     """
-    main = slides_of(paths)
-    kept = list(dict.fromkeys(main[path] for path in paths))
+    main = _opened(paths)
+    names = _names(main)
+    kept = list(dict.fromkeys(names[path] for path in paths))
     if len(kept) < len(paths):
         logger.info("%d files are %d slides", len(paths), len(kept))
+    again = [one for one in dict.fromkeys(main.values()) if names[one] != one]
+    if again:
+        logger.warning(
+            "%d images are left out: links to others, or other names of them; the first is %s, which is %s.",
+            len(again),
+            again[0],
+            names[again[0]],
+        )
     apart = {one for path, one in main.items() if one.parent != path.parent and _is_level(path)}
     for one in sorted(apart):
         logger.warning(
@@ -99,13 +110,43 @@ def images_among(paths: Iterable[Path]) -> list[Path]:
 
 
 def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
-    """For each path the one, among them, that stands for its slide."""
+    """For each path the one, among them, that stands for its slide, whatever the links to it."""
+    return _names(_opened(paths))
+
+
+def _opened(paths: Iterable[Path]) -> dict[Path, Path]:
+    """For each path the one, among them, that is opened for it, as the files say."""
     paths = list(paths)
     main = {path: path for path in paths}
     for files in _slides(paths):
         for path in files[1:]:
             main[path] = main[files[0]]
     return main
+
+
+def _names(main: Mapping[Path, Path]) -> dict[Path, Path]:
+    """For each path the one that stands for its slide, where several names lead to one file.
+
+    Args:
+        main: for each path the one that is opened for it.
+    """
+    owner: dict[object, Path] = {}
+    # A link to a part of a slide is of the slide. Of the names of a file, the one that is no link is kept.
+    for path, one in sorted(main.items(), key=lambda pair: (pair[0] == pair[1], pair[0].is_symlink())):
+        owner.setdefault(_identity(path), one)
+    return {path: owner[_identity(one)] for path, one in main.items()}
+
+
+def _identity(path: Path) -> object:
+    """What two names of one file have in common; the path itself where there is no file."""
+    if path.suffix.lower() in _BESIDE:  # equal files, joined by a hard link, may stand beside other pixels
+        return path.resolve()
+    inside = (path / name for name in ZARR_NODES) if path.is_dir() else ()
+    try:
+        found = next((file for file in inside if file.is_file()), path).stat()
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
 
 
 def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
@@ -124,7 +165,9 @@ def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
 
 def slide_doubles(records: Sequence[R]) -> list[tuple[R, R]]:
     """Pairs of records that name two files of one slide, first the one that is opened."""
-    by_path = {record.image: record for record in records if record.image.is_file()}
+    by_path = {
+        record.image: record for record in records if record.image.is_file() or zarr_folder(record.image)
+    }
     return [(by_path[one], by_path[other]) for other, one in slides_of(by_path).items() if one != other]
 
 
@@ -136,10 +179,13 @@ def check_slides(records: Sequence[Listed], source: Path) -> None:
     """
     for first, second in slide_doubles(records):
         one, two = sorted((first, second), key=lambda record: record.row or 0)
+        shown = [record.image.name for record in (one, two)]
+        if _identity(one.image) == _identity(two.image):
+            shown = [str(one.image), f"{two.image} (one file: a link, or another name of it)"]
         raise DataError(
-            f"rows {one.row} and {two.row} name files of one slide: {one.image.name}, {two.image.name}",
+            f"rows {one.row} and {two.row} name files of one slide: {shown[0]}, {shown[1]}",
             where=source,
-            remedy=f"Keep one row per slide, such as that of {first.image.name}.",
+            remedy=f"Keep one row per slide, such as row {first.row} ({first.image.name}).",
         )
 
 
@@ -191,7 +237,7 @@ def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
 
 def _place(path: Path) -> tuple[str, str]:
     """Folder and name, however they are written."""
-    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (names, not what links lead to)
     return folder, name.casefold()
 
 
