@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from zarrs import ome_zarr
 from zoomin.data.check import images_to_check, manifest_problems
 from zoomin.data.find import open_dataset
 from zoomin.data.folders import list_images, read_folders
@@ -466,3 +467,19 @@ def test_equal_indices_joined_by_a_hard_link_are_two_slides(tmp_path: Path) -> N
     (tmp_path / "s1/s.vms").write_text("[Virtual Microscope Specimen]\nImageFile=t.jpg\n")
     linked(tmp_path / "s2/s.vms", tmp_path / "s1/s.vms", "hard")
     assert len(list_images(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("place", ["", "0"])
+def test_a_zarr_and_an_image_or_a_level_inside_of_it_are_one_slide(tmp_path: Path, place: str) -> None:
+    """Both open the same pixels: of a collection its first image, of an image its finest level."""
+    ome_zarr(tmp_path / "a.zarr", np.zeros((32, 32, 3), np.uint8), place=place)
+    ome_zarr(tmp_path / "b.zarr", np.zeros((32, 32, 3), np.uint8))
+    linked(tmp_path / "c.zarr", tmp_path / "a.zarr", "symbolic")
+    for other in ("a.zarr/0", "c.zarr", "c.zarr/0"):
+        (tmp_path / "list.csv").write_text(f"image,label\nb.zarr,x\n{other},y\na.zarr,x\n")
+        with pytest.raises(DataError, match=r"rows 3 and 4 name files of one slide: .*row 4 \(a\.zarr\)"):
+            read_manifest(tmp_path / "list.csv")
+        records = images_to_check([tmp_path / "list.csv"])
+        assert any("further files of a slide" in problem for problem in manifest_problems(records))
+    (tmp_path / "list.csv").write_text("image,label\nb.zarr,x\na.zarr/0,y\n")
+    assert len(read_manifest(tmp_path / "list.csv")) == 2

@@ -8,7 +8,7 @@
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
 | GDAL virtual rasters (VRT) | the files that it is made of, in any folder |
 | MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
-| OME-Zarr | the folder that holds the metadata, which is the image and not entered |
+| OME-Zarr | the folder that holds the metadata, which is the image and not entered, and all inside of it |
 
 All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are not images.
 Links, symbolic or hard, are further names of one slide; every path keeps the name under which it is listed.
@@ -227,12 +227,23 @@ def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """The files of each slide of several, as far as they are listed; first the one that is opened."""
     paths = list(paths)
     yield from _dicom_slides(paths)
+    yield from _zarrs(paths)
     listed = {_place(path): path for path in paths}
     for folder, own in _by_folder(paths).items():
         for names in _named(folder, own):
             places = dict.fromkeys(_place(folder / name) for name in names)
             if files := [listed[place] for place in places if place in listed]:
                 yield files
+
+
+def _zarrs(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """A Zarr and what is listed of its inside: the images of a collection, the levels of an image."""
+    folders = {path.resolve(): path for path in paths if path.is_dir() and zarr_folder(path)}
+    inside: dict[Path, list[Path]] = defaultdict(list)
+    for place, path in folders.items():
+        if above := [folder for folder in place.parents if folder in folders]:
+            inside[folders[above[-1]]].append(path)
+    yield from ([outer, *inner] for outer, inner in inside.items())
 
 
 def _place(path: Path) -> tuple[str, str]:
