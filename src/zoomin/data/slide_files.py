@@ -150,10 +150,15 @@ def _identity(path: Path) -> object:
 
 
 def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
-    """For each file the others of its slide, in its own folder, as the files themselves say."""
+    """For each file the others of its slide, in its own folder, as the files themselves say.
+
+    Those of a DICOM slide are sought in the folders beside and below its own, too.
+    """
     found: dict[Path, tuple[Path, ...]] = {}
     for folder, wanted in _by_folder(paths).items():
         own = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        if any(map(_is_level, wanted)):
+            own += _around(folder)
         belongs: dict[Path, dict[Path, None]] = defaultdict(dict)
         for files in _slides(own):
             for path in files:
@@ -161,6 +166,20 @@ def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
         for path in wanted:
             found[path] = tuple(other for other in belongs[path] if other != path)
     return found
+
+
+def _around(folder: Path) -> Iterator[Path]:
+    """The files named as DICOM in the folders beside and below one."""
+    near = {path for above in (folder, folder.parent) for path in _inside(above) if path.is_dir()}
+    for other in sorted(near - {folder}):
+        yield from sorted(path for path in _inside(other) if named_as_dicom(path) and path.is_file())
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # not ours to read
+        return []
 
 
 def slide_doubles(records: Sequence[R]) -> list[tuple[R, R]]:
