@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, ScatteredSlideError
 from ..images.foreign import ZARR_SUFFIXES, zarr_folder
 from ..images.formats.dicom_header import is_dicom, named_as_dicom, read_dicom_header
 from ..images.open_image import plug_in_suffixes
@@ -45,7 +45,11 @@ def sorted_paths(paths: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def read_folders(
-    root: Path | str, *, classes: Sequence[str] | None = None, labels_required: bool = True
+    root: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    labels_required: bool = True,
+    slides_checked: bool = True,
 ) -> Manifest:
     """Read `root/CLASS/*.png`, or `root/{train,val,test}/CLASS/*.png`.
 
@@ -53,8 +57,10 @@ def read_folders(
         root: the folder above the class folders, or above the split folders.
         classes: the classes in their order, the negative one first; by default in natural order.
         labels_required: where False, images outside the class folders are listed without label.
+        slides_checked: whether a slide in the folders of two classes or splits is an error.
 
     Raises:
+        ScatteredSlideError: if a slide is in the folders of two classes or splits.
         DataError: if there is no image, a class folder is empty, images lie outside the class folders, or
             only some of the folders are named after splits.
     """
@@ -72,18 +78,19 @@ def read_folders(
             remedy=f"Move them into the folder of their class. {LAYOUTS}",
         )
     records += [Record(path, label=None) for path in loose]
-    _check_apart(records, root)
+    if slides_checked:
+        _check_apart(records, root)
     return Manifest.of(records, root, classes)
 
 
 def _check_apart(records: Sequence[Record], root: Path) -> None:
     for other, one in slides_of(record.image for record in records).items():
         if one != other:
-            raise DataError(
+            raise ScatteredSlideError(
                 f"{one.relative_to(root)} and {other.relative_to(root)} are files of one slide "
-                "(SeriesInstanceUID) in the folders of two classes or splits",
+                "(the same SeriesInstanceUID, or a link) in the folders of two classes or splits",
                 where=root,
-                remedy="Put all files of a slide into one folder.",
+                remedy="Put all files of a slide into one folder, and remove the link in the wrong one.",
             )
 
 

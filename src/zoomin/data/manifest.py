@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
-from ..images.urls import exists, url_of
+from ..images.urls import exists, path_text, url_of
 from ..model.targets import Target, target_named
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
@@ -71,7 +71,8 @@ class Record:
     @property
     def place(self) -> str:
         """The image and its row, for messages."""
-        return str(self.image) if self.row is None else f"{self.image} (row {self.row})"
+        shown = path_text(self.image)
+        return shown if self.row is None else f"{shown} (row {self.row})"
 
 
 @dataclass(frozen=True)
@@ -371,7 +372,7 @@ def _check_duplicates(records: Sequence[Record], path: Path) -> None:
         first = seen.setdefault(os.path.normcase(os.path.normpath(record.image)), record)
         if first is not record:
             raise DataError(
-                f"the image {record.image} is listed twice, in rows {first.row} and {record.row}",
+                f"the image {path_text(record.image)} is listed twice, in rows {first.row} and {record.row}",
                 where=path,
                 remedy="Keep one of the two rows.",
             )
@@ -395,7 +396,7 @@ def _cell(value: object, folder: Path) -> str:
     if isinstance(value, Path):
         if (url := url_of(value)) is not None:
             return url
-        absolute = Path(os.path.abspath(value))  # noqa: PTH100 (resolve() would follow links)
+        absolute = Path(os.path.abspath(value))  # noqa: PTH100 (names, not what links lead to)
         for base in (folder, Path(os.path.abspath(folder))):  # noqa: PTH100
             if absolute.is_relative_to(base):
                 return absolute.relative_to(base).as_posix()
