@@ -259,7 +259,7 @@ def test_slides_with_an_index(tmp_path: Path) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["a1.svs", "f-1.ndpi", "m.vrt", "s.vms"]
 
 
-def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
+def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture(tmp_path / "m.tif").rename(tmp_path / "m.mrxs")
     for name in "m/Slidedat.ini m/Data0000.dat a.tif.aux.xml a.tif.ovr a.tfw a.tif.msk a.xml".split():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -278,6 +278,11 @@ def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
     (tmp_path / "v.vsi").write_bytes(b"")
     names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert names == ["a.tif", "m.mrxs", "plain/b.png", "v.vsi"]
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(":")[0] for text in told] == [
+        str(tmp_path / name) for name in ("z.dzi", "q/ImageProperties.xml")
+    ]
+    assert all("not read and left out. Export it as a pyramidal TIFF" in text for text in told)
 
 
 def test_a_dicom_label_in_a_series_of_its_own(tmp_path: Path) -> None:
@@ -409,7 +414,9 @@ def test_indices_that_name_files_elsewhere_or_as_others_write_them(tmp_path: Pat
     assert names == ["c0.tif", "m.vrt", "s_DAPI.svs", "x_1.png"]
 
 
-def test_folders_of_slides_named_in_upper_case_or_by_xml(tmp_path: Path) -> None:
+def test_folders_of_slides_named_in_upper_case_or_by_xml(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("S/Slidedat.ini", "S/x.jpg", "_V_/stack1/t.tif", "T_files/0/0_0.jpg", "U_files/0/0_0.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         picture(tmp_path / name) if name.endswith(("jpg", "tif")) else (tmp_path / name).write_bytes(b"")
@@ -421,6 +428,8 @@ def test_folders_of_slides_named_in_upper_case_or_by_xml(tmp_path: Path) -> None
     (tmp_path / "U.xml").write_text("<Notes/>")
     names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert names == ["S.MRXS", "U_files/0/0_0.jpg", "V.VSI"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{tmp_path / 'T.xml'}: a Deep Zoom")
 
 
 def linked(new: Path, old: Path, kind: str) -> Path:

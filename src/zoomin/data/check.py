@@ -29,7 +29,7 @@ from ..images.remote import tiff_file
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
-from ..images.urls import path_text
+from ..images.urls import local_path, path_text
 from ..model.config import ZoomInConfig
 from ..runtime.faults import image_error
 from .config import ManifestColumns
@@ -136,7 +136,7 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
     """
     records: list[Record] = []
     named: list[Path] = []  # of no data set: a shell names every file of a slide
-    for source in map(Path, sources):
+    for source in map(local_path, sources):
         found: Manifest | None = None
         if source.suffix.lower() in WORKBOOKS and source.is_file():
             found = open_dataset(source)  # says what to do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from ..images.formats.dicom_header import is_dicom, named_as_dicom, read_dicom_h
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name
-from .slide_files import belongs_to_a_slide, one_per_slide, slides_of
+from .slide_files import belongs_to_a_slide, one_per_slide, slides_of, unread_pyramids
 
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .btf .tf2 .tf8 .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
@@ -147,6 +150,13 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _direct_images(folder: Path) -> list[Path]:
+    if unread := unread_pyramids(folder):
+        logger.warning(
+            "%s: a Deep Zoom or Zoomify image (%d in this folder), which is not read and left out. "
+            "Export it as a pyramidal TIFF.",
+            unread[0],
+            len(unread),
+        )
     suffixes = tuple(IMAGE_SUFFIXES | plug_in_suffixes() | set(ZARR_SUFFIXES))
 
     def is_image(path: Path) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
-from ..images.urls import exists, path_text, url_of
+from ..images.urls import SCHEMES_REMEDY, exists, local_path, path_text, unread_scheme, url_of
 from ..model.targets import Target, target_named
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
@@ -324,13 +324,16 @@ def _record(row: Row, columns: ManifestColumns, path: Path, truth: ManifestTarge
             return None
         if url_of(found) is not None:
             return Path(found)
+        if "://" in found and (scheme := unread_scheme(found)) is not None:
+            what = f"row {row.number} names {found}, whose scheme {scheme} is not read"
+            raise DataError(what, where=path, remedy=SCHEMES_REMEDY)
         if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(found).parts):
             raise DataError(
                 f"row {row.number} names a file in more than {_LONGEST_NAME} characters ({found[:40]}...)",
                 where=path,
                 remedy="Check the column: no file system has such names.",
             )
-        return path.parent / found
+        return path.parent / local_path(found)
 
     image, split, mpp = file("image"), cell("split"), cell("mpp")
     if image is None:

@@ -7,7 +7,8 @@
 | OME-TIFF of several files | the files that an Image of the OME-XML names, in them or in a companion |
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
 | GDAL virtual rasters (VRT) | the files that it is made of, in any folder |
-| MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
+| MIRAX, VSI | the folder that goes with the slide, which is not entered |
+| Deep Zoom, Zoomify, which are not read | the folder of the tiles, which is not entered |
 | OME-Zarr | the folder that holds the metadata, which is the image and not entered, and all inside of it |
 
 All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are not images.
@@ -42,6 +43,7 @@ __all__ = [
     "parts_of",
     "slide_doubles",
     "slides_of",
+    "unread_pyramids",
 ]
 
 logger = logging.getLogger(__name__)
@@ -222,6 +224,20 @@ def belongs_to_a_slide(folder: Path) -> bool:
     if name.endswith("_files") and (_beside(parent, name[:-6], "dzi") or _deep_zoom(parent, name[:-6])):
         return True
     return bool(re.fullmatch(r"TileGroup[0-9]+", name)) and (parent / "ImageProperties.xml").is_file()
+
+
+def unread_pyramids(folder: Path) -> list[Path]:
+    """The files in a folder that describe a Deep Zoom or a Zoomify image, which no reader opens."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in (".dzi", ".xml") and path.is_file()]
+
+    def is_one(path: Path) -> bool:
+        if path.suffix.lower() == ".dzi":
+            return True
+        if path.name == "ImageProperties.xml":
+            return (folder / "TileGroup0").is_dir()
+        return (folder / f"{path.stem}_files").is_dir() and _deep_zoom(folder, path.stem)
+
+    return sorted(filter(is_one, files))
 
 
 def _beside(folder: Path, name: str, suffix: str) -> bool:
