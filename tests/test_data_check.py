@@ -11,12 +11,15 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+from test_data_slide_files import dicom
 from zoomin.app.cli import main
 from zoomin.data import check
 from zoomin.data.check import check_images, images_to_check, manifest_problems
 from zoomin.data.contact_sheet import ContactSheet
+from zoomin.data.find import open_dataset
 from zoomin.data.manifest import Record
 from zoomin.data.slide_files import parts_of
+from zoomin.errors import ScatteredSlideError
 from zoomin.images.foreground import Foreground
 from zoomin.model.config import ZoomInConfig
 
@@ -169,3 +172,48 @@ def test_companions_are_the_other_files_of_the_slide(tmp_path: Path) -> None:
         tmp_path / "a.ome.tif": (tmp_path / "b.ome.tif",),
         tmp_path / "other.png": (),
     }
+
+
+@pytest.mark.parametrize("kind", ["levels", "link"])
+def test_a_slide_in_two_class_folders_is_told_as_training_tells_it(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("neg", "pos"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    PillowImage.new("RGB", (20, 20)).save(tmp_path / "set/neg/a.png")
+    if kind == "link":
+        (tmp_path / "set/pos/b.png").symlink_to(tmp_path / "set/neg/a.png")
+    else:
+        for level, folder in enumerate(("neg", "pos")):
+            dicom(tmp_path / "set" / folder / "x.dcm", "1.1", f"1.1.{level}", pixels=64 >> level)
+    with pytest.raises(ScatteredSlideError, match="in the folders of two classes"):
+        open_dataset(tmp_path / "set")
+    records = images_to_check([tmp_path / "set"])
+    assert {record.label for record in records} == {"neg", "pos"}
+    (problem,) = manifest_problems(records)
+    assert "further files of a slide" in problem and "put all its files into one folder" in problem
+    assert main(["data", "check", str(tmp_path / "set"), "--out", str(tmp_path / "out")]) == 1
+    assert "manifest: 1 images are further files" in capsys.readouterr().out
+
+
+def test_companions_of_a_dicom_slide_in_folders_of_their_own(tmp_path: Path) -> None:
+    files = [
+        dicom(tmp_path / slide / place, series, f"{series}.{level}", pixels=64 >> level)
+        for slide, series in (("s1", "1.1"), ("s2", "1.2"))
+        for level, place in enumerate(("0/x.dcm", "1/x.dcm", "2/x.dcm"))
+    ]
+    assert parts_of([files[0], files[3]]) == {files[0]: tuple(files[1:3]), files[3]: tuple(files[4:])}
+    files = [
+        dicom(tmp_path / "s3" / place, "1.3", f"1.3.{level}", pixels=64 >> level)
+        for level, place in enumerate(("x.dcm", "low/y.dcm"))
+    ]
+    assert parts_of([files[0]]) == {files[0]: (files[1],)}
+
+
+@pytest.mark.parametrize("name", ["IM_0001", "1.2.840.10008", "a.dcm"])
+def test_the_format_is_that_of_the_content(tmp_path: Path, name: str) -> None:
+    (found,) = check_images([Record(dicom(tmp_path / name, "1.1", "1.1.1"), label=None)])
+    assert found.row.format == "DICOM"
+    (tmp_path / "text").write_text("no image")
+    (found,) = check_images([Record(tmp_path / "text", label=None)])
+    assert found.row.format == "" and "text, not an image" in found.row.problem

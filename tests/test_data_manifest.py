@@ -123,6 +123,14 @@ WRONG = {
     "mpp infinite": ("image,label,mpp\na.png,x,inf\n", ["row 2", "'inf'"]),
     "no image file": ("image,label\na.png,x\nz.png,y\n", ["1 of 2 image files", "z.png (row 3)"]),
     "no mask file": ("image,label,mask\na.png,x,z.png\n", ["1 of 1 mask files", "z.png (row 2)"]),
+    "a URL twice": (
+        "image,label\nhttps://h.org/a.tif,x\nhttps://h.org/a.tif,y\n",
+        ["https://h.org/a.tif is listed twice"],
+    ),
+    "a scheme that is not read": (
+        "image,label\nftp://h.org/a.tif,x\n",
+        ["row 2", "ftp://h.org/a.tif", "scheme ftp is not read", "Use https, s3, gs or az"],
+    ),
     "an open quote": ('image,label\n"a.png,x\n' + "x" * 200_000 + "\n", ["row", "cannot be read"]),
 }
 

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from zarrs import ome_zarr
 from zoomin.data.check import images_to_check, manifest_problems
 from zoomin.data.find import open_dataset
 from zoomin.data.folders import list_images, read_folders
@@ -258,7 +259,7 @@ def test_slides_with_an_index(tmp_path: Path) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["a1.svs", "f-1.ndpi", "m.vrt", "s.vms"]
 
 
-def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
+def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture(tmp_path / "m.tif").rename(tmp_path / "m.mrxs")
     for name in "m/Slidedat.ini m/Data0000.dat a.tif.aux.xml a.tif.ovr a.tfw a.tif.msk a.xml".split():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -277,6 +278,11 @@ def test_folders_and_side_cars_that_go_with_a_slide(tmp_path: Path) -> None:
     (tmp_path / "v.vsi").write_bytes(b"")
     names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert names == ["a.tif", "m.mrxs", "plain/b.png", "v.vsi"]
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.partition(":")[0] for text in told] == [
+        str(tmp_path / name) for name in ("z.dzi", "q/ImageProperties.xml")
+    ]
+    assert all("not read and left out. Export it as a pyramidal TIFF" in text for text in told)
 
 
 def test_a_dicom_label_in_a_series_of_its_own(tmp_path: Path) -> None:
@@ -408,7 +414,9 @@ def test_indices_that_name_files_elsewhere_or_as_others_write_them(tmp_path: Pat
     assert names == ["c0.tif", "m.vrt", "s_DAPI.svs", "x_1.png"]
 
 
-def test_folders_of_slides_named_in_upper_case_or_by_xml(tmp_path: Path) -> None:
+def test_folders_of_slides_named_in_upper_case_or_by_xml(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("S/Slidedat.ini", "S/x.jpg", "_V_/stack1/t.tif", "T_files/0/0_0.jpg", "U_files/0/0_0.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         picture(tmp_path / name) if name.endswith(("jpg", "tif")) else (tmp_path / name).write_bytes(b"")
@@ -420,3 +428,85 @@ def test_folders_of_slides_named_in_upper_case_or_by_xml(tmp_path: Path) -> None
     (tmp_path / "U.xml").write_text("<Notes/>")
     names = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert names == ["S.MRXS", "U_files/0/0_0.jpg", "V.VSI"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{tmp_path / 'T.xml'}: a Deep Zoom")
+
+
+def linked(new: Path, old: Path, kind: str) -> Path:
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "hard":
+        new.hardlink_to(old)
+    else:
+        new.symlink_to(old)
+    return new
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_a_link_is_another_name_of_one_slide(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [picture(tmp_path / "neg" / f"{number}.png") for number in range(3)]
+    for file in files:
+        linked(tmp_path / "neg" / f"z{file.name}", file, kind)
+    assert list_images(tmp_path / "neg") == files
+    assert open_dataset(tmp_path).counts() == {"neg": 3}
+    assert find_images([tmp_path]) == find_images([str(tmp_path / "neg/*.png")]) == files
+    assert len(images_to_check([tmp_path])) == 3
+    assert "3 images are left out: links" in caplog.text and "z0.png, which is" in caplog.text
+    linked(tmp_path / "pos" / "other.png", files[1], kind)
+    with pytest.raises(DataError, match=r"neg/1\.png and pos/other\.png are .* the folders of two classes"):
+        open_dataset(tmp_path)
+    rows = "image,label,split\nneg/0.png,neg,train\npos/other.png,neg,train\nneg/1.png,neg,test\n"
+    (tmp_path / "list.csv").write_text(rows)
+    with pytest.raises(DataError, match=r"rows 3 and 4 name files of one slide: .*pos/other\.png, .*a link"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_one_name_is_kept_and_of_two_the_one_that_is_no_link(tmp_path: Path) -> None:
+    """A farm of links shows the names of the links; the names of what they lead to say nothing."""
+    store, farm = tmp_path / "store", tmp_path / "farm"
+    for number in range(2):
+        linked(farm / f"slide {number}.png", picture(store / f"{number:032x}.png"), "symbolic")
+    assert [path.name for path in list_images(farm)] == ["slide 0.png", "slide 1.png"]
+    linked(store / "a link.png", store / f"{1:032x}.png", "symbolic")
+    assert [path.name for path in list_images(store)] == [f"{number:032x}.png" for number in range(2)]
+
+
+def test_links_to_folders_and_parts_of_slides(tmp_path: Path) -> None:
+    for level in range(2):
+        dicom(tmp_path / "store/s1" / f"l{level}.dcm", "1.1", f"1.1.{level}", pixels=64 >> level)
+    (tmp_path / "store/z.zarr").mkdir()
+    (tmp_path / "store/z.zarr/.zgroup").write_text('{"zarr_format": 2}')
+    root = tmp_path / "set"
+    for name in ("one", "two"):
+        linked(root / "neg" / name, tmp_path / "store/s1", "symbolic")
+        linked(root / "neg" / f"{name}.zarr", tmp_path / "store/z.zarr", "symbolic")
+    names = [path.relative_to(root).as_posix() for path in list_images(root / "neg")]
+    assert names == ["neg/one.zarr", "neg/one/l0.dcm"]
+    linked(root / "pos/a.dcm", tmp_path / "store/s1/l1.dcm", "hard")  # of a level, not of the largest
+    with pytest.raises(DataError, match=r"neg/one/l0\.dcm and pos/a\.dcm are files of one slide"):
+        open_dataset(root)
+
+
+def test_equal_indices_joined_by_a_hard_link_are_two_slides(tmp_path: Path) -> None:
+    for name in ("s1", "s2"):
+        picture(tmp_path / name / "t.jpg")
+    (tmp_path / "s1/s.vms").write_text("[Virtual Microscope Specimen]\nImageFile=t.jpg\n")
+    linked(tmp_path / "s2/s.vms", tmp_path / "s1/s.vms", "hard")
+    assert len(list_images(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("place", ["", "0"])
+def test_a_zarr_and_an_image_or_a_level_inside_of_it_are_one_slide(tmp_path: Path, place: str) -> None:
+    """Both open the same pixels: of a collection its first image, of an image its finest level."""
+    ome_zarr(tmp_path / "a.zarr", np.zeros((32, 32, 3), np.uint8), place=place)
+    ome_zarr(tmp_path / "b.zarr", np.zeros((32, 32, 3), np.uint8))
+    linked(tmp_path / "c.zarr", tmp_path / "a.zarr", "symbolic")
+    for other in ("a.zarr/0", "c.zarr", "c.zarr/0"):
+        (tmp_path / "list.csv").write_text(f"image,label\nb.zarr,x\n{other},y\na.zarr,x\n")
+        with pytest.raises(DataError, match=r"rows 3 and 4 name files of one slide: .*row 4 \(a\.zarr\)"):
+            read_manifest(tmp_path / "list.csv")
+        records = images_to_check([tmp_path / "list.csv"])
+        assert any("further files of a slide" in problem for problem in manifest_problems(records))
+    (tmp_path / "list.csv").write_text("image,label\nb.zarr,x\na.zarr/0,y\n")
+    assert len(read_manifest(tmp_path / "list.csv")) == 2

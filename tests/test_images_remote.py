@@ -16,7 +16,7 @@ from range_server import serve
 from slides import by_gdal, geotiff, noise, pyramid
 from training_examples import one_thread, run_config  # noqa: F401 (a fixture)
 from zarrs import ome_zarr
-from zoomin.data.check import check_images
+from zoomin.data.check import check_images, images_to_check
 from zoomin.data.manifest import Record, read_manifest, write_manifest
 from zoomin.errors import ImageError
 from zoomin.geometry import Region
@@ -28,7 +28,7 @@ from zoomin.images.formats.zarr_image import ZarrImage
 from zoomin.images.open_image import open_image
 from zoomin.images.remote import remote_cache
 from zoomin.images.urls import path_text, url_of
-from zoomin.inference import predict
+from zoomin.inference import find_images, predict
 from zoomin.model import ZoomIn
 from zoomin.training.fit import fit
 
@@ -117,6 +117,24 @@ def test_urls_are_paths():
     assert url_of(Path("s3://bucket/a.zarr")) == "s3://bucket/a.zarr"
     assert url_of("folder/https.tif") is None
     assert path_text(Path("https://host/a b.tif")) == "https://host/a b.tif"
+
+
+def test_addresses_of_files_are_opened_and_other_schemes_named(tmp_path):
+    path = tmp_path / "a b.png"
+    Image.fromarray(PIXELS[:70, :70]).save(path)
+    (tmp_path / "list.csv").write_text(f"image,label\n{path.as_uri()},x\n")
+    assert read_manifest(tmp_path / "list.csv").records[0].image == path
+    assert find_images([path.as_uri()]) == [path]
+    assert [record.image for record in images_to_check([path.as_uri()])] == [path]
+    for address in (path.as_uri(), Path(path.as_uri()), f"file://localhost{path}"):
+        assert open_image(address).width == 70
+    with pytest.raises(
+        ImageError,
+        match=r"ftp://host/a\.tif: the scheme ftp of this address is not read\. Use https, s3, gs or az",
+    ):
+        open_image("ftp://host/a.tif")
+    with pytest.raises(ImageError, match="no such file"):
+        open_image("file:///nowhere/a.tif")
 
 
 def test_another_server_of_s3_is_that_of_aws_programs(monkeypatch):

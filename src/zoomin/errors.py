@@ -16,6 +16,7 @@ __all__ = [
     "ImageError",
     "PeerError",
     "PlanesError",
+    "ScatteredSlideError",
     "UnexpectedError",
     "WriteError",
     "ZoomInError",
@@ -114,6 +115,10 @@ def _rebuild_batch(
 
 class DataError(ZoomInError):
     """A manifest, folder or split that cannot be used."""
+
+
+class ScatteredSlideError(DataError):
+    """Files of one slide, or links to it, in the folders of two classes or splits."""
 
 
 class CheckpointError(ZoomInError):

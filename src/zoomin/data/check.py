@@ -15,25 +15,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..annotations.open_annotation import annotation_of
-from ..errors import DataError
+from ..errors import DataError, ScatteredSlideError
 from ..files import write_csv
 from ..geometry import Region, TileGrid, most_boxes, view_size
 from ..images.describe import describe
 from ..images.foreground import Foreground
 from ..images.foreign import zarr_folder
 from ..images.formats.decode import format_of, image_head
+from ..images.formats.zarr_store import looks_like_zarr
 from ..images.image import Image
 from ..images.pool import map_ahead
 from ..images.remote import tiff_file
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
-from ..images.urls import path_text
+from ..images.urls import local_path, path_text
 from ..model.config import ZoomInConfig
 from ..runtime.faults import image_error
 from .config import ManifestColumns
 from .find import TABLES, WORKBOOKS, open_dataset
-from .folders import list_images
+from .folders import list_images, read_folders
 from .manifest import Manifest, Record, read_manifest
 from .opening import foreground_mask, open_record
 from .slide_files import one_per_slide, parts_of, slide_doubles
@@ -134,7 +135,8 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
         DataError: if nothing is named, a folder holds no image, or the CSV itself cannot be read.
     """
     records: list[Record] = []
-    for source in map(Path, sources):
+    named: list[Path] = []  # of no data set: a shell names every file of a slide
+    for source in map(local_path, sources):
         found: Manifest | None = None
         if source.suffix.lower() in WORKBOOKS and source.is_file():
             found = open_dataset(source)  # says what to do
@@ -145,19 +147,23 @@ def images_to_check(sources: Sequence[str | Path], columns: ManifestColumns | No
         elif source.is_dir() and not zarr_folder(source):
             try:
                 found = open_dataset(source, labels_required=False)
+            except ScatteredSlideError:  # told of the list, beside what is wrong with its images
+                found = read_folders(source, labels_required=False, slides_checked=False)
             except DataError:  # no layout that training would take, but images nevertheless
                 if not (images := list_images(source)):
                     raise
+                named += images
                 records += [Record(path, label=None) for path in images]
         else:
+            named.append(source)
             records.append(Record(source, label=None))
         if found is not None:
             records += found.records
     if not records:
         raise DataError("no images given", remedy="Name a manifest CSV, folders or image files.")
-    named = [record.image for record in records if record.row is None]  # a shell names every file of a slide
-    kept = set(one_per_slide([path for path in named if path.parent.is_dir()]))
-    return [r for r in records if r.row is not None or r.image in kept or not r.image.parent.is_dir()]
+    there = [path for path in named if path.parent.is_dir()]
+    left_out = set(there) - set(one_per_slide(there))
+    return [record for record in records if record.row is not None or record.image not in left_out]
 
 
 def _lenient(path: Path, columns: ManifestColumns | None) -> Manifest:
@@ -177,9 +183,10 @@ def manifest_problems(records: Sequence[Record]) -> list[str]:
     doubles = slide_doubles(records)
     if doubles:
         one, other = doubles[0]
+        remedy = "keep one row per slide" if other.row is not None else "put all its files into one folder"
         problems.append(
-            f"{len(doubles)} images are further files of a slide that is listed already, the first is "
-            f"{other.image}, of the slide {one.image.name}: keep one row per slide"
+            f"{len(doubles)} images are further files of a slide that is listed already, or links to it, the "
+            f"first is {other.image}, of the slide {one.image}: {remedy}"
         )
     labelled = sum(record.label is not None for record in records)
     if 0 < labelled < len(records):
@@ -262,10 +269,10 @@ def _checked(
     foreground = model.foreground if model is not None else Foreground("otsu")
     shown = foreground if foreground.method == "otsu" else replace(foreground, method="otsu")
     try:
-        kind = format_of(image_head(record.image))
-        row = replace(row, format=kind or record.image.suffix[1:].upper() or "ZARR")
+        row = replace(row, format=_format(record.image))
         file = open_record(record, None, mpp, channels)
         row = replace(row, **_facts(file, record, mpp, parts))
+        row = replace(row, format=row.format or row.reader)
         overview = read_overview(file, shown.side)
         mask = tissue_mask(overview, shown)
         row = replace(row, tissue=float(mask.mean()))
@@ -306,6 +313,16 @@ def _facts(image: Image, record: Record, mpp: float | None, parts: Sequence[Path
         "icc": found.icc,
         "companions": tuple(map(str, dict.fromkeys((*found.companions, *parts)))),
     }
+
+
+def _format(path: Path) -> str:
+    """The format by content; of one that has no such mark, by the suffix."""
+    head = b"" if looks_like_zarr(path) else image_head(path)
+    if looks_like_zarr(path, head):
+        return "ZARR"
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    return format_of(head) or path.suffix[1:].upper()
 
 
 def _compression(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, DataError
 from ..images.foreign import zarr_folder
+from ..images.urls import local_path
 from ..runtime.plugins import PlugIn, plug_ins
 from .config import ManifestColumns
 from .folders import LAYOUTS, read_folders
@@ -46,7 +47,7 @@ def open_dataset(
         ConfigError: if the columns leave open what is to be learned.
         DataError: if nothing of the kind is found, or what is found cannot be used.
     """
-    root = Path(root)
+    root = local_path(root)
     if not root.exists():
         raise DataError("no such file or folder", where=root, remedy=f"Check the path. {LAYOUTS}")
     if root.is_file():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, ScatteredSlideError
 from ..images.foreign import ZARR_SUFFIXES, zarr_folder
 from ..images.formats.dicom_header import is_dicom, named_as_dicom, read_dicom_header
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name
-from .slide_files import belongs_to_a_slide, one_per_slide, slides_of
+from .slide_files import belongs_to_a_slide, one_per_slide, slides_of, unread_pyramids
 
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .bmp .dib .tif .tiff .btf .tf2 .tf8 .gif .webp .jp2 .j2k .jpx .ppm .pgm .pbm .pnm "
@@ -45,7 +48,11 @@ def sorted_paths(paths: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def read_folders(
-    root: Path | str, *, classes: Sequence[str] | None = None, labels_required: bool = True
+    root: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    labels_required: bool = True,
+    slides_checked: bool = True,
 ) -> Manifest:
     """Read `root/CLASS/*.png`, or `root/{train,val,test}/CLASS/*.png`.
 
@@ -53,8 +60,10 @@ def read_folders(
         root: the folder above the class folders, or above the split folders.
         classes: the classes in their order, the negative one first; by default in natural order.
         labels_required: where False, images outside the class folders are listed without label.
+        slides_checked: whether a slide in the folders of two classes or splits is an error.
 
     Raises:
+        ScatteredSlideError: if a slide is in the folders of two classes or splits.
         DataError: if there is no image, a class folder is empty, images lie outside the class folders, or
             only some of the folders are named after splits.
     """
@@ -72,18 +81,19 @@ def read_folders(
             remedy=f"Move them into the folder of their class. {LAYOUTS}",
         )
     records += [Record(path, label=None) for path in loose]
-    _check_apart(records, root)
+    if slides_checked:
+        _check_apart(records, root)
     return Manifest.of(records, root, classes)
 
 
 def _check_apart(records: Sequence[Record], root: Path) -> None:
     for other, one in slides_of(record.image for record in records).items():
         if one != other:
-            raise DataError(
+            raise ScatteredSlideError(
                 f"{one.relative_to(root)} and {other.relative_to(root)} are files of one slide "
-                "(SeriesInstanceUID) in the folders of two classes or splits",
+                "(the same SeriesInstanceUID, or a link) in the folders of two classes or splits",
                 where=root,
-                remedy="Put all files of a slide into one folder.",
+                remedy="Put all files of a slide into one folder, and remove the link in the wrong one.",
             )
 
 
@@ -140,6 +150,13 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _direct_images(folder: Path) -> list[Path]:
+    if unread := unread_pyramids(folder):
+        logger.warning(
+            "%s: a Deep Zoom or Zoomify image (%d in this folder), which is not read and left out. "
+            "Export it as a pyramidal TIFF.",
+            unread[0],
+            len(unread),
+        )
     suffixes = tuple(IMAGE_SUFFIXES | plug_in_suffixes() | set(ZARR_SUFFIXES))
 
     def is_image(path: Path) -> bool:

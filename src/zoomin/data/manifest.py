@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..files import write_csv
 from ..images.physical import microns
-from ..images.urls import exists, url_of
+from ..images.urls import SCHEMES_REMEDY, exists, local_path, path_text, unread_scheme, url_of
 from ..model.targets import Target, target_named
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
@@ -71,7 +71,8 @@ class Record:
     @property
     def place(self) -> str:
         """The image and its row, for messages."""
-        return str(self.image) if self.row is None else f"{self.image} (row {self.row})"
+        shown = path_text(self.image)
+        return shown if self.row is None else f"{shown} (row {self.row})"
 
 
 @dataclass(frozen=True)
@@ -323,13 +324,16 @@ def _record(row: Row, columns: ManifestColumns, path: Path, truth: ManifestTarge
             return None
         if url_of(found) is not None:
             return Path(found)
+        if "://" in found and (scheme := unread_scheme(found)) is not None:
+            what = f"row {row.number} names {found}, whose scheme {scheme} is not read"
+            raise DataError(what, where=path, remedy=SCHEMES_REMEDY)
         if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(found).parts):
             raise DataError(
                 f"row {row.number} names a file in more than {_LONGEST_NAME} characters ({found[:40]}...)",
                 where=path,
                 remedy="Check the column: no file system has such names.",
             )
-        return path.parent / found
+        return path.parent / local_path(found)
 
     image, split, mpp = file("image"), cell("split"), cell("mpp")
     if image is None:
@@ -371,7 +375,7 @@ def _check_duplicates(records: Sequence[Record], path: Path) -> None:
         first = seen.setdefault(os.path.normcase(os.path.normpath(record.image)), record)
         if first is not record:
             raise DataError(
-                f"the image {record.image} is listed twice, in rows {first.row} and {record.row}",
+                f"the image {path_text(record.image)} is listed twice, in rows {first.row} and {record.row}",
                 where=path,
                 remedy="Keep one of the two rows.",
             )
@@ -395,7 +399,7 @@ def _cell(value: object, folder: Path) -> str:
     if isinstance(value, Path):
         if (url := url_of(value)) is not None:
             return url
-        absolute = Path(os.path.abspath(value))  # noqa: PTH100 (resolve() would follow links)
+        absolute = Path(os.path.abspath(value))  # noqa: PTH100 (names, not what links lead to)
         for base in (folder, Path(os.path.abspath(folder))):  # noqa: PTH100
             if absolute.is_relative_to(base):
                 return absolute.relative_to(base).as_posix()

@@ -7,10 +7,12 @@
 | OME-TIFF of several files | the files that an Image of the OME-XML names, in them or in a companion |
 | Hamamatsu VMS, VMU, NDPIS; Aperio AFI | the files that the index names |
 | GDAL virtual rasters (VRT) | the files that it is made of, in any folder |
-| MIRAX, VSI, Deep Zoom, Zoomify | the folder that goes with the slide, which is not entered |
-| OME-Zarr | the folder that holds the metadata, which is the image and not entered |
+| MIRAX, VSI | the folder that goes with the slide, which is not entered |
+| Deep Zoom, Zoomify, which are not read | the folder of the tiles, which is not entered |
+| OME-Zarr | the folder that holds the metadata, which is the image and not entered, and all inside of it |
 
 All other known formats are one file per slide; their side-cars (.xml, .ovr, .tfw, .msk) are not images.
+Links, symbolic or hard, are further names of one slide; every path keeps the name under which it is listed.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from xml.etree.ElementTree import Element
 import tifffile
 
 from ..errors import DataError
-from ..images.foreign import zarr_folder
+from ..images.foreign import ZARR_NODES, zarr_folder
 from ..images.formats.dicom_header import DicomHeader, named_as_dicom, read_dicom_header
 from ..images.formats.ome_files import companion_of, files_of_images, named_elements, parsed_xml, text_of
 from ..images.formats.tiff import DAMAGE
@@ -41,6 +43,7 @@ __all__ = [
     "parts_of",
     "slide_doubles",
     "slides_of",
+    "unread_pyramids",
 ]
 
 logger = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ _CZI = b"ZISRAWFILE".ljust(
     16, b"\0"
 )  # a segment of 32 bytes; 16 bytes on, the identifiers of the slide and the part
 _INDEX = frozenset({".vms", ".vmu", ".ndpis", ".afi", ".vrt", ".ome"})
+_BESIDE = _INDEX | {".mrxs", ".vsi"}  # whose pixels are in other files
 _OPENED = frozenset({".vms", ".vmu", ".vrt"})  # indices that are opened instead of their parts
 
 
@@ -72,10 +76,19 @@ def one_per_slide(paths: Sequence[Path]) -> list[Path]:
     Raises:
         OSError: if a folder cannot be listed.
     """
-    main = slides_of(paths)
-    kept = list(dict.fromkeys(main[path] for path in paths))
+    main = _opened(paths)
+    names = _names(main)
+    kept = list(dict.fromkeys(names[path] for path in paths))
     if len(kept) < len(paths):
         logger.info("%d files are %d slides", len(paths), len(kept))
+    again = [one for one in dict.fromkeys(main.values()) if names[one] != one]
+    if again:
+        logger.warning(
+            "%d images are left out: links to others, or other names of them; the first is %s, which is %s.",
+            len(again),
+            again[0],
+            names[again[0]],
+        )
     apart = {one for path, one in main.items() if one.parent != path.parent and _is_level(path)}
     for one in sorted(apart):
         logger.warning(
@@ -99,7 +112,12 @@ def images_among(paths: Iterable[Path]) -> list[Path]:
 
 
 def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
-    """For each path the one, among them, that stands for its slide."""
+    """For each path the one, among them, that stands for its slide, whatever the links to it."""
+    return _names(_opened(paths))
+
+
+def _opened(paths: Iterable[Path]) -> dict[Path, Path]:
+    """For each path the one, among them, that is opened for it, as the files say."""
     paths = list(paths)
     main = {path: path for path in paths}
     for files in _slides(paths):
@@ -108,11 +126,41 @@ def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
     return main
 
 
+def _names(main: Mapping[Path, Path]) -> dict[Path, Path]:
+    """For each path the one that stands for its slide, where several names lead to one file.
+
+    Args:
+        main: for each path the one that is opened for it.
+    """
+    owner: dict[object, Path] = {}
+    # A link to a part of a slide is of the slide. Of the names of a file, the one that is no link is kept.
+    for path, one in sorted(main.items(), key=lambda pair: (pair[0] == pair[1], pair[0].is_symlink())):
+        owner.setdefault(_identity(path), one)
+    return {path: owner[_identity(one)] for path, one in main.items()}
+
+
+def _identity(path: Path) -> object:
+    """What two names of one file have in common; the path itself where there is no file."""
+    if path.suffix.lower() in _BESIDE:  # equal files, joined by a hard link, may stand beside other pixels
+        return path.resolve()
+    inside = (path / name for name in ZARR_NODES) if path.is_dir() else ()
+    try:
+        found = next((file for file in inside if file.is_file()), path).stat()
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
+
+
 def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
-    """For each file the others of its slide, in its own folder, as the files themselves say."""
+    """For each file the others of its slide, in its own folder, as the files themselves say.
+
+    Those of a DICOM slide are sought in the folders beside and below its own, too.
+    """
     found: dict[Path, tuple[Path, ...]] = {}
     for folder, wanted in _by_folder(paths).items():
         own = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+        if any(map(_is_level, wanted)):
+            own += _around(folder)
         belongs: dict[Path, dict[Path, None]] = defaultdict(dict)
         for files in _slides(own):
             for path in files:
@@ -122,9 +170,25 @@ def parts_of(paths: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     return found
 
 
+def _around(folder: Path) -> Iterator[Path]:
+    """The files named as DICOM in the folders beside and below one."""
+    near = {path for above in (folder, folder.parent) for path in _inside(above) if path.is_dir()}
+    for other in sorted(near - {folder}):
+        yield from sorted(path for path in _inside(other) if named_as_dicom(path) and path.is_file())
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # not ours to read
+        return []
+
+
 def slide_doubles(records: Sequence[R]) -> list[tuple[R, R]]:
     """Pairs of records that name two files of one slide, first the one that is opened."""
-    by_path = {record.image: record for record in records if record.image.is_file()}
+    by_path = {
+        record.image: record for record in records if record.image.is_file() or zarr_folder(record.image)
+    }
     return [(by_path[one], by_path[other]) for other, one in slides_of(by_path).items() if one != other]
 
 
@@ -136,10 +200,13 @@ def check_slides(records: Sequence[Listed], source: Path) -> None:
     """
     for first, second in slide_doubles(records):
         one, two = sorted((first, second), key=lambda record: record.row or 0)
+        shown = [record.image.name for record in (one, two)]
+        if _identity(one.image) == _identity(two.image):
+            shown = [str(one.image), f"{two.image} (one file: a link, or another name of it)"]
         raise DataError(
-            f"rows {one.row} and {two.row} name files of one slide: {one.image.name}, {two.image.name}",
+            f"rows {one.row} and {two.row} name files of one slide: {shown[0]}, {shown[1]}",
             where=source,
-            remedy=f"Keep one row per slide, such as that of {first.image.name}.",
+            remedy=f"Keep one row per slide, such as row {first.row} ({first.image.name}).",
         )
 
 
@@ -157,6 +224,20 @@ def belongs_to_a_slide(folder: Path) -> bool:
     if name.endswith("_files") and (_beside(parent, name[:-6], "dzi") or _deep_zoom(parent, name[:-6])):
         return True
     return bool(re.fullmatch(r"TileGroup[0-9]+", name)) and (parent / "ImageProperties.xml").is_file()
+
+
+def unread_pyramids(folder: Path) -> list[Path]:
+    """The files in a folder that describe a Deep Zoom or a Zoomify image, which no reader opens."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in (".dzi", ".xml") and path.is_file()]
+
+    def is_one(path: Path) -> bool:
+        if path.suffix.lower() == ".dzi":
+            return True
+        if path.name == "ImageProperties.xml":
+            return (folder / "TileGroup0").is_dir()
+        return (folder / f"{path.stem}_files").is_dir() and _deep_zoom(folder, path.stem)
+
+    return sorted(filter(is_one, files))
 
 
 def _beside(folder: Path, name: str, suffix: str) -> bool:
@@ -181,6 +262,7 @@ def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """The files of each slide of several, as far as they are listed; first the one that is opened."""
     paths = list(paths)
     yield from _dicom_slides(paths)
+    yield from _zarrs(paths)
     listed = {_place(path): path for path in paths}
     for folder, own in _by_folder(paths).items():
         for names in _named(folder, own):
@@ -189,9 +271,19 @@ def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
                 yield files
 
 
+def _zarrs(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """A Zarr and what is listed of its inside: the images of a collection, the levels of an image."""
+    folders = {path.resolve(): path for path in paths if path.is_dir() and zarr_folder(path)}
+    inside: dict[Path, list[Path]] = defaultdict(list)
+    for place, path in folders.items():
+        if above := [folder for folder in place.parents if folder in folders]:
+            inside[folders[above[-1]]].append(path)
+    yield from ([outer, *inner] for outer, inner in inside.items())
+
+
 def _place(path: Path) -> tuple[str, str]:
     """Folder and name, however they are written."""
-    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (resolve() would follow links)
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 (names, not what links lead to)
     return folder, name.casefold()
 
 

@@ -11,7 +11,7 @@ from ..runtime.plugins import Registry
 from .foreign import ZARR_SUFFIXES
 from .formats.decode import format_of, image_head
 from .image import Image
-from .urls import url_of
+from .urls import local_path, url_of
 
 if TYPE_CHECKING:
     from .formats.channels import ChannelImage, Samples, Statistics
@@ -170,7 +170,7 @@ def open_image(
         >>> image.height, image.width, image.mpp
         (20, 30, 0.5)
     """
-    path = Path(path)
+    path = local_path(path)
     head = _head(path)
     if channels:
         return open_channels(path, channels, mpp=mpp, series=series)

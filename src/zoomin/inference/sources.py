@@ -23,7 +23,7 @@ from ..images.physical import microns
 from ..images.pool import map_ahead
 from ..images.resampled import at_mpp
 from ..images.tissue import ForegroundMask
-from ..images.urls import exists, path_text
+from ..images.urls import exists, local_path, path_text
 from ..runtime.faults import image_error
 from .config import InferenceConfig
 
@@ -79,7 +79,7 @@ def find_images(
     asked: list[Path | Record] = []
     columns = None if group is None else ManifestColumns(group=group)
     for pattern in patterns:
-        path = Path(pattern)
+        path = local_path(pattern)
         if path.suffix.lower() in TABLES | WORKBOOKS and path.is_file():
             asked += open_dataset(path, labels_required=False, columns=columns).records
             continue

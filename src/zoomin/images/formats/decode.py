@@ -29,7 +29,7 @@ from ..physical import check_mpp
 from ..pixels import Bytes, Pixels, check_size, over_background, to_bytes, upright
 from ..remote import remote_range
 from ..timeouts import file_timeout, within
-from ..urls import url_of
+from ..urls import SCHEMES_REMEDY, path_text, unread_scheme, url_of
 from .tiff import decode_tiff, is_exact_tiff, stored_values
 
 __all__ = [
@@ -204,6 +204,9 @@ def read_head(path: Path) -> bytes:
     try:
         head = within(file_timeout(), first_bytes, path)
     except FileNotFoundError as error:
+        if (scheme := unread_scheme(path)) is not None:
+            what = f"the scheme {scheme} of this address is not read"
+            raise ImageError(what, where=path_text(path), remedy=SCHEMES_REMEDY) from error
         raise ImageError("no such file", where=path, remedy="Check the path.") from error
     except OSError as error:
         raise ImageError(

@@ -184,7 +184,7 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
 
 
 def renamed(file: Any) -> bool:  # noqa: ANN401 (tifffile is not typed)
-    """Whether parts of a file by `tiff_of_parts` were found by their UUID: tifffile alone finds none of them."""
+    """Whether parts of a file by `tiff_of_parts` were found by their UUID, which tifffile alone does not."""
     return bool(file.is_ome and file.ome_metadata != file.pages.first.description)
 
 
