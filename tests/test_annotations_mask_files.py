@@ -8,7 +8,7 @@ import rasterio
 import tifffile
 from PIL import Image as PillowImage
 from rasterio.crs import CRS
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.annotations.open_annotation import open_annotation
@@ -181,6 +181,22 @@ def test_a_mask_on_the_map_of_its_image(where, step, tmp_path):
     place = Georeference(CRS.from_epsg(32633).to_wkt(), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
     path = on_map(tmp_path / "a.tif", TRUE[::step, ::step], side=0.5 * step, **where)
     assert MaskAnnotation(path, H, W, place=place).read([Region(0, 0, W, H)], 1.0).sum() == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("of", ["mask", "image"])
+def test_rows_from_south_to_north(of, step, tmp_path):
+    drawn = np.zeros((H, W), dtype=bool)
+    drawn[40:80, 100:200] = True
+    up, down = (0.5, 0.0, 5e5, 0.0, 0.5, 5e6 - H / 2), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6)
+    path = on_map(tmp_path / "a.tif", drawn[::step, ::step], side=0.5 * step)
+    if of == "mask":
+        with rasterio.open(path, "r+") as file:
+            file.write(np.ascontiguousarray(file.read()[:, ::-1]))
+            file.transform = Affine(0.5 * step, 0, 5e5, 0, 0.5 * step, 5e6 - H / 2)
+    place = Georeference(CRS.from_epsg(32633).to_wkt(), down if of == "mask" else up)
+    seen = MaskAnnotation(path, H, W, place=place).read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5
+    assert np.array_equal(seen, drawn if of == "mask" else drawn[::-1])
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,24 @@ def test_a_plane_of_an_image_of_several_files_is_refused_with_its_companion(tmp_
     assert view[0].float().mean((1, 2)).tolist() == [0, 1, 2]
 
 
+def test_a_time_point_of_several_files_is_exported_alone(tmp_path: Path) -> None:
+    names = ["t0.ome.tif", "t1.ome.tif"]
+    for number, name in enumerate(names):
+        ome(tmp_path / name, names, companion="set.companion.ome")
+        with tifffile.TiffFile(tmp_path / name) as file:
+            text = file.pages.first.description
+        pixels = np.full((30, 40, 3), number, np.uint8)
+        tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", description=text, metadata=None)
+    companion = tmp_path / "set.companion.ome"
+    companion.write_text(companion.read_text().replace("<Pixels>", '<Pixels SizeT="2" SizeC="3">'))
+    with pytest.raises(ImageError, match=r"of 2 time points .*Export one time point") as caught:
+        open_image(tmp_path / names[1])
+    assert "numpy.stack" not in str(caught.value)
+    tifffile.imwrite(tmp_path / "one.tif", tifffile.imread(tmp_path / names[1]), photometric="rgb")
+    view = open_image(tmp_path / "one.tif").read([Region(0, 0, 40, 30)], 1.0)
+    assert (view == 1).all()
+
+
 @pytest.mark.parametrize("length", [0, 4, 7, 9])
 def test_a_tiff_that_is_cut_off_is_listed_for_whoever_opens_it(tmp_path: Path, length: int) -> None:
     whole = picture(tmp_path / "b.tif").read_bytes()

@@ -291,7 +291,7 @@ def test_frozen_trunks_see_channels(bands, tmp_path):
 def test_colours_are_not_augmented(bands, tmp_path):
     from zoomin.images.augmentation import Augmentation
 
-    with pytest.raises(ConfigError, match="samples of other channels are no colours"):
+    with pytest.raises(ConfigError, match="samples of other channels are not colours"):
         run_config(bands, tmp_path, data_channels=[6], data_augmentation=Augmentation(brightness=0.1))
     run_config(bands, tmp_path, data_channels=[6], data_augmentation=Augmentation(flips=True))
 
@@ -362,3 +362,49 @@ def test_a_level_of_channels_shows_the_image(dtype, tmp_path):
         file.write(planes[:, ::2, ::2], subfiletype=1, tile=(64, 64))
         file.write(other, subfiletype=1, tile=(64, 64))
     assert [level.width for level in open_image(tmp_path / "a.ome.tif", channels=[1]).levels] == [320, 160]
+
+
+def ome_files(folder, pixels, before=""):
+    """An OME-TIFF with a file for each channel, each with all metadata; it was renamed since."""
+    data = "".join(
+        f'<TiffData FirstC="{c}" IFD="0" PlaneCount="1"><UUID FileName="a_c{c}.ome.tif">urn:uuid:{c}</UUID>'
+        "</TiffData>"
+        for c in range(pixels.shape[2])
+    )
+    height, width, count = pixels.shape
+    for c in range(count):
+        text = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{c}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" '
+            f'Type="uint16" SizeX="{width}" SizeY="{height}" SizeC="{count}" SizeZ="1" SizeT="1">'
+            f"{'<Channel/>' * count}{data}</Pixels></Image></OME>"
+        )
+        options = {"photometric": "minisblack", "metadata": None, "description": text, "tile": (32, 32)}
+        tifffile.imwrite(folder / f"{before}a_c{c}.ome.tif", pixels[..., c], **options)
+
+
+@pytest.mark.parametrize("before", ["", "renamed_"])
+def test_channels_in_files_of_their_own(before, tmp_path):
+    pixels = samples(channels=3)
+    ome_files(tmp_path, pixels, before)
+    for c in range(3):
+        image = open_image(tmp_path / f"{before}a_c{c}.ome.tif", channels=[3, 1, 2])
+        view = image.read([Region(0, 0, 128, 96)], 1.0)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(view, pixels[..., [2, 0, 1]])
+        image.close()
+    with pytest.raises(ImageError) as caught:
+        open_image(tmp_path / f"{before}a_c0.ome.tif")
+    assert "data.channels" in str(caught.value)
+    other = tmp_path / f"{before}a_c1.ome.tif"
+    image = open_image(tmp_path / f"{before}a_c0.ome.tif", channels=[2])
+    tifffile.imwrite(other, pixels[:48, :64, 0])
+    with pytest.raises(ImageError, match="changed since it was opened"):
+        image.read([Region(0, 0, 8, 8)], 1.0)
+
+
+@pytest.mark.parametrize("channels", [None, [1, 2, 3]])
+def test_a_file_of_channels_that_is_missing_is_named(channels, tmp_path):
+    ome_files(tmp_path, samples(channels=3))
+    (tmp_path / "a_c1.ome.tif").unlink()
+    with pytest.raises(ImageError, match=r"one of 3 files of an image, of which a_c1\.ome\.tif is missing"):
+        open_image(tmp_path / "a_c0.ome.tif", channels=channels)

@@ -65,6 +65,9 @@ def test_a_slide_a_map_and_a_photograph(tmp_path):
         ("INCH", 101_600, 0.25, "inch"),
         ("INCH", 9_600, None, ""),
         ("CENTIMETER", 40_000, 0.25, "centimetre"),
+        ("MILLIMETER", 4_000, 0.25, "millimetre"),
+        ("MICROMETER", 4, 0.25, "micron"),
+        ("NONE", 101_600, None, ""),
         (None, 101_600, 0.25, "inch"),  # TIFF's own default
     ],
 )
@@ -229,3 +232,35 @@ def test_pixels_that_are_not_square_are_refused_unless_mpp_is_stated(options, ti
         open_image(path)
     assert open_image(path, mpp=0.25).mpp == 0.25
     assert describe(path, mpp=0.25).mpp_source == "stated"
+
+
+def ome_xml(body, uuid="urn:uuid:1"):
+    return f'<?xml version="1.0"?><OME xmlns="http://x" UUID="{uuid}">{body}</OME>'
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "renamed.ome.tif"])
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_the_scale_in_a_companion(tile, name, tmp_path):
+    images = "".join(
+        f'<Image><Pixels PhysicalSizeX="{size}" PhysicalSizeY="{size}"><TiffData IFD="0">'
+        f'<UUID FileName="{stem}.ome.tif">urn:uuid:{stem}</UUID></TiffData></Pixels></Image>'
+        for stem, size in (("b", 0.25), ("a", 0.5))
+    )
+    (tmp_path / "two.companion.ome").write_text(ome_xml(images))
+    body = '<BinaryOnly MetadataFile="two.companion.ome" UUID="urn:uuid:1"/>'
+    options = {"description": ome_xml(body, "urn:uuid:a"), "metadata": None, "tile": tile}
+    tifffile.imwrite(tmp_path / name, picture(), photometric="rgb", **options)
+    found = describe(tmp_path / name)
+    assert (found.mpp, found.mpp_source) == (0.5, "OME metadata of two.companion.ome in µm")
+    assert found.companions == (tmp_path / "two.companion.ome",)
+    assert open_image(tmp_path / name).mpp == 0.5
+    (tmp_path / "two.companion.ome").unlink()
+    assert describe(tmp_path / name).mpp is None
+
+
+@pytest.mark.parametrize("axis", ["X", "Y"])
+def test_one_side_alone_is_taken_as_square(axis, tmp_path):
+    metadata = {f"PhysicalSize{axis}": 500, f"PhysicalSize{axis}Unit": "nm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", picture(), photometric="rgb", metadata=metadata)
+    found = describe(tmp_path / "a.ome.tif")
+    assert found.mpp == 0.5 and found.mpp_source == f"OME metadata in nm, of {axis} alone: taken as square"

@@ -150,3 +150,37 @@ def test_formats_of_other_fields_are_named(content, says, tmp_path):
     (tmp_path / "a.tif").write_bytes(content + bytes(100))
     with pytest.raises(ImageError, match=says):
         open_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "a.dzi",
+            '<?xml version="1.0"?><Image xmlns="http://schemas.microsoft.com/deepzoom/2008" TileSize="64"/>',
+            r"Deep Zoom image \(DZI\)\. Open the slide",
+        ),
+        ("ImageProperties.xml", '<IMAGE_PROPERTIES WIDTH="5" HEIGHT="5"/>', "Zoomify image"),
+        (
+            "a.afi",
+            "<ImageList><Image><Path>a.svs</Path></Image><Image><Path>b.svs</Path></Image></ImageList>",
+            r"\(Aperio AFI\).*Open one of these files: a\.svs, b\.svs\.",
+        ),
+        (
+            "a.ndpis",
+            "[NanoZoomer Digital Pathology Image Set]\r\nNoImages=1\r\nImage0=a-DAPI.ndpi\r\n",
+            r"\(Hamamatsu NDPIS\).*Open one of these files: a-DAPI\.ndpi\.",
+        ),
+        (
+            "a.companion.ome",
+            '\ufeff<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+            '<UUID FileName="a_0.ome.tif">u</UUID></OME>',
+            r"companion of an OME-TIFF.*Open one of its TIFFs.*: a_0\.ome\.tif\.",
+        ),
+    ],
+)
+def test_an_index_is_named_with_what_to_open_instead(name, text, words, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ImageError, match=words) as caught:
+        open_image(tmp_path / name)
+    assert "download" not in str(caught.value)

@@ -18,7 +18,7 @@ from zoomin.data.check import check_images, images_to_check
 from zoomin.data.find import open_dataset
 from zoomin.data.folders import list_images, read_folders
 from zoomin.data.manifest import Record
-from zoomin.errors import DataError, ImageError
+from zoomin.errors import ChannelsError, DataError, ImageError
 from zoomin.geometry import Region
 from zoomin.images.cache import HANDLES
 from zoomin.images.describe import describe
@@ -236,9 +236,19 @@ def test_colours_of_the_channels_decide(tmp_path):
     swapped = [{"color": c, "label": ""} for c in ("0000FF", "00FF00", "FF0000")]
     path = ome_zarr(tmp_path / "a.zarr", PIXELS, channels=swapped)
     assert np.array_equal(_whole(open_image(path)), PIXELS[..., ::-1])
-    stains = [{"color": "FFFFFF", "label": name} for name in ("DAPI", "CD8", "CK")]
-    path = ome_zarr(tmp_path / "b.zarr", PIXELS, channels=stains)
-    with pytest.raises(ImageError, match=r"3 channels \(DAPI, CD8, CK\) that are not red, green and blue"):
+    named = [{"color": "FFFFFF", "label": name} for name in ("B", "green", "Red channel")]
+    path = ome_zarr(tmp_path / "c.zarr", PIXELS, channels=named)
+    assert np.array_equal(_whole(open_image(path)), PIXELS[..., ::-1])
+
+
+@pytest.mark.parametrize("colours", [("FFFFFF",) * 3, ("0000FF", "00FF00", "FF0000")])
+def test_the_names_of_stains_outweigh_the_colours_they_are_displayed_in(colours, tmp_path):
+    stains = zip(("DAPI", "FITC", "Cy5"), colours, strict=True)
+    channels = [{"color": colour, "label": name} for name, colour in stains]
+    path = ome_zarr(tmp_path / "b.zarr", PIXELS, channels=channels)
+    with pytest.raises(
+        ChannelsError, match=r"3 channels \(DAPI, FITC, Cy5\) that are not red.*data\.channels"
+    ):
         open_image(path)
 
 

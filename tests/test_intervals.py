@@ -61,15 +61,13 @@ def test_all_right_has_an_interval_with_a_width(n):
     assert found["interval_reasons"] == {}
 
 
-@pytest.mark.parametrize("positives", [1, 2])
-def test_too_few_images_say_so(positives):
+@pytest.mark.parametrize(("positives", "words"), [(1, "1 image"), (2, "2 images")])
+def test_too_few_images_say_so(positives, words):
     labels = torch.tensor([0] * 8 + [1] * positives)
     said = torch.rand(len(labels), 2, generator=torch.Generator().manual_seed(0))
     found = classification_metrics(said, labels)
     assert found["auroc_interval"] is None and found["accuracy_interval"] is not None
-    assert found["interval_reasons"]["auroc"] == (
-        f"not enough images: a class has {positives} images, 3 are needed"
-    )
+    assert found["interval_reasons"]["auroc"] == f"not enough images: a class has {words}, 3 are needed"
 
 
 def test_groups_count_and_not_their_images():

@@ -105,7 +105,7 @@ class MaskAnnotation:
             return np.asarray(self._mask != 0)
         mask = _decode(self._mask)
         if self._place is not None:
-            _check_place(self._mask, mask.shape, Frame(self.height, self.width, self._place))
+            mask = _placed(mask, self._mask, Frame(self.height, self.width, self._place))
         return np.asarray(mask != 0)
 
     @cached_property
@@ -144,33 +144,35 @@ class MaskAnnotation:
         )
 
 
-def _check_place(path: Path, shape: tuple[int, ...], frame: Frame) -> None:
-    """Refuse a mask whose own place on the map is not that of the image, by more than one of its pixels.
+def _placed(mask: NDArray[np.generic], path: Path, frame: Frame) -> NDArray[np.generic]:
+    """A mask with its rows in the order of the image's, which one of them may store from south to north.
 
     Raises:
-        DataError: with both boxes.
+        DataError: if its own place on the map is not that of the image, by more than one of its pixels.
     """
     driver = driver_of(image_head(path))
     if driver is None or (driver != "GTiff" and not has_world_file(path)):
-        return
+        return mask
     try:
         with opened(path, driver) as dataset:
             own = georeference_of(dataset)
     except ImageError:
-        return  # a TIFF that tifffile reads and GDAL does not is not a map
+        return mask  # a TIFF that tifffile reads and GDAL does not is not a map
     if own is None or frame.georeference is None:
-        return
+        return mask
     if (own.crs is None) != (frame.georeference.crs is None):  # one says where it is on some map
         unnamed = own if own.crs is None else frame.georeference
         if unnamed.to_map(0.0, 0.0) == (0, 0):
-            return  # and only how large its pixels are
+            return mask  # and only how large its pixels are
     ends = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], dtype=np.float64)
-    corners = np.array([own.to_map(*end) for end in ends * (shape[1], shape[0])])
+    corners = np.array([own.to_map(*end) for end in ends * (mask.shape[1], mask.shape[0])])
     found = place_in(frame, corners, own.crs, path)
-    wanted = ends * (frame.width, frame.height)
-    if not np.abs(found - wanted).max() <= 1.01 * max(frame.height / shape[0], frame.width / shape[1]):
-        hint = "Bring it onto the image's pixels: gdalwarp -r near -t_srs CRS -te X0 Y0 X1 Y1 -ts W H IN OUT."
-        raise apart(path, frame, {"what its map says, in level-0 pixels,": found}, hint, what="mask")
+    slack = 1.01 * max(frame.height / mask.shape[0], frame.width / mask.shape[1])
+    for places, placed in ((ends, mask), (np.abs(ends - (0, 1)), mask[::-1])):
+        if np.abs(found - places * (frame.width, frame.height)).max() <= slack:
+            return placed
+    hint = "Bring it onto the image's pixels: gdalwarp -r near -t_srs CRS -te X0 Y0 X1 Y1 -ts W H IN OUT."
+    raise apart(path, frame, {"what its map says, in level-0 pixels,": found}, hint, what="mask")
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -16,6 +16,7 @@ from .formats.adapted import AdaptedSlide
 from .formats.channels import ChannelImage
 from .formats.decode import icc_of
 from .formats.gdal import WORLD
+from .formats.ome_files import companion_beside
 from .formats.raster import RasterImage
 from .formats.slide import SlideImage, slide_facts
 from .formats.tiff import DAMAGE
@@ -33,6 +34,7 @@ __all__ = ["Description", "companions_of", "describe"]
 _SIDE_CARS = (".ovr", ".msk", ".aux.xml")  # after the whole name
 _INSTEAD = (*WORLD, ".prj", ".xml")  # of the suffix
 _ICC = 34675
+_OME = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def describe(
 
 
 def companions_of(path: Path) -> tuple[Path, ...]:
-    """Side-cars that a reader uses: overviews, masks, world files, the folder of a MIRAX slide.
+    """Side-cars that a reader uses: overviews, masks, world files, companions of OME, the folder of a MIRAX.
 
     Example:
         >>> companions_of(Path("nowhere.tif"))
@@ -127,7 +129,18 @@ def companions_of(path: Path) -> tuple[Path, ...]:
     names = [*names, *(path.with_suffix(end) for end in _INSTEAD)]
     if path.suffix.lower() == ".mrxs":
         names = [*names, path.with_suffix("")]
+    if path.name.lower().endswith(_OME):
+        names = [*names, *_ome_companion(path)]
     return tuple(name for name in names if name != path and name.exists())
+
+
+def _ome_companion(path: Path) -> tuple[Path, ...]:
+    try:
+        with tiff_file(path) as file:
+            found = companion_beside(str(file.pages.first.description or ""), path) if file.is_ome else None
+    except (ImageError, *DAMAGE):
+        return ()
+    return () if found is None else (found[0],)
 
 
 def _levels(image: Image) -> tuple[tuple[int, int], ...]:
@@ -142,7 +155,7 @@ def _tiff(path: Path, series: int | str | None) -> tuple[str, int, tuple[str, ..
         with tiff_file(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
-            scale = scale_of(file, page, contents.series)
+            scale = scale_of(file, page, path, contents.series)
             beside = tuple(
                 f"{one.name} {one.width} x {one.height} (series {one.series})" for one in contents.associated
             )

@@ -5,6 +5,7 @@ Told by their first bytes, so that a valid file is never called damaged or unkno
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +82,29 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x0e\x03\x13\x01", "an HDF4 file", _GDAL),
     (0, b"\x93NUMPY", "a NumPy array", "Open it with numpy and give it to zoomin.images.array.ArrayImage."),
 )  # fmt: skip
+_TILES = "Open the slide that its tiles were made from."
+_INDICES: tuple[tuple[bytes, str, str, bytes], ...] = (  # text in them; name; instead; the files they name
+    (b"schemas.microsoft.com/deepzoom", "the index of a Deep Zoom image (DZI)", _TILES, b""),
+    (b"<IMAGE_PROPERTIES", "the index of a Zoomify image", _TILES, b""),
+    (
+        b"<ImageList",
+        "the index of a fluorescence slide (Aperio AFI), a file for each channel",
+        "Open one of these files",
+        rb"<Path>([^<]+)",
+    ),
+    (
+        b"[NanoZoomer Digital Pathology Image Set]",
+        "the index of a set of slides (Hamamatsu NDPIS), a file for each channel",
+        "Open one of these files",
+        rb"(?m)^Image\d+\s*=\s*([^\r\n]+)",
+    ),
+    (
+        b"/Schemas/OME/",
+        "the companion of an OME-TIFF: metadata without pixels",
+        "Open one of its TIFFs, and keep this file beside them",
+        rb"FileName\s*=\s*[\"']([^\"']+)",
+    ),
+)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _LOSSLESS, _JPEG_LS = (0xC3, 0xC7, 0xCB, 0xCF), 0xF7
 
@@ -110,6 +134,20 @@ def foreign_format(head: bytes, path: Path) -> ImageError | None:
     for place, signature, name, remedy in _SIGNATURES:
         if head[place : place + len(signature)] == signature:
             return ImageError(f"{name}, which is not read", where=path, remedy=remedy)
+    return _index(head, path)
+
+
+def _index(head: bytes, path: Path) -> ImageError | None:
+    """The error for a text that names the files of an image."""
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] not in (b"<", b"["):
+        return None
+    for text, name, instead, files in _INDICES:
+        if text in head:
+            found = re.findall(files, head) if files else []
+            names = list(dict.fromkeys(one.decode("utf-8", errors="replace").strip() for one in found))
+            listed = f": {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}" if names else ""
+            stop = "" if instead.endswith(".") else "."
+            return ImageError(name, where=path, remedy=f"{instead}{listed}{stop}")
     return None
 
 

@@ -5,6 +5,7 @@ Nothing here opens a file: attributes come in as they stand in `.zattrs` or `zar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ __all__ = ["Channel", "Dataset", "Multiscale", "attributes_of_ome", "multiscale_
 
 _AXES = ("t", "c", "z", "y", "x")
 _PRIMARY = {"FF0000": "red", "00FF00": "green", "0000FF": "blue"}
+_NAMES = {letter: name for name in ("red", "green", "blue") for letter in (name, name[0])}
+_NUMBERED = re.compile(r"(channel|ch|c)?[\s:_#-]*[\d:]*")  # "Channel:0:1", as writers name what has no name
 
 
 class Channel(NamedTuple):
@@ -32,11 +35,18 @@ class Channel(NamedTuple):
 
     @property
     def primary(self) -> str:
-        """Which of red, green and blue it is, by its name or its colour; else ""."""
+        """Which of red, green and blue it is: by its name, or where it has none by its colour; else "".
+
+        Stains are displayed in these colours too: DAPI in blue is no blue of a camera.
+
+        Example:
+            >>> [Channel(*one).primary for one in (("DAPI", "0000FF"), ("Channel 2", "0000FF"), ("R", ""))]
+            ['', 'blue', 'red']
+        """
         label = self.label.strip().lower()
-        if label in ("red", "green", "blue"):
-            return label
-        return {"r": "red", "g": "green", "b": "blue"}.get(label, _PRIMARY.get(self.colour.upper()[:6], ""))
+        if _NUMBERED.fullmatch(label):
+            return _PRIMARY.get(self.colour.upper()[:6], "")
+        return _NAMES.get(label.removesuffix("channel").strip(), "")
 
 
 class Dataset(NamedTuple):

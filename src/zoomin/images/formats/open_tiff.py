@@ -8,13 +8,13 @@ from typing import Any
 from ...errors import ImageError
 from ..image import Image
 from ..physical import check_mpp
-from ..remote import tiff_file
 from ..stored import Level
 from ..urls import url_of
 from . import raster
 from .bands import bands_of_page
 from .decode import decode_image
 from .gdal import driver_of, side_car
+from .ome_files import tiff_of_parts
 from .tiff import DAMAGE, check_known, check_whole, orientation_of_page, undecodable
 from .tiff_contents import Contents, contents_of
 from .tiff_image import TiffImage
@@ -53,7 +53,7 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
     """
     check_mpp(mpp, path)
     try:
-        with tiff_file(path) as file:
+        with tiff_of_parts(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
             if not _streamed(page, contents, path):
@@ -61,7 +61,7 @@ def open_tiff(path: Path, *, mpp: float | None = None, series: int | str | None 
             check_known(page, path)
             check_whole(page, file.filehandle.size, path)
             check_upright(page, path)
-            scale = None if mpp is not None else scale_of(file, page, contents.series)
+            scale = None if mpp is not None else scale_of(file, page, path, contents.series)
             if by_gdal(page):
                 first = page.offset == file.pages[0].offset
                 return raster.open_gdal_tiff(path, contents, first=first, mpp=mpp, scale=scale)

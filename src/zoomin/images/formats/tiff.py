@@ -87,7 +87,7 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, Sca
             bands = bands_of_page(page, path)
             pixels = bands.paint_all(_samples(page), _WHITE, path)
             pixels = upright(pixels, orientation_of_page(page))
-            scale = scale_of(file, page, contents.series)
+            scale = scale_of(file, page, path, contents.series)
     except DAMAGE as error:
         raise undecodable(error, path) from error
     return np.ascontiguousarray(pixels), scale

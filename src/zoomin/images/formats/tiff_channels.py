@@ -22,11 +22,11 @@ from ..georeference import Georeference
 from ..ground import mpp_of_map
 from ..physical import check_mpp
 from ..pixels import Pixels
-from ..remote import tiff_file
 from ..stored import FileIdentity, Level, check_unchanged, identity_of, undecoded
 from ..windows import Window
 from .channels import check_numbers
 from .gdal import opened, side_car
+from .ome_files import tiff_of_parts
 from .open_tiff import check_upright
 from .raster import check_blocks, georeference_of
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
@@ -58,6 +58,7 @@ class TiffSamples:
         identity: path, size and time of the last change.
         mpp_source: what gives the size of a pixel, or "".
         offsets: of each level, where the directories of its channels stand; one for all bands together.
+        parts: of each channel, the file that stores it; empty where all are in this one.
     """
 
     reader: ClassVar[str] = "tifffile"
@@ -71,30 +72,33 @@ class TiffSamples:
     identity: FileIdentity
     mpp_source: str
     offsets: tuple[tuple[int, ...], ...]
+    parts: tuple[FileIdentity, ...] = ()
 
     def read(self, level: int, window: Window, channels: Sequence[int]) -> Pixels:
         """The samples of some channels, as they are stored; of bands stored together, all are decoded."""
-        file = HANDLES.get_or_make(self._key, self._open)
         offsets = self.offsets[level]
         try:
             if len(offsets) == 1:
-                return read_window(file.page(offsets[0]), window, file.fetch)[..., list(channels)]
-            planes = [read_window(file.page(offsets[c]), window, file.fetch)[..., :1] for c in channels]
-            return np.concatenate(planes, axis=2)
+                return self._plane(0, offsets[0], window)[..., list(channels)]
+            return np.concatenate([self._plane(c, offsets[c], window)[..., :1] for c in channels], axis=2)
         except DAMAGE as error:
             raise undecoded(self.path, level, window, error) from error
 
     def close(self) -> None:
-        """Let go of the file; the next read opens it again."""
-        HANDLES.drop(self._key)
+        """Let go of the files; the next read opens them again."""
+        for part in {self.identity, *self.parts}:
+            HANDLES.drop(("tiff channels", part))
 
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return "tiff channels", self.identity
+    def _plane(self, channel: int, offset: int, window: Window) -> Pixels:
+        part = self.parts[channel] if self.parts else self.identity
+        path = Path(part[0]) if self.parts else self.path
 
-    def _open(self) -> OpenTiff:
-        check_unchanged(identity_of(self.path), self.identity, self.path)
-        return OpenTiff(self.path)
+        def opened_again() -> OpenTiff:
+            check_unchanged(identity_of(path), part, path)
+            return OpenTiff(path)
+
+        file = HANDLES.get_or_make(("tiff channels", part), opened_again)
+        return read_window(file.page(offset), window, file.fetch)
 
 
 def open_tiff_channels(
@@ -113,16 +117,18 @@ def open_tiff_channels(
     """
     check_mpp(mpp, path)
     try:
-        with tiff_file(path) as file:
+        with tiff_of_parts(path) as file:
             pages, number = _pages(file, path, series)
             first = pages[0][0]
-            for page in pages[0]:
-                check_whole(page, file.filehandle.size, path)
+            places = [path if page.parent is file else Path(page.parent.filehandle.path) for page in pages[0]]
+            for page, place in zip(pages[0], places, strict=True):
+                check_whole(page, page.parent.filehandle.size, place)
+            parts = tuple(identity_of(place) for place in places) if set(places) != {path} else ()
             check_upright(first, path)
             check_numbers(str(first.dtype), path)
             count = first.samplesperpixel if len(pages[0]) == 1 else len(pages[0])
             names = _names(file, first, pages[0], count, number)
-            scale = None if mpp is not None else scale_of(file, first, number)
+            scale = None if mpp is not None else scale_of(file, first, path, number)
             nodata = nodata_of_page(first)
             offsets = tuple(tuple(int(page.offset) for page in level) for level in pages)
             levels = _levels([level[0] for level in pages])
@@ -150,6 +156,7 @@ def open_tiff_channels(
         identity_of(path),
         source,
         offsets,
+        parts,
     )
     return samples, of_map if mpp is None else mpp
 
@@ -169,7 +176,7 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
         )
     levels: list[list[Any]] = []
     for level in one.levels:
-        pages: list[Any] = [page.aspage() for page in level.pages if page is not None]
+        pages = _opened_pages(level)
         alike = len(pages) == planes["C"]
         smaller = not levels or pages[0].imagewidth < levels[-1][0].imagewidth
         fits = not levels or (
@@ -185,6 +192,17 @@ def _pages(file: Any, path: Path, series: int | str | None) -> tuple[list[list[A
             remedy="Export it again: its metadata name more channels than are stored.",
         )
     return levels, number
+
+
+def _opened_pages(level: Any) -> list[Any]:  # noqa: ANN401
+    """The pages of a level; tifffile has closed the other files of the image, and closes them with it."""
+    found: list[Any] = []
+    for page in level.pages:
+        if page is not None:
+            if page.parent.filehandle.closed:
+                page.parent.filehandle.open()
+            found.append(page.aspage())
+    return found
 
 
 def _series(file: Any, path: Path, series: int | str | None) -> tuple[Any, int]:  # noqa: ANN401

@@ -24,7 +24,7 @@ from ..urls import url_of
 from ..windows import Window
 from .bands import bands_of_page
 from .contents import CLEARLY, several_images
-from .ome_files import companion_of, files_of_images, parsed_xml, text_of
+from .ome_files import check_companion
 from .tiff_segments import block_of, read_window
 
 __all__ = ["Associated", "Contents", "check_sizes", "contents_of", "shows"]
@@ -149,7 +149,7 @@ def _pictures(file: Any, path: Path) -> tuple[list[_Picture], bool]:  # noqa: AN
             below = tuple(level.keyframe for level in one.levels[1:])
             found.append(_Picture(page, str(one.name or ""), index, _reduced(page), below))
         return found, False
-    _check_companion(file, path)
+    check_companion(file, path)
     pages = [file.pages[index] for index in range(len(file.pages))]
     pages = [page if hasattr(page, "subfiletype") else page.aspage() for page in pages]
     masked = any(page.subfiletype & _MASK for page in pages)
@@ -175,23 +175,6 @@ def check_sizes(file: Any, path: Path) -> None:  # noqa: ANN401
                 f"damaged: directory {index} declares an image of {' x '.join(map(str, sides))} pixels",
                 where=path,
                 remedy="Copy or export the file again.",
-            )
-
-
-def _check_companion(file: Any, path: Path) -> None:  # noqa: ANN401
-    """Refuse a plane of an image of several files, which a companion beside them describes."""
-    text = str(file.pages.first.description or "") if file.is_ome else ""
-    root = parsed_xml(text) if "BinaryOnly" in text else None
-    companion = companion_of(root) if root is not None else ""
-    whole = parsed_xml(text_of(path.parent / companion)) if companion else None
-    for names in files_of_images(whole) if whole is not None else ():
-        if path.name in names:
-            raise ImageError(
-                f"one of {len(names)} files of an image ({', '.join(names[:4])}), according to {companion}",
-                where=path,
-                remedy="If they are red, green and blue, put them together: "
-                "tifffile.imwrite(OUT, numpy.stack([tifffile.imread(name) for name in NAMES], -1), "
-                'photometric="rgb").',
             )
 
 
@@ -270,7 +253,8 @@ def _check_planes(file: Any, main: _Picture, path: Path, *, chosen: bool) -> Non
             )
         if one.kind != "ome" and len(file.pages) >= count:
             remedy = f"Choose a page: series=0 to {count - 1} (an argument of open_image, a manifest column)."
-        if set(planes) == {"C"} and count in (3, 4):
+        stored = all(page is not None for page in level.pages)  # tifffile reads others as zeros
+        if set(planes) == {"C"} and count in (3, 4) and stored:
             remedy = (
                 "Name those to use: data.channels, or open_image(path, channels=[1, 2]). If they are red, "
                 "green and blue, store them pixel by pixel: tifffile.imwrite(OUT, "

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from ..physical import FINEST_PRINT, PLAUSIBLE, square_mpp, unit_in_microns
+from .ome_files import companion_beside, image_of_page, named_elements, parsed_xml
 
 __all__ = ["Scale", "scale_of"]
 
 _ROUNDED = 0.01
-_INCH, _CENTIMETRE = 2, 3  # values of the tag ResolutionUnit; TIFF's own default is the inch
+_INCH = 2  # value of the tag ResolutionUnit; TIFF's own default
+_UNITS = {  # the last two are tifffile's, beyond the standard; 1 is no unit
+    _INCH: ("inch", 25_400.0),
+    3: ("centimetre", 10_000.0),
+    4: ("millimetre", 1000.0),
+    5: ("micron", 1.0),
+}
 
 
 class Scale(NamedTuple):
@@ -43,15 +46,21 @@ class Scale(NamedTuple):
         return square_mpp(self.x, self.y, path)
 
 
-def scale_of(file: Any, page: Any, series: int = 0) -> Scale | None:  # noqa: ANN401 (tifffile is not typed)
+def scale_of(
+    file: Any,  # noqa: ANN401 (tifffile is not typed)
+    page: Any,  # noqa: ANN401
+    path: Path,
+    series: int = 0,
+) -> Scale | None:
     """Microns per pixel of an image of a TIFF, None where nothing credible gives them.
 
     Args:
         file: tifffile's.
         page: the image at full resolution.
+        path: of the file, beside which a companion may lie.
         series: number of the image in OME metadata.
     """
-    found = _ome(file, series) or _aperio(file, page) or _imagej(file, page) or _resolution(page)
+    found = _ome(file, page, path, series) or _aperio(file, page) or _imagej(file, page) or _resolution(page)
     if found is None:
         return None
     (x, y), source = found
@@ -65,16 +74,16 @@ _Sides = tuple[tuple[float, float], str]
 def _resolution(page: Any) -> _Sides | None:  # noqa: ANN401
     """By the tags of resolution. Inches are those of printers, unless no printer is that fine."""
     unit = page.tags.valueof("ResolutionUnit", _INCH)
-    microns = {_INCH: 25_400.0, _CENTIMETRE: 10_000.0}.get(int(unit))
-    if microns is None:
+    if int(unit) not in _UNITS:
         return None
+    name, microns = _UNITS[int(unit)]
     (x, per_x), (y, per_y) = (page.tags.valueof(f"{axis}Resolution", (0, 0)) for axis in "XY")
     if not (x and per_x and y and per_y):
         return None
     sides = microns * per_x / x, microns * per_y / y
     if unit == _INCH and max(sides) > FINEST_PRINT:
         return None
-    return sides, f"resolution per {'inch' if unit == _INCH else 'centimetre'}"
+    return sides, f"resolution per {name}"
 
 
 def _aperio(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
@@ -117,27 +126,32 @@ def _of_java(text: str) -> str:
     return re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match.group(1), 16)), text.strip())
 
 
-def _ome(file: Any, series: int) -> _Sides | None:  # noqa: ANN401
+def _ome(file: Any, page: Any, path: Path, series: int) -> _Sides | None:  # noqa: ANN401
     """Width and height of a pixel of an image of OME metadata, microns."""
     if not file.is_ome:
         return None
-    try:
-        root: Element = fromstring(file.ome_metadata)
-    except (ParseError, DefusedXmlException, TypeError, ValueError, LookupError):
-        return None
-    every = root.findall(".//{*}Pixels")
+    root = parsed_xml(file.ome_metadata or "")
+    beside, words = companion_beside(file.ome_metadata or "", path), "OME metadata"
+    if beside is not None:
+        words = f"OME metadata of {beside[0].name}"
+        root = image_of_page(beside[1], root, path, int(page.index))
+    every = [] if root is None else list(named_elements(root, "Pixels"))
     if not every:
         return None
     pixels = every[series if series < len(every) else 0]
+    given = [axis for axis in "XY" if pixels.get(f"PhysicalSize{axis}") is not None]
     sides, units = [], []
-    for axis in "XY":
+    for axis in given:
         unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        factor, size = unit_in_microns(unit), pixels.get(f"PhysicalSize{axis}")
-        if factor is None or size is None:
+        factor = unit_in_microns(unit)
+        if factor is None:
             return None
         try:
-            sides.append(float(size) * factor)
+            sides.append(float(pixels.get(f"PhysicalSize{axis}", "")) * factor)
         except ValueError:
             return None
         units.append(unit)
-    return (sides[0], sides[1]), f"OME metadata in {units[0]}"
+    if not given:
+        return None
+    alone = f", of {given[0]} alone: taken as square" if len(given) == 1 else ""
+    return (sides[0], sides[-1]), f"{words} in {units[0]}{alone}"

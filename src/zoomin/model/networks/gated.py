@@ -83,7 +83,7 @@ class GatedFeatures(nn.Module):
         x = self.project(embeddings.float().unflatten(1, (self.cells, -1)).flatten(0, 1))
         h, g = self.copies(x.expand(len(self.copies.gate), -1, -1))
         e = g.exp().unsqueeze(2)
-        f = torch.cat([e * h, e], 2).unflatten(1, (-1, self.cells)).mean(2)  # no len(): engines keep it fixed
+        f: Tensor = torch.cat([e * h, e], 2).unflatten(1, (-1, self.cells)).mean(2)  # no len(): engines keep it fixed
         return f.transpose(0, 1).flatten(1)
 
 
