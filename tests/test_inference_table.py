@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,7 +199,7 @@ def test_a_job_that_is_terminated_says_how_to_go_on(
     many = tmp_path / "many"
     many.mkdir()
     for n in range(3000):
-        os.link(str(images[0]), many / f"{n:04d}.png")
+        shutil.copyfile(str(images[0]), many / f"{n:04d}.png")
     command = [sys.executable, "-m", "zoomin", "predict", many, "--run", tmp_path / "run"]
     command += ["--out", tmp_path / "out.csv", "--batch_size", "1"]
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
