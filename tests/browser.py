@@ -55,6 +55,12 @@ def artifacts() -> Path:
     return folder
 
 
+def _failed(seen: Visit, request: Any) -> None:
+    """Note a failure; a page that is left ends what it was loading."""
+    if request.failure != "net::ERR_ABORTED":
+        seen.errors.append(f"failed: {request.url} ({request.failure})")
+
+
 @contextmanager
 def visit(
     address: str,
@@ -87,7 +93,7 @@ def visit(
             context.set_default_timeout(_PATIENCE)
             seen = Visit(context.new_page())
             seen.page.on("request", lambda request: seen.requests.append(request.url))
-            seen.page.on("requestfailed", lambda request: seen.errors.append(f"failed: {request.url}"))
+            seen.page.on("requestfailed", lambda request: _failed(seen, request))
             seen.page.on("pageerror", lambda error: seen.errors.append(str(error)))
             seen.page.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
             seen.page.goto(address)
