@@ -352,7 +352,7 @@ def test_cells_are_tried_where_tiles_are_drawn(lines: Path, cache: Path) -> None
     frozen = replace(FROZEN, folds=3, cache=str(cache), trunk_below=1.0, components=64)
     for cell_tiles, heads in ((3, {"gated"}), (4, {"gated", "cells"})):
         changed = replace(frozen, cell_tiles=cell_tiles)
-        report = learn(model, changed, data, data.splits["train"], 0).report
+        report = learn(model, changed, data, data.splits["train"][::2], 0).report
         assert set(report["held_out"]) == heads
         assert report["reads"] == {"sampling": model.sampling, "n_samples": 3}
 
