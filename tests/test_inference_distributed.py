@@ -111,13 +111,16 @@ def test_errors_and_warnings_of_workers_arrive(
 
 
 def test_a_worker_keeps_what_the_library_says(net: ZoomIn, images: Path) -> None:
-    net.readers = ("openslide",)  # not that of PNG
+    net.readers = ("openslide",)  # not that of JPEG
+    for number in (0, 2):
+        with Image.open(images / "cat" / f"{number}.png") as image:
+            image.save(images / f"{number}.jpg")  # with loss: decoders differ
     config = InferenceConfig(batch_size=1)
     answers = partial(predictions_of, model=net, config=config)
     try:
         start = partial(_Inference, net, config, answers, _alone, Worker(net.device))
         worker = Guarded(start, name_of, str(Path.cwd()), 0)
-        first, second = (worker(images / "cat" / f"{number}.png") for number in (0, 2))
+        first, second = (worker(images / f"{number}.jpg") for number in (0, 2))
     finally:
         net.readers = ()
     assert len(first.log_lines) == 1 and "the training images by openslide" in first.log_lines[0]
