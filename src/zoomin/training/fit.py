@@ -109,7 +109,7 @@ def fit(
     logs = Logs(named, folder, folder.resolve().name, given=given)
     ranks = training_ranks(config)
     with joined(ranks, *meeting_point(ranks, config.train)), ExitStack() as held:
-        ranks.first(lambda: held.enter_context(lock_folder(config.out)) and None)
+        ranks.first(lambda: held.enter_context(lock_folder(config.out, LAST.parent.name, "model")) and None)
         return _fit(folder, config, progress and ranks.is_first, callbacks, logs, ranks)
 
 
