@@ -116,6 +116,7 @@ def test_who_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
         (out / leftover).touch()
     with lock_folder(out, "model", "not there") as folder:
         (out / "model").rmdir()
+        (out / "b.h5.0123abcd.part").touch()  # by a worker that died
         assert folder == out
     assert not list(out.iterdir())
     with lock_folder(tmp_path / "nothing"):

@@ -26,7 +26,7 @@ def lock_folder(folder: str | Path, *inside: str) -> Iterator[Path]:
     """Make a folder, and let nobody else write to it in the block; one that stays empty is removed.
 
     The system frees the lock of a process that died, on whichever machine; the file that it was writing is
-    removed.
+    removed, as are those of workers that die in the block.
 
     Args:
         folder: to be written to.
@@ -45,9 +45,12 @@ def lock_folder(folder: str | Path, *inside: str) -> Iterator[Path]:
     is_new = not folder.exists()
     try:
         with _held(folder, lock, holder):
-            for one in (folder, *(folder / name for name in inside)):
-                remove_leftovers(one)
+            places = (folder, *(folder / name for name in inside))
+            for place in places:
+                remove_leftovers(place)
             yield folder
+            for place in places:  # of workers that died
+                remove_leftovers(place)
     finally:
         if is_new:
             with suppress(OSError):  # it holds something
