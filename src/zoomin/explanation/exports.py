@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotations.annotation import Annotation
-from ..files import whole_file, write_json
+from ..files import remove_leftovers, whole_file, write_json
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
 from .evidence import Evidence
 from .export_config import ExportConfig
@@ -37,6 +37,7 @@ def write_exports(
         ConfigError: if the coordinates asked for cannot be had; everything else is written.
     """
     folder = Path(folder)
+    remove_leftovers(folder)
     if config.heat_map:
         write_dense_map(explanation, folder, config.heat_map_side)
     if config.pictures:
