@@ -394,6 +394,7 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
     found = plan(DataConfig(str(tmp_path)))
     assert (found.model.tile_size, found.model.n_samples) == (side, reads)
     assert any(f"about {tiles} per image" in line for line in found.lines)
+    assert any(line.startswith("cells      if AUROC") for line in found.lines)  # at most frozen.cell_tiles
 
 
 def test_plan_follows_what_is_given(tmp_path: Path) -> None:
