@@ -288,6 +288,8 @@ def test_ome_tiff_tells_its_scale(seen: tuple[Explanation, float], tmp_path: Pat
     i, j = divmod(int(heat.argmax()), heat.shape[1])
     assert max(abs((j + 0.5) * 3 - 101.5), abs((i + 0.5) * 3 - 71.5)) <= cell + 1.5
     write_dense_map(one, tmp_path)
+    once = path.read_bytes()
+    assert write_dense_map(one, tmp_path).read_bytes() == once  # no moment, no chance
     assert 'PhysicalSizeXUnit="pixel"' in str(tifffile.TiffFile(path).ome_metadata)
 
 

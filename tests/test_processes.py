@@ -111,7 +111,12 @@ def test_who_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
     first.kill()  # leaves its files behind, and its lock is free
     first.wait()
     assert {path.name for path in out.iterdir()} == set(LOCKS)
-    with lock_folder(out) as folder:
+    (out / "model").mkdir()
+    for leftover in ("a.h5.0123abcd.part", "model/model.safetensors.89abcdef.part"):
+        (out / leftover).touch()
+    with lock_folder(out, "model", "not there") as folder:
+        (out / "model").rmdir()
+        (out / "b.h5.0123abcd.part").touch()  # by a worker that died
         assert folder == out
     assert not list(out.iterdir())
     with lock_folder(tmp_path / "nothing"):

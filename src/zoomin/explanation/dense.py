@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
+
+from ..files import whole_file
 
 if TYPE_CHECKING:
     from .evidence import Evidence
@@ -55,20 +59,25 @@ def _write_ome(heat: Float[Tensor, "h w"], step: int, explanation: Evidence, pat
 
     mpp = explanation.source.mpp
     size, unit = (step, "pixel") if mpp is None else (step * mpp, "µm")
-    tifffile.imwrite(
-        path,
-        heat.numpy(),
-        ome=True,
-        compression="zlib",
-        tile=(_BLOCK, _BLOCK) if min(heat.shape) >= _BLOCK else None,
-        metadata={
-            "axes": "YX",
-            "Name": Path(explanation.image).name,
-            "Description": f"{_NOTE}; a pixel covers {step} x {step} level-0 pixels",
-            **{f"PhysicalSize{axis}": size for axis in "XY"},
-            **{f"PhysicalSize{axis}Unit": unit for axis in "XY"},
-        },
-    )
+    values = heat.numpy()
+    metadata = {
+        "axes": "YX",
+        "Name": Path(explanation.image).name,
+        "Description": f"{_NOTE}; a pixel covers {step} x {step} level-0 pixels",
+        **{f"PhysicalSize{axis}": size for axis in "XY"},
+        **{f"PhysicalSize{axis}Unit": unit for axis in "XY"},
+    }
+    # an identifier of the content: by default it is that of the moment, and no two files are alike
+    content = uuid.uuid5(uuid.NAMESPACE_OID, f"{metadata} {hashlib.sha256(values.tobytes()).hexdigest()}")
+    with whole_file(path, sync=False) as part:
+        tifffile.imwrite(
+            part,
+            values,
+            ome=True,
+            compression="zlib",
+            tile=(_BLOCK, _BLOCK) if min(heat.shape) >= _BLOCK else None,
+            metadata=metadata | {"UUID": str(content)},
+        )
     return path
 
 
@@ -80,19 +89,22 @@ def _write_geotiff(heat: Float[Tensor, "h w"], step: int, explanation: Evidence,
     assert georeference is not None
     a, b, c, d, e, f = georeference.transform
     tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if min(heat.shape) >= _BLOCK else {}
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        dtype="float32",
-        count=1,
-        height=heat.shape[0],
-        width=heat.shape[1],
-        crs=georeference.crs,
-        transform=Affine(a * step, b * step, c, d * step, e * step, f),
-        compress="deflate",
-        **tiles,
-    ) as dataset:
+    with (
+        whole_file(path, sync=False) as part,
+        rasterio.open(
+            part,
+            "w",
+            driver="GTiff",
+            dtype="float32",
+            count=1,
+            height=heat.shape[0],
+            width=heat.shape[1],
+            crs=georeference.crs,
+            transform=Affine(a * step, b * step, c, d * step, e * step, f),
+            compress="deflate",
+            **tiles,
+        ) as dataset,
+    ):
         dataset.write(heat.numpy(), 1)
         dataset.set_band_description(1, _NOTE)
     return path

@@ -28,7 +28,7 @@ from .channels import with_channels
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import tiles_of
-from .folds import FoldJob, deal_folds, embed_folds, run_fold
+from .folds import FoldJob, deal_folds, embed_folds, run_fold, unreadable
 from .loggers import Logs, check_loggers, share_experiment
 from .matching import check_target, log_classes, match_data, resolved_data
 from .run_folder import (
@@ -186,11 +186,13 @@ class _Worker:
         self.run, self.folder = run, folder
         self.data = ZoomInDataModule(
             run.data, manifest, {"train": rows}, progress=False, model=tiles_of(run.model)
-        )
-        self.data.prepare()
+        ).without_unreadable()
+        self.failed = unreadable(rows, self.data)
 
     def work(self, job: FoldJob, on_epoch: Callable[[], None]) -> None:
         """Train one fold and write its file."""
+        if self.failed:
+            job = job.without(self.failed, self.data.manifest)
         names = self.run.train.loggers(crossval=True)
         logs = Logs(names, _file(self.folder, job).with_suffix(""), job.name, self.folder)
         write_json(_file(self.folder, job), run_fold(self.run, self.data, job, on_epoch, logs=logs))
