@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 return CLOSED_PIPE
             if debug:
-                raise
+                traceback.print_exc()
             code, line = _exit_of(error)
             rank = started_ranks().rank
             if not (rank and isinstance(error, PeerError)):

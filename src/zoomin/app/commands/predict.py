@@ -22,6 +22,7 @@ __all__ = [
     "build_executor",
     "build_inference",
     "build_shard",
+    "build_strict",
     "executor_of",
     "inference_config",
     "say_predicted",
@@ -52,6 +53,11 @@ def build_executor(parser: ArgumentParser) -> None:
         "distribute the images with Ray: local (this machine), auto (the cluster that it is part of), "
         "HOST:PORT or ray://HOST:PORT",
     )
+
+
+def build_strict(parser: ArgumentParser) -> None:
+    """The option that makes failed images an error of the command."""
+    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
 
 
 def build_shard(parser: ArgumentParser, does: str) -> None:
@@ -202,7 +208,7 @@ def _build_predict(parser: ArgumentParser) -> None:
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
     build_shard(parser, "predicts")
-    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
+    build_strict(parser)
     _build_groups(parser)
     build_executor(parser)
     build_inference(parser)
