@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from zoomin.errors import WriteError
 from zoomin.runtime.locks import LOCKS, lock_file, lock_folder
-from zoomin.runtime.processes import stoppable
+from zoomin.runtime.processes import end_workers, stoppable
 
 PARENT = """
 import multiprocessing, sys, time
@@ -97,6 +99,15 @@ def test_workers_end_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     until(lambda: not alive(child))
+
+
+def test_workers_that_do_not_end_are_killed() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        work = pool.submit(time.sleep, 600)
+        (child,) = multiprocessing.active_children()
+        end_workers(pool, 0.1)  # it may not even have started
+        assert not child.is_alive() and not multiprocessing.active_children()
+    assert work.exception() is not None
 
 
 def test_who_comes_second_is_told_who_was_first(tmp_path: Path) -> None:

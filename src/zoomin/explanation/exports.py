@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotations.annotation import Annotation
-from ..files import whole_file, write_json
+from ..files import remove_leftovers, whole_file, write_json
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
 from .evidence import Evidence
 from .export_config import ExportConfig
@@ -38,6 +38,7 @@ def write_exports(
             written.
     """
     folder = Path(folder)
+    remove_leftovers(folder)
     if config.pictures:
         _save(overlay_figure(explanation, roi, outlined=config.outlined), folder / OVERLAY)
         _save(crops_figure(explanation), folder / CROPS)

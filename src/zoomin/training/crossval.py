@@ -23,7 +23,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
 from ..progress import Bar, progress_bar
 from ..runtime.locks import lock_folder
-from ..runtime.processes import end_with_parent, one_process
+from ..runtime.processes import end_with_parent, end_workers, one_process
 from .channels import with_channels
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
@@ -157,15 +157,17 @@ class _Runner:
         )
         try:
             self._watch({pool.submit(_work, job): job for job in jobs}, epochs)
-        except BrokenProcessPool as error:
-            raise ConfigError(
-                "a training process died, perhaps for lack of memory",
-                where="cv.jobs",
-                remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
-            ) from error
-        finally:
+        except BaseException as error:
             stop.value = 1
-            pool.shutdown(wait=True, cancel_futures=True)
+            end_workers(pool)  # a fold that is not finished is lost anyway
+            if isinstance(error, BrokenProcessPool):
+                raise ConfigError(
+                    "a training process died, perhaps for lack of memory",
+                    where="cv.jobs",
+                    remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
+                ) from error
+            raise
+        pool.shutdown()
 
     def _watch(self, futures: dict[Future[None], FoldJob], epochs: Synchronized[int]) -> None:
         reported, waiting = 0, set(futures)

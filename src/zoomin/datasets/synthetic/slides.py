@@ -27,7 +27,7 @@ from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
 from ...runtime.locks import LOCKS, lock_folder
-from ...runtime.processes import end_with_parent
+from ...runtime.processes import end_with_parent, end_workers
 from ..split_sizes import SplitSizes
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
@@ -192,9 +192,7 @@ def _make(
             for _ in pool.map(_write_in_worker, todo):
                 yield 1
         except BaseException:  # a slide takes minutes: nobody waits for the others
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
+            end_workers(pool, 0)
             raise
 
 
