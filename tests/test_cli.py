@@ -105,6 +105,17 @@ def test_each_command_helps_with_examples(name: str, capsys: pytest.CaptureFixtu
     assert f"examples:\n  zoomin {name}" in shown
 
 
+def test_help_of_many_settings_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--model.name", "cnn", "--help"])
+    short = capsys.readouterr().out
+    assert "--data.root" in short and "--model.side" in short and "--data.threads" not in short
+    assert "`zoomin train --help_all` explains" in short
+    assert main(["train", "--model.name", "cnn", "--help_all"]) == 0
+    every = capsys.readouterr().out
+    assert "--data.threads" in every and len(every.splitlines()) > 2 * len(short.splitlines())
+
+
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == main(["data", "make"]) == 0
     shown = capsys.readouterr().out

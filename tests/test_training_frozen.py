@@ -559,4 +559,9 @@ def test_a_missing_label_is_found_before_images_are_opened(
     config = run_config(tmp_path / "list.csv", tmp_path / "run", run_frozen=FrozenConfig(enabled=True))
     with pytest.raises(DataError, match=r"0\.png \(row 2\) has no label"):
         fit(config)
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["image,label", *(f"{number}.png,a" for number in range(8))])
+    )
+    with pytest.raises(DataError, match=r"only the class 'a' in \d images\. Training needs at least two"):
+        fit(config)
     assert not (tmp_path / "run").exists()

@@ -40,6 +40,7 @@ __all__ = ["main"]
 
 WRONG_INPUT, BROKEN, NOT_WRITTEN = 2, 70, 74  # the last two as in sysexits.h
 CLOSED_PIPE = 141  # 128 + SIGPIPE
+_ALL = "--help_all"
 EVERYWHERE = ("--debug", "--quiet", "--verbose")  # options of every command, in any place
 
 
@@ -143,7 +144,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, chosen: Command, words: Sequence[str]) -> int:
     words = _with_recipes(words)
     parser = _parser(name, chosen, words)
+    if _ALL in words:
+        parser.print_help()
+        return 0
+    if {"--help", "-h"}.intersection(words):
+        is_named = any(word.startswith("--model.name") for word in words)  # then what it has is asked for
+        _shorten_help(parser, chosen.first, "model." if is_named else "config")
     return chosen.run(parser, parser.parse_args(words))
+
+
+def _shorten_help(parser: ArgumentParser, first: frozenset[str], kept: str) -> None:
+    """Leave only the first settings, and those that begin so, in the help of a command of very many."""
+    listed = [each for each in parser._actions if each.help != argparse.SUPPRESS]
+    others = [each for each in listed if each.dest not in first and not each.dest.startswith(kept)]
+    if first:
+        for each in others:
+            each.help = argparse.SUPPRESS
+        parser.epilog = f"`{parser.prog} {_ALL}` explains {len(others)} more settings.\n\n{parser.epilog}"
 
 
 def _nobody_reads() -> bool:

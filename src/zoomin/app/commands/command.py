@@ -41,6 +41,7 @@ class Command(NamedTuple):
         run: does it, returns the exit code.
         resume: what to do after an interruption.
         build_late: adds the options that depend on the words given, such as which model is meant.
+        first: the settings that `--help` shows of very many; `--help_all` shows all. Empty: always all.
     """
 
     summary: str
@@ -50,6 +51,7 @@ class Command(NamedTuple):
     run: Callable[[ArgumentParser, Namespace], int]
     resume: str = "Nothing was lost: run the same command again."
     build_late: Callable[[ArgumentParser, Sequence[str]], None] | None = None
+    first: frozenset[str] = frozenset()
 
 
 class Group(NamedTuple):
