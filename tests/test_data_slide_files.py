@@ -225,6 +225,19 @@ def test_an_ome_tiff_of_several_files(tmp_path: Path, companion: str) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["c2.ome.tif", "other.tif"]
 
 
+def test_renamed_files_of_an_ome_tiff_are_one_image(tmp_path: Path) -> None:
+    """By the UUID that each gives itself, whatever name the metadata give it."""
+    data = "".join(
+        f'<TiffData><UUID FileName="c{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>' for c in range(3)
+    )
+    for c, name in enumerate(("blue.tif", "green.tif", "c2.ome.tif")):
+        body = f'UUID="urn:uuid:{c}"><Image ID="Image:0"><Pixels>{data}</Pixels></Image></OME>'
+        options = {"description": f'<?xml version="1.0"?><OME xmlns="http://x" {body}', "metadata": None}
+        tifffile.imwrite(tmp_path / name, np.zeros((16, 16), np.uint8), **options)
+    picture(tmp_path / "other.tif")
+    assert [path.name for path in list_images(tmp_path)] == ["blue.tif", "other.tif"]
+
+
 def test_several_images_of_an_ome_data_set_are_several(tmp_path: Path) -> None:
     names = ["a.ome.tif", "b.ome.tif"]
     for name in names:

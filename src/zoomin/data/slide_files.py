@@ -380,17 +380,19 @@ def _ome(own: Sequence[Path]) -> Iterator[list[str]]:
     if len(files) < 2:
         return
     companions: dict[str, list[str]] = defaultdict(list)
-    for path in files:
-        root = _ome_xml(path)
-        if root is None:
-            continue
+    roots = {path: root for path in files if (root := _ome_xml(path)) is not None}
+    known: dict[str, list[str]] = defaultdict(list)  # parts may be renamed
+    for path, root in roots.items():
+        if uuid := root.get("UUID", "").strip():
+            known[uuid].append(path.name)
+    for path, root in roots.items():
         if companion := companion_of(root):
             beside = parsed_xml(text_of(path.parent / companion))
             if beside is None:
                 companions[companion].append(path.name)
                 continue
             root = beside
-        yield from files_of_images(root)
+        yield from files_of_images(root, known)
     yield from companions.values()
 
 
