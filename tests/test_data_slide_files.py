@@ -309,6 +309,21 @@ def test_a_dicom_label_in_a_series_of_its_own(tmp_path: Path) -> None:
     assert {path.name for path in list_images(tmp_path)} == {"again.dcm", "other.dcm", "v1.dcm", "v2.dcm"}
 
 
+@pytest.mark.parametrize("group", ["", "p1"])
+def test_two_scans_of_one_glass_slide_are_told(
+    group: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for series in ("1.2.5", "1.2.6"):
+        dicom(tmp_path / series / "0.dcm", series, f"{series}.1", container="glass")
+    rows = [f"{series}/0.dcm,{label},{group}" for series, label in (("1.2.5", "a"), ("1.2.6", "b"))]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,group", *rows, ""]))
+    read_manifest(tmp_path / "list.csv")
+    assert ("scanned more than once" in caplog.text) == (not group)
+    caplog.clear()
+    read_folders(tmp_path)
+    assert "the first is glass" in caplog.text
+
+
 def czi(path: Path, slide: bytes, part: int) -> None:
     head = b"ZISRAWFILE".ljust(16, b"\0") + struct.pack("<qq4i", 512, 512, 1, 0, 0, 0)
     path.write_bytes(

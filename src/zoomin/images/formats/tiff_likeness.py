@@ -124,16 +124,17 @@ class _Texture:
 
 
 def _even(pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return pixels - pixels.mean(axis=(0, 1))
+    even: npt.NDArray[np.float64] = pixels - pixels.mean(axis=(0, 1))
+    return even
 
 
 def _shrunk(pixels: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
     """The means of the boxes of a grid of side x side."""
-    for axis in (0, 1):
-        ends = np.linspace(0, pixels.shape[axis], side + 1).round().astype(int)
-        shape = [-1 if one == axis else 1 for one in range(pixels.ndim)]
-        pixels = np.add.reduceat(pixels, ends[:-1], axis=axis) / np.diff(ends).reshape(shape)
-    return pixels
+    rows, columns = (np.linspace(0, size, side + 1).round().astype(int) for size in pixels.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(pixels, rows[:-1], axis=0), columns[:-1], axis=1)
+    counts = np.outer(np.diff(rows), np.diff(columns))
+    means: npt.NDArray[np.float64] = sums / counts[..., None]
+    return means
 
 
 def _has_marks(means: npt.NDArray[np.float64], marks: npt.NDArray[np.bool_]) -> bool:
