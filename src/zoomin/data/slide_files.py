@@ -224,8 +224,8 @@ def warn_of_rescans(records: Sequence[Listed]) -> None:
     again = {name: list(scans.values()) for name, scans in glass.items() if len(scans) > 1}
     for name, (first, second, *_) in list(again.items())[:1]:
         logger.warning(
-            "%d glass slides were scanned more than once; the first is %s: %s, %s. Give the scans of one slide "
-            "one group (the manifest column group), or a split may separate them.",
+            "%d glass slides were scanned more than once; the first is %s: %s, %s. Give the scans of one "
+            "slide one group (the manifest column group), or a split may separate them.",
             len(again), name, first.image, second.image,
         )  # fmt: skip
 
