@@ -225,6 +225,19 @@ def test_an_ome_tiff_of_several_files(tmp_path: Path, companion: str) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["c2.ome.tif", "other.tif"]
 
 
+def test_renamed_files_of_an_ome_tiff_are_one_image(tmp_path: Path) -> None:
+    """By the UUID that each gives itself, whatever name the metadata give it."""
+    data = "".join(
+        f'<TiffData><UUID FileName="c{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>' for c in range(3)
+    )
+    for c, name in enumerate(("blue.tif", "green.tif", "c2.ome.tif")):
+        body = f'UUID="urn:uuid:{c}"><Image ID="Image:0"><Pixels>{data}</Pixels></Image></OME>'
+        options = {"description": f'<?xml version="1.0"?><OME xmlns="http://x" {body}', "metadata": None}
+        tifffile.imwrite(tmp_path / name, np.zeros((16, 16), np.uint8), **options)
+    picture(tmp_path / "other.tif")
+    assert [path.name for path in list_images(tmp_path)] == ["blue.tif", "other.tif"]
+
+
 def test_several_images_of_an_ome_data_set_are_several(tmp_path: Path) -> None:
     names = ["a.ome.tif", "b.ome.tif"]
     for name in names:
@@ -294,6 +307,21 @@ def test_a_dicom_label_in_a_series_of_its_own(tmp_path: Path) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["other.dcm", "v1.dcm", "v2.dcm"]
     dicom(tmp_path / "again.dcm", "2.1", "3.1", container="glass 1")  # another scan of the same glass
     assert {path.name for path in list_images(tmp_path)} == {"again.dcm", "other.dcm", "v1.dcm", "v2.dcm"}
+
+
+@pytest.mark.parametrize("group", ["", "p1"])
+def test_two_scans_of_one_glass_slide_are_told(
+    group: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for series in ("1.2.5", "1.2.6"):
+        dicom(tmp_path / series / "0.dcm", series, f"{series}.1", container="glass")
+    rows = [f"{series}/0.dcm,{label},{group}" for series, label in (("1.2.5", "a"), ("1.2.6", "b"))]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,group", *rows, ""]))
+    read_manifest(tmp_path / "list.csv")
+    assert ("scanned more than once" in caplog.text) == (not group)
+    caplog.clear()
+    read_folders(tmp_path)
+    assert "the first is glass" in caplog.text
 
 
 def czi(path: Path, slide: bytes, part: int) -> None:

@@ -403,6 +403,20 @@ def test_channels_in_files_of_their_own(before, tmp_path):
         image.read([Region(0, 0, 8, 8)], 1.0)
 
 
+def test_files_that_have_exchanged_their_names(tmp_path):
+    """The UUID in each file says which channel it is, and counts more than its name."""
+    pixels = samples(channels=3)
+    ome_files(tmp_path, pixels)
+    (tmp_path / "a_c0.ome.tif").rename(tmp_path / "x.tif")
+    (tmp_path / "a_c2.ome.tif").rename(tmp_path / "a_c0.ome.tif")
+    (tmp_path / "x.tif").rename(tmp_path / "a_c2.ome.tif")
+    for c in range(3):
+        image = open_image(tmp_path / f"a_c{c}.ome.tif", channels=[1, 2, 3])
+        view = image.read([Region(0, 0, 128, 96)], 1.0)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(view, pixels)
+        image.close()
+
+
 @pytest.mark.parametrize("channels", [None, [1, 2, 3]])
 def test_a_file_of_channels_that_is_missing_is_named(channels, tmp_path):
     ome_files(tmp_path, samples(channels=3))

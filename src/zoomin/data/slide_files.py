@@ -44,6 +44,7 @@ __all__ = [
     "slide_doubles",
     "slides_of",
     "unread_pyramids",
+    "warn_of_rescans",
 ]
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Listed(Protocol):
 
     @property
     def image(self) -> Path: ...
+    @property
+    def group(self) -> str | None: ...
     @property
     def row(self) -> int | None: ...
 
@@ -198,6 +201,7 @@ def check_slides(records: Sequence[Listed], source: Path) -> None:
     Raises:
         DataError: naming the rows.
     """
+    warn_of_rescans(records)
     for first, second in slide_doubles(records):
         one, two = sorted((first, second), key=lambda record: record.row or 0)
         shown = [record.image.name for record in (one, two)]
@@ -208,6 +212,22 @@ def check_slides(records: Sequence[Listed], source: Path) -> None:
             where=source,
             remedy=f"Keep one row per slide, such as row {first.row} ({first.image.name}).",
         )
+
+
+def warn_of_rescans(records: Sequence[Listed]) -> None:
+    """Warn of DICOM slides of one glass slide in several series: a split may separate them."""
+    glass: dict[str, dict[str, Listed]] = defaultdict(dict)
+    for record in records:
+        header = _dicom(record.image) if record.group is None and record.image.is_file() else None
+        if header is not None and header.is_volume and header.container:
+            glass[header.container].setdefault(header.series, record)
+    again = {name: list(scans.values()) for name, scans in glass.items() if len(scans) > 1}
+    for name, (first, second, *_) in list(again.items())[:1]:
+        logger.warning(
+            "%d glass slides were scanned more than once; the first is %s: %s, %s. Give the scans of one "
+            "slide one group (the manifest column group), or a split may separate them.",
+            len(again), name, first.image, second.image,
+        )  # fmt: skip
 
 
 def belongs_to_a_slide(folder: Path) -> bool:
@@ -380,17 +400,19 @@ def _ome(own: Sequence[Path]) -> Iterator[list[str]]:
     if len(files) < 2:
         return
     companions: dict[str, list[str]] = defaultdict(list)
-    for path in files:
-        root = _ome_xml(path)
-        if root is None:
-            continue
+    roots = {path: root for path in files if (root := _ome_xml(path)) is not None}
+    known: dict[str, list[str]] = defaultdict(list)  # parts may be renamed
+    for path, root in roots.items():
+        if uuid := root.get("UUID", "").strip():
+            known[uuid].append(path.name)
+    for path, root in roots.items():
         if companion := companion_of(root):
             beside = parsed_xml(text_of(path.parent / companion))
             if beside is None:
                 companions[companion].append(path.name)
                 continue
             root = beside
-        yield from files_of_images(root)
+        yield from files_of_images(root, known)
     yield from companions.values()
 
 

@@ -149,6 +149,12 @@ def decode_values(path: Path) -> Pixels:
         if kind != "JPEG" and (count := getattr(image, "n_frames", 1)) > 1:
             raise PlanesError(f"the {kind} holds {count} pictures", where=path, remedy="Save one of them.")
         values = np.asarray(image)
+        if image.mode == "CMYK":
+            raise ImageError(
+                "inks (CMYK), whose values do not tell what was drawn: black is full ink",
+                where=path,
+                remedy="Save it as grey: PIL.Image.open(IN).convert('L').save('OUT.png').",
+            )
         if image.mode == "P":
             colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
             check_indices(values, (colours == 0).all(axis=1), path, by_colour=kind == "GIF")

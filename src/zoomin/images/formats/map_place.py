@@ -28,7 +28,8 @@ def georeference_of(dataset: Any, path: Path) -> Georeference | None:  # noqa: A
         path: of the file, beside which a world file and the coordinate system of it may lie.
     """
     if dataset.crs is None and dataset.transform.is_identity:
-        return _by_points(*dataset.gcps, path) if dataset.gcps[0] else None
+        points, crs = dataset.gcps
+        return _by_points(points, crs, path) if points else None
     crs = dataset.crs if dataset.crs is not None else _beside(path)
     return Georeference(crs=None if crs is None else crs.to_wkt(), transform=tuple(dataset.transform)[:6])
 

@@ -31,8 +31,9 @@ from .ome_files import tiff_of_parts
 from .open_tiff import check_upright
 from .raster import check_blocks
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
-from .tiff_contents import check_sizes, contents_of, shows
+from .tiff_contents import check_sizes, contents_of
 from .tiff_image import OpenTiff
+from .tiff_likeness import shows
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
 
