@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from contextlib import suppress
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -412,6 +415,21 @@ def test_any_damage_is_an_image_error(suffix, tmp_path):
             open_image(path)
         except ImageError as error:
             assert str(path) in str(error) and error.remedy
+
+
+def test_a_chunk_takes_no_more_memory_than_the_file_has(grey, tmp_path):
+    """The length of a chunk of pixels is damaged, and says two gigabytes."""
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(grey).save(path)
+    content = path.read_bytes()
+    place = content.index(b"IDAT")
+    path.write_bytes(content[: place - 4] + b"\x7f\xff\xff\xf0" + content[place:])
+    tracemalloc.start()
+    with suppress(ImageError):
+        decode_image(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 << 20
 
 
 def test_images_without_pixels(grey, tmp_path):

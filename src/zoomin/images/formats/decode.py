@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 import imagecodecs
@@ -258,7 +260,7 @@ def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
     if kind != "JPEG":
         return _declared_size(kind or "", head)
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             return image.size
     except _DAMAGE:
         return None
@@ -299,7 +301,7 @@ def orientation_of(path: Path) -> int:
     if kind not in _PLUGINS:
         return 1
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             exif = PillowImage.Exif()
             exif.load(image.info.get("exif", b""))  # `getexif` would decode a whole PNG
             found = exif.get(_ORIENTATION, 1)
@@ -350,6 +352,26 @@ def _decode_lossless(data: bytes) -> Pixels:
     return samples
 
 
+class _File(BufferedReader):
+    """A file of which no more is asked than it has: lengths in a damaged one may say anything."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(FileIO(path))
+        self.length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, max(0, self.length - self.tell()))
+        return super().read(size)
+
+
+@contextmanager
+def _plugged(path: Path, kind: str) -> Iterator[ImageFile.ImageFile]:
+    """An image by the plug-in of its kind alone."""
+    with _File(path) as file, _PLUGINS[kind](file) as image:
+        yield image
+
+
 @contextmanager
 def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile]:
     """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; what fails meanwhile is damage."""
@@ -357,7 +379,7 @@ def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile
     if declared is not None:
         check_size(*declared, path)
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             check_size(*image.size, path)
             image.load()
             yield image
@@ -386,7 +408,7 @@ def icc_of(path: Path) -> bytes:
     if kind not in _PLUGINS:
         return b""
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             found = image.info.get("icc_profile")
             return found if isinstance(found, bytes) else b""
     except _DAMAGE:
