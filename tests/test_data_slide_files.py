@@ -516,6 +516,37 @@ def test_links_to_folders_and_parts_of_slides(tmp_path: Path) -> None:
         open_dataset(root)
 
 
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+@pytest.mark.parametrize("part", ["c1.ome.tif", "s (1).czi", "v(1,0).jpg"])
+def test_a_link_to_a_part_of_a_slide_in_another_class(tmp_path: Path, part: str, kind: str) -> None:
+    """The part is not in the list, which names the first file of its slide."""
+    neg = tmp_path / "neg"
+    neg.mkdir()
+    for name in ("c0.ome.tif", "c1.ome.tif"):
+        ome(neg / name, ["c0.ome.tif", "c1.ome.tif"])
+    czi(neg / "s.czi", b"s", 0)
+    czi(neg / "s (1).czi", b"s", 1)
+    picture(neg / "v.jpg"), picture(neg / "v(1,0).jpg")
+    (neg / "v.vms").write_text("[Virtual Microscope Specimen]\nImageFile=v.jpg\nImageFile(1,0)=v(1,0).jpg\n")
+    picture(tmp_path / "pos/other.png")
+    assert len(open_dataset(tmp_path)) == 4
+    new = linked(tmp_path / "pos" / f"x{Path(part).suffix}", neg / part, kind)
+    with pytest.raises(DataError, match="files of one slide"):
+        open_dataset(tmp_path)
+    first = {"c1.ome.tif": "c0.ome.tif", "s (1).czi": "s.czi", "v(1,0).jpg": "v.vms"}[part]
+    (tmp_path / "list.csv").write_text(f"image,label\nneg/{first},neg\npos/{new.name},pos\n")
+    with pytest.raises(DataError, match="rows 2 and 3 name files of one slide"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_parts_of_a_czi_in_the_folders_of_two_classes(tmp_path: Path) -> None:
+    for name, part in (("neg/s.czi", 0), ("pos/s (1).czi", 1)):
+        (tmp_path / name).parent.mkdir()
+        czi(tmp_path / name, b"s", part)
+    with pytest.raises(DataError, match="files of one slide"):
+        open_dataset(tmp_path)
+
+
 def test_equal_indices_joined_by_a_hard_link_are_two_slides(tmp_path: Path) -> None:
     for name in ("s1", "s2"):
         picture(tmp_path / name / "t.jpg")

@@ -317,6 +317,10 @@ def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     if special is not None and (special.bits != 8 or special.name != "JPEG"):
         return _decode_jpeg(path, special)
     with _decoded(path, kind, head) as image:
+        key = image.info.get("transparency")
+        if kind == "PNG" and head[25] == 0 and head[24] < 8 and isinstance(key, int):
+            # Pillow widens the samples of fewer bits, but not the value of those that are clear.
+            image.info["transparency"] = key * 255 // ((1 << head[24]) - 1)
         return np.array(upright(rgb(image, path), _orientation(image)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError, tostring
+from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
 
 import tifffile
 from defusedxml import DefusedXmlException
@@ -186,7 +186,9 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
         ImageError: naming the parts that are not there.
     """
     with tiff_file(path) as file:
-        text = _with_names_of_now(str(file.ome_metadata or ""), path) if file.is_ome else None
+        given = str(file.ome_metadata or "") if file.is_ome and url_of(path) is None else ""
+        untold = "TiffData" not in given and file.pages.first.samplesperpixel == 1
+        text = _with_planes(given) if untold else _with_names_of_now(given, path)
         if text is None:
             yield file
             return
@@ -194,9 +196,21 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
         yield file
 
 
+def _with_planes(text: str) -> str | None:
+    """The OME-XML of a file that does not say where its planes are, as of libvips: all in order."""
+    root = parsed_xml(text)
+    every = [] if root is None else list(named_elements(root, "Pixels"))
+    if root is None or not every:
+        return None
+    for pixels in every:
+        SubElement(pixels, pixels.tag.replace("Pixels", "TiffData"))
+    return tostring(root, encoding="unicode")
+
+
 def renamed(file: Any) -> bool:  # noqa: ANN401 (tifffile is not typed)
     """Whether parts of a file by `tiff_of_parts` were found by their UUID, which tifffile alone does not."""
-    return bool(file.is_ome and file.ome_metadata != file.pages.first.description)
+    text = str(file.ome_metadata or "") if file.is_ome else ""
+    return "FileName" in text and text != file.pages.first.description
 
 
 def _with_names_of_now(text: str, path: Path) -> str | None:
