@@ -71,10 +71,13 @@ JOBS: dict[str, tuple[str, ...]] = {  # arguments of python
     "load_model, EfficientNet-Lite0": ("-c", LOAD.replace("{model}", "lite0")),
     "zoomin predict --help": (*CLI, "predict", "--help"),
     "zoomin train --help": (*CLI, "train", "--help"),
-    "predict, one small image, LeNet": (
-        *(*CLI, "predict", "{work}/small/0/0.png", "--run", "{work}/lenet"),
-        *("--out", "{out}/predictions.csv"),
-    ),
+    **{  # drawn once: else "auto" reads every sub-tile of a small image, and start-up is the smaller part
+        f"predict, one small image, {name}": (
+            *(*CLI, "predict", "{work}/small/0/0.png", "--run", f"{{work}}/{model}"),
+            *("--sampling", "systematic", "--replicates", "1", "--out", "{out}/predictions.csv"),
+        )
+        for name, model in (("LeNet", "lenet"), ("EfficientNet-Lite0", "lite0"))
+    },
     "predict, slide, LeNet": (*PREDICT, "--run", "{work}/lenet", "--sampling", "systematic"),
     "predict, slide, EfficientNet-Lite0": (*PREDICT, "--run", "{work}/lite0", "--sampling", "systematic"),
     "train, colon recipe, 2 epochs": (*TRAIN, "--train.epochs", "2", "--out", "{out}/run"),

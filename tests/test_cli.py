@@ -105,6 +105,17 @@ def test_each_command_helps_with_examples(name: str, capsys: pytest.CaptureFixtu
     assert f"examples:\n  zoomin {name}" in shown
 
 
+def test_help_of_many_settings_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--model.name", "cnn", "--help"])
+    short = capsys.readouterr().out
+    assert "--data.root" in short and "--model.side" in short and "--data.threads" not in short
+    assert "`zoomin train --help_all` explains" in short
+    assert main(["train", "--model.name", "cnn", "--help_all"]) == 0
+    every = capsys.readouterr().out
+    assert "--data.threads" in every and len(every.splitlines()) > 2 * len(short.splitlines())
+
+
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == main(["data", "make"]) == 0
     shown = capsys.readouterr().out
@@ -358,9 +369,14 @@ def test_crossval(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_evaluate_the_run_s_own_test_images(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", f"--run={run}", f"--out={tmp_path}"]) == 0
-    assert "accuracy" in capsys.readouterr().out
+    assert main(["evaluate", f"--run={run}"]) == 0
+    said = capsys.readouterr()
+    assert "accuracy" in said.out and "Predicting" in said.err
+    assert main(["--quiet", "evaluate", f"--run={run}", f"--out={tmp_path}", "--json"]) == 0
+    said = capsys.readouterr()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert json.loads(said.out) == metrics and not said.err
+    assert "ZOOMIN_QUIET" not in os.environ
     assert metrics["n_images"] == 6
     assert {Path(row["image"]).parent.parent.name for row in rows(tmp_path / "predictions.csv")} == {"test"}
 
@@ -450,11 +466,18 @@ def test_make_needles(tmp_path: Path) -> None:
     assert main(["data", "make", "needles", f"--out={tmp_path / 'needles'}", "--min_needle=1"]) == 2
 
 
-def test_doctor_finds_everything_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_finds_everything_in_order(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert "torch" in shown
     assert "works" in shown
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Check("zoomin", "ok", "0.1")])
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "zoomin", "status": "ok", "detail": "0.1", "remedy": ""}
+    ]
 
 
 def test_doctor_lists_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,7 +487,7 @@ def test_doctor_lists_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         Requirement(text).name: extra
         for extra, texts in extras["project"]["optional-dependencies"].items()
         for text in texts
-        if extra != "dev"
+        if extra not in ("all", "dev")
     }
     assert named.keys() == doctor._OPTIONAL.keys()
     real = doctor.version

@@ -290,6 +290,15 @@ def test_places_that_are_no_numbers_name_file_and_row(tmp_path, bad):
         read_features(stored(tmp_path / "a.h5", coords=places))
 
 
+@pytest.mark.parametrize("far", [2**63 + 5, 2**41])
+def test_places_beyond_any_image(far, tmp_path):
+    """Unsigned numbers of 64 bits became negative."""
+    places = np.zeros((6, 2), dtype=np.uint64)
+    places[1, 0] = far
+    with pytest.raises(ImageError, match="which no image has"):
+        read_features(stored(tmp_path / "a.h5", coords=places))
+
+
 @pytest.mark.parametrize(("unit", "size"), [("pm", 250_000.0), ("angstrom", 2500.0), ("inch", 0.25 / 25_400)])
 def test_coordinates_in_any_unit_of_length(unit, size, tmp_path):
     path = stored(tmp_path / "a.h5", coords=np.arange(12).reshape(-1, 2) * 100 * size, unit=unit)

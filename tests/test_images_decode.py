@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
+import zlib
 from contextlib import suppress
 
 import imagecodecs
@@ -108,6 +110,24 @@ def test_transparent_colours_of_a_png(colour, grey, tmp_path):
         expected = (pixels if pixels.ndim == 3 else as_rgb(pixels)).copy()
         expected[(expected == key).all(axis=2)] = 255
         same(path, expected)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_transparent_value_of_few_bits(bits, tmp_path):
+    """Pillow widens such samples to bytes, but not the value of those that are clear."""
+
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    values = np.arange(1 << bits, dtype=np.uint8).repeat(8)
+    row = np.packbits(np.unpackbits(values[:, None], axis=1)[:, -bits:])
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0))
+    content += chunk(b"tRNS", struct.pack(">H", 1)) + chunk(b"IDAT", zlib.compress(b"\0" + row.tobytes()))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b""))
+    shown = decode_image(tmp_path / "a.png").read([Region(0, 0, len(values), 1)], 1.0)[0, 0, 0].numpy()
+    assert np.array_equal(shown, np.where(values == 1, 255, values.astype(int) * 255 // ((1 << bits) - 1)))
 
 
 def test_transparent_value_of_a_16_bit_png(grey, tmp_path):

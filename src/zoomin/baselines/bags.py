@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ..errors import BatchReadError, DataError, ImageError
 from ..geometry import TileGrid, view_size
 from ..images.image import ImageBatch
-from ..model.estimators import segment_sum
 from ..model.feature_files import stored_dims, stored_features
 from ..model.feature_stores import find_store, split_table
 from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing, Rows
@@ -81,11 +80,18 @@ class Bags:
 
     def softmax(self, logits: Float[Tensor, "n maps"]) -> Float[Tensor, "n maps"]:
         """Attention over each bag: every column sums to 1 over the crops of an image."""
-        return self.padded(logits, -torch.inf).softmax(1)[self.image, self.index]
+        return torch.cat([own.softmax(0) for own in self.split(logits)])
 
     def sum(self, weights: Float[Tensor, "n maps"], values: Tensor) -> Float[Tensor, "batch maps dims"]:
-        """The sum of the crops' values under each column of weights."""
-        return segment_sum(weights[:, :, None] * values[:, None, :], self.image, len(self.count))
+        """The sum of the crops' values under each column of weights; a product of matrices per image."""
+        pairs = zip(self.split(weights), self.split(values), strict=True)
+        kind = torch.promote_types(weights.dtype, values.dtype)  # autocast multiplies in half precision
+        return torch.stack([own.mT @ rows for own, rows in pairs]).to(kind)
+
+    def split(self, values: Float[Tensor, "n width"]) -> tuple[Tensor, ...]:
+        """The rows of each image."""
+        rows: tuple[Tensor, ...] = values.split(self.count.tolist())
+        return rows
 
 
 def cut(regions: Int[Tensor, "n 4"], side: int) -> Int[Tensor, "n crops 4"]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -87,22 +87,14 @@ class DSMIL(MIL[DSMILConfig]):
 
     def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
         """The means of the crops under the attention of each class; and the first stream's loss."""
-        scores = bags.padded(self.scores(bags.instances), -torch.inf)
-        best, critical = scores.max(1)  # (B, C)
-        first = bags.count.cumsum(0) - bags.count
-        queries = self.query(bags.instances)
-        likeness = self.likeness(queries, queries[first[:, None] + critical], bags.image)
+        best, products = [], []
+        queries = bags.split(self.query(bags.instances))
+        for scores, own in zip(bags.split(self.scores(bags.instances)), queries, strict=True):
+            highest, critical = scores.max(0)  # of each class
+            best.append(highest)
+            products.append(own @ own[critical].mT)
+        likeness = torch.cat(products) / math.sqrt(self.config.query_width)
         values = self.value(bags.instances)
         features = bags.sum(bags.softmax(likeness), values).flatten(1)
-        penalty = self.nothing() if labels is None else functional.cross_entropy(best, labels)
+        penalty = self.nothing() if labels is None else functional.cross_entropy(torch.stack(best), labels)
         return Pooled(features, penalty)
-
-    def likeness(
-        self,
-        queries: Float[Tensor, "n width"],
-        critical: Float[Tensor, "batch classes width"],
-        image: Int[Tensor, " n"],
-    ) -> Float[Tensor, "n classes"]:
-        """Scaled products of each crop's query with those of its image's critical crops."""
-        product: Tensor = torch.einsum("nw,ncw->nc", queries, critical[image])
-        return product / math.sqrt(self.config.query_width)

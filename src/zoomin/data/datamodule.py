@@ -311,20 +311,21 @@ class ZoomInDataModule(LightningDataModule):
             DataError: if there are fewer than two classes or two images of a class to train on, a label is
                 missing, or images cannot be read.
         """
-        if stage in (None, "fit"):
-            check_trainable(self.manifest.subset(self.splits["train"]))
         self.check_labels(stage)
         self.prepare(None if self.trainer is None else self.trainer.strategy.root_device)
 
     def check_labels(self, stage: str | None) -> None:
-        """Check that no label is missing; no image is opened.
+        """Check that no label is missing, and that the training images can be learned from; none is opened.
 
         Args:
             stage: "fit", "validate", "test", or None for all.
 
         Raises:
-            DataError: naming the first image without one.
+            DataError: naming the first image without one; if there are fewer than two classes or two images
+                of a class to train on.
         """
+        if stage in (None, "fit"):
+            check_trainable(self.manifest.subset(self.splits["train"]))
         labelled = {
             "fit": ("train", "val"),
             "validate": ("val",),

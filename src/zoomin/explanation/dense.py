@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..files import whole_file
+from ..images.physical import OBJECTIVE
 
 if TYPE_CHECKING:
     from .evidence import Evidence
@@ -23,32 +25,54 @@ _BLOCK = 256
 _NOTE = "attention, relative to its mean over the image (1)"
 
 
-def dense_map(explanation: Evidence, side: int = 4096) -> tuple[Float[Tensor, "rows columns"], int]:
+def dense_map(
+    explanation: Evidence, side: int = 4096, magnification: float | None = None
+) -> tuple[Float[Tensor, "rows columns"], int]:
     """The attention of the whole image, and the level-0 pixels along the side of each of its pixels.
 
     Pixel (i, j) covers the level-0 pixels [i step, (i+1) step) x [j step, (j+1) step) and holds their mean.
-    The step is a whole number: a position of the attention maps where `side` allows it.
+    The step is a whole number: a position of the attention maps, or what the magnification asks for, where
+    `side` allows it.
 
     Args:
         explanation: of the image.
         side: most pixels along the longer side.
+        magnification: 10 for one micron per pixel.
+
+    Raises:
+        ConfigError: if a magnification is given and microns per pixel are not known.
     """
     height, width = explanation.size
-    position = explanation.tile_size / max(explanation.beta.shape[1:])
-    step = max(1, int(position), math.ceil(max(height, width) / side))
+    mpp = explanation.source.mpp
+    if magnification is None:
+        wanted = int(explanation.tile_size / max(explanation.beta.shape[1:]))
+    elif mpp is None:
+        raise ConfigError(
+            "microns per pixel are not known, so that no magnification is either",
+            where=f"heat_map_magnification, {explanation.image}",
+            remedy="Leave it out, or give --mpp.",
+        )
+    else:
+        wanted = round(OBJECTIVE / magnification / mpp)
+    step = max(1, wanted, math.ceil(max(height, width) / side))
     rows, columns = -(-height // step), -(-width // step)
     return explanation.heat_map(rows, columns, (float(step), float(step))), step
 
 
-def write_dense_map(explanation: Evidence, folder: str | Path, side: int = 4096) -> Path:
+def write_dense_map(
+    explanation: Evidence, folder: str | Path, side: int = 4096, magnification: float | None = None
+) -> Path:
     """Write the attention of the whole image, float32, 1 where it is at its mean.
 
     Returns:
         The path: attention.tif, a GeoTIFF, where the image has a georeference; else attention.ome.tif.
+
+    Raises:
+        ConfigError: if a magnification is given and microns per pixel are not known.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    heat, step = dense_map(explanation, side)
+    heat, step = dense_map(explanation, side, magnification)
     if explanation.source.georeference is None:
         return _write_ome(heat, step, explanation, folder / OME_TIFF)
     return _write_geotiff(heat, step, explanation, folder / GEO_TIFF)

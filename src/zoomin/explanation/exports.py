@@ -34,25 +34,28 @@ def write_exports(
         roi: the annotated truth of this image, for the pictures.
 
     Raises:
-        ConfigError: if the coordinates asked for cannot be had; everything else is written.
+        ConfigError: if the coordinates or the magnification asked for cannot be had; everything else is
+            written.
     """
     folder = Path(folder)
     remove_leftovers(folder)
-    if config.heat_map:
-        write_dense_map(explanation, folder, config.heat_map_side)
     if config.pictures:
         _save(overlay_figure(explanation, roi, outlined=config.outlined), folder / OVERLAY)
         _save(crops_figure(explanation), folder / CROPS)
         _save(panel_figure(explanation, roi, outlined=config.outlined), folder / PANEL)
-    if config.geojson:
-        collection = evidence_geojson(
-            explanation,
-            top=config.top,
-            coordinates=config.coordinates,
-            bounds_offset=config.bounds_offset,
-            attention_cells=config.attention_cells,
-        )
-        write_json(folder / GEOJSON, collection, indent=None)
+    try:
+        if config.geojson:
+            collection = evidence_geojson(
+                explanation,
+                top=config.top,
+                coordinates=config.coordinates,
+                bounds_offset=config.bounds_offset,
+                attention_cells=config.attention_cells,
+            )
+            write_json(folder / GEOJSON, collection, indent=None)
+    finally:
+        if config.heat_map:
+            write_dense_map(explanation, folder, config.heat_map_side, config.heat_map_magnification)
 
 
 def _save(figure: Figure, path: Path) -> None:

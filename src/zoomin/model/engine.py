@@ -19,7 +19,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -40,6 +39,7 @@ _NEAR = 1e-3  # largest difference from PyTorch, of the largest output; measured
 _KNOWN = ("zoomin", "timm", "torch")  # packages whose layers take the same path for all views
 
 
+@cache
 def has_openvino() -> bool:
     """Whether OpenVINO is installed."""
     return importlib.util.find_spec("openvino") is not None
@@ -63,7 +63,7 @@ class Engine:
                 "OpenVINO is not installed", where="engine", remedy="pip install openvino, or use torch."
             )
         self.name = name
-        self._compiled: WeakKeyDictionary[nn.Module, _Network] = WeakKeyDictionary()
+        self._compiled: WeakKeyDictionary[nn.Module, _Eager | _Network] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[Engine], tuple[str]]:
         """A copy compiles anew."""
@@ -79,10 +79,11 @@ class Engine:
             views: standardised.
         """
         if not self._takes(network, views):
-            return self._eager(network, views)
-        known, weights = self._compiled.get(network), _state(network)
-        if known is None or known.state != weights:
-            known = self._compiled[network] = _Network(weights)
+            return _eager(network, views)
+        known, state = self._compiled.get(network), _state(network)
+        if known is None or known.state != state:
+            worth = self.name == "openvino" or _worth(network)
+            known = self._compiled[network] = _Network(state) if worth else _Eager(state)
         return known.run(network, views)
 
     def _takes(self, network: nn.Module, views: Tensor) -> bool:
@@ -90,12 +91,24 @@ class Engine:
             return False
         if torch.is_grad_enabled() or network.training or torch.is_autocast_enabled("cpu"):
             return False
-        return len(views) > 0 and (self.name == "openvino" or (has_openvino() and _worth(network)))
+        return len(views) > 0 and has_openvino()
 
-    @staticmethod
-    def _eager(network: nn.Module, views: Tensor) -> Tensor:
-        found: Tensor = network(views.contiguous(memory_format=torch.channels_last))
-        return found
+
+def _eager(network: nn.Module, views: Tensor) -> Tensor:
+    found: Tensor = network(views.contiguous(memory_format=torch.channels_last))
+    return found
+
+
+class _Eager:
+    """A network that PyTorch computes."""
+
+    def __init__(self, state: tuple[tuple[int, int], ...]) -> None:
+        """Nothing is to be compiled."""
+        self.state = state
+
+    def run(self, network: nn.Module, views: Tensor) -> Tensor:
+        """What the network makes of views."""
+        return _eager(network, views)
 
 
 class _Network:
@@ -115,7 +128,7 @@ class _Network:
                 self._compiled[shape] = _checked(network, views[:1].contiguous())
             if (compiled := self._compiled[shape]) is not None:
                 return torch.from_numpy(compiled(views.contiguous().numpy())[0].copy())
-        return Engine._eager(network, views)
+        return _eager(network, views)
 
 
 def _worth(network: nn.Module) -> bool:
@@ -126,15 +139,22 @@ def _worth(network: nn.Module) -> bool:
 
 
 def _state(network: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Tells weights from what they were before they were changed."""
-    tensors = chain(network.parameters(), network.buffers())
-    return tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in tensors)
+    """Tells weights from what they were before they were changed; asked for at each call, so it is quick."""
+    found: list[tuple[int, int]] = []
+    layers = [network]
+    while layers:  # Module.parameters() takes ten times as long: it names them
+        layer = layers.pop()
+        layers += [part for part in layer._modules.values() if part is not None]
+        for tensor in (*layer._parameters.values(), *layer._buffers.values()):
+            if tensor is not None:
+                found.append((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version))
+    return tuple(found)
 
 
 def _checked(network: nn.Module, view: Tensor) -> Callable[[Any], Any] | None:
     """A compiled network, if it answers views as PyTorch does: two, lest it was bound to one at a time."""
     views = torch.cat([view, view.flip(3)])
-    expected = Engine._eager(network, views)
+    expected = _eager(network, views)
     try:
         compiled = _compile(network, view)
         found = torch.from_numpy(compiled(views.numpy())[0])

@@ -151,6 +151,12 @@ def decode_values(path: Path) -> Pixels:
         if kind != "JPEG" and (count := getattr(image, "n_frames", 1)) > 1:
             raise PlanesError(f"the {kind} holds {count} pictures", where=path, remedy="Save one of them.")
         values = np.asarray(image)
+        if image.mode == "CMYK":
+            raise ImageError(
+                "inks (CMYK), whose values do not tell what was drawn: black is full ink",
+                where=path,
+                remedy="Save it as grey: PIL.Image.open(IN).convert('L').save('OUT.png').",
+            )
         if image.mode == "P":
             colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
             check_indices(values, (colours == 0).all(axis=1), path, by_colour=kind == "GIF")
@@ -311,6 +317,10 @@ def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     if special is not None and (special.bits != 8 or special.name != "JPEG"):
         return _decode_jpeg(path, special)
     with _decoded(path, kind, head) as image:
+        key = image.info.get("transparency")
+        if kind == "PNG" and head[25] == 0 and head[24] < 8 and isinstance(key, int):
+            # Pillow widens the samples of fewer bits, but not the value of those that are clear.
+            image.info["transparency"] = key * 255 // ((1 << head[24]) - 1)
         return np.array(upright(rgb(image, path), _orientation(image)))
 
 
