@@ -2,17 +2,20 @@
 
     python benchmarks/confidence.py --out results/confidence.json --seeds 0 1 2
     python benchmarks/confidence.py --out results/confidence_colon.json --colon CRCHistoPhenotypes_2016_04_28
+    python benchmarks/confidence.py --out frozen.json --crossval runs/uncalibrated runs/calibrated
 
 Trains on generated needles (`zoomin demo --quick`, with 60 validation and 200 test images), once for each
 seed; or on colon cancer (the recipe `colon_cancer`, 30 epochs, four parts out of five for training and
 validation, the fifth for the test, each fifth once). Of the test images: log loss and expected calibration
 error before and after the temperature; the share that is flagged as unlike the training images, as they are
-and changed.
+and changed. Or compares the out-of-fold probabilities of two cross-validations alike but for
+`--frozen.calibrate`.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -124,6 +127,28 @@ def opened(record: Record, change: Callable[[Image.Image], Image.Image]) -> Arra
     return ArrayImage(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), name=str(record.image))
 
 
+def out_of_fold(folder: Path) -> tuple[Tensor, Tensor]:
+    """Log probabilities and labels of a cross-validation."""
+    with (folder / "out_of_fold.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name.startswith("careful_prob_")]
+    p = torch.tensor([[float(row[name]) for name in names] for row in rows], dtype=torch.float64)
+    labels = torch.tensor([names.index(f"careful_prob_{row['label']}") for row in rows])
+    return p.clamp(1e-6).log(), labels  # of six decimals in the file
+
+
+def compare(before: Path, after: Path) -> dict[str, Any]:
+    """The same images, answered with and without calibration."""
+    found: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat()}
+    for name, folder in (("before", before), ("after", after)):
+        logits, labels = out_of_fold(folder)
+        found["images"] = len(labels)
+        found[f"accuracy_{name}"] = float((logits.argmax(1) == labels).double().mean())
+        found[f"log_loss_{name}"] = _interval(logits, labels, _log_loss)
+        found[f"calibration_error_{name}"] = _interval(logits, labels, _error)
+    return found
+
+
 def measure(runs: Iterator[Run]) -> dict[str, Any]:
     """Everything, over the test images of all runs."""
     before, after, truth, temperatures = [], [], [], []
@@ -183,7 +208,13 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, help="folder of images and runs, kept; a second time, nothing is trained"
     )
+    parser.add_argument("--crossval", type=Path, nargs=2, help="two folders: without, with calibration")
     options = parser.parse_args()
+    if options.crossval is not None:
+        found = compare(*options.crossval)
+        print(found)
+        write_json(options.out, found)
+        return
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)

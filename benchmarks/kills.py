@@ -3,6 +3,8 @@
     python benchmarks/kills.py --kills 20 --commands predict explain features train crossval slides
 
 Temporary files go to another file system than the results where there is one (/dev/shm), as on most clusters.
+Of commands with workers (`jobs` and `explain_jobs`) the first process is killed, and the others must end by
+themselves. At the end no part of a file may be left.
 """
 
 from __future__ import annotations
@@ -88,6 +90,15 @@ def same_files(one: Path, other: Path) -> bool:
     return names[0] == names[1] and slides[0] == slides[1]
 
 
+def is_clean(out: Path) -> bool:
+    """Whether nothing is left that only a job in progress has."""
+    there = out.rglob("*") if out.is_dir() else out.parent.glob(f"*{out.name}.*")
+    left = [path.name for path in there if path.suffix in (".part", ".lock", ".holder")]
+    if left:
+        print(f"left: {left}", flush=True)
+    return not left
+
+
 def jobs(folder: Path) -> dict[str, tuple[list[str], list[str], Callable[[Path, Path], bool]]]:
     """By name: the words before --out, those that resume, and how to compare."""
     images, run = str(folder / "images"), str(folder / "run")
@@ -101,6 +112,7 @@ def jobs(folder: Path) -> dict[str, tuple[list[str], list[str], Callable[[Path, 
     features = ["data", "features", images, "--features=lenet", "--crop_size=32", "--pretrained=false"]
     slides = ["--n_train=4", "--n_val=0", "--n_test=0", "--width=1024", "--height=1024", "--roi_share=0.02"]
     resume = ["--resume=true"]
+    parts = {kind: [str(folder / f"{kind}.{n}-of-2") for n in (1, 2)] for kind in ("explain", "features")}
     return {
         "predict": (["predict", images, *look], resume, same_table),
         "explain": (["explain", images, *look, "--pictures=false"], resume, same_explanations),
@@ -108,6 +120,10 @@ def jobs(folder: Path) -> dict[str, tuple[list[str], list[str], Callable[[Path, 
         "train": (["train", *train, "--train.epochs=8"], resume, same_weights),
         "crossval": (["crossval", *train, "--train.epochs=2", "--cv.folds=3"], resume, same_folds),
         "slides": (["data", "make", "slides", *slides], [], same_files),
+        "jobs": (["predict", images, *look, "--jobs=2"], resume, same_table),
+        "explain_jobs": (["explain", images, *look, "--jobs=2"], resume, same_explanations),
+        "merge_explain": (["merge", *parts["explain"]], [], same_explanations),
+        "merge_features": (["merge", *parts["features"]], [], same_features),
     }
 
 
@@ -122,9 +138,44 @@ def trial(
             code = process.wait(None if kills >= left else random.uniform(0.3, 1.1) * seconds)
             return kills, code == 0
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            if "--jobs=2" in words:
+                process.kill()
+                _wait_for_group(process.pid)
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
+
+
+def _wait_for_group(group: int) -> None:
+    """Wait until all processes have ended that a killed one has started.
+
+    Raises:
+        RuntimeError: if they live on for a minute.
+    """
+    for _ in range(600):
+        members = [path for path in Path("/proc").glob("[0-9]*/stat") if _is_alive_in(path, group)]
+        if not members:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"orphans: {members}")
+
+
+def _is_alive_in(stat: Path, group: int) -> bool:
+    try:
+        words = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(words[2]) == group and words[0] != "Z"
+
+
+def make_parts(folder: Path, kind: str, temporary: str) -> None:
+    """The two parts of a job, to be merged."""
+    words = jobs(folder)[kind][0]
+    for n in (1, 2):
+        out = folder / f"{kind}.{n}-of-2"
+        code = start([*words, f"--shard={n}/2", f"--out={out}"], temporary).wait()
+        assert code == 0, f"a part of {kind} cannot be made"
 
 
 def prepare(folder: Path, temporary: str) -> None:
@@ -144,10 +195,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    names = jobs(Path())
     parser.add_argument("--kills", type=int, default=20, help="of each command")
-    parser.add_argument(
-        "--commands", nargs="+", default=["predict", "explain", "features", "train", "crossval", "slides"]
-    )
+    parser.add_argument("--commands", nargs="+", choices=list(names), default=list(names))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random.seed(options.seed)
@@ -158,13 +208,19 @@ def main() -> int:
         prepare(folder, temporary)
         for name in options.commands:
             words, resume, same = jobs(folder)[name]
+            if name.startswith("merge_"):
+                make_parts(folder, name.removeprefix("merge_"), temporary)
             whole, begin = folder / f"{name}.whole", time.perf_counter()
             assert start([*words, f"--out={whole}"], temporary).wait() == 0, f"{name} does not run"
             seconds, kills, ends, equal = time.perf_counter() - begin, 0, 0, 0
             while kills < options.kills:
                 out = folder / f"{name}.{ends}"
                 more, well = trial(words, resume, out, seconds, options.kills - kills, temporary)
-                kills, ends, equal = kills + more, ends + 1, equal + int(well and same(out, whole))
+                kills, ends, equal = (
+                    kills + more,
+                    ends + 1,
+                    equal + int(well and same(out, whole) and is_clean(out)),
+                )
                 shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
             wrong += ends - equal
             print(f"{name}: {kills} kills, {ends} ends, {equal} as if uninterrupted", flush=True)

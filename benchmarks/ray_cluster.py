@@ -1,6 +1,6 @@
-"""Prediction on a Ray cluster: workers, drivers and nodes are killed, and the table is that of one process.
+"""Jobs on a Ray cluster: workers, drivers and nodes are killed, and the results are those of one process.
 
-    python benchmarks/ray_cluster.py --slides 200 --parts workers driver throughput nodes
+    python benchmarks/ray_cluster.py --slides 200 --parts workers driver throughput nodes explain features
 
 Small pyramidal TIFFs are made, and one file whose reader, a plug-in made here, kills the process that opens
 it.
@@ -10,14 +10,16 @@ it.
 - throughput: images per second with one actor and with two, and with one and two processes without Ray.
 - nodes: three nodes (`ray start`) on this machine, one of them killed in the middle; the command comes from
   outside the cluster (ray://).
+- explain, features: as workers, with `zoomin explain` and `zoomin data features`; all files are compared.
 
-The exit code is 1 where a table is not that of one process, with the file that kills as its only failed row.
+The exit code is 1 where results are not those of one process, with the file that kills as only failed row.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import signal
 import socket
@@ -34,6 +36,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 KILLER = "killer.poison"
+FEATURES = ["--features=resnet16", "--crop_size=128", "--pretrained=false"]
 PLUG_IN = """
 import os
 from zoomin.images.open_image import Reader
@@ -69,23 +72,29 @@ def prepare(folder: Path, count: int) -> dict[str, str]:
 
 
 class Job:
-    """A command that predicts all slides into a table."""
+    """A command that works on all slides: predicts them into a table, unless another kind is given."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], name: str, *words: str) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str], name: str, *words: str, kind: str = "predict"
+    ) -> None:
         """Start it."""
-        self.out, self.part = folder / f"{name}.csv", folder / f"{name}.csv.part"
+        self.out = folder / (f"{name}.csv" if kind == "predict" else name)
+        table = {
+            "predict": self.out,
+            "explain": self.out / "index.json",
+            "features": self.out / "features.csv",
+        }
+        self.table, self.part = table[kind], table[kind].with_name(f"{table[kind].name}.part")
         self.log = folder / f"{name}.log"
-        command = [
-            sys.executable,
-            "-m",
-            "zoomin",
-            "predict",
-            str(folder / "slides"),
-            f"--run={folder / 'run'}",
-        ]
+        look = [f"--run={folder / 'run'}", "--batch_size=1", "--sampling=systematic"]
+        how = {
+            "predict": ["predict", *look],
+            "explain": ["explain", *look, "--pictures=false"],
+            "features": ["data", "features", *FEATURES],
+        }[kind]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--batch_size=1", "--sampling=systematic", f"--out={self.out}", *words],
+                [sys.executable, "-m", "zoomin", *how, str(folder / "slides"), f"--out={self.out}", *words],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
@@ -94,7 +103,10 @@ class Job:
 
     def rows(self) -> int:
         """Images that are done."""
-        path = self.part if self.part.exists() else self.out
+        if self.table.suffix == ".json":  # written now and then, with the images since in its part
+            texts = [path.read_text() for path in (self.table, self.part) if path.exists()]
+            return sum(text.count('"image":') for text in texts)
+        path = self.part if self.part.exists() else self.table
         return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
 
     def until(self, rows: int) -> None:
@@ -132,6 +144,35 @@ def compared(job: Job, whole: Path, poison: bool) -> str:
     return ""
 
 
+def files_compared(job: Job, whole: Job) -> str:
+    """How the files differ from those of one process, byte by byte; empty where they do not."""
+    found, wanted = (_files_of(one) for one in (job, whole))
+    different = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    listed = [name for name in different if name == job.table.name]
+    if different != listed:
+        return f"{len(different)} of {len(wanted)} files differ: {different[:5]}"
+    own, right = (_rows_of(one) for one in (job, whole))
+    failed = [name for name, row in own.items() if '"error"' in row or ",error," in row]
+    equal = sum(own.get(name) == row for name, row in right.items())
+    if equal != len(right) or len(own) != len(right) + 1 or failed != [KILLER]:
+        return f"{len(own)} images listed, {equal} of {len(right)} right, failed: {failed}"
+    return ""
+
+
+def _files_of(job: Job) -> dict[str, bytes]:
+    """What the files of its folder hold."""
+    files = [path for path in job.out.rglob("*") if path.is_file()]
+    return {str(path.relative_to(job.out)): path.read_bytes() for path in files}
+
+
+def _rows_of(job: Job) -> dict[str, str]:
+    """What is listed of each image, by its name; without the folder that it was written to."""
+    text = job.table.read_text().replace(str(job.out), "")
+    if job.table.suffix == ".csv":
+        return {Path(row["image"]).name: ",".join(row.values()) for row in csv.DictReader(text.splitlines())}
+    return {Path(one["image"]).name: json.dumps(one) for one in json.loads(text)["images"]}
+
+
 def workers(folder: Path, environment: dict[str, str], count: int) -> tuple[Job, str]:
     """Kill one of two actors in the middle."""
     job = Job(folder, environment, "workers", "--cluster=local", "--jobs=2")
@@ -140,6 +181,21 @@ def workers(folder: Path, environment: dict[str, str], count: int) -> tuple[Job,
     victim.kill()
     job.end()
     return job, f"actor {victim.pid} killed after {count // 2} rows"
+
+
+def files(folder: Path, environment: dict[str, str], count: int, kind: str) -> tuple[str, str]:
+    """Kill one of two actors that write files; what happened, and how the files differ."""
+    slides = folder / "slides"
+    (slides / KILLER).rename(folder / KILLER)
+    whole = Job(folder, environment, f"{kind}_whole", kind=kind)
+    whole.end()
+    (folder / KILLER).rename(slides / KILLER)
+    job = Job(folder, environment, kind, "--cluster=local", "--jobs=2", kind=kind)
+    job.until(count // 2)
+    victim = job.actors()[0]
+    victim.kill()
+    job.end()
+    return f"actor {victim.pid} killed after {count // 2} images", files_compared(job, whole)
 
 
 def driver(folder: Path, environment: dict[str, str], count: int) -> tuple[Job, str]:
@@ -250,25 +306,28 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--slides", type=int, default=200, help="with the one that kills")
-    parser.add_argument(
-        "--parts", nargs="+", default=["workers", "driver", "throughput", "nodes"], help="in this order"
-    )
+    parts = ["workers", "driver", "throughput", "nodes", "explain", "features"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts, help="in this order")
     options = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environment = prepare(folder, options.slides)
-        reference = Job(folder, environment, "whole")
-        reference.end()
-        print(f"one process: {reference.rows()} rows", flush=True)
+        tables = {"workers": workers, "driver": driver, "nodes": nodes}
+        if tables.keys() & set(options.parts):
+            reference = Job(folder, environment, "whole")
+            reference.end()
+            print(f"one process: {reference.rows()} rows", flush=True)
         if "throughput" in options.parts:
             print(f"throughput: {throughput(folder, environment, options.slides)}", flush=True)
         (folder / "slides" / KILLER).write_bytes(b"POISON")
-        parts = {"workers": workers, "driver": driver, "nodes": nodes}
-        for part in (part for part in options.parts if part in parts):
+        for part in (part for part in options.parts if part != "throughput"):
             begin = time.perf_counter()
-            job, told = parts[part](folder, environment, options.slides)
-            differs = compared(job, reference.out, poison=True)
+            if part in tables:
+                job, told = tables[part](folder, environment, options.slides)
+                differs = compared(job, reference.out, poison=True)
+            else:
+                told, differs = files(folder, environment, options.slides, part)
             wrong += bool(differs)
             seconds = time.perf_counter() - begin
             print(f"{part}: {told}; {differs or 'as one process'} ({seconds:.0f} s)", flush=True)

@@ -316,3 +316,11 @@ def test_xml_of_any_encoding(encoding, tmp_path):
     found = open_annotation(Record(tmp_path / "a.png", None, annotation=tmp_path / "a.xml"), 20, 20)
     assert found is not None
     assert float(found.read([Region(0, 0, 20, 20)], 1.0).sum()) == pytest.approx(32)
+
+
+@pytest.mark.parametrize("mark", ["", "\x1e"])
+def test_a_feature_per_line(mark, tmp_path):
+    """GeoJSON text sequences (RFC 8142), with or without their record separator."""
+    features = [feature(polygon([[x + far, y] for x, y in SQUARE])) for far in (0, 20)]
+    path = save(tmp_path / "a.geojsonl", "".join(f"{mark}{json.dumps(one)}\n" for one in features))
+    assert float(opened(path).read([Region(0, 0, 40, 40)], 1.0).sum()) == pytest.approx(128)

@@ -359,6 +359,29 @@ def test_a_mask_in_the_column_of_annotations_is_known_by_its_content(suffix, tmp
     assert np.array_equal(found.read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5, TRUE)
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+@pytest.mark.parametrize("drawn", ["white", "black"])
+def test_inks_are_no_mask(name, drawn, tmp_path):
+    """White on black, converted to inks, is 0 inside and full outside."""
+    grey = PillowImage.fromarray((TRUE == (drawn == "white")) * np.uint8(255))
+    grey.convert("CMYK").save(tmp_path / name)
+    with pytest.raises(DataError, match=r"values do not tell what was drawn.*Save it as grey"):
+        stored(tmp_path / name)
+
+
+@pytest.mark.parametrize("second", [255, TRUE[::-1]])
+def test_a_sample_without_a_name(second, tmp_path):
+    """Nowhere 0, it is opacity or a second class that fills the image; else it is drawn, as any channel."""
+    values = np.dstack([TRUE, np.broadcast_to(second, TRUE.shape)]).astype(np.uint8)
+    kind = {"photometric": "minisblack", "extrasamples": ["unspecified"], "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", values, **kind)
+    if isinstance(second, int):
+        with pytest.raises(DataError, match="does not name is not 0 anywhere"):
+            stored(tmp_path / "a.tif")
+    else:
+        assert np.array_equal(stored(tmp_path / "a.tif"), TRUE | second)
+
+
 @pytest.mark.parametrize("photometric", ["cielab", "icclab"])
 def test_lab_is_no_mask(photometric, tmp_path):
     """Neutral is 128 in one of its encodings: all of the image was ROI."""

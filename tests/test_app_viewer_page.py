@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -186,9 +187,37 @@ def test_layers_opacity_wheel_and_drag(site: str, slide: GiantSlide) -> None:
         for _ in range(25):  # fast: a hundred steps
             for step in (-200, 150, -180, 220):
                 page.mouse.wheel(0, step)
+        page.check("input[value=tiles]", force=True)
+        assert page.input_value("#opacity") == "50"  # of each layer its own
+        page.check("input[value=both]", force=True)
+        assert page.input_value("#opacity") == "100"
+        _measured(seen, x, y)
         page.click("#theme")
         assert "dark" not in (page.get_attribute("html", "class") or "")
         assert seen.errors == []
+
+
+def _measured(seen: Visit, x: float, y: float) -> None:
+    """Two clicks measure a distance; a third begins another, dragging and wheel stay what they are."""
+    page = seen.page
+    page.keyboard.press("m")
+    assert page.inner_text("#distance") == "Click both ends"
+    resolution = looking(seen)["resolution"]
+    page.mouse.click(x - 90, y - 40)
+    page.mouse.move(x + 20, y + 10, steps=2)
+    assert "px" in page.inner_text("#distance")
+    page.mouse.click(x + 90, y + 40)
+    page.mouse.move(x, y)  # does not change it
+    said = page.inner_text("#distance")
+    assert float(said.split("(")[1].split()[0].replace("\u202f", "").replace(",", "")) == pytest.approx(
+        math.hypot(180, 80) * resolution, rel=0.02
+    )
+    seen.shoot("viewer-distance")
+    page.mouse.click(x, y)
+    page.mouse.wheel(0, -100)
+    until(seen, lambda: looking(seen)["resolution"] < resolution)
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#distance") and page.get_attribute("#measure", "aria-pressed") == "false"
 
 
 @pytest.mark.browser
@@ -225,7 +254,7 @@ def second(run: Path, slide: GiantSlide, tmp_path_factory: pytest.TempPathFactor
     x, y = slide.landmark
     elsewhere = (x - 3000, y + 2600)
     one = example_explanation(open_image(slide.path), elsewhere, sub_tile_size=256, blocks=4)
-    one = replace(one, ood_p_value=0.02)
+    one = replace(one, ood_p_value=0.02, abstained="unlike the training images")
     one.save(folder / "explanations" / "giant")
     small = save_png(folder / "small.png", 300, 400)
     plain = example_explanation(open_image(small), (120, 90), tile_size=64, sub_tile_size=16)
@@ -249,7 +278,14 @@ def test_drawn_blocks_are_outlined(second: Path) -> None:
         assert seen.page.evaluate(f"() => {drawn}.visible")
         note = seen.page.inner_text("#evidence-note")
         assert "in 2 blocks of 64" in note
-        assert "unlike the training images (p = 0.020)" in seen.page.inner_text("#doubt").lower()
+        assert "abstained: unlike the training images (p = 0.020)" in seen.page.inner_text("#doubt").lower()
+        assert "abstained, else tumour" in seen.page.inner_text(".verdict")
+        assert "abstained, else tumour" in seen.page.inner_text("#image-1")
+        assert seen.page.inner_text("#image-1").startswith("·")  # neither right nor wrong
+        assert "abstained" not in seen.page.inner_text("#image-0")
+        seen.page.select_option("#filter", "abstained")
+        assert seen.page.locator("#images li:visible").count() == 1
+        seen.page.select_option("#filter", "all")
         found = seen.page.evaluate(f"() => {drawn}.data_source.data")
         assert found["right"][0] - found["left"][0] == 4 * 1024 and len(found["left"]) == 2
         seen.shoot("viewer_blocks")

@@ -27,7 +27,7 @@ from zoomin.app.commands.command import Command, Group
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
 from zoomin.data.manifest import read_manifest
 from zoomin.datasets.synthetic.needles import NeedleConfig
-from zoomin.errors import CheckpointError, WriteError
+from zoomin.errors import WriteError
 
 TINY = [
     "--model.tile_size=32", "--model.sub_tile_size=9", "--model.n_samples=3", "--train.epochs=1",
@@ -103,6 +103,17 @@ def test_each_command_helps_with_examples(name: str, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert f"usage: zoomin {name}" in shown
     assert f"examples:\n  zoomin {name}" in shown
+
+
+def test_help_of_many_settings_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--model.name", "cnn", "--help"])
+    short = capsys.readouterr().out
+    assert "--data.root" in short and "--model.side" in short and "--data.threads" not in short
+    assert "`zoomin train --help_all` explains" in short
+    assert main(["train", "--model.name", "cnn", "--help_all"]) == 0
+    every = capsys.readouterr().out
+    assert "--data.threads" in every and len(every.splitlines()) > 2 * len(short.splitlines())
 
 
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,11 +278,10 @@ def test_a_failure_has_no_traceback_but_on_demand(tmp_path: Path) -> None:
     assert plain.stderr.startswith("zoomin predict: nowhere: no such folder.")
     assert "Traceback" not in plain.stderr
     debug = zoomin(*arguments, cwd=tmp_path, ZOOMIN_DEBUG="1")
-    assert debug.returncode == 1
+    assert debug.returncode == 2
     assert "Traceback" in debug.stderr
     assert "CheckpointError" in debug.stderr
-    with pytest.raises(CheckpointError, match="no such folder"):
-        main(["--debug", *arguments])
+    assert debug.stderr.endswith(plain.stderr)
 
 
 @pytest.mark.parametrize(
@@ -359,9 +369,14 @@ def test_crossval(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_evaluate_the_run_s_own_test_images(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", f"--run={run}", f"--out={tmp_path}"]) == 0
-    assert "accuracy" in capsys.readouterr().out
+    assert main(["evaluate", f"--run={run}"]) == 0
+    said = capsys.readouterr()
+    assert "accuracy" in said.out and "Predicting" in said.err
+    assert main(["--quiet", "evaluate", f"--run={run}", f"--out={tmp_path}", "--json"]) == 0
+    said = capsys.readouterr()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert json.loads(said.out) == metrics and not said.err
+    assert "ZOOMIN_QUIET" not in os.environ
     assert metrics["n_images"] == 6
     assert {Path(row["image"]).parent.parent.name for row in rows(tmp_path / "predictions.csv")} == {"test"}
 
@@ -451,11 +466,18 @@ def test_make_needles(tmp_path: Path) -> None:
     assert main(["data", "make", "needles", f"--out={tmp_path / 'needles'}", "--min_needle=1"]) == 2
 
 
-def test_doctor_finds_everything_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_finds_everything_in_order(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert "torch" in shown
     assert "works" in shown
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Check("zoomin", "ok", "0.1")])
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "zoomin", "status": "ok", "detail": "0.1", "remedy": ""}
+    ]
 
 
 def test_doctor_lists_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,7 +487,7 @@ def test_doctor_lists_every_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         Requirement(text).name: extra
         for extra, texts in extras["project"]["optional-dependencies"].items()
         for text in texts
-        if extra != "dev"
+        if extra not in ("all", "dev")
     }
     assert named.keys() == doctor._OPTIONAL.keys()
     real = doctor.version

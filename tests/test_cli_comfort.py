@@ -13,6 +13,7 @@ import yaml
 from zoomin import __version__
 from zoomin.app.cli import COMMANDS, _parser, _with_recipes, main
 from zoomin.app.commands.command import Command, Group
+from zoomin.app.completion import completion_script
 from zoomin.classifiers import BASELINES
 from zoomin.errors import ConfigError
 from zoomin.training.recipe_files import explain_recipe, find_recipe, recipe_names
@@ -75,7 +76,7 @@ def test_did_you_mean(words, said, tmp_path, monkeypatch, capsys) -> None:
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-class Stop(Exception):
+class Stop(BaseException):
     """What a command would do is not done here."""
 
 
@@ -105,7 +106,7 @@ def test_what_is_true_or_false_needs_no_value(words, name, value, monkeypatch) -
     command = words.split()[0]
     monkeypatch.setitem(COMMANDS, command, COMMANDS[command]._replace(run=stop))
     with pytest.raises(Stop):
-        main(["--debug", *words.split()])
+        main(words.split())
     assert seen == [value]
 
 
@@ -160,6 +161,30 @@ def test_a_recipe_by_name_from_anywhere(tmp_path, monkeypatch, capsys) -> None:
     assert _with_recipes(["--config", "needles"]) == ["--config", "needles"]  # a file here comes first
     with pytest.raises(ConfigError, match="Did you mean needles"):
         _with_recipes(["--config", "needle"])
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["doc"], {"doctor"}),
+        (["data", "ma"], {"make"}),
+        (["data", "make", ""], {"needles"}),
+        (["doctor", "--j"], {"--json"}),
+        (["init", "--o"], {"--out"}),
+        (["init", "three"], {"three_stages"}),
+        (["doctor", ""], set()),  # then the shell completes files
+        (["init", "--out", "--j"], set()),
+    ],
+)
+def test_a_shell_completes(words: list[str], offered: set[str]) -> None:
+    make = Group("", {"make": Group("", {"needles": COMMANDS["doctor"]})})
+    some = Group("", {"init": COMMANDS["init"], "doctor": COMMANDS["doctor"], "data": make})
+    script = completion_script("bash", some, _parser, recipe_names())
+    line = " ".join(map(repr, ["zoomin", *words]))
+    ask = f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; _zoomin; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True)
+    assert not done.stderr and set(done.stdout.split()) == offered
+    assert completion_script("zsh", some, _parser, []).splitlines()[1].endswith("bashcompinit")
 
 
 def test_python_m_zoomin_and_its_version() -> None:

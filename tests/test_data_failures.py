@@ -22,6 +22,7 @@ from zoomin.images.cache import Cache
 from zoomin.images.streamed import StreamedImages
 from zoomin.model import ZoomIn
 from zoomin.training.checkpoints import LAST
+from zoomin.training.crossval import CrossvalConfig, crossval
 from zoomin.training.fit import fit
 from zoomin.training.task import training_keys
 from zoomin.training.zoom_in_task import ZoomInTask
@@ -134,6 +135,29 @@ def test_a_run_goes_on_without_files_that_vanish(tmp_path, monkeypatch, nothing_
         assert own[:2] == [("1", stage), ("2", stage)]
     assert "no such file" in rows[0]["error"] and len(result.history) == 3
     json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
+def test_files_that_cannot_be_opened_are_left_out(tmp_path):
+    root = make_images(tmp_path / "images", n=12)
+    bad = [sorted(root.rglob("*.png"))[place] for place in (0, 7)]
+    bad[0].write_bytes(bad[0].read_bytes()[:100])
+    bad[1].write_text("no image")
+    names = {str(path) for path in bad}
+    config = run_config(root, tmp_path / "run", epochs=1)
+    result = fit(config, progress=False)
+    assert result.metrics["skipped"].keys() == names
+    rows = list(csv.DictReader((tmp_path / "run" / "skipped.csv").open(newline="")))
+    assert {row["image"] for row in rows} == names and len(rows) == 2
+    with pytest.raises(DataError, match=r"(?s)2 of 12 images cannot be read:\n.*data\.max_failures"):
+        fit(
+            replace(config, out=str(tmp_path / "b"), data=replace(config.data, max_failures=1)),
+            progress=False,
+        )
+    assert not (tmp_path / "b").exists()
+    run = replace(config, out=str(tmp_path / "cv"))
+    summary = crossval(run, CrossvalConfig(folds=2), progress=False)
+    assert {name for fold in summary["folds"] for name in fold["failed"]} == names
+    assert len((tmp_path / "cv" / "out_of_fold.csv").read_text().splitlines()) == 1 + 10
 
 
 def test_over_the_limit_a_run_stops_with_its_checkpoints_and_goes_on_when_mended(

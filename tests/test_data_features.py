@@ -150,8 +150,8 @@ def test_only_retries_read_an_image_again_that_failed(images, tmp_path, monkeypa
 def test_workers_and_parts_make_the_same_files(images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["data", "features", "images", "--features", "lenet_released", "--crop_size", "20"]
-    assert main([*words, "--out", "whole"]) == 1
-    assert main([*words, "--jobs", "2", "--out", "workers"]) == 1
+    assert main([*words, "--out", "whole"]) == 0
+    assert main([*words, "--strict", "--jobs", "2", "--out", "workers"]) == 1
     for shard in ("1/2", "2/2"):
         main([*words, "--shard", shard])
     capsys.readouterr()
@@ -258,7 +258,7 @@ def test_contract_and_missing_files(tmp_path):
 def test_from_the_command_line(images, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--features", "lenet_released", "--crop_size", "20", "--foreground.method", "otsu"]
-    assert main(["data", "features", str(images[0].parent), "--out", str(out), *words]) == 1
+    assert main(["data", "features", str(images[0].parent), "--out", str(out), *words]) == 0
     told = capsys.readouterr()
     assert "2 images encoded, 0 kept, 1 failed" in told.out and "broken.png" in told.err
     rows = list(csv.DictReader((out / "features.csv").open()))
@@ -287,6 +287,15 @@ def test_places_that_are_no_numbers_name_file_and_row(tmp_path, bad):
     places = np.zeros((6, 2))
     places[1, 0] = bad
     with pytest.raises(ImageError, match=r"a\.h5: the coords of row 1 are not finite"):
+        read_features(stored(tmp_path / "a.h5", coords=places))
+
+
+@pytest.mark.parametrize("far", [2**63 + 5, 2**41])
+def test_places_beyond_any_image(far, tmp_path):
+    """Unsigned numbers of 64 bits became negative."""
+    places = np.zeros((6, 2), dtype=np.uint64)
+    places[1, 0] = far
+    with pytest.raises(ImageError, match="which no image has"):
         read_features(stored(tmp_path / "a.h5", coords=places))
 
 

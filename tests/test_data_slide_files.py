@@ -225,6 +225,19 @@ def test_an_ome_tiff_of_several_files(tmp_path: Path, companion: str) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["c2.ome.tif", "other.tif"]
 
 
+def test_renamed_files_of_an_ome_tiff_are_one_image(tmp_path: Path) -> None:
+    """By the UUID that each gives itself, whatever name the metadata give it."""
+    data = "".join(
+        f'<TiffData><UUID FileName="c{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>' for c in range(3)
+    )
+    for c, name in enumerate(("blue.tif", "green.tif", "c2.ome.tif")):
+        body = f'UUID="urn:uuid:{c}"><Image ID="Image:0"><Pixels>{data}</Pixels></Image></OME>'
+        options = {"description": f'<?xml version="1.0"?><OME xmlns="http://x" {body}', "metadata": None}
+        tifffile.imwrite(tmp_path / name, np.zeros((16, 16), np.uint8), **options)
+    picture(tmp_path / "other.tif")
+    assert [path.name for path in list_images(tmp_path)] == ["blue.tif", "other.tif"]
+
+
 def test_several_images_of_an_ome_data_set_are_several(tmp_path: Path) -> None:
     names = ["a.ome.tif", "b.ome.tif"]
     for name in names:
@@ -294,6 +307,21 @@ def test_a_dicom_label_in_a_series_of_its_own(tmp_path: Path) -> None:
     assert [path.name for path in list_images(tmp_path)] == ["other.dcm", "v1.dcm", "v2.dcm"]
     dicom(tmp_path / "again.dcm", "2.1", "3.1", container="glass 1")  # another scan of the same glass
     assert {path.name for path in list_images(tmp_path)} == {"again.dcm", "other.dcm", "v1.dcm", "v2.dcm"}
+
+
+@pytest.mark.parametrize("group", ["", "p1"])
+def test_two_scans_of_one_glass_slide_are_told(
+    group: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for series in ("1.2.5", "1.2.6"):
+        dicom(tmp_path / series / "0.dcm", series, f"{series}.1", container="glass")
+    rows = [f"{series}/0.dcm,{label},{group}" for series, label in (("1.2.5", "a"), ("1.2.6", "b"))]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label,group", *rows, ""]))
+    read_manifest(tmp_path / "list.csv")
+    assert ("scanned more than once" in caplog.text) == (not group)
+    caplog.clear()
+    read_folders(tmp_path)
+    assert "the first is glass" in caplog.text
 
 
 def czi(path: Path, slide: bytes, part: int) -> None:
@@ -486,6 +514,37 @@ def test_links_to_folders_and_parts_of_slides(tmp_path: Path) -> None:
     linked(root / "pos/a.dcm", tmp_path / "store/s1/l1.dcm", "hard")  # of a level, not of the largest
     with pytest.raises(DataError, match=r"neg/one/l0\.dcm and pos/a\.dcm are files of one slide"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+@pytest.mark.parametrize("part", ["c1.ome.tif", "s (1).czi", "v(1,0).jpg"])
+def test_a_link_to_a_part_of_a_slide_in_another_class(tmp_path: Path, part: str, kind: str) -> None:
+    """The part is not in the list, which names the first file of its slide."""
+    neg = tmp_path / "neg"
+    neg.mkdir()
+    for name in ("c0.ome.tif", "c1.ome.tif"):
+        ome(neg / name, ["c0.ome.tif", "c1.ome.tif"])
+    czi(neg / "s.czi", b"s", 0)
+    czi(neg / "s (1).czi", b"s", 1)
+    picture(neg / "v.jpg"), picture(neg / "v(1,0).jpg")
+    (neg / "v.vms").write_text("[Virtual Microscope Specimen]\nImageFile=v.jpg\nImageFile(1,0)=v(1,0).jpg\n")
+    picture(tmp_path / "pos/other.png")
+    assert len(open_dataset(tmp_path)) == 4
+    new = linked(tmp_path / "pos" / f"x{Path(part).suffix}", neg / part, kind)
+    with pytest.raises(DataError, match="files of one slide"):
+        open_dataset(tmp_path)
+    first = {"c1.ome.tif": "c0.ome.tif", "s (1).czi": "s.czi", "v(1,0).jpg": "v.vms"}[part]
+    (tmp_path / "list.csv").write_text(f"image,label\nneg/{first},neg\npos/{new.name},pos\n")
+    with pytest.raises(DataError, match="rows 2 and 3 name files of one slide"):
+        read_manifest(tmp_path / "list.csv")
+
+
+def test_parts_of_a_czi_in_the_folders_of_two_classes(tmp_path: Path) -> None:
+    for name, part in (("neg/s.czi", 0), ("pos/s (1).czi", 1)):
+        (tmp_path / name).parent.mkdir()
+        czi(tmp_path / name, b"s", part)
+    with pytest.raises(DataError, match="files of one slide"):
+        open_dataset(tmp_path)
 
 
 def test_equal_indices_joined_by_a_hard_link_are_two_slides(tmp_path: Path) -> None:

@@ -188,6 +188,11 @@ def test_finished_slides_are_kept_and_more_are_added(images, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
+        patch.setattr(module, "write_json", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make_slides(tmp_path, coloured(images, n_test=0))
+    (tmp_path / "slides.json.0123abcd.part").touch()  # killed, it would have left this
+    with monkeypatch.context() as patch:
         patch.setattr(module, "write_pyramid", interrupt)
         with pytest.raises(KeyboardInterrupt):
             make_slides(tmp_path, coloured(images, n_test=0))

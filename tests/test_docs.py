@@ -6,6 +6,7 @@ A page that needs files prepares them in a block that readers do not see:
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,11 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     for example in document.examples():
         example.evaluate()
+
+
+@pytest.mark.parametrize(("start", "folder"), [("docs/index.md", ""), ("README.md", "docs/")])
+def test_home_page_and_readme_list_every_guide(start: str, folder: str) -> None:
+    text = (REPOSITORY / start).read_text(encoding="utf-8")
+    guides = {f"{folder}{page.name}" for page in (REPOSITORY / "docs").glob("*.md")}
+    named = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)}
+    assert sorted(guides - named - {start.removeprefix("docs/")}) == []

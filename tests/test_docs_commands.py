@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zoomin.app.cli import COMMANDS, _choose, _parser, _with_recipes
+from zoomin.app.cli import COMMANDS, EVERYWHERE, _choose, _parser, _with_recipes
 from zoomin.app.commands.command import Command, Group
 from zoomin.classifiers import BASELINES
 
@@ -68,7 +68,7 @@ def test_command_is_understood(words: list[str], folder: Path) -> None:
 def understood(words: list[str]) -> None:
     """Parse as the program does; options that do not exist, and wrong values, exit with 2."""
     try:
-        name, chosen, rest = _choose([word for word in words if word != "--debug"])
+        name, chosen, rest = _choose([word for word in words if word not in EVERYWHERE])
         rest = _with_recipes(rest)
         if isinstance(chosen, Command):
             _parser(name, chosen, rest).parse_args(rest)

@@ -5,7 +5,7 @@ import zipfile
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -103,10 +103,29 @@ def test_saving_again_leaves_nothing_of_the_old_one(
     net: ZoomIn, explanation: Explanation, tmp_path: Path
 ) -> None:
     explanation.save(tmp_path)
+    for folder in (tmp_path, tmp_path / "crops"):  # by a process that was killed
+        (folder / "a.png.0123abcd.part").touch()
     [other] = explain(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), net, sampling="top", n_samples=1)
     other.save(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
     assert len(list((tmp_path / "crops").iterdir())) == 2 * len(other.crops) + len(other.tile_crops)
     assert same(Explanation.load(tmp_path), other)
+
+
+def test_no_torn_file_is_seen(
+    explanation: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explanation.save(tmp_path)
+    before = (tmp_path / "arrays.npz").read_bytes()
+
+    def torn(file: BinaryIO, **arrays: object) -> None:
+        file.write(before[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", torn)
+    with pytest.raises(KeyboardInterrupt):
+        explanation.save(tmp_path)
+    assert (tmp_path / "arrays.npz").read_bytes() == before and not (tmp_path / "explanation.json").exists()
 
 
 def test_a_single_replicate_has_no_standard_error(net: ZoomIn, tmp_path: Path) -> None:

@@ -288,7 +288,13 @@ def test_ome_tiff_tells_its_scale(seen: tuple[Explanation, float], tmp_path: Pat
     i, j = divmod(int(heat.argmax()), heat.shape[1])
     assert max(abs((j + 0.5) * 3 - 101.5), abs((i + 0.5) * 3 - 71.5)) <= cell + 1.5
     write_dense_map(one, tmp_path)
+    once = path.read_bytes()
+    assert write_dense_map(one, tmp_path).read_bytes() == once  # no moment, no chance
     assert 'PhysicalSizeXUnit="pixel"' in str(tifffile.TiffFile(path).ome_metadata)
+    write_dense_map(replace(one, source=replace(one.source, mpp=0.25)), tmp_path, magnification=5.0)
+    assert 'PhysicalSizeX="2.0"' in str(tifffile.TiffFile(path).ome_metadata)  # microns: five times
+    with pytest.raises(ConfigError, match=r"no magnification is either.*--mpp"):
+        dense_map(one, magnification=5.0)
 
 
 def test_a_small_map_loses_no_peak(seen: tuple[Explanation, float], tmp_path: Path) -> None:

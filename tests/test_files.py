@@ -14,7 +14,16 @@ import torch
 from safetensors.torch import save_file
 
 from zoomin.errors import DataError, WriteError
-from zoomin.files import read_json, whole_file, whole_text, write_csv, write_json, write_rows, write_text
+from zoomin.files import (
+    read_json,
+    remove_leftovers,
+    whole_file,
+    whole_text,
+    write_csv,
+    write_json,
+    write_rows,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -47,6 +56,17 @@ def test_kept_parts_hold_what_was_written(tmp_path: Path) -> None:
     with whole_text(path, keep=True) as file:
         file.write("whole")
     assert names(tmp_path) == ["a.csv"] and path.read_text() == "whole"
+
+
+def test_leftovers_go_and_kept_parts_and_other_files_stay(tmp_path: Path) -> None:
+    stay = ["a.csv", "a.csv.part", "b.csv.0123abcd.part", "a.csv.0123abcd", "a.csv.0123ABCD.part"]
+    for name in [*stay, "a.csv.89abcdef.part"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "a.csv")
+    assert names(tmp_path) == sorted(stay)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted(set(stay) - {"b.csv.0123abcd.part"})
+    remove_leftovers(tmp_path / "not there")
 
 
 def test_modes_are_those_of_any_new_file(tmp_path: Path) -> None:

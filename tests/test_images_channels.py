@@ -403,6 +403,41 @@ def test_channels_in_files_of_their_own(before, tmp_path):
         image.read([Region(0, 0, 8, 8)], 1.0)
 
 
+def test_an_ome_tiff_that_does_not_say_where_its_planes_are(tmp_path):
+    """As libvips writes it: a page for each channel, its levels below it, no TiffData."""
+    pixels = samples(channels=3)
+    text = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="128" '
+        'SizeY="96" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.5" PhysicalSizeY="0.5"></Pixels>'
+        "</Image></OME>"
+    )
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for c in range(3):
+            kind = {"photometric": "minisblack", "metadata": None, "tile": (32, 32)}
+            file.write(pixels[..., c], subifds=1, description=text, **kind)
+            file.write(pixels[::2, ::2, c], subfiletype=1, **kind)
+    image = open_image(tmp_path / "a.tif", channels=[3, 1])
+    view = image.read([Region(0, 0, 128, 96)], 1.0)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(view, pixels[..., [2, 0]]) and image.mpp == 0.5
+    with pytest.raises(ImageError, match=r"3 channels of one size.*If they are red, green and blue.*imread"):
+        open_image(tmp_path / "a.tif")
+
+
+def test_files_that_have_exchanged_their_names(tmp_path):
+    """The UUID in each file says which channel it is, and counts more than its name."""
+    pixels = samples(channels=3)
+    ome_files(tmp_path, pixels)
+    (tmp_path / "a_c0.ome.tif").rename(tmp_path / "x.tif")
+    (tmp_path / "a_c2.ome.tif").rename(tmp_path / "a_c0.ome.tif")
+    (tmp_path / "x.tif").rename(tmp_path / "a_c2.ome.tif")
+    for c in range(3):
+        image = open_image(tmp_path / f"a_c{c}.ome.tif", channels=[1, 2, 3])
+        view = image.read([Region(0, 0, 128, 96)], 1.0)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(view, pixels)
+        image.close()
+
+
 @pytest.mark.parametrize("channels", [None, [1, 2, 3]])
 def test_a_file_of_channels_that_is_missing_is_named(channels, tmp_path):
     ome_files(tmp_path, samples(channels=3))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zlib
+from contextlib import suppress
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -105,6 +110,24 @@ def test_transparent_colours_of_a_png(colour, grey, tmp_path):
         expected = (pixels if pixels.ndim == 3 else as_rgb(pixels)).copy()
         expected[(expected == key).all(axis=2)] = 255
         same(path, expected)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_transparent_value_of_few_bits(bits, tmp_path):
+    """Pillow widens such samples to bytes, but not the value of those that are clear."""
+
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    values = np.arange(1 << bits, dtype=np.uint8).repeat(8)
+    row = np.packbits(np.unpackbits(values[:, None], axis=1)[:, -bits:])
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0))
+    content += chunk(b"tRNS", struct.pack(">H", 1)) + chunk(b"IDAT", zlib.compress(b"\0" + row.tobytes()))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b""))
+    shown = decode_image(tmp_path / "a.png").read([Region(0, 0, len(values), 1)], 1.0)[0, 0, 0].numpy()
+    assert np.array_equal(shown, np.where(values == 1, 255, values.astype(int) * 255 // ((1 << bits) - 1)))
 
 
 def test_transparent_value_of_a_16_bit_png(grey, tmp_path):
@@ -412,6 +435,21 @@ def test_any_damage_is_an_image_error(suffix, tmp_path):
             open_image(path)
         except ImageError as error:
             assert str(path) in str(error) and error.remedy
+
+
+def test_a_chunk_takes_no_more_memory_than_the_file_has(grey, tmp_path):
+    """The length of a chunk of pixels is damaged, and says two gigabytes."""
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(grey).save(path)
+    content = path.read_bytes()
+    place = content.index(b"IDAT")
+    path.write_bytes(content[: place - 4] + b"\x7f\xff\xff\xf0" + content[place:])
+    tracemalloc.start()
+    with suppress(ImageError):
+        decode_image(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50 << 20
 
 
 def test_images_without_pixels(grey, tmp_path):

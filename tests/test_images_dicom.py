@@ -33,14 +33,18 @@ def dicom(
     paths=1,
     series=b"1.2.4",
     flavour=b"VOLUME",
+    frames=4,
 ):
-    """A slide's header and a few bytes for pixels."""
+    """A slide's header, of 2 x 2 tiles, and a few bytes for pixels."""
     body = element((8, 8), "CS", rb"ORIGINAL\PRIMARY\%b\NONE" % flavour)
     body += element((8, 0x16), "UI", storage.encode()) if storage else b""
     body += element((8, 0x18), "UI", b"1.2.3") + element((8, 0x60), "CS", modality.encode())
     body += element((0x20, 0xD), "UI", b"1.2")
     body += element((0x20, 0xE), "UI", series) if series else b""
-    body += element((0x28, 4), "CS", b"RGB") + element((0x28, 0x100), "US", struct.pack("<H", bits))
+    body += element((0x28, 4), "CS", b"RGB") + element((0x28, 8), "IS", b"%d" % frames)
+    body += element((0x28, 0x10), "US", b"\x10\0") + element((0x28, 0x11), "US", b"\x10\0")
+    body += element((0x28, 0x100), "US", struct.pack("<H", bits))
+    body += element((0x48, 6), "UL", b"\x20\0\0\0") + element((0x48, 7), "UL", b"\x11\0\0\0")
     body += element((0x48, 0x302), "UL", struct.pack("<I", paths))
     body += element((0x48, 0x303), "UL", struct.pack("<I", planes)) + element((0x7FE0, 0x10), "OB", bytes(64))
     if syntax.endswith(".99"):
@@ -59,7 +63,8 @@ def dicom(
         ({"syntax": "1.2.840.10008.1.2.4.110"}, "JPEG XL", "JPEG 2000"),
         ({"syntax": "1.2.840.10008.1.2.5"}, "run lengths", "decompress"),
         ({"planes": 2}, "2 focal planes", "Export the plane"),
-        ({"paths": 3}, "3 optical paths", "as one image"),
+        ({"paths": 3}, "3 optical paths", "as one image"),  # OpenSlide 4.0.1 shows one of them
+        ({"frames": 5}, "more frames than tiles", "Export the plane"),
         ({"bits": 16}, "16 bits per sample", "8 bits"),
         ({"storage": CT, "modality": "CT"}, "not a whole-slide image.* of modality CT", "windowing"),
         ({"series": None}, "no SeriesInstanceUID", "Export it again"),

@@ -246,6 +246,31 @@ def test_a_white_label_is_no_level_of_white_glass(tmp_path, flag, text, factor):
     assert len(sizes(open_image(tmp_path / "level.tif"))) == 2
 
 
+ELSEWHERE = {
+    "mirrored": lambda small: small[:, ::-1],
+    "upside down": lambda small: small[::-1, ::-1],
+    "moved": lambda small: np.roll(small, (2, 3), axis=(0, 1)),
+    "more around it": lambda small: np.pad(small, ((12, 12), (16, 16), (0, 0)), mode="wrap")[:72, :96],
+    "of another part": lambda small: np.roll(small, 30, axis=1),
+}
+
+
+@pytest.mark.parametrize("sub", [True, False])
+@pytest.mark.parametrize("how", ["true", *ELSEWHERE])
+def test_texture_of_another_place_is_no_level(how, sub, tmp_path):
+    """All means are alike; a macro of the aspect of the slide shows the same tissue, but not in its place."""
+    cells = np.random.default_rng(0).integers(60, 240, (72, 96, 3), np.uint8)
+    big = cells.repeat(4, 0).repeat(4, 1)
+    small = cells if how == "true" else np.ascontiguousarray(ELSEWHERE[how](cells))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(big, tile=(64, 64), subifds=int(sub), **RGB)
+        file.write(small, tile=(32, 32), subfiletype=1, **RGB)
+    image = open_image(tmp_path / "a.tif")
+    assert (len(getattr(image, "levels", [0])) > 1) == (how == "true")
+    shown = image.read([Region(0, 0, 384, 288)], 0.25)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(shown, cells)
+
+
 def test_a_level_of_other_photometric_is_left_out(tmp_path):
     """Levels are read alike: one that is white where the image is black would be shown inverted."""
     grey = scan()[..., 2]

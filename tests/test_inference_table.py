@@ -69,6 +69,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def damage_cell(path: Path, column: str) -> None:
+    """Of the first row."""
+    with path.open(newline="") as file:
+        lines = list(csv.reader(file))
+    place = next(place for place, name in enumerate(lines[0]) if name.startswith(column))
+    lines[1][place] = "[[["
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+
+
 def test_an_interrupted_job_goes_on_where_it_was(
     net: ZoomIn, images: list[Path | Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,8 +102,9 @@ def test_an_interrupted_job_goes_on_where_it_was(
         with pytest.raises(KeyboardInterrupt):
             predict_into(images, net, out, config, resume=True)
         assert len(rows(part)) == 4
+    damage_cell(part, "prob_")
     summary = predict_into(images, net, out, config, resume=True)
-    assert (summary.done, summary.kept, len(summary.failed)) == (5, 4, 1)
+    assert (summary.done, summary.kept, len(summary.failed)) == (5, 3, 1)
     assert out.read_text() == whole.read_text() and not part.exists()
 
 
@@ -135,6 +146,12 @@ def test_parts_of_a_list_are_the_whole(net: ZoomIn, images: list[Path | Record],
     summary = merge_predictions(parts, tmp_path / "merged.csv")
     assert (summary.done, len(summary.failed)) == (5, 1)
     assert (tmp_path / "merged.csv").read_text() == whole.read_text()
+    damaged = tmp_path / "damaged.csv"
+    for column in ("prob_", "ood_p_value"):
+        damaged.write_text(parts[0].read_text())
+        damage_cell(damaged, column)
+        with pytest.raises(DataError, match="line 2 is damaged"):
+            merge_predictions([damaged, *parts[1:]], tmp_path / "merged.csv")
     with pytest.raises(DataError, match=r"0\.png: the image is in two parts"):
         merge_predictions([*parts, parts[0]], tmp_path / "merged.csv")
     predict_into(shard_of(images, "2/4"), net, parts[1], InferenceConfig(seed=1))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from matplotlib.text import Text
 from sklearn.covariance import LedoitWolf
+from torch import Tensor
 
 from training_examples import make_images, one_thread, run_config  # noqa: F401 (a fixture)
 from zoomin import explain, load_model, predict
@@ -28,6 +29,8 @@ from zoomin.model.networks import GatedHead, LinearHead, Reference
 from zoomin.model.networks.reference import FEWEST
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.fit import fit
+from zoomin.training.frozen.inner_folds import Folds
+from zoomin.training.frozen.likeness import compared_out_of_fold
 
 MODEL = ZoomInConfig(
     tile_size=24,
@@ -70,6 +73,40 @@ def test_of_images_like_those_held_out_few_are_unlike() -> None:
     for level in (0.05, 0.2, 0.5):
         share = float((values <= level).double().mean())
         assert share == pytest.approx(level, abs=0.03)
+
+
+def test_of_images_held_out_fold_by_fold_few_are_unlike() -> None:
+    """Copies that lean towards the images they learned from: only what they have not seen is compared."""
+    generator, p, naive, where = torch.Generator().manual_seed(0), [], [], torch.arange(40)
+    held = [where[where % 5 == fold] for fold in range(5)]
+    folds = Folds([where[where % 5 != fold] for fold in range(5)], held)
+    for _ in range(60):
+        old, new = torch.randn(2, 40, 6, generator=generator)
+
+        def copies(learned: Tensor, images: Tensor, own: Tensor = old) -> Tensor:
+            drawn = torch.randn(2, 6, 6, generator=generator)  # every copy sees with eyes of its own
+            seen = (images @ drawn).clone()
+            seen[:, learned] *= 0.5 if images is own else 1.0
+            return seen
+
+        apart = [copies(train, old) for train in folds.train]
+        state = generator.get_state()
+        known = copies(where, old)
+        generator.set_state(state)
+        seen = copies(where, new).transpose(0, 1).flatten(1)
+        found = compared_out_of_fold(known, apart, folds)
+        assert found is not None and len(found.held_out) == 40
+        p.append(found.p_value(seen))
+        found.held_out = found.distance(known.transpose(0, 1).flatten(1)).sort().values
+        naive.append(found.p_value(seen))
+    for level in (0.05, 0.2):
+        assert float((torch.cat(p) <= level).double().mean()) == pytest.approx(level, abs=0.03)
+    assert float((torch.cat(naive) <= 0.05).double().mean()) > 0.5
+    few = torch.randn(1, FEWEST - 1, 6)
+    assert (
+        compared_out_of_fold(few, [few, few], Folds([where[:9], where[9:18]], [where[9:18], where[:9]]))
+        is None
+    )
 
 
 def test_the_p_value_is_the_share_of_those_as_far() -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from matplotlib.text import Text
 from PIL import Image as PillowImage
 
 from viewer_examples import example_explanation
-from zoomin import open_image
+from zoomin import open_image, plot
+from zoomin.errors import ConfigError
 from zoomin.images.array import ArrayImage
 from zoomin.images.formats.raster import open_raster
 from zoomin.images.resampled import at_mpp
@@ -85,6 +87,18 @@ def test_explanations_show_the_attention(size):
     assert plain[heat > 4].mean() > plain[heat <= 1].mean()
     shown = one._repr_html_()
     assert "&lt;example&gt;" in shown and "With nothing seen" in shown and "data:image/png;base64," in shown
+
+
+def test_plot_draws_what_is_at_hand():
+    image = ArrayImage(torch.full((3, 60, 90), 200, dtype=torch.uint8), name="plain")
+    one = example_explanation(image, (20, 20), tile_size=30, sub_tile_size=8, cells=6)
+    texts = [{text.get_text() for text in plot(what).findobj(Text)} for what in (image, one, [one, one])]
+    assert "plain" in texts[0] and any("With nothing seen" in text for text in texts[1] & texts[2])
+    single, both = plot(one), plot([one, one])
+    assert both.get_figwidth() == 2 * single.get_figwidth()
+    assert any("Tiles" in text.get_text() for text in plot(one, panel=True).findobj(Text))
+    with pytest.raises(ConfigError, match=r"Give what zoomin\.explain returns"):
+        plot([])
 
 
 def test_runs_show_their_scores():

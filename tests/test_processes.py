@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from zoomin.errors import WriteError
 from zoomin.runtime.locks import LOCKS, lock_file, lock_folder
-from zoomin.runtime.processes import stoppable
+from zoomin.runtime.processes import end_workers, stoppable
 
 PARENT = """
 import multiprocessing, sys, time
@@ -99,6 +101,15 @@ def test_workers_end_with_their_parent_however_it_dies(tmp_path: Path) -> None:
     until(lambda: not alive(child))
 
 
+def test_workers_that_do_not_end_are_killed() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        work = pool.submit(time.sleep, 600)
+        (child,) = multiprocessing.active_children()
+        end_workers(pool, 0.1)  # it may not even have started
+        assert not child.is_alive() and not multiprocessing.active_children()
+    assert work.exception() is not None
+
+
 def test_who_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = subprocess.Popen(
@@ -111,7 +122,12 @@ def test_who_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
     first.kill()  # leaves its files behind, and its lock is free
     first.wait()
     assert {path.name for path in out.iterdir()} == set(LOCKS)
-    with lock_folder(out) as folder:
+    (out / "model").mkdir()
+    for leftover in ("a.h5.0123abcd.part", "model/model.safetensors.89abcdef.part"):
+        (out / leftover).touch()
+    with lock_folder(out, "model", "not there") as folder:
+        (out / "model").rmdir()
+        (out / "b.h5.0123abcd.part").touch()  # by a worker that died
         assert folder == out
     assert not list(out.iterdir())
     with lock_folder(tmp_path / "nothing"):

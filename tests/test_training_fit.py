@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -271,7 +272,23 @@ def test_other_data_are_not_resumed(done, tmp_path):
         fit(moved, progress=False)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02)R."])  # the last: an empty stack
+def saved(**parts):
+    buffer = BytesIO()
+    torch.save(parts, buffer)
+    return buffer.getvalue()
+
+
+ONE = b"\0\0\x80\x3f"  # a weight of 1
+DAMAGED = {
+    "empty": b"",
+    "text": b"not a checkpoint",
+    "an empty stack": b"\x80\x02)R.",
+    "one bit of a weight": saved(state_dict={"a": torch.ones(2)}, epoch=0).replace(ONE, b"\0\0\x80\x3e", 1),
+    "no epoch": saved(state_dict={"a": torch.ones(2)}),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_checkpoint_is_named(images, tmp_path, content):
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     path.parent.mkdir(parents=True)

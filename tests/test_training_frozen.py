@@ -26,8 +26,9 @@ from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
 from zoomin.training.calibration import calibrated
 from zoomin.training.fit import fit
+from zoomin.training.frozen import likeness
 from zoomin.training.frozen.classify import classify
-from zoomin.training.frozen.copies import bags_of, fit_copies
+from zoomin.training.frozen.copies import WIDTH, bags_of, fit_copies
 from zoomin.training.frozen.embeddings import Embedder
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
 from zoomin.training.frozen.linear import balanced_ridge, logistic, principal
@@ -246,6 +247,26 @@ def test_embeddings_answer_as_pixels_do(data: ZoomInDataModule, learned: Learned
     assert drawn.tolist() == [3] * len(rows)
 
 
+@pytest.mark.parametrize("head", ["gated", "linear"])
+def test_inner_folds_say_what_is_unlike(
+    data: ZoomInDataModule, embedder: Embedder, head: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What new images are compared with is what the saved model sees of the training images."""
+    frozen, rows = replace(FROZEN, head=head, teach=False, epochs=2), data.splits["train"]
+    assert learn(MODEL, frozen, data, rows, 0, embedder=embedder).net.head.reference is None  # of 12 images
+    monkeypatch.setattr(likeness, "FEWEST", 12)
+    found = learn(MODEL, frozen, data, rows, 0, embedder=embedder).net.save_pretrained(tmp_path)
+    model = ZoomIn.from_pretrained(found)
+    reference = model.head.reference
+    assert reference is not None and len(reference.held_out) == 12
+    with torch.no_grad():
+        features = model(data.store.select(rows)).features
+    seen = model.head.seen(features)[:, : len(reference.mean)]
+    torch.testing.assert_close(seen.mean(0), reference.mean, atol=1e-2, rtol=1e-2)
+    assert seen.shape[1] == (2 * WIDTH if head == "gated" else 1280)
+    assert sum(p > 1 / 13 for p in model.head.ood_p_values(features) if p is not None) >= 11
+
+
 def test_linear_head_sees_the_whole_image(
     data: ZoomInDataModule, embedder: Embedder, root: Path, tmp_path: Path
 ) -> None:
@@ -394,6 +415,7 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
     found = plan(DataConfig(str(tmp_path)))
     assert (found.model.tile_size, found.model.n_samples) == (side, reads)
     assert any(f"about {tiles} per image" in line for line in found.lines)
+    assert any(line.startswith("cells      if AUROC") for line in found.lines)  # at most frozen.cell_tiles
 
 
 def test_plan_follows_what_is_given(tmp_path: Path) -> None:
@@ -536,5 +558,10 @@ def test_a_missing_label_is_found_before_images_are_opened(
     (tmp_path / "list.csv").write_text("\n".join(["image,label", *rows]))
     config = run_config(tmp_path / "list.csv", tmp_path / "run", run_frozen=FrozenConfig(enabled=True))
     with pytest.raises(DataError, match=r"0\.png \(row 2\) has no label"):
+        fit(config)
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["image,label", *(f"{number}.png,a" for number in range(8))])
+    )
+    with pytest.raises(DataError, match=r"only the class 'a' in \d images\. Training needs at least two"):
         fit(config)
     assert not (tmp_path / "run").exists()

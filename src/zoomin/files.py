@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ __all__ = [
     "parse_json",
     "plain",
     "read_json",
+    "remove_leftovers",
     "short_names",
     "telling",
     "unquoted",
@@ -46,6 +48,8 @@ _FULL_WORDS = (  # of libraries that give no number: safetensors, torch (twice)
     "unexpected pos",
 )
 
+_NAME = 40  # characters of the name of a file that its part has
+_LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.part$")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how cells begin that a spreadsheet runs
 
 
@@ -71,7 +75,7 @@ def whole_file(path: str | Path, *, keep: bool = False, sync: bool = True) -> It
         yield path
         return
     path = path.resolve()
-    part = path.with_name(path.name + ".part" if keep else f"{path.name[:40]}.{secrets.token_hex(4)}.part")
+    part = path.with_name(path.name + ".part" if keep else f"{path.name[:_NAME]}.{secrets.token_hex(4)}.part")
     try:
         with telling(path, part):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +93,19 @@ def whole_file(path: str | Path, *, keep: bool = False, sync: bool = True) -> It
         if not keep:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what a job left that was killed while it wrote; kept parts stay.
+
+    Args:
+        folder: that nobody else writes to.
+        name: of the file that alone was being written; "" for any.
+    """
+    with suppress(OSError):  # no folder, or not ours
+        for path in folder.iterdir():
+            if _LEFTOVER.search(path.name) and path.name.startswith(name[:_NAME]):
+                path.unlink()
 
 
 @contextmanager

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["Bar", "progress_bar", "track"]
+__all__ = ["QUIET", "Bar", "progress_bar", "track"]
 
 T = TypeVar("T")
+QUIET = "ZOOMIN_QUIET"  # environment variable
 _EVERY = 30.0  # seconds between two lines of a log
 
 
@@ -127,8 +129,9 @@ def progress_bar(
         total: how many there are; None where nobody knows.
         done: how many of them are done already; they do not count in the rate.
         shown: True: on stderr, a live bar on a terminal and lines elsewhere; None: only on a terminal;
-            False: nothing.
+            False: nothing, as for all where the environment variable ZOOMIN_QUIET is 1.
     """
+    shown = False if os.environ.get(QUIET) == "1" else shown
     live = sys.stderr.isatty() and shown is not False
     bar = (_Live if live else _Lines if shown else Bar)(title, total, done)
     try:

@@ -24,7 +24,7 @@ _EXPORT = "Export it again; QuPath: File, Export objects as GeoJSON."
 
 
 def read_geojson(path: Path | str, *, frame: Frame | None = None) -> list[Outline]:
-    """The polygons of a FeatureCollection, a Feature, a geometry or a list of Features.
+    """The polygons of a FeatureCollection, a Feature, a geometry, or Features in a list or line by line.
 
     Coordinates are level-0 pixels, as QuPath writes them, or map coordinates: see `frames.map_to_pixels`.
 
@@ -108,7 +108,13 @@ def _load(path: Path) -> Any:  # noqa: ANN401 (JSON)
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     try:
         check_file(path)
-        return parse_json(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [line for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
+        if len(lines) > 1 and all(line.strip()[0] + line.strip()[-1] == "{}" for line in lines):
+            return [
+                parse_json(line) for line in lines
+            ]  # a feature per line (RFC 8142), as GIS programs write
+        return parse_json(text.lstrip("\x1e"))
     except ValueError as error:
         raise DataError(f"not a readable JSON file ({error})", where=path, remedy=_EXPORT) from error
     except OSError as error:

@@ -18,7 +18,7 @@ from ..geometry import Region
 from ..images.foreign import zarr_folder
 from ..images.formats.decode import decode_values, image_head
 from ..images.formats.gdal import driver_of, has_world_file, opened
-from ..images.formats.raster import georeference_of
+from ..images.formats.map_place import georeference_of
 from ..images.georeference import Georeference
 from ..images.summed_area import SummedArea
 from .annotation import views_of
@@ -155,7 +155,7 @@ def _placed(mask: NDArray[np.generic], path: Path, frame: Frame) -> NDArray[np.g
         return mask
     try:
         with opened(path, driver) as dataset:
-            own = georeference_of(dataset)
+            own = georeference_of(dataset, path)
     except ImageError:
         return mask  # a TIFF that tifffile reads and GDAL does not is not a map
     if own is None or frame.georeference is None:

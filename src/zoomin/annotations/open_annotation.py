@@ -98,7 +98,7 @@ def _open(path: Path, frame: Frame) -> BoxAnnotation:
         raise DataError("no such annotation", where=path, remedy="Check the path.")
     with path.open("rb") as file:
         start = file.read(_START)
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n\x1e")
     if start.startswith(_MATLAB) or path.suffix.lower() == ".mat":
         centres = read_centres(path)
         _check_meets(centres, path, frame)

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from .._version import __version__
 from ..errors import PeerError, WriteError, ZoomInError
 from ..runtime.processes import stoppable
 from ..runtime.ranks import PEER_LOST, launched, started_ranks
-from ..training.recipe_files import find_recipe, load_recipe
-from .commands.command import Command, Group
+from ..training.recipe_files import find_recipe, load_recipe, recipe_names
+from .commands.command import Command, Group, say, voice
 from .commands.data import DATA
 from .commands.demo import DEMO
 from .commands.explain import EXPLAIN
@@ -32,6 +32,7 @@ from .commands.reproduce import REPRODUCE
 from .commands.share import SHARE
 from .commands.train import CROSSVAL, TRAIN
 from .commands.view import VIEW
+from .completion import SHELLS, completion_script
 from .suggestions import did_you_mean, mistyped_settings
 from .switches import accept_bare_switches
 
@@ -39,6 +40,27 @@ __all__ = ["main"]
 
 WRONG_INPUT, BROKEN, NOT_WRITTEN = 2, 70, 74  # the last two as in sysexits.h
 CLOSED_PIPE = 141  # 128 + SIGPIPE
+_ALL = "--help_all"
+EVERYWHERE = ("--debug", "--quiet", "--verbose")  # options of every command, in any place
+
+
+def _build_completion(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help="whose completion; zsh takes that of bash")
+
+
+def _completion(parser: ArgumentParser, options: Namespace) -> int:
+    say(completion_script(options.shell, Group("", COMMANDS), _parser, recipe_names()))
+    return 0
+
+
+COMPLETION = Command(
+    "print a script with which the shell completes commands and options",
+    "bash|zsh",
+    "  zoomin completion bash > ~/.local/share/bash-completion/completions/zoomin\n"
+    "  zoomin completion zsh > ~/.zoomin.zsh",
+    _build_completion,
+    _completion,
+)
 
 COMMANDS: dict[str, Command | Group] = {
     "demo": DEMO,
@@ -58,6 +80,7 @@ COMMANDS: dict[str, Command | Group] = {
     "reproduce": REPRODUCE,
     "bench": BENCH,
     "doctor": DOCTOR,
+    "completion": COMPLETION,
 }
 
 
@@ -92,12 +115,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
-    words = [word for word in words if word != "--debug"]
+    quiet, verbose = "--quiet" in words, "--verbose" in words
+    words = [word for word in words if word not in EVERYWHERE]
     name, chosen, words = _choose(words)
     if isinstance(chosen, Group):
         _group_parser(name, chosen).print_help()
         return 0
-    with stoppable() as stop:
+    with voice(quiet=quiet, verbose=verbose), stoppable() as stop:
         try:
             return _run(name, chosen, words)
         except KeyboardInterrupt:
@@ -108,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 return CLOSED_PIPE
             if debug:
-                raise
+                traceback.print_exc()
             code, line = _exit_of(error)
             rank = started_ranks().rank
             if not (rank and isinstance(error, PeerError)):
@@ -120,7 +144,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, chosen: Command, words: Sequence[str]) -> int:
     words = _with_recipes(words)
     parser = _parser(name, chosen, words)
+    if _ALL in words:
+        parser.print_help()
+        return 0
+    if {"--help", "-h"}.intersection(words):
+        is_named = any(word.startswith("--model.name") for word in words)  # then what it has is asked for
+        _shorten_help(parser, chosen.first, "model." if is_named else "config")
     return chosen.run(parser, parser.parse_args(words))
+
+
+def _shorten_help(parser: ArgumentParser, first: frozenset[str], kept: str) -> None:
+    """Leave only the first settings, and those that begin so, in the help of a command of very many."""
+    listed = [each for each in parser._actions if each.help != argparse.SUPPRESS]
+    others = [each for each in listed if each.dest not in first and not each.dest.startswith(kept)]
+    if first:
+        for each in others:
+            each.help = argparse.SUPPRESS
+        parser.epilog = f"`{parser.prog} {_ALL}` explains {len(others)} more settings.\n\n{parser.epilog}"
 
 
 def _nobody_reads() -> bool:
@@ -178,9 +218,12 @@ def _group_parser(name: str, group: Group) -> argparse.ArgumentParser:
     prog = f"zoomin {name}".rstrip()
     usage, description, debug = f"{prog} COMMAND ...", _sentence(group.summary), ""
     if not name:
-        usage = "zoomin [--help] [--version] [--debug] COMMAND ..."
+        usage = "zoomin [--help] [--version] [--quiet] [--verbose] [--debug] COMMAND ..."
         description = "Classify very large images with tiny objects, and see where the model looked."
-        debug = "\n`--debug`, or ZOOMIN_DEBUG=1, shows the traceback of an error."
+        debug = (
+            "\n`--quiet`, or ZOOMIN_QUIET=1, shows no progress; `--verbose` also what other libraries log;"
+            "\n`--debug`, or ZOOMIN_DEBUG=1, the traceback of an error."
+        )
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=usage,

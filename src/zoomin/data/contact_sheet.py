@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
+from ..files import whole_file
 from .check import Inspection
 
 __all__ = ["ContactSheet"]
@@ -50,7 +51,8 @@ class ContactSheet:
                 page.paste(cell, (_GAP + place % columns * width, _GAP + place // columns * height))
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"sheet_{len(self.pages) + 1:03d}.png"
-            page.save(path)
+            with whole_file(path, sync=False) as part:
+                page.save(part, format="png")
             self.pages.append(path)
             self._cells = []
         return self.pages

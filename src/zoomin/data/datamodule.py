@@ -242,7 +242,17 @@ class ZoomInDataModule(LightningDataModule):
         return self._store
 
     def without_unreadable(self) -> ZoomInDataModule:
-        """The same data without the images that cannot be opened; these are noted in `failures`.
+        """The same data without the images that cannot be opened: see `leave_out_unreadable`.
+
+        Raises:
+            DataError: if they are more than `max_failures`, or all.
+        """
+        other = self.with_splits(self.splits)
+        other.leave_out_unreadable()
+        return other
+
+    def leave_out_unreadable(self) -> None:
+        """Open all images of the splits; those that cannot be opened leave them, and are noted in `failures`.
 
         Raises:
             DataError: if they are more than `max_failures`, or all.
@@ -254,11 +264,9 @@ class ZoomInDataModule(LightningDataModule):
             bad.append(row)
             self.note_unreadable(row, error)
 
-        store = self._opened(rows, None, skip)
+        self._store = self._opened(rows, None, skip)
         absent = torch.tensor(bad, dtype=torch.int64)
-        other = self.with_splits({name: own[~torch.isin(own, absent)] for name, own in self.splits.items()})
-        other._store = store
-        return other
+        self.splits = {name: own[~torch.isin(own, absent)] for name, own in self.splits.items()}
 
     def note_unreadable(self, row: int, error: ZoomInError) -> None:
         """Record an image of a split that cannot be read before the first epoch.
@@ -289,6 +297,7 @@ class ZoomInDataModule(LightningDataModule):
             mpp=None if self.config.mpp is None else microns(self.config.mpp, "data.mpp"),
             channels=self.config.channels or (),
             skip=skip,
+            most_skipped=self.config.max_failures,
         )
 
     def file_frame(self, row: int) -> Frame:
@@ -302,20 +311,21 @@ class ZoomInDataModule(LightningDataModule):
             DataError: if there are fewer than two classes or two images of a class to train on, a label is
                 missing, or images cannot be read.
         """
-        if stage in (None, "fit"):
-            check_trainable(self.manifest.subset(self.splits["train"]))
         self.check_labels(stage)
         self.prepare(None if self.trainer is None else self.trainer.strategy.root_device)
 
     def check_labels(self, stage: str | None) -> None:
-        """Check that no label is missing; no image is opened.
+        """Check that no label is missing, and that the training images can be learned from; none is opened.
 
         Args:
             stage: "fit", "validate", "test", or None for all.
 
         Raises:
-            DataError: naming the first image without one.
+            DataError: naming the first image without one; if there are fewer than two classes or two images
+                of a class to train on.
         """
+        if stage in (None, "fit"):
+            check_trainable(self.manifest.subset(self.splits["train"]))
         labelled = {
             "fit": ("train", "val"),
             "validate": ("val",),

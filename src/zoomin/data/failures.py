@@ -76,6 +76,12 @@ class Failures:
                 "data.max_failures.",
             )
 
+    def write_to(self, path: Path) -> None:
+        """Write what is known, and what follows, to a CSV."""
+        self.path = path
+        for row in self.rows:
+            self._write(path, row)
+
     def take(self, rows: Sequence[SkippedImage]) -> None:
         """Record what other processes of the training could not read.
 

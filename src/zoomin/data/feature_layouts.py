@@ -13,11 +13,10 @@ import torch
 
 from ..errors import DataError, ImageError
 from ..files import whole_file, write_json
+from ..images.physical import OBJECTIVE
 from ..model.feature_files import FeatureFile
 
 __all__ = ["LAYOUTS", "Slide", "write_layout"]
-
-_OBJECTIVE = 10.0  # microns per pixel times magnification: 0.5 microns are 20 times
 
 
 class Slide(NamedTuple):
@@ -100,7 +99,7 @@ def _trident(folder: Path, slide: Slide, found: FeatureFile) -> Path:
         "level0_height": slide.height,
     }
     if slide.mpp is not None:
-        power = round(_OBJECTIVE / slide.mpp)
+        power = round(OBJECTIVE / slide.mpp)
         attributes |= {"level0_magnification": power, "target_magnification": power}
     features = {"name": slide.name, "savetodir": str(folder), "encoder": slide.network}
     arrays = {"features": found.features.numpy(), "coords": found.coords.numpy()}

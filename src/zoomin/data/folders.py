@@ -12,7 +12,8 @@ from ..images.formats.dicom_header import is_dicom, named_as_dicom, read_dicom_h
 from ..images.open_image import plug_in_suffixes
 from .labels import natural_order
 from .manifest import Manifest, Record, split_name
-from .slide_files import belongs_to_a_slide, one_per_slide, slides_of, unread_pyramids
+from .slide_files import one_per_slide, slides_of, warn_of_rescans
+from .slide_folders import belongs_to_a_slide, unread_pyramids
 
 __all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "list_images", "read_folders"]
 
@@ -87,6 +88,7 @@ def read_folders(
 
 
 def _check_apart(records: Sequence[Record], root: Path) -> None:
+    warn_of_rescans(records)
     for other, one in slides_of(record.image for record in records).items():
         if one != other:
             raise ScatteredSlideError(

@@ -41,7 +41,9 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _PADDED = re.compile(r"[+-]?0[0-9]+")
 _NEGATIVE = frozenset(
     "0 -1 - no n false f neg negative normal healthy benign control controls absent none background clear "
-    "clean empty wt wildtype wild-type other low mss unaffected uninvolved without not".split()
+    "clean empty wt wildtype wild-type other low mss unaffected uninvolved without not alive censored "
+    "nein kein keine nee geen nej non nao n\u00e3o nie \u043d\u0435\u0442 falsch faux falso "  # no, false
+    "negativ negativo negativa n\u00e9gatif negatif gesund sano sain sin sans ohne unauff\u00e4llig".split()
 )
 _NON = re.compile(
     r"non($|[-_\s]|tumou?r|cancer|malignan|neoplas|lesion|metasta|diseas|defect|patholog|infect|viable)"

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -36,14 +35,13 @@ from ..images.formats.ome_files import companion_of, files_of_images, named_elem
 from ..images.formats.tiff import DAMAGE
 
 __all__ = [
-    "belongs_to_a_slide",
     "check_slides",
     "images_among",
     "one_per_slide",
     "parts_of",
     "slide_doubles",
     "slides_of",
-    "unread_pyramids",
+    "warn_of_rescans",
 ]
 
 logger = logging.getLogger(__name__)
@@ -55,6 +53,8 @@ class Listed(Protocol):
 
     @property
     def image(self) -> Path: ...
+    @property
+    def group(self) -> str | None: ...
     @property
     def row(self) -> int | None: ...
 
@@ -112,8 +112,19 @@ def images_among(paths: Iterable[Path]) -> list[Path]:
 
 
 def slides_of(paths: Iterable[Path]) -> dict[Path, Path]:
-    """For each path the one, among them, that stands for its slide, whatever the links to it."""
-    return _names(_opened(paths))
+    """For each path the one, among them, that stands for its slide, whatever the links to it or its parts."""
+    paths = list(paths)
+    main = _opened(paths)
+    if any(map(_is_linked, paths)):
+        beside = ((part, main[path]) for path, parts in parts_of(paths).items() for part in parts)
+        main = {**dict(beside), **main}
+    names = _names(main)
+    return {path: names[path] for path in paths}
+
+
+def _is_linked(path: Path) -> bool:
+    """Whether a file has another name."""
+    return path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1)
 
 
 def _opened(paths: Iterable[Path]) -> dict[Path, Path]:
@@ -198,6 +209,7 @@ def check_slides(records: Sequence[Listed], source: Path) -> None:
     Raises:
         DataError: naming the rows.
     """
+    warn_of_rescans(records)
     for first, second in slide_doubles(records):
         one, two = sorted((first, second), key=lambda record: record.row or 0)
         shown = [record.image.name for record in (one, two)]
@@ -210,45 +222,20 @@ def check_slides(records: Sequence[Listed], source: Path) -> None:
         )
 
 
-def belongs_to_a_slide(folder: Path) -> bool:
-    """Whether a folder holds the parts of a slide beside it, and is not a folder of images.
-
-    It goes with a MIRAX slide (NAME beside NAME.mrxs), an Olympus VSI (_NAME_ beside NAME.vsi), a Deep Zoom
-    image (NAME_files beside NAME.dzi) or a Zoomify image (TileGroup0 beside ImageProperties.xml).
-    """
-    name, parent = folder.name, folder.parent
-    if _beside(parent, name, "mrxs") and any(folder.glob("[Ss]lidedat.ini")):
-        return True
-    if name.startswith("_") and name.endswith("_") and _beside(parent, name[1:-1], "vsi"):
-        return True
-    if name.endswith("_files") and (_beside(parent, name[:-6], "dzi") or _deep_zoom(parent, name[:-6])):
-        return True
-    return bool(re.fullmatch(r"TileGroup[0-9]+", name)) and (parent / "ImageProperties.xml").is_file()
-
-
-def unread_pyramids(folder: Path) -> list[Path]:
-    """The files in a folder that describe a Deep Zoom or a Zoomify image, which no reader opens."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in (".dzi", ".xml") and path.is_file()]
-
-    def is_one(path: Path) -> bool:
-        if path.suffix.lower() == ".dzi":
-            return True
-        if path.name == "ImageProperties.xml":
-            return (folder / "TileGroup0").is_dir()
-        return (folder / f"{path.stem}_files").is_dir() and _deep_zoom(folder, path.stem)
-
-    return sorted(filter(is_one, files))
-
-
-def _beside(folder: Path, name: str, suffix: str) -> bool:
-    """Whether a file of this name is in a folder, its suffix in upper or lower case."""
-    return any((folder / f"{name}.{case}").is_file() for case in (suffix, suffix.upper()))
-
-
-def _deep_zoom(folder: Path, name: str) -> bool:
-    """Whether an XML of this name describes a Deep Zoom image, as some writers name it."""
-    index = folder / f"{name}.xml"
-    return index.is_file() and "schemas.microsoft.com/deepzoom" in text_of(index)
+def warn_of_rescans(records: Sequence[Listed]) -> None:
+    """Warn of DICOM slides of one glass slide in several series: a split may separate them."""
+    glass: dict[str, dict[str, Listed]] = defaultdict(dict)
+    for record in records:
+        header = _dicom(record.image) if record.group is None and record.image.is_file() else None
+        if header is not None and header.is_volume and header.container:
+            glass[header.container].setdefault(header.series, record)
+    again = {name: list(scans.values()) for name, scans in glass.items() if len(scans) > 1}
+    for name, (first, second, *_) in list(again.items())[:1]:
+        logger.warning(
+            "%d glass slides were scanned more than once; the first is %s: %s, %s. Give the scans of one "
+            "slide one group (the manifest column group), or a split may separate them.",
+            len(again), name, first.image, second.image,
+        )  # fmt: skip
 
 
 def _by_folder(paths: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -262,6 +249,7 @@ def _slides(paths: Iterable[Path]) -> Iterator[list[Path]]:
     """The files of each slide of several, as far as they are listed; first the one that is opened."""
     paths = list(paths)
     yield from _dicom_slides(paths)
+    yield from _czi(paths)
     yield from _zarrs(paths)
     listed = {_place(path): path for path in paths}
     for folder, own in _by_folder(paths).items():
@@ -292,7 +280,6 @@ def _named(folder: Path, own: Sequence[Path]) -> Iterator[list[str]]:
     if not folder.is_dir():
         return
     yield from _ome(own)
-    yield from _czi(own)
     for index in sorted(path for path in folder.iterdir() if path.suffix.lower() in _INDEX):
         if index.suffix.lower() == ".ome":
             companion = parsed_xml(text_of(index))
@@ -356,20 +343,24 @@ def _shared(one: Path, other: Path) -> int:
     )
 
 
-def _czi(own: Sequence[Path]) -> Iterator[list[str]]:
-    """The parts of each slide, the first one first."""
-    slides: dict[bytes, list[tuple[int, str]]] = defaultdict(list)
-    for path in own:
+def _czi(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """The parts of each slide, the first one first, wherever they stand; of copies, each folder's apart."""
+    slides: dict[bytes, list[tuple[int, Path]]] = defaultdict(list)
+    for path in paths:
         if path.suffix.lower() == ".czi" and path.is_file():
             with path.open("rb") as file:
                 head = file.read(84)
-            if head.startswith(_CZI) and len(head) == 84:
-                slides[head[48:64]].append(
-                    (int.from_bytes(head[80:84], "little"), path.name)
-                )  # PrimaryFileGuid
-    for slide, files in slides.items():
-        if any(slide) and sum(part == 0 for part, _ in files) == 1:  # two first parts are copies
-            yield [name for _, name in sorted(files)]
+            if head.startswith(_CZI) and len(head) == 84 and any(head[48:64]):  # PrimaryFileGuid
+                slides[head[48:64]].append((int.from_bytes(head[80:84], "little"), path))
+    for files in slides.values():
+        folders = [files]
+        if sum(part == 0 for part, _ in files) > 1:
+            folders = [
+                [one for one in files if one[1].parent == above] for above in {p.parent for _, p in files}
+            ]
+        for own in folders:
+            if sum(part == 0 for part, _ in own) == 1:  # two first parts are copies
+                yield [path for _, path in sorted(own)]
 
 
 # --------------------------------------------------------------------------- OME-TIFF
@@ -380,17 +371,19 @@ def _ome(own: Sequence[Path]) -> Iterator[list[str]]:
     if len(files) < 2:
         return
     companions: dict[str, list[str]] = defaultdict(list)
-    for path in files:
-        root = _ome_xml(path)
-        if root is None:
-            continue
+    roots = {path: root for path in files if (root := _ome_xml(path)) is not None}
+    known: dict[str, list[str]] = defaultdict(list)  # parts may be renamed
+    for path, root in roots.items():
+        if uuid := root.get("UUID", "").strip():
+            known[uuid].append(path.name)
+    for path, root in roots.items():
         if companion := companion_of(root):
             beside = parsed_xml(text_of(path.parent / companion))
             if beside is None:
                 companions[companion].append(path.name)
                 continue
             root = beside
-        yield from files_of_images(root)
+        yield from files_of_images(root, known)
     yield from companions.values()
 
 

@@ -163,6 +163,7 @@ def open_store(
     mpp: float | None = None,
     channels: Sequence[str | int] = (),
     skip: Callable[[int, ZoomInError], None] | None = None,
+    most_skipped: int = 0,
 ) -> ImageStore:
     """Open the images of some rows, all of them before anything else happens; whole images are decoded.
 
@@ -183,10 +184,11 @@ def open_store(
         channels: that are wanted where no model says which.
         skip: called with the row of each image that cannot be opened, which is then left out; by default
             there must be none.
+        most_skipped: images that may be.
 
     Raises:
-        DataError: listing every image that cannot be opened, with the reason, where none is skipped; or if
-            none at all can be opened.
+        DataError: listing images that cannot be opened, with the reason, where none may be skipped, they are
+            more than `most_skipped`, or all.
     """
     chosen = [records[row] for row in rows.tolist()]
     opener = _Opener(resident, device, model, mpp, channels)
@@ -194,8 +196,8 @@ def open_store(
     opening = track(opening, "Opening images", total=len(chosen), shown=progress)
     found = [_opened_or_error(*one) for one in opening]
     bad = [error for error in found if isinstance(error, ZoomInError)]
-    if bad and (skip is None or len(bad) == len(found)):
-        raise _bad_images(chosen, found, len(bad))
+    if bad and (skip is None or len(bad) > most_skipped or len(bad) == len(found)):
+        raise _bad_images(chosen, found, len(bad), may_skip=skip is not None)
     good = [not isinstance(one, ZoomInError) for one in found]
     for row, one in zip(rows.tolist(), found, strict=True):
         if skip is not None and isinstance(one, ZoomInError):
@@ -309,7 +311,9 @@ def _by_path(record: Record, image: Image, mpp: float | None) -> PathImage:
     )
 
 
-def _bad_images(records: Sequence[Record], found: Sequence[_Opened | ZoomInError], count: int) -> DataError:
+def _bad_images(
+    records: Sequence[Record], found: Sequence[_Opened | ZoomInError], count: int, *, may_skip: bool
+) -> DataError:
     reasons = [
         f"{record.place}: {error.what}"
         for record, error in zip(records, found, strict=True)
@@ -317,6 +321,7 @@ def _bad_images(records: Sequence[Record], found: Sequence[_Opened | ZoomInError
     ]
     more = f"\n  and {count - _SHOWN} more" if count > _SHOWN else ""
     return DataError(
-        f"{count} of {len(records)} images cannot be read:\n  " + "\n  ".join(reasons[:_SHOWN]) + more + "\n",
-        remedy="Replace these files, or take them out of the data.",
+        f"{count} of {len(records)} images cannot be read:\n  " + "\n  ".join(reasons[:_SHOWN]) + more,
+        remedy="Replace these files, or take them out of the data"
+        + ("; or allow as many to be left out: data.max_failures." if may_skip else "."),
     )

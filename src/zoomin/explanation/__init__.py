@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .overlay import overlay_figure, overlay_figures
     from .panel import crops_figure, panel_figure
     from .places import Places
+    from .plotting import plot
 
 __all__ = [
     "Entry",
@@ -31,6 +32,7 @@ __all__ = [
     "overlay_figure",
     "overlay_figures",
     "panel_figure",
+    "plot",
     "read_index",
 ]
 
@@ -44,5 +46,6 @@ __getattr__ = lazily(
         ".overlay": "overlay_figure overlay_figures",
         ".panel": "crops_figure panel_figure",
         ".places": "Places",
+        ".plotting": "plot",
     },
 )

@@ -44,6 +44,10 @@ class ExportConfig:
     """Maximum number of pixels along the longer side of the heat map. More pixels are sharper, and take
     proportionally more time and space."""
 
+    heat_map_magnification: float | None = None
+    """Magnification of the heat map where microns per pixel are known: 10 is one micron per pixel, 2.5 four
+    microns; null: as sharp as the positions of the attention. At most `heat_map_side` pixels in any case."""
+
     def __post_init__(self) -> None:
         """Check the values."""
         needs = {
@@ -51,5 +55,9 @@ class ExportConfig:
             "top": (self.top >= 0, "at least 0"),
             "outlined": (self.outlined >= 0, "at least 0"),
             "heat_map_side": (self.heat_map_side >= 16, "at least 16"),
+            "heat_map_magnification": (
+                self.heat_map_magnification is None or self.heat_map_magnification > 0,
+                "above 0, or null",
+            ),
         }
         require_all(self, needs)

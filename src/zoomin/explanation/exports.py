@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..annotations.annotation import Annotation
-from ..files import write_json
+from ..files import remove_leftovers, whole_file, write_json
 from .dense import GEO_TIFF, OME_TIFF, write_dense_map
 from .evidence import Evidence
 from .export_config import ExportConfig
 from .geojson import evidence_geojson
 from .overlay import overlay_figure
 from .panel import crops_figure, panel_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["is_exported", "remove_exports", "write_exports"]
 
@@ -30,24 +34,33 @@ def write_exports(
         roi: the annotated truth of this image, for the pictures.
 
     Raises:
-        ConfigError: if the coordinates asked for cannot be had; everything else is written.
+        ConfigError: if the coordinates or the magnification asked for cannot be had; everything else is
+            written.
     """
     folder = Path(folder)
-    if config.heat_map:
-        write_dense_map(explanation, folder, config.heat_map_side)
+    remove_leftovers(folder)
     if config.pictures:
-        overlay_figure(explanation, roi, outlined=config.outlined).savefig(folder / OVERLAY)
-        crops_figure(explanation).savefig(folder / CROPS)
-        panel_figure(explanation, roi, outlined=config.outlined).savefig(folder / PANEL)
-    if config.geojson:
-        collection = evidence_geojson(
-            explanation,
-            top=config.top,
-            coordinates=config.coordinates,
-            bounds_offset=config.bounds_offset,
-            attention_cells=config.attention_cells,
-        )
-        write_json(folder / GEOJSON, collection, indent=None)
+        _save(overlay_figure(explanation, roi, outlined=config.outlined), folder / OVERLAY)
+        _save(crops_figure(explanation), folder / CROPS)
+        _save(panel_figure(explanation, roi, outlined=config.outlined), folder / PANEL)
+    try:
+        if config.geojson:
+            collection = evidence_geojson(
+                explanation,
+                top=config.top,
+                coordinates=config.coordinates,
+                bounds_offset=config.bounds_offset,
+                attention_cells=config.attention_cells,
+            )
+            write_json(folder / GEOJSON, collection, indent=None)
+    finally:
+        if config.heat_map:
+            write_dense_map(explanation, folder, config.heat_map_side, config.heat_map_magnification)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path, sync=False) as part:
+        figure.savefig(part, format="png")
 
 
 def is_exported(folder: str | Path, config: ExportConfig) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .._version import __version__
 from ..errors import ConfigError, DataError, ImageError
-from ..files import parse_json, write_json
+from ..files import parse_json, remove_leftovers, whole_file, write_json
 from ..geometry import Region
 from ..images.formats.decode import decode_image
 from ..images.georeference import Georeference
@@ -67,6 +67,8 @@ def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     (folder / CROPS_FOLDER).mkdir(parents=True, exist_ok=True)
     done = folder / JSON
     done.unlink(missing_ok=True)
+    for one in (folder, folder / CROPS_FOLDER):
+        remove_leftovers(one)
     for pattern in ("*tile_*.png", "block_*.png"):
         for old in (folder / CROPS_FOLDER).glob(pattern):
             old.unlink()
@@ -74,7 +76,8 @@ def save_evidence(explanation: Evidence, folder: str | Path) -> Path:
     arrays = {name: getattr(explanation, name).numpy() for name in present}
     for stage, blocks in enumerate(explanation.blocks, 1):
         arrays |= {_block_array(stage, name): getattr(blocks, name).numpy() for name in _BLOCK_TENSORS}
-    np.savez_compressed(folder / ARRAYS, **arrays)
+    with whole_file(folder / ARRAYS) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
     _write_png(explanation.overview, folder / OVERVIEW)
     crops = _write_crops(explanation.crops, folder, "sub_tile")
     tile_crops = _write_crops(explanation.tile_crops, folder, "tile")
@@ -338,7 +341,8 @@ def _read_crops(folder: Path, names: list[str]) -> UInt8[Tensor, "n 3 h w"]:
 def _write_png(pixels: UInt8[Tensor, "3 h w"], path: Path) -> None:
     from PIL import Image as PillowImage
 
-    PillowImage.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path)
+    with whole_file(path, sync=False) as part:
+        PillowImage.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(part, format="png")
 
 
 def _read_png(folder: Path, name: str) -> UInt8[Tensor, "3 h w"]:

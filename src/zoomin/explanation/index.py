@@ -47,6 +47,7 @@ class Entry:
         error: why the image failed.
         warning: what could not be done for an image that was explained.
         made_from: which settings and which file, in hexadecimal digits; "" where an earlier version wrote it.
+        abstained: why no answer is given, "" where one is, or where an earlier version wrote it.
     """
 
     image: str
@@ -59,6 +60,7 @@ class Entry:
     error: str = ""
     warning: str = ""
     made_from: str = ""
+    abstained: str = ""
 
     @property
     def names_something(self) -> bool:
@@ -71,6 +73,7 @@ class Entry:
         return (
             isinstance(self.image, str)
             and all(isinstance(text, str) for text in (self.status, self.error, self.warning, self.made_from))
+            and isinstance(self.abstained, str)
             and all(isinstance(text, str | None) for text in (self.truth, self.prediction, self.folder))
             and isinstance(self.standard_error, int | float | None)
             and isinstance(self.probabilities, dict)
@@ -89,6 +92,7 @@ class Entry:
             standard_error=None if error != error else error,
             folder=folder,
             warning=warning,
+            abstained=explanation.abstained,
         )
 
 

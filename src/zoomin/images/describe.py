@@ -126,7 +126,7 @@ def companions_of(path: Path) -> tuple[Path, ...]:
         ()
     """
     names: Iterable[Path] = [path.with_name(path.name + end) for end in _SIDE_CARS]
-    names = [*names, *(path.with_suffix(end) for end in _INSTEAD)]
+    names = [*names, *(path.with_suffix(case) for end in _INSTEAD for case in (end, end.upper()))]
     if path.suffix.lower() == ".mrxs":
         names = [*names, path.with_suffix("")]
     if path.name.lower().endswith(_OME):

@@ -103,11 +103,11 @@ def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Gr
     Raises:
         ImageError: if the pixels are not square on a map in units of length.
     """
-    if georeference is None or dataset.crs is None:
+    crs = _crs_of(dataset, georeference)
+    if georeference is None or crs is None:
         return None
-    crs = dataset.crs
     if crs.is_geographic:
-        found = _on_ellipsoid(dataset, georeference) if _on_globe(dataset) else None
+        found = _on_ellipsoid(crs, dataset, georeference) if _on_globe(crs, dataset, georeference) else None
         return None if found is None else Ground(*found, "map in degrees, at the image's centre")
     plan = crs.is_projected or _kind(crs) == "EngineeringCRS"  # a building site's own; no heights, no globe
     if not plan:
@@ -118,19 +118,28 @@ def ground_of(dataset: Any, georeference: Georeference | None, path: Path) -> Gr
     if not crs.is_projected:
         return Ground.square(side, f"map in {unit}")
     if any(name in crs.to_wkt() for name in _WEB_MERCATOR):
-        place = _latitude(dataset, georeference)
+        place = _latitude(crs, dataset, georeference)
         if place is None:
             _warn_unknown(path)
             return None
         shrunk = side * math.cos(place)  # its sphere has WGS 84's latitudes
         return Ground.square(shrunk, f"Web Mercator at {math.degrees(place):.2f} degrees north")
-    found = _on_ellipsoid(dataset, georeference)
+    found = _on_ellipsoid(crs, dataset, georeference)
     if found is None:
         _warn_unknown(path)
         return None
     if max(abs(found[0] / x - 1), abs(found[1] / y - 1), abs(found[2] / (x * y) - 1) / 2) <= _KEPT:
         return Ground.square(side, f"map in {unit}")
     return Ground(*found, f"map in {unit}, corrected at the image's centre")
+
+
+def _crs_of(dataset: Any, georeference: Georeference | None) -> Any:  # noqa: ANN401
+    """The coordinate reference system of a raster: GDAL's, or what else tells it; None where nothing does."""
+    if dataset.crs is not None or georeference is None or georeference.crs is None:
+        return dataset.crs
+    from rasterio.crs import CRS
+
+    return CRS.from_wkt(georeference.crs)
 
 
 def _warn_unknown(path: Path) -> None:
@@ -176,11 +185,11 @@ def _metres(length: Any) -> float:  # noqa: ANN401 (a number, or one with its un
     return float(length)
 
 
-def _latitude(dataset: Any, georeference: Georeference) -> float | None:  # noqa: ANN401
+def _latitude(crs: Any, dataset: Any, georeference: Georeference) -> float | None:  # noqa: ANN401
     """Of the centre, in radians."""
-    body = body_of(dataset.crs)
+    body = body_of(crs)
     centre = georeference.to_map(dataset.width / 2, dataset.height / 2)
-    found = None if body is None else _lonlat(dataset.crs, body, [centre])
+    found = None if body is None else _lonlat(crs, body, [centre])
     return None if found is None else found[0][1]
 
 
@@ -198,21 +207,25 @@ def _lonlat(crs: Any, body: Body, points: list[tuple[float, float]]) -> list[tup
     return pairs if all(math.isfinite(a) and abs(b) < 1.6 for a, b in pairs) else None
 
 
-def _on_globe(dataset: Any) -> bool:  # noqa: ANN401
+def _on_globe(crs: Any, dataset: Any, georeference: Georeference) -> bool:  # noqa: ANN401
     """Whether a map in degrees lies between the poles."""
-    _, bottom, _, top = dataset.bounds
-    most = (math.pi / 2 + 1e-5) / dataset.crs.units_factor[1]
-    return bool(min(bottom, top) >= -most and max(bottom, top) <= most)
+    most = (math.pi / 2 + 1e-5) / crs.units_factor[1]
+    corners = [(x, y) for x in (0.0, float(dataset.width)) for y in (0.0, float(dataset.height))]
+    return all(abs(georeference.to_map(*corner)[1]) <= most for corner in corners)
 
 
-def _on_ellipsoid(dataset: Any, georeference: Georeference) -> tuple[float, float, float] | None:  # noqa: ANN401
+def _on_ellipsoid(
+    crs: Any,  # noqa: ANN401
+    dataset: Any,  # noqa: ANN401
+    georeference: Georeference,
+) -> tuple[float, float, float] | None:
     """Metres along a row and a column of the pixel at the centre, chords between its edges; its area."""
-    body = body_of(dataset.crs)
+    body = body_of(crs)
     if body is None:
         return None
     x, y = dataset.width / 2, dataset.height / 2
     ends = [(x - 0.5, y), (x + 0.5, y), (x, y - 0.5), (x, y + 0.5)]
-    found = _lonlat(dataset.crs, body, [georeference.to_map(*end) for end in ends])
+    found = _lonlat(crs, body, [georeference.to_map(*end) for end in ends])
     if found is None:
         return None
     west, east, north, south = (_in_space(body, *place) for place in found)

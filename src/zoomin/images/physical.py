@@ -9,6 +9,7 @@ from ..errors import ConfigError, ImageError
 
 __all__ = [
     "FINEST_PRINT",
+    "OBJECTIVE",
     "PLAUSIBLE",
     "check_mpp",
     "microns",
@@ -18,6 +19,7 @@ __all__ = [
 ]
 
 PLAUSIBLE = (0.05, 20.0)  # of a microscope's pixels, microns; 72 dots an inch would be 353
+OBJECTIVE = 10.0  # microns per pixel times magnification: 0.5 microns are 20 times
 _UNEQUAL = 0.01
 
 FINEST_PRINT = 2.0  # microns: 12,700 dots an inch, which no printer or scanner of pictures has

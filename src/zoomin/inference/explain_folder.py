@@ -25,7 +25,7 @@ from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
-from ..progress import track
+from ..progress import progress_bar
 from ..runtime.executor import Executor
 from ..runtime.image_work import check_shared
 from ..runtime.locks import lock_folder
@@ -115,8 +115,12 @@ def explain_into(
             found = iter_found(
                 left, model, job.config, executor, explainer(model, job.config), job.writer, device
             )
-            for number, one in track(found, "Explaining", total=len(left), shown=progress):
-                job.take(left[number], one, executor)
+            lost = 0
+            with progress_bar("Explaining", len(left), shown=progress) as bar:
+                for number, one in found:
+                    job.take(left[number], one, executor)
+                    lost += isinstance(one, ZoomInError)
+                    bar.advance(note=f"{lost} failed" if lost else None)
             finished = True
         finally:
             job.write(finished=finished)

@@ -84,6 +84,8 @@ def predict_into(
         keys = {name_of(image): f"{maker}-{record_key(image)}" for image in images}
         columns = columns_of(target)
         ledger = Ledger(out, columns, keys, resume=resume, retry_failed=retry_failed)
+        for name in [n for n, line in ledger.lines.items() if not _is_whole(line, ledger.columns, target)]:
+            del ledger.lines[name]
         left = [image for image in images if name_of(image) not in ledger.lines]
         with ledger.filling("Predicting", shown=progress) as add:
             for _, row in iter_numbered(left, model, config, executor, device=device):
@@ -118,9 +120,9 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
 
 def _check_rows(path: Path, table: Sequence[Line]) -> None:
     names = table[0]
-    target, place = _target_in(names, table[1:]), names.index("prediction")
+    target = _target_in(names, table[1:])
     for number, line in enumerate(table[1:], 2):
-        if not (_failed(line, names) or _answers(target, unquoted(line[place]))):
+        if not _is_whole(line, names, target):
             raise DataError(f"line {number} is damaged", where=path, remedy="Make this part again.")
 
 
@@ -131,6 +133,19 @@ def _row(line: Line, columns: Line, target: Target) -> Prediction:
     answer = () if failed else tuple(float(cells[name]) for name in target.columns)
     label = None if failed else unquoted(cells["prediction"])
     return Prediction(unquoted(line[0]), label, answer, math.nan, cells["sampling"], 0, 0, 0, 0)
+
+
+def _is_whole(line: Line, columns: Line, target: Target) -> bool:
+    """Whether a row says something: a file may have been damaged since."""
+    try:
+        cells = dict(zip(columns, line, strict=True))
+        if _failed(line, columns):
+            return True
+        for number in (*map(cells.__getitem__, target.columns), cells["ood_p_value"] or "1"):
+            float(number)
+    except ValueError:
+        return False
+    return _answers(target, unquoted(cells["prediction"]))
 
 
 def _failed(line: Line, columns: Line) -> bool:

@@ -3,8 +3,9 @@
 The percentile bootstrap has no width where every answer is right, and is too narrow with few images. Instead:
 
 - a share (accuracy, sensitivity) has Wilson's interval (1927);
-- a mean of shares of separate images (balanced accuracy) has Newcombe's: the distances of Wilson's limits
-  from each share, added in squares (Statist. Med. 17:873, 1998);
+- a mean of shares of separate images (balanced accuracy) has Newcombe's: the distances of the limits of each
+  share from it, added in squares (Statist. Med. 17:873, 1998), the limits being exact (Clopper-Pearson): with
+  Wilson's, the sum covers as little as 83 % at few images, with these 92 % or more;
 - an AUROC has Wilson's interval too, for as many images as would give a share its variance (DeLong 1988),
   with Student's t for the few images behind that variance.
 
@@ -17,12 +18,12 @@ the design effect: so many images count as one. How often each interval holds th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.special import stdtrit
+from scipy.special import betaincinv, ndtr, stdtrit
 
 __all__ = [
     "FEWEST",
@@ -73,6 +74,14 @@ def wilson(share: float, count: float | int, quantile: float = _Z) -> tuple[floa
     return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
+def _exact(share: float, count: float, quantile: float) -> tuple[float, float]:
+    """The interval of a share that holds it at least as often as it says (Clopper and Pearson 1934)."""
+    hits, tail = share * count, float(ndtr(-quantile))
+    low = float(betaincinv(hits, count - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
+    return min(low, share), max(high, share)
+
+
 def share_interval(right: Bool[np.ndarray, " n"], groups: Groups = None) -> Interval:
     """The interval of the share of images that are right.
 
@@ -80,11 +89,17 @@ def share_interval(right: Bool[np.ndarray, " n"], groups: Groups = None) -> Inte
         right: of each image.
         groups: a number for each image's group; None: all are separate.
     """
+    return _share_interval(right, groups, wilson)
+
+
+def _share_interval(
+    right: Bool[np.ndarray, " n"], groups: Groups, ends: Callable[[float, float, float], tuple[float, float]]
+) -> Interval:
     share = float(right.mean())
     found = _effect((right - share) / len(right), groups)
     if found is None:
         return Interval(None, "all images are of one group")
-    return Interval(wilson(share, len(right) / found[0], found[1]))
+    return Interval(ends(share, len(right) / found[0], found[1]))
 
 
 def balanced_interval(
@@ -95,7 +110,7 @@ def balanced_interval(
     classes = np.unique(labels)
     for c in classes:
         own = labels == c
-        interval = share_interval(right[own], None if groups is None else groups[own])
+        interval = _share_interval(right[own], None if groups is None else groups[own], _exact)
         if interval.ends is None:
             return Interval(None, "all images of a class are of one group")
         share = float(right[own].mean())

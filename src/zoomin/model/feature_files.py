@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _SETTINGS = "zoomin"  # attribute: how the file was made
+_FARTHEST = 1 << 40  # level-0 pixels
 _UNIT_NAMES = re.compile(r"((coords?|coordinates?|positions?|spatial|xy)_?)?units?", re.IGNORECASE)
 _MPP_NAMES = ("mpp", "level0_mpp", "slide_mpp", "base_mpp")
 _PIXELS = frozenset({"", "px", "pixel", "pixels", "level0", "level-0 pixels", "level0 pixels"})
@@ -196,6 +197,8 @@ def _checked(path: Path, stored: Stored, dims: int | None) -> FeatureFile:
         if len(bad):
             more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
             raise _unfit(path, f"the {what} of row {bad[0]}{more} are not finite numbers")
+    if (farthest := float(np.abs(coords).max(initial=0))) > _FARTHEST:
+        raise _unfit(path, f"coordinates up to {farthest:.3g}, which no image has")
     places = torch.from_numpy(np.ascontiguousarray(coords).astype(np.int64))
     return FeatureFile(torch.from_numpy(features), places, stored.side)
 

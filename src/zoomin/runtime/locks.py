@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import WriteError
-from ..files import telling, write_text
+from ..files import remove_leftovers, telling, write_text
 
 __all__ = ["LOCKS", "lock_file", "lock_folder"]
 
@@ -22,10 +22,15 @@ LOCKS = (".zoomin.lock", ".zoomin.holder")  # in a folder while a job writes to 
 
 
 @contextmanager
-def lock_folder(folder: str | Path) -> Iterator[Path]:
+def lock_folder(folder: str | Path, *inside: str) -> Iterator[Path]:
     """Make a folder, and let nobody else write to it in the block; one that stays empty is removed.
 
-    The system frees the lock of a process that died, on whichever machine.
+    The system frees the lock of a process that died, on whichever machine; the file that it was writing is
+    removed, as are those of workers that die in the block.
+
+    Args:
+        folder: to be written to.
+        inside: folders in it that files are written to as well.
 
     Yields:
         The folder.
@@ -40,7 +45,12 @@ def lock_folder(folder: str | Path) -> Iterator[Path]:
     is_new = not folder.exists()
     try:
         with _held(folder, lock, holder):
+            places = (folder, *(folder / name for name in inside))
+            for place in places:
+                remove_leftovers(place)
             yield folder
+            for place in places:  # of workers that died
+                remove_leftovers(place)
     finally:
         if is_new:
             with suppress(OSError):  # it holds something
@@ -64,6 +74,7 @@ def lock_file(path: str | Path) -> Iterator[Path]:
         yield path
         return
     with _held(path, path.with_name(f".{path.name}.lock"), path.with_name(f".{path.name}.holder")):
+        remove_leftovers(path.parent, path.name)
         yield path
 
 

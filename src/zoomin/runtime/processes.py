@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
@@ -14,8 +16,9 @@ from typing import Any
 
 from ..errors import ConfigError
 
-__all__ = ["Stop", "end_with_parent", "one_process", "stoppable"]
+__all__ = ["Stop", "end_with_parent", "end_workers", "one_process", "stoppable"]
 
+_GRACE = 3.0  # seconds that a worker has to end by itself
 _SIGNALS = (
     "SIGTERM",
     "SIGUSR1",
@@ -99,6 +102,17 @@ def one_process() -> None:
                 where=name,
                 remedy="Start it without torchrun and srun; --cv.jobs trains several folds at a time.",
             )
+
+
+def end_workers(pool: ProcessPoolExecutor, seconds: float = _GRACE) -> None:
+    """End the processes of a pool whose work nobody waits for any more; those that do not end are killed."""
+    processes = multiprocessing.active_children()
+    pool.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+        process.join()
 
 
 def end_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -261,7 +262,12 @@ def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping
 
 def _load(path: Path) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as file:  # PyTorch does not look at the checksums
+            if (torn := file.testzip()) is not None:
+                raise ValueError(f"the checksum of {torn}")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not (checkpoint["state_dict"].keys() and int(checkpoint["epoch"]) >= -1):
+            raise ValueError("no weights")
     except Exception as error:  # a damaged pickle raises anything
         raise CheckpointError(
             f"damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})",

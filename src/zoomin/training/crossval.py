@@ -23,12 +23,12 @@ from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json
 from ..progress import Bar, progress_bar
 from ..runtime.locks import lock_folder
-from ..runtime.processes import end_with_parent, one_process
+from ..runtime.processes import end_with_parent, end_workers, one_process
 from .channels import with_channels
 from .config import CrossvalConfig, RunConfig
 from .crossval_report import summarise, write_report
 from .fit import tiles_of
-from .folds import FoldJob, deal_folds, embed_folds, run_fold
+from .folds import FoldJob, deal_folds, embed_folds, run_fold, unreadable
 from .loggers import Logs, check_loggers, share_experiment
 from .matching import check_target, log_classes, match_data, resolved_data
 from .run_folder import (
@@ -157,15 +157,17 @@ class _Runner:
         )
         try:
             self._watch({pool.submit(_work, job): job for job in jobs}, epochs)
-        except BrokenProcessPool as error:
-            raise ConfigError(
-                "a training process died, perhaps for lack of memory",
-                where="cv.jobs",
-                remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
-            ) from error
-        finally:
+        except BaseException as error:
             stop.value = 1
-            pool.shutdown(wait=True, cancel_futures=True)
+            end_workers(pool)  # a fold that is not finished is lost anyway
+            if isinstance(error, BrokenProcessPool):
+                raise ConfigError(
+                    "a training process died, perhaps for lack of memory",
+                    where="cv.jobs",
+                    remedy="Continue with fewer jobs and --resume true; finished folds are kept.",
+                ) from error
+            raise
+        pool.shutdown()
 
     def _watch(self, futures: dict[Future[None], FoldJob], epochs: Synchronized[int]) -> None:
         reported, waiting = 0, set(futures)
@@ -186,11 +188,13 @@ class _Worker:
         self.run, self.folder = run, folder
         self.data = ZoomInDataModule(
             run.data, manifest, {"train": rows}, progress=False, model=tiles_of(run.model)
-        )
-        self.data.prepare()
+        ).without_unreadable()
+        self.failed = unreadable(rows, self.data)
 
     def work(self, job: FoldJob, on_epoch: Callable[[], None]) -> None:
         """Train one fold and write its file."""
+        if self.failed:
+            job = job.without(self.failed, self.data.manifest)
         names = self.run.train.loggers(crossval=True)
         logs = Logs(names, _file(self.folder, job).with_suffix(""), job.name, self.folder)
         write_json(_file(self.folder, job), run_fold(self.run, self.data, job, on_epoch, logs=logs))

@@ -77,7 +77,10 @@ def _calibrated(net: Classifier, held: Evaluated | None, config: RunConfig) -> T
 def _compared(
     net: Classifier, data: ZoomInDataModule, held: Evaluated | None, how: dict[str, Any], *, starts: bool
 ) -> dict[str, Any]:
-    """Keep the mean feature where accounts start from it, and what new images are compared with."""
+    """Keep the mean feature where accounts start from it, and what new images are compared with.
+
+    Validation images, where there are enough, take the place of images held out in inner folds.
+    """
     images = 0 if held is None else len(held.features)
     if starts or images >= FEWEST:  # else, on a frozen trunk, encoding the images again would double the time
         features = training_features(net, data, **how)
@@ -85,10 +88,13 @@ def _compared(
             net.head.mean_feature = features.mean(0).to(net.device)
         if held is not None and len(features):
             own = (net.head.seen(some.to(net.device)).float() for some in (features, held.features))
-            net.head.reference = Reference.of(*own)
-    known = net.head.reference is not None
-    why_not = "" if known else f"{images} validation images can be compared, and it takes {FEWEST}"
-    return {"images": images, "why_not": why_not}
+            net.head.reference = Reference.of(*own) or net.head.reference
+    reference = net.head.reference
+    if reference is None:
+        why_not = f"{images} validation images can be compared, and it takes {FEWEST}"
+        return {"images": images, "held_out": "", "why_not": why_not}
+    by = "validation images" if images >= FEWEST else "inner folds"
+    return {"images": len(reference.held_out), "held_out": by, "why_not": ""}
 
 
 @torch.no_grad()

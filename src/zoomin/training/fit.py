@@ -109,7 +109,7 @@ def fit(
     logs = Logs(named, folder, folder.resolve().name, given=given)
     ranks = training_ranks(config)
     with joined(ranks, *meeting_point(ranks, config.train)), ExitStack() as held:
-        ranks.first(lambda: held.enter_context(lock_folder(config.out)) and None)
+        ranks.first(lambda: held.enter_context(lock_folder(config.out, LAST.parent.name, "model")) and None)
         return _fit(folder, config, progress and ranks.is_first, callbacks, logs, ranks)
 
 
@@ -145,10 +145,10 @@ def _fit(
     done = Done()
     if config.resume:
         done = ranks.first(lambda: epochs_done(folder, identity, config.train.epochs))
-    ranks.each(lambda: data.setup("fit"))  # images are opened, and refused, before anything is written
+    ranks.each(lambda: _open(data, config.train))  # or refuse, before anything is written
     if ranks.is_first:
         write_inputs(folder, replace(config, resume=False), data.manifest, data.splits)
-        data.failures.path = folder / "skipped.csv"
+        data.failures.write_to(folder / "skipped.csv")
     table = EpochTable(folder / "metrics.csv" if ranks.is_first else None, done.rows)
     has_validation = data.splits["val"].numel() > 0
     hooks = [
@@ -171,6 +171,17 @@ def _fit(
         metrics = _finished(task, data, config, table, seconds)
         log_scores(loggers, metrics, step=len(table.rows))
     return FitResult(folder, folder / "model", metrics, table.rows)
+
+
+def _open(data: ZoomInDataModule, config: TrainConfig) -> None:
+    """Open the images; those that cannot be opened are left out.
+
+    Raises:
+        DataError: if these are too many, or the others cannot be learned from.
+    """
+    data.leave_out_unreadable()
+    _check_validation(config, data)
+    data.setup("fit")
 
 
 def _finished(

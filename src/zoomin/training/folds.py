@@ -43,7 +43,7 @@ from .task import evaluation_keys
 from .trainer import train, training_device
 from .warm_up import warm_up
 
-__all__ = ["FoldJob", "deal_folds", "embed_folds", "run_fold"]
+__all__ = ["FoldJob", "deal_folds", "embed_folds", "run_fold", "unreadable"]
 
 _FOLDS = "colon_cancer_folds"
 
@@ -76,7 +76,7 @@ class FoldJob:
         held = {str(manifest.records[row].image): failed[row] for row in self.held.tolist() if row in failed}
         absent = torch.tensor(list(failed), dtype=torch.int64)
         train, kept = (rows[~torch.isin(rows, absent)] for rows in (self.train, self.held))
-        return replace(self, train=train, held=kept, failed=held)
+        return replace(self, train=train, held=kept, failed={**self.failed, **held})
 
     @property
     def name(self) -> str:
@@ -238,13 +238,17 @@ def embed_folds(
     data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=progress, model=_learns_frozen(run))
     data.failures.path = folder / "skipped.csv"
     data = data.without_unreadable()
-    good = data.splits["train"]
     embedder = make_embedder(_learns_frozen(run), run.frozen, data, progress)
-    good = embedder.readable(good, data.note_unreadable)
-    reasons = data.failures.images()
-    bad = rows[~torch.isin(rows, good)].tolist()
-    failed = {row: reasons[str(manifest.records[row].image)] for row in bad}
+    good = embedder.readable(data.splits["train"], data.note_unreadable)
+    failed = unreadable(rows, data.with_splits({"train": good}))
     return [job.without(failed, manifest) for job in jobs]
+
+
+def unreadable(rows: Int[Tensor, " n"], data: ZoomInDataModule) -> dict[int, str]:
+    """The reason of each row that is not in the data any more."""
+    reasons, records = data.failures.images(), data.manifest.records
+    bad = rows[~torch.isin(rows, data.splits["train"])].tolist()
+    return {row: reasons[str(records[row].image)] for row in bad}
 
 
 def _learns_frozen(run: RunConfig) -> ZoomInConfig:
@@ -296,7 +300,6 @@ def _frozen_fold(
         "best_epoch": {"epoch": 0, **result["last_epoch"]},
         "history": {f"val_{data.target.score}": [result["last_epoch"][data.target.score]]},
         "learned": {**learned.report, "share_of_sub_tiles": share},
-        "failed": dict(job.failed),
         "embedding": embedding,
     }
 
@@ -312,7 +315,7 @@ def _result(job: FoldJob, data: ZoomInDataModule, last: Evaluated, careful: Eval
         "last_epoch": data.target.point_scores(last.answers, last.labels),
         "last_epoch_careful": data.target.point_scores(careful.answers, careful.labels),
         "images": _images(data.manifest, last, careful),
-        "failed": {**last.failed, **careful.failed},
+        "failed": {**job.failed, **last.failed, **careful.failed},
     }
 
 

@@ -24,6 +24,7 @@ from ..images.foreground import Foreground
 from ..model.choices import TargetKind
 from ..model.config import ZoomInConfig
 from ..model.engine import has_openvino
+from ..model.networks import has_cells
 from .frozen_config import FrozenConfig
 
 __all__ = ["ImageSummary", "Plan", "negative_class", "plan", "plan_recipe"]
@@ -268,9 +269,9 @@ def _lines(
     sub_tiles = (summary.images + summary.test) * tiles * (side / 224) ** 2
     cells, is_few = sub_tiles * _CELL_SECONDS[has_openvino()], tiles < frozen.few_tiles
     lines += _reading(summary, model, frozen, tiles)
-    if is_few and frozen.head == "auto" and len(classes) > 1 and is_classes:
-        lines.append(f"cells      if AUROC there is below {frozen.trunk_below}, finer maps of the trunk join")
-        lines.append(f"           the choice (about {_minutes(cells)} more)")
+    if frozen.head == "auto" and tiles <= frozen.cell_tiles and is_classes and has_cells(model.features):
+        lines.append(f"cells      if AUROC of images held out is below {frozen.trunk_below}, finer maps of")
+        lines.append(f"           the trunk join the choice (about {_minutes(cells)} more)")
     seconds = sub_tiles * _SECONDS[has_openvino()] * (1.0 if is_few else 1.25) + 60
     engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
     pixels = _pixel_seconds(summary, side, tiles) if is_classes else None

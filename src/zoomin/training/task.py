@@ -185,6 +185,7 @@ class ClassifierTask(lightning.LightningModule, ABC, Generic[Out]):
     def on_fit_start(self) -> None:
         """Switch training on, but for frozen parts: Lightning keeps the modes that it finds."""
         self.train()
+        self._failures_shared = len(self.failures.rows)  # what cannot be opened, every process knows
 
     @abstractmethod
     def answer(self, batch: Batch, draws: Draws) -> Out:

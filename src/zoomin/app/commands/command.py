@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
+
+from ...progress import QUIET
 
 __all__ = [
     "Command",
@@ -20,6 +23,7 @@ __all__ = [
     "print_metrics",
     "print_rich",
     "say",
+    "voice",
     "warn_failed",
 ]
 
@@ -37,6 +41,7 @@ class Command(NamedTuple):
         run: does it, returns the exit code.
         resume: what to do after an interruption.
         build_late: adds the options that depend on the words given, such as which model is meant.
+        first: the settings that `--help` shows of very many; `--help_all` shows all. Empty: always all.
     """
 
     summary: str
@@ -46,6 +51,7 @@ class Command(NamedTuple):
     run: Callable[[ArgumentParser, Namespace], int]
     resume: str = "Nothing was lost: run the same command again."
     build_late: Callable[[ArgumentParser, Sequence[str]], None] | None = None
+    first: frozenset[str] = frozenset()
 
 
 class Group(NamedTuple):
@@ -82,12 +88,38 @@ def messages() -> Iterator[None]:
     log, handler = logging.getLogger("zoomin"), logging.StreamHandler()
     before = log.level
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.WARNING if os.environ.get(QUIET) == "1" else logging.INFO)
     try:
         yield
     finally:
         log.setLevel(before)
         log.removeHandler(handler)
+
+
+@contextmanager
+def voice(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """How much a command says beside its results, on stderr.
+
+    Args:
+        quiet: warnings and errors alone; no progress, in processes that it starts neither.
+        verbose: what other libraries log, too.
+    """
+    before, root, handler = os.environ.get(QUIET), logging.getLogger(), logging.StreamHandler()
+    level = root.level
+    handler.addFilter(lambda record: not record.name.startswith("zoomin"))  # `messages` shows those
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    if quiet:
+        os.environ[QUIET] = "1"
+    if verbose:
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        if quiet and before is None:
+            del os.environ[QUIET]
 
 
 def print_rich(thing: object) -> None:

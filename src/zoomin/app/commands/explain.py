@@ -7,7 +7,14 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from .command import Command, of_options, option, say, warn_failed
-from .predict import build_executor, build_inference, build_shard, executor_of, inference_config
+from .predict import (
+    build_executor,
+    build_inference,
+    build_shard,
+    build_strict,
+    executor_of,
+    inference_config,
+)
 
 __all__ = ["EXPLAIN"]
 
@@ -42,7 +49,7 @@ def _build_explain(parser: ArgumentParser) -> None:
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
     build_shard(parser, "explains")
-    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
+    build_strict(parser)
     parser.add_class_arguments(ExportConfig)
     build_executor(parser)
     build_inference(parser)

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from ...progress import track
 from ...training.recipe_files import instantiated
 from .command import Command, option, say, warn_failed
-from .predict import build_executor, build_shard, executor_of
+from .predict import build_executor, build_shard, build_strict, executor_of
 
 if TYPE_CHECKING:
     from ...data.feature_extraction import EncodedImage
@@ -31,6 +31,7 @@ def _build_features(parser: ArgumentParser) -> None:
         "folder of the .h5 files; by default features, or features.2-of-8 for --shard 2/8",
     )
     option(parser, "--retry_failed", False, "retry images that failed before and have not changed since")
+    build_strict(parser)
     build_shard(parser, "encodes")
     build_executor(parser)
     option(parser, "--device", "cpu", "cpu, cuda, cuda:1 or mps")
@@ -58,18 +59,18 @@ def _features(parser: ArgumentParser, options: Namespace) -> int:
         executor=executor_of(options),
         progress=True,
     )
-    code = say_encoded(rows, Path(out) / TABLE, "encoded")
-    if code and not options.retry_failed:
+    code = say_encoded(rows, Path(out) / TABLE, "encoded", strict=options.strict)
+    if not options.retry_failed and any(row.status == "error" for row in rows):
         say("Images that failed are not tried again until their files change: --retry_failed true does.")
     return code
 
 
-def say_encoded(rows: Sequence[EncodedImage], table: Path, done: str) -> int:
-    """Print what became of the images; the exit code."""
+def say_encoded(rows: Sequence[EncodedImage], table: Path, done: str, *, strict: bool) -> int:
+    """Print what became of the images; the exit code, 1 where all failed, or with `strict` any."""
     warn_failed((row.image, row.error) for row in rows if row.status == "error")
     counts = {status: sum(row.status == status for row in rows) for status in ("ok", "kept", "error")}
     say(f"{counts['ok']} images {done}, {counts['kept']} kept, {counts['error']} failed: {table}")
-    return int(counts["error"] > 0)
+    return int(counts["error"] == len(rows) > 0 or (strict and counts["error"] > 0))
 
 
 def _build_convert(parser: ArgumentParser) -> None:
@@ -83,6 +84,7 @@ def _build_convert(parser: ArgumentParser) -> None:
         "--crop_size", type=float | None, default=None, help="side of a crop, level-0 pixels, if not stored"
     )
     option(parser, "--network", "zoomin", "name of the network, for their records")
+    build_strict(parser)
 
 
 def _convert(parser: ArgumentParser, options: Namespace) -> int:
@@ -106,7 +108,7 @@ def _convert(parser: ArgumentParser, options: Namespace) -> int:
     finally:
         if rows:
             write_encoded(rows, table)
-    return say_encoded(rows, table, "converted")
+    return say_encoded(rows, table, "converted", strict=options.strict)
 
 
 CONVERT = Command(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 from jsonargparse import ArgumentParser, Namespace
 
 from .command import Command, of_options, option, print_rich, say
@@ -9,8 +12,8 @@ from .command import Command, of_options, option, print_rich, say
 __all__ = ["BENCH", "DOCTOR"]
 
 
-def _build_nothing(parser: ArgumentParser) -> None:
-    """A command without options."""
+def _build_doctor(parser: ArgumentParser) -> None:
+    option(parser, "--json", False, "print the checks as JSON, instead of the table")
 
 
 def _doctor(parser: ArgumentParser, options: Namespace) -> int:
@@ -18,9 +21,12 @@ def _doctor(parser: ArgumentParser, options: Namespace) -> int:
     from ..doctor import examine
 
     checks = examine()
-    print_rich(checks_table(checks))
     broken = [check for check in checks if check.status == "broken"]
-    say(f"{len(broken)} things are broken." if broken else "Everything required works.")
+    if options.json:
+        say(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        print_rich(checks_table(checks))
+        say(f"{len(broken)} things are broken." if broken else "Everything required works.")
     return int(bool(broken))
 
 
@@ -58,4 +64,6 @@ BENCH = Command(
     _bench,
 )
 
-DOCTOR = Command("check the installation", "", "  zoomin doctor", _build_nothing, _doctor)
+DOCTOR = Command(
+    "check the installation", "[--json]", "  zoomin doctor\n  zoomin doctor --json", _build_doctor, _doctor
+)

@@ -46,7 +46,7 @@ def _merge(parser: ArgumentParser, options: Namespace) -> int:
         say(f"{sum(entry.status == 'ok' for entry in entries)} of {len(entries)} images explained: {out}")
     else:
         out = options.out or "features"
-        say_encoded(merge_features(options.parts, out), Path(out) / TABLE, "encoded")
+        say_encoded(merge_features(options.parts, out), Path(out) / TABLE, "encoded", strict=False)
     return 0
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...files import plain
 from ...model.choices import UNLIKE
 from .command import Command, of_options, option, print_metrics, say, warn_failed
 
@@ -22,6 +24,7 @@ __all__ = [
     "build_executor",
     "build_inference",
     "build_shard",
+    "build_strict",
     "executor_of",
     "inference_config",
     "say_predicted",
@@ -52,6 +55,11 @@ def build_executor(parser: ArgumentParser) -> None:
         "distribute the images with Ray: local (this machine), auto (the cluster that it is part of), "
         "HOST:PORT or ray://HOST:PORT",
     )
+
+
+def build_strict(parser: ArgumentParser) -> None:
+    """The option that makes failed images an error of the command."""
+    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
 
 
 def build_shard(parser: ArgumentParser, does: str) -> None:
@@ -99,6 +107,7 @@ def _build_evaluate(parser: ArgumentParser) -> None:
         "train, val, test or all; by default test if the images have such a split, otherwise all",
     )
     option(parser, "--out", None, "folder for metrics.json, predictions.csv")
+    option(parser, "--json", False, "print all metrics as JSON, instead of the table of the main ones")
     option(
         parser,
         "--attention_on_roi",
@@ -145,17 +154,20 @@ def _evaluate(parser: ArgumentParser, options: Namespace) -> int:
         device=options.device,
         progress=True,
     )
-    print_metrics(f"{options.run} on {manifest.source}", metrics)
     warn_failed(metrics["failed"].items())
-    if options.out is not None:
+    if not options.json:
+        print_metrics(f"{options.run} on {manifest.source}", metrics)
+    if options.out is not None and not options.json:
         say(f"metrics.json and predictions.csv are in {options.out}.")
     if options.attention_on_roi:
-        _attention_on_roi(model, manifest, options)
+        metrics["attention_on_roi"] = _attention_on_roi(model, manifest, options)
+    if options.json:
+        say(json.dumps(plain(metrics), indent=2))
     return 0
 
 
-def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace) -> None:
-    """Print how attention lies on the ROI, and write it where there is a folder."""
+def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace) -> dict[str, Any]:
+    """Say how attention lies on the ROI, and write it where there is a folder."""
     from ...classifiers import zoom_in
     from ...errors import DataError
     from ...files import write_json
@@ -168,12 +180,15 @@ def _attention_on_roi(model: Classifier, manifest: Manifest, options: Namespace)
             where=manifest.source,
             remedy="Fill the column annotation or mask.",
         )
-    say(
+    line = (
         f"Attention inside the ROI is {found.median_ratio:.2f} times that of uniform attention (median of "
         f"{n} images), and above it in {found.above_chance} of {n}."
     )
     if options.out is not None:
         write_json(Path(options.out) / "attention_on_roi.json", found.to_dict())
+    if not options.json:
+        say(line)
+    return found.to_dict()
 
 
 def _build_predict(parser: ArgumentParser) -> None:
@@ -202,7 +217,7 @@ def _build_predict(parser: ArgumentParser) -> None:
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
     build_shard(parser, "predicts")
-    option(parser, "--strict", False, "exit code 1 if any image fails, not only if all do")
+    build_strict(parser)
     _build_groups(parser)
     build_executor(parser)
     build_inference(parser)

@@ -123,6 +123,14 @@ def _crossval(parser: ArgumentParser, options: Namespace) -> int:
     return 0
 
 
+_FIRST = frozenset(
+    "help config print_config out seed resume data.root data.target data.classes data.channels "
+    "data.val_fraction data.test_fraction model.name model.tile_size model.sub_tile_size model.tile_scale "
+    "model.sub_tile_scale model.n_samples model.mpp model.features train.epochs train.learning_rate "
+    "train.device train.logger frozen.enabled frozen.cache frozen.head frozen.trunk "
+    "cv.folds cv.repeats cv.seeds cv.jobs".split()
+)  # what most people set
+
 TRAIN = Command(
     "train a model on one folder per class, a manifest CSV, or the colon-cancer data",
     "[--config RECIPE] --data.root IMAGES [--out FOLDER] [--SECTION.SETTING VALUE ...]",
@@ -135,6 +143,7 @@ TRAIN = Command(
     _train,
     "Run the same command with --resume true to resume from the last epoch.",
     _build_planned,
+    _FIRST,
 )
 
 CROSSVAL = Command(
@@ -146,4 +155,5 @@ CROSSVAL = Command(
     _crossval,
     "Run the same command with --resume true to continue with the remaining folds.",
     _build_planned,
+    _FIRST,
 )

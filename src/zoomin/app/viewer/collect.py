@@ -85,6 +85,7 @@ def _entry(path: Path, folder: Path, explained: dict[str, Entry], records: dict[
         prediction=one.prediction if one else None,
         probability=one.probabilities.get(one.prediction) if one and one.prediction else None,
         names_something=one is None or one.names_something,
+        abstained=one is not None and bool(one.abstained),
         explanation=folder / one.folder if one and one.folder else None,
         annotation=record.annotation if record else None,
         mask=record.mask if record else None,

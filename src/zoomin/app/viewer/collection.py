@@ -35,6 +35,7 @@ class ShownImage:
         annotation: file of its ROI, or None.
         mask: mask image of its ROI, or None.
         names_something: whether the prediction names classes or labels, and is not a number.
+        abstained: whether the prediction is not given as an answer.
     """
 
     path: Path
@@ -46,11 +47,12 @@ class ShownImage:
     annotation: Path | None = None
     mask: Path | None = None
     names_something: bool = True
+    abstained: bool = False
 
     @property
     def right(self) -> bool | None:
-        """Whether the prediction is right; None where that is unknown."""
-        if self.label is None or self.prediction is None or not self.names_something:
+        """Whether the prediction is right; None where that is unknown, or none is given."""
+        if self.label is None or self.prediction is None or self.abstained or not self.names_something:
             return None
         return sorted(self.label.split(";")) == sorted(self.prediction.split(";"))
 

@@ -40,6 +40,7 @@ def overview(collection: Collection, token: str, other: Collection | None = None
                 "prediction": entry.prediction,
                 "probability": _number(entry.probability),
                 "right": entry.right,
+                "abstained": entry.abstained,
                 "explained": entry.explanation is not None,
             }
             for name, entry in zip(names, collection.shown, strict=True)
@@ -83,6 +84,7 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
     return {
         "label": one.label,
         "prediction": one.prediction,
+        "abstained": bool(one.abstained),
         "target": one.kind.kind,
         "classes": [
             {

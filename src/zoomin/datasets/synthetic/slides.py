@@ -27,7 +27,7 @@ from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
 from ...runtime.locks import LOCKS, lock_folder
-from ...runtime.processes import end_with_parent
+from ...runtime.processes import end_with_parent, end_workers
 from ..split_sizes import SplitSizes
 from .slide_layout import Blob, Layer, Layout, Polygon, cell_size, place_blobs, polygon_area, tissue_map
 from .textures import Texture, load_textures, procedural_textures, textures_of
@@ -36,6 +36,7 @@ __all__ = ["CLASSES", "SlideConfig", "make_slides"]
 
 CLASSES = ("negative", "positive")
 _RECIPE = "slides.json"
+_PARTS = ("slides", "annotations", "records")
 _MPP = 0.5  # where neither the configuration nor the sources say it
 _EDGE = (2.0, 16.0)  # width of the soft edge of a piece or blob, pixels
 _FREE = ("n_train", "n_val", "n_test", "textures", "background", "needles")  # may change between two calls
@@ -147,7 +148,7 @@ def make_slides(
     config = config or SlideConfig()
     textures = _textures(config)
     config = replace(config, mpp=config.mpp or _common_mpp(textures))
-    with lock_folder(folder):
+    with lock_folder(folder, *_PARTS):
         return _make_all(Path(folder), config, textures, jobs, progress)
 
 
@@ -191,9 +192,7 @@ def _make(
             for _ in pool.map(_write_in_worker, todo):
                 yield 1
         except BaseException:  # a slide takes minutes: nobody waits for the others
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
+            end_workers(pool, 0)
             raise
 
 
@@ -377,9 +376,9 @@ def _prepare(folder: Path, config: SlideConfig, textures: Sequence[Texture]) -> 
                 where=folder,
                 remedy="Give a new or an empty folder, or the options that its slides were made with.",
             )
-    for name in ("slides", "annotations", "records"):
+    write_json(recipe, wanted)  # first: a job that is killed here leaves nothing that looks foreign
+    for name in _PARTS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_json(recipe, wanted)
 
 
 def _fixed(recipe: dict[str, Any]) -> dict[str, Any]:

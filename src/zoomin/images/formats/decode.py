@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 import imagecodecs
@@ -149,6 +151,12 @@ def decode_values(path: Path) -> Pixels:
         if kind != "JPEG" and (count := getattr(image, "n_frames", 1)) > 1:
             raise PlanesError(f"the {kind} holds {count} pictures", where=path, remedy="Save one of them.")
         values = np.asarray(image)
+        if image.mode == "CMYK":
+            raise ImageError(
+                "inks (CMYK), whose values do not tell what was drawn: black is full ink",
+                where=path,
+                remedy="Save it as grey: PIL.Image.open(IN).convert('L').save('OUT.png').",
+            )
         if image.mode == "P":
             colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
             check_indices(values, (colours == 0).all(axis=1), path, by_colour=kind == "GIF")
@@ -252,7 +260,7 @@ def declared_size(path: Path, head: bytes) -> tuple[int, int] | None:
     if kind != "JPEG":
         return _declared_size(kind or "", head)
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             return image.size
     except _DAMAGE:
         return None
@@ -293,7 +301,7 @@ def orientation_of(path: Path) -> int:
     if kind not in _PLUGINS:
         return 1
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             exif = PillowImage.Exif()
             exif.load(image.info.get("exif", b""))  # `getexif` would decode a whole PNG
             found = exif.get(_ORIENTATION, 1)
@@ -309,6 +317,10 @@ def _decode_pillow(path: Path, kind: str, head: bytes) -> Bytes:
     if special is not None and (special.bits != 8 or special.name != "JPEG"):
         return _decode_jpeg(path, special)
     with _decoded(path, kind, head) as image:
+        key = image.info.get("transparency")
+        if kind == "PNG" and head[25] == 0 and head[24] < 8 and isinstance(key, int):
+            # Pillow widens the samples of fewer bits, but not the value of those that are clear.
+            image.info["transparency"] = key * 255 // ((1 << head[24]) - 1)
         return np.array(upright(rgb(image, path), _orientation(image)))
 
 
@@ -344,6 +356,26 @@ def _decode_lossless(data: bytes) -> Pixels:
     return samples
 
 
+class _File(BufferedReader):
+    """A file of which no more is asked than it has: lengths in a damaged one may say anything."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(FileIO(path))
+        self.length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, max(0, self.length - self.tell()))
+        return super().read(size)
+
+
+@contextmanager
+def _plugged(path: Path, kind: str) -> Iterator[ImageFile.ImageFile]:
+    """An image by the plug-in of its kind alone."""
+    with _File(path) as file, _PLUGINS[kind](file) as image:
+        yield image
+
+
 @contextmanager
 def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile]:
     """A PNG, JPEG, BMP, GIF or WebP by the plug-in of its name, loaded; what fails meanwhile is damage."""
@@ -351,7 +383,7 @@ def _decoded(path: Path, kind: str, head: bytes) -> Iterator[ImageFile.ImageFile
     if declared is not None:
         check_size(*declared, path)
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             check_size(*image.size, path)
             image.load()
             yield image
@@ -380,7 +412,7 @@ def icc_of(path: Path) -> bytes:
     if kind not in _PLUGINS:
         return b""
     try:
-        with _PLUGINS[kind](str(path)) as image:
+        with _plugged(path, kind) as image:
             found = image.info.get("icc_profile")
             return found if isinstance(found, bytes) else b""
     except _DAMAGE:

@@ -27,6 +27,9 @@ _WANTED = [
     "DimensionOrganizationType",
     "TotalPixelMatrixColumns",
     "TotalPixelMatrixRows",
+    "Columns",
+    "Rows",
+    "NumberOfFrames",
 ]
 _POSITIONS = b"\x48\x00\x1a\x02SQ"  # how a PlanePositionSlideSequence begins, little-endian, explicit
 _MOST_HEADER = 1 << 28  # bytes that are searched for it
@@ -70,6 +73,7 @@ class DicomHeader(NamedTuple):
         planar: 1 where samples are stored plane by plane.
         tiling: TILED_FULL, or TILED_SPARSE, where each frame says where it lies.
         pixels: of the whole level, 0 if unknown.
+        crowded: whether the file holds more frames than tiles of the level: planes that it does not tell.
     """
 
     series: str
@@ -86,6 +90,7 @@ class DicomHeader(NamedTuple):
     planar: int = 0
     tiling: str = ""
     pixels: int = 0
+    crowded: bool = False
 
     @property
     def is_slide(self) -> bool:
@@ -121,6 +126,8 @@ def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
 
     try:
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_WANTED)
+        width, height = (int(found.get(f"TotalPixelMatrix{side}", 0)) for side in ("Columns", "Rows"))
+        tiles = (-(-width // (found.get("Columns") or 1))) * -(-height // (found.get("Rows") or 1))
         return DicomHeader(
             series=str(found.get("SeriesInstanceUID", "")),
             instance=str(found.get("SOPInstanceUID", "")),
@@ -135,7 +142,8 @@ def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
             container=str(found.get("ContainerIdentifier", "")),
             planar=int(found.get("PlanarConfiguration") or 0),
             tiling=str(found.get("DimensionOrganizationType", "")),
-            pixels=int(found.get("TotalPixelMatrixColumns", 0)) * int(found.get("TotalPixelMatrixRows", 0)),
+            pixels=width * height,
+            crowded=int(found.get("NumberOfFrames") or 1) > max(tiles, 1),
         )
     except Exception:
         return None

@@ -75,15 +75,18 @@ def settings_of(path: Path) -> dict[str, Any]:
 
 def has_world_file(path: Path) -> bool:
     """Whether a world file beside an image of any kind tells where it lies on a map."""
-    return any(path.with_suffix(end).is_file() for end in WORLD)
+    return _beside(path, WORLD)
+
+
+def _beside(path: Path, ends: tuple[str, ...]) -> bool:
+    return any(path.with_suffix(case).is_file() for end in ends for case in (end, end.upper()))
 
 
 def side_car(path: Path) -> bool:
     """Whether a file beside an image informs GDAL where it lies, or which samples are missing."""
     if url_of(path) is not None:
         return False
-    beside = [*map(path.with_suffix, _WORLD), path.with_name(f"{path.name}.msk")]
-    if any(file.is_file() for file in beside):
+    if _beside(path, _WORLD) or path.with_name(f"{path.name}.msk").is_file():
         return True
     try:
         text = path.with_name(f"{path.name}.aux.xml").read_bytes()

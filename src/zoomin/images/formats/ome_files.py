@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError, tostring
+from xml.etree.ElementTree import Element, ParseError, SubElement, tostring
 
 import tifffile
 from defusedxml import DefusedXmlException
@@ -80,10 +80,15 @@ def companion_of(root: Element) -> str:
     return "" if binary is None else Path(binary.get("MetadataFile", "").replace("\\", "/")).name
 
 
-def files_of_images(root: Element) -> Iterator[list[str]]:
-    """The files of each image of several files, in the order that it names them."""
+def files_of_images(root: Element, known: Mapping[str, Sequence[str]] | None = None) -> Iterator[list[str]]:
+    """The files of each image of several files, in the order that it names them.
+
+    Args:
+        root: of the OME-XML.
+        known: the names that files of each UUID have now.
+    """
     for image in named_elements(root, "Image"):
-        names = list(dict.fromkeys(_name_in(uuid) for uuid in named_elements(image, "UUID")))
+        names = list(dict.fromkeys(_name_now(uuid, known or {}) for uuid in named_elements(image, "UUID")))
         if len(names) > 1:
             yield names
 
@@ -122,6 +127,12 @@ def image_of_page(whole: Element, own: Element | None, path: Path, page: int) ->
 
 def _name_in(uuid: Element) -> str:
     return Path(uuid.get("FileName", "").replace("\\", "/")).name
+
+
+def _name_now(uuid: Element, known: Mapping[str, Sequence[str]]) -> str:
+    """The name that a part is given, unless files of its UUID have others."""
+    name, others = _name_in(uuid), known.get(_uuid(uuid), ())
+    return name if name in others or not others else others[0]
 
 
 def check_companion(file: Any, path: Path) -> None:  # noqa: ANN401 (tifffile is not typed)
@@ -175,7 +186,9 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
         ImageError: naming the parts that are not there.
     """
     with tiff_file(path) as file:
-        text = _with_names_of_now(str(file.ome_metadata or ""), path) if file.is_ome else None
+        given = str(file.ome_metadata or "") if file.is_ome and url_of(path) is None else ""
+        untold = "TiffData" not in given and file.pages.first.samplesperpixel == 1
+        text = _with_planes(given) if untold else _with_names_of_now(given, path)
         if text is None:
             yield file
             return
@@ -183,9 +196,21 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
         yield file
 
 
+def _with_planes(text: str) -> str | None:
+    """The OME-XML of a file that does not say where its planes are, as of libvips: all in order."""
+    root = parsed_xml(text)
+    every = [] if root is None else list(named_elements(root, "Pixels"))
+    if root is None or not every:
+        return None
+    for pixels in every:
+        SubElement(pixels, pixels.tag.replace("Pixels", "TiffData"))
+    return tostring(root, encoding="unicode")
+
+
 def renamed(file: Any) -> bool:  # noqa: ANN401 (tifffile is not typed)
     """Whether parts of a file by `tiff_of_parts` were found by their UUID, which tifffile alone does not."""
-    return bool(file.is_ome and file.ome_metadata != file.pages.first.description)
+    text = str(file.ome_metadata or "") if file.is_ome else ""
+    return "FileName" in text and text != file.pages.first.description
 
 
 def _with_names_of_now(text: str, path: Path) -> str | None:
@@ -195,16 +220,18 @@ def _with_names_of_now(text: str, path: Path) -> str | None:
         return None
     own, parts = root.get("UUID", ""), list(_parts(root, path))
     others = [one for one in parts if not own or _uuid(one) != own]
-    moved = [one for one in others if not (path.parent / one.get("FileName", "")).is_file()]
+    called = {name: _own_uuid(path.parent / name) for name in {one.get("FileName", "") for one in others}}
+    moved = [one for one in others if called[one.get("FileName", "")] not in ("", _uuid(one))]
     if not moved:
         return None
     known = _files_by_uuid(path.parent)
     missing: dict[str, None] = {}
     for one in moved:
-        name = _name_in(one)
-        now = name if (path.parent / name).is_file() else known.get(_uuid(one), "")
-        one.set("FileName", now)
-        missing |= {} if now else {name: None}
+        name, now = _name_in(one), _name_now(one, known)
+        if (path.parent / now).is_file():
+            one.set("FileName", now)
+        else:
+            missing[name] = None
     if missing:
         names, more = ", ".join(list(missing)[:4]), len(missing)
         count = len({_uuid(one) for one in parts})
@@ -227,20 +254,25 @@ def _parts(root: Element, path: Path) -> Iterator[Element]:
             yield from found
 
 
-def _files_by_uuid(folder: Path) -> dict[str, str]:
+def _files_by_uuid(folder: Path) -> dict[str, list[str]]:
     """The names of the OME-TIFFs of a folder by the UUID that each gives itself."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
-            continue
-        try:
-            with tifffile.TiffFile(path) as file:
-                match = _ROOT.search(str(file.pages.first.description or "")[:_HEAD])
-        except _UNREADABLE:
-            continue  # not a part that could be read
-        if match:
-            found.setdefault(match[1].strip(), path.name)
+        if path.suffix.lower() in (".tif", ".tiff") and path.is_file() and (uuid := _own_uuid(path)):
+            found.setdefault(uuid, []).append(path.name)
     return found
+
+
+def _own_uuid(path: Path) -> str | None:
+    """The UUID that an OME-TIFF gives itself; "" where it gives none, None where there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        with tifffile.TiffFile(path) as file:
+            match = _ROOT.search(str(file.pages.first.description or "")[:_HEAD])
+    except _UNREADABLE:
+        return ""  # not a part that could be read
+    return match[1].strip() if match else ""
 
 
 def _uuid(one: Element) -> str:

@@ -36,6 +36,7 @@ from .gdal import (
     side_car,
 )
 from .jpeg_tiles import JpegTiled, jpeg_directory
+from .map_place import georeference_of
 from .tiff_contents import Contents
 from .tiff_scale import Scale
 from .tiff_segments import block_of
@@ -45,7 +46,6 @@ __all__ = [
     "ConvertedImage",
     "RasterImage",
     "check_blocks",
-    "georeference_of",
     "open_gdal_tiff",
     "open_raster",
     "takes_raster",
@@ -163,7 +163,7 @@ def open_raster(path: Path, *, mpp: float | None = None) -> RasterImage:
     with opened(path, driver) as dataset:
         bands = bands_of(dataset, path)
         full, block = dataset.shape, dataset.block_shapes[0]
-        georeference = georeference_of(dataset)
+        georeference = georeference_of(dataset, path)
         known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
         count = len(dataset.overviews(bands.colour[0]))
     sources: list[Subdataset] = [0, *range(1, count + 1)]
@@ -193,7 +193,7 @@ def open_gdal_tiff(
     sources: list[Subdataset] = [0 if first else f"off:{page.offset}"]
     with opened(path, "GTiff", sources[0]) as dataset:
         bands = bands_of(dataset, path, page)
-        georeference = georeference_of(dataset)
+        georeference = georeference_of(dataset, path)
         mpp_source = ""
         if mpp is None:
             mpp, mpp_source = mpp_of_map(dataset, georeference, path)
@@ -281,7 +281,7 @@ def _open_converted(path: Path, driver: str, mpp: float | None) -> RasterImage:
         bands_of(dataset, path)
         check_in_order(dataset.width, dataset.height, path)
         sizes = level_sizes(*dataset.shape)
-        georeference = georeference_of(dataset)
+        georeference = georeference_of(dataset, path)
         known, source = (mpp, "") if mpp is not None else mpp_of_map(dataset, georeference, path)
     levels = tuple(Level.of(size, sizes[0], (BLOCK, BLOCK)) for size in sizes)
     image = ConvertedImage(
@@ -305,16 +305,7 @@ def open_small(path: Path, *, mpp: float | None = None) -> ArrayImage:
     if driver == "GTiff" or orientation_of(path) not in (0, 1):
         return image
     with opened(path, driver) as dataset:
-        image.georeference = georeference_of(dataset)
+        image.georeference = georeference_of(dataset, path)
         if mpp is None:
             image.mpp, image.mpp_source = mpp_of_map(dataset, image.georeference, path)
     return image
-
-
-def georeference_of(dataset: Any) -> Georeference | None:  # noqa: ANN401
-    """Where an open raster lies on a map; None where it does not say."""
-    if dataset.crs is None and dataset.transform.is_identity:
-        return None
-    return Georeference(
-        crs=dataset.crs.to_wkt() if dataset.crs is not None else None, transform=tuple(dataset.transform)[:6]
-    )

@@ -52,9 +52,10 @@ _SYNTAXES = {
 
 
 def check_frames(path: Path) -> None:
-    """Refuse sparse DICOM frames without places: OpenSlide 4.0.1 ends the process that opens them.
+    """Refuse DICOM frames that OpenSlide 4.0.1 takes wrong, of the file or of its series in its folder.
 
-    The file and those of its series in its folder, which are opened with it.
+    Of several optical paths or focal planes it shows the first or the last without a word. Sparse frames
+    without places end its process.
 
     Raises:
         ImageError: naming the file.
@@ -64,13 +65,33 @@ def check_frames(path: Path) -> None:
         return
     for beside in sorted(path.parent.iterdir()):
         own = read_dicom_header(beside) if named_as_dicom(beside) and beside.is_file() else None
-        sparse = own is not None and own.series == header.series and own.tiling == "TILED_SPARSE"
-        if sparse and not places_frames(beside):
+        if own is None or own.series != header.series:
+            continue
+        if own.is_volume and (planes := _planes(own)) is not None:
+            raise ImageError(f"{planes[0]} ({beside.name})", where=path, remedy=planes[1])
+        if own.tiling == "TILED_SPARSE" and not places_frames(beside):
             raise ImageError(
                 f"a DICOM slide whose tiles are sparse and have no places ({beside.name})",
                 where=path,
                 remedy="Export it again with the program that made it.",
             )
+
+
+def _planes(header: DicomHeader) -> tuple[str, str] | None:
+    """That a slide has more than one plane, and what to do; None of one."""
+    if header.planes > 1:
+        return (
+            f"a DICOM slide of {header.planes} focal planes",
+            "Export the plane to use as a separate slide.",
+        )
+    if header.paths > 1:
+        return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
+    if header.crowded:
+        return (
+            "a DICOM slide of more frames than tiles: several focal planes or optical paths, untold",
+            "Export the plane to use as a separate slide.",
+        )
+    return None
 
 
 def not_opened(path: Path, error: Exception) -> ImageError:
@@ -108,13 +129,12 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
     if not header.is_volume and "No pyramid levels" in str(error):
         kind = (*header.image_type, "", "", "")[2].lower() or "picture"
         return f"the {kind} of a DICOM slide, without its levels", _VOLUME
-    if header.planes > 1:
-        return (
-            f"a DICOM slide of {header.planes} focal planes",
-            "Export the plane to use as a separate slide.",
+    if (planes := _planes(header)) is not None:
+        return planes
+    if "unexpected image" in str(error):
+        return "a second file of one level of a DICOM slide: a copy, or another plane", (
+            "Keep one file of each level in the folder."
         )
-    if header.paths > 1:
-        return f"a DICOM slide of {header.paths} optical paths", "Export red, green and blue as one image."
     if header.bits not in (None, 8):
         return (
             f"a DICOM slide of {header.bits} bits per sample ({header.colours})",
@@ -126,10 +146,15 @@ def _dicom_cause(header: DicomHeader, error: Exception) -> tuple[str, str]:
         return "a DICOM slide stored plane by plane (PlanarConfiguration 1), which OpenSlide does not read", (
             _ANEW
         )
+    if "Unsupported photometric" in str(error):
+        return (
+            f"a DICOM slide of colours {header.colours} in an encoding of which OpenSlide does not read them",
+            _ANEW,
+        )
     if header.syntax not in _SYNTAXES_READ:
         name, remedy = _SYNTAXES.get(header.syntax, (f"transfer syntax {header.syntax}", _ANEW))
         return f"a DICOM slide encoded as {name}, which OpenSlide does not read", remedy
     return (
-        f"the DICOM slide is damaged, cut short, or lacks a part of its series ({error})",
+        f"a DICOM slide that is damaged, cut short, or lacks a part of its series ({error})",
         "Copy or download it again, with all files of its series in one folder.",
     )

@@ -48,7 +48,7 @@ _LOSSY = (
 )
 _EXACT = ("NONE", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "ZSTD", "LZMA")
 _PLAIN = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE")
-_LAB = ("CIELAB", "ICCLAB", "ITULAB")
+_NO_VALUES = ("CIELAB", "ICCLAB", "ITULAB", "SEPARATED")  # black is full ink, no value of 0
 _LARGEST_BLOCK = 1 << 31  # bytes of one decoded block
 _SUSPICIOUS, _RATIO = 1 << 28, 20_000  # bytes decoded, and how many of one stored byte
 DAMAGE = (
@@ -109,7 +109,7 @@ def stored_values(path: Path) -> Pixels:
         with tiff_file(path) as file:
             page = contents_of(file, path).levels[0]
             check_known(page, path)
-            if page.photometric.name in _LAB:
+            if page.photometric.name in _NO_VALUES:
                 raise ImageError(
                     f"colours of {page.photometric.name}, whose values do not tell what was drawn",
                     where=path,
@@ -127,6 +127,13 @@ def stored_values(path: Path) -> Pixels:
     first = samples.shape[2] - len(extra)
     clear = [first + i for i, kind in enumerate(extra) if kind in _OPACITY]
     values = samples[..., [i for i in range(samples.shape[2]) if i not in clear]]
+    unnamed = (values != 0)[..., first:].all(axis=(0, 1))
+    if unnamed.any() and not (values[..., :first] != 0).all():
+        raise ImageError(
+            "a sample that the file does not name is not 0 anywhere: opacity, or all of it drawn",
+            where=path,
+            remedy="Save one plane: tifffile.imwrite(OUT, tifffile.imread(IN)[..., 0]).",
+        )
     values = drawn(values, samples[..., clear[0]]) if clear else values
     return parted(values, path) if lossy else measured(values, nodata, path)
 

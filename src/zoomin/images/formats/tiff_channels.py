@@ -26,12 +26,14 @@ from ..stored import FileIdentity, Level, check_unchanged, identity_of, undecode
 from ..windows import Window
 from .channels import check_numbers
 from .gdal import opened, side_car
+from .map_place import georeference_of
 from .ome_files import tiff_of_parts
 from .open_tiff import check_upright
-from .raster import check_blocks, georeference_of
+from .raster import check_blocks
 from .tiff import DAMAGE, check_whole, nodata_of_page, undecodable
-from .tiff_contents import check_sizes, contents_of, shows
+from .tiff_contents import check_sizes, contents_of
 from .tiff_image import OpenTiff
+from .tiff_likeness import shows
 from .tiff_scale import scale_of
 from .tiff_segments import block_of, read_window
 
@@ -141,7 +143,7 @@ def open_tiff_channels(
     georeference, of_map, source = None, None, ""
     if mapped or (whole and side_car(path)):
         with opened(path, "GTiff") as dataset:
-            georeference = georeference_of(dataset)
+            georeference = georeference_of(dataset, path)
             of_map, source = mpp_of_map(dataset, georeference, path)
             missing = dataset.nodatavals if dataset.count == count else missing
     if of_map is None and scale is not None:

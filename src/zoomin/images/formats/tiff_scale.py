@@ -92,7 +92,9 @@ def _aperio(file: Any, page: Any) -> _Sides | None:  # noqa: ANN401
     Levels and thumbnails repeat the number of the full resolution.
     """
     text = str(page.description or "")
-    found = re.search(r"\|\s*MPP\s*=\s*([0-9]*[.,]?[0-9]+)\s*(?:\||$)", text, re.IGNORECASE)
+    found = re.search(
+        r"\|\s*MPP\s*=\s*([0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(?:\||$)", text, re.IGNORECASE
+    )
     if found is None or not text.startswith("Aperio"):
         return None
     side, full = float(found[1].replace(",", ".")), file.pages.first

@@ -77,6 +77,12 @@ class FittedCopies(NamedTuple):
         logits = torch.einsum("kbtw,kwc->kbtc", h, self.weight)
         return attention[..., None] * target.evidence(logits)
 
+    @torch.no_grad()
+    def features(self, bags: Bags) -> Float[Tensor, "k images width"]:
+        """What the linear layer of each copy sees of images."""
+        _, attention, h = self._attend(bags, bags.mask)
+        return torch.einsum("kbt,kbtw->kbw", attention, h)
+
     def _attend(self, bags: Bags, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, attention and features, some images at a time."""
         k, parts = len(self.weight), []

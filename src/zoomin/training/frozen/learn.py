@@ -28,6 +28,7 @@ from ...model.networks import (
     GatedHead,
     LinearHead,
     PyramidAttention,
+    Reference,
     has_cells,
     pool_overview,
 )
@@ -39,6 +40,7 @@ from ..frozen_config import FrozenConfig
 from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder, on_cells
 from .inner_folds import Folds, inner_folds
+from .likeness import compared_out_of_fold
 from .linear import Affine, linear_model, principal
 from .teach import teach
 
@@ -68,11 +70,13 @@ class _Head:
         logits: of the training images, by copies that have not learned from them, read as at prediction.
         calibration: fitted to them.
         net: builds the model.
+        reference: what new images are compared with; None where images are too few.
     """
 
     logits: Float[Tensor, "images classes"]
     calibration: Calibration
     net: Callable[[], ZoomIn]
+    reference: Callable[[], Reference | None]
 
 
 def learn(
@@ -110,6 +114,7 @@ def learn(
         heads["cells"] = job.cells()
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
+    net.head.reference = heads[chosen].reference()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
     groups = [record.group for record in data.manifest.subset(rows)]
     report["held_out"] = {
@@ -234,7 +239,8 @@ class _Job:
         everything = torch.arange(len(self.labels))
         last = [everything] * self.frozen.copies
         fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)
-        logits = self._held(fitted.logits(self._read(bags, cells)))
+        read = self._read(bags, cells)
+        logits = self._held(fitted.logits(read))
         overview, beside = self._overview() if score is not None and self.frozen.overview else (None, None)
         calibration = self._calibrate(logits, beside)
         if beside is not None:
@@ -243,7 +249,15 @@ class _Job:
             logits,
             calibration,
             lambda: self._gated_net(config, project, score, fitted, calibration, overview),
+            lambda: self._reference(fitted.features(read)),
         )
+
+    def _reference(self, features: Tensor) -> Reference | None:
+        """By the copies of the folds, in order, and those of the model behind them."""
+        *apart, known = features.split(
+            [*[self.frozen.fold_copies] * len(self.folds.held), self.frozen.copies]
+        )
+        return compared_out_of_fold(known, apart, self.folds)
 
     def _overview(self) -> tuple[Affine, Tensor]:
         """A linear model of the overview of an image, and logits of images held out."""
@@ -282,7 +296,13 @@ class _Job:
                 net.head.bias.copy_(calibration.scale * whole.bias + calibration.shift)
             return net
 
-        return _Head(logits, calibration, net)
+        own = means[None]  # of these sub-tiles alone, which no label has changed: the same in every fold
+        return _Head(
+            logits,
+            calibration,
+            net,
+            lambda: compared_out_of_fold(own, [own] * len(self.folds.held), self.folds),
+        )
 
     def _taught(self, bags: Bags, cells: int) -> tuple[Affine, list[Tensor]]:
         """The score of tiles, and that of each image's tiles by a score which has not learned from it.

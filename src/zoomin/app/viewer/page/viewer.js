@@ -7,7 +7,11 @@ const MOST_MAGNIFIED = 16; // screen pixels for one level-0 pixel
 const NUMBERED = 10; // heaviest sub-tiles, numbered on the map
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 
-const state = { images: [], at: -1, token: "", view: null, manager: null, turn: 0, info: null, flight: 0 };
+const OPACITY = 85; // of the attention at first, percent
+const CLICK = 4; // screen pixels that a click may move
+const OBJECTIVE = 10; // microns per pixel times magnification
+
+const state = { images: [], at: -1, token: "", view: null, manager: null, turn: 0, info: null, flight: 0, opacity: {}, stage: "both", ruler: null };
 
 // ------------------------------------------------------------------ small things
 
@@ -63,9 +67,10 @@ function startTheme() {
 
 function listImages() {
   const rows = state.images.map((image, index) => {
+    const label = image.label == null || image.right ? "" : ` (label: ${image.label})`;
     const prediction = image.prediction == null
       ? (image.explained ? "" : "not explained")
-      : `${image.prediction}${image.label == null ? "" : image.right ? "" : ` (label: ${image.label})`}`;
+      : `${image.abstained ? `abstained, else ${image.prediction}` : image.prediction}${label}`;
     const row = element("li", { tabIndex: 0, title: image.path, id: `image-${index}` },
       mark(image.right),
       element("span", { class: "file" }, image.name),
@@ -80,8 +85,10 @@ function listImages() {
   $("images").replaceChildren(...rows);
   const options = [["all", "All images"]];
   if (state.images.some((image) => image.right != null)) options.push(["right", "Right"], ["wrong", "Wrong"]);
-  const classes = [...new Set(state.images.map((image) => image.prediction).filter((name) => name != null))].sort();
+  const given = state.images.filter((image) => image.prediction != null && !image.abstained);
+  const classes = [...new Set(given.map((image) => image.prediction))].sort();
   if (classes.length > 1) options.push(...classes.map((name) => [`predicted ${name}`, `Predicted ${name}`]));
+  if (state.images.some((image) => image.abstained)) options.push(["abstained", "Abstained"]);
   $("filter").replaceChildren(...options.map(([value, text]) => element("option", { value }, text)));
   $("filter").hidden = options.length === 1;
 }
@@ -91,9 +98,10 @@ function filterImages() {
   const wanted = $("filter").value;
   let shown = 0;
   state.images.forEach((image, index) => {
-    const text = `${image.path} ${image.prediction ?? ""} ${image.label ?? ""}`.toLowerCase();
+    const text = `${image.path} ${image.prediction ?? ""} ${image.label ?? ""} ${image.abstained ? "abstained" : ""}`.toLowerCase();
     const fits = wanted === "all" || (wanted === "right" && image.right === true)
-      || (wanted === "wrong" && image.right === false) || wanted === `predicted ${image.prediction}`;
+      || (wanted === "wrong" && image.right === false) || (wanted === "abstained" && image.abstained)
+      || (wanted === `predicted ${image.prediction}` && !image.abstained);
     const visible = fits && words.every((word) => text.includes(word));
     $(`image-${index}`).hidden = !visible;
     shown += visible;
@@ -161,8 +169,9 @@ function showAnswer(index, info) {
   const parts = [element("h1", { title: image.path }, image.name), size];
   const one = info.explanation;
   if (one) {
-    const right = image.label == null ? null : isRight(image.label, one);
-    parts.push(element("div", { class: "verdict" }, element("span", {}, one.prediction), mark(right)));
+    const right = image.label == null || one.abstained ? null : isRight(image.label, one);
+    const verdict = one.abstained ? `abstained, else ${one.prediction}` : one.prediction;
+    parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
     if (one.doubt) parts.push(element("div", { class: "warn", id: "doubt" }, `${one.doubt}.`));
     const order = [...one.classes].sort((a, b) => b.probability - a.probability);
@@ -250,6 +259,8 @@ function clearMap() {
   state.manager = state.view = null;
   $("map").replaceChildren();
   for (const id of ["controls", "legend", "scale", "zoom"]) $(id).hidden = true;
+  if (state.ruler) state.ruler = [];
+  showRuler();
 }
 
 async function showMap(turn, info) {
@@ -302,8 +313,12 @@ function showLayers() {
   const plot = state.view?.model;
   if (!plot) return;
   const stage = document.querySelector('input[name="stage"]:checked').value;
+  if (stage === state.stage) state.opacity[stage] = Number($("opacity").value); // of each layer its own
+  else $("opacity").value = state.opacity[stage] ?? OPACITY;
+  state.stage = stage;
   const opacity = Number($("opacity").value) / 100;
   $("opacity").title = `${$("opacity").value} %`;
+  $("opacity").disabled = stage === "off";
   const all = $("show-all-sub-tiles").checked;
   const some = all || $("show-sub-tiles").checked;
   outlineSubTiles(plot, all);
@@ -378,6 +393,7 @@ function moved() {
     };
     if (kept.x !== now.x || kept.y !== now.y || Math.abs(kept.resolution / now.resolution - 1) > 1e-6) setView(kept);
     showScale(kept.resolution);
+    showRuler();
     dispatchEvent(new Event("zoomin-moved"));
   });
 }
@@ -390,7 +406,65 @@ function showScale(resolution) {
   $("scale").firstElementChild.style.width = `${length / (resolution * unit)}px`;
   $("scale").lastElementChild.textContent = state.info.mpp ? lengthText(length) : `${rounded(length)} px`;
   const ratio = resolution >= 1 ? `1:${rounded(resolution)}` : `${rounded(1 / resolution)}:1`;
-  $("resolution").textContent = state.info.mpp ? `${ratio} · ${rounded(resolution * state.info.mpp)} µm/px` : ratio;
+  const microns = resolution * state.info.mpp;
+  $("resolution").textContent = microns ? `${ratio} · ${rounded(microns)} µm/px · ${rounded(OBJECTIVE / microns)}×` : ratio;
+}
+
+// ------------------------------------------------------------------ a distance
+
+// Where the pointer is, level-0 pixels.
+function placeOf(event) {
+  const box = $("map").getBoundingClientRect();
+  const { x, y, resolution, width, height } = currentView();
+  const { left, top } = state.view.frame.bbox;
+  return [x + (event.clientX - box.left - left - width / 2) * resolution, -y + (event.clientY - box.top - top - height / 2) * resolution];
+}
+
+function onScreen([x, y]) {
+  const now = currentView();
+  const { left, top } = state.view.frame.bbox;
+  return [left + (x - now.x) / now.resolution + now.width / 2, top + (y + now.y) / now.resolution + now.height / 2];
+}
+
+// state.ruler: null, off; else the ends so far, and where the pointer is while the second is missing.
+function showRuler() {
+  const [from, to] = state.ruler ?? [];
+  $("measure").setAttribute("aria-pressed", String(state.ruler != null));
+  $("map").classList.toggle("measuring", state.ruler != null);
+  $("ruler").toggleAttribute("hidden", !(from && to && state.view));
+  $("distance").hidden = state.ruler == null || !state.view;
+  $("distance").textContent = "Click both ends";
+  if (!(from && to && state.view)) return;
+  const ends = [from, to].map(onScreen);
+  for (const line of $("ruler").children) {
+    for (const [k, name] of ["x1", "y1", "x2", "y2"].entries()) line.setAttribute(name, ends[k >> 1][k % 2]);
+  }
+  const pixels = Math.hypot(to[0] - from[0], to[1] - from[1]);
+  $("distance").textContent = state.info.mpp ? `${lengthText(pixels * state.info.mpp)} (${rounded(pixels)} px)` : `${rounded(pixels)} px`;
+}
+
+function startRuler() {
+  const map = $("map");
+  let pressed = null;
+  map.addEventListener("pointerdown", (event) => { pressed = [event.clientX, event.clientY]; }, true);
+  map.addEventListener("pointerup", (event) => {
+    const still = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) <= CLICK;
+    pressed = null;
+    if (!still || !state.ruler || !state.view) return;
+    const done = state.ruler.length !== 1 && !state.ruler.open; // a click after both ends begins another
+    state.ruler = done ? [placeOf(event)] : [state.ruler[0], placeOf(event)];
+    showRuler();
+  }, true);
+  map.addEventListener("pointermove", (event) => {
+    if (!state.ruler?.length || !state.view || (state.ruler.length === 2 && !state.ruler.open)) return;
+    state.ruler = Object.assign([state.ruler[0], placeOf(event)], { open: true });
+    showRuler();
+  }, true);
+}
+
+function toggleRuler() {
+  state.ruler = state.ruler ? null : [];
+  showRuler();
 }
 
 // Zoom and pan together, the zoom evenly on a logarithmic scale.
@@ -454,13 +528,15 @@ function startControls() {
     "zoom-out": () => zoomBy(2),
     fit: () => fly(whole()),
     full: () => fly({ ...currentView(), resolution: 1 }),
+    measure: toggleRuler,
   };
   for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
-  const keys = { "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", 0: "fit", 1: "full" };
+  const keys = { "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", 0: "fit", 1: "full", m: "measure" };
   document.addEventListener("keydown", (event) => {
     if (event.target.matches?.('input[type="search"], select') || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "n") next(1);
     else if (event.key === "p") next(-1);
+    else if (event.key === "Escape" && state.ruler) toggleRuler();
     else if (state.view && event.key in keys) actions[keys[event.key]]();
   });
   addEventListener("hashchange", () => {
@@ -474,6 +550,7 @@ async function start() {
   history.replaceState(null, "", location.pathname + location.hash); // the token has become a cookie
   startTheme();
   startControls();
+  startRuler();
   try {
     const list = await ask("images.json");
     Object.assign(state, { images: list.images, token: list.token });
