@@ -4,10 +4,10 @@
     python benchmarks/growth.py --draw results/growth.json
 
 Each point is a process of its own that loads a network, predicts a small image, and then is measured. The
-images are pyramids of up to 100 gigapixels in which all stored tiles of a level are the same few: as much to
-decode as in any image, and small on disk. An exponent is the slope of the largest half of the points, both
-axes logarithmic: 1 grows in proportion. Memory is what lies above the loaded libraries and the network.
-Writes the numbers, a table (.md) and figures (.png, .svg) of that name.
+images are pyramids of up to 100 gigapixels in which all stored tiles of tissue are one and the same, and
+those of glass too: as much to decode as in any image, and small on disk. An exponent is the slope of the
+largest half of the points, both axes logarithmic: 1 grows in proportion. Memory is what lies above the loaded
+libraries and the network. Writes the numbers, a table (.md) and figures (.png, .svg) of that name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from matplotlib.ticker import LogFormatter
 from PIL import Image
 from rich.progress import Progress
 
@@ -40,8 +41,9 @@ from zoomin.inference.prediction import iter_predictions
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.zoom_in import ZoomIn
 
-TILE, KINDS, LEAST = 256, 8, 1024  # stored tiles; how many different ones; side of the last level
-SMALL = 4000  # side of the image that is predicted first, pixels
+TILE, WHOLE = 256, 32  # side of stored tiles, pixels; reduction of the last level
+SHARE, GLASS = 0.4, (240, 238, 242)  # of the image that is tissue; the colour of the rest
+SMALL = 10_000  # side of the image that is predicted first, pixels
 
 Point = dict[str, Any]
 
@@ -55,45 +57,52 @@ AXES: dict[str, tuple[str, list[Point]]] = {
 
 
 def write_giant(path: Path, side: int) -> None:
-    """A tiled pyramid of one side, its resolutions halved, of a few stored tiles that stand everywhere.
+    """A square pyramid, its resolutions halved: a disc of tissue of two fifths, of one stored tile, on glass.
 
-    The offsets of most tiles are set after writing: tifffile writes each tile once.
+    The offsets of most tiles are set after writing: tifffile writes each tile once. Tissue ends between tiles
+    of the last level, so that a stored tile is all of one kind.
+
+    Args:
+        path: to write.
+        side: pixels; more than a tile of the last level, 8,192.
     """
     draw = np.random.default_rng(0)
-    encoded = []
-    for _ in range(KINDS):
-        rough = Image.fromarray(draw.integers(90, 255, (TILE // 8, TILE // 8, 3), dtype=np.uint8))
-        buffer = io.BytesIO()
-        rough.resize((TILE, TILE), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85, subsampling=2)
-        encoded.append(buffer.getvalue())
-    sizes = [side]
-    while sizes[-1] > LEAST:
-        sizes.append(sizes[-1] // 2)
+    rough = Image.fromarray(draw.integers(60, 255, (TILE // 8, TILE // 8, 3), dtype=np.uint8))
+    texture = rough.resize((TILE, TILE), Image.Resampling.BICUBIC)
+    blocks = math.ceil(side / (TILE * WHOLE))
+    y, x = (np.mgrid[:blocks, :blocks] + 0.5) / (side / TILE / WHOLE) - 0.5
+    tissue = np.hypot(x, y) < math.sqrt(SHARE / math.pi)
+    levels = []
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
-        for level, size in enumerate(sizes):
+        for factor in (2**power for power in range(int(math.log2(WHOLE)) + 1)):
+            size = side // factor
+            across = math.ceil(size / TILE)
+            levels.append(np.kron(tissue, np.ones((WHOLE // factor,) * 2, bool))[:across, :across])
+            pair = [_encoded(Image.new("RGB", (TILE, TILE), GLASS)), _encoded(texture)]
             writer.write(
-                _first_ones(encoded, math.ceil(size / TILE) ** 2),
+                (pair[place] if place < 2 else b"" for place in range(across**2)),
                 shape=(size, size, 3),
                 dtype=np.uint8,
                 tile=(TILE, TILE),
                 photometric="ycbcr",
                 subsampling=(2, 2),
                 compression="jpeg",
-                subfiletype=int(level > 0),
+                subfiletype=int(factor > 1),
                 metadata=None,
             )
+            small = texture.resize((TILE // 2, TILE // 2), Image.Resampling.BOX)
+            texture = Image.fromarray(np.tile(np.asarray(small), (2, 2, 1)))
     with tifffile.TiffFile(path, mode="r+b") as file:
-        for page in file.pages:
+        for page, kinds in zip(file.pages, levels, strict=True):
             for name in ("TileOffsets", "TileByteCounts"):
                 tag = page.tags[name]
-                kinds = [value for value in tag.value[:KINDS] if value]
-                tag.overwrite(np.resize(kinds, len(tag.value)).tolist())
+                tag.overwrite(np.take(tag.value[:2], kinds.ravel().astype(int)).tolist())
 
 
-def _first_ones(encoded: Sequence[bytes], count: int) -> Iterator[bytes]:
-    """Each kind of tile once, and nothing for the others."""
-    for place in range(count):
-        yield encoded[place] if place < len(encoded) else b""
+def _encoded(tile: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    tile.save(buffer, "JPEG", quality=85, subsampling=2)
+    return buffer.getvalue()
 
 
 def predict(point: Point, images: Sequence[str], first_on: str, networks: str) -> Point:
@@ -104,7 +113,7 @@ def predict(point: Point, images: Sequence[str], first_on: str, networks: str) -
         tile_attention=networks,
         position_attention=networks,
         features=features,
-        **sizes,  # type: ignore[arg-type]
+        **sizes,
     )
     model = ZoomIn(config).eval()
     settings = InferenceConfig(sampling="multinomial", replicates=1, threads=1)
@@ -200,12 +209,13 @@ def exponents(found: dict[str, list[Point]]) -> dict[str, dict[str, float]]:
 def table(report: Point) -> str:
     """The numbers as Markdown."""
     about = report["about"]
+    runs = "one run" if about["runs"] == 1 else f"medians of {about['runs']} runs"
     lines = [
         "# Growth",
         "",
         f"`python benchmarks/growth.py`: {about['date'][:10]}, {about['processor']}, one thread, load "
         f"{about['load']} at the end, torch {about['torch']}, zoomin {about['zoomin']}; networks "
-        f"{about['networks']}, one replicate, no foreground, medians of {about['runs']} runs.",
+        f"{about['networks']}, one replicate, no foreground, {runs}.",
     ]
     for name, points in report["axes"].items():
         slopes = report["exponents"][name]
@@ -240,6 +250,9 @@ def draw(report: Point, path: Path) -> None:
             axes.set_title(f"exponent {report['exponents'][name][which]:.2f}", fontsize=9)
             if column == 0:
                 axes.set_ylabel(label)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter())
             tidy(axes)
     figure.savefig(path.with_suffix(".png"))
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

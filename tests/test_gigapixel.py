@@ -10,7 +10,7 @@ from PIL import Image
 
 import gigapixel
 import gigapixel_jobs
-from gigapixel_jobs import decode, many, predict, tissue_tiles
+from gigapixel_jobs import decode, encode, many, predict, tissue_tiles
 from zoomin.datasets.synthetic.slides import SlideConfig, make_slides
 from zoomin.images.open_image import open_image
 
@@ -49,6 +49,12 @@ def test_decoding_reads_all_the_tissue_once(slide):
     assert parts[0]["tissue_share"] == pytest.approx(0.4, abs=0.08)
     inside = sum(row["decoded_pixels"] for row in parts)
     assert 0.7 * tiles * 256**2 <= inside <= tiles * 256**2  # blocks at the border are cut
+
+
+def test_encoding_takes_every_tile_of_the_tissue(slide):
+    found = encode(slide, part=1, parts=20)
+    assert found["tissue_tiles"] == len(tissue_tiles(open_image(slide), 224))
+    assert found["tiles"] == -(-(found["tissue_tiles"] - 1) // 20) and found["processor_seconds"] > 0
 
 
 def test_memory_is_watched_over_many_predictions(slide):

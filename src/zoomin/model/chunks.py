@@ -7,7 +7,7 @@ training is then that of one chunk and of the views, which are bytes, whatever t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -73,10 +73,10 @@ class Chunks:
         step = -(-len(image) // max(1, -(-len(image) // self._size(network, pixels)))) or 1
         together = step * max(1, READ_PIXELS // (step * pixels))
         recompute = self._recomputes(network, len(image) * pixels)
-        rows = _Rows(len(image))
+        rows, run = _Rows(len(image)), self.engine.on(network)
         for views in _read(batch, image.split(together), regions.split(together), scale):
             for part in views.split(step):
-                rows.add(self._pass(network, part, recompute))
+                rows.add(self._pass(network, run, part, recompute))
         return rows.all()
 
     def through(self, network: nn.Module, views: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
@@ -88,10 +88,16 @@ class Chunks:
         """
         pixels = views.shape[-2] * views.shape[-1]
         recompute = self._recomputes(network, len(views) * pixels)
-        parts = views.split(self._size(network, pixels))
-        return torch.cat([self._pass(network, part, recompute) for part in parts])
+        parts, run = views.split(self._size(network, pixels)), self.engine.on(network)
+        return torch.cat([self._pass(network, run, part, recompute) for part in parts])
 
-    def _pass(self, network: nn.Module, views: Shaped[Tensor, "n c h w"], recompute: bool) -> Tensor:
+    def _pass(
+        self,
+        network: nn.Module,
+        run: Callable[[Tensor], Tensor],
+        views: Shaped[Tensor, "n c h w"],
+        recompute: bool,
+    ) -> Tensor:
         if views.shape[1] != len(self.mean):
             raise ConfigError(
                 f"views of {views.shape[1]} channels for a model of {len(self.mean)}",
@@ -100,7 +106,7 @@ class Chunks:
 
         def compute(views: Tensor) -> Tensor:
             standard = (views - self.mean).div_(self.std)
-            return self.engine.run(network, standard).float()
+            return run(standard).float()
 
         if not recompute:
             return compute(views)

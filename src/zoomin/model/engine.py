@@ -78,13 +78,31 @@ class Engine:
             network: from views to rows.
             views: standardised.
         """
-        if not self._takes(network, views):
-            return _eager(network, views)
+        return self.on(network)(views)
+
+    def on(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """`run` for many calls between which the weights stay as they are: they are looked at once.
+
+        Args:
+            network: from views to rows.
+        """
+        known: _Eager | _Network | None = None
+
+        def run(views: Tensor) -> Tensor:
+            nonlocal known
+            if not self._takes(network, views):
+                return _eager(network, views)
+            known = known or self._known(network)
+            return known.run(network, views)
+
+        return run
+
+    def _known(self, network: nn.Module) -> _Eager | _Network:
         known, state = self._compiled.get(network), _state(network)
         if known is None or known.state != state:
             worth = self.name == "openvino" or _worth(network)
             known = self._compiled[network] = _Network(state) if worth else _Eager(state)
-        return known.run(network, views)
+        return known
 
     def _takes(self, network: nn.Module, views: Tensor) -> bool:
         if self.name == "torch" or views.device.type != "cpu" or views.dtype != torch.float32:
@@ -139,10 +157,10 @@ def _worth(network: nn.Module) -> bool:
 
 
 def _state(network: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Tells weights from what they were before they were changed; asked for at each call, so it is quick."""
+    """Tells weights from what they were before they were changed."""
     found: list[tuple[int, int]] = []
     layers = [network]
-    while layers:  # Module.parameters() takes ten times as long: it names them
+    while layers:  # Module.parameters() names them too, which takes longer
         layer = layers.pop()
         layers += [part for part in layer._modules.values() if part is not None]
         for tensor in (*layer._parameters.values(), *layer._buffers.values()):
