@@ -3,13 +3,15 @@
     python benchmarks/confidence.py --out results/confidence.json --seeds 0 1 2
     python benchmarks/confidence.py --out results/confidence_colon.json --colon CRCHistoPhenotypes_2016_04_28
     python benchmarks/confidence.py --out frozen.json --crossval runs/uncalibrated runs/calibrated
+    python benchmarks/confidence.py --out unlike.json --unlike recipe.yaml
 
 Trains on generated needles (`zoomin demo --quick`, with 60 validation and 200 test images), once for each
 seed; or on colon cancer (the recipe `colon_cancer`, 30 epochs, four parts out of five for training and
 validation, the fifth for the test, each fifth once). Of the test images: log loss and expected calibration
 error before and after the temperature; the share that is flagged as unlike the training images, as they are
 and changed. Or compares the out-of-fold probabilities of two cross-validations alike but for
-`--frozen.calibrate`.
+`--frozen.calibrate`. Or, with the recipe that `zoomin plan` writes, counts the colon-cancer images of ten
+stratified folds that the models of the other nine flag as unlike (all sub-tiles read, from embeddings).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from torch.nn.functional import cross_entropy
 from zoomin import load_model, predict
 from zoomin.app.demo import demo_config
 from zoomin.app.report.numbers import calibration
+from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.data.manifest import Manifest, Record
 from zoomin.data.splits import kfold
 from zoomin.datasets.colon_cancer import read_colon_cancer
@@ -39,7 +42,10 @@ from zoomin.datasets.synthetic.needles import make_needles
 from zoomin.files import write_csv, write_json
 from zoomin.images.array import ArrayImage
 from zoomin.metrics.intervals import wilson
-from zoomin.training.fit import fit
+from zoomin.model.choices import UNLIKE
+from zoomin.model.networks import GatedFeatures
+from zoomin.training.fit import fit, tiles_of
+from zoomin.training.frozen.learn import learn, make_embedder
 from zoomin.training.recipe import read_recipe
 
 _RESAMPLES = 2000
@@ -149,6 +155,26 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
     return found
 
 
+def flagged_out_of_fold(config: Path, folds: int = 10) -> dict[str, Any]:
+    """p-values of images that a model on a frozen trunk has not learned from, by its inner folds."""
+    run = read_recipe(config)
+    manifest, model, p = read_colon_cancer(Path(str(run.data.root))), tiles_of(run.model), []
+    assert model is not None
+    rows = torch.arange(len(manifest))
+    data = ZoomInDataModule(run.data, manifest, {"train": rows}, progress=False, model=model)
+    embedder = make_embedder(model, run.frozen, data)
+    for train, held in kfold(manifest, folds, 0):
+        net = learn(model, run.frozen, data, train, run.seed, embedder=embedder).net
+        gated = isinstance(net.features, GatedFeatures)
+        seen = [net.features.behind(one.sub_tiles) if gated else one.sub_tiles for one in embedder.of(held)]
+        features = torch.stack([each.mean(0) for each in seen])
+        p += net.head.ood_p_values(features)
+    values = torch.tensor([value for value in p if value is not None])
+    share = float((values <= UNLIKE).double().mean())
+    found = {"images": len(p), "flagged": [share, *wilson(share, len(values))]}
+    return {**found, "mean_p": float(values.mean()), "date": datetime.now(UTC).date().isoformat()}
+
+
 def measure(runs: Iterator[Run]) -> dict[str, Any]:
     """Everything, over the test images of all runs."""
     before, after, truth, temperatures = [], [], [], []
@@ -209,9 +235,10 @@ def main() -> None:
         "--work", type=Path, help="folder of images and runs, kept; a second time, nothing is trained"
     )
     parser.add_argument("--crossval", type=Path, nargs=2, help="two folders: without, with calibration")
+    parser.add_argument("--unlike", type=Path, help="recipe of zoomin plan for colon cancer")
     options = parser.parse_args()
-    if options.crossval is not None:
-        found = compare(*options.crossval)
+    if options.crossval is not None or options.unlike is not None:
+        found = compare(*options.crossval) if options.crossval else flagged_out_of_fold(options.unlike)
         print(found)
         write_json(options.out, found)
         return

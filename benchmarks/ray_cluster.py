@@ -152,7 +152,7 @@ def files_compared(job: Job, whole: Job) -> str:
     if different != listed:
         return f"{len(different)} of {len(wanted)} files differ: {different[:5]}"
     own, right = (_rows_of(one) for one in (job, whole))
-    failed = [name for name, row in own.items() if '"error"' in row or ",error," in row]
+    failed = [name for name, row in own.items() if '"status": "error"' in row or ",error," in row]
     equal = sum(own.get(name) == row for name, row in right.items())
     if equal != len(right) or len(own) != len(right) + 1 or failed != [KILLER]:
         return f"{len(own)} images listed, {equal} of {len(right)} right, failed: {failed}"

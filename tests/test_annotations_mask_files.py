@@ -199,6 +199,19 @@ def test_rows_from_south_to_north(of, step, tmp_path):
     assert np.array_equal(seen, drawn if of == "mask" else drawn[::-1])
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_columns_from_east_to_west(turned, tmp_path):
+    path = on_map(tmp_path / "a.tif", TRUE, side=0.5)
+    with rasterio.open(path, "r+") as file:
+        stored_as = file.read()[:, :: -1 if turned else 1, ::-1]
+        file.write(np.ascontiguousarray(stored_as))
+        south = 5e6 - H / 2 if turned else 5e6
+        file.transform = Affine(-0.5, 0, 5e5 + W / 2, 0, 0.5 if turned else -0.5, south)
+    place = Georeference(CRS.from_epsg(32633).to_wkt(), (0.5, 0.0, 5e5, 0.0, -0.5, 5e6))
+    seen = MaskAnnotation(path, H, W, place=place).read([Region(0, 0, W, H)], 1.0)[0].numpy() > 0.5
+    assert np.array_equal(seen, TRUE)
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [

@@ -78,6 +78,8 @@ def test_a_folder_says_what_it_is(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert (again / "training.json").read_text() == (out / "training.json").read_text()
     assert main(["share", str(run), "--to", str(out)]) == 2
     assert "the folder is not empty. Give a new folder." in capsys.readouterr().err
+    assert main(["share", str(run), "--to", str(out / "README.md")]) == 74
+    assert "README.md: a file, not a folder." in capsys.readouterr().err
 
 
 def test_what_is_sent_to_the_hub(

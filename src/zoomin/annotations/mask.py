@@ -145,7 +145,7 @@ class MaskAnnotation:
 
 
 def _placed(mask: NDArray[np.generic], path: Path, frame: Frame) -> NDArray[np.generic]:
-    """A mask with its rows in the order of the image's, which one of them may store from south to north.
+    """A mask with its rows and columns in the order of the image's: one may be stored from south to north.
 
     Raises:
         DataError: if its own place on the map is not that of the image, by more than one of its pixels.
@@ -168,9 +168,10 @@ def _placed(mask: NDArray[np.generic], path: Path, frame: Frame) -> NDArray[np.g
     corners = np.array([own.to_map(*end) for end in ends * (mask.shape[1], mask.shape[0])])
     found = place_in(frame, corners, own.crs, path)
     slack = 1.01 * max(frame.height / mask.shape[0], frame.width / mask.shape[1])
-    for places, placed in ((ends, mask), (np.abs(ends - (0, 1)), mask[::-1])):
-        if np.abs(found - places * (frame.width, frame.height)).max() <= slack:
-            return placed
+    for down, right in ((0, 0), (1, 0), (0, 1), (1, 1)):  # mirrored by its map
+        places = np.abs(ends - (right, down)) * (frame.width, frame.height)
+        if np.abs(found - places).max() <= slack:
+            return mask[:: 1 - 2 * down, :: 1 - 2 * right]
     hint = "Bring it onto the image's pixels: gdalwarp -r near -t_srs CRS -te X0 Y0 X1 Y1 -ts W H IN OUT."
     raise apart(path, frame, {"what its map says, in level-0 pixels,": found}, hint, what="mask")
 

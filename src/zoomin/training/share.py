@@ -9,7 +9,7 @@ from typing import Any
 
 from .._version import __version__
 from ..classifiers import Classifier, load_model
-from ..errors import ConfigError
+from ..errors import ConfigError, WriteError
 from ..files import markdown_table, read_json, write_json, write_text
 from ..images.image import reader_words
 from ..model.hub import CARD, TRAINING, hub_model, push
@@ -40,6 +40,7 @@ def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
     Raises:
         CheckpointError: if there is no model, or the hub refuses.
         ConfigError: if the folder holds something, or the address is none.
+        WriteError: if it is a file, or cannot be written to.
     """
     target = hub_model(to)
     if hub_model(model) is not None:
@@ -47,7 +48,9 @@ def share(model: str | Path, to: str | Path, *, private: bool = True) -> str:
     net = load_model(model)
     if target is None:
         folder = Path(to)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not folder.is_dir():
+            raise WriteError("a file, not a folder", where=folder, remedy="Give a new folder.")
+        if folder.is_dir() and any(folder.iterdir()):
             raise ConfigError("the folder is not empty", where=folder, remedy="Give a new folder.")
         _write(net, Path(model), folder, str(to))
         return str(to)

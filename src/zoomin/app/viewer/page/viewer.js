@@ -436,6 +436,7 @@ function showRuler() {
   $("distance").textContent = "Click both ends";
   if (!(from && to && state.view)) return;
   const ends = [from, to].map(onScreen);
+  if (!ends.flat().every(Number.isFinite)) return; // while the window changes its size
   for (const line of $("ruler").children) {
     for (const [k, name] of ["x1", "y1", "x2", "y2"].entries()) line.setAttribute(name, ends[k >> 1][k % 2]);
   }
