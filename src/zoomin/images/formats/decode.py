@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader, FileIO
 from pathlib import Path
 
 import imagecodecs
@@ -32,6 +30,7 @@ from ..pixels import Bytes, Pixels, check_size, over_background, to_bytes, uprig
 from ..remote import remote_range
 from ..timeouts import file_timeout, within
 from ..urls import SCHEMES_REMEDY, path_text, unread_scheme, url_of
+from .bounded_file import BoundedFile
 from .tiff import decode_tiff, is_exact_tiff, stored_values
 
 __all__ = [
@@ -356,23 +355,10 @@ def _decode_lossless(data: bytes) -> Pixels:
     return samples
 
 
-class _File(BufferedReader):
-    """A file of which no more is asked than it has: lengths in a damaged one may say anything."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(FileIO(path))
-        self.length = os.fstat(self.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > 0:
-            size = min(size, max(0, self.length - self.tell()))
-        return super().read(size)
-
-
 @contextmanager
 def _plugged(path: Path, kind: str) -> Iterator[ImageFile.ImageFile]:
     """An image by the plug-in of its kind alone."""
-    with _File(path) as file, _PLUGINS[kind](file) as image:
+    with BoundedFile(path) as file, _PLUGINS[kind](file) as image:
         yield image
 
 
