@@ -31,7 +31,7 @@ from ..remote import remote_range
 from ..timeouts import file_timeout, within
 from ..urls import SCHEMES_REMEDY, path_text, unread_scheme, url_of
 from .bounded_file import BoundedFile
-from .tiff import decode_tiff, is_exact_tiff, stored_values
+from .tiff import decode_tiff, stored_values
 
 __all__ = [
     "check_stored",
@@ -41,7 +41,7 @@ __all__ = [
     "format_of",
     "icc_of",
     "image_head",
-    "is_lossless",
+    "loses",
     "orientation_of",
     "read_head",
     "unknown_format",
@@ -162,26 +162,13 @@ def decode_values(path: Path) -> Pixels:
         if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa"):
             colours = values[..., :-1]
             values = colours if image.mode == "RGBX" else drawn(colours, values[..., -1])
-        values = parted(values, path) if _loses(kind, head) else values
+        values = parted(values, path) if loses(kind, head) else values
         return upright(values, _orientation(image))
 
 
-def _loses(kind: str, head: bytes) -> bool:
+def loses(kind: str, head: bytes) -> bool:
     """Whether a file was compressed with loss, as far as its head shows."""
     return kind == "JPEG" or (kind == "WEBP" and b"VP8 " in head)
-
-
-def is_lossless(path: Path) -> bool:
-    """Whether every decoder gives the same pixels: a PNG, BMP, GIF or the like, a TIFF or WebP without loss.
-
-    False where that is not known, as of slides and of files that cannot be read.
-    """
-    try:
-        head = image_head(path)
-    except ImageError:
-        return False
-    kind = format_of(head)
-    return is_exact_tiff(path) if kind == "TIFF" else kind is not None and not _loses(kind, head)
 
 
 def image_head(path: Path) -> bytes:
