@@ -308,7 +308,7 @@ def test_doubtful_columns_ask(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 3 has 'many'"):
         read_manifest(write("value", [1, "many"]), files_required=False)
     found = read_manifest(write("value", [1, ""]), files_required=False, labels_required=False)
-    with pytest.raises(DataError, match="1.png .* has no value. Fill in its value"):
+    with pytest.raises(DataError, match=r"1\.png .* has no value\. Fill in its value"):
         found.targets()
     with pytest.raises(DataError, match="no column 'time'"):
         read_manifest(path, target="survival", files_required=False)

@@ -28,8 +28,8 @@ def find_recipe(name: str | Path) -> Path:
     """The file of a recipe.
 
     Args:
-        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer" or, as in
-            a checkout, "recipes/colon_cancer.yaml".
+        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer"
+            or, as documents name it, "recipes/colon_cancer.yaml".
 
     Raises:
         ConfigError: if there is none, or it is no recipe that anybody would write: see `check_recipe`.
