@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 _SPLIT_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
 _WHAT = {"labels": "label among", "grade": "grade"}  # a name is called, in messages
+_MISSING = {"value": "value", "grade": "grade", "survival": "time or event"}  # what an empty cell lacks
 _SHOWN = 5  # examples given in a message about many rows
 _LONGEST_NAME = 255  # bytes
 
@@ -189,11 +190,12 @@ class Manifest:
         return manifest
 
     def _label_error(self, record: Record) -> DataError:
+        what = _MISSING.get(self.target, "label")
         if record.label is None:
             return DataError(
-                f"the image {record.place} has no label",
+                f"the image {record.place} has no {what}",
                 where=self.source,
-                remedy="Fill in its label or drop it.",
+                remedy=f"Fill in its {what} or drop it.",
             )
         return DataError(
             f"the image {record.place} has the unknown {_WHAT.get(self.target, 'class')} {record.label!r}; "

@@ -21,6 +21,7 @@ __all__ = ["ManifestTarget", "event_of", "manifest_target", "ordered_names", "tr
 
 NONE, _UNKNOWN, _CENSORED = "none", "?", "+"
 _MANY = 12  # different numbers, above which they are hardly names of classes
+_MANY_BROKEN = 5  # the same for numbers with decimals
 _EACH = 5  # images per class, below which there are hardly so many
 _YES, _NO = frozenset("1 1.0 true yes y t dead deceased event".split()), frozenset(
     "0 0.0 false no n f alive living censored".split()
@@ -113,7 +114,8 @@ def _ask(table: Table, columns: ManifestColumns) -> None:
         )
     numbers = [number for cell in values if (number := _float(cell)) is not None]
     broken = any(number != round(number) for number in numbers)
-    many = len(values) > _MANY and (broken or len(cells) < _EACH * len(values))
+    few_each = len(values) > _MANY and len(cells) < _EACH * len(values)
+    many = few_each or (broken and len(values) > _MANY_BROKEN)
     if len(numbers) == len(values) and many:
         raise ConfigError(
             f"the column {columns.label!r} holds {len(values)} different numbers for {len(cells)} images, "
