@@ -394,7 +394,7 @@ def test_bad_runs_are_refused_before_anything_is_written(images, tmp_path):
     broken = make_images(tmp_path / "broken")
     (broken / "empty" / "000.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"000\.png"):
-        fit(run_config(broken, tmp_path / "run"), progress=False)
+        fit(run_config(broken, tmp_path / "run", data_max_failures=0), progress=False)
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 

@@ -10,13 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Int, Shaped
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-
-from ..runtime.extras import extra_named
-
-with extra_named():
-    from lightning.pytorch import LightningDataModule
 
 from ..annotations.frames import Frame
 from ..errors import DataError, ZoomInError

@@ -17,7 +17,7 @@ from ..files import json_digest
 from ..images.allocator import release_memory
 from ..images.array import ArrayImage
 from ..images.batch import StreamedImages, batch_of
-from ..images.formats.decode import is_lossless
+from ..images.formats.lossless import is_lossless
 from ..images.image import Image, ImageBatch, reader_of, reader_words
 from ..model.sampling import design
 from ..model.storage import model_fingerprint

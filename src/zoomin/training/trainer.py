@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 
 from ..data.datamodule import ZoomInDataModule
 from ..data.sharing import Share
+from ..runtime.allocator import memory_kept
 from .checkpoints import WholeCheckpoints
 from .parallel import environment_of, strategy_of
 from .records import EpochHook, quiet_lightning
@@ -49,6 +50,7 @@ def train(
         _interruptible(),
         torch.random.fork_rng(devices),
         TemporaryDirectory() as empty,
+        memory_kept(),
     ):
         trainer = lightning.Trainer(
             # Lightning begins from what any run has saved under SLURM in this folder.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader, FileIO
 from pathlib import Path
 
 import imagecodecs
@@ -32,7 +30,8 @@ from ..pixels import Bytes, Pixels, check_size, over_background, to_bytes, uprig
 from ..remote import remote_range
 from ..timeouts import file_timeout, within
 from ..urls import SCHEMES_REMEDY, path_text, unread_scheme, url_of
-from .tiff import decode_tiff, is_exact_tiff, stored_values
+from .bounded_file import BoundedFile
+from .tiff import decode_tiff, stored_values
 
 __all__ = [
     "check_stored",
@@ -42,7 +41,7 @@ __all__ = [
     "format_of",
     "icc_of",
     "image_head",
-    "is_lossless",
+    "loses",
     "orientation_of",
     "read_head",
     "unknown_format",
@@ -163,26 +162,13 @@ def decode_values(path: Path) -> Pixels:
         if image.mode in ("RGBA", "LA", "RGBX", "PA", "La", "RGBa"):
             colours = values[..., :-1]
             values = colours if image.mode == "RGBX" else drawn(colours, values[..., -1])
-        values = parted(values, path) if _loses(kind, head) else values
+        values = parted(values, path) if loses(kind, head) else values
         return upright(values, _orientation(image))
 
 
-def _loses(kind: str, head: bytes) -> bool:
+def loses(kind: str, head: bytes) -> bool:
     """Whether a file was compressed with loss, as far as its head shows."""
     return kind == "JPEG" or (kind == "WEBP" and b"VP8 " in head)
-
-
-def is_lossless(path: Path) -> bool:
-    """Whether every decoder gives the same pixels: a PNG, BMP, GIF or the like, a TIFF or WebP without loss.
-
-    False where that is not known, as of slides and of files that cannot be read.
-    """
-    try:
-        head = image_head(path)
-    except ImageError:
-        return False
-    kind = format_of(head)
-    return is_exact_tiff(path) if kind == "TIFF" else kind is not None and not _loses(kind, head)
 
 
 def image_head(path: Path) -> bytes:
@@ -356,23 +342,10 @@ def _decode_lossless(data: bytes) -> Pixels:
     return samples
 
 
-class _File(BufferedReader):
-    """A file of which no more is asked than it has: lengths in a damaged one may say anything."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(FileIO(path))
-        self.length = os.fstat(self.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > 0:
-            size = min(size, max(0, self.length - self.tell()))
-        return super().read(size)
-
-
 @contextmanager
 def _plugged(path: Path, kind: str) -> Iterator[ImageFile.ImageFile]:
     """An image by the plug-in of its kind alone."""
-    with _File(path) as file, _PLUGINS[kind](file) as image:
+    with BoundedFile(path) as file, _PLUGINS[kind](file) as image:
         yield image
 
 
