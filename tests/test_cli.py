@@ -543,6 +543,18 @@ def test_demo_reports_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: 
     assert again.metrics == result.metrics
 
 
+def test_where_results_go_is_checked_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    work = tmp_path / "work"
+    assert main(["demo", "--out", str(tmp_path / "file"), "--work", str(work)]) == 74
+    assert not work.exists()
+    assert "a file, not a folder" in capsys.readouterr().err
+    assert main(["plan", str(tmp_path / "missing"), "--out", str(tmp_path)]) == 74
+    assert "a folder, not a file" in capsys.readouterr().err
+
+
 def test_demo_settings_differ_by_seed_and_speed() -> None:
     needles, run = demo_config(seed=3)
     assert (needles.seed, run.seed) == (3, 3)
