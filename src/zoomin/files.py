@@ -339,11 +339,11 @@ def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
             "cannot be written: the disk is full", where=path, remedy="Free some space, or write elsewhere."
         )
     if (
-        number is not None
-        and number in _CLOSED
-        and getattr(error, "filename", None)
+        isinstance(error, OSError)
+        and error.errno in _CLOSED
+        and error.filename
         and Path(os.fsdecode(error.filename)).absolute() in _places(path, part)
     ):
         remedy = "Write to another folder, or get write permission there."
-        return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
+        return WriteError(f"cannot be written ({os.strerror(error.errno)})", where=path, remedy=remedy)
     return None
