@@ -256,7 +256,7 @@ def test_what_cannot_be_made_is_refused(images, tmp_path, monkeypatch):
         make_slides(tmp_path / "file", coloured(images))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage(10, 10, 1000))
-    with pytest.raises(DataError, match="GB are free"):
+    with pytest.raises(WriteError, match=r"0\.0 MB are free"):
         make_slides(tmp_path / "b", coloured(images))
 
 

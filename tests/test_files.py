@@ -17,6 +17,7 @@ from zoomin.errors import DataError, WriteError
 from zoomin.files import (
     read_json,
     remove_leftovers,
+    telling,
     whole_file,
     whole_text,
     write_csv,
@@ -164,6 +165,17 @@ def test_folders_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "open", read_only)
     with pytest.raises(WriteError, match="Read-only file system"):
         write_text(tmp_path / "a.txt", "text")
+
+
+def test_a_relative_name_of_a_folder_that_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries tell the absolute name of the file that they could not make."""
+    monkeypatch.chdir(tmp_path)
+    failed = OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".a.lock"))
+    with pytest.raises(WriteError, match=r"^a: cannot be written \(.*\)\. Write to another"):
+        with telling(Path("a"), Path(".a.lock")):
+            raise failed
 
 
 def test_errors_of_others_pass(tmp_path: Path) -> None:

@@ -325,6 +325,12 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def _places(path: Path, part: Path) -> set[Path]:
+    """A file, its part and all folders above, relative paths and links followed too."""
+    given = (part.absolute(), path.absolute(), part.resolve(), path.resolve())
+    return {*given, *(folder for place in given for folder in place.parents)}
+
+
 def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
     """What is wrong with the disk or the folder; None where the error is about something else."""
     number = error.errno if isinstance(error, OSError) else None
@@ -333,10 +339,11 @@ def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
             "cannot be written: the disk is full", where=path, remedy="Free some space, or write elsewhere."
         )
     if (
-        number is not None
-        and number in _CLOSED
-        and str(getattr(error, "filename", "")) in map(str, (part, path, *path.parents))
+        isinstance(error, OSError)
+        and error.errno in _CLOSED
+        and error.filename
+        and Path(os.fsdecode(error.filename)).absolute() in _places(path, part)
     ):
         remedy = "Write to another folder, or get write permission there."
-        return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
+        return WriteError(f"cannot be written ({os.strerror(error.errno)})", where=path, remedy=remedy)
     return None

@@ -23,6 +23,7 @@ from ..inference.config import InferenceConfig
 from ..inference.evaluation import evaluate
 from ..inference.explanations import explain
 from ..model.config import ZoomInConfig
+from ..runtime.locks import lock_folder
 from ..training.config import RunConfig, TrainConfig
 from ..training.fit import fit
 from .report import ReportConfig, write_report
@@ -99,8 +100,13 @@ def run_demo(
         seed: of images, weights and draws.
         say: prints what is going on.
         progress: show progress bars.
+
+    Raises:
+        WriteError: if one of the folders cannot be written to.
     """
     out, work = Path(out), Path(work)
+    with lock_folder(out):
+        pass  # tell before the minutes of training, not after them
     needles, run = demo_config(quick=quick, seed=seed)
     root = work / f"needles-{_digest(needles)}"
     manifest = make_needles(root, needles, progress=progress)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from .bootstrap import bootstrap
-from .intervals import group_numbers
+from .intervals import group_numbers, share_interval
 from .scores import classification_metrics, confusion_matrix, point_scores
 
 __all__ = ["grade_metrics", "grade_scores", "median_grade"]
@@ -66,6 +66,7 @@ def grade_metrics(
     grade, true = own.numpy(), labels.numpy()
     numbers = None if groups is None else group_numbers(groups)
     intervals = bootstrap(lambda rows: _distances(grade, true, rows), len(true), numbers)
+    intervals["accuracy"] = share_interval(grade == true, numbers)
     reasons = {"auroc": found["interval_reasons"].get("auroc", "")}
     result: dict[str, Any] = {name: found[name] for name in ("n_images", "n_groups")}
     for name, value in _distances(grade, true, np.arange(len(true))).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -19,15 +20,17 @@ def _build(parser: ArgumentParser) -> None:
 
 def _plan(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.config import DataConfig
+    from ...runtime.locks import lock_file
     from ...training.plan import plan, plan_recipe
 
-    found = plan(DataConfig(options.images))
-    for line in found.lines:
-        say(line)
-    if options.out is not None:
-        path = Path(options.out)
-        write_text(path, plan_recipe(found))
-        say(f"recipe     {path}: edit it, then `zoomin train --config {path}`")
+    path = None if options.out is None else Path(options.out)
+    with nullcontext() if path is None else lock_file(path):
+        found = plan(DataConfig(options.images))
+        for line in found.lines:
+            say(line)
+        if path is not None:
+            write_text(path, plan_recipe(found))
+            say(f"recipe     {path}: edit it, then `zoomin train --config {path}`")
     return 0
 
 

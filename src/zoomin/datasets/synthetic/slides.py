@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from ...data.manifest import SPLITS, Manifest, Record, read_manifest, write_manifest
-from ...errors import DataError
+from ...errors import DataError, WriteError
 from ...files import whole_file, write_json
 from ...images.write_pyramid import encode_tile, write_pyramid
 from ...progress import progress_bar
@@ -141,9 +141,9 @@ def make_slides(
 
     Raises:
         ConfigError: if the tissue has no space for the blobs.
-        DataError: if the folder holds other things, sources are missing, or the disk is too small.
+        DataError: if the folder holds other things, or sources are missing.
         ImageError: if a source cannot be read.
-        WriteError: if the folder cannot be written to, or another job writes to it.
+        WriteError: if the folder cannot be written to, another job writes to it, or the disk is too small.
     """
     config = config or SlideConfig()
     textures = _textures(config)
@@ -392,7 +392,7 @@ def _check_disk(folder: Path, config: SlideConfig, textures: Sequence[Texture], 
     """Refuse to begin what the disk cannot hold.
 
     Raises:
-        DataError: telling how much is needed and free.
+        WriteError: telling how much is needed and free.
     """
     crops = [t.crops[0] for t in textures[:: max(1, len(textures) // 8)]]
     stored = sum(len(encode_tile(PillowImage.fromarray(crop), config.quality)) for crop in crops)
@@ -403,8 +403,8 @@ def _check_disk(folder: Path, config: SlideConfig, textures: Sequence[Texture], 
     needed = slides * pixels * (tissue * each + empty / config.tile**2)
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise DataError(
-            f"{slides} slides need about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+        raise WriteError(
+            f"{slides} slides need about {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free",
             where=folder,
             remedy="Give another disk, fewer or smaller slides, less tissue_share or a lower quality.",
         )
