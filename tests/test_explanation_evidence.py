@@ -165,7 +165,7 @@ def test_picture_shows_everything(explanation: Explanation) -> None:
     texts = [text.get_text() for text in crops.texts]
     assert {"1", f"{float(explanation.places().weight[0]):.1%}"} <= set(texts)
     assert set(signed(explanation.places().evidence[:10].tolist())) <= set(texts)
-    assert "With nothing seen (the bias alone)" in part.texts[1].get_text()
+    assert "With nothing seen but the overview:" in part.texts[1].get_text()
     assert explanation.label in part.texts[0].get_text()
 
 

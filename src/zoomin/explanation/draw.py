@@ -85,7 +85,7 @@ def doubt(explanation: Evidence) -> str:
 
 def start(explanation: Evidence) -> str:
     """Where the answer starts, as text."""
-    why = " (the bias alone)" if explanation.mean_logits is None else ""
+    why = " but the overview" if explanation.mean_logits is None else ""
     return f"With nothing seen{why}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
 
 
@@ -305,7 +305,8 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     begin, added, end = explanation.account()
     shown = added[:NUMBERED].tolist()
     steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
-    names = ["nothing\nseen", *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
+    first = "nothing\nseen" if explanation.mean_logits is not None else "overview"
+    names = [first, *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
     ends = [explanation.answer_text(logits) for logits in (explanation.baseline, explanation.logits)]
     level, levels = begin, [begin]
     axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)
