@@ -5,7 +5,7 @@ RUN pip install --no-cache-dir uv
 COPY pyproject.toml constraints.txt README.md LICENSE /zoomin/
 COPY src /zoomin/src
 COPY recipes /zoomin/recipes
-RUN uv pip install --system --no-cache --torch-backend cpu /zoomin \
+RUN uv pip install --system --no-cache --torch-backend cpu '/zoomin[all]' \
     && useradd --create-home zoomin
 
 USER zoomin

@@ -43,6 +43,9 @@ TESTS = (
     "tests/test_inference.py::test_a_run_and_its_model_folder_load",
     "tests/test_inference.py::test_predictions_are_written",
 )
+EXTRAS = tuple(  # those of `all`
+    f"--extra={extra}" for extra in ("slides", "geo", "train", "pretrained", "report", "viewer")
+)
 SHOWN = ("torch", "lightning", "numpy", "pillow", "tifffile", "imagecodecs", "zarr", "rasterio", "timm")
 
 
@@ -95,8 +98,8 @@ class Runner(NamedTuple):
         chosen = place / "chosen.txt"
         resolution = "lowest-direct" if cell.end == "lowest" else "highest"
         self.call(
-            *("pip", "compile", "pyproject.toml", "--no-build", "--no-header", "--no-annotate", "--quiet"),
-            *("--resolution", resolution, "--python", str(python), "--output-file", str(chosen)),
+            *("pip", "compile", "pyproject.toml", *EXTRAS, "--no-build", "--no-header", "--no-annotate"),
+            *("--quiet", "--resolution", resolution, "--python", str(python), "--output-file", str(chosen)),
             why="no versions with wheels satisfy pyproject.toml",
         )
         self.call(

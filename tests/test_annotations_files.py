@@ -251,6 +251,7 @@ def test_objects_of_old_versions_of_qupath(tmp_path, identity):
         {"names": ["Normal", "Positive"]},
         {"name": "Exclusion: 1+"},
         {"name": "normal"},
+        '{ "name": "Exclude", "color": [ 200, 0, 0 ] }',  # as GDAL before 3.8 writes QuPath's object again
     ],
 )
 def test_classes_derived_from_an_excluded_one(tmp_path, classification):

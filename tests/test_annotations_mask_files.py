@@ -234,10 +234,6 @@ def test_colours_count_and_opacity_does_not(tmp_path):
     for name in ("a.png", "a.tif"):
         PillowImage.fromarray(colours).save(tmp_path / name)
         assert np.array_equal(stored(tmp_path / name), TRUE)
-    inks = np.zeros((H, W, 4), dtype=np.uint8)
-    inks[TRUE, 3] = 200
-    tifffile.imwrite(tmp_path / "b.tif", inks, photometric="separated")
-    assert np.array_equal(stored(tmp_path / "b.tif"), TRUE)
 
 
 def test_a_pyramid_of_a_mask_is_its_first_level(tmp_path):

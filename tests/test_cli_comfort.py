@@ -152,6 +152,7 @@ def test_a_recipe_by_name_from_anywhere(tmp_path, monkeypatch, capsys) -> None:
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["model"]["name"] == "clam" and shown["data"]["root"] == "images"
     file = str(find_recipe("needles"))
+    assert str(find_recipe("recipes/needles.yaml")) == file  # as documents name it, wherever zoomin is called
     assert _with_recipes(["--config=needles", "--out", "needles"]) == [f"--config={file}", "--out", "needles"]
     for absent in ("no/needles", "needles.yml"):
         with pytest.raises(ConfigError, match=r"no such recipe\. Did you mean needles"):

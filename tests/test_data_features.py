@@ -299,7 +299,9 @@ def test_places_beyond_any_image(far, tmp_path):
         read_features(stored(tmp_path / "a.h5", coords=places))
 
 
-@pytest.mark.parametrize(("unit", "size"), [("pm", 250_000.0), ("angstrom", 2500.0), ("inch", 0.25 / 25_400)])
+@pytest.mark.parametrize(
+    ("unit", "size"), [("pm", 250_000.0), ("angstrom", 2500.0), ("inch", 0.25 / 25_400), ("Mm", 2.5e-13)]
+)
 def test_coordinates_in_any_unit_of_length(unit, size, tmp_path):
     path = stored(tmp_path / "a.h5", coords=np.arange(12).reshape(-1, 2) * 100 * size, unit=unit)
     assert read_features(path, mpp=0.25).coords.tolist() == (np.arange(12).reshape(-1, 2) * 100).tolist()

@@ -149,3 +149,36 @@ def test_unicode_text_of_spreadsheets(tmp_path: Path) -> None:
 )
 def test_words_that_only_begin_with_non_are_not_negative(name: str, *, negative: bool) -> None:
     assert sounds_negative(name) is negative
+
+
+def test_classes_of_a_model_are_found_however_they_are_written(tmp_path: Path) -> None:
+    found = read_manifest(manifest(tmp_path, ["TRUE", "false", "TRUE"]), classes=["False", "True"])
+    assert [record.label for record in found] == ["True", "False", "True"]
+    assert read_manifest(manifest(tmp_path, ["TRUE", "FALSE"])).classes == ("FALSE", "TRUE")
+    assert read_manifest(manifest(tmp_path, ["a  b", "c"]), classes=["c", "a  b"]).counts() == {
+        "c": 1,
+        "a  b": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "negative", ["nein", "absence", "\u9634\u6027", "\u9670\u6027", "gutartig", "negatief"]
+)
+def test_negative_classes_of_other_languages_are_named(negative: str) -> None:
+    assert unusual_order(["a", negative]).startswith(f"'a' is the negative class, not {negative!r}")
+
+
+def test_groups_are_numbers_however_they_are_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["0.png,0,1,train", "1.png,1,1.0,test", "2.png,1,2,train"]
+    (tmp_path / "m.csv").write_text("\n".join(["image,label,group,split", *rows]), encoding="utf-8")
+    with pytest.raises(DataError, match="the group '1' is in two splits"):
+        read_manifest(tmp_path / "m.csv", files_required=False)
+    for one, other in (("7", "007"), ("P1", "p1")):
+        text = f"image,label,group\na.png,0,{one}\nb.png,1,{other}\n"
+        (tmp_path / "g.csv").write_text(text, encoding="utf-8")
+        caplog.clear()
+        found = read_manifest(tmp_path / "g.csv", files_required=False)
+        assert [record.group for record in found] == [one, other]
+        assert f"the groups '{one}' and '{other}' differ in nothing but" in caplog.text

@@ -348,3 +348,9 @@ def test_formulas_are_quoted_in_what_is_written_and_read_as_they_were(tmp_path):
     assert (tmp_path / "copy.csv").read_text() == "image,label\n'=cmd.png,'@a\nb.png,-1\n"
     again = read_manifest(tmp_path / "copy.csv")
     assert [(r.image, r.label) for r in again] == [(r.image, r.label) for r in manifest]
+
+
+def test_empty_cells_behind_the_last_column_are_nothing(tmp_path):
+    (tmp_path / "m.csv").write_text("image,label\na.png,1,\nb.png,0, ,\n")
+    found = read_manifest(tmp_path / "m.csv", files_required=False)
+    assert [record.label for record in found] == ["1", "0"]

@@ -10,6 +10,7 @@ import torch
 from scipy.special import ndtri
 
 from zoomin.metrics import classification_metrics
+from zoomin.metrics.grades import grade_metrics
 from zoomin.metrics.intervals import (
     auroc_influence,
     auroc_interval,
@@ -18,6 +19,9 @@ from zoomin.metrics.intervals import (
     share_interval,
     wilson,
 )
+from zoomin.metrics.labels import _known_intervals, label_metrics, label_scores
+from zoomin.metrics.survival import concordance, survival_metrics
+from zoomin.metrics.values import value_metrics
 
 
 def area_interval(scores, positive, groups=None):
@@ -157,3 +161,72 @@ def test_three_classes_have_an_interval_of_their_mean_area():
         assert low <= found["auroc"] <= high
         held += low <= 0.8136 <= high
     assert held / 200 > 0.92
+
+
+@pytest.mark.parametrize(("n", "slope"), [(20, 1.0), (20, 8.0), (50, 3.0)])
+def test_the_interval_of_a_concordance_holds_the_truth(n, slope):
+    rng, held = np.random.default_rng(0), 0
+
+    def draw(m):
+        risk = rng.normal(size=m)
+        time, until = rng.exponential(np.exp(-slope * risk)), rng.exponential(1.0, m)
+        return risk, np.minimum(time, until), time <= until
+
+    true = np.mean([concordance(*draw(3000)) for _ in range(4)])
+    for _ in range(200):
+        risk, time, event = draw(n)
+        truth = torch.from_numpy(np.stack([time, event], 1))
+        low, high = survival_metrics(torch.from_numpy(risk), truth)["concordance_interval"]
+        held += low <= true <= high
+    assert held / 200 > 0.92
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_the_intervals_of_several_labels_hold_the_truth(shift):
+    rng, held, known = np.random.default_rng(0), np.zeros(4), 0
+
+    def draw(m):
+        truth = rng.random((m, 3)) < 0.4
+        scores = rng.normal(size=(m, 3)) + rng.normal(size=(m, 1)) + shift * math.sqrt(2) * (truth - 0.5)
+        return torch.from_numpy(scores).sigmoid(), torch.from_numpy(truth).double()
+
+    names = ("auroc", "f1", "label_accuracy", "all_right")
+    true = label_scores(*draw(100_000))
+    for _ in range(150):
+        p, t = draw(20)
+        with_draws_left_out = _known_intervals(p.numpy(), t.numpy(), None)
+        if with_draws_left_out["auroc"].ends is None:
+            continue
+        known += 1
+        for place, name in enumerate(names):
+            low, high = with_draws_left_out[name].ends
+            held[place] += low <= true[name] <= high
+    assert known > 140 and (held / known > 0.91).all()
+
+
+def test_no_target_has_an_interval_without_width():
+    n = 20
+    grade, number = torch.arange(n) % 4, torch.arange(n, dtype=torch.float64)
+    labels = torch.stack([grade < 2, grade % 2 < 1], 1).double()
+    founds = [
+        grade_metrics(torch.nn.functional.one_hot(grade, 4) * 0.9 + 0.025, grade),
+        label_metrics(labels * 0.8 + 0.1, labels, ["a", "b"]),
+        survival_metrics(-number, torch.stack([number, torch.ones(n)], 1)),
+        value_metrics(2 * number, number),
+        value_metrics(number, number),
+    ]
+    for found in founds:
+        for name in (name for name in found if name.endswith("_interval")):
+            ends, metric = found[name], name.removesuffix("_interval")
+            assert (ends is None) == (metric in found["interval_reasons"])
+            assert ends is None or ends[1] - ends[0] > 0.03
+    assert founds[0]["accuracy_interval"] == list(wilson(1.0, n))
+    assert founds[1]["all_right_interval"] == list(wilson(1.0, n))
+    assert "every draw gives the same" in founds[0]["interval_reasons"]["kappa"]
+    assert (
+        "1 with an event"
+        in survival_metrics(number, torch.stack([number, number == 3], 1))["interval_reasons"]["concordance"]
+    )
+    rare = torch.zeros(n, 1).index_fill(0, torch.tensor([0, 1]), 1.0)
+    found = label_metrics(labels[:, :1], rare, ["rare"])["interval_reasons"]["auroc"]
+    assert found == "not enough images: a label has 2 on one side, 3 are needed"

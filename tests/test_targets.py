@@ -294,6 +294,10 @@ def test_doubtful_columns_ask(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"30 different numbers.*--data.target value"):
         read_manifest(write("label", [k * 0.5 for k in range(30)]), files_required=False)
     assert read_manifest(path, target="classes", files_required=False).target == "classes"
+    with pytest.raises(ConfigError, match=r"8 different numbers for 40.*from 0 to 17.5"):
+        read_manifest(write("label", [k % 8 * 2.5 for k in range(40)]), files_required=False)
+    write("label", [k * 0.5 for k in range(30)])
+    assert read_manifest(path, target="classes", files_required=False).target == "classes"
     assert read_manifest(path, files_required=False, labels_required=False).target == "classes"
     assert read_manifest(path, target="value", files_required=False).classes == ("value",)
     assert len(read_manifest(write("label", [k % 10 for k in range(60)]), files_required=False).classes) == 10
@@ -303,6 +307,9 @@ def test_doubtful_columns_ask(tmp_path: Path) -> None:
         read_manifest(write("value,grade", ["1,2"] * 3), files_required=False)
     with pytest.raises(DataError, match="row 3 has 'many'"):
         read_manifest(write("value", [1, "many"]), files_required=False)
+    found = read_manifest(write("value", [1, ""]), files_required=False, labels_required=False)
+    with pytest.raises(DataError, match=r"1\.png .* has no value\. Fill in its value"):
+        found.targets()
     with pytest.raises(DataError, match="no column 'time'"):
         read_manifest(path, target="survival", files_required=False)
     with pytest.raises(DataError, match="in the column 'event'"):

@@ -333,17 +333,17 @@ def _places(path: Path, part: Path) -> set[Path]:
 
 def _explained(error: Exception, path: Path, part: Path) -> WriteError | None:
     """What is wrong with the disk or the folder; None where the error is about something else."""
-    number, named = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+    number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or any(words in str(error) for words in _FULL_WORDS):
         return WriteError(
             "cannot be written: the disk is full", where=path, remedy="Free some space, or write elsewhere."
         )
     if (
-        number is not None
-        and number in _CLOSED
-        and isinstance(named, str | bytes | os.PathLike)
-        and Path(os.fsdecode(named)).absolute() in _places(path, part)
+        isinstance(error, OSError)
+        and error.errno in _CLOSED
+        and error.filename
+        and Path(os.fsdecode(error.filename)).absolute() in _places(path, part)
     ):
         remedy = "Write to another folder, or get write permission there."
-        return WriteError(f"cannot be written ({os.strerror(number)})", where=path, remedy=remedy)
+        return WriteError(f"cannot be written ({os.strerror(error.errno)})", where=path, remedy=remedy)
     return None

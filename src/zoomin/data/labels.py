@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from ..files import markdown_table
 __all__ = [
     "WRITTEN",
     "Written",
+    "answers_of_one_case",
     "class_order",
     "class_words",
     "describe_classes",
@@ -19,6 +21,7 @@ __all__ = [
     "labels_table",
     "natural_order",
     "plain_number",
+    "same_name",
     "sounds_negative",
     "unusual_order",
 ]
@@ -35,6 +38,8 @@ _MISSING = frozenset(
 )  # of pandas, R, Excel, GDC, TCGA and people; compared without case
 _MINUS = dict.fromkeys(map(ord, "\u2212\u2013\u2014\ufe63\uff0d\u2010\u2011"), "-")  # of word processors
 _BLANK = " \t\r\n\v\f\u00a0\u200b\u2007\u202f\ufeff"
+_BLANKS = re.compile(f"[{_BLANK}]+")
+_ANSWERS = frozenset({"true", "false", "yes", "no"})  # pandas writes True, spreadsheets TRUE, R and JSON true
 _AFTER_MINUS = "."  # the next character after it
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -43,7 +48,14 @@ _NEGATIVE = frozenset(
     "0 -1 - no n false f neg negative normal healthy benign control controls absent none background clear "
     "clean empty wt wildtype wild-type other low mss unaffected uninvolved without not alive censored "
     "nein kein keine nee geen nej non nao n\u00e3o nie \u043d\u0435\u0442 falsch faux falso "  # no, false
-    "negativ negativo negativa n\u00e9gatif negatif gesund sano sain sin sans ohne unauff\u00e4llig".split()
+    "negativ negativo negativa n\u00e9gatif negatif gesund sano sain sin sans ohne unauff\u00e4llig "
+    "negatief negativn\u00ed negat\u00edv negatywny ujemny negatiivinen hay\u0131r ei "
+    "gutartig b\u00e9nin b\u00e9nigne benin benigno benigna benigne goedaardig absence norma normale "
+    "normaal normaali normalny norm\u00e1ln\u00ed sana "
+    "\u043e\u0442\u0440\u0438\u0446\u0430\u0442\u0435\u043b\u044c\u043d\u044b\u0439 "  # negative
+    "\u043d\u043e\u0440\u043c\u0430 "  # normal
+    "\u9634\u6027 \u9670\u6027 \u6b63\u5e38 \u826f\u6027 \u5426 \u65e0 \u7121 "  # in Chinese, Japanese
+    "\u3044\u3044\u3048 \uc74c\uc131 \uc815\uc0c1 \uc544\ub2c8\uc694".split()
 )
 _NON = re.compile(
     r"non($|[-_\s]|tumou?r|cancer|malignan|neoplas|lesion|metasta|diseas|defect|patholog|infect|viable)"
@@ -70,6 +82,11 @@ WRITTEN = (
     Written(("1.0", "0.0"), ("0", "1"), "what pandas writes for 0 and 1 next to empty cells"),
     Written(("10", "9", "2.5"), ("2.5", "9", "10"), "numbers by value"),
     Written(("True", "False"), ("False", "True"), "names in natural order"),
+    Written(
+        ("True", "TRUE", "true", "FALSE", "False"),
+        ("False", "True"),
+        "one class each where programs write them in several cases; so are yes and no, and no other names",
+    ),
     Written(("yes", "no"), ("no", "yes"), "names in natural order"),
     Written(("pos", "neg"), ("neg", "pos"), "names in natural order"),
     Written(("positive", "negative"), ("negative", "positive"), "names in natural order"),
@@ -91,6 +108,11 @@ WRITTEN = (
     Written(("(null)", "\\N"), (), "what databases write for a missing value: no label"),
     Written(
         ("cafe\u0301", "caf\u00e9"), ("caf\u00e9",), "one name, however its accents are encoded (Unicode NFC)"
+    ),
+    Written(
+        ("lung  cancer", "lung\u00a0cancer"),
+        ("lung cancer",),
+        "one name, whatever the blanks between its words",
     ),
     Written(("NaN", "nan", "-nan"), (), "no label"),
     Written(("None", "none", "NULL", "null"), (), "no label, unless `data.classes` names such a class"),
@@ -125,7 +147,7 @@ def known(cell: str | None, classes: Collection[str] = ()) -> str | None:
 
 
 def _plain(cell: str) -> str:
-    return unicodedata.normalize("NFC", cell.strip(_BLANK))
+    return _BLANKS.sub(" ", unicodedata.normalize("NFC", cell.strip(_BLANK)))
 
 
 def class_words(cells: Iterable[str | None], classes: Collection[str] = ()) -> tuple[str, ...]:
@@ -162,6 +184,29 @@ def plain_number(label: str) -> str:
     if found is None or _PADDED.match(label):
         return label
     return ("-" if found[1] == "-" and int(found[2]) else "") + str(int(found[2]))
+
+
+def same_name(label: str) -> str:
+    """What two spellings of one class have in common: the number, the blanks, the case of an answer.
+
+    Example:
+        >>> same_name("TRUE") == same_name("true"), same_name("1.0") == same_name("1")
+        (True, True)
+    """
+    plain = _plain(label)
+    return plain.casefold() if plain.casefold() in _ANSWERS else plain_number(plain)
+
+
+def answers_of_one_case(cells: Iterable[str | None]) -> frozenset[str]:
+    """Answers such as TRUE that a column holds in several cases, without case: each is one class.
+
+    Example:
+        >>> sorted(answers_of_one_case(["True", "TRUE", "False"]))
+        ['true']
+    """
+    written = {_plain(cell) for cell in cells if cell is not None}
+    count = Counter(name.casefold() for name in written)
+    return frozenset(name for name in _ANSWERS if count[name] > 1)
 
 
 def class_order(names: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from ..images.urls import SCHEMES_REMEDY, exists, local_path, path_text, unread_
 from ..model.targets import Target, target_named
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed, read_table
-from .labels import class_order, known, plain_number
+from .labels import class_order, known, plain_number, same_name
 from .slide_files import check_slides
 from .truth import ManifestTarget, manifest_target, ordered_names, truth_cells
 
@@ -33,9 +34,12 @@ __all__ = [
     "write_manifest",
 ]
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
 _SPLIT_ALIASES = {"valid": "val", "validation": "val", **{name: name for name in SPLITS}}
 _WHAT = {"labels": "label among", "grade": "grade"}  # a name is called, in messages
+_MISSING = {"value": "value", "grade": "grade", "survival": "time or event"}  # what an empty cell lacks
 _SHOWN = 5  # examples given in a message about many rows
 _LONGEST_NAME = 255  # bytes
 
@@ -172,11 +176,11 @@ class Manifest:
                 f"class {twice[0]!r} is named twice", where="classes", remedy="Name each class once."
             )
         kind = target_named(self.target, classes)
-        same = {plain_number(name): name for name in classes} if kind.picks_one else {}
+        same = {same_name(name): name for name in classes} if kind.picks_one else {}
         records = tuple(
             record
             if record.label is None or record.label in classes
-            else replace(record, label=same.get(plain_number(record.label), record.label))
+            else replace(record, label=same.get(same_name(record.label), record.label))
             for record in self.records
         )
         manifest = replace(self, records=records, classes=tuple(classes))
@@ -186,11 +190,12 @@ class Manifest:
         return manifest
 
     def _label_error(self, record: Record) -> DataError:
+        what = _MISSING.get(self.target, "label")
         if record.label is None:
             return DataError(
-                f"the image {record.place} has no label",
+                f"the image {record.place} has no {what}",
                 where=self.source,
-                remedy="Fill in its label or drop it.",
+                remedy=f"Fill in its {what} or drop it.",
             )
         return DataError(
             f"the image {record.place} has the unknown {_WHAT.get(self.target, 'class')} {record.label!r}; "
@@ -253,6 +258,7 @@ def read_manifest(
     if groups_checked:
         check_groups(records, path)
         check_slides(records, path)
+        _warn_of_alike_groups(records, path)
     if files_required:
         _check_files(records, path)
     return Manifest.of(records, path, classes or truth.names or None, truth.kind)
@@ -298,6 +304,22 @@ def check_groups(records: Sequence[Record], source: Path) -> None:
                 where=source,
                 remedy="Put all images of a group into one split.",
             )
+
+
+def _warn_of_alike_groups(records: Sequence[Record], source: Path) -> None:
+    """Warn of two groups that may be one: Excel drops leading zeros, people write P1 and p1."""
+    seen: dict[str, str] = {}
+    for group in dict.fromkeys(record.group for record in records if record.group is not None):
+        plain = group.casefold().lstrip("0") or "0"
+        if (other := seen.setdefault(plain, group)) != group:
+            logger.warning(
+                "%s: the groups %r and %r differ in nothing but their case or leading zeros: if they are "
+                "one, write them alike, or a split may separate their images",
+                path_text(source),
+                other,
+                group,
+            )
+            return
 
 
 def _check_header(table: Table, columns: ManifestColumns, is_needed: bool) -> None:
@@ -347,7 +369,7 @@ def _record(row: Row, columns: ManifestColumns, path: Path, truth: ManifestTarge
     return Record(
         image=image,
         label=truth.words(row),
-        group=cell("group"),
+        group=None if (group := cell("group")) is None else plain_number(group),
         split=None if split is None else split_name(split),
         mpp=None if mpp is None else _positive(mpp, row.number, path),
         annotation=file("annotation"),

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigError, DataError
 from ..model.choices import TargetKind
 from .config import ManifestColumns
 from .csv_table import Row, Table, listed
-from .labels import class_words, known, plain_number
+from .labels import answers_of_one_case, class_words, known, plain_number
 
 __all__ = ["ManifestTarget", "event_of", "manifest_target", "ordered_names", "truth_cells"]
 
 NONE, _UNKNOWN, _CENSORED = "none", "?", "+"
 _MANY = 12  # different numbers, above which they are hardly names of classes
+_MANY_BROKEN = 5  # the same for numbers with decimals
 _EACH = 5  # images per class, below which there are hardly so many
 _YES, _NO = frozenset("1 1.0 true yes y t dead deceased event".split()), frozenset(
     "0 0.0 false no n f alive living censored".split()
@@ -68,8 +69,9 @@ def manifest_target(
     if kind == "classes":
         if required and target == "auto" and not classes:
             _ask(table, columns)
-        words = class_words((row.cells.get(columns.label) for row in table.rows), classes)
-        return ManifestTarget("classes", (), _class_words(columns.label, words))
+        cells = [row.cells.get(columns.label) for row in table.rows]
+        read = _class_words(columns.label, class_words(cells, classes), answers_of_one_case(cells))
+        return ManifestTarget("classes", (), read)
     if kind == "labels":
         return _labels(table, columns, classes, required=required)
     if kind == "survival":
@@ -112,7 +114,8 @@ def _ask(table: Table, columns: ManifestColumns) -> None:
         )
     numbers = [number for cell in values if (number := _float(cell)) is not None]
     broken = any(number != round(number) for number in numbers)
-    many = len(values) > _MANY and (broken or len(cells) < _EACH * len(values))
+    few_each = len(values) > _MANY and len(cells) < _EACH * len(values)
+    many = few_each or (broken and len(values) > _MANY_BROKEN)
     if len(numbers) == len(values) and many:
         raise ConfigError(
             f"the column {columns.label!r} holds {len(values)} different numbers for {len(cells)} images, "
@@ -123,10 +126,14 @@ def _ask(table: Table, columns: ManifestColumns) -> None:
         )
 
 
-def _class_words(column: str, words: Sequence[str]) -> Callable[[Row], str | None]:
+def _class_words(
+    column: str, words: Sequence[str], answers: Collection[str] = ()
+) -> Callable[[Row], str | None]:
     def read(row: Row) -> str | None:
         label = known(row.cells.get(column), words)
-        return None if label is None else label if label in words else plain_number(label)
+        if label is None or label in words:
+            return label
+        return label.capitalize() if label.casefold() in answers else plain_number(label)
 
     return read
 

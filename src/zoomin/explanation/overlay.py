@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..annotations.annotation import Annotation
+from ..runtime.extras import extra_named
 from .draw import (
     NUMBERED,
     counts,
@@ -73,7 +74,8 @@ def overlay_figures(
         outlined: sub-tiles outlined in each image, the heaviest.
         columns: images side by side.
     """
-    from matplotlib.figure import Figure
+    with extra_named():
+        from matplotlib.figure import Figure
 
     rows = [explanations[k : k + columns] for k in range(0, len(explanations), columns)]
     heights = [max(map(_height, row)) for row in rows]

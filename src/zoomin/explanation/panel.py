@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..annotations.annotation import Annotation
+from ..runtime.extras import extra_named
 from .blocks import BlockEvidence, block_attention
 from .density import attention_density
 from .draw import (
@@ -87,7 +88,8 @@ def _draw_crops(parts: Sequence[SubFigure], explanation: Evidence) -> None:
 
 
 def _rows(heights: list[float]) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
+    with extra_named():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=120, layout="constrained")
     return figure, figure.subfigures(len(heights), 1, height_ratios=heights)

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..geometry import Region
 from ..images.image import Image, layout_of
 from ..images.pictured import preview_scale
+from ..runtime.extras import extra_named
 from .evidence import Evidence
 from .overlay import overlay_figures
 from .panel import panel_figure
@@ -54,7 +55,8 @@ def plot(
 
 
 def _image(image: Image) -> Figure:
-    from matplotlib.figure import Figure
+    with extra_named():
+        from matplotlib.figure import Figure
 
     if layout_of(image) != (3, torch.uint8):
         raise ConfigError(

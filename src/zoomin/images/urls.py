@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from ..runtime.extras import PACKAGES, install
+
 __all__ = ["SCHEMES_REMEDY", "exists", "local_path", "path_text", "remote_remedy", "unread_scheme", "url_of"]
 
 _SCHEMES = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
@@ -78,4 +80,5 @@ def exists(path: Path) -> bool:
 def remote_remedy(path: Path) -> str:
     """How to get the package that reads the storage of a URL."""
     scheme = str(path).partition(":")[0].replace("https", "http")
-    return f"pip install {_PACKAGES.get(scheme, 'adlfs')}"
+    package = _PACKAGES.get(scheme, "adlfs")
+    return install(PACKAGES[package].extra) if package in PACKAGES else f"pip install {package}"

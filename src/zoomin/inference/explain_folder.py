@@ -27,6 +27,7 @@ from ..model.storage import model_fingerprint
 from ..model.zoom_in import ZoomIn
 from ..progress import progress_bar
 from ..runtime.executor import Executor
+from ..runtime.extras import need
 from ..runtime.image_work import check_shared
 from ..runtime.locks import lock_folder
 from .config import InferenceConfig
@@ -97,15 +98,18 @@ def explain_into(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: if the folder holds explanations of another model, workers cannot start, there is no such
-            cluster, or its machines do not share the folder.
+        ConfigError: if the folder holds explanations of another model, pictures are wanted and matplotlib is
+            not installed, workers cannot start, there is no such cluster, or its machines do not share the
+            folder.
         DataError: if its index is damaged.
         WriteError: if it cannot be written to, or another job writes to it.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
-    executor = executor or Executor()
+    executor, exports = executor or Executor(), exports or ExportConfig()
+    if exports.pictures:
+        need("report", "matplotlib", where="pictures")
     with lock_folder(out):
-        job = _Job(Path(out), model, config or InferenceConfig(), exports or ExportConfig())
+        job = _Job(Path(out), model, config or InferenceConfig(), exports)
         kept = {name_of(image) for image in images if resume and job.keeps(image)}
         failed = {name_of(image) for image in images if resume and job.failed(image)} - kept
         known = kept | (set() if retry_failed else failed)

@@ -21,6 +21,7 @@ __all__ = ["FEWEST_DRAWN", "bootstrap", "with_intervals"]
 
 FEWEST_DRAWN = 10  # images, or groups: below, the draws do not show how others would differ
 _TIMES = 1000
+_ALIKE = 1e-9  # spread of draws below which they show nothing of how others would differ
 
 Scores = Mapping[str, float | None]
 Rows = Int64[np.ndarray, " n"]
@@ -69,6 +70,8 @@ def _interval(values: Sequence[float], share: float, times: int) -> Interval:
     if len(values) < 0.9 * times:
         return Interval(None, "not defined in most of the draws")
     low, high = np.quantile(values, [share, 1 - share])
+    if high - low < _ALIKE:
+        return Interval(None, "not enough images: none of them differs in it, and every draw gives the same")
     return Interval((float(low), float(high)))
 
 
@@ -78,6 +81,7 @@ def with_intervals(
     groups: Sequence[object | None] | None,
     *,
     unless: str = "",
+    known: Mapping[str, Interval] | None = None,
 ) -> dict[str, Any]:
     """The metrics of all images with their intervals, ready for JSON.
 
@@ -86,6 +90,7 @@ def with_intervals(
         n: number of images.
         groups: what each image belongs to, None where it stands alone; None: all are separate.
         unless: why nothing is drawn, and no metric has an interval; "": it has.
+        known: intervals of metrics for which there is a better method than drawing.
 
     Returns:
         n_images; n_groups (None without groups); each metric NAME and `NAME_interval`, [low, high] or None,
@@ -93,7 +98,11 @@ def with_intervals(
     """
     numbers = None if groups is None else group_numbers(groups)
     whole = scores(np.arange(n))
-    found = dict.fromkeys(whole, Interval(None, unless)) if unless else bootstrap(scores, n, numbers)
+    known = known or {}
+    found = dict.fromkeys(whole, Interval(None, unless))
+    if not unless and set(whole) - set(known):
+        found = bootstrap(scores, n, numbers)
+    found |= known
     result: dict[str, Any] = {
         "n_images": n,
         "n_groups": None if numbers is None else int(numbers.max()) + 1,

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from .bootstrap import bootstrap
-from .intervals import group_numbers
+from .intervals import group_numbers, share_interval
 from .scores import classification_metrics, confusion_matrix, point_scores
 
 __all__ = ["grade_metrics", "grade_scores", "median_grade"]
@@ -66,6 +66,7 @@ def grade_metrics(
     grade, true = own.numpy(), labels.numpy()
     numbers = None if groups is None else group_numbers(groups)
     intervals = bootstrap(lambda rows: _distances(grade, true, rows), len(true), numbers)
+    intervals["accuracy"] = share_interval(grade == true, numbers)
     reasons = {"auroc": found["interval_reasons"].get("auroc", "")}
     result: dict[str, Any] = {name: found[name] for name in ("n_images", "n_groups")}
     for name, value in _distances(grade, true, np.arange(len(true))).items():
@@ -87,7 +88,7 @@ def _distances(
         np.square(grade).mean() + np.square(truth).mean() - 2 * grade.mean() * truth.mean()
     )  # of the same grades, paired at random
     return {
-        "kappa": 1 - observed / expected if expected > 1e-12 else None,
+        "kappa": round(1 - observed / expected, 12) if expected > 1e-12 else None,  # 0, not 4e-16
         "grade_error": float(np.abs(grade - truth).mean()),
         "accuracy": float((grade == truth).mean()),
     }

@@ -31,6 +31,7 @@ __all__ = [
     "auroc_influence",
     "auroc_interval",
     "balanced_interval",
+    "bounded_interval",
     "group_numbers",
     "share_interval",
     "wilson",
@@ -176,6 +177,27 @@ def auroc_interval(
     if groups is not None:
         freedom = min(freedom, float(min(count) - 1))
     return Interval(wilson(area, worth / found[0], float(stdtrit(freedom, 0.975))))
+
+
+def bounded_interval(
+    value: float, influence: Numbers, least: float, freedom: float, groups: Groups = None
+) -> Interval:
+    """Wilson's interval of a metric between 0 and 1, for as many images as would give a share its variance.
+
+    Args:
+        value: measured.
+        influence: of each image on it.
+        least: images that it is worth at least, which count where no image differs from another.
+        freedom: degrees of freedom of its variance, at least 1.
+        groups: a number for each image's group; None: all are separate.
+    """
+    found = _effect(influence, groups)
+    if found is None:
+        return Interval(None, "all images are of one group")
+    variance = float((influence**2).sum())
+    worth = max(value * (1 - value) / variance, least) if variance > _NOTHING else least
+    quantile = max(found[1], float(stdtrit(max(freedom, 1.0), 0.975)))
+    return Interval(wilson(value, worth / found[0], quantile))
 
 
 def _effect(influence: Numbers, groups: Groups) -> tuple[float, float] | None:

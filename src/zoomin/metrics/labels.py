@@ -9,9 +9,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from .bootstrap import bootstrap, with_intervals
+from .bootstrap import FEWEST_DRAWN, bootstrap, with_intervals
 from .checks import check_answers
-from .intervals import Interval, auroc_influence, auroc_interval, group_numbers
+from .intervals import (
+    FEWEST,
+    Interval,
+    auroc_influence,
+    auroc_interval,
+    bounded_interval,
+    group_numbers,
+    share_interval,
+)
 
 __all__ = ["label_metrics", "label_scores"]
 
@@ -52,7 +60,11 @@ def label_metrics(
     *,
     groups: Sequence[object | None] | None = None,
 ) -> dict[str, Any]:
-    """`label_scores` with intervals by bootstrap, and each label by itself.
+    """`label_scores` with intervals, and each label by itself.
+
+    The intervals of shares are Wilson's, F1 being one that is bent: f1 = 2 j / (1 + j), j the share that is
+    right of all decisions that found a label or should have; that of the mean AUROC is
+    `intervals.bounded_interval`, that of the average precision a bootstrap's.
 
     Args:
         probabilities: of each label.
@@ -69,10 +81,61 @@ def label_metrics(
     """
     check_answers(probabilities)
     p, t = _arrays(probabilities, truth)
-    found = with_intervals(lambda rows: _scores(p, t, rows), len(t), groups)
     numbers = None if groups is None else group_numbers(groups)
+    known = _known_intervals(p, t, numbers)
+    found = with_intervals(lambda rows: _scores(p, t, rows), len(t), groups, known=known)
     found["labels"] = {name: _one(p[:, k], t[:, k], numbers) for k, name in enumerate(names)}
     return found
+
+
+def _known_intervals(p: Numbers, t: Numbers, groups: Int64[np.ndarray, " n"] | None) -> dict[str, Interval]:
+    """Those of shares and of the mean AUROC."""
+    n = len(t)
+    known, right = np.isfinite(t), ((p >= 0.5) == (t > 0)) | ~np.isfinite(t)
+    images = np.broadcast_to((np.arange(n) if groups is None else groups)[:, None], t.shape)
+    matter = known & ((p >= 0.5) | (t > 0))
+    nothing = Interval(None, "there is no label at all")
+    bent = share_interval(right[matter], images[matter]) if matter.any() else nothing
+    ends = None if bent.ends is None else (_bent(bent.ends[0]), _bent(bent.ends[1]))
+    return {
+        "auroc": _mean_area(p, t, groups),
+        "f1": Interval(ends, bent.reason),
+        "label_accuracy": share_interval(right[known], images[known]) if known.any() else nothing,
+        "all_right": share_interval(right.all(1), groups),
+    }
+
+
+def _bent(share: float) -> float:
+    return 2 * share / (1 + share)
+
+
+def _mean_area(p: Numbers, t: Numbers, groups: Int64[np.ndarray, " n"] | None) -> Interval:
+    """The interval of the mean AUROC; no label may have fewer images on a side than keep the coverage."""
+    count = len(t) if groups is None else int(groups.max()) + 1
+    if count < FEWEST_DRAWN:
+        what = "images" if groups is None else "groups"
+        return Interval(None, f"not enough {what}: there are {count}, {FEWEST_DRAWN} are needed")
+    areas, fewest, influence = [], [], np.zeros(len(t))
+    for own, truth in zip(p.T, t.T, strict=True):
+        here = np.isfinite(truth)
+        positive = truth[here] > 0
+        sides = np.array([(~positive).sum(), positive.sum()])
+        if not sides.all():
+            continue
+        if sides.min() < FEWEST:
+            what = f"a label has {sides.min()} on one side, {FEWEST} are needed"
+            return Interval(None, f"not enough images: {what}")
+        area, each = auroc_influence(own[here], positive)
+        areas.append(area)
+        fewest.append(int(sides.min()))
+        influence[here] += each * np.sqrt(sides / (sides - 1))[positive.astype(np.int64)]
+    if not areas:
+        return Interval(None, "no label is had by some images and not by others")
+    least = 1 / np.mean(1 / np.sqrt(fewest)) ** 2  # the areas of several labels may move together
+    freedom = 1 / np.mean(1 / (np.array(fewest) - 1))
+    return bounded_interval(
+        float(np.mean(areas)), influence / len(areas), float(least), float(freedom), groups
+    )
 
 
 def _one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
-from .bootstrap import with_intervals
+from .bootstrap import FEWEST_DRAWN, with_intervals
 from .checks import check_answers
+from .intervals import FEWEST, Interval, bounded_interval, group_numbers
 
 __all__ = ["concordance", "survival_metrics", "survival_scores"]
 
-_MOST = 4000  # images whose pairs are kept in memory for the draws of an interval
+_MOST = 4000  # images whose pairs are kept in memory for an interval
 
 
 def concordance(
@@ -54,7 +56,7 @@ def survival_scores(risk: Float[Tensor, " n"], truth: Float[Tensor, "n two"]) ->
 def survival_metrics(
     risk: Float[Tensor, " n"], truth: Float[Tensor, "n two"], *, groups: Sequence[object | None] | None = None
 ) -> dict[str, Any]:
-    """The concordance with an interval, and `events`.
+    """The concordance with an interval (`intervals.bounded_interval`), and `events`.
 
     Raises:
         DataError: if there is no image, or a risk is not a number.
@@ -62,18 +64,43 @@ def survival_metrics(
     check_answers(risk)
     own, time, event = _arrays(risk, truth)
     n, too_many = len(own), len(own) > _MOST
-    matrices = None if too_many else _pairs(own, time, event, np.arange(n))
+    interval = Interval(None, f"too many images: there are {n}, at most {_MOST} are compared in pairs")
+    if not too_many:
+        interval = _interval(own, time, event, None if groups is None else group_numbers(groups))
 
     def scores(rows: Int64[np.ndarray, " m"]) -> dict[str, float | None]:
-        if matrices is None:
-            return {"concordance": concordance(own[rows], time[rows], event[rows])}
-        weight = np.bincount(rows, minlength=n).astype(np.float32)
-        right, total = (float(weight @ (part @ weight)) for part in matrices)
-        return {"concordance": right / total if total else None}
+        return {"concordance": concordance(own[rows], time[rows], event[rows])}
 
-    unless = f"too many images: there are {n}, at most {_MOST} are drawn from" if too_many else ""
-    found = with_intervals(scores, n, groups, unless=unless)
+    found = with_intervals(scores, n, groups, known={"concordance": interval})
     return {**found, "events": int(event.sum())}
+
+
+def _interval(
+    risk: Float64[np.ndarray, " n"],
+    time: Float64[np.ndarray, " n"],
+    event: Bool[np.ndarray, " n"],
+    groups: Int64[np.ndarray, " n"] | None,
+) -> Interval:
+    """Wilson's interval, for so many images as would give a share the variance of the concordance.
+
+    The variance is that of the pairs of each image (U statistics); a concordance has no larger one than a
+    share of half as many images as there are events.
+    """
+    n, events = len(time), int(event.sum())
+    count = n if groups is None else int(groups.max()) + 1
+    if count < FEWEST_DRAWN:
+        what = "images" if groups is None else "groups"
+        return Interval(None, f"not enough {what}: there are {count}, {FEWEST_DRAWN} are needed")
+    if events < FEWEST:
+        return Interval(None, f"not enough images: {events} with an event, {FEWEST} are needed")
+    right, pairs = _pairs(risk, time, event, np.arange(n))
+    total = float(pairs.sum(dtype=np.float64))
+    if not total:
+        return Interval(None, "no two images can be compared")
+    value = float(right.sum(dtype=np.float64)) / total
+    each = [part.sum(0, dtype=np.float64) + part.sum(1, dtype=np.float64) for part in (right, pairs)]
+    influence = (each[0] - value * each[1]) / total * math.sqrt(n / (n - 1))
+    return bounded_interval(value, influence, events / 2, events - 1.0, groups)
 
 
 def _arrays(

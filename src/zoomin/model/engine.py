@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..files import user_cache
+from ..runtime.extras import install
 from .choices import check_engine
 from .networks.weights import weight_bytes
 
@@ -60,7 +61,7 @@ class Engine:
         check_engine(name)
         if name == "openvino" and not has_openvino():
             raise ConfigError(
-                "OpenVINO is not installed", where="engine", remedy="pip install openvino, or use torch."
+                "OpenVINO is not installed", where="engine", remedy=f"{install('fast')}, or use torch."
             )
         self.name = name
         self._compiled: WeakKeyDictionary[nn.Module, _Eager | _Network] = WeakKeyDictionary()

@@ -263,12 +263,12 @@ def _side(file: Any, step: float) -> float | None:  # noqa: ANN401 (h5py is not 
 
 def _step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: ANN401 (h5py is not typed)
     """Units of the coordinates per level-0 pixel, as given by attributes of the array or the file."""
-    attributes = {**file.attrs, **file["coords"].attrs}
+    attributes = {**file["coords"].attrs, **file.attrs, **file["coords"].attrs}  # those of the array first
     stated = [value for name, value in attributes.items() if _UNIT_NAMES.fullmatch(name)]
     if not stated and "feats" in file:
         return _historic_step(file, path, mpp)
     unit = _word(stated[0]) if stated else "px"
-    if unit in _PIXELS:
+    if unit.casefold() in _PIXELS:
         return 1.0
     length = unit_in_microns(unit)
     if length is None:
@@ -311,7 +311,7 @@ def _historic_step(file: Any, path: Path, mpp: float | None) -> float:  # noqa: 
 
 def _word(value: Any) -> str:  # noqa: ANN401 (whatever an attribute holds)
     text: str = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(np.ravel(value)[0])
-    return text.strip().casefold().replace("\u03bc", "\u00b5")
+    return text.strip().replace("\u03bc", "\u00b5")  # its case counts: Mm is not mm
 
 
 def stored_dims(folder: str | Path) -> int:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import DataError, ImageError
 from ..files import read_json
+from ..runtime.extras import install
 from .npz_files import read_npz_file
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 SUFFIXES = (".h5", ".pt", ".npz", ".zarr")
 _FOLDERS = ("", "h5_files", "tile_embeddings", "pt_files")  # CLAM and slide2vec keep files in folders
 _AGAIN = "Write the features again: remove the file first."
-_EXTRA = "Install the extra: pip install 'zoomin-net[stores]'."
+_EXTRA = f"Install the extra: {install('stores')}."
 
 
 class Stored(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ImageError, UnexpectedError, ZoomInError
+from .extras import missing
 
 __all__ = ["Faults", "image_error"]
 
@@ -25,6 +26,8 @@ def image_error(error: Exception, name: object) -> ZoomInError:
     if isinstance(error, (OSError, MemoryError)):
         reason = str(error) or type(error).__name__
         return ImageError(f"cannot be read ({reason})", where=name, remedy="Check the file and its disk.")
+    if (absent := missing(error, name, ImageError)) is not None:
+        return absent
     found = UnexpectedError(
         f"cannot be read ({type(error).__name__}: {error})",
         where=name,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
+from .extras import extra_named
+
 __all__ = ["lazily"]
 
 
@@ -24,6 +26,8 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
     def find(name: str) -> object:
         if name not in module:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(module[name], package), name)
+        with extra_named():
+            home = import_module(module[name], package)
+        return getattr(home, name)
 
     return find

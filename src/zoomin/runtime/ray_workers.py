@@ -19,6 +19,7 @@ from typing import Any, TextIO, cast
 
 from .._version import __version__
 from ..errors import ConfigError, ZoomInError
+from .extras import install
 from .workers import DIED, DONE, FAILED, READY, Event
 
 __all__ = ["RayWorkers"]
@@ -51,7 +52,7 @@ class RayWorkers:
             raise ConfigError(
                 "Ray is not installed",
                 where="cluster",
-                remedy="pip install 'zoomin-net[distributed]', or use --jobs on one machine.",
+                remedy=f"{install('distributed')}, or use --jobs on one machine.",
             )
         import ray
 

@@ -18,7 +18,8 @@ from ..classifiers import Classifier
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, whole_file
 from .config import MONITORS, TrainConfig
-from .records import EpochTable, Row, read_rows
+from .epoch_rows import Row, read_rows
+from .records import EpochTable
 from .run_folder import check_settings
 
 __all__ = [

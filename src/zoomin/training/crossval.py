@@ -17,7 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.datamodule import ZoomInDataModule
+from ..runtime.extras import extra_named
+
+with extra_named():  # here, for programs that import `crossval` itself
+    from ..data.datamodule import ZoomInDataModule
+
 from ..data.manifest import Manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import plain, write_json

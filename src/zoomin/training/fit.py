@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+
+from ..runtime.extras import extra_named
+
+with extra_named():  # here, for programs that import `fit` itself
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
 
 from ..annotations.reader import RoiReader
 from ..baselines.bags import MIL

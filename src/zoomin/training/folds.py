@@ -27,6 +27,7 @@ from ..model.config import ZoomInConfig
 from ..model.targets import Target, target_of
 from .checkpoints import LAST, Done, IdentityWriter, checkpoint_callbacks, comparable, epochs_done
 from .config import RunConfig
+from .epoch_rows import Row
 from .evaluation import Evaluated, evaluate
 from .fit import new_task, tiles_of
 from .frozen.classify import classify
@@ -37,7 +38,7 @@ from .loggers import NO_LOGS, Logs, log_scores
 from .matching import match_data
 from .plan import negative_class
 from .pretrain import pretrain
-from .records import EpochHook, EpochTable, Row
+from .records import EpochHook, EpochTable
 from .run_folder import data_fingerprint
 from .task import evaluation_keys
 from .trainer import train, training_device

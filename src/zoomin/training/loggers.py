@@ -17,13 +17,15 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 
 from ..errors import ConfigError
 from ..files import plain, write_json
+from ..runtime.extras import PACKAGES, install
 from .config import LoggerName
-from .records import Row, quiet_lightning
+from .epoch_rows import Row
+from .records import quiet_lightning
 
 __all__ = ["NO_LOGS", "Logs", "check_loggers", "log_scores", "share_experiment"]
 
 _IDS = "loggers.json"  # of the runs that services know by a name of their own, for resuming
-_PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}  # of the loggers that an extra installs
+_PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}  # of the loggers of services
 _LOG_IN = {
     "wandb": "Log in with `wandb login`, or set WANDB_MODE=offline.",
     "mlflow": "Check MLFLOW_TRACKING_URI, or unset it to keep the run in its own folder.",
@@ -101,12 +103,12 @@ def check_loggers(names: Sequence[LoggerName]) -> None:
         ConfigError: if a package is not installed.
     """
     for name in names:
-        package = _PACKAGES.get(name)
+        package = name if name == "tensorboard" else _PACKAGES.get(name)
         if package is not None and find_spec(package) is None:
             raise ConfigError(
                 f"the logger {name} needs the package {package}, which is not installed",
                 where="train.logger",
-                remedy="pip install 'zoomin-net[loggers]', or name another logger.",
+                remedy=f"{install(PACKAGES[package].extra)}, or name another logger.",
             )
 
 

@@ -25,6 +25,7 @@ from ..model.choices import TargetKind
 from ..model.config import ZoomInConfig
 from ..model.engine import has_openvino
 from ..model.networks import has_cells
+from ..runtime.extras import install
 from .frozen_config import FrozenConfig
 
 __all__ = ["ImageSummary", "Plan", "negative_class", "plan", "plan_recipe"]
@@ -273,7 +274,7 @@ def _lines(
         lines.append(f"cells      if AUROC of images held out is below {frozen.trunk_below}, finer maps of")
         lines.append(f"           the trunk join the choice (about {_minutes(cells)} more)")
     seconds = sub_tiles * _SECONDS[has_openvino()] * (1.0 if is_few else 1.25) + 60
-    engine = "OpenVINO" if has_openvino() else "PyTorch; `pip install openvino` makes it three times as fast"
+    engine = "OpenVINO" if has_openvino() else f"PyTorch; `{install('fast')}` makes it three times as fast"
     pixels = _pixel_seconds(summary, side, tiles) if is_classes else None
     if pixels is not None and frozen.trunk == "pretrained":
         lines.append(

@@ -28,12 +28,14 @@ def find_recipe(name: str | Path) -> Path:
     """The file of a recipe.
 
     Args:
-        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer".
+        name: a path, or the name of one of the recipes that come with the program, such as "colon_cancer"
+            or, as documents name it, "recipes/colon_cancer.yaml".
 
     Raises:
         ConfigError: if there is none, or it is no recipe that anybody would write: see `check_recipe`.
     """
-    places = [Path(name), _SOURCE / f"{name}.yaml", _INSTALLED / f"{name}.yaml"]
+    stem = Path(name).stem if Path(name) == Path("recipes", f"{Path(name).stem}.yaml") else name
+    places = [Path(name), _SOURCE / f"{stem}.yaml", _INSTALLED / f"{stem}.yaml"]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         near = difflib.get_close_matches(Path(name).stem, recipe_names(), n=3)

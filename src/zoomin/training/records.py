@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import sys
 import warnings
@@ -18,17 +17,14 @@ from torch import Tensor
 
 from ..files import write_rows
 from ..progress import progress_bar
+from .epoch_rows import Row
 
 __all__ = [
     "EpochHook",
     "EpochTable",
     "ProgressBar",
-    "Row",
     "quiet_lightning",
-    "read_rows",
 ]
-
-Row = dict[str, int | float]  # one epoch: its number, and what was measured
 
 _SHOWN = ("train_loss", "val_loss", "val_balanced_accuracy", "val_auroc")
 
@@ -85,15 +81,6 @@ class EpochTable(Logger):
         )
         if "lr" in metrics and self._path is not None:
             write_rows(self._path, self.rows)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a table of epochs, in order; none where there is no such file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        read = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"])} for row in read]
 
 
 def _rounded(value: float) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.notebook import or_nothing, table
-from .records import Row
+from .epoch_rows import Row
 
 __all__ = ["FitResult"]
 

@@ -88,13 +88,21 @@ def versions() -> dict[str, Any]:
         "zoomin": __version__,
         "git_commit": _git_commit(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _version_of(name) for name in _PACKAGES},
         "system": platform.platform(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _version_of(package: str) -> str | None:
+    """Its installed version; None of a package of an extra that is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _git_commit() -> str | None:

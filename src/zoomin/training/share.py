@@ -15,6 +15,7 @@ from ..images.image import reader_words
 from ..model.hub import CARD, TRAINING, hub_model, push
 from ..model.storage import model_fingerprint
 from ..model.targets import score_names
+from ..runtime.extras import install
 from .recipe_files import load_recipe
 
 __all__ = ["share"]
@@ -108,7 +109,7 @@ def _card(net: Classifier, summary: Mapping[str, Any], address: str) -> str:
     data = ModelCardData(library_name="zoomin", pipeline_tag="image-classification", tags=tags)
     name = address.removeprefix("hf://").rpartition("/")[2].partition("@")[0] or "model"
     lines = ["---", data.to_yaml(), "---", "", f"# {name}", "", *_about(net, summary), "", "## Use", ""]
-    lines += ["```sh", "pip install zoomin-net", f"zoomin predict IMAGES --run {address}", "```", ""]
+    lines += ["```sh", install("all"), f"zoomin predict IMAGES --run {address}", "```", ""]
     lines += ["```python", "import zoomin", "", f"model = zoomin.load_model({address!r})"]
     lines += ['rows = zoomin.predict(["image.tif"], model)', "```", "", *_training(summary)]
     lines += ["", "Research software: its answers are not a diagnosis."]

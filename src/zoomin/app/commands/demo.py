@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ...runtime.extras import TRAINING, need
 from .command import Command, option, print_metrics, say
 
 __all__ = ["DEMO"]
@@ -19,6 +20,7 @@ def _build_demo(parser: ArgumentParser) -> None:
 
 
 def _demo(parser: ArgumentParser, options: Namespace) -> int:
+    need("all", *TRAINING, "jinja2", "markupsafe")
     from ..demo import run_demo
 
     result = run_demo(

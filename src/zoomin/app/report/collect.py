@@ -15,7 +15,7 @@ from ...files import read_json
 from ...inference.predictions import Prediction, counts_of, target_in
 from ...inference.run_images import label_options, splits_of_run
 from ...model.targets import Target, target_named
-from ...training.records import read_rows
+from ...training.epoch_rows import read_rows
 from .findings import Answer, Findings, Origin
 
 __all__ = [

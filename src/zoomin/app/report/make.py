@@ -19,6 +19,7 @@ from ...inference.run_images import run_images
 from ...model.storage import model_fingerprint
 from ...model.targets import target_of
 from ...progress import progress_bar
+from ...runtime.extras import need
 from ...runtime.locks import lock_file
 from .answers import kept_predictions, predictions_of
 from .collect import (
@@ -137,6 +138,7 @@ def write_report(
         ConfigError: if settings do not fit together.
         WriteError: if the file cannot be written, or another job writes it.
     """
+    need("report", "matplotlib", "sklearn", "jinja2", "markupsafe")
     _check_run(config)
     with lock_file(Path(out) if out is not None else _default_out(config)) as path:
         return _write(

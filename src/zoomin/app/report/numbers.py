@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 from torch import Tensor
 
 from ...metrics.intervals import wilson
@@ -127,6 +126,8 @@ def curves(
         members: 1 where an image has it, 0 where not, NaN where that is unknown.
         classes: names.
     """
+    from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+
     roc, precision = [], []
     one = len(classes) == 2 and bool((members.sum(1) == 1).all())
     for index in [1] if one else range(len(classes)):
@@ -224,6 +225,8 @@ def class_scores(
         predicted: whether that was predicted.
         classes: names.
     """
+    from sklearn.metrics import auc, average_precision_score, roc_curve
+
     rows = []
     for index, name in enumerate(classes):
         known = members[:, index].isfinite()

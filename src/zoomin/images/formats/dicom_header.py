@@ -7,6 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ...errors import ImageError
+from ...runtime.extras import extra_named
+
 __all__ = ["DicomHeader", "is_dicom", "named_as_dicom", "places_frames", "read_dicom_header"]
 
 _START = 132  # preamble and DICM
@@ -109,7 +112,11 @@ class DicomHeader(NamedTuple):
 
 
 def read_dicom_header(path: Path) -> DicomHeader | None:
-    """The header of a DICOM file; None for any other file, or where it cannot be read."""
+    """The header of a DICOM file; None for any other file, or where it cannot be read.
+
+    Raises:
+        ImageError: if pydicom, of the extra `slides`, is not installed.
+    """
     if not is_dicom(path):
         return None
     try:
@@ -122,7 +129,8 @@ def read_dicom_header(path: Path) -> DicomHeader | None:
 @lru_cache(maxsize=1 << 14)
 def _header(path: Path, size: int, changed: int) -> DicomHeader | None:
     """The same; kept, because the files of a folder are compared with each other for every slide in it."""
-    import pydicom  # only DICOM needs it
+    with extra_named(path, ImageError):
+        import pydicom  # only DICOM needs it
 
     try:
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_WANTED)

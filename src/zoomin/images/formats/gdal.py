@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ImageError
+from ...runtime.extras import extra_named
 from ..urls import url_of
 from .decode import format_of
 
@@ -105,10 +106,11 @@ def opened(path: Path, driver: str, source: Subdataset = 0) -> Any:  # noqa: ANN
             of a TIFF at byte N.
 
     Raises:
-        ImageError: if GDAL cannot open it.
+        ImageError: if GDAL cannot open it, or is not installed.
     """
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    with extra_named(path, ImageError):
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     # An image need not lie on a map. Silenced for good: catching it at each call is not safe in threads.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...runtime.extras import install
 from .adapted import SlideReader
 from .dicom_header import read_dicom_header
 
@@ -16,10 +17,10 @@ FASTSLIDE = SlideReader(
     "fastslide:FastSlide.from_file_path",
     frame="level",
     parallel=True,
-    install="pip install 'zoomin-net[fastslide]'",
+    install=install("fastslide"),
 )
 WSIDICOM = SlideReader(
-    "wsidicom", "zoomin.images.formats.other_slides:WsiDicomSlide", install="pip install 'zoomin-net[dicom]'"
+    "wsidicom", "zoomin.images.formats.other_slides:WsiDicomSlide", install=install("dicom")
 )
 _CZI, _TIFF = b"ZISRAWFILE", (b"II*\0", b"MM\0*")
 _ISYNTAX = b"DPUfsImport"

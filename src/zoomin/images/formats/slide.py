@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 
 from ...errors import ImageError
 from ...geometry import Region
+from ...runtime.extras import missing
 from ..cache import HANDLES
 from ..image import Image
 from ..physical import check_mpp, plausible_mpp
@@ -40,6 +41,8 @@ _OBLONG = 0.05
 _LARGEST_BLOCK = 1 << 27  # pixels
 _BESIDE = "openslide.associated"
 _CACHE = 64 << 20  # bytes of decoded blocks that all slides of a process share
+_SLIDES_ALONE = (".mrxs", ".vms", ".vmu", ".svslide", ".czi")
+_SLIDES_IN_TIFF = ("svs", "ndpi", "scn", "bif", "philips")  # as tifffile calls them
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -113,15 +116,29 @@ class SlideImage(JpegTiled):
 
 
 def slide_vendor(path: Path) -> str | None:
-    """The format in OpenSlide's words; None where OpenSlide does not know the file."""
+    """The format in OpenSlide's words, without it in tifffile's; None of what it does not open."""
     try:
         import openslide
-    except (ImportError, OSError):  # plain TIFFs do without; `zoomin doctor` reports it
-        return None
+    except (ImportError, OSError):  # plain TIFFs do without; opening a slide tells what is missing
+        return _likely_slide(path)
     try:
         return openslide.OpenSlide.detect_format(str(path))  # type: ignore[no-any-return]
     except openslide.OpenSlideError:
         return None
+
+
+def _likely_slide(path: Path) -> str | None:
+    """What slide a file seems to be, where OpenSlide cannot be asked."""
+    suffix = path.suffix.lower()
+    if suffix in _SLIDES_ALONE:
+        return suffix[1:]
+    try:
+        with tiff_file(path) as file:
+            software = str(file.pages[0].tags.valueof("Software", default=""))
+            kinds = [kind for kind in _SLIDES_IN_TIFF if getattr(file, f"is_{kind}")]
+    except DAMAGE:
+        return None
+    return "trestle" if software.startswith("MedScan") else next(iter(kinds), None)
 
 
 def open_slide(path: Path, *, mpp: float | None = None) -> Image:
@@ -324,7 +341,7 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
     try:
         import openslide
     except (ImportError, OSError) as error:
-        raise ImageError(
+        raise missing(error, path, ImageError) or ImageError(
             f"OpenSlide, which reads whole slides, does not load ({error})",
             where=path,
             remedy="pip install --force-reinstall openslide-python openslide-bin; then `zoomin doctor`.",

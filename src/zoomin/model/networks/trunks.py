@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import ConfigError
+from ...runtime.extras import extra_named
 from . import lite0
 from .weights import AT, fit_weights, packaged_weights, read_weights, unwrapped
 
@@ -132,7 +133,8 @@ def _bundled(network: nn.Module, pretrained: bool) -> nn.Module:
 
 
 def _created(name: str, pretrained: bool, **options: Any) -> Any:  # noqa: ANN401 (timm is not typed)
-    import timm
+    with extra_named(f"timm:{name}"):
+        import timm
 
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
@@ -141,7 +143,8 @@ def _created(name: str, pretrained: bool, **options: Any) -> Any:  # noqa: ANN40
 
 
 def _check(name: str) -> None:
-    import timm
+    with extra_named(f"timm:{name}"):
+        import timm
 
     if not timm.is_model(name.split(".")[0]):
         near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:5]
