@@ -447,6 +447,8 @@ def test_sorting_and_filtering(tmp_path: Path) -> None:
         assert page.get_by_text("No image fits").is_visible()
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0  # a narrow window scrolls tables, not the page
+        cut = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+        assert page.locator(".scroll:not(.tall)").evaluate_all(cut) == []  # only the list of images is wider
         seen.shoot("report-narrow", full=True)
         assert seen.errors == []
 

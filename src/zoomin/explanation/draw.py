@@ -41,6 +41,7 @@ __all__ = [
     "draw_sub_tiles",
     "draw_tiles",
     "number_labels",
+    "signed",
     "start",
     "surroundings",
     "title",
@@ -287,6 +288,18 @@ def draw_sub_tile(axes: Axes, explanation: Evidence, k: int) -> str:
     return colour
 
 
+def signed(steps: Sequence[float]) -> list[str]:
+    """What sub-tiles add, as text: two decimals, up to four where all are small.
+
+    Example:
+        >>> signed([0.9, -0.004]), signed([0.0012, -0.0003]), signed([])
+        (['+0.90', '-0.00'], ['+0.0012', '-0.0003'], [])
+    """
+    largest = max(map(abs, steps), default=0.0)
+    digits = 2 if largest >= 0.05 else 3 if largest >= 0.005 else 4
+    return [f"{step:+.{digits}f}" for step in steps]
+
+
 def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> None:
     """How the answer adds up: the start, the numbered places, all others, the answer; a column each."""
     begin, added, end = explanation.account()
@@ -305,7 +318,7 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     axes.bar([0, last], [begin, end], width=0.72, color=_NEUTRAL)
     span = max(*levels, 0.0) - min(*levels, 0.0) or 1.0
     axes.set_ylim(min(*levels, 0.0) - 0.2 * span, max(*levels, 0.0) + 0.2 * span)
-    texts = [ends[0], *(f"{step:+.2f}" for step in steps), ends[1]]
+    texts = [ends[0], *signed(steps), ends[1]]
     tops = [max(begin, 0), *(max(a, b) for a, b in pairwise(levels)), max(end, 0)]
     for place, (text, top) in enumerate(zip(texts, tops, strict=True)):
         bold = "bold" if place in (0, last) else "normal"

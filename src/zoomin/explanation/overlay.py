@@ -17,6 +17,7 @@ from .draw import (
     draw_legend,
     draw_roi,
     draw_sub_tiles,
+    signed,
     start,
     surroundings,
     title,
@@ -126,8 +127,8 @@ def _draw_one(part: _Part, explanation: Evidence, roi: Annotation | None, outlin
     axes.set_title(counts(explanation) + note, fontsize=8)
     _draw_crops(part.axes(_IMAGE + 0.2, 0.32, _WIDTH - _IMAGE - 0.25, below - 0.36), explanation)
     own = doubt(explanation)
-    words = f"{own}. {start(explanation)}." if own else f"{start(explanation)}."
-    part.text(0.06, below + 0.09, f"{words} What each sub-tile adds:", fontsize=8)
+    words = f"{own}. {start(explanation)}." if own else f"{start(explanation)}. What each sub-tile adds:"
+    part.text(0.06, below + 0.09, words, fontsize=8)
     draw_account(part.axes(0.05, below + 0.22, _WIDTH - 0.1, _ACCOUNT - 0.55), explanation)
 
 
@@ -145,12 +146,14 @@ def _draw_crops(axes: Axes, explanation: Evidence) -> None:
     axes.set_axis_off()
     places, rows = explanation.places(), NUMBERED // 2
     side = min(height / rows - 0.17, 0.55 * width / 2)
-    for k in range(min(NUMBERED, len(explanation.crops))):
+    shown = min(NUMBERED, len(explanation.crops))
+    adds = signed(places.evidence[:shown].tolist())
+    for k in range(shown):
         x, y = (k // rows) * width / 2, (k % rows) * height / rows
         colour = _draw_crop(axes, explanation, k, (x, y, side))
         x += side + 0.06
         axes.text(x, y, str(k + 1), fontsize=9, weight="bold", color=colour, va="top")
-        axes.text(x, y + 0.19, f"{float(places.evidence[k]):+.2f}", fontsize=8, color=colour, va="top")
+        axes.text(x, y + 0.19, adds[k], fontsize=8, color=colour, va="top")
         axes.text(x, y + 0.36, f"{float(places.weight[k]):.1%}", fontsize=7.5, color="#4b5563", va="top")
 
 
