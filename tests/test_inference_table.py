@@ -28,6 +28,7 @@ from zoomin.inference import (
 )
 from zoomin.model import ZoomIn, ZoomInConfig
 from zoomin.runtime.locks import lock_file
+from zoomin.runtime.parts import check_own_part
 
 CONFIG = ZoomInConfig(tile_size=40, sub_tile_size=9, n_samples=6, class_names=("cat", "-dog"))
 
@@ -168,6 +169,17 @@ def test_parts_of_a_list_are_the_whole(net: ZoomIn, images: list[Path | Record],
     for wrong, remedy in remedies.items():
         with pytest.raises(DataError, match=f"not a part of a list.*{remedy}"):
             shard_of(images, wrong)
+
+
+def test_a_part_is_not_written_over_another(tmp_path: Path) -> None:
+    table, whole = tmp_path / "out.csv", ["a", "=b", "c", "d"]
+    for path in (table, tmp_path / "out.csv.part"):
+        check_own_part(table, whole, shard_of(whole, "1/2"))
+        path.write_text("image,status,made_from\n'=b,ok,1\nd,ok,1\n")
+        check_own_part(table, whole, shard_of(whole, "2/2"))
+        with pytest.raises(DataError, match=r"out\.csv.*another part of the list\. Give each part an --out"):
+            check_own_part(table, whole, shard_of(whole, "1/2"))
+        path.unlink()
 
 
 def test_formulas_are_quoted_and_their_rows_kept(

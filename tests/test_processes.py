@@ -154,3 +154,17 @@ def test_what_cannot_be_written_is_told_before_the_work(
         pass
     with lock_file("/dev/null"):
         pass
+
+
+def test_an_interrupted_import_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    """`python -m` of CPython ends as if by Ctrl-C after an interruption of source that was run as text."""
+    (tmp_path / "job.py").write_text(
+        "from zoomin.runtime.processes import stoppable\n"
+        "with stoppable() as stop:\n"
+        "    try:\n"
+        "        exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM); pause = list(range(9999))')\n"
+        "    except KeyboardInterrupt:\n"
+        "        code = stop.exit_code\n"
+        "raise SystemExit(code)\n"
+    )
+    assert subprocess.run([sys.executable, "-m", "job"], cwd=tmp_path).returncode == 128 + signal.SIGTERM

@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import DataError
-from ..files import telling, whole_file
+from ..files import telling, unquoted, whole_file
 from .ledger import KEY, Line, part_of, read_lines
 
-__all__ = ["check_all_there", "dealt_back", "join_tables", "link_file", "shard_name", "shard_of"]
+__all__ = [
+    "check_all_there",
+    "check_own_part",
+    "dealt_back",
+    "join_tables",
+    "link_file",
+    "shard_name",
+    "shard_of",
+]
 
 T = TypeVar("T")
 
@@ -51,6 +59,26 @@ def shard_name(name: str, shard: str) -> str:
     number, count = _shard(shard)
     path = Path(name)
     return str(path.with_name(f"{path.stem}.{number:0{len(str(count))}}-of-{count}{path.suffix}"))
+
+
+def check_own_part(table: Path, whole: Iterable[str], own: Iterable[str]) -> None:
+    """Refuse to write a part over the finished table of another one.
+
+    Args:
+        table: of `Ledger`, which need not exist yet.
+        whole: names of the images of the whole list.
+        own: of those, the ones of this part.
+
+    Raises:
+        DataError: if all images in the table are of other parts.
+    """
+    own = set(own)
+    others = set(whole) - own
+    for path in (table, part_of(table)):
+        named = {unquoted(line[0]) for line in read_lines(path)[1:] if line} if path.is_file() else set()
+        if named & others and not named & own:
+            remedy = "Give each part an --out of its own, or no --out; or delete this table."
+            raise DataError("it holds another part of the list", where=path, remedy=remedy)
 
 
 def check_all_there(parts: Sequence[Path], command: str) -> None:

@@ -86,6 +86,9 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        # CPython (`python -m`) remembers an interruption of source that was run as text, such as that of data
+        # classes while modules are imported, although it is caught, and would end as if by Ctrl-C.
+        exec("")
 
 
 def one_process() -> None:

@@ -41,13 +41,16 @@ def _build_features(parser: ArgumentParser) -> None:
 def _features(parser: ArgumentParser, options: Namespace) -> int:
     from ...data.check import images_to_check
     from ...data.feature_extraction import TABLE, FeatureConfig, encode_images
-    from ...runtime.parts import shard_name, shard_of
+    from ...runtime.parts import check_own_part, shard_name, shard_of
 
     values, out = instantiated(parser, options), options.out
     config = FeatureConfig(**{f.name: values[f.name] for f in fields(FeatureConfig)})
-    records = images_to_check(values.images)
+    whole = records = images_to_check(values.images)
     if options.shard is not None:
         records = shard_of(records, options.shard)
+        if out is not None:
+            names, own = ([str(record.image) for record in some] for some in (whole, records))
+            check_own_part(Path(out) / TABLE, names, own)
         out = out or shard_name("features", options.shard)
     out = out or "features"
     rows = encode_images(

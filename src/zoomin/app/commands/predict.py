@@ -227,14 +227,16 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...inference.groups import groups_path, has_groups
     from ...inference.prediction_table import predict_into
-    from ...inference.sources import find_images
-    from ...runtime.parts import shard_name, shard_of
+    from ...inference.sources import find_images, name_of
+    from ...runtime.parts import check_own_part, shard_name, shard_of
 
     config, executor = inference_config(options), executor_of(options)
-    images = find_images(options.images, options.manifest, options.group_by)
+    whole = images = find_images(options.images, options.manifest, options.group_by)
     out = options.out
     if options.shard is not None:
         images = shard_of(images, options.shard)
+        if out is not None:
+            check_own_part(Path(out), map(name_of, whole), map(name_of, images))
         out = out or shard_name("predictions.csv", options.shard)
     out = out or "predictions.csv"
     model = load_model(options.run, options.device if executor.alone else "cpu")
