@@ -404,7 +404,8 @@ def _check_disk(folder: Path, config: SlideConfig, textures: Sequence[Texture], 
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WriteError(
-            f"{slides} slides need about {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free",
+            f"{slides} {'slide needs' if slides == 1 else 'slides need'} about {needed / 1e6:,.1f} MB, "
+            f"{free / 1e6:,.1f} MB are free",
             where=folder,
             remedy="Give another disk, fewer or smaller slides, less tissue_share or a lower quality.",
         )
