@@ -93,7 +93,7 @@ def test_the_penalty_is_positive() -> None:
 
 
 def test_baselines_have_no_warm_up(tmp_path: Path) -> None:
-    root = make_images(tmp_path / "images", n=4)
+    root = make_images(tmp_path / "images", n=8)
     config = run_config(root, tmp_path / "run", warm_up=WarmUp(head_l2=0.1))
     from zoomin.baselines.cnn import CNNConfig
 
