@@ -112,9 +112,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 (JSON)
         text = path.read_text(encoding="utf-8-sig")
         lines = [line for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
         if len(lines) > 1 and all(line.strip()[0] + line.strip()[-1] == "{}" for line in lines):
-            return [
-                parse_json(line) for line in lines
-            ]  # a feature per line (RFC 8142), as GIS programs write
+            return list(map(parse_json, lines))  # a feature per line (RFC 8142), as GIS programs write
         return parse_json(text.lstrip("\x1e"))
     except ValueError as error:
         raise DataError(f"not a readable JSON file ({error})", where=path, remedy=_EXPORT) from error

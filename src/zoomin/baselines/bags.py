@@ -74,24 +74,20 @@ class Bags:
         return torch.arange(int(self.count.max()), device=self.count.device) < self.count[:, None]
 
     def padded(self, values: Float[Tensor, "n ..."], fill: float) -> Float[Tensor, "batch widest ..."]:
-        """One row per image, `fill` beyond its crops."""
+        """One row per image, `fill` beyond its crops; no copy where all images have as many."""
         shape = (len(self.count), int(self.count.max()), *values.shape[1:])
+        if len(values) == shape[0] * shape[1]:
+            return values.reshape(shape)
         return values.new_full(shape, fill).index_put((self.image, self.index), values)
 
     def softmax(self, logits: Float[Tensor, "n maps"]) -> Float[Tensor, "n maps"]:
         """Attention over each bag: every column sums to 1 over the crops of an image."""
-        return torch.cat([own.softmax(0) for own in self.split(logits)])
+        return self.padded(logits, -torch.inf).softmax(1)[self.image, self.index]
 
     def sum(self, weights: Float[Tensor, "n maps"], values: Tensor) -> Float[Tensor, "batch maps dims"]:
-        """The sum of the crops' values under each column of weights; a product of matrices per image."""
-        pairs = zip(self.split(weights), self.split(values), strict=True)
+        """The sum of the crops' values under each column of weights."""
         kind = torch.promote_types(weights.dtype, values.dtype)  # autocast multiplies in half precision
-        return torch.stack([own.mT @ rows for own, rows in pairs]).to(kind)
-
-    def split(self, values: Float[Tensor, "n width"]) -> tuple[Tensor, ...]:
-        """The rows of each image."""
-        rows: tuple[Tensor, ...] = values.split(self.count.tolist())
-        return rows
+        return (self.padded(weights, 0.0).mT @ self.padded(values, 0.0)).to(kind)
 
 
 def cut(regions: Int[Tensor, "n 4"], side: int) -> Int[Tensor, "n crops 4"]:

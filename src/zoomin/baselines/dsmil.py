@@ -87,14 +87,13 @@ class DSMIL(MIL[DSMILConfig]):
 
     def pool(self, bags: Bags, labels: Int[Tensor, " batch"] | None) -> Pooled:
         """The means of the crops under the attention of each class; and the first stream's loss."""
-        best, products = [], []
-        queries = bags.split(self.query(bags.instances))
-        for scores, own in zip(bags.split(self.scores(bags.instances)), queries, strict=True):
-            highest, critical = scores.max(0)  # of each class
-            best.append(highest)
-            products.append(own @ own[critical].mT)
-        likeness = torch.cat(products) / math.sqrt(self.config.query_width)
+        best, critical = bags.padded(self.scores(bags.instances), -torch.inf).max(1)  # (B, C)
+        queries = self.query(bags.instances)
+        first = bags.count.cumsum(0) - bags.count
+        of_critical = queries[first[:, None] + critical]
+        products = bags.padded(queries, 0.0) @ of_critical.mT  # (B, crops, C)
+        likeness = products[bags.image, bags.index] / math.sqrt(self.config.query_width)
         values = self.value(bags.instances)
         features = bags.sum(bags.softmax(likeness), values).flatten(1)
-        penalty = self.nothing() if labels is None else functional.cross_entropy(torch.stack(best), labels)
+        penalty = self.nothing() if labels is None else functional.cross_entropy(best, labels)
         return Pooled(features, penalty)
