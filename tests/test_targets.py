@@ -90,6 +90,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("images"))
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are tested by those of the metrics, charts by those of the report."""
+    monkeypatch.setattr("zoomin.metrics.bootstrap._TIMES", 60)
+    monkeypatch.setattr("zoomin.app.report.charts._svg", lambda figure, name: "<svg></svg>")
+
+
 # --------------------------------------------------------------------------- words, loss, answers
 
 
@@ -411,7 +418,7 @@ def test_crossval(kind: str, table: Path, tmp_path: Path) -> None:
 def test_on_a_frozen_trunk(
     kind: str, few: bool, table: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    trunk = "tf_efficientnet_lite0"
+    trunk = "test_resnet"  # of 96 features
     model = ZoomInConfig(
         tile_size=16,
         sub_tile_size=16,
@@ -422,7 +429,7 @@ def test_on_a_frozen_trunk(
         tile_attention=f"pyramid:{trunk}",
         position_attention="uniform",
         features=f"timm:{trunk}",
-        pretrained=True,
+        pretrained=False,
         context_side=32,
         normalize_features=False,
     )
