@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from ..geometry import Region
@@ -18,6 +18,7 @@ from ..images.formats.channels import shown
 from ..images.image import Image
 from ..images.stored import identity_of
 from ..images.urls import exists
+from ..model.estimators import segment_sum
 from ..model.networks import LinearHead
 from ..model.output import ZoomInOutput
 from ..model.targets import Target
@@ -81,10 +82,13 @@ def explain_output(
         parts = head.contributions(sub_tiles.features, sub_tiles.weight, whole)
         contribution, weight = (part.float().cpu() for part in parts)
         bias = head.bias.float().cpu().expand(len(images), -1)
-        if output.context is not None:
-            bias = bias + head.context(output.context).cpu()
-        mean = getattr(head, "mean_feature", None)
-        mean_logits = None if mean is None else head(mean).float().cpu()
+        context = output.context if output.context is not None and output.context.shape[1] else None
+        overview = None if context is None else head.context(context).float().cpu()
+        bias = bias if overview is None else bias + overview
+        mean = head.mean_feature
+        mean_logits, usual = None if mean is None else head(mean).float().cpu(), _usual(output, head)
+        if mean is not None and context is not None and overview is not None:
+            overview = overview - head.context(mean[None, -context.shape[1] :]).float().cpu()
         p_values = head.ood_p_values(output.features.float())
     explanations = []
     for index, (name, image) in enumerate(images):
@@ -112,6 +116,9 @@ def explain_output(
             crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             tile_crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             mean_logits=mean_logits,
+            usual=None if usual is None else usual[own.cpu()],
+            overview_added=None if mean is None or overview is None else overview[index].clone(),
+            is_overview_first=None if mean is not None else overview is not None,
             blocks=_blocks(output, index),
             standard_error=standard_errors[index] if standard_errors else math.nan,
             ood_p_value=p_values[index],
@@ -121,6 +128,17 @@ def explain_output(
         )
         explanations.append(_in_file(_with_pixels(bare, image), image))
     return explanations
+
+
+def _usual(output: ZoomInOutput, head: LinearHead) -> Float[Tensor, "n classes"] | None:
+    """What the mean feature would add in the place of each sub-tile, by its weight in each copy."""
+    own = output.sub_tiles
+    parts = head.mean_parts(own.features.shape[1])
+    if parts is None:
+        return None
+    shares = head.shares(own.features, own.weight, output.features[own.image])
+    total = segment_sum(shares, own.image, len(output.logits))
+    return (shares / total[own.image] @ parts).float().cpu()
 
 
 def _blocks(output: ZoomInOutput, image: int) -> tuple[BlockEvidence, ...]:

@@ -38,7 +38,8 @@ LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON 
 _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
 )
-_OPTIONAL = ("order", "tile_order", "mean_logits")
+_OPTIONAL = ("order", "tile_order", "mean_logits", "usual", "overview_added")
+_MEAN, _OVERVIEW, _BIAS = "training mean", "overview", "bias"
 _BLOCK_TENSORS = ("regions", "alpha", "inside")
 _DAMAGE = (
     *(
@@ -134,6 +135,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             "standard_error": math.nan if document["standard_error"] is None else document["standard_error"],
             "ood_p_value": None if (p := document.get("ood_p_value")) is None else float(p),
             "abstained": str(document.get("abstained", "")),
+            "is_overview_first": _is_overview_first(document),
             "truth": document["truth"],
             "source": _source(document),
             "provenance": {name: document[name] for name in _PROVENANCE},
@@ -148,6 +150,11 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         raise DataError(
             f"damaged ({error})", where=folder, remedy="Explain the image again with zoomin explain."
         ) from error
+
+
+def _is_overview_first(document: dict[str, Any]) -> bool | None:
+    """Whether the account starts from what the overview says; None where it does not, or nothing says so."""
+    return {_OVERVIEW: True, _BIAS: False}.get(document.get("account_starts_from", ""))
 
 
 def _target_document(target: Target) -> dict[str, Any]:
@@ -170,7 +177,9 @@ def _document(
         "bias": one.bias,
         "baseline": one.baseline,
         "baseline_probabilities": one.kind.answers(one.baseline),
+        **({} if one.overview_added is None else {"overview_added": one.overview_added}),
     }
+    known = {True: _OVERVIEW, False: _BIAS, None: None}[one.is_overview_first]
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -185,6 +194,7 @@ def _document(
         **_target_document(one.kind),
         "truth": one.truth,
         **{name: dict(zip(one.classes, row.tolist(), strict=True)) for name, row in by_class.items()},
+        "account_starts_from": known if one.mean_logits is None else _MEAN,
         "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
         "ood_p_value": one.ood_p_value,
         "abstained": one.abstained,

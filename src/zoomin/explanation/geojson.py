@@ -45,13 +45,14 @@ def evidence_geojson(
         for part in parts
         for box, properties in part
     ]
-    start, _, end = explanation.account()
+    account = explanation.account()
     answer = {
         "prediction": explanation.prediction,
         "baseline": dict(zip(explanation.classes, explanation.baseline.tolist(), strict=True)),
         "logits": dict(zip(explanation.classes, explanation.logits.tolist(), strict=True)),
-        "evidence at the start": start,
-        "evidence": end,
+        "evidence at the start": account.start,
+        **({} if explanation.overview_added is None else {"evidence of the overview": account.overview}),
+        "evidence": account.end,
     }
     return {"type": "FeatureCollection", **crs, "zoomin": answer, "features": features}
 

@@ -25,6 +25,7 @@ from .draw import (
     draw_sub_tiles,
     draw_tiles,
     start,
+    start_note,
     title,
 )
 from .palette import BLOCK, TILE
@@ -60,7 +61,8 @@ def panel_figure(explanation: Evidence, roi: Annotation | None = None, *, outlin
     figure, (first, *parts) = _rows([1.0 + tall, *_crop_heights(explanation)])
     own = doubt(explanation)
     head = title(explanation) + (f"\n{own}" if own else "")
-    head = f"{head}\n{start(explanation)}. {_how(explanation)}"
+    note = start_note(explanation)
+    head = f"{head}\n{start(explanation)}. {_how(explanation)}" + (f". {note}" if note else "")
     first.suptitle(head, fontsize=10, x=0.008, ha="left")
     whole = first.subplots(1, len(views), squeeze=False)[0]
     for axes, (name, draw) in zip(whole, views, strict=True):
@@ -230,10 +232,11 @@ def _draw_sub_tiles(part: SubFigure, explanation: Evidence) -> None:
         ha="left",
     )
     shown = min(NUMBERED, len(places.weight))
-    columns = 2 + shown + (len(places.weight) > NUMBERED)
+    before = 1 if explanation.overview_added is None else 2  # columns of the account
+    columns = before + shown + (len(places.weight) > NUMBERED) + 1
     grid = part.add_gridspec(2, columns, height_ratios=[_WIDTH / (NUMBERED + 3) + 0.3, _ACCOUNT])
     for k in range(min(shown, len(explanation.crops))):
-        axes = part.add_subplot(grid[0, k + 1])
+        axes = part.add_subplot(grid[0, k + before])
         colour = draw_sub_tile(axes, explanation, k)
         axes.set_title(f"{k + 1}: {float(places.weight[k]):.1%}", fontsize=8, pad=3, color=colour)
     draw_account(part.add_subplot(grid[1, :]), explanation, size=8.5)

@@ -208,7 +208,9 @@ function accountTable({ label, target, account }) {
   const row = (name, { evidence, probability, answer }) => element("tr", {}, element("th", { scope: "row" }, name),
     element("td", { class: answer == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
     element("td", {}, probability == null ? (answer ?? "") : percent(probability)));
-  const rows = [row(account.from_mean ? "With nothing seen" : "With nothing seen but the overview", account.start)];
+  const rows = [row(account.start_words, account.start)];
+  if (account.note) rows[0].title = `${account.note}.`;
+  if (account.overview) rows.push(row("Overview", account.overview));
   if (account.numbered.count) rows.push(row(`${many(account.numbered.count, "heaviest sub-tile")}`, account.numbered));
   if (account.others.count) rows.push(row(many(account.others.count, "other"), account.others));
   rows.push(row("Answer", account.end));
