@@ -119,6 +119,8 @@ def counts(explanation: Evidence) -> str:
         len(explanation.tiles),
         explanation.attention.numel(),
     )
+    if explanation.one_stage:
+        return f"{read} sub-tiles read, of {explanation.beta.numel():,} positions"
     blocks = []
     for stage in reversed(explanation.blocks):
         blocks.append(f", in {len(stage.regions)} of {stage.count(explanation.size)} blocks")
@@ -249,7 +251,7 @@ def draw_tiles(axes: Axes, explanation: Evidence) -> None:
     for stage in explanation.blocks:
         for box in stage.regions.tolist():
             draw_box(axes, box, BLOCK, 1.4)
-    for box in explanation.tiles.tolist():
+    for box in [] if explanation.one_stage else explanation.tiles.tolist():
         draw_box(axes, box, TILE, 0.9)
 
 

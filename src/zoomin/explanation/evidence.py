@@ -127,6 +127,8 @@ class Evidence:
         target: what the logits mean; None: classes.
         blocks: the zoom stages above the tiles, the coarsest first; none by default. The attention of blocks
             that were not drawn is spread evenly over their tiles, in `attention`.
+        one_stage: whether there are no tiles: one attention map covers the whole image, which stands as the
+            one tile drawn.
         source: where the pixels came from.
         provenance: which model looked, and how.
     """
@@ -163,6 +165,7 @@ class Evidence:
     truth: str | None = None
     target: Target | None = None
     blocks: tuple[BlockEvidence, ...] = ()
+    one_stage: bool = False
     source: Source = field(default_factory=Source)
     provenance: Provenance = field(default_factory=Provenance)
 

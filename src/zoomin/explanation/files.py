@@ -118,6 +118,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         return {
             **{name: array for name, array in arrays.items() if name in (*_TENSORS, *_OPTIONAL)},
             "blocks": blocks,
+            "one_stage": document.get("stages") == 1,
             "image": document["image"],
             "size": (document["height"], document["width"]),
             "classes": tuple(document["classes"]),
@@ -199,12 +200,13 @@ def _document(
         "ood_p_value": one.ood_p_value,
         "abstained": one.abstained,
         **{name: getattr(one.provenance, name) for name in _PROVENANCE},
+        "stages": 1 if one.one_stage else 2 + len(one.blocks),
         "tile_size": one.tile_size,
         "rows": one.attention.shape[0],
         "columns": one.attention.shape[1],
         "map_rows": one.beta.shape[1],
         "map_columns": one.beta.shape[2],
-        "n_tiles_drawn": len(one.tiles),
+        "n_tiles_drawn": 0 if one.one_stage else len(one.tiles),
         "n_sub_tiles": len(one.sub_tiles),
         "n_sub_tiles_read": len(one.places().weight),
         "tiles": _tiles(one, tile_crops),
@@ -264,7 +266,7 @@ def _blocks(one: BlockEvidence, crops: list[str]) -> dict[str, Any]:
 
 
 def _tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
-    rows = one.top_tiles()[:LISTED].tolist()
+    rows = [] if one.one_stage else one.top_tiles()[:LISTED].tolist()
     blocks = [(stage.holding(one.tiles) + 1).tolist() for stage in one.blocks]
     return [
         {

@@ -239,7 +239,8 @@ function showEvidence(index, info) {
   $("evidence").hidden = !one;
   if (!one) return;
   const blocks = [...one.blocks].reverse().map(({ drawn, all }) => `, in ${many(drawn, "block")} of ${grouped(all)}`).join("");
-  const read = `${many(one.sub_tiles, "sub-tile")} read in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}${blocks}.`;
+  const where = one.stages === 1 ? `, of ${grouped(one.positions)} positions` : ` in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}${blocks}`;
+  const read = `${many(one.sub_tiles, "sub-tile")} read${where}.`;
   const left = one.outlined < one.sub_tiles ? ` The heaviest ${grouped(one.outlined)} are outlined.` : "";
   $("evidence-note").textContent = `${read}${left} Weight in the answer, and what each adds for ${one.label}.`;
   $("places").replaceChildren(...one.list.map((place, rank) => {
@@ -272,6 +273,7 @@ async function showMap(turn, info) {
   document.querySelector('label[for="opacity"]').hidden = !info.explanation;
   for (const id of ["show-tiles", "show-sub-tiles", "show-all-sub-tiles"]) $(id).parentElement.hidden = !info.explanation;
   $("show-blocks").parentElement.hidden = !info.explanation?.blocks.length;
+  showStages(info.explanation?.stages === 1);
   $("roi-control").hidden = !info.roi;
   const manager = await Bokeh.embed.embed_item(info.map, "map");
   if (turn !== state.turn) { manager.clear?.(); return; }
@@ -284,6 +286,14 @@ async function showMap(turn, info) {
   showLayers();
   for (const id of ["scale", "zoom"]) $(id).hidden = false;
   moved();
+}
+
+// Of one stage there is one attention map, and no tiles.
+function showStages(isOne) {
+  for (const id of ["stage-tiles", "stage-positions"]) $(id).parentElement.hidden = isOne;
+  if (isOne) $("show-tiles").parentElement.hidden = true;
+  $("stage-both").nextElementSibling.textContent = isOne ? "On" : "Both";
+  if (isOne && !$("stage-both").checked && state.stage !== "off") $("stage-both").checked = true;
 }
 
 // Bokeh asks for picture tiles around and below those shown, and keeps all: only those that exist, and a few.
