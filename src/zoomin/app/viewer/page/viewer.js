@@ -293,7 +293,6 @@ function showStages(isOne) {
   for (const id of ["stage-tiles", "stage-positions"]) $(id).parentElement.hidden = isOne;
   if (isOne) $("show-tiles").parentElement.hidden = true;
   $("stage-both").nextElementSibling.textContent = isOne ? "On" : "Both";
-  if (isOne && !$("stage-both").checked && state.stage !== "off") $("stage-both").checked = true;
 }
 
 // Bokeh asks for picture tiles around and below those shown, and keeps all: only those that exist, and a few.
@@ -324,6 +323,8 @@ function limitTiles(renderer, info) {
 function showLayers() {
   const plot = state.view?.model;
   if (!plot) return;
+  const isOne = state.info.explanation?.stages === 1;
+  if (isOne && !document.querySelector('input[name="stage"][value="off"]').checked) $("stage-both").checked = true;
   const stage = document.querySelector('input[name="stage"]:checked').value;
   if (stage === state.stage) state.opacity[stage] = Number($("opacity").value); // of each layer its own
   else $("opacity").value = state.opacity[stage] ?? OPACITY;
