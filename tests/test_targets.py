@@ -354,7 +354,8 @@ def test_end_to_end(kind: str, table: Path, tmp_path: Path, capsys: pytest.Captu
     assert all(len(row.probabilities) == len(own.names) and row.standard_error == 0 for row in rows)
     [one] = explain([manifest.records[0]], net, sampling="systematic", replicates=2)
     torch.testing.assert_close(one.baseline + one.added.sum(0), one.logits, atol=1e-4, rtol=1e-4)
-    start, added, end = one.account()
+    start, overview, added, end = one.account()
+    assert overview == 0
     assert start + float(added.sum()) == pytest.approx(end, abs=1e-3)
     assert one.figure() is not None
     again = Explanation.load(one.save(tmp_path / "one"))
@@ -452,7 +453,11 @@ def test_on_a_frozen_trunk(
     assert set(held_out) == ({"gated", "linear"} if few else {"gated"})
     assert set(own.scores) <= set(held_out["gated"])
     [one] = explain([read_manifest(table, target=kind).records[1]], net)
-    torch.testing.assert_close(one.baseline + one.added.sum(0), one.logits, atol=1e-3, rtol=1e-3)
+    assert one.mean_logits is not None and one.usual is not None
+    is_beside = net.config.gate_overview or net.config.context_side > 0
+    assert (one.overview_added is not None) == is_beside
+    beside = torch.zeros_like(one.logits) if one.overview_added is None else one.overview_added
+    torch.testing.assert_close(one.baseline + beside + one.added.sum(0), one.logits, atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_for_classes_alone_is_refused(table: Path, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def _of_predictions(
 def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explain | None:
     """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did.
 
-    A baseline explains nothing.
+    Baselines other than ats explain nothing.
     """
     if not model.explains:
         return None
