@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,14 +58,17 @@ def _index(folder: Path, run: Path, *, needed: bool) -> Index:
         raise DataError(
             "no image of this run has been explained yet",
             where=folder,
-            remedy=f"Explain some first: zoomin explain IMAGES --run {run}",
+            remedy=_remedy(run),
         )
     index = read_index(folder)
     if not index.entries and needed:
-        raise DataError(
-            "the list of explanations is empty", where=folder, remedy=f"zoomin explain IMAGES --run {run}"
-        )
+        raise DataError("the list of explanations is empty", where=folder, remedy=_remedy(run))
     return index
+
+
+def _remedy(run: Path) -> str:
+    name = shlex.quote(str(run))
+    return f"Explain its own: zoomin report --run {name}; or any: zoomin explain IMAGES --run {name}"
 
 
 def _records(run: Path, manifest: str | Path | None) -> tuple[Record, ...]:
