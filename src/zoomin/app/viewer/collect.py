@@ -88,6 +88,7 @@ def _entry(path: Path, folder: Path, explained: dict[str, Entry], records: dict[
         label=one.truth if one and one.truth else label,
         prediction=one.prediction if one else None,
         probability=one.probabilities.get(one.prediction) if one and one.prediction else None,
+        names=() if one is None else tuple(one.probabilities),
         names_something=one is None or one.names_something,
         abstained=one is not None and bool(one.abstained),
         explanation=folder / one.folder if one and one.folder else None,
