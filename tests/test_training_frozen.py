@@ -437,6 +437,21 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
     assert any(line.startswith("cells      if AUROC") for line in found.lines)  # at most frozen.cell_tiles
 
 
+def test_plan_leaves_no_slivers_of_images_of_several_sizes(tmp_path: Path) -> None:
+    """A side that divides the median, 900, leaves an image of 904 a sub-tile of 4 pixels."""
+    for number, side in enumerate((884, 892, 896, 900, 900, 904, 908, 916)):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (side, side)).save(folder / f"{number}.png")
+    found = plan(DataConfig(str(tmp_path)))
+    assert found.model.tile_size == 229  # 4 x 229 = 916
+    assert not any("at the border" in line for line in found.lines)
+    asked = plan(DataConfig(str(tmp_path)), model={"tile_size": 224, "sub_tile_size": 224})
+    [first] = [number for number, line in enumerate(asked.lines) if "at the border" in line]
+    assert "at the border of 5 of 8 images" in asked.lines[first]
+    assert "4 pixels of the image: --model.tile_size 229" in asked.lines[first + 1]
+
+
 def test_plan_follows_what_is_given(tmp_path: Path) -> None:
     for number in range(4):
         folder = tmp_path / "ab"[number % 2]

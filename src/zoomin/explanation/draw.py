@@ -57,16 +57,11 @@ _CHARACTER = 0.66  # width of a digit and its share of a space between numbers, 
 
 def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
-    spread = explanation.kind.error_text(explanation.standard_error)
-    answer = explanation.answer_text()
-    if spread:
-        number, _, unit = answer.partition(" ")
-        answer = f"{number} ± {spread} {unit}".rstrip()
-    also = "" if explanation.prediction == explanation.label else f"{explanation.prediction}; "
-    also = also if explanation.kind.has_probabilities else ""
-    truth = "" if explanation.truth is None else f" (true: {explanation.truth})"
+    kind = explanation.kind
+    verdict = kind.verdict(explanation.probabilities.tolist(), explanation.standard_error)
+    truth = "" if explanation.truth is None else f" (truth: {kind.words(explanation.truth)})"
     name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
-    return f"{name}: {also}{explanation.label} {answer}{truth}"
+    return f"{name}: {verdict}{truth}"
 
 
 def doubt(explanation: Evidence) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +38,7 @@ from .pipeline import made_by
 from .run_images import evaluation_manifest
 from .sources import find_images, name_of
 
-__all__ = ["ExplainSummary", "explain_into", "images_to_explain"]
+__all__ = ["ExplainSummary", "explain_into", "images_to_explain", "keeping"]
 
 _PAUSE = 5.0  # seconds between two writings of the index
 _SHARE = 20.0  # times as long as it takes: an index of 100,000 images takes seconds
@@ -139,6 +140,41 @@ def explain_into(
         with_bounds=job.with_bounds,
         kept_failures=0 if retry_failed else len(failed),
     )
+
+
+@contextmanager
+def keeping(
+    model: Classifier, out: str | Path, config: InferenceConfig
+) -> Iterator[Callable[[str | Path | Record, Explanation], None]]:
+    """Keep explanations that something else made, without the pictures and files of `explain_into`.
+
+    An image that is explained there already keeps what it has.
+
+    Args:
+        model: that was explained.
+        out: the folder of the explanations.
+        config: how they were made.
+
+    Yields:
+        Keeps the explanation of an image.
+
+    Raises:
+        ConfigError: if the folder holds explanations of another model.
+        DataError: if its index is damaged.
+        WriteError: if it cannot be written to, or another job writes to it.
+    """
+    with lock_folder(out):
+        job = _Job(Path(out), model, config, ExportConfig(geojson=False, heat_map=False, pictures=False))
+
+        def keep(image: str | Path | Record, found: Explanation) -> None:
+            known = job.entries.get(name_of(image))
+            if known is None or known.folder is None:
+                job.keep(image, found)
+
+        try:
+            yield keep
+        finally:
+            job.write(finished=True)
 
 
 def images_to_explain(
@@ -263,6 +299,10 @@ class _Job:
         else:
             check_shared(self.out / str(found.entry.folder) / JSON, executor)
         self._note(image, found)
+
+    def keep(self, image: str | Path | Record, found: Explanation) -> None:
+        """Save what was found of an image, in this process."""
+        self._note(image, self.writer(image, found))
 
     def write(self, *, finished: bool = False) -> None:
         """Write the index."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -92,7 +93,8 @@ def missing(
 ) -> ZoomInError | None:
     """The error that names the extra; None where an import failed for another reason.
 
-    A package that is there, but lacks a part of itself or of what it needs, keeps its own error.
+    A package that is there, but lacks a part of itself or of what it needs, keeps its own error; all but
+    torchvision, which fails in a way that names no cause where it was built for another PyTorch.
 
     Args:
         error: that an import raised.
@@ -102,6 +104,13 @@ def missing(
     Example:
         >>> missing(ModuleNotFoundError("No module named 'gone'", name="gone"))
     """
+    if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
+        return kind(
+            f"torchvision {version('torchvision')} does not fit PyTorch {version('torch')}",
+            where=where,
+            remedy="Install both from the same place (docs/install.md, Without a GPU): those of the package "
+            "index by pip install --force-reinstall torch torchvision.",
+        )
     if not isinstance(error, ModuleNotFoundError):
         return None
     module = (error.name or "").partition(".")[0]
@@ -117,7 +126,7 @@ def missing(
 
 @contextmanager
 def extra_named(where: object = None, kind: type[ZoomInError] = ConfigError) -> Iterator[None]:
-    """Within it, the import of a package that is missing names its extra.
+    """Within it, the import of a package that is missing names its extra, as `missing` does.
 
     Args:
         where: the file or option that needs the package.
@@ -128,7 +137,7 @@ def extra_named(where: object = None, kind: type[ZoomInError] = ConfigError) -> 
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, RuntimeError) as error:
         if found := missing(error, where, kind):
             raise found from error
         raise

@@ -15,6 +15,7 @@ from ...explanation.draw import NUMBERED, doubt, start_note, start_words
 from ...explanation.palette import HEAT_TOP
 from ...files import short_names
 from ...images.image import Image
+from ...model.targets import listed
 from .collection import Collection, ShownImage
 from .figure import map_item
 from .outlines import outlines
@@ -36,8 +37,8 @@ def overview(collection: Collection, token: str, other: Collection | None = None
             {
                 "name": name,
                 "path": collection.without_folders(str(entry.path)),
-                "label": entry.label,
-                "prediction": entry.prediction,
+                "label": entry.label and listed(entry.label, entry.names),
+                "prediction": entry.prediction and listed(entry.prediction, entry.names),
                 "probability": _number(entry.probability),
                 "right": entry.right,
                 "abstained": entry.abstained,
@@ -83,7 +84,7 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
     answer, has_shares = one.probabilities.tolist(), one.kind.has_probabilities
     return {
         "label": one.label,
-        "prediction": one.prediction,
+        "prediction": one.kind.words(one.prediction),
         "abstained": bool(one.abstained),
         "target": one.kind.kind,
         "classes": [

@@ -169,9 +169,8 @@ function showAnswer(index, info) {
   const parts = [element("h1", { title: image.path }, image.name), size];
   const one = info.explanation;
   if (one) {
-    const right = image.label == null || one.abstained ? null : isRight(image.label, one);
     const verdict = one.abstained ? `abstained, else ${one.prediction}` : one.prediction;
-    parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(right)));
+    parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(image.right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
     if (one.doubt) parts.push(element("div", { class: "warn", id: "doubt" }, `${one.doubt}.`));
     const order = [...one.classes].sort((a, b) => b.probability - a.probability);
@@ -195,12 +194,6 @@ function showAnswer(index, info) {
   if (info.explain) parts.push(warning(null, info.explain));
   if (info.roi_problem) parts.push(warning({ what: `The annotation cannot be shown: ${info.roi_problem.what}`, remedy: info.roi_problem.remedy }, null));
   $("answer").replaceChildren(...parts.filter(Boolean));
-}
-
-// Of a number nothing is simply right; labels are right in any order.
-function isRight(label, { prediction, target }) {
-  if (target === "value" || target === "survival") return null;
-  return label.split(";").sort().join(";") === prediction.split(";").sort().join(";");
 }
 
 // From nothing seen to the answer: what the sub-tiles add to the evidence for the predicted class.
