@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -188,3 +189,23 @@ def test_explanations_of_earlier_versions_keep_their_account() -> None:
     old = replace(one, usual=None, overview_added=None)
     check_sums(old)
     assert torch.equal(old.baseline, one.baseline)
+
+
+def test_text_fits_the_pictures() -> None:
+    """Many small steps are written smaller, and the note has a line of its own."""
+    net = network("overview")
+    with torch.no_grad():
+        net.head.weight *= 1e-3
+    [one] = explain([picture()], net, n_samples=16)
+    figure = overlay_figure(one)
+    figure.canvas.draw()
+    [account] = [axes for axes in figure.findobj() if _ticks(axes)[-1:] == ["answer"]]
+    boxes = [text.get_window_extent() for text in account.texts]
+    assert len(boxes) == 14
+    assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes))
+    net.head.mean_feature = None
+    [one] = explain([picture()], net)
+    figure = one.figure()
+    figure.canvas.draw()
+    heads = [text for text in figure.findobj() if "is not known" in str(getattr(text, "get_text", str)())]
+    assert heads and all(text.get_window_extent().x1 <= figure.bbox.x1 for text in heads)

@@ -52,6 +52,7 @@ __all__ = [
 
 NUMBERED = 10  # heaviest places that carry a number, in the image and at their crops
 _NEUTRAL = "#6b7280"
+_CHARACTER = 0.66  # width of a digit and its share of a space between numbers, in font sizes
 
 
 def title(explanation: Evidence) -> str:
@@ -344,10 +345,12 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     span = max(*levels, 0.0) - min(*levels, 0.0) or 1.0
     axes.set_ylim(min(*levels, 0.0) - 0.2 * span, max(*levels, 0.0) + 0.2 * span)
     texts = [ends[0], *signed(steps), ends[1]]
+    room = axes.bbox.width / axes.figure.dpi * 72 / (last + 1)  # points of a column
+    fitting = min(size, room / (_CHARACTER * max(map(len, signed(steps)), default=1)))
     tops = [max(begin, 0), *(max(a, b) for a, b in pairwise(levels)), max(end, 0)]
     for place, (text, top) in enumerate(zip(texts, tops, strict=True)):
         bold = "bold" if place in (0, last) else "normal"
-        axes.text(place, top + 0.02 * span, text, ha="center", va="bottom", fontsize=size, weight=bold)
+        axes.text(place, top + 0.02 * span, text, ha="center", va="bottom", fontsize=fitting, weight=bold)
     axes.set_xlim(-0.5, last + 0.5)
     axes.set_xticks(range(last + 1), [*names, "answer"], fontsize=size)
     axes.set_yticks([])

@@ -62,7 +62,7 @@ def panel_figure(explanation: Evidence, roi: Annotation | None = None, *, outlin
     own = doubt(explanation)
     head = title(explanation) + (f"\n{own}" if own else "")
     note = start_note(explanation)
-    head = f"{head}\n{start(explanation)}. {_how(explanation)}" + (f". {note}" if note else "")
+    head = f"{head}\n{start(explanation)}. {_how(explanation)}" + (f"\n{note}." if note else "")
     first.suptitle(head, fontsize=10, x=0.008, ha="left")
     whole = first.subplots(1, len(views), squeeze=False)[0]
     for axes, (name, draw) in zip(whole, views, strict=True):
