@@ -115,12 +115,9 @@ def missing(
         )
     if isinstance(error, ImportError) and _NO_LIBRARY in str(error):
         library = str(error).partition(":")[0]
-        package = _SYSTEM.get(library, "the package that has it")
-        return kind(
-            f"{library}, a library of the system, is missing",
-            where=where,
-            remedy=f"On Debian and Ubuntu: apt install {package}.",
-        )
+        known = f"; on Debian and Ubuntu: apt install {_SYSTEM[library]}" if library in _SYSTEM else ""
+        what = f"{library}, a library of the system, is missing"
+        return kind(what, where=where, remedy=f"Install the package of the system that has it{known}.")
     if not isinstance(error, ModuleNotFoundError):
         return None
     module = (error.name or "").partition(".")[0]
