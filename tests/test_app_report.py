@@ -63,6 +63,12 @@ def result(run: Path) -> ReportResult:
     return write_report(ReportConfig(run=str(run), images=4), inference=QUICK)
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are drawn for `result` alone, which is made before."""
+    monkeypatch.setattr("zoomin.app.report.charts._svg", lambda figure, name: "<svg></svg>")
+
+
 def page(result: ReportResult) -> str:
     return result.path.read_text(encoding="utf-8")
 

@@ -96,6 +96,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("images"))
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are tested by those of the metrics, charts by those of the report."""
+    monkeypatch.setattr("zoomin.metrics.bootstrap._TIMES", 60)
+    monkeypatch.setattr("zoomin.app.report.charts._svg", lambda figure, name: "<svg></svg>")
+
+
 # --------------------------------------------------------------------------- words, loss, answers
 
 
@@ -392,7 +399,8 @@ def test_end_to_end(kind: str, table: Path, tmp_path: Path, capsys: pytest.Captu
     assert all(len(row.probabilities) == len(own.names) and row.standard_error == 0 for row in rows)
     [one] = explain([manifest.records[0]], net, sampling="systematic", replicates=2)
     torch.testing.assert_close(one.baseline + one.added.sum(0), one.logits, atol=1e-4, rtol=1e-4)
-    start, added, end = one.account()
+    start, overview, added, end = one.account()
+    assert overview == 0
     assert start + float(added.sum()) == pytest.approx(end, abs=1e-3)
     assert one.figure() is not None
     again = Explanation.load(one.save(tmp_path / "one"))
@@ -456,7 +464,7 @@ def test_crossval(kind: str, table: Path, tmp_path: Path) -> None:
 def test_on_a_frozen_trunk(
     kind: str, few: bool, table: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    trunk = "tf_efficientnet_lite0"
+    trunk = "test_resnet"  # of 96 features
     model = ZoomInConfig(
         tile_size=16,
         sub_tile_size=16,
@@ -467,7 +475,7 @@ def test_on_a_frozen_trunk(
         tile_attention=f"pyramid:{trunk}",
         position_attention="uniform",
         features=f"timm:{trunk}",
-        pretrained=True,
+        pretrained=False,
         context_side=32,
         normalize_features=False,
     )
@@ -490,7 +498,11 @@ def test_on_a_frozen_trunk(
     assert set(held_out) == ({"gated", "linear"} if few else {"gated"})
     assert set(own.scores) <= set(held_out["gated"])
     [one] = explain([read_manifest(table, target=kind).records[1]], net)
-    torch.testing.assert_close(one.baseline + one.added.sum(0), one.logits, atol=1e-3, rtol=1e-3)
+    assert one.mean_logits is not None and one.usual is not None
+    is_beside = net.config.gate_overview or net.config.context_side > 0
+    assert (one.overview_added is not None) == is_beside
+    beside = torch.zeros_like(one.logits) if one.overview_added is None else one.overview_added
+    torch.testing.assert_close(one.baseline + beside + one.added.sum(0), one.logits, atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_for_classes_alone_is_refused(table: Path, tmp_path: Path) -> None:

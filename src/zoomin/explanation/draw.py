@@ -43,6 +43,8 @@ __all__ = [
     "number_labels",
     "signed",
     "start",
+    "start_note",
+    "start_words",
     "surroundings",
     "title",
     "without_ticks",
@@ -79,9 +81,30 @@ def doubt(explanation: Evidence) -> str:
 
 
 def start(explanation: Evidence) -> str:
-    """Where the answer starts, as text."""
-    why = " but the overview" if explanation.mean_logits is None else ""
-    return f"With nothing seen{why}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
+    """Where the answer starts, and what the overview adds, as text."""
+    text = f"{start_words(explanation)}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
+    if explanation.overview_added is None:
+        return text
+    answer = explanation.answer_text(explanation.baseline + explanation.overview_added)
+    return f"{text}; with the overview: {answer}"
+
+
+def start_note(explanation: Evidence) -> str:
+    """Why an account does not start from the mean of the training images, as text; "" where it does."""
+    if explanation.mean_logits is not None:
+        return ""
+    first = {True: "the overview", False: "the head's bias", None: "what the head knows without sub-tiles"}
+    return (
+        "The mean of the training images is not known, so the account starts from "
+        f"{first[explanation.is_overview_first]}"
+    )
+
+
+def start_words(explanation: Evidence) -> str:
+    """What the model knows where the answer starts."""
+    if explanation.mean_logits is not None:
+        return "With nothing seen"
+    return "With nothing seen but the overview" if explanation.is_overview_first else "With no sub-tile read"
 
 
 def counts(explanation: Evidence) -> str:
@@ -91,6 +114,8 @@ def counts(explanation: Evidence) -> str:
         len(explanation.tiles),
         explanation.attention.numel(),
     )
+    if explanation.one_stage:
+        return f"{read} sub-tiles read, of {explanation.beta.numel():,} positions"
     blocks = []
     for stage in reversed(explanation.blocks):
         blocks.append(f", in {len(stage.regions)} of {stage.count(explanation.size)} blocks")
@@ -221,7 +246,7 @@ def draw_tiles(axes: Axes, explanation: Evidence) -> None:
     for stage in explanation.blocks:
         for box in stage.regions.tolist():
             draw_box(axes, box, BLOCK, 1.4)
-    for box in explanation.tiles.tolist():
+    for box in [] if explanation.one_stage else explanation.tiles.tolist():
         draw_box(axes, box, TILE, 0.9)
 
 
@@ -297,11 +322,15 @@ def signed(steps: Sequence[float]) -> list[str]:
 
 def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> None:
     """How the answer adds up: the start, the numbered places, all others, the answer; a column each."""
-    begin, added, end = explanation.account()
-    shown = added[:NUMBERED].tolist()
-    steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
-    first = "nothing\nseen" if explanation.mean_logits is not None else "overview"
-    names = [first, *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
+    begin, overview, added, end = explanation.account()
+    first = {True: "overview", False: "bias", None: "start"}[explanation.is_overview_first]
+    columns = [("nothing\nseen" if explanation.mean_logits is not None else first, begin)]
+    if explanation.overview_added is not None:
+        columns.append(("overview", overview))
+    columns += [(str(number), step) for number, step in enumerate(added[:NUMBERED].tolist(), 1)]
+    if len(added) > NUMBERED:
+        columns.append(("others", float(added[NUMBERED:].sum())))
+    names, (_, *steps) = zip(*columns, strict=True)
     ends = [explanation.answer_text(logits) for logits in (explanation.baseline, explanation.logits)]
     level, levels = begin, [begin]
     axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)

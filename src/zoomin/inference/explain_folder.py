@@ -13,6 +13,7 @@ import torch
 
 from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
+from ..classifiers import Classifier, check_explains
 from ..data.manifest import Record
 from ..data.opening import record_key
 from ..errors import DataError, WriteError, ZoomInError
@@ -25,7 +26,6 @@ from ..files import telling
 from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
-from ..model.zoom_in import ZoomIn
 from ..progress import progress_bar
 from ..runtime.executor import Executor
 from ..runtime.extras import need
@@ -69,7 +69,7 @@ class ExplainSummary:
 
 def explain_into(
     images: Sequence[str | Path | Record],
-    model: ZoomIn,
+    model: Classifier,
     out: str | Path,
     config: InferenceConfig | None = None,
     exports: ExportConfig | None = None,
@@ -99,13 +99,14 @@ def explain_into(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: if the folder holds explanations of another model, pictures are wanted and matplotlib is
-            not installed, workers cannot start, there is no such cluster, or its machines do not share the
-            folder.
+        ConfigError: if answers of the model cannot be explained, the folder holds explanations of another
+            model, pictures are wanted and matplotlib is not installed, workers cannot start, there is no such
+            cluster, or its machines do not share the folder.
         DataError: if its index is damaged.
         WriteError: if it cannot be written to, or another job writes to it.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
+    check_explains(model)
     executor, exports = executor or Executor(), exports or ExportConfig()
     if exports.pictures:
         need("report", "matplotlib", where="pictures")
@@ -143,7 +144,7 @@ def explain_into(
 
 @contextmanager
 def keeping(
-    model: ZoomIn, out: str | Path, config: InferenceConfig
+    model: Classifier, out: str | Path, config: InferenceConfig
 ) -> Iterator[Callable[[str | Path | Record, Explanation], None]]:
     """Keep explanations that something else made, without the pictures and files of `explain_into`.
 
@@ -256,13 +257,13 @@ class _Writer:
 class _Job:
     """The folder while it fills."""
 
-    def __init__(self, out: Path, model: ZoomIn, config: InferenceConfig, exports: ExportConfig) -> None:
+    def __init__(self, out: Path, model: Classifier, config: InferenceConfig, exports: ExportConfig) -> None:
         self.out, self.config = out, config
         self.writer = _Writer(out.resolve(), exports)
         self.model, self.classes = model_fingerprint(model, model.config), model.config.classes
         self.maker = made_by(model, config)
-        self.n_samples = config.n_samples or model.config.n_samples
-        self.auto = model.config.prediction_sampling
+        self.n_samples = config.n_samples or model.n_samples
+        self.auto = getattr(model.config, "prediction_sampling", None)
         self.entries: dict[str, Entry] = {}
         self.with_bounds = 0
         if (out / INDEX).is_file():

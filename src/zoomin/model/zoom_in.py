@@ -67,7 +67,7 @@ class ZoomIn(Network):
     """
 
     config_class = ZoomInConfig
-    explains = True
+    explains = zooms = True
 
     def __init__(
         self,

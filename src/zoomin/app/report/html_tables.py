@@ -23,10 +23,10 @@ _OUTCOMES = {
 _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
     "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
-    "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
-    "one to enlarge it."
+    "each adds and its weight. Below, how the answer adds up, from its start to all that was read. Click one "
+    "to enlarge it."
 )
-_PANEL = "see every step of its answer: both stages of the attention and the tiles drawn"
+_PANEL = "see every step of its answer: each stage of the attention and what it drew"
 _TAGS = {**_OUTCOMES, "unknown": "no label"}
 
 

@@ -285,7 +285,7 @@ def _of_predictions(
 
 
 def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explainer | None:
-    """A baseline explains nothing."""
+    """Baselines other than ats explain nothing."""
     return Explainer(run, model, inference) if model.explains else None
 
 
