@@ -69,6 +69,17 @@ def test_a_torchvision_for_another_torch_is_named(
     assert (check.status, "--force-reinstall" in check.remedy) == ("broken", True)
 
 
+def test_a_library_that_the_system_lacks_is_named() -> None:
+    said = ImportError("libexpat.so.1: cannot open shared object file: No such file or directory")
+    with (
+        pytest.raises(ImageError, match=r"a\.tif: libexpat\.so\.1.*apt install libexpat1"),
+        extra_named("a.tif", ImageError),
+    ):
+        raise said
+    with pytest.raises(ImportError, match="cannot import name"), extra_named():
+        raise ImportError("cannot import name 'a' from 'b'")
+
+
 def test_every_package_of_an_extra_is_known() -> None:
     extras = {
         extra: {Requirement(text).name for text in texts}

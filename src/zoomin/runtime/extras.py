@@ -75,6 +75,8 @@ PACKAGES = {  # by name of the distribution
     ),
 }
 TRAINING = ("lightning", "sklearn", "tensorboard", "matplotlib")  # modules that train and crossval need
+_NO_LIBRARY = "cannot open shared object file"
+_SYSTEM = {"libexpat.so.1": "libexpat1"}  # rasterio's GDAL links it; slim images of containers lack it
 _OF_MODULE = {package.module: (name, package) for name, package in PACKAGES.items()}
 
 
@@ -93,8 +95,8 @@ def missing(
 ) -> ZoomInError | None:
     """The error that names the extra; None where an import failed for another reason.
 
-    A package that is there, but lacks a part of itself or of what it needs, keeps its own error; all but
-    torchvision, which fails in a way that names no cause where it was built for another PyTorch.
+    A package that is there, but lacks a part of itself or of what it needs, keeps its own error, except where
+    that names no remedy: a torchvision for another PyTorch, a library of the system.
 
     Args:
         error: that an import raised.
@@ -111,6 +113,11 @@ def missing(
             remedy="Install both from the same place (docs/install.md, Without a GPU): those of the package "
             "index by pip install --force-reinstall torch torchvision.",
         )
+    if isinstance(error, ImportError) and _NO_LIBRARY in str(error):
+        library = str(error).partition(":")[0]
+        known = f"; on Debian and Ubuntu: apt install {_SYSTEM[library]}" if library in _SYSTEM else ""
+        what = f"{library}, a library of the system, is missing"
+        return kind(what, where=where, remedy=f"Install the package of the system that has it{known}.")
     if not isinstance(error, ModuleNotFoundError):
         return None
     module = (error.name or "").partition(".")[0]
@@ -137,7 +144,7 @@ def extra_named(where: object = None, kind: type[ZoomInError] = ConfigError) -> 
     """
     try:
         yield
-    except (ModuleNotFoundError, RuntimeError) as error:
+    except (ImportError, RuntimeError) as error:
         if found := missing(error, where, kind):
             raise found from error
         raise
