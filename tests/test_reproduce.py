@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from zoomin.app.cli import main
 from zoomin.app.commands.reproduce import REPRODUCE
 from zoomin.data.find import open_dataset
+from zoomin.datasets.miniatures import make_miniature
 from zoomin.datasets.registry import PUBLISHED
 from zoomin.errors import CheckpointError, ConfigError, DataError
 from zoomin.experiments.all import EXPERIMENTS
@@ -192,6 +194,20 @@ def test_the_full_scale_says_what_it_needs(tmp_path):
         reproduce("needle-mnist", ReproductionConfig(prepare=("canvas",), out=str(tmp_path / "d")))
     with pytest.raises(ConfigError, match="ablation"):
         reproduce("ablations")
+
+
+def test_one_of_several_downloads_is_enough_for_what_is_asked_for(tmp_path, monkeypatch):
+    """Its folder is found by the name of the archive; a data set that is not asked for may be missing."""
+    monkeypatch.setattr("zoomin.experiments.reproduce._FOLDS", 2)
+    make_miniature(PUBLISHED["colon-cancer"].miniature, tmp_path / "all" / "CRCHistoPhenotypes_2016_04_28")
+    plan = ReproductionConfig(
+        "paper", str(tmp_path / "all"), str(tmp_path / "out"), only=("colon-cancer-abmilx",), gather=True,
+        partial=True,
+    )  # fmt: skip
+    planned = {outcome.setting.name: outcome.planned for outcome in reproduce("comparison", plan).outcomes}
+    assert planned["colon-cancer-abmilx"] == 10  # two folds, five seeds
+    with pytest.raises(DataError, match="GTSDB"):
+        reproduce("comparison", replace(plan, only=("gtsdb-any-abmilx",)))
 
 
 @pytest.mark.data("CRCHistoPhenotypes_2016_04_28", "colon_cancer_folds")

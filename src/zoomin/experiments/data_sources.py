@@ -38,6 +38,11 @@ class DataSource:
     mini: Changes = field(default_factory=dict)
     options: Changes = field(default_factory=dict)
 
+    def folders(self, name: str) -> tuple[str, ...]:
+        """What its folder may be called among several downloads: its name, or that of the archive."""
+        names = (name, self.prepare, name.replace("-", "_"), self.prepare.replace("-", "_"))
+        return *dict.fromkeys(names), self.get.split()[0]
+
 
 _CAMELYON = "CAMELYON16 (https://camelyon16.grand-challenge.org, GigaDB 100439, s3://camelyon-dataset)"
 _SMALL = {"train.contrastive_from_epoch": 2, "train.learning_rate": 1e-3, "train.evaluation_replicates": 2}
@@ -156,7 +161,8 @@ def make_ready(
         raise DataError(
             f"{name} at the scale of the paper needs the data set",
             where="--data",
-            remedy=f"Get {source.get}; give its folder by --data. Or try --scale mini.",
+            remedy=f"Get {source.get}; give its folder by --data, or one in which it is called {name}. "
+            "Or try --scale mini.",
         )
     if not data.is_dir():
         raise DataError(

@@ -172,7 +172,8 @@ class _Bench:
         try:
             root = self._root(setting)
         except ZoomInError as error:
-            if setting.data_set in ("", self.experiment.data_set):
+            is_main = setting.data_set in ("", self.experiment.data_set)
+            if is_main and (not self.plan.only or setting.name in self.plan.only):
                 raise  # nothing could be run at all
             run = _run_of(setting, {**changes, "data.root": "."})
             return _Row(setting, run, (), str(error), folder)
@@ -244,7 +245,7 @@ class _Bench:
 
     def _prepared(self, name: str, setting: Setting) -> Path:
         given = Path(self.plan.data) if self.plan.data else None
-        names = (name, SOURCES[name].prepare)
+        names = SOURCES[name].folders(name)
         if found := [given / own for own in names if given is not None and (given / own).is_dir()]:
             given = found[0]
         elif name != self.experiment.data_set:
