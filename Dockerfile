@@ -1,13 +1,19 @@
 # zoomin on the processor; see docs/install.md. Mount your images: docker run -v "$PWD":/work zoomin --help
 FROM python:3.12-slim
 
+# rasterio's wheel links the system's libexpat, which slim images may lack
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libexpat1 \
+    && rm -rf /var/lib/apt/lists/*
 RUN pip install --no-cache-dir uv
-COPY pyproject.toml constraints.txt README.md LICENSE /zoomin/
+COPY pyproject.toml README.md LICENSE /zoomin/
 COPY src /zoomin/src
 COPY recipes /zoomin/recipes
-RUN uv pip install --system --no-cache --torch-backend cpu '/zoomin[all]' \
-    && useradd --create-home zoomin
+RUN uv pip install --system --no-cache --torch-backend cpu '/zoomin[all]'
 
+# A home and a folder of work that any user may write to: docker run --user "$(id -u):$(id -g)"
+RUN useradd --create-home zoomin && mkdir /work && chmod 1777 /home/zoomin /work
+ENV HOME=/home/zoomin USER=zoomin
 USER zoomin
 WORKDIR /work
 ENTRYPOINT ["zoomin"]

@@ -28,7 +28,7 @@ from zoomin.geometry import Region
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 BEGIN, END = "<!-- benchmarks/tiff_table.py: begin -->", "<!-- end -->"
-SIZE = 96, 128  # height and width: whole tiles of 32 and whole bytes of 1 bit
+SIZE = 64, 96  # height and width: whole tiles of 32 and whole bytes of 1 bit
 Pixels = npt.NDArray[Any]
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from zoomin.app.report.findings import Findings
 from zoomin.app.report.html_tables import answer_table
 from zoomin.app.report.numbers import calibration, class_scores, curves
 from zoomin.app.report.trust import risk, trust_facts
+from zoomin.app.viewer.collect import collect
 from zoomin.data.manifest import Record, read_manifest
 from zoomin.errors import CheckpointError, ConfigError, DataError
-from zoomin.inference import explain, load_model
+from zoomin.inference import load_model
 from zoomin.inference.config import InferenceConfig
+from zoomin.inference.explain_folder import explain_into
 from zoomin.model.targets import target_named
 from zoomin.training.config import CrossvalConfig
 from zoomin.training.crossval import crossval
@@ -60,18 +63,29 @@ def result(run: Path) -> ReportResult:
     return write_report(ReportConfig(run=str(run), images=4), inference=QUICK)
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are drawn for `result` alone, which is made before."""
+    monkeypatch.setattr("zoomin.app.report.charts._svg", lambda figure, name: "<svg></svg>")
+
+
 def page(result: ReportResult) -> str:
     return result.path.read_text(encoding="utf-8")
 
 
 def copied(run: Path, place: Path) -> Path:
     """The run and its images somewhere else, to be damaged."""
-    shutil.copytree(run.parent, place / "there")
+    shutil.copytree(run.parent, place / "there", ignore=shutil.ignore_patterns("explanations"))
     moved = place / "there" / "run"
     for name in ("manifest.csv", "splits.json"):
         text = (moved / name).read_text(encoding="utf-8")
         (moved / name).write_text(text.replace(str(run.parent), str(moved.parent)), encoding="utf-8")
     return moved
+
+
+def held_out_images(run: Path) -> list[Path]:
+    """The images of the test split."""
+    return [Path(record.image) for record in read_manifest(run / "manifest.csv") if record.split == "test"]
 
 
 def write_predictions_csv(
@@ -204,7 +218,7 @@ def test_images_deleted_after_training(run: Path, tmp_path: Path) -> None:
 
 def test_images_deleted_after_a_first_report(run: Path, tmp_path: Path, result: ReportResult) -> None:
     moved = copied(run, tmp_path)
-    write_report(ReportConfig(run=str(moved), images=0), inference=QUICK)
+    write_report(ReportConfig(run=str(moved), images=0, annotated=0), inference=QUICK)
     shutil.rmtree(moved.parent / "images")
     found = write_report(ReportConfig(run=str(moved), images=4), inference=QUICK)
     assert len(found.findings.answered) == 2
@@ -231,28 +245,48 @@ def test_model_gone_but_predictions_kept(run: Path, tmp_path: Path) -> None:
     assert "the model is gone" in page(found)
 
 
-def test_explanations_that_the_run_keeps_are_used(
+def test_explanations_are_kept_and_used_again(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = copied(run, tmp_path)
     config = ReportConfig(run=str(moved), images=4)
-    first = write_report(config, inference=QUICK)
-    for number, answer in enumerate(first.findings.answers):
-        [found] = explain([answer.image], load_model(moved), replicates=2)
-        found.save(moved / "explanations" / str(number))
+    write_report(replace(config, images=0, annotated=0), inference=QUICK)
+    assert not (moved / "explanations").exists()
+    assert write_report(config, inference=QUICK).explained == 2
+    shown = collect(moved).shown  # what `zoomin view` shows
+    assert sorted(one.path.name for one in shown) == sorted(p.name for p in held_out_images(moved))
+    assert {one.label for one in shown} == {"empty", "square"} and all(one.prediction for one in shown)
     asked: list[str] = []
-    monkeypatch.setattr("zoomin.app.report.make.explain", lambda images, *rest, **named: asked.append("look"))
+    monkeypatch.setattr("zoomin.app.report.saved.explain", lambda images, *rest: asked.append("look"))
     assert write_report(config, inference=QUICK).explained == 2
     assert asked == []
     shutil.rmtree(moved.parent / "images")
     shutil.rmtree(moved / "model")
     assert write_report(config).explained == 2  # nothing is left but what was kept
-    document = moved / "explanations" / "0" / "explanation.json"
-    text = json.loads(document.read_text())
+    first, second = sorted((moved / "explanations").glob("*/explanation.json"))
+    text = json.loads(first.read_text())
     text["probabilities"] = dict.fromkeys(text["probabilities"], 0.5)
-    document.write_text(json.dumps(text))
-    (moved / "explanations" / "1" / "explanation.json").write_text("{")
+    first.write_text(json.dumps(text))
+    second.write_text("{")
     assert write_report(config).explained == 0  # not evidence for these answers
+
+
+def test_a_report_leaves_what_explain_wrote_as_it_is(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = copied(run, tmp_path)
+    image = held_out_images(moved)[0]
+    explain_into([image], load_model(moved), moved / "explanations", InferenceConfig(replicates=2, seed=5))
+    [document] = (moved / "explanations").glob("*/explanation.json")
+    before = document.read_bytes()
+    config = ReportConfig(run=str(moved), images=4)
+    assert write_report(config, inference=QUICK).explained == 2
+    assert document.read_bytes() == before and document.with_name("panel.png").is_file()
+    index = moved / "explanations" / "index.json"
+    assert len(json.loads(index.read_text())["images"]) == 2
+    index.write_text(index.read_text().replace(json.loads(index.read_text())["model"], "other"))
+    assert write_report(config, inference=QUICK).explained == 2
+    assert "not kept for the viewer" in caplog.text and "another model" in caplog.text
 
 
 # --------------------------------------------------------------------------- a cross-validation

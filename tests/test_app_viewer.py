@@ -382,7 +382,7 @@ def test_the_account_adds_up(site: str) -> None:
     assert account["end"]["probability"] == pytest.approx(
         max(c["probability"] for c in explanation["classes"])
     )
-    assert not account["from_mean"]
+    assert account["start_words"] == "With nothing seen" and account["overview"] is None
 
 
 def test_what_cannot_be_shown_says_so(site: str) -> None:

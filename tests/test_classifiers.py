@@ -105,7 +105,7 @@ def test_what_only_zoom_in_can_do_is_refused(tmp_path):
         fit(replace(run, pretrain=PretrainConfig(steps=1)), progress=False)
     with pytest.raises(ConfigError, match="only from image labels"):
         fit(replace(run, train=TrainConfig(tile_roi_strength=1.0)), progress=False)
-    with pytest.raises(ConfigError, match="no tiles and sub-tiles"):
+    with pytest.raises(ConfigError, match="draws no sub-tiles to explain"):
         explain(torch.zeros(1, 3, 40, 50, dtype=torch.uint8), build(CNN_MODEL))
     with pytest.raises(ConfigError, match="no tiles and sub-tiles"):
         zoom_in(build(CNN_MODEL))

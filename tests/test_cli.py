@@ -433,6 +433,13 @@ def test_predict_goes_on_after_a_bad_image(
     assert "1 of 2 images predicted" in shown.out
     assert "text.png" in shown.err
     assert [row["status"] for row in rows(out)] == ["error", "ok"]
+    assert main(["predict", bad, good, "--json", *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["done"], found["groups"], found["out"]) == (1, None, str(out))
+    failed, known = found["images"]
+    assert (failed["status"], failed["prediction"], failed["prob_cat"]) == ("error", None, None)
+    assert known["prob_cat"] + known["prob_dog"] == pytest.approx(1, abs=1e-5) and known["seed"] == 0
+    assert found["counts"][known["prediction"]] == 1 and "text.png" in failed["error"]
     assert main(["predict", bad, good, "--strict", *arguments]) == 1
     assert main(["predict", bad, *arguments]) == 1
     assert main(["predict", good, "--strict", *arguments]) == 0

@@ -65,6 +65,15 @@ def test_command_is_understood(words: list[str], folder: Path) -> None:
         assert find_spec(words[2]) is not None
 
 
+def test_lists_are_quoted() -> None:
+    """zsh ends with "no matches found" at a bare [a,b], and bash takes it for a file called a or b."""
+    texts = [*PAGES, *(REPOSITORY / "results").rglob("README.md"), *(REPOSITORY / "recipes").glob("*.yaml")]
+    texts += (REPOSITORY / "src").rglob("*.py")
+    bare = re.compile(r"--[a-z_.]+[ =]\[[\w.]")
+    found = [f"{path.name}: {line}" for path in texts for line in path.read_text("utf-8").splitlines()]
+    assert [line for line in found if bare.search(line)] == []
+
+
 def understood(words: list[str]) -> None:
     """Parse as the program does; options that do not exist, and wrong values, exit with 2."""
     try:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from zoomin.annotations.open_annotation import open_annotation
 from zoomin.errors import ImageError
+from zoomin.inference.attention_on_roi import touches
 from zoomin.testing import ReaderCase, check_reader
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -46,9 +48,13 @@ def test_notebook_runs_and_stores_no_output(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for number, cell in enumerate(code):
         exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
-    assert len(names["rows"]) == 4
     for name in ("result", "rows", "explanation"):
         assert names[name]._repr_html_().startswith("<p><b>"), name
+    assert len(names["rows"]) == 8 and names["right"] >= 7  # of 8: a tutorial shows what works
+    roi = open_annotation(names["positive"], *names["explanation"].size)
+    assert roi is not None
+    heaviest = names["explanation"].places().regions[:3]
+    assert touches(roi, heaviest.double()).all()
 
 
 def test_the_example_package_reader_keeps_the_contract(tmp_path, monkeypatch):

@@ -64,7 +64,8 @@ def test_what_is_added_and_the_baseline_sum_to_the_logits(net: ZoomIn, mode: str
         torch.testing.assert_close(one.places().added.sum(0) + one.baseline, one.logits, **close)
         torch.testing.assert_close(one.contribution.sum(0) + one.bias, one.logits, **close)
         for label in one.classes:
-            start, added, end = one.account(label)
+            start, overview, added, end = one.account(label)
+            assert overview == 0
             assert start + float(added.sum()) == pytest.approx(end, abs=1e-4)
 
 
@@ -165,7 +166,7 @@ def test_picture_shows_everything(explanation: Explanation) -> None:
     texts = [text.get_text() for text in crops.texts]
     assert {"1", f"{float(explanation.places().weight[0]):.1%}"} <= set(texts)
     assert set(signed(explanation.places().evidence[:10].tolist())) <= set(texts)
-    assert "With nothing seen but the overview:" in part.texts[1].get_text()
+    assert "With no sub-tile read:" in part.texts[1].get_text()
     assert explanation.label in part.texts[0].get_text()
 
 

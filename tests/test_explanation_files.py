@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoomin.errors import DataError
 from zoomin.explanation import Explanation, Provenance, Source
+from zoomin.explanation.draw import start
 from zoomin.geometry import Region
 from zoomin.images.array import ArrayImage
 from zoomin.images.georeference import Georeference
@@ -65,7 +66,7 @@ def test_every_number_comes_back(explanation: Explanation, tmp_path: Path) -> No
 
 
 def test_the_baseline_comes_back(explanation: Explanation, tmp_path: Path) -> None:
-    known = replace(explanation, mean_logits=torch.tensor([0.1, -0.2, 0.3]))
+    known = replace(explanation, mean_logits=torch.tensor([0.1, -0.2, 0.3]), is_overview_first=None)
     document = json.loads(known.save(tmp_path).read_text(encoding="utf-8"))
     assert same(Explanation.load(tmp_path), known)
     assert document["baseline"] == {
@@ -87,14 +88,18 @@ def test_explanations_of_the_version_before_load(explanation: Explanation, tmp_p
     """They know no baseline and no context."""
     path = explanation.save(tmp_path)
     document = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("baseline", "baseline_probabilities", "n_sub_tiles_read", "context"):
+    for name in (
+        *("baseline", "baseline_probabilities", "n_sub_tiles_read", "context"),
+        "account_starts_from",
+    ):
         document.pop(name)
     for one in document["sub_tiles"]:
         one.pop("added")
     path.write_text(json.dumps(document), encoding="utf-8")
     loaded = Explanation.load(path)
     assert loaded.context is None
-    assert same(replace(loaded, context=explanation.context), explanation)
+    assert same(replace(loaded, context=explanation.context, is_overview_first=False), explanation)
+    assert start(loaded).startswith("With no sub-tile read: ")
     assert torch.equal(loaded.baseline, loaded.bias)
     loaded.figure().canvas.draw()
 

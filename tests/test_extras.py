@@ -49,6 +49,37 @@ def _tiff(path: Path, **how: object) -> Path:
     return path
 
 
+def test_a_torchvision_for_another_torch_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = RuntimeError("operator torchvision::nms does not exist")
+    with (
+        pytest.raises(ConfigError, match=r"torchvision .* does not fit PyTorch .*force-reinstall"),
+        extra_named(),
+    ):
+        raise said
+    with pytest.raises(RuntimeError, match="another"), extra_named():
+        raise RuntimeError("another")
+
+    def fail(name: str) -> None:
+        raise said
+
+    monkeypatch.setattr(doctor, "import_module", fail)
+    [check] = [check for check in doctor.examine() if check.name == "torchvision with torch"]
+    assert (check.status, "--force-reinstall" in check.remedy) == ("broken", True)
+
+
+def test_a_library_that_the_system_lacks_is_named() -> None:
+    said = ImportError("libexpat.so.1: cannot open shared object file: No such file or directory")
+    with (
+        pytest.raises(ImageError, match=r"a\.tif: libexpat\.so\.1.*apt install libexpat1"),
+        extra_named("a.tif", ImageError),
+    ):
+        raise said
+    with pytest.raises(ImportError, match="cannot import name"), extra_named():
+        raise ImportError("cannot import name 'a' from 'b'")
+
+
 def test_every_package_of_an_extra_is_known() -> None:
     extras = {
         extra: {Requirement(text).name for text in texts}

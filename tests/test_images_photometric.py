@@ -171,8 +171,8 @@ def test_codecs_that_gdal_lacks_are_streamed(codec, tmp_path, monkeypatch):
     image = open_image(tmp_path / "a.tif")
     assert isinstance(image, TiffImage)
     assert np.array_equal(seen(tmp_path / "a.tif"), whole)
-    part = image.read([Region(30, 30, 40, 40)], 1.0)[0].permute(1, 2, 0).numpy()
-    assert np.array_equal(part, whole[30:70, 30:70])
+    part = image.read([Region(20, 20, 40, 40)], 1.0)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(part, whole[20:60, 20:60])
     near(whole, tifffile.imread(tmp_path / "a.tif"), 0)
 
 

@@ -358,9 +358,7 @@ def test_many_predictions_leave_nothing_behind(net: ZoomIn, slides: list[Path]) 
     gc.collect()
     threads, files = threading.active_count(), len(HANDLES)
     batches = sum(type(thing) is StreamedImages for thing in gc.get_objects())
-    assert (
-        sum(row.status == "ok" for row in iter_predictions([slides[0], slides[1]] * 50, net, config)) == 100
-    )
+    assert sum(row.status == "ok" for row in iter_predictions([slides[0], slides[1]] * 20, net, config)) == 40
     gc.collect()
     assert threading.active_count() <= threads + 8 and len(HANDLES) <= files + 64
     assert sum(type(thing) is StreamedImages for thing in gc.get_objects()) == batches

@@ -111,7 +111,7 @@ def test_mean_gradient_is_the_exact_gradient(sampling: str) -> None:
         gradients_of(net, exact_features(net, image, complement=c) @ direction) for c in (False, True)
     ]
     mean = [{k: torch.zeros_like(g) for k, g in expected[0].items()} for _ in range(2)]
-    batch, rounds = 1000, 4
+    batch, rounds = 1000, 2
     features = []
     for start in range(0, rounds * batch, batch):
         out = net(

@@ -67,13 +67,16 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_signals_stop_like_ctrl_c_and_are_told_apart(name: str) -> None:
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with stoppable() as stop:
-        assert (stop.exit_code, str(stop)) == (130, "interrupted")
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-            time.sleep(5)
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has SIGHUP ignored
+    try:
+        with stoppable() as stop:
+            assert (stop.exit_code, str(stop)) == (130, "interrupted")
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert (stop.exit_code, str(stop)) == (128 + number, f"stopped by {name}")
 
 

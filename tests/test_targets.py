@@ -6,7 +6,9 @@ import csv
 import json
 import math
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +20,11 @@ from sklearn.metrics import average_precision_score
 from training_examples import MODEL, run_config
 from zoomin import explain, load_model, predict
 from zoomin.app.cli import main
+from zoomin.app.report import ReportConfig, write_report
 from zoomin.app.report.collect import read_predictions, read_truth
 from zoomin.app.report.numbers import kaplan_meier
+from zoomin.app.viewer.collection import Collection, ShownImage
+from zoomin.app.viewer.describe import overview
 from zoomin.data.config import DataConfig, ManifestColumns
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.data.find import open_dataset
@@ -28,6 +33,7 @@ from zoomin.data.splits import holdout, kfold
 from zoomin.data.trainable import check_trainable
 from zoomin.errors import ConfigError, DataError
 from zoomin.explanation import Explanation
+from zoomin.explanation.draw import title
 from zoomin.inference.evaluation import evaluate
 from zoomin.metrics.labels import label_scores
 from zoomin.metrics.survival import concordance, survival_metrics
@@ -88,6 +94,13 @@ def draw(folder: Path, n: int = 24) -> Path:
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are tested by those of the metrics, charts by those of the report."""
+    monkeypatch.setattr("zoomin.metrics.bootstrap._TIMES", 60)
+    monkeypatch.setattr("zoomin.app.report.charts._svg", lambda figure, name: "<svg></svg>")
 
 
 # --------------------------------------------------------------------------- words, loss, answers
@@ -333,6 +346,45 @@ def _folder(folder: Path) -> Path:
 # --------------------------------------------------------------------------- trained, saved, explained
 
 
+def test_answers_and_truths_read_as_people_write_them() -> None:
+    labels, survival = target_named("labels", ("red", "blue")), target_named("survival", ("log_hazard",))
+    cases: list[tuple[Target, tuple[float, ...], float, str | None, str]] = [
+        (labels, (0.6, 0.87), 0.02, "blue;red?", "blue 87 ± 2 %, red 60 % (truth: blue, red unknown)"),
+        (labels, (0.1, 0.2), math.nan, None, "none (blue 20 %)"),
+        (target_named("classes", ("a;b", "c")), (0.88, 0.12), 0.02, "c", "a;b 88 ± 2 % (truth: c)"),
+        (target_named("value", ("defects",)), (5.25,), 0.31, "4", "defects 5.25 ± 0.31 (truth: 4)"),
+        (survival, (0.5,), math.nan, "3+", "log_hazard +0.50 (truth: 3+)"),
+    ]
+    for kind, answer, error, truth, words in cases:
+        shares = torch.tensor(answer)
+        one = SimpleNamespace(
+            image="a.png", kind=kind, probabilities=shares, standard_error=error, truth=truth
+        )
+        assert title(one) == f"a.png: {words}"
+    many = target_named("labels", tuple("abcdef"))
+    assert many.verdict([0.9] * 6) == "a 90 %, b 90 %, c 90 %, d 90 % and 2 more"
+
+
+def test_report_and_viewer_list_several_labels_with_commas(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(
+        "image,prediction,prob_red,prob_blue\na.png,blue;red,0.6,0.87\nb.png,none,0.1,0.2\n", encoding="utf-8"
+    )
+    (tmp_path / "t.csv").write_text("image,labels\na.png,blue;red\nb.png,red\n", encoding="utf-8")
+    config = ReportConfig(predictions=str(tmp_path / "p.csv"), labels=str(tmp_path / "t.csv"))
+    page = unescape(write_report(config).path.read_text(encoding="utf-8"))
+    assert "predicted blue 87 %, red 60 % (truth: blue, red)" in page and "none (blue 20 %)" in page
+    assert 'data-truth="["red", "blue"]"' in page and "<td>blue, red</td>" in page
+    shown = ShownImage(
+        tmp_path / "a.png",
+        label="red;blue",
+        prediction="blue;red",
+        names=("red", "blue"),
+        explanation=tmp_path,
+    )
+    [listed] = overview(Collection(tmp_path, [shown]), "")["images"]
+    assert (listed["label"], listed["prediction"], listed["right"]) == ("red, blue", "blue, red", True)
+
+
 @OTHERS
 def test_end_to_end(kind: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"data_target": kind, "data_test_fraction": 0.25, "epochs": 2, "data_batch_size": 8}
@@ -347,7 +399,8 @@ def test_end_to_end(kind: str, table: Path, tmp_path: Path, capsys: pytest.Captu
     assert all(len(row.probabilities) == len(own.names) and row.standard_error == 0 for row in rows)
     [one] = explain([manifest.records[0]], net, sampling="systematic", replicates=2)
     torch.testing.assert_close(one.baseline + one.added.sum(0), one.logits, atol=1e-4, rtol=1e-4)
-    start, added, end = one.account()
+    start, overview, added, end = one.account()
+    assert overview == 0
     assert start + float(added.sum()) == pytest.approx(end, abs=1e-3)
     assert one.figure() is not None
     again = Explanation.load(one.save(tmp_path / "one"))
@@ -411,7 +464,7 @@ def test_crossval(kind: str, table: Path, tmp_path: Path) -> None:
 def test_on_a_frozen_trunk(
     kind: str, few: bool, table: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    trunk = "tf_efficientnet_lite0"
+    trunk = "test_resnet"  # of 96 features
     model = ZoomInConfig(
         tile_size=16,
         sub_tile_size=16,
@@ -422,7 +475,7 @@ def test_on_a_frozen_trunk(
         tile_attention=f"pyramid:{trunk}",
         position_attention="uniform",
         features=f"timm:{trunk}",
-        pretrained=True,
+        pretrained=False,
         context_side=32,
         normalize_features=False,
     )
@@ -445,7 +498,11 @@ def test_on_a_frozen_trunk(
     assert set(held_out) == ({"gated", "linear"} if few else {"gated"})
     assert set(own.scores) <= set(held_out["gated"])
     [one] = explain([read_manifest(table, target=kind).records[1]], net)
-    torch.testing.assert_close(one.baseline + one.added.sum(0), one.logits, atol=1e-3, rtol=1e-3)
+    assert one.mean_logits is not None and one.usual is not None
+    is_beside = net.config.gate_overview or net.config.context_side > 0
+    assert (one.overview_added is not None) == is_beside
+    beside = torch.zeros_like(one.logits) if one.overview_added is None else one.overview_added
+    torch.testing.assert_close(one.baseline + beside + one.added.sum(0), one.logits, atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_for_classes_alone_is_refused(table: Path, tmp_path: Path) -> None:

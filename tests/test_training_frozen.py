@@ -20,6 +20,7 @@ from zoomin.app.cli import main
 from zoomin.data.config import DataConfig
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError, DataError
+from zoomin.explanation.draw import start
 from zoomin.model.config import ZoomInConfig
 from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
@@ -206,6 +207,19 @@ def test_copies_learn_their_own_images() -> None:
 # --------------------------------------------------------------------------- the model
 
 
+def check_mean(net: ZoomIn, data: ZoomInDataModule, first: int = 0) -> None:
+    """Explanations start from the mean of what the head sees of the images learned from.
+
+    Of a taught attention, the tiles are those of one that has not seen the image: `first` skips their part.
+    """
+    with torch.no_grad():
+        seen = net.head.seen(net(data.store.select(data.splits["train"])).features)
+    assert net.head.mean_feature is not None
+    mean = net.head.seen(net.head.mean_feature[None])[0]
+    torch.testing.assert_close(mean[first:], seen.mean(0)[first:], atol=1e-2, rtol=1e-2)
+    assert torch.cosine_similarity(mean, seen.mean(0), dim=0) > 0.95
+
+
 def test_embeddings_are_kept(data: ZoomInDataModule, cache: Path, embedder: Embedder) -> None:
     rows = data.splits["train"][:2]
     known = embedder.of(rows)
@@ -231,6 +245,9 @@ def test_learned_model_predicts_and_explains(root: Path, learned: Learned, tmp_p
     assert rows[0].pixels_read == 12 * 32**2 + 3 * 64**2
     for one in explain(images[-2:], model):
         torch.testing.assert_close(one.bias + one.contribution.sum(0), one.logits, atol=1e-4, rtol=1e-4)
+        assert one.overview_added is not None and start(one).startswith("With nothing seen: ")
+        parts = one.baseline + one.overview_added + one.added.sum(0)
+        torch.testing.assert_close(parts, one.logits, atol=1e-4, rtol=1e-4)
         assert one.weight.sum().item() == pytest.approx(1, abs=1e-4)
     drawn = predict(images[-1:], model, sampling="systematic", n_samples=3, replicates=4)[0]
     assert drawn.standard_error > 0
@@ -239,6 +256,7 @@ def test_learned_model_predicts_and_explains(root: Path, learned: Learned, tmp_p
 def test_embeddings_answer_as_pixels_do(data: ZoomInDataModule, learned: Learned, embedder: Embedder) -> None:
     assert learned.net.config.gate_overview
     rows = data.splits["train"]
+    check_mean(learned.net, data, first=2 * WIDTH)
     keys = torch.arange(len(rows))
     logits, drawn = classify(learned.net, embedder.of(rows), keys)
     with torch.no_grad():
@@ -261,6 +279,7 @@ def test_inner_folds_say_what_is_unlike(
     assert reference is not None and len(reference.held_out) == 12
     with torch.no_grad():
         features = model(data.store.select(rows)).features
+    check_mean(model, data)
     seen = model.head.seen(features)[:, : len(reference.mean)]
     torch.testing.assert_close(seen.mean(0), reference.mean, atol=1e-2, rtol=1e-2)
     assert seen.shape[1] == (2 * WIDTH if head == "gated" else 1280)
@@ -416,6 +435,21 @@ def test_plan_wastes_little(size: tuple[int, int], side: int, tiles: int, reads:
     assert (found.model.tile_size, found.model.n_samples) == (side, reads)
     assert any(f"about {tiles} per image" in line for line in found.lines)
     assert any(line.startswith("cells      if AUROC") for line in found.lines)  # at most frozen.cell_tiles
+
+
+def test_plan_leaves_no_slivers_of_images_of_several_sizes(tmp_path: Path) -> None:
+    """A side that divides the median, 900, leaves an image of 904 a sub-tile of 4 pixels."""
+    for number, side in enumerate((884, 892, 896, 900, 900, 904, 908, 916)):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (side, side)).save(folder / f"{number}.png")
+    found = plan(DataConfig(str(tmp_path)))
+    assert found.model.tile_size == 229  # 4 x 229 = 916
+    assert not any("at the border" in line for line in found.lines)
+    asked = plan(DataConfig(str(tmp_path)), model={"tile_size": 224, "sub_tile_size": 224})
+    [first] = [number for number, line in enumerate(asked.lines) if "at the border" in line]
+    assert "at the border of 5 of 8 images" in asked.lines[first]
+    assert "4 pixels of the image: --model.tile_size 229" in asked.lines[first + 1]
 
 
 def test_plan_follows_what_is_given(tmp_path: Path) -> None:

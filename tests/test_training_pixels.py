@@ -262,4 +262,6 @@ def test_train_from_pixels_by_command(root: Path, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["model"] == "learned trunk"
     assert metrics["learned"]["head"] == PIXELS
+    head = load_model(tmp_path / "run").head
+    assert head.mean_feature is not None and torch.isfinite(head(head.mean_feature)).all()
     assert (tmp_path / "run" / "pixels" / "all" / "metrics.csv").is_file()

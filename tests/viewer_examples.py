@@ -86,6 +86,7 @@ def example_explanation(
         crops=crops,
         tile_crops=crops[:1],
         blocks=_blocks(attention, (row, column), tile_size, blocks) if blocks else (),
+        mean_logits=bias.clone(),
         standard_error=0.012,
         truth="tumour",
     )

@@ -34,6 +34,7 @@ __all__ = [
     "Output",
     "baseline",
     "build",
+    "check_explains",
     "config_class",
     "load",
     "load_model",
@@ -166,7 +167,12 @@ class Classifier(Protocol):
 
     @property
     def explains(self) -> bool:
-        """Whether it is Zoom-In (`zoom_in`), whose two stages of attention explain an answer."""
+        """Whether its answers can be explained: it draws sub-tiles by attention, and its output has them."""
+        ...
+
+    @property
+    def zooms(self) -> bool:
+        """Whether it is Zoom-In (`zoom_in`)."""
         ...
 
     def __call__(
@@ -284,13 +290,27 @@ def zoom_in(model: Classifier) -> ZoomIn:
     Raises:
         ConfigError: if it is a baseline, which has no two stages of attention to show.
     """
-    if model.explains:
+    if model.zooms:
         return model  # type: ignore[return-value]
     raise ConfigError(
-        f"a model of the kind {type(model).__name__} has no tiles and sub-tiles to explain",
+        f"a model of the kind {type(model).__name__} has no tiles and sub-tiles with attention of their own",
         where="model",
         remedy="Give a run of Zoom-In.",
     )
+
+
+def check_explains(model: Classifier) -> None:
+    """Refuse models whose answers are not made of sub-tiles that they draw by attention.
+
+    Raises:
+        ConfigError: if it is such a model.
+    """
+    if not model.explains:
+        raise ConfigError(
+            f"a model of the kind {type(model).__name__} draws no sub-tiles to explain",
+            where="model",
+            remedy="Give a run of Zoom-In, or of the baseline ats.",
+        )
 
 
 def _network(name: str | None) -> Any:  # noqa: ANN401 (the class of a network of any kind)

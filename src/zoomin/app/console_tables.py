@@ -67,7 +67,9 @@ def protocols_table(result: Mapping[str, Any]) -> Table:
 
 def checks_table(checks: Sequence[Check]) -> Table:
     """What the doctor found."""
-    table = Table("", "check", "found", "remedy", title="zoomin doctor")
+    table = Table(title="zoomin doctor")
+    for name in ("", "check", "found", "remedy"):
+        table.add_column(name, overflow="fold")  # a command that is cut short cannot be copied
     for check in checks:
         table.add_row(_MARKS[check.status], *map(escape, (check.name, check.detail, check.remedy)))
     return table

@@ -9,7 +9,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +60,8 @@ def examine() -> list[Check]:
     checks.append(_guarded("network", _forward))
     checks.append(_guarded("write here", _write))
     checks += _optional()
+    if find_spec("torchvision") is not None:
+        checks.append(_guarded("torchvision with torch", _vision))
     checks += _plug_ins()
     return checks
 
@@ -200,6 +204,12 @@ def _forward() -> str:
     return "forward and backward pass"
 
 
+def _vision() -> str:
+    """A torchvision that was built for another PyTorch fails when it is imported."""
+    import_module("torchvision")
+    return "fit each other"
+
+
 def _write() -> str:
     with tempfile.TemporaryFile(dir=Path.cwd()) as file:
         file.write(b"x")
@@ -263,8 +273,9 @@ def _guarded(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, "ok", check())
     except Exception as error:  # any failure at all is the finding
-        absent = missing(error) or missing(error.__cause__)
-        if absent is not None:
-            return Check(name, "absent", absent.what, str(absent.remedy))
+        for cause in (error, error.__cause__):
+            if (known := missing(cause)) is not None:
+                is_absent = isinstance(cause, ModuleNotFoundError)
+                return Check(name, "absent" if is_absent else "broken", known.what, str(known.remedy))
         detail = f"{type(error).__name__}: {error}".splitlines()[0]
         return Check(name, "broken", detail, _REMEDIES.get(name.split()[0], f"Python: {sys.executable}"))

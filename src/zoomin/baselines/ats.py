@@ -26,14 +26,15 @@ from ..errors import require
 from ..geometry import sub_tile_regions, view_size
 from ..images.image import ImageBatch
 from ..model.estimates import plan_estimates
-from ..model.estimators import expected_feature
+from ..model.estimators import expected_feature, sample_weights
 from ..model.losses import entropy
 from ..model.networks import LinearHead, attention_network
+from ..model.output import Looked, StageAttention, SubTiles
 from ..model.sampling import design
 from ..model.stages import draw_in_tiles, start_paths
 from .baseline import Baseline, BaselineConfig, BaselineOutput, Drawing
 
-__all__ = ["ATS", "ATSConfig"]
+__all__ = ["ATS", "ATSConfig", "ATSOutput"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class ATS(Baseline[ATSConfig]):
     """
 
     config_class = ATSConfig
+    explains = True
 
     def __init__(self, config: ATSConfig) -> None:
         """Build the networks."""
@@ -101,9 +103,7 @@ class ATS(Baseline[ATSConfig]):
         self.stride = self._measure_stride()
         self.to(memory_format=torch.channels_last)
 
-    def classify(
-        self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None
-    ) -> BaselineOutput:
+    def classify(self, batch: ImageBatch, how: Drawing, labels: Int[Tensor, " batch"] | None) -> ATSOutput:
         """Attend to the overviews, draw positions, encode their sub-tiles, classify the expected feature."""
         n = how.n_samples or self.config.n_samples
         law = design(how.sampling or self.config.sampling)
@@ -125,7 +125,18 @@ class ATS(Baseline[ATSConfig]):
         replicated = features.unflatten(0, (how.replicates, len(batch)))
         feature = replicated.mean(0)
         taken = torch.bincount(own, minlength=len(batch))
-        return BaselineOutput(
+        sub_tiles = SubTiles(
+            image=own,
+            tile=own,
+            position=position,
+            regions=regions,
+            weight=sample_weights(log_p, kappa).detach() / how.replicates,
+            features=encoded.detach(),
+            replicate=estimates.replicate[estimate],
+        )
+        return ATSOutput(
+            sub_tiles=sub_tiles,
+            overviews=overviews,
             logits=self.head(feature),
             features=feature,
             replicates=replicated,
@@ -177,6 +188,38 @@ class ATS(Baseline[ATSConfig]):
             rows = self.attention.eval()(torch.zeros(1, self.config.n_channels, side, side)).shape[1]
         self.attention.train(was_training)
         return int(side // rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ATSOutput(BaselineOutput):
+    """The answer for a batch of images, with the evidence for it.
+
+    Attributes:
+        sub_tiles: sub-tiles drawn, of all replicates; the tile of each is its whole image.
+        overviews: the attention over each image.
+        stages: none: the one attention map is `overviews`.
+        context: none: the head sees sub-tiles alone.
+    """
+
+    sub_tiles: SubTiles
+    overviews: Overviews
+    stages: tuple[StageAttention, ...] = ()
+    context: None = None
+
+    def looked(self, image: int) -> Looked:
+        """Where the network looked in one image, on the processor, without gradient."""
+        height, width = self.overviews.sizes[image].tolist()
+        rows, columns = self.overviews.maps[image].tolist()
+        alpha = self.overviews.log_alpha[image, : rows * columns].detach().exp().float().cpu()
+        return Looked(
+            tile_size=float(max(height, width)),
+            attention=torch.ones(1, 1),
+            tiles=torch.tensor([[0.0, 0.0, width, height]], dtype=torch.float64),
+            alpha=torch.ones(1),
+            beta=alpha.reshape(1, rows, columns),
+            tile=torch.zeros(int((self.sub_tiles.image == image).sum()), dtype=torch.int64),
+            one_stage=True,
+        )
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ class Baseline(Network, ABC, Generic[Config]):
     config_class: ClassVar[type[BaselineConfig]]
     config: Config
     any_target: ClassVar[bool] = True  # False where the method itself is about classes
-    explains = False
+    explains = zooms = False
     known: Known | None = None  # set where `features` is frozen
 
     def __init__(self, config: Config) -> None:

@@ -93,7 +93,7 @@ def cost_of_step(task: ClassifierTask[Any], batch: Batch, *, repeats: int = 5, d
     task.train()
     counts = [_counts(task, batch, step) for step in range(draws)]
     mean = {name: statistics.fmean(one[name] for one in counts) / n for name in counts[0]}
-    tiles = mean["tiles"] if net.explains else None
+    tiles = mean["tiles"] if net.zooms else None
     orders = [order_of_memory(net.config, *size, tiles or 0.0) for size in sizes]
     cuda = _cuda_peak(task, batch)
     step_ms = _median_ms(net.device, repeats, lambda: _step(task, batch, 0))
@@ -162,7 +162,7 @@ def task_around(net: Classifier, train: TrainConfig | None = None, seed: int = 0
     settings = replace(
         train or TrainConfig(), tile_roi_strength=0.0, position_roi_strength=0.0, class_weights=None
     )
-    if net.explains:
+    if net.zooms:
         return ZoomInTask(zoom_in(net), settings, seed)
     return BaselineTask(net, settings, seed)
 
@@ -212,7 +212,7 @@ def _counts(task: ClassifierTask[Any], batch: Batch, step: int) -> dict[str, flo
 
 def _read(net: Classifier, out: Any) -> dict[str, float]:  # noqa: ANN401 (of either kind of network)
     """Tiles, views and pixels that a prediction reads."""
-    tiles = len(out.tiles.image) if net.explains else 0
+    tiles = len(out.tiles.image) if net.zooms else 0
     return {
         "views": float(out.views_read.sum()),
         "pixels": float(out.pixels_read.sum()),

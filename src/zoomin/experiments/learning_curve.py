@@ -61,7 +61,7 @@ def evaluate_slides(
         keys = evaluation_keys(seed, torch.tensor([row]))
         out: Any = net([image], keys=keys, replicates=replicates, sampling="systematic")
         probabilities.append(out.logits[0].float().softmax(0))
-        if net.explains and targets[row] > 0 and roi is not None:
+        if net.zooms and targets[row] > 0 and roi is not None:
             hit, weight = touches(roi, out.sub_tiles.regions.double()), out.sub_tiles.weight
             hits.append(float(hit[weight.argsort(descending=True)[:TOP]].float().mean()))
             attended.append(float((weight * hit).sum()))

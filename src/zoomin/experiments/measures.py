@@ -66,7 +66,7 @@ def _cost(at: Measured) -> dict[str, Any]:
 
 def _attention(at: Measured) -> dict[str, Any]:
     """Of the annotated images among those evaluated; nothing where attention has no two stages."""
-    if not at.net.explains:
+    if not at.net.zooms:
         return {}
     at.net.eval()
     found = measure_records(zoom_in(at.net), at.evaluated()).to_dict(points=True)
@@ -75,7 +75,7 @@ def _attention(at: Measured) -> dict[str, Any]:
 
 def _explanation(at: Measured) -> dict[str, Any]:
     """The first annotated image among those evaluated, explained and saved."""
-    if not at.net.explains:
+    if not at.net.zooms:
         return {}
     at.net.eval()
     for record in at.evaluated():

@@ -88,6 +88,6 @@ NEEDLE_MNIST = Experiment(
     notes=(
         "The paper proposes the remedies and runs none. Random crops of positive images hold the digit 3, "
         "known from its box; remedy ii learns from the boxes too, the others from one label per image.",
-        "A smaller canvas, as dense with digits: --prepare [canvas=512].",
+        "A smaller canvas, as dense with digits: --prepare '[canvas=512]'.",
     ),
 )

@@ -111,6 +111,6 @@ TRAFFIC_SIGNS = compared(
     ],
     notes=(
         "--data takes the Swedish sets or the German benchmark, detected from the content; for the German "
-        "one give --set [train.class_weights=balanced]: the published weights apply to the Swedish counts.",
+        "one give --set '[train.class_weights=balanced]': the published weights apply to the Swedish counts.",
     ),
 )

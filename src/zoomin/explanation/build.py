@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from ..geometry import Region
@@ -18,8 +18,9 @@ from ..images.formats.channels import shown
 from ..images.image import Image
 from ..images.stored import identity_of
 from ..images.urls import exists
+from ..model.estimators import segment_sum
 from ..model.networks import LinearHead
-from ..model.output import ZoomInOutput
+from ..model.output import Explained, Looked
 from ..model.targets import Target
 from .blocks import BlockEvidence, block_attention
 from .evidence import Provenance, Source
@@ -52,7 +53,7 @@ class Resampled(Protocol):
 
 
 def explain_output(
-    output: ZoomInOutput,
+    output: Explained,
     images: Sequence[tuple[str, Image]],
     head: LinearHead,
     target: Target,
@@ -75,21 +76,23 @@ def explain_output(
     Raises:
         ImageError: if pixels cannot be read.
     """
-    sub_tiles, tiles = output.sub_tiles, output.tiles
+    sub_tiles = output.sub_tiles
     with torch.no_grad():
         whole = output.features[sub_tiles.image]
         parts = head.contributions(sub_tiles.features, sub_tiles.weight, whole)
         contribution, weight = (part.float().cpu() for part in parts)
         bias = head.bias.float().cpu().expand(len(images), -1)
-        if output.context is not None:
-            bias = bias + head.context(output.context).cpu()
-        mean = getattr(head, "mean_feature", None)
-        mean_logits = None if mean is None else head(mean).float().cpu()
+        context = output.context if output.context is not None and output.context.shape[1] else None
+        overview = None if context is None else head.context(context).float().cpu()
+        bias = bias if overview is None else bias + overview
+        mean = head.mean_feature
+        mean_logits, usual = None if mean is None else head(mean).float().cpu(), _usual(output, head)
+        if mean is not None and context is not None and overview is not None:
+            overview = overview - head.context(mean[None, -context.shape[1] :]).float().cpu()
         p_values = head.ood_p_values(output.features.float())
     explanations = []
     for index, (name, image) in enumerate(images):
-        own, drawn = sub_tiles.image == index, tiles.image == index
-        row = (drawn.cumsum(0) - 1)[sub_tiles.tile[own]]  # of this image's tiles
+        own, looked = sub_tiles.image == index, output.looked(index)
         bare = Explanation(
             image=name,
             size=(image.height, image.width),
@@ -98,21 +101,19 @@ def explain_output(
             logits=output.logits[index].detach().float().cpu(),
             bias=bias[index].clone(),
             overview=_overview(image),
-            tile_size=float(output.attention.grid.tile_size),
-            attention=output.attention.map(index).detach().float().cpu(),
-            tiles=tiles.regions[drawn].double().cpu(),
-            alpha=tiles.log_alpha[drawn].detach().exp().float().cpu(),
-            beta=tiles.maps[drawn].detach().float().cpu(),
+            **vars(looked),
             sub_tiles=sub_tiles.regions[own].double().cpu(),
             weight=weight[own.cpu()],
             contribution=contribution[own.cpu()],
-            tile=row.cpu(),
             position=sub_tiles.position[own].cpu(),
             replicate=sub_tiles.replicate[own].cpu(),
             crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             tile_crops=torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
             mean_logits=mean_logits,
-            blocks=_blocks(output, index),
+            usual=None if usual is None else usual[own.cpu()],
+            overview_added=None if mean is None or overview is None else overview[index].clone(),
+            is_overview_first=None if mean is not None else overview is not None,
+            blocks=_blocks(output, looked, index),
             standard_error=standard_errors[index] if standard_errors else math.nan,
             ood_p_value=p_values[index],
             abstained=abstained[index] if abstained else "",
@@ -123,22 +124,32 @@ def explain_output(
     return explanations
 
 
-def _blocks(output: ZoomInOutput, image: int) -> tuple[BlockEvidence, ...]:
+def _usual(output: Explained, head: LinearHead) -> Float[Tensor, "n classes"] | None:
+    """What the mean feature would add in the place of each sub-tile, by its weight in each copy."""
+    own = output.sub_tiles
+    parts = head.mean_parts(own.features.shape[1])
+    if parts is None:
+        return None
+    shares = head.shares(own.features, own.weight, output.features[own.image])
+    total = segment_sum(shares, own.image, len(output.logits))
+    return (shares / total[own.image] @ parts).float().cpu()
+
+
+def _blocks(output: Explained, looked: Looked, image: int) -> tuple[BlockEvidence, ...]:
     """The stages above the tiles, still without pixels."""
     found = []
-    alpha = output.attention.map(image).detach().float()
     for stage, inner in pairwise(output.stages):
         side = stage.grid.tile_size
         many = side // inner.grid.tile_size
         own = inner.image == image
-        regions = stage.grid.regions[inner.inside[own]]
-        sums = block_attention(alpha, side // output.attention.grid.tile_size)
+        regions = stage.grid.regions[inner.inside[own]].cpu()
+        sums = block_attention(looked.attention, side // round(looked.tile_size))
         weight = sums[regions[:, 1] // side, regions[:, 0] // side]
         order = weight.argsort(descending=True, stable=True)
         maps = inner.log_p[own].detach().exp().float().reshape(-1, many, many)
         empty = torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
-        boxes, maps = regions[order].double().cpu(), maps[order].cpu()
-        found.append(BlockEvidence(float(side), boxes, weight[order].cpu(), maps, empty))
+        boxes, maps = regions[order].double(), maps.cpu()[order]
+        found.append(BlockEvidence(float(side), boxes, weight[order], maps, empty))
     return tuple(found)
 
 
@@ -147,7 +158,7 @@ def _with_pixels(bare: Explanation, image: Image) -> Explanation:
     order, tile_order = bare.shown_orders()
     bare = replace(bare, order=order, tile_order=tile_order)
     heaviest = bare.places().regions[:CROPS].long()
-    tiles = bare.tiles[bare.top_tiles()[:TILE_CROPS]].long()
+    tiles = bare.tiles[bare.top_tiles()[: 0 if bare.one_stage else TILE_CROPS]].long()
     scale = min(1.0, TILE_CROP_SIDE / bare.tile_size)
     blocks = tuple(
         replace(

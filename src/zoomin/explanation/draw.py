@@ -43,6 +43,8 @@ __all__ = [
     "number_labels",
     "signed",
     "start",
+    "start_note",
+    "start_words",
     "surroundings",
     "title",
     "without_ticks",
@@ -50,20 +52,16 @@ __all__ = [
 
 NUMBERED = 10  # heaviest places that carry a number, in the image and at their crops
 _NEUTRAL = "#6b7280"
+_CHARACTER = 0.66  # width of a digit and its share of a space between numbers, in font sizes
 
 
 def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
-    spread = explanation.kind.error_text(explanation.standard_error)
-    answer = explanation.answer_text()
-    if spread:
-        number, _, unit = answer.partition(" ")
-        answer = f"{number} ± {spread} {unit}".rstrip()
-    also = "" if explanation.prediction == explanation.label else f"{explanation.prediction}; "
-    also = also if explanation.kind.has_probabilities else ""
-    truth = "" if explanation.truth is None else f" (true: {explanation.truth})"
+    kind = explanation.kind
+    verdict = kind.verdict(explanation.probabilities.tolist(), explanation.standard_error)
+    truth = "" if explanation.truth is None else f" (truth: {kind.words(explanation.truth)})"
     name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
-    return f"{name}: {also}{explanation.label} {answer}{truth}"
+    return f"{name}: {verdict}{truth}"
 
 
 def doubt(explanation: Evidence) -> str:
@@ -84,9 +82,30 @@ def doubt(explanation: Evidence) -> str:
 
 
 def start(explanation: Evidence) -> str:
-    """Where the answer starts, as text."""
-    why = " but the overview" if explanation.mean_logits is None else ""
-    return f"With nothing seen{why}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
+    """Where the answer starts, and what the overview adds, as text."""
+    text = f"{start_words(explanation)}: {explanation.label} {explanation.answer_text(explanation.baseline)}"
+    if explanation.overview_added is None:
+        return text
+    answer = explanation.answer_text(explanation.baseline + explanation.overview_added)
+    return f"{text}; with the overview: {answer}"
+
+
+def start_note(explanation: Evidence) -> str:
+    """Why an account does not start from the mean of the training images, as text; "" where it does."""
+    if explanation.mean_logits is not None:
+        return ""
+    first = {True: "the overview", False: "the head's bias", None: "what the head knows without sub-tiles"}
+    return (
+        "The mean of the training images is not known, so the account starts from "
+        f"{first[explanation.is_overview_first]}"
+    )
+
+
+def start_words(explanation: Evidence) -> str:
+    """What the model knows where the answer starts."""
+    if explanation.mean_logits is not None:
+        return "With nothing seen"
+    return "With nothing seen but the overview" if explanation.is_overview_first else "With no sub-tile read"
 
 
 def counts(explanation: Evidence) -> str:
@@ -96,6 +115,8 @@ def counts(explanation: Evidence) -> str:
         len(explanation.tiles),
         explanation.attention.numel(),
     )
+    if explanation.one_stage:
+        return f"{read} sub-tiles read, of {explanation.beta.numel():,} positions"
     blocks = []
     for stage in reversed(explanation.blocks):
         blocks.append(f", in {len(stage.regions)} of {stage.count(explanation.size)} blocks")
@@ -226,7 +247,7 @@ def draw_tiles(axes: Axes, explanation: Evidence) -> None:
     for stage in explanation.blocks:
         for box in stage.regions.tolist():
             draw_box(axes, box, BLOCK, 1.4)
-    for box in explanation.tiles.tolist():
+    for box in [] if explanation.one_stage else explanation.tiles.tolist():
         draw_box(axes, box, TILE, 0.9)
 
 
@@ -302,11 +323,15 @@ def signed(steps: Sequence[float]) -> list[str]:
 
 def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> None:
     """How the answer adds up: the start, the numbered places, all others, the answer; a column each."""
-    begin, added, end = explanation.account()
-    shown = added[:NUMBERED].tolist()
-    steps = [*shown, *([float(added[NUMBERED:].sum())] if len(added) > NUMBERED else [])]
-    first = "nothing\nseen" if explanation.mean_logits is not None else "overview"
-    names = [first, *map(str, range(1, len(shown) + 1)), *["others"][: len(steps) - len(shown)]]
+    begin, overview, added, end = explanation.account()
+    first = {True: "overview", False: "bias", None: "start"}[explanation.is_overview_first]
+    columns = [("nothing\nseen" if explanation.mean_logits is not None else first, begin)]
+    if explanation.overview_added is not None:
+        columns.append(("overview", overview))
+    columns += [(str(number), step) for number, step in enumerate(added[:NUMBERED].tolist(), 1)]
+    if len(added) > NUMBERED:
+        columns.append(("others", float(added[NUMBERED:].sum())))
+    names, (_, *steps) = zip(*columns, strict=True)
     ends = [explanation.answer_text(logits) for logits in (explanation.baseline, explanation.logits)]
     level, levels = begin, [begin]
     axes.axhline(0, color="#d1d5db", lw=0.8, zorder=0)
@@ -320,10 +345,12 @@ def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> Non
     span = max(*levels, 0.0) - min(*levels, 0.0) or 1.0
     axes.set_ylim(min(*levels, 0.0) - 0.2 * span, max(*levels, 0.0) + 0.2 * span)
     texts = [ends[0], *signed(steps), ends[1]]
+    room = axes.bbox.width / axes.figure.dpi * 72 / (last + 1)  # points of a column
+    fitting = min(size, room / (_CHARACTER * max(map(len, signed(steps)), default=1)))
     tops = [max(begin, 0), *(max(a, b) for a, b in pairwise(levels)), max(end, 0)]
     for place, (text, top) in enumerate(zip(texts, tops, strict=True)):
         bold = "bold" if place in (0, last) else "normal"
-        axes.text(place, top + 0.02 * span, text, ha="center", va="bottom", fontsize=size, weight=bold)
+        axes.text(place, top + 0.02 * span, text, ha="center", va="bottom", fontsize=fitting, weight=bold)
     axes.set_xlim(-0.5, last + 0.5)
     axes.set_xticks(range(last + 1), [*names, "answer"], fontsize=size)
     axes.set_yticks([])

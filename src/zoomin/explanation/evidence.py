@@ -24,7 +24,7 @@ from ..model.estimators import segment_sum
 from ..model.targets import Target, target_named
 from .blocks import BlockEvidence
 from .density import attention_density
-from .places import Places, shown_order, speaks_for
+from .places import Account, Places, shown_order, speaks_for
 
 __all__ = ["STAGES", "Evidence", "Provenance", "Source", "Stage"]
 
@@ -89,7 +89,8 @@ class Evidence:
         image: name of the image.
         size: its height and width, level-0 pixels.
         classes: names of the classes.
-        logits: of each class; `bias` plus the sum of `contribution`, and `baseline` plus the sum of `added`.
+        logits: of each class; `bias` plus the sum of `contribution`; `baseline`, `overview_added` and the
+            sum of `added` together.
         bias: of the head, and what a view of the whole image adds, where the model has one.
         overview: the whole image as a thumbnail.
         tile_size: side of a tile, level-0 pixels.
@@ -109,6 +110,12 @@ class Evidence:
             weight alone, as earlier versions had it.
         tile_order: of the rows of `tiles`: that of `top_tiles()`; None for by attention alone.
         mean_logits: logits of the mean feature of the training images; None where the model does not know it.
+        usual: what the mean feature would add to the logit of each class with the weight of each sub-tile;
+            None where it is not known, as in earlier versions.
+        overview_added: what the view of the whole image adds to the logits, against the mean of the training
+            images; None where the head sees no such view, or that mean is not known.
+        is_overview_first: of models that do not know the mean: whether the account starts from what the view
+            of the whole image says; None where that is not known, as in earlier versions.
         context: pixels of the heaviest places with their surroundings, three times as wide, in the order of
             `places()`.
         standard_error: of the answer, such as the predicted class's probability, owed to drawing sub-tiles; 0
@@ -120,6 +127,8 @@ class Evidence:
         target: what the logits mean; None: classes.
         blocks: the zoom stages above the tiles, the coarsest first; none by default. The attention of blocks
             that were not drawn is spread evenly over their tiles, in `attention`.
+        one_stage: whether there are no tiles: one attention map covers the whole image, which stands as the
+            one tile drawn.
         source: where the pixels came from.
         provenance: which model looked, and how.
     """
@@ -146,6 +155,9 @@ class Evidence:
     order: Int[Tensor, " places"] | None = None
     tile_order: Int[Tensor, " drawn"] | None = None
     mean_logits: Float[Tensor, " classes"] | None = None
+    usual: Float[Tensor, "n classes"] | None = None
+    overview_added: Float[Tensor, " classes"] | None = None
+    is_overview_first: bool | None = None
     context: UInt8[Tensor, "around 3 around_height around_width"] | None = None
     standard_error: float = math.nan
     ood_p_value: float | None = None
@@ -153,6 +165,7 @@ class Evidence:
     truth: str | None = None
     target: Target | None = None
     blocks: tuple[BlockEvidence, ...] = ()
+    one_stage: bool = False
     source: Source = field(default_factory=Source)
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -188,20 +201,24 @@ class Evidence:
 
     @cached_property
     def added(self) -> Float[Tensor, "n classes"]:
-        """What each sub-tile adds to the logits: with the baseline, they sum to the logits."""
+        """What each sub-tile adds: with the baseline and what the overview adds, they sum to the logits."""
+        if self.usual is not None:
+            return self.contribution - self.usual
         share = self.weight / self.weight.sum()
-        return self.contribution - share[:, None] * (self.baseline - self.bias)
+        known = self.baseline if self.overview_added is None else self.baseline + self.overview_added
+        return self.contribution - share[:, None] * (known - self.bias)
 
-    def account(self, label: str | None = None) -> tuple[float, Float[Tensor, " places"], float]:
-        """How the evidence for a class, by default the predicted one, comes about: start, places, sum.
+    def account(self, label: str | None = None) -> Account:
+        """How the evidence for a class, by default the predicted one, comes about.
 
-        The start is that of the baseline, each of `places()` adds its part, and the sum is the evidence of
-        the answer. Evidence for a class is a logit minus the mean over the classes, which softmax does not
-        see; for a label its logit; of a number what it adds to it.
+        Evidence for a class is a logit minus the mean over the classes, which softmax does not see; for a
+        label its logit; of a number what it adds to it.
         """
         label = self.label if label is None else label
-        start, end = speaks_for(torch.stack([self.baseline, self.logits]), self.kind, label).tolist()
-        return start, speaks_for(self.places().added, self.kind, label), end
+        nothing = torch.zeros_like(self.logits) if self.overview_added is None else self.overview_added
+        sums = torch.stack([self.baseline, nothing, self.logits])
+        start, overview, end = speaks_for(sums, self.kind, label).tolist()
+        return Account(start, overview, speaks_for(self.places().added, self.kind, label), end)
 
     def places(self) -> Places:
         """The distinct sub-tiles in `order`, heaviest first; they are found once."""

@@ -38,7 +38,8 @@ LISTED = 100  # tiles of highest attention and heaviest sub-tiles that the JSON 
 _TENSORS = (
     "logits bias attention tiles alpha beta sub_tiles weight contribution tile position replicate".split()
 )
-_OPTIONAL = ("order", "tile_order", "mean_logits")
+_OPTIONAL = ("order", "tile_order", "mean_logits", "usual", "overview_added")
+_MEAN, _OVERVIEW, _BIAS = "training mean", "overview", "bias"
 _BLOCK_TENSORS = ("regions", "alpha", "inside")
 _DAMAGE = (
     *(
@@ -117,6 +118,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         return {
             **{name: array for name, array in arrays.items() if name in (*_TENSORS, *_OPTIONAL)},
             "blocks": blocks,
+            "one_stage": document.get("stages") == 1,
             "image": document["image"],
             "size": (document["height"], document["width"]),
             "classes": tuple(document["classes"]),
@@ -134,6 +136,7 @@ def load_fields(path: str | Path) -> dict[str, Any]:
             "standard_error": math.nan if document["standard_error"] is None else document["standard_error"],
             "ood_p_value": None if (p := document.get("ood_p_value")) is None else float(p),
             "abstained": str(document.get("abstained", "")),
+            "is_overview_first": _is_overview_first(document),
             "truth": document["truth"],
             "source": _source(document),
             "provenance": {name: document[name] for name in _PROVENANCE},
@@ -148,6 +151,11 @@ def load_fields(path: str | Path) -> dict[str, Any]:
         raise DataError(
             f"damaged ({error})", where=folder, remedy="Explain the image again with zoomin explain."
         ) from error
+
+
+def _is_overview_first(document: dict[str, Any]) -> bool | None:
+    """Whether the account starts from what the overview says; None where it does not, or nothing says so."""
+    return {_OVERVIEW: True, _BIAS: False}.get(document.get("account_starts_from", ""))
 
 
 def _target_document(target: Target) -> dict[str, Any]:
@@ -170,7 +178,9 @@ def _document(
         "bias": one.bias,
         "baseline": one.baseline,
         "baseline_probabilities": one.kind.answers(one.baseline),
+        **({} if one.overview_added is None else {"overview_added": one.overview_added}),
     }
+    known = {True: _OVERVIEW, False: _BIAS, None: None}[one.is_overview_first]
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -185,16 +195,18 @@ def _document(
         **_target_document(one.kind),
         "truth": one.truth,
         **{name: dict(zip(one.classes, row.tolist(), strict=True)) for name, row in by_class.items()},
+        "account_starts_from": known if one.mean_logits is None else _MEAN,
         "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
         "ood_p_value": one.ood_p_value,
         "abstained": one.abstained,
         **{name: getattr(one.provenance, name) for name in _PROVENANCE},
+        "stages": 1 if one.one_stage else 2 + len(one.blocks),
         "tile_size": one.tile_size,
         "rows": one.attention.shape[0],
         "columns": one.attention.shape[1],
         "map_rows": one.beta.shape[1],
         "map_columns": one.beta.shape[2],
-        "n_tiles_drawn": len(one.tiles),
+        "n_tiles_drawn": 0 if one.one_stage else len(one.tiles),
         "n_sub_tiles": len(one.sub_tiles),
         "n_sub_tiles_read": len(one.places().weight),
         "tiles": _tiles(one, tile_crops),
@@ -254,7 +266,7 @@ def _blocks(one: BlockEvidence, crops: list[str]) -> dict[str, Any]:
 
 
 def _tiles(one: Evidence, crops: list[str]) -> list[dict[str, Any]]:
-    rows = one.top_tiles()[:LISTED].tolist()
+    rows = [] if one.one_stage else one.top_tiles()[:LISTED].tolist()
     blocks = [(stage.holding(one.tiles) + 1).tolist() for stage in one.blocks]
     return [
         {

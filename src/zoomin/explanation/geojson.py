@@ -45,13 +45,14 @@ def evidence_geojson(
         for part in parts
         for box, properties in part
     ]
-    start, _, end = explanation.account()
+    account = explanation.account()
     answer = {
         "prediction": explanation.prediction,
         "baseline": dict(zip(explanation.classes, explanation.baseline.tolist(), strict=True)),
         "logits": dict(zip(explanation.classes, explanation.logits.tolist(), strict=True)),
-        "evidence at the start": start,
-        "evidence": end,
+        "evidence at the start": account.start,
+        **({} if explanation.overview_added is None else {"evidence of the overview": account.overview}),
+        "evidence": account.end,
     }
     return {"type": "FeatureCollection", **crs, "zoomin": answer, "features": features}
 
@@ -70,7 +71,7 @@ def _blocks(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
 
 
 def _tiles(one: Evidence) -> Iterator[tuple[Sequence[float], dict[str, Any]]]:
-    for rank, row in enumerate(one.top_tiles().tolist()):
+    for rank, row in enumerate([] if one.one_stage else one.top_tiles().tolist()):
         alpha = float(one.alpha[row])
         measured = {"attention": alpha, "attention / mean": alpha * one.attention.numel()}
         yield (
@@ -90,7 +91,7 @@ def _sub_tiles(one: Evidence, top: int) -> Iterator[tuple[Sequence[float], dict[
             "evidence": speaks[k],
             **{f"added to {name}": value for name, value in added},
             **{f"contribution to {name}": value for name, value in contributions},
-            "attention of the tile": float(places.alpha[k]),
+            **({} if one.one_stage else {"attention of the tile": float(places.alpha[k])}),
             "attention of the position": float(places.beta[k]),
             "times drawn": int(places.times[k]),
         }

@@ -25,6 +25,7 @@ from .draw import (
     draw_sub_tiles,
     draw_tiles,
     start,
+    start_note,
     title,
 )
 from .palette import BLOCK, TILE
@@ -60,13 +61,14 @@ def panel_figure(explanation: Evidence, roi: Annotation | None = None, *, outlin
     figure, (first, *parts) = _rows([1.0 + tall, *_crop_heights(explanation)])
     own = doubt(explanation)
     head = title(explanation) + (f"\n{own}" if own else "")
-    head = f"{head}\n{start(explanation)}. {_how(explanation)}"
+    note = start_note(explanation)
+    head = f"{head}\n{start(explanation)}. {_how(explanation)}" + (f"\n{note}." if note else "")
     first.suptitle(head, fontsize=10, x=0.008, ha="left")
     whole = first.subplots(1, len(views), squeeze=False)[0]
     for axes, (name, draw) in zip(whole, views, strict=True):
         draw(axes)
         axes.set_title(name, fontsize=9)
-    draw_legend(first, whole[-2:])
+    draw_legend(first, whole[-1:] if explanation.one_stage else whole[-2:])
     _draw_crops(parts, explanation)
     return figure
 
@@ -79,11 +81,12 @@ def crops_figure(explanation: Evidence) -> Figure:
 
 
 def _draw_crops(parts: Sequence[SubFigure], explanation: Evidence) -> None:
-    """The rows below the overview: blocks, where there are such, tiles, sub-tiles."""
-    *blocks, tiles, sub_tiles = parts
-    for stage, part in enumerate(blocks):
+    """The rows below the overview: blocks and tiles, where there are such, sub-tiles."""
+    *above, sub_tiles = parts
+    for stage, part in enumerate(above[: len(explanation.blocks)]):
         _draw_blocks(part, explanation, stage)
-    _draw_tiles(tiles, explanation)
+    for part in above[len(explanation.blocks) :]:
+        _draw_tiles(part, explanation)
     _draw_sub_tiles(sub_tiles, explanation)
 
 
@@ -92,15 +95,16 @@ def _rows(heights: list[float]) -> tuple[Figure, Any]:
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=120, layout="constrained")
-    return figure, figure.subfigures(len(heights), 1, height_ratios=heights)
+    return figure, figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
 
 
 def _crop_heights(explanation: Evidence) -> list[float]:
     """Inches of the rows of blocks, of tiles and of sub-tiles."""
     blocks = [_WIDTH / _columns(len(stage.crops)) + 0.7 for stage in explanation.blocks]
+    tiles = [] if explanation.one_stage else [_WIDTH / _columns(len(explanation.tile_crops)) + 0.7]
     return [
         *blocks,
-        _WIDTH / _columns(len(explanation.tile_crops)) + 0.7,
+        *tiles,
         _WIDTH / (NUMBERED + 3) + 0.8 + _ACCOUNT,
     ]
 
@@ -145,6 +149,12 @@ def _views(
         (f"attention over {rows} x {columns} tiles", stage_1),
         ("attention over positions", both),
     ]
+    if explanation.one_stage:
+        rows, columns = explanation.beta.shape[1:]
+        views = [
+            ("overview: heaviest sub-tiles", overview),
+            (f"attention over {rows} x {columns} positions", both),
+        ]
     for stage in reversed(explanation.blocks):
         views.insert(1, _view_of_blocks(explanation, stage))
     if roi is not None:
@@ -224,16 +234,17 @@ def _draw_sub_tiles(part: SubFigure, explanation: Evidence) -> None:
     which = "Sub-tiles of strongest evidence (all weigh alike)" if even else "Heaviest sub-tiles"
     part.suptitle(
         f"{which} and their weight; below, what each adds for {explanation.label!r}, "
-        "from nothing seen to the answer",
+        f"from {'nothing seen' if explanation.mean_logits is not None else 'the start'} to the answer",
         fontsize=9,
         x=0.008,
         ha="left",
     )
     shown = min(NUMBERED, len(places.weight))
-    columns = 2 + shown + (len(places.weight) > NUMBERED)
+    before = 1 if explanation.overview_added is None else 2  # columns of the account
+    columns = before + shown + (len(places.weight) > NUMBERED) + 1
     grid = part.add_gridspec(2, columns, height_ratios=[_WIDTH / (NUMBERED + 3) + 0.3, _ACCOUNT])
     for k in range(min(shown, len(explanation.crops))):
-        axes = part.add_subplot(grid[0, k + 1])
+        axes = part.add_subplot(grid[0, k + before])
         colour = draw_sub_tile(axes, explanation, k)
         axes.set_title(f"{k + 1}: {float(places.weight[k]):.1%}", fontsize=8, pad=3, color=colour)
     draw_account(part.add_subplot(grid[1, :]), explanation, size=8.5)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..model.targets import Target
 
-__all__ = ["Places", "is_even", "shown_order", "speaks_for"]
+__all__ = ["Account", "Places", "is_even", "shown_order", "speaks_for"]
 
 _EVEN = 1.1  # times the smallest: weights up to there distinguish no place from another
 
@@ -39,6 +39,22 @@ class Places(NamedTuple):
     times: Int[Tensor, " places"]
     added: Float[Tensor, "places classes"]
     evidence: Float[Tensor, " places"]
+
+
+class Account(NamedTuple):
+    """How the evidence for a class comes about; start, overview and the places sum to the end.
+
+    Attributes:
+        start: that of the baseline, with nothing seen.
+        overview: what the view of the whole image adds; 0 where the head sees none, or the start contains it.
+        added: what each of `places()` adds.
+        end: that of the answer.
+    """
+
+    start: float
+    overview: float
+    added: Float[Tensor, " places"]
+    end: float
 
 
 def speaks_for(contribution: Float[Tensor, "n classes"], target: Target, label: str) -> Float[Tensor, " n"]:

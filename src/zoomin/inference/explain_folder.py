@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import torch
 
 from ..annotations.annotation import Annotation
 from ..annotations.open_annotation import open_annotation
+from ..classifiers import Classifier, check_explains
 from ..data.manifest import Record
 from ..data.opening import record_key
 from ..errors import DataError, WriteError, ZoomInError
@@ -24,7 +26,6 @@ from ..files import telling
 from ..geometry import Region
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
-from ..model.zoom_in import ZoomIn
 from ..progress import progress_bar
 from ..runtime.executor import Executor
 from ..runtime.extras import need
@@ -37,7 +38,7 @@ from .pipeline import made_by
 from .run_images import evaluation_manifest
 from .sources import find_images, name_of
 
-__all__ = ["ExplainSummary", "explain_into", "images_to_explain"]
+__all__ = ["ExplainSummary", "explain_into", "images_to_explain", "keeping"]
 
 _PAUSE = 5.0  # seconds between two writings of the index
 _SHARE = 20.0  # times as long as it takes: an index of 100,000 images takes seconds
@@ -68,7 +69,7 @@ class ExplainSummary:
 
 def explain_into(
     images: Sequence[str | Path | Record],
-    model: ZoomIn,
+    model: Classifier,
     out: str | Path,
     config: InferenceConfig | None = None,
     exports: ExportConfig | None = None,
@@ -98,13 +99,14 @@ def explain_into(
         progress: show a progress bar on stderr.
 
     Raises:
-        ConfigError: if the folder holds explanations of another model, pictures are wanted and matplotlib is
-            not installed, workers cannot start, there is no such cluster, or its machines do not share the
-            folder.
+        ConfigError: if answers of the model cannot be explained, the folder holds explanations of another
+            model, pictures are wanted and matplotlib is not installed, workers cannot start, there is no such
+            cluster, or its machines do not share the folder.
         DataError: if its index is damaged.
         WriteError: if it cannot be written to, or another job writes to it.
         Exception: an unexpected error that many images fail with, one after another: see `faults.Faults`.
     """
+    check_explains(model)
     executor, exports = executor or Executor(), exports or ExportConfig()
     if exports.pictures:
         need("report", "matplotlib", where="pictures")
@@ -138,6 +140,41 @@ def explain_into(
         with_bounds=job.with_bounds,
         kept_failures=0 if retry_failed else len(failed),
     )
+
+
+@contextmanager
+def keeping(
+    model: Classifier, out: str | Path, config: InferenceConfig
+) -> Iterator[Callable[[str | Path | Record, Explanation], None]]:
+    """Keep explanations that something else made, without the pictures and files of `explain_into`.
+
+    An image that is explained there already keeps what it has.
+
+    Args:
+        model: that was explained.
+        out: the folder of the explanations.
+        config: how they were made.
+
+    Yields:
+        Keeps the explanation of an image.
+
+    Raises:
+        ConfigError: if the folder holds explanations of another model.
+        DataError: if its index is damaged.
+        WriteError: if it cannot be written to, or another job writes to it.
+    """
+    with lock_folder(out):
+        job = _Job(Path(out), model, config, ExportConfig(geojson=False, heat_map=False, pictures=False))
+
+        def keep(image: str | Path | Record, found: Explanation) -> None:
+            known = job.entries.get(name_of(image))
+            if known is None or known.folder is None:
+                job.keep(image, found)
+
+        try:
+            yield keep
+        finally:
+            job.write(finished=True)
 
 
 def images_to_explain(
@@ -220,13 +257,13 @@ class _Writer:
 class _Job:
     """The folder while it fills."""
 
-    def __init__(self, out: Path, model: ZoomIn, config: InferenceConfig, exports: ExportConfig) -> None:
+    def __init__(self, out: Path, model: Classifier, config: InferenceConfig, exports: ExportConfig) -> None:
         self.out, self.config = out, config
         self.writer = _Writer(out.resolve(), exports)
         self.model, self.classes = model_fingerprint(model, model.config), model.config.classes
         self.maker = made_by(model, config)
-        self.n_samples = config.n_samples or model.config.n_samples
-        self.auto = model.config.prediction_sampling
+        self.n_samples = config.n_samples or model.n_samples
+        self.auto = getattr(model.config, "prediction_sampling", None)
         self.entries: dict[str, Entry] = {}
         self.with_bounds = 0
         if (out / INDEX).is_file():
@@ -262,6 +299,10 @@ class _Job:
         else:
             check_shared(self.out / str(found.entry.folder) / JSON, executor)
         self._note(image, found)
+
+    def keep(self, image: str | Path | Record, found: Explanation) -> None:
+        """Save what was found of an image, in this process."""
+        self._note(image, self.writer(image, found))
 
     def write(self, *, finished: bool = False) -> None:
         """Write the index."""

@@ -8,12 +8,11 @@ from typing import Unpack, cast
 
 import torch
 
-from ..classifiers import Classifier, zoom_in
+from ..classifiers import Classifier, check_explains
 from ..explanation import Explanation, Provenance, explain_output
-from ..model.output import ZoomInOutput
+from ..model.output import Explained
 from ..model.storage import model_fingerprint
 from ..model.targets import target_of
-from ..model.zoom_in import ZoomIn
 from .config import InferenceConfig, InferenceSettings
 from .pipeline import Answered, run_batches
 from .prediction import predictions_of
@@ -34,13 +33,13 @@ def explain(
 
     Args:
         images: see `predict`, as for all that follow.
-        model: what `load_model` gave; Zoom-In.
+        model: what `load_model` gave; Zoom-In, or the baseline ats.
         config: how to sample and run; by default `InferenceConfig()`.
         device: move the model there first.
         changes: settings of `InferenceConfig` instead of those in `config`.
 
     Raises:
-        ConfigError: if a setting does not exist, a value is out of range, or the model is a baseline.
+        ConfigError: if a setting does not exist, a value is out of range, or the model is another baseline.
         ImageError: at the first image that cannot be read.
     """
     explanations = []
@@ -62,15 +61,16 @@ def iter_explanations(
 
     Args:
         images: see `predict`, as for all that follow.
-        model: what `load_model` gave; Zoom-In.
+        model: what `load_model` gave; Zoom-In, or the baseline ats.
         config: how to sample and run.
         device: move the model there first.
     """
-    net, config = zoom_in(model), config or InferenceConfig()
-    yield from run_batches(images, net, config, device, explainer(net, config))
+    check_explains(model)
+    config = config or InferenceConfig()
+    yield from run_batches(images, model, config, device, explainer(model, config))
 
 
-def explainer(net: ZoomIn, config: InferenceConfig) -> Callable[[Answered], list[Explanation]]:
+def explainer(net: Classifier, config: InferenceConfig) -> Callable[[Answered], list[Explanation]]:
     """What makes explanations of the network's output; can be pickled.
 
     Args:
@@ -81,11 +81,11 @@ def explainer(net: ZoomIn, config: InferenceConfig) -> Callable[[Answered], list
 
 
 def _explained(
-    found: Answered, *, net: ZoomIn, config: InferenceConfig, fingerprint: str
+    found: Answered, *, net: Classifier, config: InferenceConfig, fingerprint: str
 ) -> list[Explanation]:
     rows = predictions_of(found, net, config)
     return explain_output(
-        cast("ZoomInOutput", found.output),
+        cast("Explained", found.output),
         [(one.name, one.image) for one in found.opened],
         net.head,
         target_of(net.config),

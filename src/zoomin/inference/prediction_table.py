@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ from .predictions import (
 )
 from .sources import name_of
 
-__all__ = ["merge_predictions", "predict_into"]
+__all__ = ["merge_predictions", "predict_into", "predictions_as_json"]
 
 
 def predict_into(
@@ -116,6 +117,23 @@ def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:
     with lock_file(out):
         write_csv(out, header, lines, exact=True)
     return _summary(lines, header, _target_in(header, lines), 0)
+
+
+def predictions_as_json(path: str | Path, target: Target) -> list[dict[str, object]]:
+    """The rows of a table of predictions, by its columns: numbers as numbers, None where a cell is empty.
+
+    Args:
+        path: the CSV that `predict_into` wrote.
+        target: of the model.
+    """
+    integers = ("n_samples", "replicates", "seed", "pixels_read", "decoded_pixels")
+    kinds: dict[str, Callable[[str], object]] = dict.fromkeys(integers, int)
+    kinds |= dict.fromkeys((*target.columns, "standard_error", "ood_p_value"), float)
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return [
+            {name: kinds.get(name, unquoted)(cell) if cell else None for name, cell in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _check_rows(path: Path, table: Sequence[Line]) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from ..geometry import TileGrid
 
-__all__ = ["Attention", "StageAttention", "SubTiles", "Tiles", "ZoomInOutput"]
+__all__ = ["Attention", "Explained", "Looked", "StageAttention", "SubTiles", "Tiles", "ZoomInOutput"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,60 @@ class SubTiles:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """Where the network looked in one image of a batch.
+
+    Attributes:
+        tile_size: side of a tile, level-0 pixels.
+        attention: attention over the tiles; sums to 1.
+        tiles: x, y, width, height of the tiles drawn, level-0 pixels; of one stage, the whole image.
+        alpha: attention of each drawn tile.
+        beta: attention map inside each drawn tile.
+        tile: the tile of each sub-tile of the image, a row of `tiles`.
+        one_stage: whether there are no tiles: one attention map covers the whole image.
+    """
+
+    tile_size: float
+    attention: Float[Tensor, "rows columns"]
+    tiles: Float64[Tensor, "drawn 4"]
+    alpha: Float[Tensor, " drawn"]
+    beta: Float[Tensor, "drawn u v"]
+    tile: Int[Tensor, " n"]
+    one_stage: bool = False
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """The answer for a batch of images, with the evidence for it."""
+
+    @property
+    def logits(self) -> Float[Tensor, "batch classes"]: ...  # noqa: D102
+    @property
+    def features(self) -> Float[Tensor, "batch dims"]:
+        """What the head classified."""
+        ...
+
+    @property
+    def sub_tiles(self) -> SubTiles:
+        """The sub-tiles drawn."""
+        ...
+
+    @property
+    def stages(self) -> tuple[StageAttention, ...]:
+        """Attention of each stage to boxes, the coarsest first; empty where there are none."""
+        ...
+
+    @property
+    def context(self) -> Float[Tensor, "batch context"] | None:
+        """Features of a view of each whole image, the last ones in `features`."""
+        ...
+
+    def looked(self, image: int) -> Looked:
+        """Where the network looked in one image, on the processor, without gradient."""
+        ...
+
+
+@dataclass(frozen=True)
 class ZoomInOutput:
     """The answer of the network for a batch of images.
 
@@ -158,6 +213,19 @@ class ZoomInOutput:
     stages: tuple[StageAttention, ...]
     context: Float[Tensor, "batch context"] | None = None
     context_pixels: int = 0
+
+    def looked(self, image: int) -> Looked:
+        """Where the network looked in one image, on the processor, without gradient."""
+        drawn = self.tiles.image == image
+        row = (drawn.cumsum(0) - 1)[self.sub_tiles.tile[self.sub_tiles.image == image]]
+        return Looked(
+            tile_size=float(self.attention.grid.tile_size),
+            attention=self.attention.map(image).detach().float().cpu(),
+            tiles=self.tiles.regions[drawn].double().cpu(),
+            alpha=self.tiles.log_alpha[drawn].detach().exp().float().cpu(),
+            beta=self.tiles.maps[drawn].detach().float().cpu(),
+            tile=row.cpu(),
+        )
 
     @property
     def no_foreground(self) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ class ZoomIn(Network):
     """
 
     config_class = ZoomInConfig
-    explains = True
+    explains = zooms = True
 
     def __init__(
         self,

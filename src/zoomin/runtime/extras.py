@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -74,6 +75,8 @@ PACKAGES = {  # by name of the distribution
     ),
 }
 TRAINING = ("lightning", "sklearn", "tensorboard", "matplotlib")  # modules that train and crossval need
+_NO_LIBRARY = "cannot open shared object file"
+_SYSTEM = {"libexpat.so.1": "libexpat1"}  # rasterio's GDAL links it; slim images of containers lack it
 _OF_MODULE = {package.module: (name, package) for name, package in PACKAGES.items()}
 
 
@@ -92,7 +95,8 @@ def missing(
 ) -> ZoomInError | None:
     """The error that names the extra; None where an import failed for another reason.
 
-    A package that is there, but lacks a part of itself or of what it needs, keeps its own error.
+    A package that is there, but lacks a part of itself or of what it needs, keeps its own error, except where
+    that names no remedy: a torchvision for another PyTorch, a library of the system.
 
     Args:
         error: that an import raised.
@@ -102,6 +106,18 @@ def missing(
     Example:
         >>> missing(ModuleNotFoundError("No module named 'gone'", name="gone"))
     """
+    if isinstance(error, RuntimeError) and "operator torchvision::" in str(error):
+        return kind(
+            f"torchvision {version('torchvision')} does not fit PyTorch {version('torch')}",
+            where=where,
+            remedy="Install both from the same place (docs/install.md, Without a GPU): those of the package "
+            "index by pip install --force-reinstall torch torchvision.",
+        )
+    if isinstance(error, ImportError) and _NO_LIBRARY in str(error):
+        library = str(error).partition(":")[0]
+        known = f"; on Debian and Ubuntu: apt install {_SYSTEM[library]}" if library in _SYSTEM else ""
+        what = f"{library}, a library of the system, is missing"
+        return kind(what, where=where, remedy=f"Install the package of the system that has it{known}.")
     if not isinstance(error, ModuleNotFoundError):
         return None
     module = (error.name or "").partition(".")[0]
@@ -117,7 +133,7 @@ def missing(
 
 @contextmanager
 def extra_named(where: object = None, kind: type[ZoomInError] = ConfigError) -> Iterator[None]:
-    """Within it, the import of a package that is missing names its extra.
+    """Within it, the import of a package that is missing names its extra, as `missing` does.
 
     Args:
         where: the file or option that needs the package.
@@ -128,7 +144,7 @@ def extra_named(where: object = None, kind: type[ZoomInError] = ConfigError) -> 
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except (ImportError, RuntimeError) as error:
         if found := missing(error, where, kind):
             raise found from error
         raise

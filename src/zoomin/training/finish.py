@@ -45,7 +45,7 @@ def finish(
     held = _evaluated(net, data, "val", how)
     if calibrate:
         found["calibration"] = _calibrated(net, held, config)._asdict()
-    found["unlike_training"] = _compared(net, data, held, how, starts=calibrate and net.explains)
+    found["unlike_training"] = _compared(net, data, held, how)
     for name, evaluated in (("val", held), ("test", _evaluated(net, data, "test", how))):
         if evaluated is not None:
             found[name] = _metrics(net, data, evaluated)
@@ -75,17 +75,18 @@ def _calibrated(net: Classifier, held: Evaluated | None, config: RunConfig) -> T
 
 @torch.no_grad()
 def _compared(
-    net: Classifier, data: ZoomInDataModule, held: Evaluated | None, how: dict[str, Any], *, starts: bool
+    net: Classifier, data: ZoomInDataModule, held: Evaluated | None, how: dict[str, Any]
 ) -> dict[str, Any]:
     """Keep the mean feature where accounts start from it, and what new images are compared with.
 
     Validation images, where there are enough, take the place of images held out in inner folds.
     """
     images = 0 if held is None else len(held.features)
+    starts = net.explains and net.head.mean_feature is None
     if starts or images >= FEWEST:  # else, on a frozen trunk, encoding the images again would double the time
         features = training_features(net, data, **how)
         if starts and len(features):
-            net.head.mean_feature = features.mean(0).to(net.device)
+            net.head.keep_mean(net.head.seen(features.to(net.device)))
         if held is not None and len(features):
             own = (net.head.seen(some.to(net.device)).float() for some in (features, held.features))
             net.head.reference = Reference.of(*own) or net.head.reference

@@ -268,7 +268,7 @@ def _before_training(
     Each leaves its network too, so that a run that is resumed before its first epoch does not start over.
     Several processes do the same, each for itself; embeddings of frozen trunks they share out.
     """
-    if not task.net.explains:
+    if not task.net.zooms:
         return
     folder, net = Path(config.out), zoom_in(task.net).to(training_device(config.train.device))
     ranks = task.ranks
@@ -302,7 +302,7 @@ def new_task(config: RunConfig, data: ZoomInDataModule) -> ClassifierTask[Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = build(config.model)
-    if not net.explains:
+    if not net.zooms:
         _check_baseline(config)
         if isinstance(net, MIL):
             rows = [row for part in data.splits.values() for row in part.tolist()]

@@ -186,7 +186,7 @@ def run_fold(
         table = EpochTable(folder / "metrics.csv", done.rows)
         saving = checkpoint_callbacks(folder, run.train, has_validation=False)
         hooks += [IdentityWriter(identity, table), *saving]
-    if task.net.explains and not done.epochs:
+    if task.net.zooms and not done.epochs:
         learner = zoom_in(task.net).to(training_device(run.train.device))
         pretrain(learner, data, run.pretrain, run.seed)
         task.train()  # but for frozen trunks

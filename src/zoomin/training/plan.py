@@ -36,6 +36,7 @@ _LEAST = 2
 _DEPARTURE = 0.3  # cost of a side e times another, in shares of the image read in vain
 _SHARE = 0.25  # of the pixels of an image that prediction reads
 _OVERVIEW = 0.25  # the scale at which the tile attention sees
+_SLIVER = 0.125  # of a side: less of a sub-tile inside an image is next to nothing
 _CONTEXT = 448  # side of the view of the whole image, where images have few sub-tiles
 _SAMPLED = 24  # images whose size is read
 _FROM_DATA = {("model", "n_classes"), ("model", "target")}  # a run takes these from the data
@@ -63,6 +64,7 @@ class ImageSummary:
         height: median, of the images inspected.
         width: likewise.
         formats: how many files of each suffix.
+        sizes: height and width of each image inspected.
     """
 
     count: dict[str, int]
@@ -72,6 +74,7 @@ class ImageSummary:
     height: int
     width: int
     formats: dict[str, int]
+    sizes: tuple[tuple[int, int], ...]
 
     @property
     def images(self) -> int:
@@ -227,17 +230,21 @@ def _summarise(manifest: Manifest, data: DataConfig) -> ImageSummary:
         height=int(statistics.median(heights)),
         width=int(statistics.median(widths)),
         formats=dict(Counter(record.image.suffix.lower() for record in learned)),
+        sizes=tuple(sizes),
     )
 
 
 def _sub_tile(summary: ImageSummary) -> int:
-    """The side near that of the trunk's pretraining whose grid reaches least beyond the border."""
+    """The side near that of the trunk's pretraining whose grid reaches least beyond the borders.
+
+    The mean over images counts: a side that divides one size leaves slivers of slightly larger images.
+    """
     short = min(summary.height, summary.width)
     base = next((side for side in _SIDES if short >= _LEAST * side), _SIDES[-1])
 
     def cost(side: int) -> float:
-        covered = -(-summary.height // side) * -(-summary.width // side) * side**2
-        return covered / (summary.height * summary.width) + _DEPARTURE * abs(math.log(side / base))
+        covered = [-(-h // side) * -(-w // side) * side**2 / (h * w) for h, w in summary.sizes]
+        return statistics.fmean(covered) + _DEPARTURE * abs(math.log(side / base))
 
     return min(range(round(0.75 * base), round(1.15 * base) + 1), key=cost)
 
@@ -285,12 +292,28 @@ def _lines(
     lines.append(
         f"time       about {_minutes(seconds + cells * (frozen.head == 'cells'))} on one core ({engine})"
     )
+    lines += _slivers(summary, side)
     few = min(summary.count.values())
     if few < 20:
         what = {"classes": " of one class", "labels": " with one label", "grade": " of one grade"}
         images = f"{few} image{'' if few == 1 else 's'}{what.get(manifest.target, '')}"
         lines.append(f"warning    only {images}: expect wide intervals")
     return lines
+
+
+def _slivers(summary: ImageSummary, side: int) -> list[str]:
+    """A warning where the last sub-tiles of many images hold next to nothing of them."""
+    narrow = _SLIVER * side
+    found = [[size % side for size in image if 0 < size % side <= narrow < size] for image in summary.sizes]
+    count = sum(map(bool, found))
+    if count <= len(found) // 4:
+        return []
+    better = _sub_tile(summary)
+    hint = "" if better == side else f": --model.tile_size {better} --model.sub_tile_size {better}"
+    return [
+        f"warning    at the border of {count} of {len(found)} images inspected, sub-tiles hold as little as",
+        f"           {min(map(min, filter(None, found)))} pixels of the image{hint}",
+    ]
 
 
 def _reading(summary: ImageSummary, model: ZoomInConfig, frozen: FrozenConfig, tiles: int) -> list[str]:

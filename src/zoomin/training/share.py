@@ -118,7 +118,7 @@ def _card(net: Classifier, summary: Mapping[str, Any], address: str) -> str:
 
 def _about(net: Classifier, summary: Mapping[str, Any]) -> Iterator[str]:
     config = net.config
-    kind = "Zoom-In" if net.explains else type(net).__name__
+    kind = "Zoom-In" if net.zooms else type(net).__name__
     what = "A classifier" if config.target == "classes" else "A model"
     yield f"{what} of very large images ({kind}, zoomin {summary['zoomin']})."
     yield ""

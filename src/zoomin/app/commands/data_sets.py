@@ -85,7 +85,7 @@ def _prepare_command(name: str, summary: str) -> Command:
         say(f"Train with: zoomin train --data.root {options.out} --data.classes '{classes}'")
         if prepared.class_weights:
             weights = ",".join(map(str, prepared.class_weights))
-            say(f"Published class weights: --train.class_weights [{weights}]")
+            say(f"Published class weights: --train.class_weights '[{weights}]'")
         return 0
 
     return Command(

@@ -56,7 +56,7 @@ def _build_explain(parser: ArgumentParser) -> None:
 
 
 def _explain(parser: ArgumentParser, options: Namespace) -> int:
-    from ...classifiers import load_model, zoom_in
+    from ...classifiers import load_model
     from ...explanation.export_config import ExportConfig
     from ...inference.explain_folder import explain_into, images_to_explain
     from ...model.hub import hub_model
@@ -64,7 +64,7 @@ def _explain(parser: ArgumentParser, options: Namespace) -> int:
 
     config, executor = inference_config(options), executor_of(options)
     exports = of_options(ExportConfig, options)
-    model = zoom_in(load_model(options.run, options.device if executor.alone else "cpu"))
+    model = load_model(options.run, options.device if executor.alone else "cpu")
     images = images_to_explain(options.images, options.run, options.manifest, options.split)
     folder = Path() if hub_model(options.run) else Path(options.run)
     default = folder / "explanations"

@@ -216,6 +216,7 @@ def _build_predict(parser: ArgumentParser) -> None:
         "keep the rows that this model wrote with these settings for images that have not changed",
     )
     option(parser, "--retry_failed", False, "with --resume true: retry images that failed")
+    option(parser, "--json", False, "print what became of each image as JSON, instead of the summary")
     build_shard(parser, "predicts")
     build_strict(parser)
     _build_groups(parser)
@@ -226,8 +227,9 @@ def _build_predict(parser: ArgumentParser) -> None:
 def _predict(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...inference.groups import groups_path, has_groups
-    from ...inference.prediction_table import predict_into
+    from ...inference.prediction_table import predict_into, predictions_as_json
     from ...inference.sources import find_images, name_of
+    from ...model.targets import target_of
     from ...runtime.parts import check_own_part, shard_name, shard_of
 
     config, executor = inference_config(options), executor_of(options)
@@ -252,9 +254,14 @@ def _predict(parser: ArgumentParser, options: Namespace) -> int:
         device=options.device,
         progress=True,
     )
-    say_predicted(summary, out)
-    if has_groups(images):
-        say(f"One row per group: {groups_path(out)}")
+    grouped = str(groups_path(out)) if has_groups(images) else None
+    if options.json:
+        rows = predictions_as_json(out, target_of(model.config))
+        say(json.dumps({"out": out, "groups": grouped, **plain(summary), "images": rows}, indent=2))
+    else:
+        say_predicted(summary, out)
+    if grouped is not None and not options.json:
+        say(f"One row per group: {grouped}")
     warn_failed(summary.failed)
     return int((not summary.done and bool(images)) or (options.strict and bool(summary.failed)))
 
@@ -290,6 +297,7 @@ PREDICT = Command(
     "  zoomin predict slides/ --run runs/first --out predictions.csv\n"
     "  zoomin predict a.png 'more/*.tif' --run runs/first --replicates 32\n"
     "  zoomin predict list.csv --run runs/first --resume true --retry_failed true\n"
+    "  zoomin predict a.png --run runs/first --json\n"
     "  zoomin predict slides/ --run runs/first --shard 2/8\n"
     "  zoomin predict slides/ --run runs/first --jobs 4\n"
     "  zoomin predict slides/ --run runs/first --cluster auto --resume true",

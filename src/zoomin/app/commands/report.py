@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from jsonargparse import ArgumentParser, Namespace
 
 from .command import Command, option, say
@@ -70,6 +72,8 @@ def _report(parser: ArgumentParser, options: Namespace) -> int:
     say(
         f"{result.path}: {len(result.findings.answers)} answers, {result.explained} explained, {size:.1f} MB."
     )
+    if result.explained and options.run is not None:
+        say(f"To zoom into them: zoomin view --run {shlex.quote(options.run)} --open")
     return 0
 
 

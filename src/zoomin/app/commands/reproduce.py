@@ -33,7 +33,7 @@ def _command(name: str) -> Command:
         "[--scale mini|paper] [--data FOLDER] [--out FOLDER] [options]",
         f"  zoomin reproduce {name}\n"
         f"  zoomin reproduce {name} --scale paper --data DIR --out reproduced/{name}\n"
-        f"  zoomin reproduce {name} --scale paper --data DIR --seed [1] --epochs 20   # a part\n"
+        f"  zoomin reproduce {name} --scale paper --data DIR --seed '[1]' --epochs 20   # a part\n"
         f"  zoomin reproduce {name} --scale paper --data DIR --gather true   # table of what is done",
         _build,
         run,

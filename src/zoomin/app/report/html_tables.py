@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,10 +23,10 @@ _OUTCOMES = {
 _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
     "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
-    "each adds and its weight. Below, how the answer adds up, from nothing seen to all that was read. Click "
-    "one to enlarge it."
+    "each adds and its weight. Below, how the answer adds up, from its start to all that was read. Click one "
+    "to enlarge it."
 )
-_PANEL = "see every step of its answer: both stages of the attention and the tiles drawn"
+_PANEL = "see every step of its answer: each stage of the attention and what it drew"
 _TAGS = {**_OUTCOMES, "unknown": "no label"}
 
 
@@ -67,11 +68,18 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
     predicted, truth = findings.predicted(answer), answer.label
     merit, sure = findings.merit(answer), findings.probability(answer, predicted)
     outcome = _outcome(findings, answer)
-    words = f"predicted {predicted}" if truth is None else f"{truth}, predicted {predicted}"
-    text = f"{words} with probability {sure:.3f}" if sure is not None else words
+    kind = findings.target
+    words = predicted or ""
+    if sure is not None:
+        words = f"{predicted} with probability {sure:.3f}"
+    elif kind.has_probabilities and answer.probabilities:
+        words = kind.verdict(answer.probabilities)
     sure = findings.sure(answer) if sure is None else sure
-    if outcome == "wrong" and merit is not None and findings.target.picks_one:
-        text += f"; the truth got {merit:.3f}"
+    text = f"predicted {words}"
+    if truth is not None:
+        missed = outcome == "wrong" and merit is not None and kind.picks_one
+        got = f", which got {merit:.3f}" if missed else ""
+        text += f" (truth: {kind.words(truth)}{got})"
     if answer.abstained:
         text += f"; abstained: {answer.abstained}"
     if answer.unlike and answer.abstained != UNLIKE_WORDS:
@@ -88,15 +96,23 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
         "missing": f"No panel: {card.missing}" if card.missing else "",
         "name": answer.name,
         "text": f"{text}.",
-        "alt": f"{answer.name}, {words}: {what}",
+        "alt": f"{answer.name}, predicted {words}: {what}",
         "outcome": outcome,
         "tag": _TAGS[outcome],
-        "truth": truth or "",
-        "predicted": predicted or "",
+        "truth": json.dumps(_names(findings, truth)),
+        "predicted": json.dumps(_names(findings, predicted)),
         "merit": _exact(merit if merit is not None else sure),
         "sure": _exact(sure),
         "ratio": "" if card.roi is None else _exact(card.roi.ratio),
     }
+
+
+def _names(findings: Findings, word: str | None) -> list[str]:
+    """The classes or labels that a truth or a decision names."""
+    if word is None or findings.target.kind != "labels":
+        return [] if word is None else [word]
+    [has] = findings.target.truth([word]).tolist()
+    return [name for name, value in zip(findings.classes, has, strict=True) if value == 1]
 
 
 def answer_table(findings: Findings) -> dict[str, Any]:
@@ -122,8 +138,9 @@ def answer_table(findings: Findings) -> dict[str, Any]:
     for answer in answers[:ROWS]:
         outcome = _outcome(findings, answer)
         cells = [_cell(answer.name)]
-        cells += [_cell(answer.label or "")] if has_label else []
-        cells += [_cell(findings.predicted(answer) or ""), _cell(_TAGS[outcome], tag=outcome)]
+        words = [word and findings.target.words(word) for word in (answer.label, findings.predicted(answer))]
+        cells += [_cell(words[0] or "")] if has_label else []
+        cells += [_cell(words[1] or ""), _cell(_TAGS[outcome], tag=outcome)]
         chances: Sequence[float | None] = answer.probabilities or [None] * len(findings.classes)
         cells += [_number(value) for value in chances]
         cells += [_number(answer.standard_error, 4)] if has_error else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,7 @@ from ...explanation import Explanation
 from ...files import write_text
 from ...inference.attention_on_roi import gather
 from ...inference.config import InferenceConfig
-from ...inference.explanations import explain
 from ...inference.run_images import run_images
-from ...model.storage import model_fingerprint
 from ...model.targets import target_of
 from ...progress import progress_bar
 from ...runtime.extras import need
@@ -34,7 +33,7 @@ from .collect import (
 from .findings import Answer, Findings
 from .gallery import Explain, choose, make_cards
 from .page import render
-from .saved import saved_explanations
+from .saved import Explainer, saved_explanations
 
 __all__ = ["ReportConfig", "ReportResult", "write_report"]
 
@@ -159,16 +158,23 @@ def _write(
 ) -> ReportResult:
     findings, explainer = _gather(config, inference, device, progress)
     findings = replace(findings, title=title or findings.title, evaluated=evaluated or findings.evaluated)
-    if explainer is not None and known:
-        explainer = _first_of(known, explainer)
     shown = choose(findings, config.images)
     measured = _annotated(findings, config.annotated) if explainer is not None else []
     count = len({a.image for a in [*shown, *measured]})
-    with progress_bar("Explaining", count, shown=progress and bool(count)) as bar:
-        cards = make_cards(shown, measured, explainer, bar.advance, panels=config.panels)
+    with (
+        _opened(explainer if count else None, known) as explain,
+        progress_bar("Explaining", count, shown=progress and bool(count)) as bar,
+    ):
+        cards = make_cards(shown, measured, explain, bar.advance, panels=config.panels)
     page = render(findings, cards[: len(shown)], gather(card.roi for card in cards), extra=extra)
     write_text(path, page)
     return ReportResult(path, findings, sum(bool(card.start) for card in cards[: len(shown)]))
+
+
+def _opened(
+    explainer: Explainer | Explain | None, known: Sequence[Explanation]
+) -> AbstractContextManager[Explain | None]:
+    return explainer.opened(known) if isinstance(explainer, Explainer) else nullcontext(explainer)
 
 
 def _check_run(config: ReportConfig) -> None:
@@ -187,7 +193,7 @@ def _default_out(config: ReportConfig) -> Path:
 
 def _gather(
     config: ReportConfig, inference: InferenceConfig, device: str, progress: bool
-) -> tuple[Findings, Explain | None]:
+) -> tuple[Findings, Explainer | Explain | None]:
     run = None if config.run is None else Path(config.run)
     if config.predictions is not None:
         return _of_predictions(config, run, inference, device)
@@ -205,7 +211,8 @@ def _gather(
 
 def _of_run(
     config: ReportConfig, run: Path, inference: InferenceConfig, device: str, progress: bool
-) -> tuple[Findings, Explain | None]:
+) -> tuple[Findings, Explainer | Explain | None]:
+    explainer: Explainer | Explain | None
     model, lost = _model_of(run, device)
     asked = None if model is None else model.config
     manifest, split, _ = run_images(
@@ -255,7 +262,7 @@ _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 def _of_predictions(
     config: ReportConfig, run: Path | None, inference: InferenceConfig, device: str
-) -> tuple[Findings, Explain | None]:
+) -> tuple[Findings, Explainer | Explain | None]:
     path = Path(str(config.predictions))
     model = None if run is None else load_model(run, device)
     labels = config.labels
@@ -277,29 +284,9 @@ def _of_predictions(
     return findings, None if run is None or model is None else _explainer(run, model, inference)
 
 
-def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explain | None:
-    """Explain an answer by what the run keeps, else by looking at its image again, as the prediction did.
-
-    A baseline explains nothing.
-    """
-    if not model.explains:
-        return None
-    saved = saved_explanations(run, model_fingerprint(model, model.config))
-
-    def explain_answer(answer: Answer) -> Explanation | None:
-        kept = None if saved is None else saved(answer)
-        if kept is not None:
-            return kept
-        [found] = explain([answer.image if answer.record is None else answer.record], model, inference)
-        return found
-
-    return explain_answer
-
-
-def _first_of(known: Sequence[Explanation], explainer: Explain) -> Explain:
-    """Explanations that are there, before others are made."""
-    by_image = {explanation.image: explanation for explanation in known}
-    return lambda answer: by_image.get(answer.image) or explainer(answer)
+def _explainer(run: Path, model: Classifier, inference: InferenceConfig) -> Explainer | None:
+    """Baselines other than ats explain nothing."""
+    return Explainer(run, model, inference) if model.explains else None
 
 
 def _annotated(findings: Findings, most: int) -> Sequence[Answer]:

@@ -58,10 +58,12 @@
   for (const form of all("form[data-gallery]")) {
     const list = document.querySelector(".cards"), cards = [...list.children];
     watch(form, () => {
-      const wanted = ["outcome", "truth", "predicted"].map((name) => [name, form[name].value]);
+      const outcome = form.outcome.value;
+      const wanted = ["truth", "predicted"].map((name) => [name, form[name].value]).filter(([, value]) => value);
       const part = form.text.value.toLowerCase();
       for (const card of cards) {
-        card.hidden = !wanted.every(([name, value]) => !value || card.dataset[name] === value)
+        card.hidden = (outcome && card.dataset.outcome !== outcome)
+          || !wanted.every(([name, value]) => JSON.parse(card.dataset[name]).includes(value))
           || !card.dataset.name.toLowerCase().includes(part);
       }
       const [key, sign] = form.order.value.split(":");

@@ -1,20 +1,78 @@
-"""Explanations that a run keeps in `explanations/`, taken where they are evidence for what is reported."""
+"""Explanations that a run keeps in `explanations/`: used where they are evidence for what is reported.
+
+New ones are added, for the viewer and the next report.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import DataError
+from ...classifiers import Classifier
+from ...errors import DataError, ZoomInError
 from ...explanation import Explanation
+from ...inference.config import InferenceConfig
+from ...inference.explain_folder import keeping
+from ...inference.explanations import explain
+from ...model.storage import model_fingerprint
+from ...model.zoom_in import ZoomIn
 from .findings import Answer
 from .gallery import Explain
 
-__all__ = ["FOLDER", "saved_explanations"]
+__all__ = ["FOLDER", "Explainer", "saved_explanations"]
 
 FOLDER = "explanations"
 _NEAR = 0.005  # of a probability: other draws of the same model differ by more, rounding by less
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Explains answers by what the run keeps, else by looking at the image again, as the prediction did.
+
+    Attributes:
+        run: its folder.
+        model: of the run.
+        config: how the answers were made.
+    """
+
+    run: Path
+    model: Classifier
+    config: InferenceConfig
+
+    @contextmanager
+    def opened(self, known: Sequence[Explanation] = ()) -> Iterator[Explain]:
+        """What explains an answer; what is new to the run's folder is kept there.
+
+        Args:
+            known: explanations already made of these images by this model.
+        """
+        saved = saved_explanations(self.run, model_fingerprint(self.model, self.model.config))
+        at_hand = {explanation.image: explanation for explanation in known}
+        with ExitStack() as stack:
+            keep = None
+            if isinstance(self.model, ZoomIn):
+                try:
+                    keep = stack.enter_context(keeping(self.model, self.run / FOLDER, self.config))
+                except ZoomInError as error:  # the report needs none of it
+                    logger.warning("explanations of this report are not kept for the viewer: %s", error)
+
+            def explain_answer(answer: Answer) -> Explanation | None:
+                one = at_hand.get(answer.image) or (None if saved is None else saved(answer))
+                image = answer.image if answer.record is None else answer.record
+                if one is None:
+                    [one] = explain([image], self.model, self.config)
+                if keep is not None:
+                    keep(image, one)
+                return one
+
+            yield explain_answer
 
 
 def saved_explanations(run: Path, fingerprint: str | None) -> Explain | None:

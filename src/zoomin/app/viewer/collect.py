@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,14 +58,17 @@ def _index(folder: Path, run: Path, *, needed: bool) -> Index:
         raise DataError(
             "no image of this run has been explained yet",
             where=folder,
-            remedy=f"Explain some first: zoomin explain IMAGES --run {run}",
+            remedy=_remedy(run),
         )
     index = read_index(folder)
     if not index.entries and needed:
-        raise DataError(
-            "the list of explanations is empty", where=folder, remedy=f"zoomin explain IMAGES --run {run}"
-        )
+        raise DataError("the list of explanations is empty", where=folder, remedy=_remedy(run))
     return index
+
+
+def _remedy(run: Path) -> str:
+    name = shlex.quote(str(run))
+    return f"Explain its own: zoomin report --run {name}; or any: zoomin explain IMAGES --run {name}"
 
 
 def _records(run: Path, manifest: str | Path | None) -> tuple[Record, ...]:
@@ -84,6 +88,7 @@ def _entry(path: Path, folder: Path, explained: dict[str, Entry], records: dict[
         label=one.truth if one and one.truth else label,
         prediction=one.prediction if one else None,
         probability=one.probabilities.get(one.prediction) if one and one.prediction else None,
+        names=() if one is None else tuple(one.probabilities),
         names_something=one is None or one.names_something,
         abstained=one is not None and bool(one.abstained),
         explanation=folder / one.folder if one and one.folder else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...images.cache import Cache
+from ...model.targets import agree
 
 if TYPE_CHECKING:
     from ...annotations.annotation import Annotation
@@ -34,6 +35,7 @@ class ShownImage:
         explanation: file or folder of its saved explanation, None where there is none.
         annotation: file of its ROI, or None.
         mask: mask image of its ROI, or None.
+        names: of the classes or labels, where it is explained.
         names_something: whether the prediction names classes or labels, and is not a number.
         abstained: whether the prediction is not given as an answer.
     """
@@ -46,6 +48,7 @@ class ShownImage:
     explanation: Path | None = None
     annotation: Path | None = None
     mask: Path | None = None
+    names: tuple[str, ...] = ()
     names_something: bool = True
     abstained: bool = False
 
@@ -54,7 +57,7 @@ class ShownImage:
         """Whether the prediction is right; None where that is unknown, or none is given."""
         if self.label is None or self.prediction is None or self.abstained or not self.names_something:
             return None
-        return sorted(self.label.split(";")) == sorted(self.prediction.split(";"))
+        return agree(self.label, self.prediction)
 
 
 class Collection:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ...errors import ImageError, ZoomInError
 from ...explanation import Explanation
-from ...explanation.draw import NUMBERED, doubt
+from ...explanation.draw import NUMBERED, doubt, start_note, start_words
 from ...explanation.palette import HEAT_TOP
 from ...files import short_names
 from ...images.image import Image
+from ...model.targets import listed
 from .collection import Collection, ShownImage
 from .figure import map_item
 from .outlines import outlines
@@ -36,8 +37,8 @@ def overview(collection: Collection, token: str, other: Collection | None = None
             {
                 "name": name,
                 "path": collection.without_folders(str(entry.path)),
-                "label": entry.label,
-                "prediction": entry.prediction,
+                "label": entry.label and listed(entry.label, entry.names),
+                "prediction": entry.prediction and listed(entry.prediction, entry.names),
                 "probability": _number(entry.probability),
                 "right": entry.right,
                 "abstained": entry.abstained,
@@ -83,7 +84,7 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
     answer, has_shares = one.probabilities.tolist(), one.kind.has_probabilities
     return {
         "label": one.label,
-        "prediction": one.prediction,
+        "prediction": one.kind.words(one.prediction),
         "abstained": bool(one.abstained),
         "target": one.kind.kind,
         "classes": [
@@ -98,7 +99,9 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
         "doubt": doubt(one),
         "heat_top": HEAT_TOP,
         "account": _account(one),
-        "tiles": len(one.tiles),
+        "stages": 1 if one.one_stage else 2 + len(one.blocks),
+        "positions": one.beta[0].numel() if one.one_stage else None,
+        "tiles": len(drawn.tiles),
         "all_tiles": one.attention.numel(),
         "blocks": [{"drawn": len(stage.regions), "all": stage.count(one.size)} for stage in one.blocks],
         "sub_tiles": len(places.regions),
@@ -117,10 +120,12 @@ def _explanation(one: Explanation, *, readable: bool) -> dict[str, Any]:
 
 def _account(one: Explanation) -> dict[str, Any]:
     """How the evidence for the predicted class adds up, from nothing seen to the answer."""
-    start, added, end = one.account()
+    start, overview, added, end = one.account()
     return {
         "start": {"evidence": start, "answer": one.answer_text(one.baseline), **_share(one, one.baseline)},
-        "from_mean": one.mean_logits is not None,
+        "start_words": start_words(one),
+        "note": start_note(one),
+        "overview": None if one.overview_added is None else {"evidence": overview},
         "numbered": {"count": len(added[:NUMBERED]), "evidence": float(added[:NUMBERED].sum())},
         "others": {"count": len(added[NUMBERED:]), "evidence": float(added[NUMBERED:].sum())},
         "end": {"evidence": end, "answer": one.answer_text(), **_share(one, one.logits)},

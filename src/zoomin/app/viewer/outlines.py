@@ -44,8 +44,9 @@ def outlines(explanation: Explanation) -> Outlines:
     places = explanation.places()
     weight = places.weight[:_DRAWN]
     most = max(float(weight.max()), 1e-12) if len(weight) else 1.0
+    tiles = [] if explanation.one_stage else explanation.top_tiles()[:_DRAWN_TILES].tolist()
     return Outlines(
-        tiles=explanation.tiles[explanation.top_tiles()[:_DRAWN_TILES]].tolist(),
+        tiles=explanation.tiles[tiles].tolist(),
         sub_tiles=places.regions[:_DRAWN].tolist(),
         weight=weight.tolist(),
         evidence=places.evidence[:_DRAWN].tolist(),

@@ -6,6 +6,7 @@ The one conversion of all readers: of whole TIFFs, of their tiles, and of what G
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Bands:
     def _has_nodata(self) -> bool:
         return bool(self.nodata) and all(value is not None for value in self.nodata)
 
-    @property
+    @cached_property
     def _painted_clear(self) -> bool:
         return self.palette is not None and any(colour[3] < 255 for colour in self.palette)
 

@@ -109,14 +109,37 @@ class GatedHead(LinearHead):
         h, weight = self._parts(features)
         return torch.cat([(h / weight).flatten(-2), features[..., self._gates :].float()], -1)
 
+    @torch.no_grad()
+    def keep_mean(self, seen: Float[Tensor, "n inputs"]) -> None:
+        """Keep the mean of what each copy sees of training images: a feature whose weights are 1."""
+        mean = seen.to(self.weight).mean(0)
+        h = mean[: self._gates - self.copies].unflatten(0, (self.copies, -1))
+        own = torch.cat([h, torch.ones_like(h[:, :1])], 1).flatten()
+        self.mean_feature = torch.cat([own, mean[self._gates - self.copies :]])
+
+    def mean_parts(self, dims: int) -> Float[Tensor, "copies classes"] | None:
+        """What the mean feature of sub-tiles adds to the logits, copy by copy; None where unknown."""
+        if self.mean_feature is None:
+            return None
+        h, weight = self._parts(self.mean_feature)
+        own = self.weight[:, : self._gates - self.copies].unflatten(1, (self.copies, -1))
+        return torch.einsum("kw,ckw->kc", h / weight, own)
+
+    def shares(
+        self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
+    ) -> Float[Tensor, "n copies"]:
+        """The share of sub-tiles in the attention of each copy."""
+        (_, own), (_, total) = self._parts(features), self._parts(whole)
+        return (weight[:, None, None] * own / total).squeeze(2)
+
     def contributions(
         self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
     ) -> tuple[Float[Tensor, "n classes"], Float[Tensor, " n"]]:
         """What sub-tiles add to the logits, and the mean over copies of their share in the attention."""
-        (h, own), (_, total) = self._parts(features), self._parts(whole)
-        scale = weight[:, None, None] / total
-        contributed = (scale * h).flatten(1)
-        return contributed @ self.weight[:, : contributed.shape[1]].T, (scale * own).mean((1, 2))
+        (h, _), (_, total) = self._parts(features), self._parts(whole)
+        contributed = (weight[:, None, None] / total * h).flatten(1)
+        shares = self.shares(features, weight, whole)
+        return contributed @ self.weight[:, : contributed.shape[1]].T, shares.mean(1)
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of exp(g) h and of exp(g): (..., copies, width) and (..., copies, 1)."""

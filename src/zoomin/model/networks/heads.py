@@ -57,6 +57,27 @@ class LinearHead(nn.Linear):
             return [None] * len(features)
         return [*self.reference.p_value(self.seen(features)).tolist()]
 
+    @torch.no_grad()
+    def keep_mean(self, seen: Float[Tensor, "n inputs"]) -> None:
+        """Keep the mean of what the layer sees of training images, from which explanations start."""
+        self.mean_feature = seen.to(self.weight).mean(0)
+
+    def mean_parts(self, dims: int) -> Float[Tensor, "copies classes"] | None:
+        """What the mean feature of the sub-tiles adds to the logits, by each copy; None where it is unknown.
+
+        Args:
+            dims: of the features of sub-tiles; what follows them is of a view of the whole image.
+        """
+        return (
+            None if self.mean_feature is None else (self.mean_feature[:dims] @ self.weight[:, :dims].T)[None]
+        )
+
+    def shares(
+        self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
+    ) -> Float[Tensor, "n copies"]:
+        """The weight of sub-tiles in the feature of their image, in each copy; see `contributions`."""
+        return weight[:, None]
+
     def contributions(
         self, features: Float[Tensor, "n dims"], weight: Float[Tensor, " n"], whole: Float[Tensor, "n all"]
     ) -> tuple[Float[Tensor, "n classes"], Float[Tensor, " n"]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .kinds import TARGETS, score_names, target_named, target_of
+from .labels import agree, listed
 from .target import NONE, Target
 
-__all__ = ["NONE", "TARGETS", "Target", "score_names", "target_named", "target_of"]
+__all__ = ["NONE", "TARGETS", "Target", "agree", "listed", "score_names", "target_named", "target_of"]

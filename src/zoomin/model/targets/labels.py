@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,9 +13,36 @@ from torch.nn import functional
 
 from .target import NONE, Target
 
-__all__ = ["Labels"]
+__all__ = ["Labels", "agree", "listed"]
 
 _UNKNOWN = "?"
+_SHOWN = 4  # labels of an answer in a title
+
+
+def listed(words: str, names: Collection[str] = ()) -> str:
+    """Several labels as people write them; one of the names stays as it is.
+
+    Example:
+        >>> listed("open;short"), listed("open;short?"), listed("a;b", ["a;b"])
+        ('open, short', 'open, short unknown', 'a;b')
+    """
+    if words in names:
+        return words
+    parts = [(part, part.removesuffix(_UNKNOWN)) for part in words.split(";")]
+    return ", ".join(part if part in names or part == name else f"{name} unknown" for part, name in parts)
+
+
+def agree(truth: str, predicted: str) -> bool:
+    """Whether labels are those of the truth, in any order; what is unknown there may be either.
+
+    Example:
+        >>> agree("open;short", "short;open"), agree("open;short?", "open"), agree("none", "open")
+        (True, True, False)
+    """
+    has, given = set(truth.split(";")), set(predicted.split(";"))
+    unknown = {part[:-1] for part in has - given if part.endswith(_UNKNOWN)}
+    has, given = has - {name + _UNKNOWN for name in unknown}, given - unknown
+    return (has or {NONE}) == (given or {NONE})
 
 
 class Labels(Target):
@@ -70,6 +98,27 @@ class Labels(Target):
         """The labels of probability 0.5 and more."""
         has = [name for name, share in zip(self.names, answer, strict=True) if share >= 0.5]
         return ";".join(has) or NONE
+
+    def words(self, label: str) -> str:
+        """Labels, separated by commas."""
+        return listed(label, self.names)
+
+    def verdict(self, answer: Sequence[float], standard_error: float = math.nan) -> str:
+        """Every label decided, the most probable first, whose standard error it is; "none" with the nearest.
+
+        Example:
+            >>> target = Labels(("open", "short"))
+            >>> target.verdict([0.6, 0.87], 0.02), target.verdict([0.12, 0.1])
+            ('short 87 ± 2 %, open 60 %', 'none (open 12 %)')
+        """
+        order = sorted(zip(answer, self.names, strict=True), key=lambda one: -one[0])
+        has = [name for share, name in order if share >= 0.5]
+        first = self._sure_of(answer, order[0][1], standard_error)
+        if not has:
+            return f"{NONE} ({first})"
+        others = [self._sure_of(answer, name) for name in has[1:_SHOWN]]
+        left = len(has) - _SHOWN
+        return ", ".join([first, *others]) + (f" and {left} more" if left > 0 else "")
 
     def explained_name(self, answer: Sequence[float]) -> str:
         """The most probable label."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,20 @@ class Target(ABC):
     @abstractmethod
     def explained_name(self, answer: Sequence[float]) -> str:
         """The name whose answer pictures explain."""
+
+    def words(self, label: str) -> str:
+        """A truth or a decision as people write it."""
+        return label
+
+    def verdict(self, answer: Sequence[float], standard_error: float = math.nan) -> str:
+        """The answer with how sure it is, as people write it: "positive 88 ± 2 %"."""
+        return self._sure_of(answer, self.explained_name(answer), standard_error)
+
+    def _sure_of(self, answer: Sequence[float], name: str, standard_error: float = math.nan) -> str:
+        """The answer for a name, its standard error before its unit."""
+        number, _, unit = self.answer_text(answer, name).partition(" ")
+        spread = self.error_text(standard_error)
+        return " ".join(part for part in (name, number, spread and f"± {spread}", unit) if part)
 
     def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The answer for a name, as text."""

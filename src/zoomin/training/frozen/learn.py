@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -23,22 +23,15 @@ from torch import Tensor
 from ...data.datamodule import ZoomInDataModule
 from ...errors import ConfigError
 from ...model.config import ZoomInConfig
-from ...model.networks import (
-    GatedFeatures,
-    GatedHead,
-    LinearHead,
-    PyramidAttention,
-    Reference,
-    has_cells,
-    pool_overview,
-)
+from ...model.networks import LinearHead, Reference, has_cells, pool_overview
 from ...model.sampling import derive_keys, design
 from ...model.targets import Target, target_of
 from ...model.zoom_in import ZoomIn
 from ..calibration import Calibration, calibrated, held_out_scores
 from ..frozen_config import FrozenConfig
-from .copies import WIDTH, Bags, FittedCopies, bags_of, fit_copies
+from .copies import Bags, FittedCopies, bags_of, fit_copies
 from .embeddings import Embedded, Embedder, on_cells
+from .gated_net import EXACT, gated_net
 from .inner_folds import Folds, inner_folds
 from .likeness import compared_out_of_fold
 from .linear import Affine, linear_model, principal
@@ -70,12 +63,14 @@ class _Head:
         logits: of the training images, by copies that have not learned from them, read as at prediction.
         calibration: fitted to them.
         net: builds the model.
+        seen: what its linear layer sees of the training images, where explanations start.
         reference: what new images are compared with; None where images are too few.
     """
 
     logits: Float[Tensor, "images classes"]
     calibration: Calibration
     net: Callable[[], ZoomIn]
+    seen: Callable[[], Float[Tensor, "images inputs"]]
     reference: Callable[[], Reference | None]
 
 
@@ -114,6 +109,7 @@ def learn(
         heads["cells"] = job.cells()
     chosen = min(heads, key=lambda kind: heads[kind].calibration.loss)
     net = heads[chosen].net()
+    net.head.keep_mean(heads[chosen].seen())
     net.head.reference = heads[chosen].reference()
     report = {"head": chosen, "tiles": job.tiles, "reads": job.reads(chosen), "inner_folds": frozen.folds}
     groups = [record.group for record in data.manifest.subset(rows)]
@@ -241,15 +237,18 @@ class _Job:
         fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)
         read = self._read(bags, cells)
         logits = self._held(fitted.logits(read))
-        overview, beside = self._overview() if score is not None and self.frozen.overview else (None, None)
+        with_overview = score is not None and self.frozen.overview
+        overview, beside, overviews = self._overview() if with_overview else (None, None, [])
         calibration = self._calibrate(logits, beside)
         if beside is not None:
             logits = logits + calibration.beside * beside
+        features = cache(lambda: fitted.features(read))
         return _Head(
             logits,
             calibration,
-            lambda: self._gated_net(config, project, score, fitted, calibration, overview),
-            lambda: self._reference(fitted.features(read)),
+            lambda: gated_net(config, project, score, fitted, self.frozen.copies, calibration, overview),
+            lambda: torch.cat([*features()[-self.frozen.copies :], *overviews], 1),
+            lambda: self._reference(features()),
         )
 
     def _reference(self, features: Tensor) -> Reference | None:
@@ -259,10 +258,10 @@ class _Job:
         )
         return compared_out_of_fold(known, apart, self.folds)
 
-    def _overview(self) -> tuple[Affine, Tensor]:
-        """A linear model of the overview of an image, and logits of images held out."""
+    def _overview(self) -> tuple[Affine, Tensor, list[Tensor]]:
+        """A linear model of the overview of an image, logits of images held out, and what it sees of all."""
         x = torch.stack([pool_overview(one.tiles) for one in self.embedded if one.tiles is not None])
-        return self._linear(x, self.frozen.overview_strength)
+        return *self._linear(x, self.frozen.overview_strength), [x]
 
     def _linear(self, x: Tensor, strength: float) -> tuple[Affine, Tensor]:
         """A linear model of all images, and logits of images held out by those of the inner folds."""
@@ -287,7 +286,7 @@ class _Job:
 
         def net() -> ZoomIn:
             config = replace(
-                self.config, gate_copies=0, gate_overview=False, tile_attention="uniform", **_EXACT
+                self.config, gate_copies=0, gate_overview=False, tile_attention="uniform", **EXACT
             )
             net = ZoomIn(config)
             assert isinstance(net.head, LinearHead)
@@ -301,6 +300,7 @@ class _Job:
             logits,
             calibration,
             net,
+            lambda: x,
             lambda: compared_out_of_fold(own, [own] * len(self.folds.held), self.folds),
         )
 
@@ -389,51 +389,3 @@ class _Job:
         if self.frozen.calibrate:
             return found
         return Calibration(1.0, torch.zeros(logits.shape[1]), found.loss, found.beside)
-
-    def _gated_net(
-        self,
-        config: ZoomInConfig,
-        project: Affine,
-        score: Affine | None,
-        fitted: FittedCopies,
-        calibration: Calibration,
-        overview: Affine | None,
-    ) -> ZoomIn:
-        """The model of all that was fitted."""
-        copies = self.frozen.copies
-        config = replace(
-            config,
-            gate_copies=copies,
-            gate_components=project.weight.shape[1],
-            gate_width=WIDTH,
-            gate_overview=overview is not None,
-            context_side=0,
-            normalize_features=False,
-        )
-        if score is None:
-            config = replace(config, tile_attention="uniform", **_EXACT)
-        else:
-            config = replace(config, prediction_sampling=config.sampling)
-        net = ZoomIn(config)
-        f, head, attention = net.features, net.head, net.tile_attention
-        assert isinstance(f, GatedFeatures) and isinstance(head, GatedHead)
-        with torch.no_grad():
-            f.project.weight.copy_(project.weight.T)
-            f.project.bias.copy_(project.bias)
-            for own, trained in zip(f.copies.parameters(), fitted.network.parameters(), strict=True):
-                own.copy_(trained[-copies:])
-            weight = fitted.weight[-copies:].permute(2, 0, 1).flatten(1) / copies
-            bias = fitted.bias[-copies:].mean((0, 1))
-            if overview is not None:
-                weight = torch.cat([weight, calibration.beside * overview.weight.T], 1)
-                bias = bias + calibration.beside * overview.bias
-            head.weight.copy_(calibration.scale * weight)
-            head.bias.copy_(calibration.scale * bias + calibration.shift)
-            if score is not None:
-                assert isinstance(attention, PyramidAttention)
-                attention.logit.weight.copy_(score.weight.T)
-                attention.logit.bias.copy_(score.bias)
-        return net
-
-
-_EXACT: dict[str, Any] = {"sampling": "exact", "prediction_sampling": "exact", "normalize_features": False}

@@ -169,9 +169,8 @@ function showAnswer(index, info) {
   const parts = [element("h1", { title: image.path }, image.name), size];
   const one = info.explanation;
   if (one) {
-    const right = image.label == null || one.abstained ? null : isRight(image.label, one);
     const verdict = one.abstained ? `abstained, else ${one.prediction}` : one.prediction;
-    parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(right)));
+    parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(image.right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
     if (one.doubt) parts.push(element("div", { class: "warn", id: "doubt" }, `${one.doubt}.`));
     const order = [...one.classes].sort((a, b) => b.probability - a.probability);
@@ -197,18 +196,14 @@ function showAnswer(index, info) {
   $("answer").replaceChildren(...parts.filter(Boolean));
 }
 
-// Of a number nothing is simply right; labels are right in any order.
-function isRight(label, { prediction, target }) {
-  if (target === "value" || target === "survival") return null;
-  return label.split(";").sort().join(";") === prediction.split(";").sort().join(";");
-}
-
 // From nothing seen to the answer: what the sub-tiles add to the evidence for the predicted class.
 function accountTable({ label, target, account }) {
   const row = (name, { evidence, probability, answer }) => element("tr", {}, element("th", { scope: "row" }, name),
     element("td", { class: answer == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
     element("td", {}, probability == null ? (answer ?? "") : percent(probability)));
-  const rows = [row(account.from_mean ? "With nothing seen" : "With nothing seen but the overview", account.start)];
+  const rows = [row(account.start_words, account.start)];
+  if (account.note) rows[0].title = `${account.note}.`;
+  if (account.overview) rows.push(row("Overview", account.overview));
   if (account.numbered.count) rows.push(row(`${many(account.numbered.count, "heaviest sub-tile")}`, account.numbered));
   if (account.others.count) rows.push(row(many(account.others.count, "other"), account.others));
   rows.push(row("Answer", account.end));
@@ -237,7 +232,8 @@ function showEvidence(index, info) {
   $("evidence").hidden = !one;
   if (!one) return;
   const blocks = [...one.blocks].reverse().map(({ drawn, all }) => `, in ${many(drawn, "block")} of ${grouped(all)}`).join("");
-  const read = `${many(one.sub_tiles, "sub-tile")} read in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}${blocks}.`;
+  const where = one.stages === 1 ? `, of ${grouped(one.positions)} positions` : ` in ${many(one.tiles, "tile")} of ${grouped(one.all_tiles)}${blocks}`;
+  const read = `${many(one.sub_tiles, "sub-tile")} read${where}.`;
   const left = one.outlined < one.sub_tiles ? ` The heaviest ${grouped(one.outlined)} are outlined.` : "";
   $("evidence-note").textContent = `${read}${left} Weight in the answer, and what each adds for ${one.label}.`;
   $("places").replaceChildren(...one.list.map((place, rank) => {
@@ -270,6 +266,7 @@ async function showMap(turn, info) {
   document.querySelector('label[for="opacity"]').hidden = !info.explanation;
   for (const id of ["show-tiles", "show-sub-tiles", "show-all-sub-tiles"]) $(id).parentElement.hidden = !info.explanation;
   $("show-blocks").parentElement.hidden = !info.explanation?.blocks.length;
+  showStages(info.explanation?.stages === 1);
   $("roi-control").hidden = !info.roi;
   const manager = await Bokeh.embed.embed_item(info.map, "map");
   if (turn !== state.turn) { manager.clear?.(); return; }
@@ -282,6 +279,13 @@ async function showMap(turn, info) {
   showLayers();
   for (const id of ["scale", "zoom"]) $(id).hidden = false;
   moved();
+}
+
+// Of one stage there is one attention map, and no tiles.
+function showStages(isOne) {
+  for (const id of ["stage-tiles", "stage-positions"]) $(id).parentElement.hidden = isOne;
+  if (isOne) $("show-tiles").parentElement.hidden = true;
+  $("stage-both").nextElementSibling.textContent = isOne ? "On" : "Both";
 }
 
 // Bokeh asks for picture tiles around and below those shown, and keeps all: only those that exist, and a few.
@@ -312,6 +316,8 @@ function limitTiles(renderer, info) {
 function showLayers() {
   const plot = state.view?.model;
   if (!plot) return;
+  const isOne = state.info.explanation?.stages === 1;
+  if (isOne && !document.querySelector('input[name="stage"][value="off"]').checked) $("stage-both").checked = true;
   const stage = document.querySelector('input[name="stage"]:checked').value;
   if (stage === state.stage) state.opacity[stage] = Number($("opacity").value); // of each layer its own
   else $("opacity").value = state.opacity[stage] ?? OPACITY;
