@@ -28,7 +28,7 @@ from zoomin.errors import ConfigError
 from zoomin.geometry import TileGrid
 from zoomin.images.array import ArrayImage
 from zoomin.images.batch import ResidentImages, StreamedImages
-from zoomin.model import BlockStage, ZoomIn, ZoomInConfig, sampling
+from zoomin.model import BlockStage, ZoomIn, ZoomInConfig, chunks, sampling
 from zoomin.model.estimates import Estimates
 from zoomin.model.estimators import expected_feature
 from zoomin.model.sampling import DESIGNS, design
@@ -235,6 +235,27 @@ def test_same_keys_same_answer_in_any_batch(sampling: str) -> None:
         torch.testing.assert_close(alone.logits[0], whole.logits[i], atol=1e-5, rtol=1e-5)
         own = whole.sub_tiles.image == i
         assert torch.equal(alone.sub_tiles.regions, whole.sub_tiles.regions[own])
+
+
+@pytest.mark.parametrize("sampling", DESIGNS)
+def test_maps_need_not_be_kept(sampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draws and answers, bit for bit, though the maps of a few tiles at a time are there."""
+    net = small_network(**THREE, n_samples=7)
+    asked = dict(sampling=sampling, keys=torch.arange(3), replicates=1 + 2 * (sampling in RANDOM))
+    contrast = torch.tensor([True, False, True])
+    with torch.no_grad():
+        whole = net(images(), contrast=contrast, **asked)
+        monkeypatch.setattr(chunks, "READ_PIXELS", 1)
+        monkeypatch.setattr(chunks, "CPU_CHUNK", 2)
+        again = net(images(), contrast=contrast, **asked)
+        parts = net(images(), contrast=contrast, keep_maps=False, **asked)
+    assert whole.tiles.log_beta.shape[1] > parts.tiles.log_beta.shape[1] == 0
+    assert torch.equal(whole.tiles.index, parts.tiles.index)
+    for name in ("image", "tile", "position", "regions", "replicate"):
+        assert torch.equal(getattr(whole.sub_tiles, name), getattr(parts.sub_tiles, name)), name
+    assert torch.equal(again.sub_tiles.weight, parts.sub_tiles.weight)
+    assert torch.equal(again.logits, parts.logits)
+    assert torch.equal(again.contrast_logits, parts.contrast_logits)
 
 
 def test_only_drawn_blocks_are_read_finely() -> None:

@@ -3,6 +3,8 @@
 import os
 import platform
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -38,3 +40,30 @@ def test_steps_touch_their_pages_once(monkeypatch: pytest.MonkeyPatch) -> None:
         faults_of_steps()
         again = faults_of_steps()
     assert not kept or again < 20 * 4 * BLOCK / 4096 / 10
+
+
+THREADS = """
+import ctypes, threading
+from zoomin.runtime.allocator import share_arenas
+if {share}:
+    share_arenas()
+ready, kept = threading.Barrier(4), []
+def allocate():
+    kept.append(bytearray(100_000))
+    ready.wait()
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+if hasattr(ctypes.CDLL(None), "malloc_stats"):
+    ctypes.CDLL(None).malloc_stats()
+"""
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_threads_share_what_they_allocate_from(share: bool) -> None:
+    names = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    command = [sys.executable, "-c", THREADS.format(share=share)]
+    done = subprocess.run(command, capture_output=True, text=True, env=plain, check=True)
+    if platform.libc_ver()[0] == "glibc":
+        assert (done.stderr.count("Arena") == 1) == share, done.stderr

@@ -22,7 +22,7 @@ from zoomin.model.networks.trunks import timm_encoder
 from zoomin.training.config import WarmUp
 from zoomin.training.detectors import Detectors
 from zoomin.training.fit import fit, new_task
-from zoomin.training.warm_up import log_mean_exp, warm_up
+from zoomin.training.warm_up import embed_positions, log_mean_exp, warm_up
 
 LITE = "timm:tf_efficientnet_lite0"
 PRETRAINED = replace(
@@ -230,7 +230,7 @@ def test_position_embeddings_stand_for_positions() -> None:
     assert isinstance(net.position_attention, TimmAttention)
     with torch.no_grad():
         logits = net.position_logits(batch, grid, drawn)
-        for own, cells in zip(logits, net.embed_positions(batch, grid, drawn), strict=True):
+        for own, cells in zip(logits, embed_positions(net, batch, grid, drawn), strict=True):
             torch.testing.assert_close(
                 net.position_attention.mean_logits(cells), own[own.isfinite()], rtol=1e-4, atol=1e-5
             )

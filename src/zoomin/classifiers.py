@@ -183,6 +183,7 @@ class Classifier(Protocol):
         n_samples: int | None = None,
         sampling: str | None = None,
         replicates: int = 1,
+        keep_maps: bool = True,
     ) -> Output:
         """Classify a batch of images (see `ZoomIn.forward`)."""
         ...

@@ -241,6 +241,7 @@ class Baseline(Network, ABC, Generic[Config]):
         sampling: str | None = None,
         replicates: int = 1,
         labels: Int[Tensor, " batch"] | None = None,
+        keep_maps: bool = True,
     ) -> BaselineOutput:
         """Classify a batch of images.
 

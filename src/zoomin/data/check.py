@@ -25,7 +25,7 @@ from ..images.formats.decode import format_of, image_head
 from ..images.formats.zarr_store import looks_like_zarr
 from ..images.image import Image
 from ..images.pool import map_ahead
-from ..images.remote import tiff_file
+from ..images.remote import reading_tiff
 from ..images.resampled import ResampledImage, at_mpp
 from ..images.timeouts import READ_TIMEOUT
 from ..images.tissue import read_overview, tissue_mask
@@ -330,7 +330,7 @@ def _compression(path: Path) -> str:
     if format_of(image_head(path)) != "TIFF":
         return ""
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             return str(file.pages.first.compression.name)
     except (ValueError, OSError, KeyError, IndexError, AttributeError, TypeError):
         return ""  # the pixels have been read; what tifffile cannot parse it leaves unsaid

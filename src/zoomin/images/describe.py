@@ -26,7 +26,7 @@ from .formats.tiff_scale import scale_of
 from .formats.zarr_image import ZarrImage
 from .image import Image, reader_of
 from .open_image import open_image
-from .remote import tiff_file
+from .remote import reading_tiff
 from .stored import StoredImage
 
 __all__ = ["Description", "companions_of", "describe"]
@@ -136,7 +136,7 @@ def companions_of(path: Path) -> tuple[Path, ...]:
 
 def _ome_companion(path: Path) -> tuple[Path, ...]:
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             found = companion_beside(str(file.pages.first.description or ""), path) if file.is_ome else None
     except (ImageError, *DAMAGE):
         return ()
@@ -152,7 +152,7 @@ def _levels(image: Image) -> tuple[tuple[int, int], ...]:
 def _tiff(path: Path, series: int | str | None) -> tuple[str, int, tuple[str, ...], bytes, str]:
     """Pixels, pictures, associated ones, colour profile, source of the scale; of others the profile."""
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
             scale = scale_of(file, page, path, contents.series)

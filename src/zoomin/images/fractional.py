@@ -80,8 +80,10 @@ class Axis:
         return Axis(self.edges[index], self.border)
 
 
-def contract(values: Floats, edges: Doubles) -> Floats:
+def contract(values: npt.NDArray[Any], edges: Doubles) -> Floats:
     """Sums of (n, length, m) over the intervals between the edges (n, count + 1): (n, count, m).
+
+    Only the values of one product of matrices are in single precision at a time.
 
     Example:
         >>> contract(np.array([[[1], [2], [4]]], dtype=np.float32), np.array([[0, 1.5, 3]])).ravel().tolist()
@@ -97,15 +99,16 @@ def contract(values: Floats, edges: Doubles) -> Floats:
         pixel = np.arange(low, high)
         stop = np.minimum(own[:, 1:, None], pixel + 1)
         weights = np.maximum(stop - np.maximum(own[:, :-1, None], pixel), 0).astype(np.float32)
-        np.matmul(weights, values[:, low:high], out=sums[:, start : start + _GROUP])
+        np.matmul(
+            weights, values[:, low:high].astype(np.float32, copy=False), out=sums[:, start : start + _GROUP]
+        )
     return sums
 
 
 def sums_of(pixels: npt.NDArray[Any], y_edges: Doubles, x_edges: Doubles) -> Floats:
     """Weighted sums of (n, height, width, channels) over boxes: (n, rows, columns, channels)."""
     n, height, width, channels = pixels.shape
-    flat = pixels.reshape(n, height, width * channels).astype(np.float32)
-    down = contract(flat, y_edges)
+    down = contract(pixels.reshape(n, height, width * channels), y_edges)
     rows = down.shape[1]
     turned = down.reshape(n, rows, width, channels).transpose(0, 2, 1, 3).reshape(n, width, rows * channels)
     across = contract(turned, x_edges)

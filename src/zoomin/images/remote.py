@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,6 +82,24 @@ def tiff_file(path: Path) -> Any:  # noqa: ANN401 (tifffile is not typed)
     if url_of(path) is None:
         return tifffile.TiffFile(path)
     return tifffile.TiffFile(RemoteFile(path), name=path.name)
+
+
+@contextmanager
+def reading_tiff(path: Path, ome: str | None = None) -> Iterator[Any]:
+    """A TIFF opened by tifffile, whose tables go when it is closed.
+
+    Its parts refer to each other, and the tables of a slide are megabytes: they would stay until Python looks
+    for such circles.
+
+    Args:
+        path: local or not.
+        ome: OME-XML in place of that of a local file.
+    """
+    with tiff_file(path) if ome is None else tifffile.TiffFile(path, omexml=ome) as file:
+        yield file
+    for series in vars(file).get("series", ()):
+        series.levels.clear()
+    vars(file).clear()
 
 
 class RemoteFile(io.RawIOBase):

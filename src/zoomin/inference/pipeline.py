@@ -21,6 +21,7 @@ from ..images.formats.lossless import is_lossless
 from ..images.image import Image, ImageBatch, reader_of, reader_words
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
+from ..runtime.allocator import share_arenas
 from ..runtime.faults import Faults, image_error
 from .abstain import check_abstaining
 from .config import InferenceConfig
@@ -82,11 +83,12 @@ class _Batch(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A model and how to run it."""
+    """A model and how to run it, and whether the maps inside tiles are wanted."""
 
     model: Classifier
     config: InferenceConfig
     warned: set[str]
+    keep_maps: bool = True
 
     def draws(self, sampling: str) -> int | None:
         """Sub-tiles drawn of an image in all replicates; None for all that there are."""
@@ -137,6 +139,8 @@ def run_batches(
     device: str | torch.device | None,
     answers: Callable[[Answered], Sequence[T]],
     warned: set[str] | None = None,
+    *,
+    keep_maps: bool = True,
 ) -> Iterator[T | Unreadable]:
     """Open images, batch them and run the network; what `answers` makes of its outputs, in the images' order.
 
@@ -150,15 +154,17 @@ def run_batches(
         device: move the model there first.
         answers: one for each image of an output.
         warned: readers that were warned of; by default none was, before these images.
+        keep_maps: give `answers` the attention maps inside the drawn tiles, the largest part of an output.
 
     Raises:
         ConfigError: if the model cannot tell what the settings abstain for.
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
     check_abstaining(model, config)
+    share_arenas()
     if device is not None:
         model.to(device)
-    job = _Job(model, config, set() if warned is None else warned)
+    job = _Job(model, config, set() if warned is None else warned, keep_maps)
     faults = Faults()
     for found in _all_results(images, job, answers):
         faults.note(found.error if isinstance(found, Unreadable) else None)
@@ -270,6 +276,7 @@ def _answers(group: _Group, job: _Job, answers: Callable[[Answered], Sequence[T]
                 n_samples=config.n_samples,
                 sampling=group.sampling,
                 replicates=config.replicates if design(group.sampling).random else 1,
+                keep_maps=job.keep_maps,
             )
             return answers(Answered(output, group.opened, group.sampling))
     finally:

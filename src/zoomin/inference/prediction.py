@@ -99,7 +99,7 @@ def iter_predictions(
 
     total = len(images) if isinstance(images, Sized) and not isinstance(images, (str, Path)) else None
     with progress_bar("Predicting", total, shown=progress) as bar:
-        for found in run_batches(images, model, config, device, answers):
+        for found in run_batches(images, model, config, device, answers, keep_maps=False):
             bar.advance()
             yield failed_prediction(found, model, config) if isinstance(found, Unreadable) else found
 

@@ -7,7 +7,7 @@ training is then that of one chunk and of the views, which are bytes, whatever t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -21,13 +21,13 @@ from ..geometry import view_size
 from ..images.image import ImageBatch, Started
 from .engine import Engine
 
-__all__ = ["CHECKPOINT_PIXELS", "Chunks"]
+__all__ = ["CHECKPOINT_PIXELS", "Chunks", "together"]
 
 CPU_CHUNK = 32  # views in one network call on a CPU; `zoomin bench --parts scale` measures it
 CPU_PIXELS = 1 << 15  # view pixels in one network call on a CPU: 32 channels of them are 4 MiB. Larger maps
 # leave the processor's caches, and the C library maps them again each time, page by page
 GPU_PIXELS = 1 << 24  # and on a GPU: 2 GiB
-READ_PIXELS = 1 << 22  # view pixels in one read, which gives readers neighbours to merge
+READ_PIXELS = 1 << 21  # view pixels in one read, which gives readers neighbours to merge
 CHECKPOINT_PIXELS = 1 << 22  # view pixels of a stage above which "auto" recomputes activations
 
 
@@ -69,15 +69,35 @@ class Chunks:
             side: of the regions, level-0 pixels.
             scale: to read them at.
         """
+        return together(len(image), self.parts(network, batch, image, regions, side, scale))
+
+    def parts(
+        self,
+        network: nn.Module,
+        batch: ImageBatch,
+        image: Int[Tensor, " n"],
+        regions: Int[Tensor, "n 4"],
+        side: int,
+        scale: float,
+    ) -> Iterator[Float[Tensor, "some ..."]]:
+        """What `apply` gives, some rows at a time: those that are read together.
+
+        Args:
+            network: from standardised views to rows.
+            batch: the images.
+            image: which of them each row reads.
+            regions: level-0 pixels.
+            side: of the regions, level-0 pixels.
+            scale: to read them at.
+        """
         pixels = view_size(side, scale) ** 2
         step = -(-len(image) // max(1, -(-len(image) // self._size(network, pixels)))) or 1
-        together = step * max(1, READ_PIXELS // (step * pixels))
+        many = step * max(1, READ_PIXELS // (step * pixels))
         recompute = self._recomputes(network, len(image) * pixels)
-        rows, run = _Rows(len(image)), self.engine.on(network)
-        for views in _read(batch, image.split(together), regions.split(together), scale):
-            for part in views.split(step):
-                rows.add(self._pass(network, run, part, recompute))
-        return rows.all()
+        run = self.engine.on(network)
+        for views in _read(batch, image.split(many), regions.split(many), scale):
+            passed = (self._pass(network, run, part, recompute) for part in views.split(step))
+            yield together(len(views), passed)
 
     def through(self, network: nn.Module, views: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n ..."]:
         """What the network makes of views that have been read.
@@ -151,27 +171,26 @@ def _read(
             started.cancel()
 
 
-class _Rows:
-    """What comes in parts. Where no gradient is wanted it is laid into its place, not kept apart first."""
+def together(n: int, parts: Iterable[Float[Tensor, "some ..."]]) -> Float[Tensor, "n ..."]:
+    """Rows that come in parts; those without gradients are laid into their place, not kept apart first.
 
-    def __init__(self, n: int) -> None:
-        self._n = n
-        self._parts: list[Tensor] = []
-        self._whole: Tensor | None = None
-        self._filled = 0
-
-    def add(self, part: Tensor) -> None:
+    Args:
+        n: rows of all parts.
+        parts: one at least.
+    """
+    apart: list[Tensor] = []
+    whole: Tensor | None = None
+    filled = 0
+    for part in parts:
         if part.requires_grad:
-            self._parts.append(part)
-            return
-        if self._whole is None:
-            self._whole = part if len(part) == self._n else part.new_empty(self._n, *part.shape[1:])
-        if self._whole is not part:
-            self._whole[self._filled : self._filled + len(part)] = part
-        self._filled += len(part)
-
-    def all(self) -> Tensor:
-        return torch.cat(self._parts) if self._whole is None else self._whole
+            apart.append(part)
+            continue
+        if whole is None:
+            whole = part if len(part) == n else part.new_empty(n, *part.shape[1:])
+        if whole is not part:
+            whole[filled : filled + len(part)] = part
+        filled += len(part)
+    return torch.cat(apart) if whole is None else whole
 
 
 def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -84,6 +84,7 @@ class Tiles:
         regions: x, y, width, height, level-0 pixels.
         log_alpha: log attention of each tile among the tiles of its image.
         log_beta: log attention over the positions of each tile; -inf where a position lies beyond the border.
+            Without positions where `keep_maps=False` let go of them.
         map_size: rows and columns of the attention maps.
     """
 

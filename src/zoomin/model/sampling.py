@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .choices import check_sampling
+from .random_numbers import ascending, derive_keys, uniforms
 
 __all__ = [
     "DESIGNS",
@@ -35,54 +36,9 @@ __all__ = [
     "uniforms",
 ]
 
-# --------------------------------------------------------------------------- random numbers from keys
-
 _CHUNK = 1 << 18  # random numbers of long rows drawn at a time: they stay in a processor's cache
 _SORTED = 1 << 21  # and sorted at a time: a dozen numbers of 8 bytes for each of them
-_COPIED = 1 << 22  # positions of shared attention maps copied to their rows at a time
-_GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd; as signed 64-bit integers: SplitMix64
-_MIX_1 = -4658895280553007687
-_MIX_2 = -7723592293110705685
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift of signed 64-bit integers."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
-    x = (x ^ _shift(x, 30)) * _MIX_1
-    x = (x ^ _shift(x, 27)) * _MIX_2
-    return x ^ _shift(x, 31)
-
-
-def derive_keys(keys: Int[Tensor, "*rows"], value: Int[Tensor, "*rows"] | int) -> Int[Tensor, "*rows"]:
-    """New keys from keys and a number: a tile's key from its image's, a replicate's from the seed.
-
-    Example:
-        >>> derive_keys(torch.tensor([7, 7, 8]), torch.tensor([0, 1, 0])).unique().numel()
-        3
-    """
-    return _mix(keys + _GOLDEN * (torch.as_tensor(value, device=keys.device) + 1))
-
-
-def uniforms(keys: Int[Tensor, " rows"], n: int, stream: int = 0) -> Float[Tensor, "rows n"]:
-    """Numbers in (0, 1), uniform, the same for the same key, stream and column, on every device.
-
-    Double precision, except on devices that have none.
-
-    Example:
-        >>> u = uniforms(torch.tensor([1, 2]), 3)
-        >>> bool(((0 < u) & (u < 1)).all()), bool((u[:1] == uniforms(torch.tensor([1]), 3)).all())
-        (True, True)
-    """
-    counter = torch.arange(1, n + 1, device=keys.device)
-    bits = _mix(derive_keys(keys, stream)[:, None] + _GOLDEN * counter)
-    if keys.device.type == "mps":
-        return (_shift(bits, 41).float() + 0.5) * 2.0**-23
-    return (_shift(bits, 12).double() + 0.5) * 2.0**-52
-
+_COPIED = 1 << 20  # positions of shared attention maps copied to their rows at a time
 
 # --------------------------------------------------------------------------- what a draw returns
 
@@ -163,7 +119,7 @@ def systematic_tiles(
     """
     p = _double(log_p).softmax(1)
     quota = _quota(p, n, capacity)
-    order = uniforms(keys, p.shape[1], stream=2).argsort(1)
+    order = ascending(uniforms(keys, p.shape[1], stream=2))
     cumulative = quota.gather(1, order).cumsum(1)
     cumulative[:, -1:] = n
     filled = (cumulative + uniforms(keys, 1, stream=3).to(p.dtype)).floor().long().clamp(max=n)
@@ -310,7 +266,7 @@ def _in_random_order(
     p = _double(log_p).exp()
     inclusion = _inclusion(p, n)
     inclusion = torch.where(_complete(log_p, n), (p > 0) | log_p.isfinite(), inclusion)
-    order = uniforms(keys, p.shape[1], stream=5).argsort(1)
+    order = ascending(uniforms(keys, p.shape[1], stream=5))
     cumulative = inclusion.gather(1, order).cumsum(1)
     # Rounding must not lose the last draw: the sum is n exactly.
     cumulative = cumulative * (n[:, None] / cumulative[:, -1:])

@@ -8,8 +8,8 @@ estimate stays unbiased (estimators.py) whatever the number of stages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ __all__ = [
     "Paths",
     "boxes_of",
     "draw_boxes",
+    "draw_in_parts",
     "draw_in_tiles",
     "start_paths",
     "tile_attention",
@@ -224,6 +225,44 @@ def draw_in_tiles(law: Design, log_beta: Float[Tensor, "drawn positions"], paths
         log_beta: log attention inside each of `paths.drawn`.
         paths: at their tiles.
     """
+    return _draw_in(law, log_beta, paths)[1]
+
+
+def draw_in_parts(law: Design, parts: Iterable[Float[Tensor, "some positions"]], paths: Paths) -> Drawn:
+    """`draw_in_tiles` of maps that come some tiles at a time and need not stay: the same draws.
+
+    Args:
+        law: the design.
+        parts: log attention inside the tiles that the paths drew, in their order.
+        paths: at their tiles.
+    """
+    first, found = 0, list[tuple[Tensor, Drawn]]()
+    for log_beta in parts:
+        last = first + len(log_beta)
+        rows = ((paths.row >= first) & (paths.row < last)).nonzero()[:, 0]
+        own = replace(
+            paths,
+            estimate=paths.estimate[rows],
+            row=paths.row[rows] - first,
+            count=paths.counts[rows][:, None],
+            kappa=paths.kappa[rows],
+            log_p=paths.log_p[rows],
+            contrast=paths.contrast[rows],
+            keys=paths.keys[rows],
+        )
+        of, drawn = _draw_in(law, log_beta, own)
+        found.append((rows[of], drawn._replace(tile=drawn.tile + first)))
+        first = last
+        del log_beta  # before the next are there
+    order = torch.cat([of for of, _ in found]).argsort(stable=True)
+    columns = zip(*(drawn for _, drawn in found), strict=True)
+    return Drawn(*(torch.cat(column)[order] for column in columns))
+
+
+def _draw_in(
+    law: Design, log_beta: Float[Tensor, "drawn positions"], paths: Paths
+) -> tuple[Int[Tensor, " n"], Drawn]:
+    """What is drawn in tiles, and the row of the paths that drew each."""
     contrast, row = paths.contrast, paths.row
     draws = draw_positions(law, log_beta.detach(), row, contrast, paths.counts, paths.keys)
     of, i = draws.taken.nonzero(as_tuple=True)
@@ -233,7 +272,7 @@ def draw_in_tiles(law: Design, log_beta: Float[Tensor, "drawn positions"], paths
         cells = log_beta.isfinite().sum(1)[tile]
         log_q = torch.where(contrast[of], complement_at(log_q, cells), log_q)
     kappa = paths.kappa[of] * draws.kappa[of, i]
-    return Drawn(paths.estimate[of], tile, position, kappa, paths.log_p[of] + log_q)
+    return of, Drawn(paths.estimate[of], tile, position, kappa, paths.log_p[of] + log_q)
 
 
 def tile_attention(

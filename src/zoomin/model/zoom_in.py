@@ -11,7 +11,8 @@ images together: three, and one per stage of blocks above the tiles. Letters: B 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from ..geometry import (
 from ..images.batch import as_batch, read_ahead
 from ..images.image import Image, ImageBatch
 from ..images.tissue import attended_tiles
+from .chunks import together
 from .config import ZoomInConfig
 from .estimates import plan_estimates
 from .estimators import expected_feature, sample_weights
@@ -49,10 +51,20 @@ from .networks import (
 )
 from .output import Attention, StageAttention, SubTiles, Tiles, ZoomInOutput
 from .sampling import design
-from .stages import Boxes, boxes_of, draw_boxes, draw_in_tiles, start_paths, tile_attention
+from .stages import (
+    Boxes,
+    boxes_of,
+    draw_boxes,
+    draw_in_parts,
+    draw_in_tiles,
+    start_paths,
+    tile_attention,
+)
 from .storage import load_pretrained
 
 __all__ = ["ZoomIn", "ZoomInConfig"]
+
+_log_softmax = partial(torch.log_softmax, dim=1)  # positions beyond the border get no attention
 
 
 class ZoomIn(Network):
@@ -124,6 +136,7 @@ class ZoomIn(Network):
         replicates: int = 1,
         contrast: Bool[Tensor, " batch"] | None = None,
         tile_embeddings: Float[Tensor, "tiles channels"] | None = None,
+        keep_maps: bool = True,
     ) -> ZoomInOutput:
         """Classify a batch of images.
 
@@ -136,6 +149,7 @@ class ZoomIn(Network):
             replicates: independent estimates whose features are averaged before the head.
             contrast: images for which the feature is estimated under the complement laws too.
             tile_embeddings: what `embed_tiles` gave for these images, instead of reading stage 1 again.
+            keep_maps: keep the maps inside drawn tiles (`tiles.log_beta`), which no answer depends on.
 
         Returns:
             logits, features, what was drawn, and the attention.
@@ -161,8 +175,11 @@ class ZoomIn(Network):
         attention = Attention(grid, tile_attention(boxes, stages), no_foreground)
 
         # Last stage: attend to the positions inside the drawn tiles, each tile once, draw positions.
-        tiles = self._attend_positions(batch, grid, paths.drawn, attention.log_alpha)
-        e, row, position, kappa, log_attention = draw_in_tiles(law, tiles.log_beta, paths)
+        maps = map(_log_softmax, self._position_parts(batch, grid, paths.drawn))
+        log_beta = together(len(paths.drawn), maps) if keep_maps else self.mean.new_empty(len(paths.drawn), 0)
+        drawn = draw_in_tiles(law, log_beta, paths) if keep_maps else draw_in_parts(law, maps, paths)
+        tiles = self._tiles(grid, paths.drawn, attention.log_alpha, log_beta)
+        e, row, position, kappa, log_attention = drawn
 
         # Zoom: read and encode the sub-tiles, estimate the expected feature, classify it.
         regions = sub_tile_regions(tiles.regions[row], position, self.map_size, self.config.sub_tile_size)
@@ -269,36 +286,7 @@ class ZoomIn(Network):
             grid: their tiles.
             drawn: places of the tiles in the grid's flat list.
         """
-        if isinstance(self.position_attention, UniformAttention):
-            return self.mean.new_zeros(len(drawn), 1)
-        image, regions = grid.image[drawn], grid.regions[drawn]
-        side, scale = self.config.tile_size, self.config.sub_tile_scale
-        logits = self.chunks.apply(self.position_attention, batch, image, regions, side, scale)
-        inside = positions_inside(regions, batch.sizes[image], self.map_size)
-        return logits.flatten(1).masked_fill(~inside, -torch.inf)
-
-    def embed_positions(
-        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
-    ) -> list[Float[Tensor, "inside channels"]]:
-        """What the trunk of a `timm` position attention makes of the positions inside some tiles.
-
-        Args:
-            batch: images.
-            grid: their tiles.
-            drawn: places of the tiles in the grid's flat list.
-
-        Returns:
-            The positions inside the image, row by row, of each tile.
-
-        Raises:
-            ConfigError: if the position attention has no trunk.
-        """
-        image, regions = grid.image[drawn], grid.regions[drawn]
-        side, scale = self.config.tile_size, self.config.sub_tile_scale
-        network = Embedding(trunk_of(self.position_attention), maps=True)
-        maps = self.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
-        inside = positions_inside(regions, batch.sizes[image], self.map_size)
-        return [tile[there] for tile, there in zip(maps, inside, strict=True)]
+        return together(len(drawn), self._position_parts(batch, grid, drawn))
 
     def read_context(self, batch: ImageBatch) -> Float[Tensor, "batch context"]:
         """Features of a view of each whole image; none where the configuration has none."""
@@ -327,7 +315,8 @@ class ZoomIn(Network):
         batch = as_batch(images, self.device, self.config.resolution, self.config.foreground)
         attention = self.attend_tiles(batch)
         every = torch.arange(len(attention.grid.image), device=self.device)
-        return attention, self._attend_positions(batch, attention.grid, every, attention.log_alpha)
+        log_beta = together(len(every), map(_log_softmax, self._position_parts(batch, attention.grid, every)))
+        return attention, self._tiles(attention.grid, every, attention.log_alpha, log_beta)
 
     def attend_tiles(self, batch: ImageBatch) -> Attention:
         """All stages down to the tiles, in every block, nothing drawn."""
@@ -433,13 +422,24 @@ class ZoomIn(Network):
         logits = self.box_logits(batch, stage, own.grid, found, embeddings)
         return own.attention(found, row, logits, drawn)
 
-    def _attend_positions(
-        self, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"], log_alpha: Tensor
-    ) -> Tiles:
-        """Attention logs inside the drawn tiles: b on each; positions beyond the border get no attention."""
-        image, index, regions = grid.image[drawn], grid.index[drawn], grid.regions[drawn]
-        log_beta = self.position_logits(batch, grid, drawn).log_softmax(1)
-        return Tiles(image, index, regions, log_alpha[image, index], log_beta, self.map_size)
+    def _position_parts(self, batch: ImageBatch, grid: TileGrid, drawn: Tensor) -> Iterator[Tensor]:
+        """`position_logits`, some tiles at a time."""
+        if isinstance(self.position_attention, UniformAttention):
+            yield self.mean.new_zeros(len(drawn), 1)
+            return
+        image, regions, first = grid.image[drawn], grid.regions[drawn], 0
+        side, scale, sizes = self.config.tile_size, self.config.sub_tile_scale, batch.sizes[image]
+        for logits in self.chunks.parts(self.position_attention, batch, image, regions, side, scale):
+            own = slice(first, first := first + len(logits))
+            inside = positions_inside(regions[own], sizes[own], self.map_size)
+            logits = logits.flatten(1)
+            yield logits if inside.all() else logits.masked_fill(~inside, -torch.inf)
+            del logits  # before the next are there
+
+    def _tiles(self, grid: TileGrid, drawn: Tensor, log_alpha: Tensor, log_beta: Tensor) -> Tiles:
+        """What is known of drawn tiles."""
+        image, index = grid.image[drawn], grid.index[drawn]
+        return Tiles(image, index, grid.regions[drawn], log_alpha[image, index], log_beta, self.map_size)
 
     def _encode(
         self, batch: ImageBatch, image: Int[Tensor, " n"], regions: Int[Tensor, "n 4"]

@@ -28,9 +28,10 @@ from torch import Tensor, nn
 from ..data.batch import Batch
 from ..data.datamodule import BatchKey, ZoomInDataModule
 from ..errors import ConfigError
-from ..geometry import TileGrid
+from ..geometry import TileGrid, positions_inside
+from ..images.image import ImageBatch
 from ..images.tissue import attended_tiles
-from ..model.networks import trunk_of
+from ..model.networks import Embedding, trunk_of
 from ..model.sampling import derive_keys
 from ..model.zoom_in import ZoomIn
 from ..progress import track
@@ -39,7 +40,7 @@ from .detectors import LARGEST_GRADIENT, Detectors, pooled_loss
 from .embedding_cache import EmbeddingCache
 from .head_start import start_head
 
-__all__ = ["WarmUpStep", "log_mean_exp", "warm_up"]
+__all__ = ["WarmUpStep", "embed_positions", "log_mean_exp", "warm_up"]
 
 _WARM_UP = 7  # stream of random numbers
 _AUGMENTED = 1 << 20  # epochs of warm-up batches, so that training draws other augmentations
@@ -68,6 +69,31 @@ def log_mean_exp(logits: Float[Tensor, "rows cells"]) -> Float[Tensor, " rows"]:
     """
     cells = logits.isfinite().sum(1).clamp(min=1)
     return logits.logsumexp(1) - cells.to(logits.dtype).log()
+
+
+def embed_positions(
+    net: ZoomIn, batch: ImageBatch, grid: TileGrid, drawn: Int[Tensor, " drawn"]
+) -> list[Float[Tensor, "inside channels"]]:
+    """What the trunk of a `timm` position attention makes of the positions inside some tiles.
+
+    Args:
+        net: whose position attention it is.
+        batch: images.
+        grid: their tiles.
+        drawn: places of the tiles in the grid's flat list.
+
+    Returns:
+        The positions inside the image, row by row, of each tile.
+
+    Raises:
+        ConfigError: if the position attention has no trunk.
+    """
+    image, regions = grid.image[drawn], grid.regions[drawn]
+    side, scale = net.config.tile_size, net.config.sub_tile_scale
+    network = Embedding(trunk_of(net.position_attention), maps=True)
+    maps = net.chunks.apply(network, batch, image, regions, side, scale).flatten(2).transpose(1, 2)
+    inside = positions_inside(regions, batch.sizes[image], net.map_size)
+    return [tile[there] for tile, there in zip(maps, inside, strict=True)]
 
 
 def warm_up(
@@ -164,16 +190,16 @@ class _Work:
             count = torch.bincount(grid.image[kept], minlength=len(batch)).tolist()
             return list(self._embedded(batch)[kept].split(count))
 
-        def embed_positions(batch: Batch) -> list[Tensor]:
+        def embedded_positions(batch: Batch) -> list[Tensor]:
             grid = self._grid(batch)
             logits = net.tile_logits(batch.images, grid, self._embedded(batch))
             image, _, place = _best_tiles(grid, logits, config.top_tiles)
-            found = iter(net.embed_positions(batch.images, grid, place))
+            found = iter(embed_positions(net, batch.images, grid, place))
             count = torch.bincount(image, minlength=len(batch)).tolist()
             return [torch.cat(list(islice(found, few))) for few in count]
 
         def positions(batch: Batch) -> list[Tensor]:
-            return cache.of(batch, embed_positions)
+            return cache.of(batch, embedded_positions)
 
         steps = self._detect(trunk_of(net.tile_attention).logit, tiles, 1, config.steps)
         if config.position_steps:

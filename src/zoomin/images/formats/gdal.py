@@ -33,7 +33,7 @@ __all__ = [
 Subdataset = int | str
 DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "BMP")
 SETTINGS = {
-    "GDAL_CACHEMAX": 32 << 20,  # of decoded blocks a process: rasterio takes bytes, GDAL megabytes
+    "GDAL_CACHEMAX": 16 << 20,  # of decoded blocks a process: rasterio takes bytes, GDAL megabytes
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
     "GDAL_PAM_ENABLED": "YES",  # side-cars hold values of missing samples band by band; none is written
     "GTIFF_IGNORE_READ_ERRORS": "NO",

@@ -105,7 +105,8 @@ class JpegTiled(StoredImage):
         try:
             page = file.page(self.directories[level])
             if page.photometric.name == "YCBCR" and not _same_colours(type(self), self):
-                self._agreed[level] = False
+                self._agreed.update(dict.fromkeys(range(len(self.directories)), False))
+                HANDLES.drop(("tifffile", self.identity))
                 return None
             samples = _jpeg_window(page, window, file.fetch, self.identity)
         except _UNDECODED:

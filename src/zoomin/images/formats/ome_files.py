@@ -15,7 +15,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from ...errors import ImageError
-from ..remote import tiff_file
+from ..remote import reading_tiff
 from ..urls import url_of
 
 __all__ = [
@@ -185,14 +185,14 @@ def tiff_of_parts(path: Path) -> Iterator[Any]:
     Raises:
         ImageError: naming the parts that are not there.
     """
-    with tiff_file(path) as file:
+    with reading_tiff(path) as file:
         given = str(file.ome_metadata or "") if file.is_ome and url_of(path) is None else ""
         untold = "TiffData" not in given and file.pages.first.samplesperpixel == 1
         text = _with_planes(given) if untold else _with_names_of_now(given, path)
         if text is None:
             yield file
             return
-    with tifffile.TiffFile(path, omexml=text) as file:
+    with reading_tiff(path, text) as file:
         yield file
 
 

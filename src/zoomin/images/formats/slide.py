@@ -22,7 +22,7 @@ from ..cache import HANDLES
 from ..image import Image
 from ..physical import check_mpp, plausible_mpp
 from ..pixels import over_background
-from ..remote import tiff_file
+from ..remote import reading_tiff
 from ..stored import Level, undecoded
 from ..windows import Window
 from .adapted import open_adapted
@@ -133,7 +133,7 @@ def _likely_slide(path: Path) -> str | None:
     if suffix in _SLIDES_ALONE:
         return suffix[1:]
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             software = str(file.pages[0].tags.valueof("Software", default=""))
             kinds = [kind for kind in _SLIDES_IN_TIFF if getattr(file, f"is_{kind}")]
     except DAMAGE:
@@ -192,7 +192,7 @@ def _directories(path: Path, levels: tuple[Level, ...], steps: Sequence[float]) 
     Where the step from level 0 is not a whole number, OpenSlide moves what is stored by parts of a pixel.
     """
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             pages = [page for page in file.pages if page.is_tiled]
             found = {(page.imagelength, page.imagewidth): jpeg_directory(page) for page in reversed(pages)}
     except DAMAGE:

@@ -13,7 +13,7 @@ import tifffile
 from ...errors import ImageError
 from ..mask_values import check_indices, drawn, measured, parted
 from ..pixels import Bytes, Pixels, check_size, upright
-from ..remote import tiff_file
+from ..remote import reading_tiff
 from ..windows import Window
 from .bands import bands_of_page
 from .tiff_contents import contents_of
@@ -80,7 +80,7 @@ def decode_tiff(path: Path, series: int | str | None = None) -> tuple[Bytes, Sca
         ImageError: if the file is damaged, holds several pages or channels, or no image.
     """
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             contents = contents_of(file, path, series)
             page = contents.levels[0]
             check_known(page, path)
@@ -106,7 +106,7 @@ def stored_values(path: Path) -> Pixels:
         ImageError: as `decode_tiff`; if nothing but missing samples differs from 0.
     """
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             page = contents_of(file, path).levels[0]
             check_known(page, path)
             if page.photometric.name in _NO_VALUES:
@@ -141,7 +141,7 @@ def stored_values(path: Path) -> Pixels:
 def is_exact_tiff(path: Path) -> bool:
     """Whether every decoder gives the same pixels of a TIFF: of plain colours, in a lossless compression."""
     try:
-        with tiff_file(path) as file:
+        with reading_tiff(path) as file:
             page = file.pages.first
             return page.compression.name in _EXACT and page.photometric.name in _PLAIN
     except DAMAGE:

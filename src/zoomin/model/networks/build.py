@@ -72,7 +72,9 @@ def build_networks(
     if not takes_any_size(names["tile_attention"]):
         map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention", channels)
     setting = "position_attention"
-    shape = map_size(second, names[setting], sides[setting], setting, channels)
+    shape = sides[setting], sides[setting]
+    if not takes_any_size(names[setting]):
+        shape = map_size(second, names[setting], sides[setting], setting, channels)
     return Networks(first, second, f, feature_dims(f, name, side, channels), shape)
 
 
