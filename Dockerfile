@@ -12,8 +12,8 @@ COPY recipes /zoomin/recipes
 RUN uv pip install --system --no-cache --torch-backend cpu '/zoomin[all]'
 
 # A home and a folder of work that any user may write to: docker run --user "$(id -u):$(id -g)"
-RUN useradd --create-home zoomin && mkdir /work && chmod 1777 /home/zoomin /work
-ENV HOME=/home/zoomin USER=zoomin
+RUN useradd --home-dir /zoomin/home --create-home zoomin && mkdir /work && chmod 1777 /zoomin/home /work
+ENV HOME=/zoomin/home USER=zoomin
 USER zoomin
 WORKDIR /work
 ENTRYPOINT ["zoomin"]

@@ -33,6 +33,7 @@ from zoomin.model.config import ZoomInConfig
 from zoomin.model.engine import Engine
 from zoomin.model.networks.trunks import timm_encoder
 from zoomin.model.zoom_in import ZoomIn
+from zoomin.runtime.allocator import share_arenas
 
 __all__ = [
     "FOREGROUND",
@@ -318,6 +319,8 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do the job that the first argument describes; its numbers are the last line printed."""
+    if argv is None:
+        share_arenas()  # as `zoomin predict` does
     options = json.loads((sys.argv[1:] if argv is None else argv)[0])
     job, threads = options.pop("job"), options.pop("threads", None)
     if threads is not None:

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 
 from .._version import __version__
 from ..errors import PeerError, WriteError, ZoomInError
+from ..runtime.allocator import share_arenas
 from ..runtime.extras import missing
 from ..runtime.processes import stoppable
 from ..runtime.ranks import PEER_LOST, launched, started_ranks
@@ -114,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cannot be read or written; 75 another process of a training has ended; 128 and the number of the
         signal that stopped it, 130 for Ctrl-C.
     """
+    if argv is None:  # the process is ours
+        share_arenas()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
     quiet, verbose = "--quiet" in words, "--verbose" in words

@@ -21,7 +21,6 @@ from ..images.formats.lossless import is_lossless
 from ..images.image import Image, ImageBatch, reader_of, reader_words
 from ..model.sampling import design
 from ..model.storage import model_fingerprint
-from ..runtime.allocator import share_arenas
 from ..runtime.faults import Faults, image_error
 from .abstain import check_abstaining
 from .config import InferenceConfig
@@ -161,7 +160,6 @@ def run_batches(
         Exception: an unexpected error that many images fail with, one after another: see `Faults`.
     """
     check_abstaining(model, config)
-    share_arenas()
     if device is not None:
         model.to(device)
     job = _Job(model, config, set() if warned is None else warned, keep_maps)

@@ -46,7 +46,7 @@ def share_arenas() -> None:
 
     By default each would have an arena of its own, which keeps the most that the thread ever needed: of two
     threads that decode a slide, 70 MB. Nothing happens without glibc, or where the environment sets the
-    allocator.
+    allocator. For processes of the command line: a program that uses the library has its own needs.
     """
     glibc = _glibc()
     if glibc is not None and not _is_set():

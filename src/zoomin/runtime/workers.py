@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import ZoomInError
+from .allocator import share_arenas
 from .processes import end_with_parent
 
 __all__ = ["DIED", "DONE", "FAILED", "READY", "Event", "ProcessWorkers", "Workers"]
@@ -135,6 +136,7 @@ def _how(code: int | None) -> str:
 def _serve(pipe: Connection, number: int, start: bytes) -> None:
     """Answer tasks until the end."""
     end_with_parent()
+    share_arenas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and ends all
     for event in _answers(pipe, number, start):
         try:
