@@ -91,7 +91,7 @@ class ZoomInConfig(Settings):
     authors' code), "lenet_released" (the same without padding, and faster), "resnet16", "small_resnet"
     (small enough to learn from pixels on a CPU), "timm:MODEL", "timm:MODEL@FILE" (weights from a file),
     "cells:MODEL" (mean and maximum of the maps of strides 8 and 16 in cells of about 80 pixels, of the
-    sub-tile enlarged by two; gates weigh the cells), or the name of a plug-in."""
+    sub-tile enlarged by two, beside its last features; gates weigh the cells), or the name of a plug-in."""
 
     pretrained: bool = False
     """Load the pretrained weights of `timm:MODEL` networks. Off, because it may download; the weights of

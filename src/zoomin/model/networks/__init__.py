@@ -2,7 +2,7 @@
 
 from .attention import ATTENTION_NETWORKS, Embedding, TimmAttention, attention_network, trunk_of
 from .build import block_networks, build_networks, classifier
-from .cells import CELLS_PREFIX, CellMaps, cells_of, has_cells
+from .cells import CELLS_PREFIX, CellTrunk, cells_of, has_cells, whole_of
 from .features import FEATURE_NETWORKS, feature_network
 from .gated import GatedCopies, GatedFeatures, GatedHead
 from .heads import LinearHead
@@ -15,7 +15,7 @@ __all__ = [
     "ATTENTION_NETWORKS",
     "CELLS_PREFIX",
     "FEATURE_NETWORKS",
-    "CellMaps",
+    "CellTrunk",
     "Embedding",
     "GatedCopies",
     "GatedFeatures",
@@ -35,5 +35,6 @@ __all__ = [
     "has_cells",
     "pool_overview",
     "trunk_of",
+    "whole_of",
     "with_own_names",
 ]

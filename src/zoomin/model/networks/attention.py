@@ -199,7 +199,7 @@ ATTENTION_NETWORKS: Registry[Callable[[], nn.Module]] = Registry(
 
 
 def takes_any_size(name: str) -> bool:
-    """Whether a network needs no try on views of its size: ours with zeros beyond the border."""
+    """Whether a network needs no try on views of its size: ours without mirrored borders."""
     return name in ATTENTION_NETWORKS.built_in and not name.endswith("_reflect")
 
 

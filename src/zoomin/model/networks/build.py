@@ -9,12 +9,12 @@ from torch import nn
 
 from ...geometry import view_size
 from .attention import attention_network, takes_any_size
-from .cells import CellMaps
+from .cells import CellTrunk
 from .features import feature_network
 from .gated import GatedFeatures, GatedHead
 from .heads import LinearHead
 from .own import feature_dims, map_size
-from .pyramid import PyramidAttention
+from .pyramid import PyramidAttention, UniformAttention
 
 __all__ = ["Networks", "block_networks", "build_networks", "classifier"]
 
@@ -72,8 +72,8 @@ def build_networks(
     if not takes_any_size(names["tile_attention"]):
         map_size(first, names["tile_attention"], sides["tile_attention"], "tile_attention", channels)
     setting = "position_attention"
-    shape = sides[setting], sides[setting]
-    if not takes_any_size(names[setting]):
+    shape = (1, 1) if isinstance(second, UniformAttention) else (sides[setting], sides[setting])
+    if own[setting] is not None or not takes_any_size(names[setting]):
         shape = map_size(second, names[setting], sides[setting], setting, channels)
     return Networks(first, second, f, feature_dims(f, name, side, channels), shape)
 
@@ -126,8 +126,10 @@ def classifier(
     copies, components, width = gates
     if not copies:
         return built.features, LinearHead(built.dims * (2 if context else 1), n_classes)
-    cells = built.features.cells if isinstance(built.features, CellMaps) else 1
-    gated = GatedFeatures(built.features, built.dims // cells, components, width, copies, cells)
+    trunk, dims, cells, whole = built.features, built.dims, 1, 0
+    if isinstance(trunk, CellTrunk):
+        dims, cells, whole = trunk.channels, trunk.cells, trunk.whole
+    gated = GatedFeatures(trunk, dims, components, width, copies, cells, whole)
     a = built.tile_attention
     seen = 2 * a.logit.in_features if overview and isinstance(a, PyramidAttention) else 0
     return gated, GatedHead(copies, width, n_classes, seen)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...runtime.plugins import Registry
-from .cells import CELLS_PREFIX, CellMaps
+from .cells import CELLS_PREFIX, CellTrunk
 from .first_layer import adapt_first_layer
 from .own import feature_dims, refuse_own
 from .small import SmallResNet
@@ -180,7 +180,7 @@ def _of_colours(name: str, pretrained: bool, side: int) -> tuple[nn.Module, int]
     if name.startswith(TIMM_PREFIX):
         return timm_encoder(name.removeprefix(TIMM_PREFIX), pretrained)
     if name.startswith(CELLS_PREFIX):
-        cells = CellMaps(name.removeprefix(CELLS_PREFIX), pretrained, side)
+        cells = CellTrunk(name.removeprefix(CELLS_PREFIX), pretrained, side)
         return cells, cells.dims
     if name not in FEATURE_NETWORKS:
         raise ConfigError(

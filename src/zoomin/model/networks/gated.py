@@ -17,6 +17,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .heads import LinearHead
 
@@ -58,18 +59,27 @@ class GatedCopies(nn.Module):
 class GatedFeatures(nn.Module):
     """f: a trunk, a linear projection, and [exp(g) h, exp(g)] of each copy.
 
-    Where the trunk gives several cells of a sub-tile, the gates weigh cells: f is the mean over them.
+    Where the trunk gives several cells of a sub-tile, the gates weigh cells, each of which is seen beside the
+    whole sub-tile: f is the mean over them.
 
     Input: sub-tiles (n, 3, h, w), float. Output: (n, copies * (width + 1)).
     """
 
     def __init__(
-        self, trunk: nn.Module, dims: int, components: int, width: int, copies: int, cells: int = 1
+        self,
+        trunk: nn.Module,
+        dims: int,
+        components: int,
+        width: int,
+        copies: int,
+        cells: int = 1,
+        whole: int = 0,
     ) -> None:
-        """Put the layers behind a trunk of `dims` features, of each of `cells` of a sub-tile."""
+        """Put the layers behind a trunk of `dims` features per cell, and `whole` of the sub-tile."""
         super().__init__()
         self.trunk = trunk
-        self.project = nn.Linear(dims, components)
+        self.project = nn.Linear(dims + whole, components)
+        self.whole = whole
         self.copies = GatedCopies(components, width, copies)
         self.cells = cells
         self.dims = copies * (width + 1)
@@ -80,11 +90,22 @@ class GatedFeatures(nn.Module):
 
     def behind(self, embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, "n dims"]:
         """The same from what the trunk made of the sub-tiles."""
-        x = self.project(embeddings.float().unflatten(1, (self.cells, -1)).flatten(0, 1))
+        x = self._projected(embeddings.float())
         h, g = self.copies(x.expand(len(self.copies.gate), -1, -1))
         e = g.exp().unsqueeze(2)
         f: Tensor = torch.cat([e * h, e], 2).unflatten(1, (-1, self.cells)).mean(2)  # engines would fix len()
         return f.transpose(0, 1).flatten(1)
+
+    def _projected(self, embeddings: Float[Tensor, "n channels"]) -> Float[Tensor, "cells components"]:
+        """Of every cell, one sub-tile after the other."""
+        if not self.whole:
+            x: Tensor = self.project(embeddings.unflatten(1, (self.cells, -1)).flatten(0, 1))
+            return x
+        own, whole = embeddings[:, : -self.whole], embeddings[:, -self.whole :]
+        weight = self.project.weight
+        seen = functional.linear(own.unflatten(1, (self.cells, -1)), weight[:, : -self.whole])
+        beside = functional.linear(whole, weight[:, -self.whole :], self.project.bias)
+        return (seen + beside[:, None]).flatten(0, 1)
 
 
 class GatedHead(LinearHead):
@@ -102,7 +123,7 @@ class GatedHead(LinearHead):
     def forward(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n classes"]:
         """Logits, in single precision wherever the networks compute in another."""
         with torch.autocast(features.device.type, enabled=False):
-            return nn.functional.linear(self.seen(features), self.weight, self.bias)
+            return functional.linear(self.seen(features), self.weight, self.bias)
 
     def seen(self, features: Float[Tensor, "*n dims"]) -> Float[Tensor, "*n inputs"]:
         """The mean feature of each copy, and the overview."""

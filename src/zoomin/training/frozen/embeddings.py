@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -30,14 +30,22 @@ from ...model.chunks import Chunks
 from ...model.config import ZoomInConfig
 from ...model.engine import Engine
 from ...model.feature_files import FeatureFile, read_features, settings_of, write_features
-from ...model.networks import CELLS_PREFIX, CellMaps, Embedding, PyramidAttention, cells_of
+from ...model.networks import (
+    CELLS_PREFIX,
+    CellTrunk,
+    Embedding,
+    PyramidAttention,
+    cells_of,
+    whole_of,
+)
 from ...model.storage import model_fingerprint
 from ...model.zoom_in import ZoomIn
 from ...progress import track
 
-__all__ = ["Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept", "on_cells"]
+__all__ = ["Cells", "Embedded", "Embedder", "crop_settings", "folder_of", "image_key", "kept", "on_cells"]
 
 _CROPS = 1024  # embedded at a time
+_SAME_FOLDER = {"wholes": "sub_tiles"}  # those that gated attention without cells sees
 _SECONDS = "cpu_seconds"  # in the settings of a file: what it took to make it
 
 
@@ -54,6 +62,18 @@ class Embedded:
     sub_tiles: Float[Tensor, "tiles dims"]
     tiles: Float[Tensor, "tiles channels"] | None
     context: Float[Tensor, " dims"] | None
+
+
+class Cells(NamedTuple):
+    """What the cells of the sub-tiles of an image show.
+
+    Attributes:
+        maps: of each cell.
+        whole: of the sub-tile that it is in, the last features.
+    """
+
+    maps: Float[Tensor, "tiles cells channels"]
+    whole: Float[Tensor, "tiles dims"]
 
 
 class Embedder:
@@ -82,7 +102,10 @@ class Embedder:
         self._made_seconds = 0.0
         self._networks: dict[str, nn.Module] = {}
         self._engine = Engine("auto")
-        self._folders = {kind: folder_of(self._cache, kind, how) for kind, how in self._kinds().items()}
+        self._folders = {
+            kind: folder_of(self._cache, _SAME_FOLDER.get(kind, kind), how)
+            for kind, how in self._kinds().items()
+        }
 
     def of(self, rows: Int[Tensor, " rows"]) -> list[Embedded]:
         """The embeddings of some rows of the manifest; those on disk are not made again.
@@ -97,7 +120,7 @@ class Embedder:
     def _unknown(self, rows: Int[Tensor, " rows"]) -> Iterable[int]:
         """Those of some rows that are still to be embedded or read from disk, behind a bar."""
         left = [row for row in rows.tolist() if row not in self._known]
-        title = "Embedding cells" if isinstance(self._net.features, CellMaps) else "Embedding"
+        title = "Embedding cells" if isinstance(self._net.features, CellTrunk) else "Embedding"
         return track(left, title, shown=self._progress and bool(left))
 
     @cached_property
@@ -108,20 +131,21 @@ class Embedder:
             ConfigError: if the trunk has no maps of the strides that cells see.
         """
         config = self._net.config
-        if isinstance(self._net.features, CellMaps):
+        if isinstance(self._net.features, CellTrunk):
             return self
         bare = replace(on_cells(config), tile_attention="uniform")
         return Embedder(ZoomIn(bare), self._data, self._cache, self._progress)
 
-    def cells_of(self, rows: Int[Tensor, " rows"]) -> list[Float[Tensor, "tiles cells channels"]]:
+    def cells_of(self, rows: Int[Tensor, " rows"]) -> list[Cells]:
         """What the cells of the sub-tiles of some rows show, where the model has cells.
 
         Raises:
             ImageError: if pixels, or a file of the cache, cannot be read.
         """
         network = self._net.features
-        assert isinstance(network, CellMaps)
-        return [one.sub_tiles.unflatten(1, (network.cells, -1)) for one in self.of(rows)]
+        assert isinstance(network, CellTrunk)
+        parts = [one.sub_tiles.split([network.maps.dims, network.whole], 1) for one in self.of(rows)]
+        return [Cells(maps.unflatten(1, (network.cells, -1)), whole) for maps, whole in parts]
 
     def seen_by(self, net: ZoomIn) -> Embedder:
         """What embeds images as a model sees them that was learned on this trunk."""
@@ -164,6 +188,9 @@ class Embedder:
         config = self._net.config
         side = config.tile_size
         kinds = {"sub_tiles": crop_settings(config, config.features, side, config.sub_tile_size, 1.0)}
+        if isinstance(self._net.features, CellTrunk):
+            trunk = whole_of(config.features)
+            kinds["wholes"] = crop_settings(config, trunk, side, config.sub_tile_size, 1.0)
         if isinstance(self._net.tile_attention, PyramidAttention):
             kinds["tiles"] = crop_settings(config, config.tile_attention, side, side, config.tile_scale)
         if config.context_side:
@@ -177,7 +204,7 @@ class Embedder:
         """The embeddings of an image, from disk or made."""
         record = self._data.manifest.records[row]
         name = f"{image_key(record.image, record.series)}.h5"
-        found: dict[str, Tensor | None] = {"tiles": None, "context": None}
+        found: dict[str, Tensor | None] = {"tiles": None, "context": None, "wholes": None}
         for kind, folder in self._folders.items():
 
             def make(kind: str = kind) -> Iterator[FeatureFile]:
@@ -188,10 +215,13 @@ class Embedder:
             self._made_seconds += seconds if is_new else 0.0
         sub_tiles, context = found["sub_tiles"], found["context"]
         assert sub_tiles is not None
-        if found["tiles"] is not None and len(found["tiles"]) != len(sub_tiles):
+        others = (found[kind] for kind in ("tiles", "wholes"))
+        if any(other is not None and len(other) != len(sub_tiles) for other in others):
             raise ImageError(
                 "the cache's files of an image do not fit", where=name, remedy=f"Remove {self._cache}."
             )
+        if found["wholes"] is not None:
+            sub_tiles = torch.cat([sub_tiles, found["wholes"]], 1)
         return Embedded(sub_tiles, found["tiles"], None if context is None else context[0])
 
     def _make(self, kind: str, batch: ImageBatch) -> Iterator[FeatureFile]:
@@ -204,7 +234,7 @@ class Embedder:
         grid = TileGrid.of(batch.sizes, config.tile_size)
         regions = grid.regions[attended_tiles(batch, grid).tiles]
         side, scale = config.tile_size, config.tile_scale
-        if kind == "sub_tiles":
+        if kind in ("sub_tiles", "wholes"):
             middle = torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
             regions = sub_tile_regions(regions, middle, (1, 1), config.sub_tile_size)
             side, scale = config.sub_tile_size, 1.0
@@ -220,6 +250,8 @@ class Embedder:
         if kind not in self._networks:
             net, attention = self._net, self._net.tile_attention
             trunk = net.features
+            if isinstance(trunk, CellTrunk):
+                trunk = trunk.encoder if kind == "wholes" else trunk.maps
             if kind == "tiles" and isinstance(attention, PyramidAttention):
                 trunk = Embedding(attention)
             self._networks[kind] = trunk.eval()

@@ -30,7 +30,7 @@ from ...model.zoom_in import ZoomIn
 from ..calibration import Calibration, calibrated, held_out_scores
 from ..frozen_config import FrozenConfig
 from .copies import Bags, FittedCopies, bags_of, fit_copies
-from .embeddings import Embedded, Embedder, on_cells
+from .embeddings import Cells, Embedded, Embedder, on_cells
 from .gated_net import EXACT, gated_net
 from .inner_folds import Folds, inner_folds
 from .likeness import compared_out_of_fold
@@ -38,6 +38,8 @@ from .linear import Affine, linear_model, principal
 from .teach import teach
 
 __all__ = ["Learned", "learn", "make_embedder"]
+
+_WHOLE = 0.5  # of components of the sub-tile beside those of its cells, which would else be drowned by them
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class _Job:
     folds: Folds
     seed: int
     negative: int | None
-    finer: Callable[[], list[Tensor]]  # what the cells of the sub-tiles of each image show
+    finer: Callable[[], list[Cells]]  # what the cells of the sub-tiles of each image show
 
     @cached_property
     def target(self) -> Target:
@@ -211,27 +213,40 @@ class _Job:
 
     def gated(self) -> _Head:
         """Gated attention over sub-tiles."""
-        return self._attention([one.sub_tiles[:, None] for one in self.embedded], self.config)
+        project = self._principal([one.sub_tiles for one in self.embedded])
+        return self._attention(
+            [project(one.sub_tiles)[:, None] for one in self.embedded], project, self.config
+        )
 
     def cells(self) -> _Head:
-        """Gated attention over the small cells of sub-tiles."""
-        return self._attention(self.finer(), on_cells(self.config))
+        """Gated attention over the small cells of sub-tiles, each beside the sub-tile that it is in."""
+        finer = self.finer()
+        own = self._principal([one.maps.flatten(0, 1) for one in finer])
+        whole = self._principal([one.whole for one in finer]).scaled(_WHOLE)
+        seen = [
+            torch.cat([own(maps), whole(last)[:, None].expand(-1, maps.shape[1], -1)], 2)
+            for maps, last in finer
+        ]
+        return self._attention(seen, own.beside(whole), on_cells(self.config))
 
-    def _attention(self, seen: list[Tensor], config: ZoomInConfig) -> _Head:
+    def _principal(self, seen: list[Tensor]) -> Affine:
+        return principal(torch.cat(seen), self.frozen.components)
+
+    def _attention(self, seen: list[Tensor], project: Affine, config: ZoomInConfig) -> _Head:
         """Gated attention, with tile attention that is taught where there are many tiles.
 
         Args:
-            seen: of each image, what the cells of each sub-tile show.
+            seen: of each image, components of the cells of each sub-tile (tiles, cells, components).
+            project: from what the trunk says of a cell to them.
             config: of the model whose features they are.
         """
         cells = seen[0].shape[1]
-        project = principal(torch.cat([one.flatten(0, 1) for one in seen]), self.frozen.components)
-        bags = bags_of([project(one.flatten(0, 1)) for one in seen])
+        bags = bags_of([one.flatten(0, 1) for one in seen])
         score = None
         if self.is_taught:
             score, log_attention = self._taught(bags, cells)
             of_cells = [log_alpha.repeat_interleave(cells) for log_alpha in log_attention]
-            bags = bags_of([project(one.flatten(0, 1)) for one in seen], of_cells)
+            bags = bags_of([one.flatten(0, 1) for one in seen], of_cells)
         everything = torch.arange(len(self.labels))
         last = [everything] * self.frozen.copies
         fitted = self._fit(bags, [*self._fold_rows(), *last], self.seed + 1)

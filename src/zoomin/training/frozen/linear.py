@@ -35,6 +35,15 @@ class Affine(NamedTuple):
         """The outputs."""
         return x @ self.weight + self.bias
 
+    def scaled(self, factor: float) -> Affine:
+        """The same outputs times a factor."""
+        return Affine(factor * self.weight, factor * self.bias)
+
+    def beside(self, other: Affine) -> Affine:
+        """Of the inputs of both, one after the other, the outputs of both."""
+        weight = torch.block_diag(self.weight, other.weight)
+        return Affine(weight, torch.cat([self.bias, other.bias]))
+
 
 def principal(x: Float[Tensor, "n dims"], components: int) -> Affine:
     """Standardise columns and project them to their principal components.
