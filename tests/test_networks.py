@@ -18,7 +18,7 @@ from zoomin.model.networks import (
     feature_network,
     lite0,
 )
-from zoomin.model.networks.attention import ATTENTION_NETWORKS, takes_any_size
+from zoomin.model.networks.attention import takes_any_size
 from zoomin.model.zoom_in import ZoomIn
 
 
@@ -237,6 +237,7 @@ def test_attention_in_bfloat16_is_near(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(ATTENTION_NETWORKS.built_in))
 def test_the_map_of_positions_has_the_size_that_the_network_gives(name: str) -> None:
     """Which the model may know without a try; of uniform attention it is one position, whatever the view."""
-    net = ZoomIn(ZoomInConfig(tile_size=160, sub_tile_size=40, sub_tile_scale=1 / 16, position_attention=name))
+    config = ZoomInConfig(tile_size=160, sub_tile_size=40, sub_tile_scale=1 / 16, position_attention=name)
+    net = ZoomIn(config)
     given = net.position_attention(torch.zeros(1, 3, 10, 10)).shape[1:]
     assert net.map_size == tuple(given) == ((1, 1) if name == "uniform" else (10, 10))
