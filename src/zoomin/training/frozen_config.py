@@ -27,17 +27,17 @@ class FrozenConfig:
     head: Literal["auto", "gated", "linear", "cells"] = "auto"
     """"gated" attention over the sub-tiles; "linear": logistic regression on their mean beside a view of
     the whole image, for images of few sub-tiles; "cells": gated attention over cells of about 80 pixels, in
-    finer maps of the trunk, for what is small; "auto": the one with the lower loss on images held out by
-    inner cross-validation; linear only where images have fewer than `few_tiles` sub-tiles, cells only where
-    they have at most `cell_tiles` and the others fall short of `trunk_below`."""
+    finer maps of the trunk beside its last features, for what is small; "auto": the one with the lower loss
+    on images held out by inner cross-validation; linear only where images have fewer than `few_tiles`
+    sub-tiles, cells only where they have at most `cell_tiles` and the others fall short of `trunk_below`."""
 
     few_tiles: int = 16
     """Median number of sub-tiles per image below which images count as having few: below 16, reading all of
     them costs little."""
 
     cell_tiles: int = 128
-    """Sub-tiles of an image, the median, up to which "auto" tries cells: their numbers, ten times as many as
-    those of the sub-tiles, are held in memory for all images."""
+    """Sub-tiles of an image, the median, up to which "auto" tries cells: their numbers, twenty times as many
+    as those of the sub-tiles, are held in memory for all images."""
 
     negative_class: str | None = "auto"
     """The class whose images hold nothing to find, whose tiles are all counter-examples; "auto": one named
