@@ -377,6 +377,8 @@ def test_evaluate_the_run_s_own_test_images(
     said = capsys.readouterr()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert json.loads(said.out) == metrics and not said.err
+    assert main(["--quiet", "evaluate", f"--run={run}", "--verbose"]) == 2
+    assert "--quiet and --verbose contradict each other" in capsys.readouterr().err
     assert "ZOOMIN_QUIET" not in os.environ
     assert metrics["n_images"] == 6
     assert {Path(row["image"]).parent.parent.name for row in rows(tmp_path / "predictions.csv")} == {"test"}

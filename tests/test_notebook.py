@@ -74,6 +74,7 @@ def test_predictions_are_a_list_and_a_table():
     assert shown.count("<tr>") == 3
     assert "first 30" in Predictions([prediction()] * 40)._repr_html_()
     assert prediction()._repr_html_().count("<tr>") == 2
+    assert "<td>no 0.250, tumor 0.750</td>" in prediction(names=("no", "tumor"))._repr_html_()
 
 
 @pytest.mark.parametrize("size", [(300, 400), (37, 900)])

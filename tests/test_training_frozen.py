@@ -17,6 +17,7 @@ from PIL import Image
 from training_examples import run_config
 from zoomin import explain, load_model, predict
 from zoomin.app.cli import main
+from zoomin.app.commands.train import TRAIN
 from zoomin.data.config import DataConfig
 from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError, DataError
@@ -451,6 +452,18 @@ def test_plan_leaves_no_slivers_of_images_of_several_sizes(tmp_path: Path) -> No
     [first] = [number for number, line in enumerate(asked.lines) if "at the border" in line]
     assert "at the border of 5 of 8 images" in asked.lines[first]
     assert "4 pixels of the image: --model.tile_size 229" in asked.lines[first + 1]
+
+
+def test_quiet_leaves_the_warnings_of_a_plan(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZOOMIN_QUIET", "1")
+    assert TRAIN.build_late is not None
+    parser = ArgumentParser()
+    TRAIN.build(parser)
+    TRAIN.build_late(parser, ["--data.root", str(root)])
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("warning    only 6 images")
 
 
 def test_plan_follows_what_is_given(tmp_path: Path) -> None:

@@ -122,6 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get("ZOOMIN_DEBUG") == "1"
     quiet, verbose = "--quiet" in words, "--verbose" in words
     words = [word for word in words if word not in EVERYWHERE]
+    if quiet and verbose:
+        print("zoomin: --quiet and --verbose contradict each other. Give one of them.", file=sys.stderr)
+        return WRONG_INPUT
     name, chosen, words = _choose(words)
     if isinstance(chosen, Group):
         _group_parser(name, chosen).print_help()

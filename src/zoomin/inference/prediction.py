@@ -128,6 +128,7 @@ def predictions_of(found: Answered, model: Classifier, config: InferenceConfig) 
             status=NO_FOREGROUND if index in empty else "ok",
             ood_p_value=p_values[index],
             abstained=reasons[index],
+            names=tuple(target.names),
             decoded_pixels=int(getattr(one.image, "decoded_pixels", one.image.height * one.image.width)),
         )
         for index, (one, answer) in enumerate(zip(found.opened, answers, strict=True))

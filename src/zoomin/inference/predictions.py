@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files import cell, whole_text
@@ -59,6 +59,7 @@ class Prediction:
         ood_p_value: how like the training images it is (`Reference`): the share of images like them that lie
             as far from them; None where the model does not know.
         abstained: why no answer is given, "" where one is.
+        names: of what the probabilities are of, for notebooks.
     """
 
     image: str
@@ -75,6 +76,7 @@ class Prediction:
     decoded_pixels: int = 0
     ood_p_value: float | None = None
     abstained: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def unlike(self) -> bool:
@@ -88,10 +90,12 @@ class Prediction:
     def _shown(self) -> dict[str, object]:
         """The row of a notebook's table."""
         known = not math.isnan(self.standard_error)
+        names = self.names if len(self.names) == len(self.probabilities) else [""] * len(self.probabilities)
+        each = zip(names, self.probabilities, strict=True)
         return {
             "image": Path(self.image).name,
             "answer": self.label,
-            "probabilities": ", ".join(f"{each:.3f}" for each in self.probabilities),
+            "probabilities": ", ".join(f"{name} {share:.3f}".lstrip() for name, share in each),
             "standard error": self.standard_error if known else None,
             "pixels read": self.pixels_read,
             "like the training images": None if self.ood_p_value is None else round(self.ood_p_value, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ...files import plain, write_text
+from ...progress import QUIET
 from ...runtime.extras import TRAINING, need
 from ...runtime.ranks import launch
 from ...training.recipe_files import instantiated
@@ -38,8 +40,11 @@ def _build_planned(parser: ArgumentParser, words: Sequence[str]) -> None:
     _build_model(parser, words)
     if leaves_all_to_plan(words):
         need("train", *TRAINING)
+        warns = False
         for line in plan_defaults(parser, words):  # on stderr: results stand alone on stdout
-            print(line, file=sys.stderr, flush=True)
+            warns = line.startswith("warning") or (warns and line.startswith(" "))  # or its second line
+            if warns or os.environ.get(QUIET) != "1":
+                print(line, file=sys.stderr, flush=True)
 
 
 def _train(parser: ArgumentParser, options: Namespace) -> int:
