@@ -22,6 +22,7 @@ from zoomin.data.labels import (
 from zoomin.data.manifest import read_manifest, write_manifest
 from zoomin.errors import DataError
 from zoomin.inference import find_images
+from zoomin.training.matching import log_classes
 
 
 def manifest(folder: Path, cells: list[str], extra: str = "") -> Path:
@@ -31,6 +32,14 @@ def manifest(folder: Path, cells: list[str], extra: str = "") -> Path:
         rows.append(f'{place}.png,"{cell}"' + (f",{extra.partition('=')[2]}" if extra else ""))
     (folder / "m.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return folder / "m.csv"
+
+
+def test_labels_that_differ_in_case_are_doubted_without_an_order(caplog: pytest.LogCaptureFixture) -> None:
+    log_classes(["Rust", "none", "rust"], is_ordered=False)
+    assert "'Rust' and 'rust' differ in nothing but their case" in caplog.text
+    caplog.clear()
+    log_classes(["Rust", "normal"], is_ordered=False)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=lambda w: " ".join(w.cells))

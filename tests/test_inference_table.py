@@ -110,7 +110,11 @@ def test_an_interrupted_job_goes_on_where_it_was(
 
 
 def test_rows_are_kept_while_model_settings_and_file_are_the_same(
-    net: ZoomIn, images: list[Path | Record], tmp_path: Path, asked: list[str]
+    net: ZoomIn,
+    images: list[Path | Record],
+    tmp_path: Path,
+    asked: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     out = tmp_path / "out.csv"
     predict_into(images, net, out)
@@ -123,10 +127,10 @@ def test_rows_are_kept_while_model_settings_and_file_are_the_same(
     assert [Path(row["image"]).name for row in rows(out)] == [f"{n}.png" for n in (5, 4, 3, 2, 1, 0)]
     asked.clear()
     summary = predict_into(images, net, out, resume=True, retry_failed=True)
-    assert asked == ["3.png"] and summary.kept == 5
+    assert asked == ["3.png"] and summary.kept == 5 and "replaced" not in caplog.text
     asked.clear()
     predict_into(images, net, out, InferenceConfig(seed=1), resume=True)
-    assert len(asked) == 6
+    assert len(asked) == 6 and "6 of 6 rows are of another model or other settings" in caplog.text
     asked.clear()
     predict_into([Record(Path(str(image)), None, mpp=0.5) for image in images], net, out, resume=True)
     assert len(asked) == 6

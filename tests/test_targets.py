@@ -292,6 +292,9 @@ def test_labels_in_columns_of_their_own(table: Path, tmp_path: Path) -> None:
     path.write_text("image,red,blue,n\na.png,1,,7\nb.png,,,3\nc.png,0,0,1\n")
     found = read_manifest(path, target="labels", files_required=False)
     assert [record.label for record in found] == ["red;blue?", None, "none"]
+    path.write_text("image,labels\na.png,red\nb.png,none;blue\n")
+    with pytest.raises(DataError, match=r"row 3 has 'none;blue'.*Give none alone"):
+        read_manifest(path, files_required=False)
     path.write_text("image,red\na.png,perhaps\n")
     with pytest.raises(DataError, match="'perhaps'"):
         read_manifest(path, classes=["red"], target="labels", files_required=False)

@@ -17,6 +17,7 @@ __all__ = [
     "class_order",
     "class_words",
     "describe_classes",
+    "doubtful_case",
     "known",
     "labels_table",
     "natural_order",
@@ -261,16 +262,23 @@ def unusual_order(classes: Sequence[str]) -> str:
         >>> unusual_order(["Tumor", "normal", "tumor"])
         "the classes 'Tumor' and 'tumor' differ in nothing but their case"
     """
-    folded: dict[str, str] = {}
-    for name in classes:
-        if (other := folded.setdefault(name.casefold(), name)) != name:
-            return f"the classes {other!r} and {name!r} differ in nothing but their case"
+    if doubt := doubtful_case(classes):
+        return doubt
     negative = [name for name in classes if sounds_negative(name)]
     if len(classes) < 2 or not negative or sounds_negative(classes[0]):
         return ""
     order = ",".join([negative[0], *(name for name in classes if name != negative[0])])
     doubt = f"{classes[0]!r} is the negative class, not {negative[0]!r}"
     return f"{doubt}: if that is wrong, set data.classes to [{order}]"
+
+
+def doubtful_case(names: Sequence[str]) -> str:
+    """A doubt about two classes or labels that may be one, "" where there is none."""
+    folded: dict[str, str] = {}
+    for name in names:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            return f"the classes {other!r} and {name!r} differ in nothing but their case"
+    return ""
 
 
 def sounds_negative(name: str) -> bool:

@@ -219,7 +219,7 @@ def _labels(
 ) -> ManifestTarget:
     column = next((name for name in (columns.labels, columns.label) if name in table.header), None)
     if column is not None:
-        return ManifestTarget("labels", tuple(classes), _list_words(column, tuple(classes)))
+        return ManifestTarget("labels", tuple(classes), _list_words(column, tuple(classes), table))
     names = tuple(classes) or _flags(table, columns)
     missing = [name for name in names if name not in table.header]
     if (missing or not names) and required:
@@ -262,7 +262,7 @@ def _flags(table: Table, columns: ManifestColumns) -> tuple[str, ...]:
     return tuple(name for name in table.header if name not in taken and is_flag(name))
 
 
-def _list_words(column: str, names: tuple[str, ...]) -> Callable[[Row], str | None]:
+def _list_words(column: str, names: tuple[str, ...], table: Table) -> Callable[[Row], str | None]:
     def read(row: Row) -> str | None:
         cell = row.cells.get(column)
         words = (NONE, *names)
@@ -270,6 +270,12 @@ def _list_words(column: str, names: tuple[str, ...]) -> Callable[[Row], str | No
             return None
         parts = dict.fromkeys(part for part in map(str.strip, cell.split(";")) if part)
         has = [part for part in parts if part != NONE or part in names]
+        if 0 < len(has) < len(parts):
+            raise DataError(
+                f"row {row.number} has {cell!r} in the column {column!r}: no label, and labels",
+                where=table.path,
+                remedy=f"Give {NONE} alone, or the labels without it.",
+            )
         return ";".join(has) or NONE
 
     return read

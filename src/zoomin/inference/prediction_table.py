@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..files import unquoted, write_csv
 from ..model.targets import Target, target_named, target_of
 from ..model.targets.pooling import check_pooling
 from ..runtime.executor import Executor
-from ..runtime.ledger import Ledger, Line
+from ..runtime.ledger import Ledger, Line, read_lines
 from ..runtime.locks import lock_file
 from ..runtime.parts import check_all_there, join_tables
 from .abstain import check_abstaining
@@ -38,6 +39,8 @@ from .predictions import (
 from .sources import name_of
 
 __all__ = ["merge_predictions", "predict_into", "predictions_as_json"]
+
+logger = logging.getLogger(__name__)
 
 
 def predict_into(
@@ -84,6 +87,8 @@ def predict_into(
         maker = made_by(model, config)
         keys = {name_of(image): f"{maker}-{record_key(image)}" for image in images}
         columns = columns_of(target)
+        if resume:
+            _warn_replaced(Path(out), maker)
         ledger = Ledger(out, columns, keys, resume=resume, retry_failed=retry_failed)
         for name in [n for n, line in ledger.lines.items() if not _is_whole(line, ledger.columns, target)]:
             del ledger.lines[name]
@@ -95,6 +100,20 @@ def predict_into(
         rows = [_row(line, ledger.columns, target) for line in ordered]
         write_groups(images, rows, target, out, pool, config.abstain_below)
     return _summary(ordered, ledger.columns, target, ledger.kept)
+
+
+def _warn_replaced(out: Path, maker: str) -> None:
+    """Say how many rows of a table cannot be resumed, before they are gone."""
+    found = [line for line in read_lines(out)[1:] if line] if out.is_file() else []
+    others = sum(line[-1].partition("-")[0] != maker for line in found)
+    if others:
+        logger.warning(
+            "%s: %d of %d rows are of another model or other settings, and are replaced. To keep them, stop "
+            "now and give another --out.",
+            out,
+            others,
+            len(found),
+        )
 
 
 def merge_predictions(parts: Sequence[str | Path], out: str | Path) -> Summary:

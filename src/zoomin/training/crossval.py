@@ -100,8 +100,8 @@ def _crossval(folder: Path, run: RunConfig, cv: CrossvalConfig, progress: bool) 
             remedy="Set it to null: every fold is trained for all epochs.",
         )
     data = ZoomInDataModule(run.data, progress=progress)
-    if not run.frozen.enabled and data.target.kind == "classes":
-        log_classes(data.classes)
+    is_ordered = not run.frozen.enabled and data.target.kind == "classes"
+    log_classes(data.classes, is_ordered=is_ordered)
     model = match_data(run.model, data, torch.arange(len(data.manifest)))
     check_target(run, data.target)
     run = replace(run, model=with_channels(model, run.data, data.manifest.records, progress=progress))

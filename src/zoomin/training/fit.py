@@ -127,8 +127,8 @@ def _fit(
 ) -> FitResult:
     data = ZoomInDataModule(config.data, progress=progress, model=tiles_of(config.model))
     data = data.with_seed(config.seed)
-    if not config.frozen.enabled and data.target.kind == "classes":
-        log_classes(data.classes)
+    is_ordered = not config.frozen.enabled and data.target.kind == "classes"
+    log_classes(data.classes, is_ordered=is_ordered)
     data.check_labels("fit")
     model = match_data(config.model, data, data.splits["train"])
     check_target(config, data.target)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..classifiers import ClassifierConfig, baseline
 from ..data.config import DataConfig
 from ..data.datamodule import ZoomInDataModule
-from ..data.labels import describe_classes, unusual_order
+from ..data.labels import describe_classes, doubtful_case, unusual_order
 from ..errors import ConfigError
 from ..model.choices import TargetKind
 from ..model.targets import Target
@@ -118,8 +118,14 @@ def match_classes(config: AnyConfig, classes: tuple[str, ...], target: str = "cl
     return replace(config, target=target, n_classes=max(2, len(classes)), class_names=names)
 
 
-def log_classes(classes: Sequence[str]) -> None:
-    """Say which class is the negative one, before anything depends on it."""
-    logger.info("%s", describe_classes(classes))
-    if doubt := unusual_order(classes):
+def log_classes(classes: Sequence[str], *, is_ordered: bool = True) -> None:
+    """Say which class is the negative one, before anything depends on it, and what is doubtful.
+
+    Args:
+        classes: or labels, or other names of outputs.
+        is_ordered: whether the first one is the negative one.
+    """
+    if is_ordered:
+        logger.info("%s", describe_classes(classes))
+    if doubt := unusual_order(classes) if is_ordered else doubtful_case(classes):
         logger.warning("%s", doubt)
