@@ -63,7 +63,7 @@ def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
     kind = explanation.kind
     verdict = kind.verdict(explanation.probabilities.tolist(), explanation.standard_error)
-    truth = "" if explanation.truth is None else f" (truth: {kind.words(explanation.truth)})"
+    truth = "" if explanation.truth is None else f" (truth: {kind.truth_words(explanation.truth)})"
     name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
     return f"{name}: {verdict}{truth}"
 
