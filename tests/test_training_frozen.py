@@ -435,6 +435,7 @@ def test_plan_follows_its_rules(root: Path) -> None:
     assert found.model.tile_attention == "uniform"
     assert found.summary.images == 12
     assert any("'empty'" in line for line in found.lines)
+    assert any("warning    only 6 images of the class empty: expect" in line for line in found.lines)
 
 
 @pytest.mark.parametrize(

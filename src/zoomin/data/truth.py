@@ -119,7 +119,7 @@ def _ask(table: Table, columns: ManifestColumns) -> None:
     if len(numbers) == len(values) and many:
         raise ConfigError(
             f"the column {columns.label!r} holds {len(values)} different numbers for {len(cells)} images, "
-            f"from {min(numbers):g} to {max(numbers):g}: a value, a grade, or a class each?",
+            f"from {min(numbers):g} to {max(numbers):g}: values, grades, or names of classes?",
             where=table.path,
             remedy="A value: --data.target value. Grades: --data.target grade. "
             f"{len(values)} classes: --data.target classes.",
