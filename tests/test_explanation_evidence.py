@@ -227,6 +227,15 @@ def test_a_number_stands_within_a_box_that_fills_the_picture(at: tuple[int, int]
     assert text.get_ha() == side
 
 
+@pytest.mark.parametrize("name", ["/data/of/a/study/2031/images/case_17.png", "/data/" + "Slide_2031" * 9])
+def test_headings_are_whole(explanation: Explanation, name: str) -> None:
+    figure = overlay_figure(replace(explanation, image=name, truth="dog"))
+    heading = figure.subfigs[0].texts[0]
+    assert not heading.get_text().startswith("/data")
+    figure.canvas.draw()
+    assert heading.get_window_extent().x1 <= figure.bbox.width
+
+
 def test_colours_of_the_attention_compare_between_pictures() -> None:
     alike = heat_rgba(np.full((1, 1), 30.0, dtype=np.float32))
     among = heat_rgba(np.array([[0.5, 30.0, 90.0, 1e6]], dtype=np.float32))

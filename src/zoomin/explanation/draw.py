@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -64,7 +65,8 @@ def title(explanation: Evidence) -> str:
     kind = explanation.kind
     verdict = kind.verdict(explanation.probabilities.tolist(), explanation.standard_error)
     truth = "" if explanation.truth is None else f" (truth: {kind.truth_words(explanation.truth)})"
-    name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
+    name = PurePath(explanation.image).name or explanation.image
+    name = name if len(name) <= 48 else "…" + name[-47:]
     return f"{name}: {verdict}{truth}"
 
 
