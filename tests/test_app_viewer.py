@@ -25,6 +25,7 @@ from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.viewer import collection as collections
 from zoomin.app.viewer.collection import Collection, ShownImage
 from zoomin.app.viewer.describe import describe
+from zoomin.app.viewer.figure import map_item
 from zoomin.app.viewer.layers import attention_tile, roi_tile
 from zoomin.app.viewer.outlines import outlines
 from zoomin.app.viewer.pyramid import PICTURE_TILE, EncodedTile, Pyramid, picture_tile
@@ -423,6 +424,19 @@ def test_outlines_are_level_0_boxes(collection: Collection) -> None:
     )
     data = dict(source["data_source"]["attributes"]["data"]["entries"])
     assert (data["left"][0], data["right"][0], data["top"][0], data["bottom"][0]) == (1280, 1536, -768, -1024)
+
+
+def test_numbers_stand_beside_boxes_and_within_those_that_touch(collection: Collection) -> None:
+    drawn = outlines(collection.explanation(0))
+    numbers = [each._replace(is_inside=k == 0) for k, each in enumerate(drawn.numbers)]
+    plot = map_item(Pyramid(1501, 2203), 0, "t", replace(drawn, numbers=numbers), roi=False)
+    shown = plot["doc"]["roots"][0]["attributes"]["renderers"]
+    [source] = [r["attributes"] for r in shown if r["attributes"].get("name") == "sub_tile_numbers"]
+    data = dict(source["data_source"]["attributes"]["data"]["entries"])
+    x = drawn.sub_tiles[drawn.numbers[0].rank][0]
+    assert (data["x"][0], data["baseline"][0]) == (x, "top")
+    x, _, width, _ = drawn.sub_tiles[drawn.numbers[1].rank]
+    assert (data["x"][1], data["baseline"][1]) == (x + width, "middle")
 
 
 def test_pictures_are_served(site: str, collection: Collection) -> None:

@@ -121,6 +121,8 @@ def test_the_panel_shows_every_stage(explanation: Explanation) -> None:
     assert "attention over the blocks inside them" in texts[1]
     assert "attention over the tiles inside them" in texts[2]
     assert "of 15 blocks" in texts[0]
+    figure.canvas.draw()
+    assert min(axes.title.get_window_extent().x0 for axes in figure.subfigs[0].axes) >= 0  # none is cut
     titles = [axes.get_title() for axes in figure.subfigs[0].axes]
     assert titles[1:4] == [
         "attention over 2 x 3 blocks",

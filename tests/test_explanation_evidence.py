@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from viewer_examples import example_explanation
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.errors import ConfigError
 from zoomin.explanation import Explanation, overlay_figure, overlay_figures
 from zoomin.explanation.build import CROPS
-from zoomin.explanation.draw import signed
+from zoomin.explanation.draw import NumberLabel, number_labels, signed, write_number
 from zoomin.explanation.palette import heat_rgba
 from zoomin.images.array import ArrayImage
 from zoomin.inference import explain, predict
@@ -184,6 +188,52 @@ def test_a_scale_bar_covers_nothing(explanation: Explanation) -> None:
         assert line.get_window_extent().y1 < pictures[k].y0
     texts = [text.get_window_extent() for part in (figure.subfigs[0], crops) for text in part.texts]
     assert not any(a.overlaps(b) for k, a in enumerate(texts) for b in texts[:k])
+
+
+def adjoining() -> Explanation:
+    """Six sub-tiles side by side that fill a corner of the image, the first of them a tile."""
+    one = example_explanation(picture(240, 320), (150, 130), tile_size=80, sub_tile_size=80, cells=4)
+    grid = [[x, y, 80, 80] for y in (80, 160) for x in (80, 160, 240)]
+    return replace(one, sub_tiles=torch.tensor(grid, dtype=one.sub_tiles.dtype))
+
+
+def test_numbers_of_boxes_that_touch_stand_within_their_own() -> None:
+    one = adjoining()
+    figure = overlay_figure(one)
+    figure.canvas.draw()
+    axes = figure.subfigs[0].axes[0]
+    numbers = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    regions = one.places().regions.tolist()
+    assert {label.is_inside for label in number_labels(one)} == {True} and len(regions) == 6
+    for k, (x, y, width, height) in enumerate(regions):
+        place = numbers[str(k + 1)].transformed(axes.transData.inverted())
+        assert x <= place.x0 < place.x1 <= x + width
+        assert y <= min(place.y0, place.y1) and max(place.y0, place.y1) <= y + height
+
+
+def test_tiny_boxes_that_touch_share_their_numbers() -> None:
+    one = adjoining()
+    assert [label.text for label in number_labels(one)] == ["1", "2", "3", "4", "5", "6"]
+    assert len(number_labels(one, legible=81.0)) < 6
+
+
+@pytest.mark.parametrize(("at", "side"), [((0, 0), "left"), ((40, 40), "right")])
+def test_a_number_stands_within_a_box_that_fills_the_picture(at: tuple[int, int], side: str) -> None:
+    figure = Figure()
+    axes = figure.add_subplot(xlim=(0, 80), ylim=(80, 0))
+    box = [float(at[0]), float(at[1]), 80.0, 80.0]
+    write_number(axes, box, NumberLabel(0, "1", is_inside=False), "black")
+    [text] = axes.texts
+    assert text.get_ha() == side
+
+
+@pytest.mark.parametrize("name", ["/data/of/a/study/2031/images/case_17.png", "/data/" + "Slide_2031" * 9])
+def test_headings_are_whole(explanation: Explanation, name: str) -> None:
+    figure = overlay_figure(replace(explanation, image=name, truth="dog"))
+    heading = figure.subfigs[0].texts[0]
+    assert not heading.get_text().startswith("/data")
+    figure.canvas.draw()
+    assert heading.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_colours_of_the_attention_compare_between_pictures() -> None:

@@ -356,7 +356,7 @@ def test_answers_and_truths_read_as_people_write_them() -> None:
         (labels, (0.1, 0.2), math.nan, None, "none (blue 20 %)"),
         (target_named("classes", ("a;b", "c")), (0.88, 0.12), 0.02, "c", "a;b 88 ± 2 % (truth: c)"),
         (target_named("value", ("defects",)), (5.25,), 0.31, "4", "defects 5.25 ± 0.31 (truth: 4)"),
-        (survival, (0.5,), math.nan, "3+", "log_hazard +0.50 (truth: 3+)"),
+        (survival, (0.5,), math.nan, "3+", "log_hazard +0.50 (truth: none by 3)"),
     ]
     for kind, answer, error, truth, words in cases:
         shares = torch.tensor(answer)
@@ -366,6 +366,27 @@ def test_answers_and_truths_read_as_people_write_them() -> None:
         assert title(one) == f"a.png: {words}"
     many = target_named("labels", tuple("abcdef"))
     assert many.verdict([0.9] * 6) == "a 90 %, b 90 %, c 90 %, d 90 % and 2 more"
+
+
+def test_a_time_does_not_read_as_a_log_hazard(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(
+        "image,prediction,log_hazard\na.png,-1.54356,-1.54356\n", encoding="utf-8"
+    )
+    (tmp_path / "t.csv").write_text("image,time,event\na.png,8.57,1\n", encoding="utf-8")
+    config = ReportConfig(predictions=str(tmp_path / "p.csv"), labels=str(tmp_path / "t.csv"))
+    page = unescape(write_report(config).path.read_text(encoding="utf-8"))
+    assert "predicted -1.54 (truth: event at 8.57)" in page and "<td>event at 8.57</td>" in page
+    one = ShownImage(
+        tmp_path / "a.png",
+        label="12+",
+        prediction="-1.54356",
+        names=("log_hazard",),
+        names_something=False,
+    )
+    [shown] = overview(Collection(tmp_path, [one]), "t")["images"]
+    assert (shown["label"], shown["prediction"]) == ("none by 12", "-1.54")
+    [shown] = overview(Collection(tmp_path, [replace(one, names=("size",), label="4")]), "t")["images"]
+    assert (shown["label"], shown["prediction"]) == ("4", "-1.544")
 
 
 def test_report_and_viewer_list_several_labels_with_commas(tmp_path: Path) -> None:

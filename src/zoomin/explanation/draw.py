@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUMBERED",
+    "NumberLabel",
     "counts",
     "doubt",
     "draw_account",
@@ -48,10 +50,13 @@ __all__ = [
     "surroundings",
     "title",
     "without_ticks",
+    "write_number",
 ]
 
 NUMBERED = 10  # heaviest places that carry a number, in the image and at their crops
 _NEUTRAL = "#6b7280"
+_NUMBER = 7.5  # points, the numbers of boxes
+_ADJOINING = 1e-3  # level-0 pixels between boxes that touch
 _CHARACTER = 0.66  # width of a digit and its share of a space between numbers, in font sizes
 
 
@@ -59,8 +64,9 @@ def title(explanation: Evidence) -> str:
     """The answer in one line: the image, the prediction and how sure it is, the truth where it is known."""
     kind = explanation.kind
     verdict = kind.verdict(explanation.probabilities.tolist(), explanation.standard_error)
-    truth = "" if explanation.truth is None else f" (truth: {kind.words(explanation.truth)})"
-    name = explanation.image if len(explanation.image) <= 48 else "…" + explanation.image[-47:]
+    truth = "" if explanation.truth is None else f" (truth: {kind.truth_words(explanation.truth)})"
+    name = PurePath(explanation.image).name or explanation.image
+    name = name if len(name) <= 48 else "…" + name[-47:]
     return f"{name}: {verdict}{truth}"
 
 
@@ -203,38 +209,71 @@ def draw_sub_tiles(
     chosen = [k for k in range(len(regions)) if tile is None or int(places.tile[k]) == tile]
     for k in reversed(chosen):
         draw_box(axes, regions[k].tolist(), colours[k], 1.1)
-    for first, text in number_labels(explanation):
-        if first in chosen:
-            _write_beside(axes, regions[first].tolist(), text, colours[first])
+    inches = axes.bbox.width / axes.figure.dpi, axes.bbox.height / axes.figure.dpi
+    spans = [abs(end - start) for start, end in (axes.get_xlim(), axes.get_ylim())]
+    points = min(72 * inch / max(span, 1e-9) for inch, span in zip(inches, spans, strict=True))
+    for label in number_labels(explanation, count, legible=1.3 * _NUMBER / max(points, 1e-9)):
+        if label.rank in chosen:
+            write_number(axes, regions[label.rank].tolist(), label, colours[label.rank])
 
 
-def number_labels(explanation: Evidence) -> list[tuple[int, str]]:
-    """The places that carry numbers: the rank of a box, and the numbers of all boxes that overlap it."""
-    regions = explanation.places().regions[:NUMBERED]
+class NumberLabel(NamedTuple):
+    """Text of a box that carries a number.
+
+    Attributes:
+        rank: of the box.
+        text: the numbers of all boxes that it stands for.
+        is_inside: whether it belongs within the box, as beside it lies another one.
+    """
+
+    rank: int
+    text: str
+    is_inside: bool
+
+
+def number_labels(
+    explanation: Evidence, outlined: int = NUMBERED, *, legible: float = 0.0
+) -> list[NumberLabel]:
+    """The places that carry numbers; boxes that overlap share a label.
+
+    Args:
+        explanation: whose places.
+        outlined: boxes that are drawn, the heaviest.
+        legible: side of a box that a number fits into, level-0 pixels; smaller ones that touch share a label.
+    """
+    drawn = explanation.places().regions[:outlined]
     groups: dict[int, list[str]] = {}
-    for k, box in enumerate(regions):
-        sides = torch.minimum(box[2:], regions[:, 2:])
-        overlaps = ((regions[:, :2] - box[:2]).abs() < sides).all(1)
-        groups.setdefault(next((k0 for k0 in groups if overlaps[k0]), k), []).append(str(k + 1))
-    return [(first, " ".join(numbers)) for first, numbers in groups.items()]
+    is_inside = {}
+    for k, box in enumerate(drawn[:NUMBERED]):
+        distance = (drawn[:, :2] - box[:2]).abs()
+        sides = torch.where(drawn[:, :2] > box[:2], box[2:], drawn[:, 2:])
+        overlaps, touches = (distance < sides - _ADJOINING).all(1), (distance <= sides + _ADJOINING).all(1)
+        joined = touches if float(box[2:].min()) < legible else overlaps
+        first = next((k0 for k0 in groups if joined[k0]), k)
+        groups.setdefault(first, []).append(str(k + 1))
+        is_inside[k] = bool((touches & ~overlaps).any())
+    return [NumberLabel(first, " ".join(numbers), is_inside[first]) for first, numbers in groups.items()]
 
 
-def _write_beside(axes: Axes, box: Sequence[float], text: str, colour: str) -> None:
-    """Text at an upper corner of a box, the one with space for it in the picture."""
+def write_number(axes: Axes, box: Sequence[float], label: NumberLabel, colour: str) -> None:
+    """A number at an upper corner of its box: the one with space for it in the picture, else within."""
     from matplotlib.patheffects import withStroke
 
     x, y, width, height = box
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    is_left, is_low = x + width > right - 0.12 * (right - left), y < top + 0.06 * (bottom - top)
+    room = 0.12 * (right - left)
+    is_left, is_low = x + width > right - room, y < top + 0.06 * (bottom - top)
+    is_inside = label.is_inside or (is_left and x < left + room)
+    at = (x if is_left else x + width, y + height if is_low else y)
     axes.annotate(
-        text,
-        (x if is_left else x + width, y + height if is_low else y),
-        xytext=(-1.5 if is_left else 1.5, 0),
+        label.text,
+        (x, y) if is_inside else at,
+        xytext=(2, -2) if is_inside else (-1.5 if is_left else 1.5, 0),
         textcoords="offset points",
-        ha="right" if is_left else "left",
-        va="center",
+        ha="left" if is_inside or not is_left else "right",
+        va="top" if is_inside else "center",
         color=colour,
-        fontsize=7.5,
+        fontsize=_NUMBER,
         weight="bold",
         path_effects=[withStroke(linewidth=1.8, foreground="white")],
         zorder=6,

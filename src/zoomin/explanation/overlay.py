@@ -35,6 +35,7 @@ __all__ = ["overlay_figure", "overlay_figures"]
 
 _WIDTH = 5.8  # inches: legible where a page shows it 580 pixels wide
 _DPI = 200
+_BOLD = 0.68  # width of a character of the heading, on average at most, in font sizes
 _IMAGE = 3.4  # inches, width of the image
 _HEAD, _FOOT = 0.52, 0.62  # inches, of the titles above it; of the scale bar and the legend below
 _ACCOUNT = 1.3  # inches, height of the account
@@ -116,7 +117,9 @@ def _height(explanation: Evidence) -> float:
 
 def _draw_one(part: _Part, explanation: Evidence, roi: Annotation | None, outlined: int) -> None:
     below = part.height - _ACCOUNT
-    part.text(0.06, 0.16, title(explanation), fontsize=10, weight="bold")
+    heading = title(explanation)
+    size = min(10.0, 72 * (_WIDTH - 0.12) / (_BOLD * len(heading)))
+    part.text(0.06, 0.16, heading, fontsize=size, weight="bold")
     axes = part.axes(0.08, _HEAD, _IMAGE, below - _FOOT - _HEAD)
     axes.set_anchor("N")
     draw_heat(axes, explanation, explanation.heat_map(*_shown_size(explanation)), grey=0.7)

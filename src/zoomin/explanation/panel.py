@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from ..annotations.annotation import Annotation
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["crops_figure", "panel_figure"]
 
 _WIDTH = 13.0  # inches
+_CHARACTER = 6.0  # points of a character of a view's heading, with its share of the margins
 _TILES = 6
 _ACCOUNT = 1.5  # inches, height of the account
 
@@ -67,7 +69,7 @@ def panel_figure(explanation: Evidence, roi: Annotation | None = None, *, outlin
     whole = first.subplots(1, len(views), squeeze=False)[0]
     for axes, (name, draw) in zip(whole, views, strict=True):
         draw(axes)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(fill(name, max(12, int(72 * _WIDTH / len(views) / _CHARACTER))), fontsize=9)
     draw_legend(first, whole[-1:] if explanation.one_stage else whole[-2:])
     _draw_crops(parts, explanation)
     return figure

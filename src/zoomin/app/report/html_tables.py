@@ -69,7 +69,7 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
     merit, sure = findings.merit(answer), findings.probability(answer, predicted)
     outcome = _outcome(findings, answer)
     kind = findings.target
-    words = predicted or ""
+    words = "" if predicted is None else kind.words(predicted)
     if sure is not None:
         words = f"{predicted} with probability {sure:.3f}"
     elif kind.has_probabilities and answer.probabilities:
@@ -79,7 +79,7 @@ def _card(findings: Findings, card: Card) -> dict[str, Any]:
     if truth is not None:
         missed = outcome == "wrong" and merit is not None and kind.picks_one
         got = f", which got {merit:.3f}" if missed else ""
-        text += f" (truth: {kind.words(truth)}{got})"
+        text += f" (truth: {kind.truth_words(truth)}{got})"
     if answer.abstained:
         text += f"; abstained: {answer.abstained}"
     if answer.unlike and answer.abstained != UNLIKE_WORDS:
@@ -138,9 +138,9 @@ def answer_table(findings: Findings) -> dict[str, Any]:
     for answer in answers[:ROWS]:
         outcome = _outcome(findings, answer)
         cells = [_cell(answer.name)]
-        words = [word and findings.target.words(word) for word in (answer.label, findings.predicted(answer))]
-        cells += [_cell(words[0] or "")] if has_label else []
-        cells += [_cell(words[1] or ""), _cell(_TAGS[outcome], tag=outcome)]
+        truth, decided, kind = answer.label, findings.predicted(answer), findings.target
+        cells += [_cell((truth and kind.truth_words(truth)) or "")] if has_label else []
+        cells += [_cell((decided and kind.words(decided)) or ""), _cell(_TAGS[outcome], tag=outcome)]
         chances: Sequence[float | None] = answer.probabilities or [None] * len(findings.classes)
         cells += [_number(value) for value in chances]
         cells += [_number(answer.standard_error, 4)] if has_error else []

@@ -15,7 +15,8 @@ from ...explanation.draw import NUMBERED, doubt, start_note, start_words
 from ...explanation.palette import HEAT_TOP
 from ...files import short_names
 from ...images.image import Image
-from ...model.targets import listed
+from ...model.targets import listed, target_named
+from ...model.targets.numbers import Survival
 from .collection import Collection, ShownImage
 from .figure import map_item
 from .outlines import outlines
@@ -38,8 +39,7 @@ def overview(collection: Collection, token: str, other: Collection | None = None
             {
                 "name": name,
                 "path": collection.without_folders(str(entry.path)),
-                "label": entry.label and listed(entry.label, entry.names),
-                "prediction": entry.prediction and listed(entry.prediction, entry.names),
+                **_words(entry),
                 "probability": _number(entry.probability),
                 "right": entry.right,
                 "abstained": entry.abstained,
@@ -47,6 +47,21 @@ def overview(collection: Collection, token: str, other: Collection | None = None
             }
             for name, entry in zip(names, collection.shown, strict=True)
         ],
+    }
+
+
+def _words(entry: ShownImage) -> dict[str, str | None]:
+    """The label and the prediction as people write them; a list of explanations does not keep its target."""
+    label, prediction = entry.label, entry.prediction
+    if entry.names_something or not entry.names:
+        words = [word and listed(word, entry.names) for word in (label, prediction)]
+        return {"label": words[0], "prediction": words[1]}
+    is_survival = entry.names == (Survival.column,)
+    kind = target_named("survival" if is_survival else "value", entry.names)
+    is_number = prediction is not None and kind.fits(prediction)
+    return {
+        "label": label and kind.truth_words(label),
+        "prediction": kind.words(prediction) if is_number and prediction else prediction,
     }
 
 

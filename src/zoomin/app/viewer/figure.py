@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bokeh.core.properties import value
+from bokeh.core.properties import field, value
 from bokeh.embed import json_item
 from bokeh.models import (
     ColumnDataSource,
@@ -114,34 +114,45 @@ def _add_outlines(plot: Plot, outlines: Outlines) -> None:
     shown = plot.add_glyph(
         sub_tiles, plain, selection_glyph=chosen, nonselection_glyph=plain, name="sub_tiles"
     )
-    ranks = [rank for rank, _ in outlines.numbers]
-    numbers = ColumnDataSource(
+    plot.add_glyph(_numbers(outlines, data), _number_text(), name="sub_tile_numbers")
+    label = f"for {outlines.label}"
+    hover = HoverTool(
+        renderers=[shown], tooltips=[("weight", "@weight"), (label, "@says")], attachment="horizontal"
+    )
+    plot.add_tools(hover, TapTool(renderers=[shown]))
+
+
+def _numbers(outlines: Outlines, data: dict[str, list[Any]]) -> ColumnDataSource:
+    """The numbers at an upper corner of their boxes: beside them, or within where another box touches."""
+    return ColumnDataSource(
         {
-            **{name: [data[name][rank] for rank in ranks] for name in ("right", "top", "colour")},
-            "number": [text for _, text in outlines.numbers],
+            "x": [data["left" if each.is_inside else "right"][each.rank] for each in outlines.numbers],
+            "top": [data["top"][each.rank] for each in outlines.numbers],
+            "colour": [data["colour"][each.rank] for each in outlines.numbers],
+            "number": [each.text for each in outlines.numbers],
+            "baseline": ["top" if each.is_inside else "middle" for each in outlines.numbers],
+            "down": [4 if each.is_inside else 0 for each in outlines.numbers],
         }
     )
-    text = Text(
-        x="right",
+
+
+def _number_text() -> Text:
+    return Text(
+        x="x",
         y="top",
         text="number",
         text_color="colour",
         text_font=value("system-ui, sans-serif"),
         text_font_style="bold",
         text_font_size="13px",
-        text_baseline="middle",
+        text_baseline=field("baseline"),
         x_offset=3,
+        y_offset=field("down"),
         padding=2,
         background_fill_color="#ffffff",
         background_fill_alpha=0.85,
         border_radius=3,
     )
-    plot.add_glyph(numbers, text, name="sub_tile_numbers")
-    label = f"for {outlines.label}"
-    hover = HoverTool(
-        renderers=[shown], tooltips=[("weight", "@weight"), (label, "@says")], attachment="horizontal"
-    )
-    plot.add_tools(hover, TapTool(renderers=[shown]))
 
 
 def _boxes(regions: list[list[float]]) -> dict[str, list[Any]]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...explanation import Explanation
-from ...explanation.draw import number_labels
+from ...explanation.draw import NumberLabel, number_labels
 
 __all__ = ["Outlines", "outlines"]
 
@@ -24,7 +24,7 @@ class Outlines:
         weight: of each sub-tile.
         evidence: what each says for the predicted class.
         strength: how strongly each is drawn, 0 to 1.
-        numbers: rank and text of the boxes that carry numbers.
+        numbers: of the boxes that carry them.
         label: the predicted class.
         blocks: x, y, width, height of the blocks drawn by stages above the tiles, all stages together.
     """
@@ -34,7 +34,7 @@ class Outlines:
     weight: list[float]
     evidence: list[float]
     strength: list[float]
-    numbers: list[tuple[int, str]]
+    numbers: list[NumberLabel]
     label: str
     blocks: list[list[float]]
 
@@ -51,7 +51,7 @@ def outlines(explanation: Explanation) -> Outlines:
         weight=weight.tolist(),
         evidence=places.evidence[:_DRAWN].tolist(),
         strength=[0.35 + 0.65 * math.sqrt(max(w, 0) / most) for w in weight.tolist()],
-        numbers=number_labels(explanation),
+        numbers=number_labels(explanation, _DRAWN),
         label=explanation.label,
         blocks=[box for stage in explanation.blocks for box in stage.regions[:_DRAWN_TILES].tolist()],
     )

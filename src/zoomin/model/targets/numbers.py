@@ -33,6 +33,14 @@ class Number(Target):
         """The number to six digits."""
         return f"{answer[0]:.6g}"
 
+    def words(self, label: str) -> str:
+        """A decision to the digits of answers."""
+        return self.answer_text([float(label)], self.names[0])
+
+    def truth_words(self, label: str) -> str:
+        """A truth as the manifest has it."""
+        return label
+
     def explained_name(self, answer: Sequence[float]) -> str:
         """The one name."""
         return self.names[0]
@@ -175,6 +183,17 @@ class Survival(Number):
     def answers(self, logits: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
         """The log hazard."""
         return logits
+
+    def truth_words(self, label: str) -> str:
+        """What happened, and when: a time beside a log hazard would read as another of these.
+
+        Example:
+            >>> target = Survival(("log_hazard",))
+            >>> target.truth_words("8.57"), target.truth_words("12+")
+            ('event at 8.57', 'none by 12')
+        """
+        time = label.removesuffix(CENSORED)
+        return f"none by {time}" if label.endswith(CENSORED) else f"event at {time}"
 
     def answer_text(self, answer: Sequence[float], name: str) -> str:
         """The log hazard with its sign."""

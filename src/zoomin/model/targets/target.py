@@ -94,8 +94,12 @@ class Target(ABC):
         """The name whose answer pictures explain."""
 
     def words(self, label: str) -> str:
-        """A truth or a decision as people write it."""
+        """A decision as people write it."""
         return label
+
+    def truth_words(self, label: str) -> str:
+        """A truth as people write it."""
+        return self.words(label)
 
     def verdict(self, answer: Sequence[float], standard_error: float = math.nan) -> str:
         """The answer with how sure it is, as people write it: "positive 88 ± 2 %"."""

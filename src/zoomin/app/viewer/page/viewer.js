@@ -28,6 +28,7 @@ function element(name, attributes = {}, ...children) {
 
 const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)} %`;
 const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(Math.abs(x) < 0.01 ? 4 : 2)}`;
+const minus = (text) => text.replace(/^-(?=\d)/, "−");
 const grouped = (n) => n.toLocaleString("en-GB").replaceAll(",", "\u202f");
 const rounded = (x) => (x >= 100 ? x.toFixed(0) : Number(x.toPrecision(2)).toString());
 const many = (n, one) => `${grouped(n)} ${one}${n === 1 ? "" : "s"}`;
@@ -70,7 +71,7 @@ function listImages() {
     const label = image.label == null || image.right ? "" : ` (label: ${image.label})`;
     const prediction = image.prediction == null
       ? (image.explained ? "" : "not explained")
-      : `${image.abstained ? `abstained, else ${image.prediction}` : image.prediction}${label}`;
+      : `${image.abstained ? "abstained, else " : ""}${minus(image.prediction)}${label}`;
     const row = element("li", { tabIndex: 0, title: image.path, id: `image-${index}` },
       mark(image.right),
       element("span", { class: "file" }, image.name),
@@ -170,25 +171,25 @@ function showAnswer(index, info) {
   const one = info.explanation;
   if (one && state.doubt) parts.push(element("div", { class: "warn", id: "other-model" }, `${state.doubt}.`));
   if (one) {
-    const verdict = one.abstained ? `abstained, else ${one.prediction}` : one.prediction;
+    const verdict = one.abstained ? `abstained, else ${minus(one.prediction)}` : minus(one.prediction);
     parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(image.right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
     if (one.doubt) parts.push(element("div", { class: "warn", id: "doubt" }, `${one.doubt}.`));
     const order = [...one.classes].sort((a, b) => b.probability - a.probability);
     parts.push(element("ul", { class: "classes", id: "classes" }, ...order.map((each) => {
       const spread = each.text == null ? percent : rounded;
-      const error = each.standard_error == null ? "" : ` ± ${spread(each.standard_error)}`;
+      const error = !each.standard_error ? "" : ` ± ${spread(each.standard_error)}`;
       const bar = element("i");
       bar.style.width = percent(each.probability ?? 0, 2).replace(" ", "");
       return element("li", { class: each.name === one.label ? "first" : "" },
-        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, (each.text ?? percent(each.probability)) + error)),
+        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, (each.text == null ? percent(each.probability) : minus(each.text)) + error)),
         each.probability == null ? null : element("div", { class: "bar" }, bar));
     })));
-    const known = one.classes.some((each) => each.standard_error != null);
+    const known = one.classes.some((each) => each.standard_error);
     parts.push(accountTable(one));
     if (known) parts.push(element("p", { class: "quiet" }, "± standard error, owed to drawing sub-tiles"));
   } else if (image.prediction != null) {
-    parts.push(element("div", { class: "verdict" }, element("span", {}, image.prediction), mark(image.right)));
+    parts.push(element("div", { class: "verdict" }, element("span", {}, minus(image.prediction)), mark(image.right)));
     parts.push(element("p", { class: "quiet" }, image.label == null ? "Label: not known" : `Label: ${image.label}`));
   }
   if (info.explanation_problem) parts.push(warning(info.explanation_problem, null));
@@ -201,7 +202,7 @@ function showAnswer(index, info) {
 function accountTable({ label, target, account }) {
   const row = (name, { evidence, probability, answer }) => element("tr", {}, element("th", { scope: "row" }, name),
     element("td", { class: answer == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
-    element("td", {}, probability == null ? (answer ?? "") : percent(probability)));
+    element("td", {}, probability == null ? (target === "survival" ? "" : minus(answer ?? "")) : percent(probability)));
   const rows = [row(account.start_words, account.start)];
   if (account.note) rows[0].title = `${account.note}.`;
   if (account.overview) rows.push(row("Overview", account.overview));
