@@ -535,6 +535,9 @@ def test_ports() -> None:
     taken = first[0].getsockname()[1]
     with pytest.raises(ConfigError, match=rf"127.0.0.1:{taken}.*--port"):
         listen("127.0.0.1", taken)
+    for wrong in (99999, -1):
+        with pytest.raises(ConfigError, match=f"no port {wrong}"):
+            listen("127.0.0.1", wrong)
     some = listen("127.0.0.1", None)
     assert some[0].getsockname()[1] > 0
     for one in first + some:

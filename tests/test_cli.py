@@ -22,10 +22,12 @@ from zoomin import __version__
 from zoomin.app import cli, console_tables, doctor
 from zoomin.app.cli import COMMANDS, main
 from zoomin.app.commands.command import Command, Group
+from zoomin.app.commands.predict import say_predicted
 from zoomin.app.demo import HEAVIEST, demo_config, run_demo
 from zoomin.data.manifest import read_manifest
 from zoomin.datasets.synthetic.needles import NeedleConfig
 from zoomin.errors import WriteError
+from zoomin.inference.predictions import Summary
 from zoomin.runtime.extras import PACKAGES
 
 TINY = [
@@ -526,6 +528,15 @@ def test_doctor_tells_what_is_broken(
     assert all(check.remedy for check in broken.values())
     assert main(["doctor"]) == 1
     assert "3 things are broken" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "requires", lambda name: ["torch"])
+    assert main(["doctor"]) == 1 and "1 thing is broken" in capsys.readouterr().out
+
+
+def test_counts_are_in_good_english(capsys: pytest.CaptureFixture[str]) -> None:
+    say_predicted(Summary(8, (), {}, unlike=1, abstained=1), "out.csv")
+    said = capsys.readouterr().out
+    assert "1 image got no answer" in said and "1 image is unlike the training images" in said
+    assert "of 8 images like those, fewer than one would be" in said
 
 
 def test_demo_reports_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,8 @@ def test_texts_come_from_the_fields() -> None:
         ("trian", "no command 'trian'. Did you mean train?"),
         ("data mkae", "zoomin data: error: no command 'mkae'. Did you mean make?"),
         ("zzz", "no command 'zzz'. Known: demo, recipes, init,"),
-        ("predict --rn x", "unrecognized arguments: --rn. Did you mean run?"),
-        ("train --data.root x --model.tile_sise=3", "Did you mean model.tile_size or "),
+        ("predict --rn x", "unrecognized arguments: --rn. Did you mean --run?"),
+        ("train --data.root x --model.tile_sise=3", "Did you mean --model.tile_size or --"),
         (
             "train --config bad.yaml --data.root x",
             "does not accept option 'tile_sise'. Did you mean model.tile_size",

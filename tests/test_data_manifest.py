@@ -103,9 +103,21 @@ def test_a_relative_root_is_written_relative_too(tmp_path, monkeypatch):
     assert Path("copy.csv").read_text() == "image,label\na.png,x\n"
 
 
+def test_a_column_of_groups_that_is_not_there(tmp_path):
+    path = make(tmp_path, "image,label\na.png,x\n")
+    with pytest.raises(DataError, match=r"'patient'.*--group_by for predict and evaluate, --data"):
+        read_manifest(path, ManifestColumns(group="patient"))
+
+
 WRONG = {
-    "no image column": ("file,label\na.png,x\n", ["no column 'image'", "'file', 'label'", "columns.image"]),
-    "no label column": ("image,class\na.png,x\n", ["no column 'label'", "'image', 'class'", "columns.label"]),
+    "no image column": (
+        "file,label\na.png,x\n",
+        ["no column 'image'", "'label'", "--data.columns.image"],
+    ),
+    "no label column": (
+        "image,class\na.png,x\n",
+        ["no column 'label'", "'class'", "--data.columns.label"],
+    ),
     "a column twice": ("image,label,label\na.png,x,y\n", ["'label' appears twice"]),
     "no rows": ("image,label\n\n", ["no image is listed"]),
     "long path": (f"image,label\na.png,x\n{'a' * 300}.png,y\n", ["row 3 names a file in more than 255"]),

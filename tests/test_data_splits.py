@@ -110,11 +110,11 @@ def test_folds_leave_test_images_out():
 def test_too_few_for_folds_or_a_split():
     with pytest.raises(DataError, match="the class 'pos' has 2 images, too few for 3 folds"):
         kfold(listing(22, positive_every=11), 3, 0)
-    with pytest.raises(DataError, match="the class 'pos' has 1 images, too few to be on both sides"):
+    with pytest.raises(DataError, match="the class 'pos' has 1 image, too few to be on both sides"):
         holdout(listing(11, positive_every=11), 0.2, 0)
     with pytest.raises(DataError, match="has 2 groups, too few for 3 folds"):
         kfold(listing(60, groups=lambda i: "ab"[i % 2]), 3, 0)
-    with pytest.raises(DataError, match="has 1 groups, too few"):
+    with pytest.raises(DataError, match="has 1 group, too few"):
         holdout(listing(60, groups=lambda i: "all"), 0.2, 0)
     with pytest.raises(ConfigError, match="1 folds"):
         kfold(listing(), 1, 0)

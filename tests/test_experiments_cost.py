@@ -77,7 +77,7 @@ def test_zoom_in_by_hand():
     assert cost.saved_mb * 1e6 == pytest.approx(4 * (entries + 10 * f), rel=0.03)
     assert cost.peak_mb > cost.saved_mb
     assert cost.cuda_mb is None
-    assert cost.step_ms > cost.forward_ms * 0.5 > 0
+    assert cost.step_ms > 0 and cost.forward_ms > 0
     assert all(torch.equal(value, before[name]) for name, value in task.net.state_dict().items())
 
 

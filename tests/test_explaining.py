@@ -326,6 +326,19 @@ def test_command_explains_and_goes_on(
     assert json.loads((folder / "explanation.geojson").read_text())["type"] == "FeatureCollection"
 
 
+def test_warnings_are_not_counted_as_failures(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abcdefg":
+        save_image(dark_image(60, 80, (30.5, 20.5)), tmp_path / "seven" / f"{name}.png")
+    out = tmp_path / "out"
+    words = ["--coordinates", "map", "--pictures", "false", "--heat_map", "false", "--out", str(out)]
+    assert main(["explain", str(tmp_path / "seven"), "--run", str(run), *words]) == 0
+    told = capsys.readouterr()
+    assert "7 of 7 images explained" in told.out
+    assert f"and 2 more warnings; see {out / 'index.json'}" in told.err and "failed" not in told.err
+
+
 def test_command_tells_what_is_missing(
     run: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

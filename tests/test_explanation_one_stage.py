@@ -14,13 +14,14 @@ from training_examples import make_images, run_config
 from zoomin import explain, load_model, predict
 from zoomin.annotations.mask import MaskAnnotation
 from zoomin.app.cli import main
-from zoomin.app.viewer.collect import collect
-from zoomin.app.viewer.describe import describe
+from zoomin.app.viewer.collect import OTHER_MODEL, collect
+from zoomin.app.viewer.describe import describe, overview
 from zoomin.baselines import CNN, CNNConfig
 from zoomin.baselines.ats import ATS, ATSConfig
 from zoomin.errors import ConfigError
 from zoomin.explanation import Explanation, overlay_figure
 from zoomin.explanation.draw import counts
+from zoomin.explanation.index import read_index, write_index
 from zoomin.geometry import Region
 from zoomin.inference.attention_on_roi import explanation_on_roi
 from zoomin.model.targets import TARGETS
@@ -140,6 +141,10 @@ def test_a_run_is_trained_explained_reported_and_viewed(
     assert main([*words, "--resume", "true"]) == 0
     assert "3 of 3 images explained, 3 of them before" in capsys.readouterr().out
     collection = collect(run)
+    assert collection.doubt == ""
+    index = read_index(run / "explanations")
+    write_index(replace(index, model="0" * 16), tmp_path / "other")
+    assert overview(collect(run, explanations=tmp_path / "other"), "")["doubt"] == OTHER_MODEL
     folder = collection.shown[0].explanation
     assert folder is not None
     expected = {"panel.png", "overlay.png", "top.png", "explanation.geojson", "attention.ome.tif"}

@@ -326,7 +326,7 @@ def test_mixed_precision_is_close() -> None:
         ({"std": (0.0, 1.0, 1.0)}, "std is"),
         ({"class_names": ("a",)}, "1 names for 2 classes"),
         ({"features": "vgg"}, "unknown feature network"),
-        ({"tile_attention": "vgg"}, "unknown attention network"),
+        ({"tile_attention": "vgg"}, "unknown attention network.*If another package brings it"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, object], message: str) -> None:

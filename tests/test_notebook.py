@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from inspect import unwrap
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,10 @@ def test_plot_draws_what_is_at_hand():
     single, both = plot(one), plot([one, one])
     assert both.get_figwidth() == 2 * single.get_figwidth()
     assert any("Tiles" in text.get_text() for text in plot(one, panel=True).findobj(Text))
-    with pytest.raises(ConfigError, match=r"Give what zoomin\.explain returns"):
-        plot([])
+    wrong = ((3, "is 3"), ("a.png", "is 'a.png'"), (prediction(), "of the type Prediction"))
+    for what, said in (*wrong, ([], "an empty list"), ([prediction()], "a list of Prediction")):
+        with pytest.raises(ConfigError, match=rf"{said}\. Give what zoomin\.explain or zoomin\.open_image"):
+            unwrap(plot)(what)  # without the type checker of the tests
 
 
 def test_runs_show_their_scores():

@@ -167,6 +167,7 @@ def test_broken_plug_ins_are_reported_and_disturb_nothing(tmp_path):
     flat, none = found["said"]
     assert flat.startswith("ConfigError: features: the feature network 'flat' gives the shape (2, 3, 27, 27)")
     assert "unknown feature network 'none'" in none and "flat" in none
+    assert "If another package brings it, install that package; zoomin doctor" in none
     assert found["statuses"] == ["broken", "ok"]  # "angry" is a reader; only its use shows what it does
     for name, why in {
         "zoomin.readers absent": "No module named 'no_such_module'",

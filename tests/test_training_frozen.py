@@ -147,6 +147,21 @@ def test_calibration_undoes_a_scale() -> None:
     )
 
 
+@pytest.mark.parametrize(("kind", "n"), [("classes", 24), ("classes", 200), ("labels", 24), ("labels", 200)])
+def test_few_images_answered_rightly_make_no_answer_certain(kind: str, n: int) -> None:
+    """Perfectly separated logits: a scale that grew without end called the next image 0.999999."""
+    labels = torch.arange(2 * n) % 2
+    margin = (2 * labels - 1) * torch.linspace(0.5, 2, 2 * n)
+    logits, truth, target = torch.stack([-margin, margin], 1), labels, TWO
+    if kind == "labels":
+        target = target_named("labels", "ab")
+        truth = torch.stack([labels, 1 - labels], 1).float()
+        logits = torch.stack([margin, -margin], 1)
+    found = calibrated(logits, truth, target)
+    surest = target.answers(found.scale * logits + found.shift).max()
+    assert 1 - 1 / n < surest < 1 - 1 / (100 * n)
+
+
 def test_calibration_weighs_what_stands_beside() -> None:
     """Logits that are a sum in equal parts get that weight; logits that tell nothing get next to none."""
     generator = torch.Generator().manual_seed(0)
@@ -420,6 +435,7 @@ def test_plan_follows_its_rules(root: Path) -> None:
     assert found.model.tile_attention == "uniform"
     assert found.summary.images == 12
     assert any("'empty'" in line for line in found.lines)
+    assert any("warning    only 6 images of the class empty: expect" in line for line in found.lines)
 
 
 @pytest.mark.parametrize(

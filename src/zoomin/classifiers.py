@@ -16,7 +16,7 @@ from .errors import CheckpointError, ConfigError
 from .files import parse_json
 from .images.foreground import Foreground
 from .model.hub import fetched
-from .runtime.plugins import Registry, Targets
+from .runtime.plugins import IF_PLUGGED_IN, Registry, Targets
 
 if TYPE_CHECKING:
     import torch
@@ -223,7 +223,7 @@ def baseline(name: str) -> Any:  # noqa: ANN401 (the class of a network of any k
         raise ConfigError(
             f"unknown model {name!r}",
             where="model.name",
-            remedy=f"Choose one of {', '.join(BASELINES)}; omit it for Zoom-In.",
+            remedy=f"Choose one of {', '.join(BASELINES)}; omit it for Zoom-In. {IF_PLUGGED_IN}",
         )
     return BASELINES[name]
 

@@ -42,10 +42,10 @@ class ZoomInError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        """One line: `where: what. remedy`."""
+        """One line: `where: what. remedy`; a question has its own mark."""
         place = f"{self.where}: " if self.where else ""
         remedy = f" {self.remedy}" if self.remedy else ""
-        return f"{place}{self.what}.{remedy}"
+        return f"{place}{self.what}{'' if self.what.endswith('?') else '.'}{remedy}"
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with its three parts, so that errors cross process borders whole."""

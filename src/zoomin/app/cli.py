@@ -100,7 +100,8 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with 2, with the message and what may have been meant."""
         known = self.get_defaults(skip_validation=True).keys()
-        hints = [did_you_mean(name, known) for name in mistyped_settings(message)]
+        dashes = "--" if message.startswith("unrecognized arguments:") else ""  # others are of a recipe
+        hints = [did_you_mean(name, known, dashes) for name in mistyped_settings(message)]
         super().error(". ".join([message, *filter(None, hints)]), ex)
 
 

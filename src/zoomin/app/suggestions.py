@@ -9,14 +9,19 @@ from collections.abc import Iterable
 __all__ = ["did_you_mean", "mistyped_settings"]
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
     """A question that names up to three known words near to a word; empty where none is near.
+
+    Args:
+        word: that was given.
+        known: the words that there are.
+        before: what they are written with, such as two dashes.
 
     Example:
         >>> did_you_mean("trian", ["train", "predict"])
         'Did you mean train?'
     """
-    near = difflib.get_close_matches(word, list(known), n=3)
+    near = [f"{before}{one}" for one in difflib.get_close_matches(word, list(known), n=3)]
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 

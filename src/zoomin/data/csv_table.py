@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import DataError
 from ..files import unquoted
 
-__all__ = ["Row", "Table", "listed", "read_table"]
+__all__ = ["Row", "Table", "listed", "name_the_column", "read_table"]
 
 
 _STATED = re.compile(r"""("?)sep=([^"\r\n\w])\1[,;\t|]*[\r\n]*""", re.IGNORECASE)  # Excel's first line
@@ -62,19 +62,19 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_table(path: Path, column: str, option: str) -> Table:
+def read_table(path: Path, column: str, role: str) -> Table:
     """Read a CSV: UTF-8, separated by comma, semicolon, tab or bar, whichever yields `column` in the header.
 
     Args:
         path: the file.
         column: the column that must be there.
-        option: how the user tells another name for it, for the message.
+        role: what it holds, as `ManifestColumns` calls it, for the message.
 
     Raises:
         DataError: if the file is missing, empty, no UTF-8 text, lacks the column, or a row is too long.
     """
     lines = _read_lines(path)
-    delimiter, header = _read_header(lines, column, option, path)
+    delimiter, header = _read_header(lines, column, role, path)
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
         raise DataError(f"the column {twice[0]!r} appears twice", where=path, remedy="Drop one of the two.")
@@ -98,6 +98,18 @@ def read_table(path: Path, column: str, option: str) -> Table:
 def listed(names: Iterable[str]) -> str:
     """Names in quotes, for messages."""
     return ", ".join(repr(name) for name in names) or "none"
+
+
+def name_the_column(role: str) -> str:
+    """The remedy where a column is missing; not every command takes another name for it.
+
+    Args:
+        role: what it holds, as `ManifestColumns` calls it.
+    """
+    option = f"--data.columns.{role}"
+    if role == "group":
+        return f"Name one of these: --group_by for predict and evaluate, {option} for training."
+    return f"Add the column, or rename yours; where a command has {option}, give its name with that."
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -136,7 +148,7 @@ def _read_lines(path: Path) -> list[str]:
     return list(io.StringIO(text, newline=""))  # not splitlines, which knows line ends that CSV does not
 
 
-def _read_header(lines: list[str], column: str, option: str, path: Path) -> tuple[str, list[str]]:
+def _read_header(lines: list[str], column: str, role: str, path: Path) -> tuple[str, list[str]]:
     """The delimiter under which the column is found, and the header; a line that states one becomes blank."""
     headers, delimiters = [], [",", ";", "\t", "|"]
     if stated := _STATED.fullmatch(lines[0]):
@@ -152,7 +164,7 @@ def _read_header(lines: list[str], column: str, option: str, path: Path) -> tupl
     raise DataError(
         f"no column {column!r}; the columns are {listed(found)}",
         where=path,
-        remedy=f"Add the column, or give the name of yours with {option}.",
+        remedy=name_the_column(role),
     )
 
 

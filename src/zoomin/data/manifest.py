@@ -18,7 +18,7 @@ from ..images.physical import microns
 from ..images.urls import SCHEMES_REMEDY, exists, local_path, path_text, unread_scheme, url_of
 from ..model.targets import Target, target_named
 from .config import ManifestColumns
-from .csv_table import Row, Table, listed, read_table
+from .csv_table import Row, Table, listed, name_the_column, read_table
 from .labels import class_order, known, plain_number, same_name
 from .slide_files import check_slides
 from .truth import ManifestTarget, manifest_target, ordered_names, truth_cells
@@ -248,7 +248,7 @@ def read_manifest(
     """
     path = Path(path)
     columns = columns or ManifestColumns()
-    table = read_table(path, columns.image, "columns.image")
+    table = read_table(path, columns.image, "image")
     truth = manifest_target(table, columns, target, classes or (), required=labels_required)
     _check_header(table, columns, labels_required and truth.kind == "classes")
     records = tuple(_record(row, columns, path, truth) for row in table.rows)
@@ -331,7 +331,7 @@ def _check_header(table: Table, columns: ManifestColumns, is_needed: bool) -> No
             raise DataError(
                 f"no column {name!r}; the columns are {listed(table.header)}",
                 where=table.path,
-                remedy=f"Add the column, or give the name of yours with columns.{f.name}.",
+                remedy=name_the_column(f.name),
             )
 
 

@@ -212,7 +212,7 @@ def _check_members(
         here = targets == c
         count = int(here.sum()) if groups is None else np.unique(groups[here]).size
         if count < at_least:
-            kind = "images" if groups is None else "groups"
+            kind = ("image" if groups is None else "group") + "s" * (count != 1)
             raise DataError(
                 f"the class {manifest.classes[c]!r} has {count} {kind}, too few {purpose}",
                 where=manifest.source,

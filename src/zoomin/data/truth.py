@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..errors import ConfigError, DataError
 from ..model.choices import TargetKind
 from .config import ManifestColumns
-from .csv_table import Row, Table, listed
+from .csv_table import Row, Table, listed, name_the_column
 from .labels import answers_of_one_case, class_words, known, plain_number
 
 __all__ = ["ManifestTarget", "event_of", "manifest_target", "ordered_names", "truth_cells"]
@@ -119,7 +119,7 @@ def _ask(table: Table, columns: ManifestColumns) -> None:
     if len(numbers) == len(values) and many:
         raise ConfigError(
             f"the column {columns.label!r} holds {len(values)} different numbers for {len(cells)} images, "
-            f"from {min(numbers):g} to {max(numbers):g}: a value, a grade, or a class each?",
+            f"from {min(numbers):g} to {max(numbers):g}: values, grades, or names of classes?",
             where=table.path,
             remedy="A value: --data.target value. Grades: --data.target grade. "
             f"{len(values)} classes: --data.target classes.",
@@ -143,7 +143,7 @@ def _check(table: Table, column: str, kind: str, *, required: bool) -> None:
         raise DataError(
             f"no column {column!r} for the target {kind}; the columns are {listed(table.header)}",
             where=table.path,
-            remedy=f"Add the column, or give the name of yours with --data.columns.{kind}.",
+            remedy=name_the_column(kind),
         )
 
 
@@ -176,7 +176,7 @@ def _survival(table: Table, columns: ManifestColumns, *, required: bool) -> Mani
             raise DataError(
                 f"no column {column!r} for the target survival; the columns are {listed(table.header)}",
                 where=table.path,
-                remedy=f"Add the column, or give the name of yours with --data.columns.{name}.",
+                remedy=name_the_column(name),
             )
     time = _number(columns.time, table)
 

@@ -40,18 +40,28 @@ def plot(
         A matplotlib figure that belongs to no window; a notebook shows it, `figure.savefig(path)` writes it.
 
     Raises:
-        ConfigError: if there is nothing to draw.
+        ConfigError: if there is nothing to draw, or it is neither an explanation nor an image.
         ImageError: if pixels cannot be read.
     """
     if isinstance(what, Evidence):
         return panel_figure(what, roi) if panel else overlay_figures([what], [roi])
-    if isinstance(what, Sequence):
-        if not what or not all(isinstance(one, Evidence) for one in what):
-            raise ConfigError(
-                "plot takes explanations", where="what", remedy="Give what zoomin.explain returns."
-            )
-        return overlay_figures(what, [roi] * len(what), columns=min(2, len(what)))
-    return _image(what)
+    if isinstance(what, Image):
+        return _image(what)
+    if not isinstance(what, Sequence) or not what or not all(isinstance(one, Evidence) for one in what):
+        raise ConfigError(
+            f"plot takes explanations or one image, and this is {_kind(what)}",
+            where="what",
+            remedy="Give what zoomin.explain or zoomin.open_image returns.",
+        )
+    return overlay_figures(what, [roi] * len(what), columns=min(2, len(what)))
+
+
+def _kind(what: object) -> str:
+    """What something is, in words."""
+    name = type(what).__name__
+    if isinstance(what, str) or not isinstance(what, Sequence):
+        return f"{what!r}" if isinstance(what, int | str) else f"of the type {name}"
+    return f"a {name} of {type(what[0]).__name__}" if what else f"an empty {name}"
 
 
 def _image(image: Image) -> Figure:

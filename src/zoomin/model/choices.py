@@ -18,6 +18,7 @@ __all__ = [
     "check_engine",
     "check_sampling",
     "check_target",
+    "expected_unlike",
     "is_unlike",
 ]
 
@@ -34,6 +35,16 @@ KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
 def is_unlike(p_value: float | None) -> bool:
     """Whether a p-value says that an image is unlike the training images."""
     return p_value is not None and p_value <= UNLIKE
+
+
+def expected_unlike(count: int) -> str:
+    """How many of some images like those of training have such a p-value, in words.
+
+    Example:
+        >>> expected_unlike(8), expected_unlike(60)
+        ('fewer than one', 'about 3')
+    """
+    return "fewer than one" if UNLIKE * count < 1 else f"about {UNLIKE * count:.0f}"
 
 
 def check_sampling(name: str, *also: str) -> None:

@@ -19,9 +19,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import ConfigError
 
-__all__ = ["GROUPS", "PlugIn", "Registry", "Targets", "plug_ins"]
+__all__ = ["GROUPS", "IF_PLUGGED_IN", "PlugIn", "Registry", "Targets", "plug_ins"]
 
 GROUPS = ("zoomin.readers", "zoomin.networks", "zoomin.baselines", "zoomin.datasets")
+IF_PLUGGED_IN = "If another package brings it, install that package; zoomin doctor lists the plug-ins."
 
 Thing = TypeVar("Thing")
 

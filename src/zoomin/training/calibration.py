@@ -8,7 +8,7 @@ calibrated logits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -126,6 +126,10 @@ def calibrated(
 ) -> Calibration:
     """The scale and the shift of logits with the least loss (Platt 1999; Guo et al. 2017).
 
+    Where classes or labels are certain, the loss asks for Platt's targets, not for 1 and 0: of n images of a
+    class one more could have been another. A few dozen images that are all answered rightly make no answer
+    certain.
+
     Args:
         logits: of images.
         labels: of the images.
@@ -139,10 +143,12 @@ def calibrated(
     shift = torch.zeros(logits.shape[1], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([log_scale, weight, shift], max_iter=200, line_search_fn="strong_wolfe")
 
+    softened = _softened(target, labels)
+
     def value() -> Tensor:
         fitted = log_scale.exp() * logits / unit + weight * other / other_unit + shift
         penalty = _SHRINK * (log_scale**2 + weight**2 + shift.mean() ** 2) + 1e-4 * (shift**2).sum()
-        return target.loss(fitted, labels) + penalty
+        return softened(fitted) + penalty
 
     def closure() -> Tensor:
         optimiser.zero_grad()
@@ -158,3 +164,18 @@ def calibrated(
             shift = -(scale * (logits + ratio * other)).mean(0)
         loss = float(target.loss(scale * (logits + ratio * other) + shift, labels))
     return Calibration(scale, shift.detach().float(), loss, ratio)
+
+
+def _softened(target: Target, truth: Tensor) -> Callable[[Tensor], Tensor]:
+    """The loss with Platt's targets: (n + 1) / (n + k) for what is true of n images, of k classes."""
+    if target.kind == "classes":
+        k = len(target.names)
+        count = torch.bincount(truth, minlength=k)[truth].double()[:, None]
+        share = (1 / (count + k)).expand(-1, k).scatter(1, truth[:, None], (count + 1) / (count + k))
+        return lambda logits: -(share * logits.log_softmax(1)).sum(1).mean()
+    if target.kind == "labels":
+        has, lacks = (truth > 0).sum(0), (truth == 0).sum(0)
+        soft = torch.where(truth > 0, (has + 1) / (has + 2), 1 / (lacks + 2)).double()
+        soft = soft.where(truth.isfinite(), torch.nan)
+        return lambda logits: target.loss(logits, soft)
+    return lambda logits: target.loss(logits, truth)

@@ -261,8 +261,9 @@ def _lines(
     classes, is_classes, side = manifest.classes, manifest.target == "classes", model.sub_tile_size
     balance = ", ".join(f"{name} {count}" for name, count in summary.count.items())
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in summary.formats.items())
+    balance = f" ({balance})" if manifest.kind().has_probabilities else ""
     lines = [
-        f"images     {summary.images} to learn from ({balance}); "
+        f"images     {summary.images} to learn from{balance}; "
         f"{summary.width} x {summary.height} pixels; {kinds}"
     ]
     if summary.groups:
@@ -293,10 +294,11 @@ def _lines(
         f"time       about {_minutes(seconds + cells * (frozen.head == 'cells'))} on one core ({engine})"
     )
     lines += _slivers(summary, side)
-    few = min(summary.count.values())
+    rarest, few = min(summary.count.items(), key=lambda each: each[1])
     if few < 20:
-        what = {"classes": " of one class", "labels": " with one label", "grade": " of one grade"}
-        images = f"{few} image{'' if few == 1 else 's'}{what.get(manifest.target, '')}"
+        what = {"classes": "of the class", "labels": "with the label", "grade": "of the grade"}
+        named = f" {what[manifest.target]} {rarest}" if manifest.target in what else ""
+        images = f"{few} image{'' if few == 1 else 's'}{named}"
         lines.append(f"warning    only {images}: expect wide intervals")
     return lines
 

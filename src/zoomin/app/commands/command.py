@@ -129,13 +129,18 @@ def print_rich(thing: object) -> None:
     Console().print(thing)
 
 
-def warn_failed(failed: Iterable[tuple[str, str]]) -> None:
-    """Print the first failures (image, error) on stderr, and how many more there are."""
+def warn_failed(failed: Iterable[tuple[str, str]], rest: str = "failed; see the status column") -> None:
+    """Print the first failures or warnings (image, text) on stderr, and how many more there are.
+
+    Args:
+        failed: all of them.
+        rest: what follows "and 3 more".
+    """
     failures = list(failed)
     for _, error in failures[:5]:
         print(f"warning: {error}", file=sys.stderr)
     if len(failures) > 5:
-        print(f"warning: and {len(failures) - 5} more failed; see the status column", file=sys.stderr)
+        print(f"warning: and {len(failures) - 5} more {rest}", file=sys.stderr)
 
 
 def print_metrics(title: str, metrics: Mapping[str, Any]) -> None:

@@ -58,6 +58,7 @@ def _build_explain(parser: ArgumentParser) -> None:
 def _explain(parser: ArgumentParser, options: Namespace) -> int:
     from ...classifiers import load_model
     from ...explanation.export_config import ExportConfig
+    from ...explanation.index import INDEX
     from ...inference.explain_folder import explain_into, images_to_explain
     from ...model.hub import hub_model
     from ...runtime.parts import shard_name, shard_of
@@ -86,10 +87,11 @@ def _explain(parser: ArgumentParser, options: Namespace) -> int:
     done = summary.explained + summary.kept
     kept = f", {summary.kept} of them before" if summary.kept else ""
     say(f"{done} of {done + len(summary.failed)} images explained{kept}: {summary.folder}")
-    warn_failed(summary.failed)
+    listed = f"see {summary.folder / INDEX}"
+    warn_failed(summary.failed, f"failed; {listed}")
     if summary.kept_failures:
         say(f"{summary.kept_failures} images failed before: --retry_failed true tries them again.")
-    warn_failed(summary.warnings)
+    warn_failed(summary.warnings, f"warnings; {listed}")
     if summary.with_bounds:
         say(
             f"{summary.with_bounds} slides have a scanned part with an offset. Where outlines are shifted in "

@@ -26,7 +26,8 @@ def _doctor(parser: ArgumentParser, options: Namespace) -> int:
         say(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         print_rich(checks_table(checks))
-        say(f"{len(broken)} things are broken." if broken else "Everything required works.")
+        count = "1 thing is" if len(broken) == 1 else f"{len(broken)} things are"
+        say(f"{count} broken." if broken else "Everything required works.")
     return int(bool(broken))
 
 

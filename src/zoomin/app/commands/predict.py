@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from ...files import plain
-from ...model.choices import UNLIKE
+from ...model.choices import UNLIKE, expected_unlike
 from .command import Command, of_options, option, print_metrics, say, warn_failed
 
 if TYPE_CHECKING:
@@ -273,12 +273,17 @@ def say_predicted(summary: Summary, out: str) -> None:
     kept = f", {summary.kept} rows kept" if summary.kept else ""
     say(f"{summary.done} of {summary.done + len(summary.failed)} images predicted{counts}{kept}: {out}")
     if summary.abstained:
-        say(f"{summary.abstained} images got no answer: column abstained says why.")
+        say(f"{_images(summary.abstained)} got no answer: column abstained says why.")
     if summary.unlike is not None:
+        are = "is" if summary.unlike == 1 else "are"
         say(
-            f"{summary.unlike} images are unlike the training images (ood_p_value of at most {UNLIKE}); of "
-            f"images like these, about {UNLIKE * summary.done:.0f} would be."
+            f"{_images(summary.unlike)} {are} unlike the training images (ood_p_value of at most {UNLIKE}); "
+            f"of {_images(summary.done)} like those, {expected_unlike(summary.done)} would be."
         )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 EVALUATE = Command(

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...metrics.intervals import wilson
-from ...model.choices import UNLIKE, UNLIKE_WORDS
+from ...model.choices import UNLIKE_WORDS, expected_unlike
 from .charts import risk_chart
 from .findings import Findings
 from .numbers import risk_coverage
@@ -45,7 +45,7 @@ def trust_facts(findings: Findings) -> list[Fact]:
         low, high = wilson(right, len(given))
         facts.append(Fact("accuracy where answered", f"{right:.3f}", f"{low:.3f} to {high:.3f}"))
     if known:
-        usual = f"of images like these, about {UNLIKE * len(known):.0f} of {len(known)} would be"
+        usual = f"of {len(known)} images like those, {expected_unlike(len(known))} would be"
         facts.append(Fact(UNLIKE_WORDS, str(sum(a.unlike for a in known)), note=usual))
     return facts
 

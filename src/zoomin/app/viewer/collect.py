@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...data.manifest import Record, read_manifest
-from ...errors import DataError
+from ...errors import DataError, ZoomInError
 from ...explanation.index import INDEX, Entry, Index, read_index
+from ...model.storage import model_fingerprint
 from .collection import Collection, ShownImage
 
-__all__ = ["collect"]
+__all__ = ["OTHER_MODEL", "collect"]
+
+OTHER_MODEL = "These explanations are from another model than that of the run"
 
 
 def collect(
@@ -42,7 +45,20 @@ def collect(
     records = {_key(record.image): record for record in _records(run, manifest)}
     asked = _find(images) if images else [Path(key) for key in explained]
     entries = [_entry(path, folder, explained, records) for path in asked]
-    return Collection(run, entries)
+    return Collection(run, entries, _doubt(run, index))
+
+
+def _doubt(run: Path, index: Index) -> str:
+    """What to say where the explanations are not of the run's model; "" where they are, or nobody can say."""
+    if not index.entries or not (run / "model").is_dir():
+        return ""
+    from ...classifiers import load_model
+
+    try:
+        model = load_model(run)
+    except (ZoomInError, ImportError):  # explanations can be seen without the model
+        return ""
+    return "" if model_fingerprint(model, model.config) == index.model else OTHER_MODEL
 
 
 def _find(images: Sequence[str]) -> list[Path]:

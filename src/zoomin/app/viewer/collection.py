@@ -66,11 +66,12 @@ class Collection:
     Args:
         run: folder of the run, for messages.
         shown: the images to show.
+        doubt: about all explanations, to be shown with each; "" where there is none.
     """
 
-    def __init__(self, run: Path, shown: Sequence[ShownImage]) -> None:
+    def __init__(self, run: Path, shown: Sequence[ShownImage], doubt: str = "") -> None:
         """Open nothing yet."""
-        self.run = run
+        self.run, self.doubt = run, doubt
         self.shown = tuple(shown)
         files = [run.resolve(), *(path for one in self.shown for path in _files_of(one))]
         folders = {f"{path.parent}{os.sep}" for path in files if path.parent != Path(path.anchor)}

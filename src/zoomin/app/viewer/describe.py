@@ -34,6 +34,7 @@ def overview(collection: Collection, token: str, other: Collection | None = None
         "run": collection.run.resolve().name,
         "other": None if other is None else other.run.resolve().name,
         "token": token,
+        "doubt": collection.doubt,
         "images": [
             {
                 "name": name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from .server import address, application, is_loopback, listen, serve
 from .service import Pictures
 
 __all__ = ["view"]
+
+logger = logging.getLogger(__name__)
 
 
 def view(
@@ -52,6 +55,9 @@ def view(
     """
     collection = collect(run, images, explanations=explanations, manifest=manifest)
     other = None if compare is None else collect(compare, images, manifest=manifest)
+    for shown in filter(None, (collection, other)):
+        if shown.doubt:
+            logger.warning("%s: %s.", shown.run, shown.doubt)
     shared = not is_loopback(host)
     sockets = listen(host, port)
     secret = secrets.token_urlsafe(24)

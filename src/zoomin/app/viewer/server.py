@@ -30,6 +30,7 @@ __all__ = ["DEFAULT_PORT", "address", "application", "is_loopback", "listen", "s
 
 DEFAULT_PORT = 8765
 _PORTS_TRIED = 20
+_LAST_PORT = 65535
 _PAGE = ("index.html", "compare.html", "viewer.css", "viewer.js", "compare.js", "icon.svg")
 OTHER = "other"  # where the second run is
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -265,8 +266,12 @@ def listen(host: str, port: int | None) -> list[socket.socket]:
     """Sockets on the port, or by default on the first free one from `DEFAULT_PORT` on.
 
     Raises:
-        ConfigError: if the port is taken or may not be used, or there is no such host.
+        ConfigError: if there is no such port or host, or the port is taken or may not be used.
     """
+    if port is not None and not 0 <= port <= _LAST_PORT:  # the system would take another one
+        raise ConfigError(
+            f"there is no port {port}", where="--port", remedy=f"Give one from 1 to {_LAST_PORT}, or none."
+        )
     ports = [port] if port is not None else [*range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED), 0]
     for tried in ports:
         try:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import ConfigError
-from ...runtime.plugins import Registry
+from ...runtime.plugins import IF_PLUGGED_IN, Registry
 from .first_layer import adapt_first_layer
 from .own import refuse_own
 from .pyramid import PYRAMID_PREFIX, PyramidAttention, UniformAttention
@@ -233,7 +233,8 @@ def _of_colours(name: str, pretrained: bool, setting: str) -> nn.Module:
     if name not in ATTENTION_NETWORKS:
         raise ConfigError(
             f"unknown attention network {name!r}",
-            remedy=f"Choose one of {', '.join(ATTENTION_NETWORKS)}, timm:MODEL or pyramid:MODEL.",
+            remedy=f"Choose one of {', '.join(ATTENTION_NETWORKS)}, timm:MODEL or pyramid:MODEL. "
+            f"{IF_PLUGGED_IN}",
         )
     return ATTENTION_NETWORKS[name]()
 

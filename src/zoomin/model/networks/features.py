@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...errors import ConfigError
-from ...runtime.plugins import Registry
+from ...runtime.plugins import IF_PLUGGED_IN, Registry
 from .cells import CELLS_PREFIX, CellTrunk
 from .first_layer import adapt_first_layer
 from .own import feature_dims, refuse_own
@@ -185,7 +185,7 @@ def _of_colours(name: str, pretrained: bool, side: int) -> tuple[nn.Module, int]
     if name not in FEATURE_NETWORKS:
         raise ConfigError(
             f"unknown feature network {name!r}",
-            remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, timm:MODEL or cells:MODEL.",
+            remedy=f"Choose one of {', '.join(FEATURE_NETWORKS)}, timm:MODEL or cells:MODEL. {IF_PLUGGED_IN}",
         )
     network = FEATURE_NETWORKS[name]()
     if isinstance(network, _Pooled | SmallResNet):

@@ -11,7 +11,7 @@ const OPACITY = 85; // of the attention at first, percent
 const CLICK = 4; // screen pixels that a click may move
 const OBJECTIVE = 10; // microns per pixel times magnification
 
-const state = { images: [], at: -1, token: "", view: null, manager: null, turn: 0, info: null, flight: 0, opacity: {}, stage: "both", ruler: null };
+const state = { images: [], at: -1, token: "", doubt: "", view: null, manager: null, turn: 0, info: null, flight: 0, opacity: {}, stage: "both", ruler: null };
 
 // ------------------------------------------------------------------ small things
 
@@ -176,6 +176,7 @@ function showAnswer(index, info) {
   const size = info.height == null ? null : element("p", { class: "quiet", id: "size" }, ...sizeText(info));
   const parts = [element("h1", { title: image.path }, image.name), size];
   const one = info.explanation;
+  if (one && state.doubt) parts.push(element("div", { class: "warn", id: "other-model" }, `${state.doubt}.`));
   if (one) {
     const verdict = one.abstained ? `abstained, else ${minus(one.prediction)}` : minus(one.prediction);
     parts.push(element("div", { class: "verdict" }, element("span", {}, verdict), mark(image.right)));
@@ -568,7 +569,7 @@ async function start() {
   startRuler();
   try {
     const list = await ask("images.json");
-    Object.assign(state, { images: list.images, token: list.token });
+    Object.assign(state, { images: list.images, token: list.token, doubt: list.doubt });
     $("run").textContent = list.run;
     listImages();
     filterImages();
