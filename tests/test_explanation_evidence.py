@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from zoomin.annotations.mask import MaskAnnotation
 from zoomin.errors import ConfigError
 from zoomin.explanation import Explanation, overlay_figure, overlay_figures
 from zoomin.explanation.build import CROPS
-from zoomin.explanation.draw import NumberLabel, number_labels, signed, write_number
+from zoomin.explanation.draw import NumberLabel, colour_words, number_labels, signed, write_number
 from zoomin.explanation.palette import heat_rgba
 from zoomin.images.array import ArrayImage
 from zoomin.inference import explain, predict
 from zoomin.model import ZoomIn, ZoomInConfig
+from zoomin.model.targets import target_named
 
 MODES = ["exact", "systematic", "multinomial", "top"]
 
@@ -234,6 +236,20 @@ def test_headings_are_whole(explanation: Explanation, name: str) -> None:
     assert not heading.get_text().startswith("/data")
     figure.canvas.draw()
     assert heading.get_window_extent().x1 <= figure.bbox.width
+
+
+def test_colours_are_told_in_the_words_of_the_target() -> None:
+    cases = [
+        (target_named("classes", ("cat", "dog")), "dog", "orange: for 'dog'; blue: against it"),
+        (
+            target_named("survival", ("log_hazard",)),
+            "log_hazard",
+            "orange: raises log_hazard; blue: lowers it",
+        ),
+    ]
+    for kind, label, words in cases:
+        assert colour_words(SimpleNamespace(kind=kind, label=label)) == words
+    assert signed([0.004, -0.004, 0.9]) == ["0.00", "0.00", "+0.90"]
 
 
 def test_colours_of_the_attention_compare_between_pictures() -> None:

@@ -364,6 +364,17 @@ def test_answers_and_truths_read_as_people_write_them() -> None:
             image="a.png", kind=kind, probabilities=shares, standard_error=error, truth=truth
         )
         assert title(one) == f"a.png: {words}"
+    two = target_named("classes", ("a", "b"))
+    assert [
+        two.answer_text([share, 1 - share], "a") for share in (1e-9, 0.004, 0.006, 0.994, 0.997, 1.0)
+    ] == [
+        "<1 %",
+        "<1 %",
+        "1 %",
+        "99 %",
+        ">99 %",
+        ">99 %",
+    ]
     many = target_named("labels", tuple("abcdef"))
     assert many.verdict([0.9] * 6) == "a 90 %, b 90 %, c 90 %, d 90 % and 2 more"
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NUMBERED",
     "NumberLabel",
+    "colour_words",
     "counts",
     "doubt",
     "draw_account",
@@ -127,6 +128,13 @@ def counts(explanation: Evidence) -> str:
     for stage in reversed(explanation.blocks):
         blocks.append(f", in {len(stage.regions)} of {stage.count(explanation.size)} blocks")
     return f"{read} sub-tiles read in {drawn} of {tiles} tiles{''.join(blocks)}"
+
+
+def colour_words(explanation: Evidence) -> str:
+    """What the colours of sub-tiles say, as text."""
+    if explanation.kind.has_probabilities:
+        return f"orange: for {explanation.label!r}; blue: against it"
+    return f"orange: raises {explanation.label}; blue: lowers it"
 
 
 def without_ticks(axes: Axes) -> None:
@@ -349,15 +357,16 @@ def draw_sub_tile(axes: Axes, explanation: Evidence, k: int) -> str:
 
 
 def signed(steps: Sequence[float]) -> list[str]:
-    """What sub-tiles add, as text: two decimals, up to four where all are small.
+    """What sub-tiles add, as text: two decimals, up to four where all are small; nothing has no sign.
 
     Example:
         >>> signed([0.9, -0.004]), signed([0.0012, -0.0003]), signed([])
-        (['+0.90', '-0.00'], ['+0.0012', '-0.0003'], [])
+        (['+0.90', '0.00'], ['+0.0012', '-0.0003'], [])
     """
     largest = max(map(abs, steps), default=0.0)
     digits = 2 if largest >= 0.05 else 3 if largest >= 0.005 else 4
-    return [f"{step:+.{digits}f}" for step in steps]
+    texts = [f"{step:+.{digits}f}" for step in steps]
+    return [text if float(text) else text[1:] for text in texts]
 
 
 def draw_account(axes: Axes, explanation: Evidence, *, size: float = 7.5) -> None:

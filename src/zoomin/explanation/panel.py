@@ -12,6 +12,7 @@ from .blocks import BlockEvidence, block_attention
 from .density import attention_density
 from .draw import (
     NUMBERED,
+    colour_words,
     counts,
     doubt,
     draw_account,
@@ -208,8 +209,7 @@ def _draw_tiles(part: SubFigure, explanation: Evidence) -> None:
     even = explanation.tile_order is not None and is_even(explanation.alpha)
     which = "Tiles of strongest evidence (attention is even)" if even else "Tiles of highest attention"
     part.suptitle(
-        f"{which}, the attention inside them, and their numbered sub-tiles "
-        "(orange: for the class predicted; blue: against it)",
+        f"{which}, the attention inside them, and their numbered sub-tiles ({colour_words(explanation)})",
         fontsize=9,
         x=0.008,
         ha="left",

@@ -22,10 +22,15 @@ _OUTCOMES = {
 }
 _READING = (
     "In each picture, the attention lies over the image, on one scale for all of them, with the ten heaviest "
-    "sub-tiles: orange speaks for the class predicted, blue against it. Beside it, these sub-tiles with what "
+    "sub-tiles: {speaks}. Beside it, these sub-tiles with what "
     "each adds and its weight. Below, how the answer adds up, from its start to all that was read. Click one "
-    "to enlarge it."
+    "to {more}."
 )
+_SPEAKS = {
+    "labels": "orange speaks for the most probable label, blue against it",
+    "value": "orange raises the value, blue lowers it",
+    "survival": "orange raises the log hazard, blue lowers it",
+}
 _PANEL = "see every step of its answer: each stage of the attention and what it drew"
 _TAGS = {**_OUTCOMES, "unknown": "no label"}
 
@@ -46,10 +51,11 @@ def gallery_section(findings: Findings, cards: Sequence[Card]) -> dict[str, Any]
     elif findings.answered:
         truth = "true class was" if findings.target.picks_one else "labels were"
         text = f"The images whose {truth} given the least and the most probability. {mistakes} "
+    speaks = _SPEAKS.get(findings.target.kind, "orange speaks for the class predicted, blue against it")
     if any(card.panel for card in cards):
-        text += _READING.replace("enlarge it", _PANEL)
+        text += _READING.format(speaks=speaks, more=_PANEL)
     elif any(card.start for card in cards):
-        text += _READING
+        text += _READING.format(speaks=speaks, more="enlarge it")
     elif any(card.picture for card in cards):
         text += "No model is available to explain them, so the images are shown without explanations. "
     elif cards:

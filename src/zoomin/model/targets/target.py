@@ -112,8 +112,9 @@ class Target(ABC):
         return " ".join(part for part in (name, number, spread and f"± {spread}", unit) if part)
 
     def answer_text(self, answer: Sequence[float], name: str) -> str:
-        """The answer for a name, as text."""
-        return f"{100 * answer[self.names.index(name)]:.0f} %"
+        """The answer for a name, as text; a probability is not written as certain."""
+        share = answer[self.names.index(name)]
+        return "<1 %" if share < 0.005 else ">99 %" if share > 0.995 else f"{100 * share:.0f} %"
 
     def error_text(self, standard_error: float) -> str:
         """A standard error as text, "" where it is unknown or hardly shows."""

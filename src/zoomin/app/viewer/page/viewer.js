@@ -27,7 +27,14 @@ function element(name, attributes = {}, ...children) {
 }
 
 const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)} %`;
-const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(Math.abs(x) < 0.01 ? 4 : 2)}`;
+const chance = (p, digits = 1) => {
+  const least = 10 ** -digits;
+  return p < least / 200 ? `<${percent(least / 100, digits)}` : p > 1 - least / 200 ? `>${percent(1 - least / 100, digits)}` : percent(p, digits);
+};
+const signed = (x) => {
+  const text = Math.abs(x).toFixed(Math.abs(x) < 0.01 ? 4 : 2);
+  return Number(text) === 0 ? text : `${x < 0 ? "−" : "+"}${text}`;
+};
 const minus = (text) => text.replace(/^-(?=\d)/, "−");
 const grouped = (n) => n.toLocaleString("en-GB").replaceAll(",", "\u202f");
 const rounded = (x) => (x >= 100 ? x.toFixed(0) : Number(x.toPrecision(2)).toString());
@@ -75,7 +82,7 @@ function listImages() {
     const row = element("li", { tabIndex: 0, title: image.path, id: `image-${index}` },
       mark(image.right),
       element("span", { class: "file" }, image.name),
-      element("span", { class: "probability" }, image.probability == null ? "" : percent(image.probability, 0)),
+      element("span", { class: "probability" }, image.probability == null ? "" : chance(image.probability, 0)),
       element("span", { class: "prediction" }, prediction || "\u00a0"));
     row.setAttribute("role", "option");
     row.addEventListener("click", () => show(index));
@@ -182,7 +189,7 @@ function showAnswer(index, info) {
       const bar = element("i");
       bar.style.width = percent(each.probability ?? 0, 2).replace(" ", "");
       return element("li", { class: each.name === one.label ? "first" : "" },
-        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, (each.text == null ? percent(each.probability) : minus(each.text)) + error)),
+        element("div", { class: "line" }, element("span", {}, each.name), element("span", {}, (each.text == null ? chance(each.probability) : minus(each.text)) + error)),
         each.probability == null ? null : element("div", { class: "bar" }, bar));
     })));
     const known = one.classes.some((each) => each.standard_error);
@@ -202,7 +209,7 @@ function showAnswer(index, info) {
 function accountTable({ label, target, account }) {
   const row = (name, { evidence, probability, answer }) => element("tr", {}, element("th", { scope: "row" }, name),
     element("td", { class: answer == null ? (evidence < 0 ? "against" : "for") : "" }, signed(evidence)),
-    element("td", {}, probability == null ? (target === "survival" ? "" : minus(answer ?? "")) : percent(probability)));
+    element("td", {}, probability == null ? (target === "survival" ? "" : minus(answer ?? "")) : chance(probability)));
   const rows = [row(account.start_words, account.start)];
   if (account.note) rows[0].title = `${account.note}.`;
   if (account.overview) rows.push(row("Overview", account.overview));
