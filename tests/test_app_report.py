@@ -519,7 +519,7 @@ def test_panels_open(result: ReportResult, tmp_path: Path) -> None:
 def test_a_run_says_itself_that_its_many_numbers_are_classes(tmp_path: Path) -> None:
     rows = [f"{number}.png,{number % 40},train" for number in range(120)]
     (tmp_path / "manifest.csv").write_text("\n".join(["image,label,split", *rows]))
-    with pytest.raises(ConfigError, match="a value"):
+    with pytest.raises(ConfigError, match="A value"):
         read_manifest(tmp_path / "manifest.csv", files_required=False)
     origin = origin_of_run(tmp_path, target_named("classes", [str(number) for number in range(40)]))
     assert origin.counts["train"] == {str(number): 3 for number in range(40)}
