@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,9 @@ def test_a_run_is_trained_explained_reported_and_viewed(
     assert main(["report", "--run", str(run), "--images", "2", "--panels", "true"]) == 0
     page = next(run.glob("report*.html")).read_text(encoding="utf-8")
     assert "With nothing seen: " in page and "without explanations" not in page
+    shutil.rmtree(run / "explanations")
+    assert main(["report", "--run", str(run), "--images", "2"]) == 0
+    assert len(collect(run).shown) == 2  # what a report explains is kept, of this kind of model too
 
 
 def test_models_without_sub_tiles_are_refused() -> None:

@@ -23,6 +23,7 @@ from zoomin.data.datamodule import ZoomInDataModule
 from zoomin.errors import ConfigError, DataError
 from zoomin.explanation.draw import start
 from zoomin.model.config import ZoomInConfig
+from zoomin.model.feature_files import settings_of
 from zoomin.model.networks import GatedFeatures, GatedHead, feature_network, has_cells
 from zoomin.model.targets import target_named
 from zoomin.model.zoom_in import ZoomIn
@@ -31,7 +32,7 @@ from zoomin.training.fit import fit
 from zoomin.training.frozen import likeness
 from zoomin.training.frozen.classify import classify
 from zoomin.training.frozen.copies import WIDTH, bags_of, fit_copies
-from zoomin.training.frozen.embeddings import Embedder
+from zoomin.training.frozen.embeddings import Embedder, image_key
 from zoomin.training.frozen.learn import Learned, learn, make_embedder
 from zoomin.training.frozen.linear import balanced_ridge, logistic, principal
 from zoomin.training.frozen_config import FrozenConfig
@@ -373,6 +374,10 @@ def test_cells_see_what_last_features_do_not(lines: Path, cache: Path, tmp_path:
     [one] = explain(sorted((lines / "broken").glob("*.png"))[:1], load_model(tmp_path))
     torch.testing.assert_close(one.bias + one.contribution.sum(0), one.logits, atol=1e-4, rtol=1e-4)
     assert one.weight.sum().item() == pytest.approx(1, abs=1e-4)
+    keys = {image_key(record.image) for record in data.manifest.subset(rows)}
+    made = [settings_of(path) or {} for path in cache.rglob("*.h5") if path.stem in keys]
+    seconds = sum(settings["cpu_seconds"] for settings in made)
+    assert embedder.seconds_of(rows) == pytest.approx(seconds)  # last features count once
     alone = learn(model, replace(frozen, head="cells"), data, rows, 0)  # embeds the cells only
     torch.testing.assert_close(alone.logits, found.logits, atol=1e-3, rtol=1e-3)
 

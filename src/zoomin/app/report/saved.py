@@ -20,7 +20,6 @@ from ...inference.config import InferenceConfig
 from ...inference.explain_folder import keeping
 from ...inference.explanations import explain
 from ...model.storage import model_fingerprint
-from ...model.zoom_in import ZoomIn
 from .findings import Answer
 from .gallery import Explain
 
@@ -57,11 +56,10 @@ class Explainer:
         at_hand = {explanation.image: explanation for explanation in known}
         with ExitStack() as stack:
             keep = None
-            if isinstance(self.model, ZoomIn):
-                try:
-                    keep = stack.enter_context(keeping(self.model, self.run / FOLDER, self.config))
-                except ZoomInError as error:  # the report needs none of it
-                    logger.warning("explanations of this report are not kept for the viewer: %s", error)
+            try:
+                keep = stack.enter_context(keeping(self.model, self.run / FOLDER, self.config))
+            except ZoomInError as error:  # the report needs none of it
+                logger.warning("explanations of this report are not kept for the viewer: %s", error)
 
             def explain_answer(answer: Answer) -> Explanation | None:
                 one = at_hand.get(answer.image) or (None if saved is None else saved(answer))

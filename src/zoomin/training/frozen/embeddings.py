@@ -100,6 +100,7 @@ class Embedder:
         self._known: dict[int, Embedded] = {}
         self._seconds: dict[int, float] = {}
         self._made_seconds = 0.0
+        self._counted: frozenset[str] = frozenset()  # kinds whose seconds another embedder counts
         self._networks: dict[str, nn.Module] = {}
         self._engine = Engine("auto")
         self._folders = {
@@ -134,7 +135,9 @@ class Embedder:
         if isinstance(self._net.features, CellTrunk):
             return self
         bare = replace(on_cells(config), tile_attention="uniform")
-        return Embedder(ZoomIn(bare), self._data, self._cache, self._progress)
+        finer = Embedder(ZoomIn(bare), self._data, self._cache, self._progress)
+        finer._counted = frozenset({"wholes"})
+        return finer
 
     def cells_of(self, rows: Int[Tensor, " rows"]) -> list[Cells]:
         """What the cells of the sub-tiles of some rows show, where the model has cells.
@@ -211,7 +214,8 @@ class Embedder:
                 return self._make(kind, self._data.store.select(torch.tensor([row])).to(self._net.device))
 
             found[kind], seconds, is_new = kept(folder / name, make, self._kinds()[kind])
-            self._seconds[row] = self._seconds.get(row, 0.0) + seconds
+            own = 0.0 if kind in self._counted else seconds
+            self._seconds[row] = self._seconds.get(row, 0.0) + own
             self._made_seconds += seconds if is_new else 0.0
         sub_tiles, context = found["sub_tiles"], found["context"]
         assert sub_tiles is not None

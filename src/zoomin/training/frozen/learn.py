@@ -39,7 +39,7 @@ from .teach import teach
 
 __all__ = ["Learned", "learn", "make_embedder"]
 
-_WHOLE = 0.5  # of components of the sub-tile beside those of its cells, which would else be drowned by them
+_WHOLE = 0.5  # factor of the sub-tile's components beside its cells': results/frozen_trunk/cells.md
 
 
 @dataclass(frozen=True)
